@@ -1,0 +1,156 @@
+"""From arrays in memory to `Data`."""
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dampen.data import _split
+from dampen.data._data import Data, Scaling, Task
+from dampen.errors import InputError
+
+
+def from_arrays(
+    features: Any,
+    targets: Any,
+    *,
+    test: tuple[Any, Any] | None = None,
+    test_fraction: float = 0.25,
+    seed: int = 0,
+    task: Task | None = None,
+    classes: tuple[str, ...] | None = None,
+    feature_names: tuple[str, ...] | None = None,
+    scaling: Scaling | Literal["guess"] | None = "guess",
+    pixel_max: float = 255.0,
+    name: str = "arrays",
+) -> Data:
+    """Make a `Data` of arrays: NumPy's, PyTorch's, or what `numpy.asarray` takes. They are copied.
+
+    - `features`: `[N, D]`, or `[N, ...]`. Bytes of three or four dimensions, `[N, H, W]` or
+      `[N, C, H, W]`, are images and stay bytes; everything else becomes float32.
+    - `targets`: `[N]`; class numbers from 0, or names (any strings, sorted), or values.
+    - `test`: `(features, targets)` of the test set; when None, `test_fraction` of the rows is drawn
+      from `seed`, each class in its share.
+    - `task`: when None, floating-point targets mean regression, everything else classification.
+    - `classes`: the classes' names in the order of their numbers.
+    - `scaling`: see `Data`; guessed as `"pixels"` for images and `"standardise"` for the rest.
+
+    Raises `InputError` for what `Data` refuses, and when integers look like values, not classes.
+
+    >>> import numpy as np
+    >>> from_arrays(np.eye(8), ["cat", "dog"] * 4).classes
+    ('cat', 'dog')
+    """
+    raw = _features(features, "features")
+    labels = _array(targets, "targets")
+    parts = [len(raw), 0]
+    if test is not None:
+        test_raw, test_labels = _features(test[0], "test features"), _array(test[1], "test targets")
+        _check_test(raw, test_raw, labels, test_labels)
+        parts = [len(raw), len(test_raw)]
+        raw, labels = torch.cat([raw, test_raw]), np.concatenate([labels, test_labels])
+    if len(labels) != len(raw) or labels.ndim != 1:
+        raise InputError(f"targets must be one value for each of {len(raw)} rows, got shape {list(labels.shape)}")
+    if task is None:
+        task = "regression" if labels.dtype.kind == "f" else "classification"
+    if task == "classification":
+        numbers, classes = _classes(labels, classes)
+    else:
+        numbers, classes = _values(labels), None
+    train_rows, test_rows = torch.arange(sum(parts)).split(parts)
+    if test is None:
+        n_test = _split.count(test_fraction, len(raw), "test_fraction", zero_allowed=True)
+        purpose = f"test rows of '{name}'"
+        train_rows, test_rows = _split.draw(train_rows, numbers, n_test, seed=seed, classes=classes, purpose=purpose)
+    if scaling == "guess":
+        scaling = "pixels" if raw.dtype == torch.uint8 else "standardise"
+    return Data(
+        name=name,
+        task=task,
+        features=raw,
+        targets=numbers,
+        train_rows=train_rows,
+        test_rows=test_rows,
+        classes=classes,
+        feature_names=feature_names,
+        scaling=scaling,
+        pixel_max=pixel_max,
+    )
+
+
+def _array(values: Any, what: str) -> np.ndarray:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of different length
+        raise InputError(f"{what} can't be made an array; give every row the same shape") from error
+    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat):
+        array = array.astype(str)  # what pandas calls a column of strings
+    if array.dtype.kind not in "biufU":
+        raise InputError(f"{what} must be numbers, got an array of type {array.dtype}; encode them first")
+    return array
+
+
+def _features(values: Any, what: str) -> Tensor:
+    array = _array(values, what)
+    if array.dtype.kind == "U":
+        raise InputError(f"{what} must be numbers, got strings; encode them first")
+    if array.ndim < 2:
+        raise InputError(f"{what} must have shape [rows, columns] or [rows, ...], got {list(array.shape)}")
+    if array.dtype == np.uint8 and array.ndim in (3, 4):
+        images = torch.from_numpy(array.copy(order="C"))
+        return images.unsqueeze(1) if images.ndim == 3 else images
+    return torch.from_numpy(_float32(array))
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what overflows to infinity, Data refuses
+        return array.astype(np.float32, order="C")
+
+
+def _check_test(raw: Tensor, test_raw: Tensor, labels: np.ndarray, test_labels: np.ndarray) -> None:
+    if raw.shape[1:] != test_raw.shape[1:] or raw.dtype != test_raw.dtype:
+        raise InputError(
+            f"training and test features differ: {raw.dtype} {list(raw.shape)} and "
+            f"{test_raw.dtype} {list(test_raw.shape)}; give them the same columns and type"
+        )
+    if labels.shape != raw.shape[:1] or test_labels.shape != test_raw.shape[:1]:
+        raise InputError(
+            f"targets must be one value a row, got shape {list(labels.shape)} for {len(raw)} training rows "
+            f"and {list(test_labels.shape)} for {len(test_raw)} test rows"
+        )
+    if (labels.dtype.kind == "U") != (test_labels.dtype.kind == "U"):
+        raise InputError("training and test targets differ: one holds strings, the other numbers; encode both alike")
+
+
+def _classes(labels: np.ndarray, classes: tuple[str, ...] | None) -> tuple[Tensor, tuple[str, ...]]:
+    if labels.dtype.kind == "U":
+        names = tuple(map(str, np.unique(labels))) if classes is None else tuple(classes)
+        unknown = sorted(set(map(str, np.unique(labels))) - set(names))
+        if unknown:
+            raise InputError(f"targets hold '{unknown[0]}', which is not among classes {', '.join(names)}")
+        numbers = np.select([labels == label for label in names], range(len(names)))
+        return torch.from_numpy(numbers.astype(np.int64)), names
+    if labels.dtype.kind == "f" and not (np.isfinite(labels) & (labels == np.floor(labels))).all():
+        raise InputError("targets of a classification must be whole numbers or names; or pass task='regression'")
+    numbers = labels.astype(np.int64)
+    if numbers.min(initial=0) < 0:
+        raise InputError(f"class {numbers.min()} in row {numbers.argmin()} is negative; number the classes from 0")
+    if classes is None:
+        n_classes = int(numbers.max(initial=0)) + 1
+        if n_classes > max(len(numbers), 2):
+            raise InputError(
+                f"targets go up to {n_classes - 1} in {len(numbers)} rows: pass task='regression' if they "
+                "are values, else number the classes from 0 or name them all in classes"
+            )
+        classes = tuple(str(number) for number in range(n_classes))
+    return torch.from_numpy(numbers), tuple(classes)
+
+
+def _values(targets: np.ndarray) -> Tensor:
+    if targets.dtype.kind == "U":
+        raise InputError("targets of a regression must be numbers, got strings; or pass task='classification'")
+    return torch.from_numpy(_float32(targets))

@@ -1,0 +1,51 @@
+"""The small sets that come with scikit-learn."""
+
+import numpy as np
+import torch
+
+from dampen.data import _split
+from dampen.data._data import Data
+
+BUNDLED = ("digits", "breast-cancer", "wine", "iris", "diabetes")
+
+_DIGITS_MAX = 16.0  # load_digits counts dark pixels in blocks of 4x4
+
+
+def load_bundled(name: str, *, seed: int, test_fraction: float) -> Data:
+    """Load one of `BUNDLED`; its test rows are drawn from `seed`, each class in its share."""
+    import sklearn
+    from sklearn import datasets
+
+    loader = f"load_{name.replace('-', '_')}"
+    # diabetes is else scaled by all its rows, those of the test set among them
+    bunch = getattr(datasets, loader)(**({"scaled": False} if name == "diabetes" else {}))
+    images = name == "digits"
+    regression = name == "diabetes"
+    if images:
+        features = torch.from_numpy(bunch.images.astype(np.uint8)).unsqueeze(1)
+    else:
+        features = torch.from_numpy(bunch.data.astype(np.float32))
+    targets = torch.from_numpy(bunch.target.astype(np.float32 if regression else np.int64))
+    classes = None if regression else tuple(str(label) for label in bunch.target_names)
+    n_test = _split.count(test_fraction, len(targets), "the test fraction", zero_allowed=True)
+    train_rows, test_rows = _split.draw(
+        torch.arange(len(targets)),
+        targets,
+        n_test,
+        seed=seed,
+        classes=classes,
+        purpose=f"test rows of '{name}'",
+    )
+    return Data(
+        name=name,
+        task="regression" if regression else "classification",
+        features=features,
+        targets=targets,
+        train_rows=train_rows,
+        test_rows=test_rows,
+        classes=classes,
+        feature_names=None if images else tuple(str(column) for column in bunch.feature_names),
+        scaling="pixels" if images else "standardise",
+        pixel_max=_DIGITS_MAX if images else 255.0,
+        source=f"scikit-learn {sklearn.__version__}, {loader}",
+    )

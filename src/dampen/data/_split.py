@@ -1,0 +1,72 @@
+"""Drawing rows from a seed: each class in its share, the same rows for the same seed."""
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+from dampen.errors import InputError
+
+_SEEDS = 2**32  # numpy's legacy generator, which scikit-learn uses, takes 32 bits
+
+
+def count(fraction: float, n_rows: int, what: str, *, zero_allowed: bool = False) -> int:
+    """Count the rows in `fraction` of `n_rows`, rounded up as scikit-learn does."""
+    if not (0 < fraction < 1 or (zero_allowed and fraction == 0)):
+        lowest = "0 or larger" if zero_allowed else "larger than 0"
+        raise InputError(f"{what} must be {lowest} and smaller than 1, got {fraction:g}")
+    return math.ceil(fraction * n_rows)
+
+
+def draw(
+    rows: Int[Tensor, " n"],
+    targets: Shaped[Tensor, " N"],
+    n_drawn: int,
+    *,
+    seed: int,
+    classes: tuple[str, ...] | None,
+    purpose: str,
+) -> tuple[Int[Tensor, " rest"], Int[Tensor, " drawn"]]:
+    """Split `rows` into those that stay and `n_drawn` that are drawn, both in ascending order.
+
+    - `targets`: of the whole data set; `rows` index it.
+    - `classes`: the classes' names when each class is to keep its share, else None.
+    - `purpose`: what the rows are drawn for; error messages open with it.
+
+    Raises `InputError` when nothing would stay, or a class has too few rows to be split.
+    """
+    if not 0 <= seed < _SEEDS:
+        raise InputError(f"seed must be between 0 and {_SEEDS - 1}, got {seed}")
+    n_rest = len(rows) - n_drawn
+    if n_rest < 1:
+        raise InputError(f"{purpose}: {n_drawn} of {len(rows)} rows leave none to train on; draw fewer")
+    if n_drawn == 0:
+        return rows.sort().values, rows[:0]
+    labels = None
+    if classes is not None:
+        labels = targets[rows].numpy()
+        _check_classes(labels, n_drawn, n_rest, classes, purpose)
+
+    from sklearn.model_selection import train_test_split
+
+    rest, drawn = train_test_split(
+        rows.numpy(), train_size=n_rest, test_size=n_drawn, random_state=seed, stratify=labels
+    )
+    return torch.from_numpy(np.sort(rest)), torch.from_numpy(np.sort(drawn))
+
+
+def _check_classes(labels: np.ndarray, n_drawn: int, n_rest: int, classes: tuple[str, ...], purpose: str) -> None:
+    present, counts = np.unique(labels, return_counts=True)
+    rarest = counts.argmin()
+    if counts[rarest] < 2:
+        raise InputError(
+            f"{purpose}: class '{classes[present[rarest]]}' has only 1 row and cannot be split; "
+            "add rows of that class or leave it out"
+        )
+    if min(n_drawn, n_rest) < len(present):
+        raise InputError(
+            f"{purpose}: {n_drawn} rows drawn and {n_rest} left, but each side needs at least one row "
+            f"for each of {len(present)} classes; draw {len(present)} to {len(labels) - len(present)} rows"
+        )
