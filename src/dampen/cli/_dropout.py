@@ -1,0 +1,164 @@
+"""`dampen dropout`: the second study."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dampen.cli import _options, _output
+
+if TYPE_CHECKING:
+    from dampen.lessons import dropout as lesson
+    from dampen.population import Epoch, History
+
+
+def command(
+    data: Annotated[
+        str, typer.Argument(help="digits, fashion-mnist, mnist, iris ..., or a folder of IDX files.")
+    ] = "digits",
+    rates: Annotated[str, typer.Option(help="Dropout rate of each hidden layer.")] = "0.3,0.5",
+    hidden: Annotated[str, typer.Option(help="Width of each hidden layer.")] = "256,128",
+    epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = 10,
+    batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 128,
+    lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder to look for the data in, before $DAMPEN_DATA and the cache.")
+    ] = None,
+    seed: _options.Seed = 0,
+    seeds: _options.Seeds = 3,
+    device: _options.Device = "cpu",
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture to draw, .png or .svg.", show_default="dampen-dropout.png")
+    ] = None,
+    json: _options.Json = False,
+) -> None:
+    """Train a network with dropout, epoch by epoch, beside the same network without.
+
+    Both start from the same initial weights and see the same batches. Training figures are running means over an
+    epoch's batches, with dropout active; test figures are measured after the epoch, without.
+    """
+    layer_rates = _options.numbers(rates, "--rates")
+    widths = _options.whole_numbers(hidden, "--hidden")
+    members = _options.seed_range(seed, seeds)
+
+    from dampen.data import load
+    from dampen.lessons import dropout as lesson
+    from dampen.report import draw_dropout
+
+    file = _options.picture(plot, "dampen-dropout.png")
+    device = _options.usable_device(device)
+    source = load(data, data_dir=data_dir, progress=True)
+    with _output.progress("training", shown=json) as advance:
+
+        def after_epoch(epoch: "Epoch") -> None:
+            advance(epoch.epoch, epoch.epochs)
+            if not json:
+                print(epoch_line(epoch), flush=True)
+
+        found = lesson.compare(
+            source,
+            layer_rates,
+            widths,
+            members,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            device=device,
+            callback=after_epoch,
+        )
+    draw_dropout(found, file)
+    if json:
+        _output.print_json(_document(found))
+        return
+    _print(found)
+    print(file)
+
+
+def epoch_line(epoch: "Epoch") -> str:
+    """Return the line of an epoch: means over the seeds of the network with dropout; accuracy only for classes."""
+    from dampen.lessons.dropout import DROPOUT
+
+    def figures(split: str) -> str:
+        means = {metric: epoch.metrics.get(f"{split}_{metric}") for metric in ("loss", "acc")}
+        return ", ".join(
+            f"{name}={values[:, DROPOUT].mean():.4f}" for name, values in means.items() if values is not None
+        )
+
+    return f"Epoch {epoch.epoch}/{epoch.epochs} — Train: {figures('train')} | Test: {figures('test')}"
+
+
+def _print(found: "lesson.Comparison") -> None:
+    from dampen.lessons.dropout import DROPOUT, NO_DROPOUT
+
+    seeds = len(found.history.seeds)
+    metrics = list(found.fitted)
+    print(
+        f"\nAfter {found.history.epochs[-1]} epochs, training rows measured as the test rows are, without dropout"
+        f"{f'; mean ± standard deviation of {seeds} seeds' if seeds > 1 else ''}:"
+    )
+    rows = [
+        [
+            f"{ {'acc': 'accuracy', 'loss': 'loss'}[metric] }, {name}",
+            *(
+                _output.with_spread(values[:, m])
+                for values in (found.fitted[metric], found.history.final(f"test_{metric}"), found.gap(metric))
+            ),
+        ]
+        for metric in metrics
+        for name, m in (("with dropout", DROPOUT), ("without", NO_DROPOUT))
+    ]
+    _output.print_table(["", "train", "test", "gap"], rows)
+    for metric in reversed(metrics):
+        print(_sentence(found, metric))
+    print()
+
+
+def _sentence(found: "lesson.Comparison", metric: str) -> str:
+    """Say what dropout did to a test metric, as the numbers have it."""
+    effect = found.effect(metric)
+    name = {"acc": "Test accuracy", "loss": "Test loss"}[metric]
+    if not math.isfinite(effect.mean):
+        return f"{name}: a network diverged, so there is nothing to compare; try a smaller --lr."
+    better = effect.mean > 0 if metric == "acc" else effect.mean < 0
+    said = f"{name}: dropout changes it by {effect.mean:+.4f}"
+    if effect.n == 1:
+        tendency = "better with dropout" if better else "no worse without dropout"
+        return f"{said}, {tendency}; one seed cannot tell that from luck: raise --seeds."
+    said += f" (95 % interval {effect.low:+.4f} to {effect.high:+.4f} over {effect.n} seeds)"
+    if effect.excludes_zero:
+        return f"{said}: dropout {'helps' if better else 'hurts'} here."
+    if better:
+        return f"{said}: better with dropout on average, but these seeds do not settle it."
+    return f"{said}: without dropout it is no worse on average; these seeds do not settle more."
+
+
+def _document(found: "lesson.Comparison") -> dict[str, Any]:
+    from dampen.lessons.dropout import DROPOUT, NO_DROPOUT
+
+    return {
+        "data": found.data.name,
+        "epochs": _epochs(found.history, DROPOUT),
+        "no_dropout": {"epochs": _epochs(found.history, NO_DROPOUT)},
+        "gap": {
+            name: {metric: found.gap(metric)[:, m].mean() for metric in found.fitted}
+            for name, m in (("dropout", DROPOUT), ("no_dropout", NO_DROPOUT))
+        },
+        "effect": {
+            metric: {"difference": e.mean, "interval": [e.low, e.high], "seeds": e.n}
+            for metric in found.fitted
+            for e in [found.effect(metric)]
+        },
+        "seconds": found.seconds,
+    }
+
+
+def _epochs(history: "History", setting: int) -> list[dict[str, Any]]:
+    """Return the curves as rows: means over seeds, accuracies null where there are no classes."""
+    rows = []
+    for i, epoch in enumerate(history.epochs):
+        row: dict[str, Any] = {"epoch": epoch}
+        for name in ("train_loss", "train_acc", "test_loss", "test_acc"):
+            row[name] = history.metrics[name][i, :, setting].mean() if name in history.metrics else None
+        rows.append(row)
+    return rows

@@ -1,0 +1,66 @@
+"""The `dampen` command: its subcommands, and how every failure that is the user's ends in one line."""
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from dampen.cli import _dropout, _weight_decay
+from dampen.errors import InputError
+
+BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
+
+app = typer.Typer(
+    name="dampen",
+    help="How much weight decay and dropout a network needs, whether they help, and when to trust a prediction.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+app.command("weight-decay")(_weight_decay.command)
+app.command("dropout")(_dropout.command)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"dampen {installed('dampen')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main() -> NoReturn:
+    """Run the command line: exit code 0, 2 for bad input (one line on stderr), 130 when interrupted."""
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(prog_name="dampen", standalone_mode=False)
+        sys.stdout.flush()
+    except InputError as error:
+        code = _fail(str(error))
+    except BrokenPipeError:  # the reader of our output has gone, `dampen ... | head` for one
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except Exception as error:
+        if type(error).__name__ == "Abort":  # what click makes of Ctrl-C
+            code = INTERRUPTED
+        elif hasattr(error, "format_message"):  # click's own errors: an unknown option, a word for a number
+            code = _fail(error.format_message() or str(error))
+        else:
+            raise
+    sys.exit(code)
+
+
+def _fail(message: str) -> int:
+    print(f"dampen: {' '.join(message.split())}", file=sys.stderr)
+    return BAD_INPUT

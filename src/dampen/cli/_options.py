@@ -1,0 +1,65 @@
+"""What the commands' options have in common, and how their text becomes values."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dampen.errors import InputError
+
+Seed = Annotated[int, typer.Option(help="First seed; all that is random follows from the seeds.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds, counted up from --seed.")]
+Device = Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1 ...")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
+
+
+def numbers(text: str, option: str) -> list[float]:
+    """Read a list such as `0,3`."""
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise InputError(f"{option} takes numbers separated by commas, such as 0.3,0.5; got {text!r}") from None
+
+
+def whole_numbers(text: str, option: str) -> list[int]:
+    """Read a list such as `256,128`."""
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise InputError(f"{option} takes whole numbers separated by commas, such as 256,128; got {text!r}") from None
+
+
+def positive_range(text: str, option: str) -> tuple[float, float]:
+    """Read a range such as `0.01..100` on a logarithmic axis."""
+    try:
+        low, high = (float(word) for word in text.split(".."))
+    except ValueError:
+        raise InputError(f"{option} takes a range, such as 0.01..100; got {text!r}") from None
+    if not 0 < low < high < float("inf"):
+        raise InputError(f"{option} must run from a number above 0 to a larger finite one, got {text!r}")
+    return low, high
+
+
+def seed_range(seed: int, seeds: int) -> range:
+    """Return the seeds that --seed and --seeds mean."""
+    if seed < 0 or seed + seeds > 2**63:
+        raise InputError(f"--seed must be a whole number from 0 to 2^63 - 1, got {seed}")
+    return range(seed, seed + seeds)
+
+
+def usable_device(name: str) -> str:
+    """Return the device if this machine has it."""
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError):
+        raise InputError(f"--device {name}: torch has no such device on this machine; cpu always works") from None
+    return name
+
+
+def picture(chosen: Path | None, default: str) -> Path:
+    """Return where the picture goes, once it is certain that it can be written there."""
+    from dampen.report import check_picture
+
+    return check_picture(chosen or Path(default))

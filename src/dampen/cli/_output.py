@@ -1,0 +1,69 @@
+"""How the commands print: tables and sentences on stdout, progress on stderr, or one JSON document."""
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print one JSON document; what is not a finite number becomes null."""
+    print(json.dumps(_plain(document), ensure_ascii=False, allow_nan=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table with right-aligned columns."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200  # a file or a pipe has no width: cut nothing
+    console.print(table)
+
+
+@contextlib.contextmanager
+def progress(what: str, *, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr if that is a terminal; yields `advance(done, total)`."""
+    if not (shown and sys.stderr.isatty()):
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def spread(values: np.ndarray) -> float:
+    """Return the standard deviation over seeds (S - 1 in the denominator); NaN for a single seed."""
+    return float(values.std(ddof=1)) if len(values) > 1 else math.nan
+
+
+def with_spread(values: np.ndarray, digits: int = 4) -> str:
+    """Write the mean over seeds, and the standard deviation where there are several."""
+    mean = f"{values.mean():.{digits}g}"
+    return f"{mean} ± {spread(values):.2g}" if len(values) > 1 else mean
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return value

@@ -1,0 +1,150 @@
+"""`dampen weight-decay`: the first study."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dampen.cli import _options, _output
+
+if TYPE_CHECKING:
+    from dampen.lessons import weight_decay as lesson
+
+
+def command(
+    weight_decay: Annotated[str, typer.Option(help="Strengths lambda of the penalty.")] = "0,3",
+    inputs: Annotated[int, typer.Option(help="Input features.")] = 200,
+    rows: Annotated[int, typer.Option(help="Training rows.")] = 20,
+    test_rows: Annotated[int, typer.Option(help="Test rows.")] = 100,
+    true_weight: Annotated[float, typer.Option(help="True weight of every input.")] = 0.01,
+    true_bias: Annotated[float, typer.Option(help="True bias.")] = 0.05,
+    noise: Annotated[float, typer.Option(help="Standard deviation of the noise on the target.")] = 0.01,
+    batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 5,
+    lr: Annotated[float, typer.Option(help="Learning rate of SGD.")] = 0.003,
+    epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = 100,
+    every: Annotated[int, typer.Option(min=1, help="Epochs between two points of the curves.")] = 5,
+    path: Annotated[int | None, typer.Option(min=2, help="Train that many log-spaced strengths, too.")] = None,
+    path_range: Annotated[str, typer.Option(help="Smallest and largest strength of --path.")] = "0.01..100",
+    seed: _options.Seed = 0,
+    seeds: _options.Seeds = 20,
+    device: _options.Device = "cpu",
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Picture to draw, .png or .svg.", show_default="dampen-weight-decay.png"),
+    ] = None,
+    json: _options.Json = False,
+) -> None:
+    """Show what weight decay does, on 20 rows of 200 inputs.
+
+    Linear regression with far more inputs than rows, trained without and with the penalty lambda/2 * ||w||^2 on the
+    weights, never on the bias. With --path, test loss and norm along a whole range of lambda, beside what theory
+    says of gradient descent and of ridge regression.
+    """
+    strengths = _options.numbers(weight_decay, "--weight-decay")
+    path_from, path_to = _options.positive_range(path_range, "--path-range")
+    members = _options.seed_range(seed, seeds)
+
+    import numpy as np
+
+    from dampen.lessons import weight_decay as lesson
+    from dampen.report import draw_weight_decay_comparison, draw_weight_decay_path, forgetting
+
+    file = _options.picture(plot, "dampen-weight-decay.png")
+    file_of_path = _options.picture(file.with_stem(f"{file.stem}-path"), "") if path else None
+    device = _options.usable_device(device)
+    problem = lesson.Problem(inputs, rows, test_rows, true_weight, true_bias, noise, batch_size, lr, epochs)
+
+    with _output.progress("training") as advance:
+        found = lesson.compare(
+            problem,
+            strengths,
+            members,
+            evaluate_every=every,
+            device=device,
+            callback=lambda e: advance(e.epoch, e.epochs),
+        )
+    along = None
+    if path:
+        with _output.progress(f"training {path} weight decays"):
+            along = lesson.path(problem, np.geomspace(path_from, path_to, path), members, device=device)
+
+    draw_weight_decay_comparison(found, file)
+    if along and file_of_path:
+        draw_weight_decay_path(along, file_of_path)
+    if json:
+        _output.print_json(_document(found, along))
+        return
+    _print(found)
+    if along:
+        _print_path(along)
+        print(forgetting(problem).replace("\n", " "), end="\n\n")
+    for written in (file, file_of_path):
+        if written:
+            print(written)
+
+
+def _print(found: "lesson.Comparison") -> None:
+    problem, seeds = found.problem, len(found.history.seeds)
+    print(
+        f"Linear regression: {problem.inputs} inputs, {problem.rows} training and {problem.test_rows} test rows, "
+        f"{problem.epochs} epochs of SGD, {seeds} {'seed' if seeds == 1 else 'seeds (mean ± standard deviation)'}\n"
+    )
+    final = found.history.final
+    _output.print_table(
+        ["weight decay", "train loss", "test loss", "L2 norm of w"],
+        [
+            [
+                f"{strength:g}",
+                *(_output.with_spread(v[:, m]) for v in (final("train_loss"), final("test_loss"), found.l2_norm)),
+            ]
+            for m, strength in enumerate(found.weight_decays)
+        ],
+    )
+    for m, strength in enumerate(found.weight_decays):
+        diverged = found.history.diverged_at[:, m]
+        if diverged.any():
+            print(
+                f"Weight decay {strength:g} diverged with {(diverged > 0).sum()} of {seeds} seeds, first in epoch "
+                f"{diverged[diverged > 0].min()}: its figures are nan. Stable steps need lr * weight decay well below "
+                f"2, here it is {problem.lr * strength:g}; try a smaller --lr.\n"
+            )
+
+
+def _print_path(along: "lesson.Path") -> None:
+    print(
+        f"{len(along.weight_decays)} weight decays x {along.seeds} {'seed' if along.seeds == 1 else 'seeds'} trained "
+        f"in {along.seconds:.1f} s: the lowest test loss is at {along.best:.3g}, validation rows would choose "
+        f"{along.chosen_by_validation:.3g}."
+    )
+
+
+def _document(found: "lesson.Comparison", along: "lesson.Path | None") -> dict[str, Any]:
+    runs = []
+    for m, strength in enumerate(found.weight_decays):
+        run: dict[str, Any] = {"weight_decay": strength, "seeds": len(found.history.seeds)}
+        for name, values in (
+            ("train_loss", found.history.final("train_loss")),
+            ("test_loss", found.history.final("test_loss")),
+            ("l2_norm", found.l2_norm),
+        ):
+            run |= {name: values[:, m].mean(), f"{name}_std": _output.spread(values[:, m])}
+        runs.append(run)
+    seconds = found.seconds + (along.seconds if along else 0)
+    return {"runs": runs, "path": _path_document(along) if along else None, "seconds": seconds}
+
+
+def _path_document(along: "lesson.Path") -> dict[str, Any]:
+    names = (
+        "weight_decay",
+        "test_loss",
+        "validation_loss",
+        "l2_norm",
+        "closed_form_test_loss",
+        "ridge_test_loss",
+    )
+    lines = {name: getattr(along, "weight_decays" if name == "weight_decay" else name) for name in names}
+    return lines | {
+        "best": along.best,
+        "chosen_by_validation": along.chosen_by_validation,
+        "seconds": along.seconds,
+    }
