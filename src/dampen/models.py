@@ -15,10 +15,10 @@ class Linear:
 
     def __call__(self, inputs: int, outputs: int) -> nn.Module:
         """Make the network for rows of `inputs` numbers and `outputs` outputs."""
-        network = nn.Sequential(nn.Flatten(), nn.Linear(inputs, outputs))
-        nn.init.normal_(network[1].weight)
-        nn.init.zeros_(network[1].bias)
-        return network
+        layer = nn.Linear(inputs, outputs)
+        nn.init.normal_(layer.weight)
+        nn.init.zeros_(layer.bias)
+        return nn.Sequential(nn.Flatten(), layer)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """`dampen dropout`: the second study."""
 
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,7 +49,7 @@ def command(
 
     file = _options.picture(plot, "dampen-dropout.png")
     device = _options.usable_device(device)
-    source = load(data, data_dir=data_dir, progress=True)
+    source = load(data, data_dir=data_dir, progress=sys.stderr.isatty())
     with _output.progress("training", shown=json) as advance:
 
         def after_epoch(epoch: "Epoch") -> None:

@@ -54,8 +54,8 @@ def main() -> NoReturn:
     except Exception as error:
         if type(error).__name__ == "Abort":  # what click makes of Ctrl-C
             code = INTERRUPTED
-        elif hasattr(error, "format_message"):  # click's own errors: an unknown option, a word for a number
-            code = _fail(error.format_message() or str(error))
+        elif isinstance(message := getattr(error, "message", None), str):  # click's: an unknown option, and so on
+            code = _fail(getattr(error, "format_message", lambda: message)())
         else:
             raise
     sys.exit(code)

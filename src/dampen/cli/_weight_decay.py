@@ -66,7 +66,7 @@ def command(
     along = None
     if path:
         with _output.progress(f"training {path} weight decays"):
-            along = lesson.path(problem, np.geomspace(path_from, path_to, path), members, device=device)
+            along = lesson.path(problem, np.geomspace(path_from, path_to, path).tolist(), members, device=device)
 
     draw_weight_decay_comparison(found, file)
     if along and file_of_path:

@@ -86,7 +86,7 @@ class Block:
         self.diverged = torch.zeros(len(seeds), len(settings), dtype=torch.bool)
         self._frozen: list[tuple[Tensor, Tensor]] = []
         self._steps: dict[torch.Size, _Step] = {}
-        self._evaluations: dict[tuple[torch.Size, torch.Size], Callable[..., list[Tensor]]] = {}
+        self._evaluations: dict[tuple[torch.Size, tuple[int, ...]], Callable[..., list[Tensor]]] = {}
 
     def prepare(self, recipe: Recipe) -> None:
         """Make the optimizer."""

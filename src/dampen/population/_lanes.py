@@ -132,7 +132,8 @@ class _Linear(torch.autograd.Function):
         return gradients[0] @ weight, gradient.T @ x.flatten(0, -2), of_bias
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:
+        x, weight, bias = inputs
         x_dim, weight_dim, bias_dim = in_dims
         if weight_dim is None and bias_dim is None:
             return _Linear.apply(x.movedim(x_dim, 0), weight, bias), 0
@@ -166,10 +167,10 @@ class _MemberLinear(torch.autograd.Function):
         return torch.bmm(gradient, weight).view_as(x), torch.bmm(gradient.transpose(1, 2), rows), of_bias
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:
         tensors = [
             None if t is None else _members_first(t, dim, info.batch_size).flatten(0, 1)
-            for t, dim in zip((x, weight, bias), in_dims, strict=True)
+            for t, dim in zip(inputs, in_dims, strict=True)
         ]
         return _MemberLinear.apply(*tensors).unflatten(0, (info.batch_size, -1)), 0
 

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path as FilePath
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -47,7 +48,7 @@ def draw_weight_decay_path(found: Path, file: FilePath) -> None:
         figure = Figure(figsize=(9, 6), layout="constrained")
         grid = figure.add_gridspec(2, 2, height_ratios=(4, 1.2))
         loss, norm, words = (figure.add_subplot(cell) for cell in (grid[0, 0], grid[0, 1], grid[1, :]))
-        lines = (
+        lines: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
             ("test_loss", "l2_norm", "SGD", {"color": _pictures.BLUE, "linewidth": 4, "alpha": 0.6}),
             (
                 "closed_form_test_loss",

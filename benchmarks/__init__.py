@@ -1,0 +1,1 @@
+"""Programs that measure; each prints both sides of a comparison from one run."""
