@@ -1,0 +1,24 @@
+"""What all tests share: shapes checked at run time, and the folder with real data."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import jaxtyping
+import pytest
+import torch
+
+jaxtyping.install_import_hook("dampen", "beartype.beartype")
+torch.set_num_threads(1)  # the tests' tensors are small: a second thread only adds waiting
+
+hypothesis.settings.register_profile("dampen", deadline=None, max_examples=25, derandomize=bool(os.environ.get("CI")))
+hypothesis.settings.load_profile("dampen")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with complete data sets, named by DAMPEN_DATA or beside the repository."""
+    folder = Path(os.environ.get("DAMPEN_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not (folder / "fashion-mnist").is_dir():
+        pytest.skip(f"there is no folder {folder} with fashion-mnist in it; name one in DAMPEN_DATA")
+    return folder
