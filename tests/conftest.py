@@ -8,7 +8,9 @@ import jaxtyping
 import pytest
 import torch
 
-jaxtyping.install_import_hook("dampen", "beartype.beartype")
+# Every row that handles tensors; typer's context in dampen.cli is not of the type that it asks commands to name.
+CHECKED = ("data", "knobs", "lessons", "models", "population", "report", "statistics")
+jaxtyping.install_import_hook([f"dampen.{row}" for row in CHECKED], "beartype.beartype")
 torch.set_num_threads(1)  # the tests' tensors are small: a second thread only adds waiting
 
 hypothesis.settings.register_profile("dampen", deadline=None, max_examples=25, derandomize=bool(os.environ.get("CI")))

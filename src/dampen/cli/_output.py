@@ -5,9 +5,10 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -46,12 +47,12 @@ def progress(what: str, *, shown: bool = True) -> Iterator[Callable[[int, int], 
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def spread(values: np.ndarray) -> float:
+def spread(values: "np.ndarray") -> float:
     """Return the standard deviation over seeds (S - 1 in the denominator); NaN for a single seed."""
     return float(values.std(ddof=1)) if len(values) > 1 else math.nan
 
 
-def with_spread(values: np.ndarray, digits: int = 4) -> str:
+def with_spread(values: "np.ndarray", digits: int = 4) -> str:
     """Write the mean over seeds, and the standard deviation where there are several."""
     mean = f"{values.mean():.{digits}g}"
     return f"{mean} ± {spread(values):.2g}" if len(values) > 1 else mean
@@ -60,10 +61,10 @@ def with_spread(values: np.ndarray, digits: int = 4) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
+    if hasattr(value, "tolist"):  # NumPy's arrays and numbers
+        value = value.tolist()
+    if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     return value
