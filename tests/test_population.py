@@ -47,8 +47,8 @@ def data():
 
 
 def fit(model, members, seeds, data, **options):
-    population = Population(model, members, seeds, dtype=torch.float64)
-    options = {"epochs": 3, "batch_size": 8, "lr": 0.01, "optimizer": "adamw"} | options
+    population = Population(model, members, seeds)
+    options = {"precision": "float64", "epochs": 3, "batch_size": 8, "lr": 0.01, "optimizer": "adamw"} | options
     return population, population.fit(data, **options)
 
 
@@ -64,9 +64,7 @@ def test_every_member_equals_its_solo_run_after_a_hundred_steps(name, optimizer,
     population, history = fit(MODELS[name], SETTINGS, [3, 9], data, **options)
     for m, setting in enumerate(SETTINGS):
         for s, seed in enumerate((3, 9)):
-            alone = solo(
-                MODELS[name], setting, seed, data.train.features, data.train.targets, dtype=torch.float64, **options
-            )
+            alone = solo(MODELS[name], setting, seed, data, precision="float64", **options)
             assert distance(population.member(setting, seed), alone.network) < 1e-9
             np.testing.assert_allclose(history.metrics["train_loss"][:, s, m], alone.train_loss, rtol=1e-9)
 
@@ -150,7 +148,7 @@ def test_torchs_global_generator_is_left_as_it_was(data):
     expected = torch.rand(3)
     torch.manual_seed(123)
     fit(MODELS["mlp"], SETTINGS[:1], [0], data)
-    solo(MODELS["mlp"], Setting(), 0, data.train.features, data.train.targets, epochs=1, batch_size=8)
+    solo(MODELS["mlp"], Setting(), 0, data, epochs=1, batch_size=8)
     assert torch.equal(torch.rand(3), expected)
 
 

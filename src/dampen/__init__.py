@@ -5,17 +5,24 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dampen.data import Data, from_arrays, load
-    from dampen.errors import InputError
+    from dampen.errors import InputError, NotFused
     from dampen.knobs import Setting
     from dampen.models import linear, mlp
-    from dampen.population import History, Population, solo
+    from dampen.population import SGD, Adam, AdamW, ChunkDone, Epoch, History, Population, Schedule, solo
 
 # A name is imported when it is first asked for: torch takes seconds, and `dampen --help` needs none of it.
 _HOME = {
+    "SGD": "population",
+    "Adam": "population",
+    "AdamW": "population",
+    "ChunkDone": "population",
     "Data": "data",
+    "Epoch": "population",
     "History": "population",
     "InputError": "errors",
+    "NotFused": "errors",
     "Population": "population",
+    "Schedule": "population",
     "Setting": "knobs",
     "from_arrays": "data",
     "linear": "models",
@@ -25,10 +32,17 @@ _HOME = {
 }
 
 __all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "ChunkDone",
     "Data",
+    "Epoch",
     "History",
     "InputError",
+    "NotFused",
     "Population",
+    "Schedule",
     "Setting",
     "from_arrays",
     "linear",

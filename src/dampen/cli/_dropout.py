@@ -11,7 +11,7 @@ from dampen.cli import _options, _output
 
 if TYPE_CHECKING:
     from dampen.lessons import dropout as lesson
-    from dampen.population import Epoch, History
+    from dampen.population import Epoch, Event, History
 
 
 def command(
@@ -45,6 +45,7 @@ def command(
 
     from dampen.data import load
     from dampen.lessons import dropout as lesson
+    from dampen.population import Epoch
     from dampen.report import draw_dropout
 
     file = _options.picture(plot, "dampen-dropout.png")
@@ -52,10 +53,10 @@ def command(
     source = load(data, data_dir=data_dir, progress=sys.stderr.isatty())
     with _output.progress("training", shown=json) as advance:
 
-        def after_epoch(epoch: "Epoch") -> None:
-            advance(epoch.epoch, epoch.epochs)
-            if not json:
-                print(epoch_line(epoch), flush=True)
+        def after(event: "Event") -> None:
+            advance(event.epoch, event.epochs)
+            if isinstance(event, Epoch) and not json:
+                print(epoch_line(event), flush=True)
 
         found = lesson.compare(
             source,
@@ -66,7 +67,7 @@ def command(
             batch_size=batch_size,
             lr=lr,
             device=device,
-            callback=after_epoch,
+            callback=after,
         )
     draw_dropout(found, file)
     if json:

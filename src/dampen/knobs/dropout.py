@@ -1,18 +1,26 @@
 """Dropout with unbiased scaling: Srivastava et al. (2014), "Dropout", JMLR 15, section 4 and appendix A.
 
-A pure function of the activations and of the uniforms that decide, and a thin module around it.
+Pure functions of the activations and of the uniforms that decide, and a thin module around the first.
 """
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from dampen.errors import InputError
 
+_ALPHA = -1.7580993408473766  # what SELU tends to for large negative inputs: -lambda * alpha (Klambauer et al. 2017)
+
+Rates = float | tuple[float, ...] | tuple[tuple[str, float], ...]
+"""A dropout knob's value: one rate, one for each place in the order of the forward pass, or (module name, rate)s."""
+
 
 def dropout(h: Tensor, p: float | Tensor, uniforms: Tensor) -> Tensor:
     """Set a unit to 0 where its uniform is below `p`, and divide the others by `1 - p`.
 
-    The expectation over the uniforms is `h` for every p below 1; at p = 1 everything is 0.
+    The expectation over the uniforms is `h` for every p below 1; at p = 1 everything is 0. Uniforms of shape
+    `[B, C, 1, ...]` drop whole channels.
 
     Args:
         h: activations, any shape.
@@ -24,9 +32,32 @@ def dropout(h: Tensor, p: float | Tensor, uniforms: Tensor) -> Tensor:
         >>> dropout(torch.tensor([1.0, 2.0, 3.0]), 0.5, torch.tensor([0.7, 0.2, 0.5]))
         tensor([2., 0., 6.])
     """
-    p = torch.as_tensor(p, dtype=h.dtype, device=h.device)
-    keep_probability = torch.where(p < 1, 1 - p, 1)  # at p = 1 nothing is kept: any divisor but 0 will do
-    return torch.where(uniforms >= p.to(uniforms.dtype), h / keep_probability, 0)
+    p = torch.as_tensor(p, dtype=torch.float64, device=h.device)
+    kept = (uniforms >= p.to(uniforms.dtype)).to(h.dtype)
+    return h * kept / torch.where(p < 1, 1 - p, 1.0).to(h.dtype)
+
+
+def keep_scale(p: Tensor) -> Tensor:
+    """Return what a kept unit is multiplied by, `1 / (1 - p)`; at p = 1 no unit is kept and any number will do."""
+    return torch.where(p < 1, 1 / (1 - p), 1.0)
+
+
+def alpha_dropout(h: Tensor, p: float | Tensor, uniforms: Tensor) -> Tensor:
+    """Set a unit to SELU's lower limit where its uniform is below `p`, then shift and scale all of them.
+
+    Keeps mean 0 and variance 1 of self-normalising networks (Klambauer et al. 2017, "Self-normalizing neural
+    networks", section "New dropout technique"); arguments as `dropout`. At p = 1 everything is 0.
+    """
+    p = torch.as_tensor(p, dtype=torch.float64, device=h.device)
+    keep = (uniforms >= p.to(uniforms.dtype)).to(h.dtype)
+    scale, shift = (t.to(h.dtype) for t in alpha_scale_and_shift(p))
+    return scale * (h * keep + _ALPHA * (1 - keep)) + shift
+
+
+def alpha_scale_and_shift(p: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the factor and the shift that follow alpha dropout: a and b of Klambauer et al. (2017)."""
+    scale = torch.where(p < 1, ((1 - p) * (1 + p * _ALPHA**2)) ** -0.5, 0.0)
+    return scale, -scale * p * _ALPHA
 
 
 class Dropout(nn.Module):
@@ -59,8 +90,14 @@ def rate(value: object) -> float:
     return float(value)
 
 
-def rates(value: object) -> float | tuple[float, ...]:
-    """Read the knob: one rate for every dropout layer, or one rate per layer in the order of the forward pass."""
+def rates(value: object) -> Rates:
+    """Read the knob: one rate for all, one per place in the order of the forward pass, or a rate by module name."""
+    if isinstance(value, Mapping):
+        if not value:
+            raise InputError("dropout names no module: give at least one, or a single rate for all")
+        return tuple((str(name), rate(p)) for name, p in value.items())
     if isinstance(value, list | tuple):
+        if value and all(isinstance(part, tuple) for part in value):
+            return rates(dict(value))
         return tuple(rate(p) for p in value)
     return rate(value)

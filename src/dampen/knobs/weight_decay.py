@@ -6,10 +6,21 @@ shrinking `w <- (1 - lr * weight_decay) w` are the same thing, under Adam they a
 """
 
 import math
+from collections.abc import Callable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from dampen.errors import InputError
+
+_NORMALISATION = (
+    nn.modules.batchnorm._NormBase,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+)
+
+Rule = str | Callable[[str, Tensor], bool]
+"""What decays: `weights` (no biases and no normalisation), `all`, or a function of a parameter's name and value."""
 
 
 def l2_penalty(weight: Tensor, weight_decay: float | Tensor) -> Tensor:
@@ -25,13 +36,35 @@ def decay(weight: Tensor, lr: float | Tensor, weight_decay: float | Tensor) -> T
     return (1 - lr * weight_decay) * weight
 
 
-def is_decayed(name: str, parameter: Tensor) -> bool:
-    """Say whether a parameter decays by default: matrices and kernels do, biases and normalisation do not.
+def decayed(network: nn.Module, rule: Rule = "weights") -> dict[str, bool]:
+    """Say for every trained parameter whether it decays.
 
-    A parameter with fewer than two dimensions is a bias, a scale or a shift: it sets where units work, not how
-    strongly they react to the input, and shrinking it does not make the network simpler.
+    By default matrices, kernels and embeddings do, biases and normalisation parameters do not: those set where units
+    work, not how strongly they react to the input, and shrinking them does not make the network simpler.
+
+    Args:
+        network: its parameters that require no gradient are left out.
+        rule: `weights`, `all`, or a function of a parameter's name and value.
+
+    Raises:
+        InputError: another rule.
+
+    Example:
+        >>> decayed(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
+        {'0.weight': True, '0.bias': False, '1.weight': False, '1.bias': False}
     """
-    return parameter.ndim >= 2
+    trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    if callable(rule):
+        return {name: bool(rule(name, p)) for name, p in trained.items()}
+    if rule == "all":
+        return dict.fromkeys(trained, True)
+    if rule != "weights":
+        raise InputError(f"decay must be 'weights', 'all' or a function of a parameter's name and value, got {rule!r}")
+    spared = {id(p) for m in network.modules() if isinstance(m, _NORMALISATION) for p in m.parameters(recurse=False)}
+    return {
+        name: p.ndim >= 2 and id(p) not in spared and not name.rpartition(".")[2].startswith("bias")
+        for name, p in trained.items()
+    }
 
 
 def strength(value: object) -> float:

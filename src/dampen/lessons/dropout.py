@@ -14,7 +14,7 @@ from dampen.data import Data
 from dampen.errors import InputError
 from dampen.knobs import Setting
 from dampen.models import mlp
-from dampen.population import Epoch, History, Population
+from dampen.population import Event, History, Population
 from dampen.statistics import Interval, paired_difference
 
 DROPOUT, NO_DROPOUT = 0, 1  # the two settings' places in the history
@@ -63,7 +63,7 @@ def compare(
     batch_size: int = 128,
     lr: float = 1e-3,
     device: str = "cpu",
-    callback: Callable[[Epoch], None] | None = None,
+    callback: Callable[[Event], object] | None = None,
 ) -> Comparison:
     """Train a multilayer perceptron with Adam, with and without dropout, from the same initial weights.
 
@@ -79,7 +79,7 @@ def compare(
         batch_size: rows a step.
         lr: learning rate.
         device: where to train.
-        callback: called after each epoch.
+        callback: as in `Population.fit`.
 
     Raises:
         InputError: not as many rates as hidden layers, or one that is no probability.
@@ -91,9 +91,11 @@ def compare(
     if settings[DROPOUT] == settings[NO_DROPOUT]:
         raise InputError("every dropout rate is 0: there is nothing to compare, give at least one rate above 0")
     data = _with_unit_targets(data)
-    population = Population(lambda: network(data.n_inputs, data.outputs), settings, seeds, device=device)
+    population = Population(lambda: network(data.n_inputs, data.outputs), settings, seeds)
     started = time.perf_counter()
-    history = population.fit(data, epochs=epochs, batch_size=batch_size, optimizer="adam", lr=lr, callback=callback)
+    history = population.fit(
+        data, epochs=epochs, batch_size=batch_size, optimizer="adam", lr=lr, device=device, callback=callback
+    )
     fitted = population.evaluate(data.train)
     return Comparison(data, network.dropout, history, fitted, time.perf_counter() - started)
 

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float64
-from torch import Tensor
 
 from dampen.data import Data
 from dampen.errors import InputError
 from dampen.knobs import Setting
 from dampen.lessons import _linear_theory
 from dampen.models import linear
-from dampen.population import Epoch, History, Population
+from dampen.population import Event, History, Population
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def compare(
     *,
     evaluate_every: int = 5,
     device: str = "cpu",
-    callback: Callable[[Epoch], None] | None = None,
+    callback: Callable[[Event], object] | None = None,
 ) -> Comparison:
     """Train the problem with each weight decay and seed, all in one population.
 
@@ -166,15 +165,14 @@ def compare(
         seeds: each draws its own rows, initial weights and batches, which all strengths share.
         evaluate_every: epochs between two points of the curves.
         device: where to train.
-        callback: called after each point of the curves.
+        callback: as in `Population.fit`.
     """
-    population, sets = _population(problem, weight_decays, seeds, device)
+    population, sets = _population(problem, weight_decays, seeds)
     started = time.perf_counter()
-    history = _fit(population, sets, problem, evaluate_every, callback)
+    history = _fit(population, sets, problem, evaluate_every, device, callback)
     seconds = time.perf_counter() - started
-    return Comparison(
-        problem, tuple(s["weight_decay"] for s in population.settings), history, _norms(population), seconds
-    )
+    strengths = tuple(s["weight_decay"] for s in population.settings)
+    return Comparison(problem, strengths, history, history.final("weight_norm"), seconds)
 
 
 def path(
@@ -183,7 +181,7 @@ def path(
     seeds: Sequence[int],
     *,
     device: str = "cpu",
-    callback: Callable[[Epoch], None] | None = None,
+    callback: Callable[[Event], object] | None = None,
 ) -> Path:
     """Train many weight decays at once and compare them with gradient descent's and ridge regression's closed forms.
 
@@ -192,15 +190,15 @@ def path(
         weight_decays: strengths lambda, larger than 0.
         seeds: each draws its own rows, initial weights and batches, which all strengths share.
         device: where to train.
-        callback: called once, after training.
+        callback: as in `Population.fit`.
     """
     strengths = np.unique(np.asarray(weight_decays, dtype=float))
     if not (len(strengths) and strengths[0] > 0):
         raise InputError("a path needs weight decays larger than 0: its axis is logarithmic")
-    population, sets = _population(problem, strengths.tolist(), seeds, device)
+    population, sets = _population(problem, strengths.tolist(), seeds)
     initial = population.state()
     started = time.perf_counter()
-    history = _fit(population, sets, problem, None, callback)
+    history = _fit(population, sets, problem, None, device, callback)
     seconds = time.perf_counter() - started
     theory = [
         _linear_theory.losses_and_norms(
@@ -215,17 +213,17 @@ def path(
         strengths,
         history.final("test_loss").mean(0),
         history.final("validation_loss").mean(0),
-        _norms(population).mean(0),
+        history.final("weight_norm").mean(0),
         seconds=seconds,
         **means,
     )
 
 
 def _population(
-    problem: Problem, weight_decays: Sequence[float], seeds: Sequence[int], device: str
+    problem: Problem, weight_decays: Sequence[float], seeds: Sequence[int]
 ) -> tuple[Population, list[Data]]:
     settings = [Setting(weight_decay=strength) for strength in weight_decays]
-    population = Population(lambda: linear()(problem.inputs, 1), settings, seeds, device=device)
+    population = Population(lambda: linear()(problem.inputs, 1), settings, seeds)
     return population, [problem.draw(seed) for seed in population.seeds]
 
 
@@ -234,7 +232,8 @@ def _fit(
     sets: list[Data],
     problem: Problem,
     evaluate_every: int | None,
-    callback: Callable[[Epoch], None] | None,
+    device: str,
+    callback: Callable[[Event], object] | None,
 ) -> History:
     return population.fit(
         sets,
@@ -243,14 +242,10 @@ def _fit(
         optimizer="sgd",
         lr=problem.lr,
         loss="half_squared_error",
+        device=device,
         evaluate_every=evaluate_every,
         callback=callback,
     )
-
-
-def _norms(population: Population) -> Float64[np.ndarray, "S M"]:
-    weight: Tensor = population.state()["1.weight"]
-    return weight.double().flatten(2).norm(dim=-1).cpu().numpy()
 
 
 def _lowest(weight_decays: np.ndarray, losses: np.ndarray) -> float:

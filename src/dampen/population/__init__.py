@@ -1,7 +1,23 @@
 """The engine: members that share one architecture, trained in lockstep."""
 
-from dampen.population._history import Epoch, History
+from dampen.population._explain import Explanation
+from dampen.population._history import ChunkDone, Epoch, Event, History
+from dampen.population._optimizers import SGD, Adam, AdamW
 from dampen.population._population import Population
+from dampen.population._schedules import Schedule
 from dampen.population._solo import Solo, solo
 
-__all__ = ["Epoch", "History", "Population", "Solo", "solo"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "ChunkDone",
+    "Epoch",
+    "Event",
+    "Explanation",
+    "History",
+    "Population",
+    "Schedule",
+    "Solo",
+    "solo",
+]

@@ -1,120 +1,108 @@
-"""What happens when a member's forward pass calls `F.linear` or `F.dropout`: one answer for all members at once.
+"""How the calls that matter most run for all members at once: linear layers, convolutions, dropout.
 
-The user's module is never rewritten. `vmap` runs it on stacked parameters, and a `TorchFunctionMode` catches the
-two calls whose batched form can be better (linear) or has to be ours (dropout: a rate per member, noise by seed).
+`vmap` runs the user's module on stacked parameters and `CatchDropout` sees its calls. Each class below is a torch
+function whose batching rule is ours: `vmap` over settings meets the first rule, `vmap` over seeds the second.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-from dampen.errors import InputError
-from dampen.knobs.dropout import dropout
+from dampen.knobs.dropout import alpha_dropout
+from dampen.population._dropping import CatchDropout, Kind
 
+_convolution: Any = torch.convolution
+_SMALL = 1 << 16  # multiplications of one member's layer below which members that share an input share a product
 
-@dataclass(frozen=True)
-class DropoutCall:
-    """One call of `F.dropout` in a forward pass: the rate that the network gives and the shape of its input."""
-
-    p: float
-    shape: tuple[int, ...]
-
-
-class _CatchDropout(TorchFunctionMode):
-    """Hands each active call of `F.dropout` to `drop`, with its place in the forward pass."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._calls = 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is not F.dropout and func is not torch.dropout:
-            return self.other(func, args, kwargs)
-        h, p, training = _dropout_arguments(*args, **kwargs)
-        if not training:
-            return h
-        layer, self._calls = self._calls, self._calls + 1
-        return self.drop(layer, h, p)
-
-    def drop(self, layer: int, h: Tensor, p: float) -> Tensor:
-        raise NotImplementedError
-
-    def other(self, func: Any, args: Any, kwargs: Any) -> Any:
-        return func(*args, **kwargs)
+LINEAR: set[Any] = {F.linear}
+CONVOLUTIONS: dict[Any, bool] = {  # and whether each is transposed
+    F.conv1d: False,
+    F.conv2d: False,
+    F.conv3d: False,
+    F.conv_transpose1d: True,
+    F.conv_transpose2d: True,
+    F.conv_transpose3d: True,
+}
 
 
-class RecordDropout(_CatchDropout):
-    """Notes the dropout calls of a forward pass in `calls` and drops nothing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[DropoutCall] = []
-
-    def drop(self, layer: int, h: Tensor, p: float) -> Tensor:
-        """Note the call."""
-        self.calls.append(DropoutCall(p, tuple(h.shape)))
-        return h
-
-
-class PairedDropout(_CatchDropout):
-    """Drops units by given rates and uniforms instead of the modules' own rates and torch's global generator.
+class FastLanes(CatchDropout):
+    """Dropout at each member's own rates, linear layers as few large products, convolutions by the faster way.
 
     Args:
-        rate: takes the place of a call in the forward pass and the network's own rate, returns the rate to use.
-        uniforms: takes the place of the call and the shape of its input, returns uniforms of that shape.
+        rates: this member's rate at each place.
+        scales: what a kept unit is multiplied by at each place, of the activations' type.
+        uniforms: for each place, this seed's uniforms.
+        low: type to which linear layers and convolutions round their inputs, if any (autocast does it elsewhere).
     """
 
-    def __init__(
-        self, rate: Callable[[int, float], float | Tensor], uniforms: Callable[[int, tuple[int, ...]], Tensor]
-    ):
+    def __init__(self, rates: Tensor, scales: Tensor, uniforms: Sequence[Tensor], low: torch.dtype | None = None):
         super().__init__()
-        self._rate = rate
-        self._uniforms = uniforms
+        self._rates, self._scales, self._uniforms, self._low = rates, scales, uniforms, low
 
-    def drop(self, layer: int, h: Tensor, p: float) -> Tensor:
-        """Drop by the layer's uniforms."""
-        return dropout(h, self._rate(layer, p), self._uniforms(layer, tuple(h.shape)))
+    def drop(self, number: int, kind: Kind, h: Tensor, p: float, shape: tuple[int, ...]) -> Tensor:
+        """Drop by the place's uniforms and this member's rate."""
+        rate, uniforms = self._rates[number], self._uniforms[number]
+        if kind == "alpha":
+            return alpha_dropout(h, rate, uniforms)
+        return h * _Keep.apply(uniforms, rate.to(uniforms.dtype), self._scales[number].to(h.dtype))
 
-
-class FastLanes(PairedDropout):
-    """`PairedDropout` for a forward pass under `vmap` over members, with linear layers as few large products."""
+    def recurrent(self, number: int, func: Any, args: Any, place_of_p: int, kwargs: Any) -> Any:
+        """Refuse: `vmap` has no rule for recurrent networks."""
+        raise RuntimeError(f"{func.__name__} has no batching rule")
 
     def other(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Send `F.linear` through its fast batching rule and leave every other function alone."""
+        """Send linear layers and convolutions to their lanes."""
         if func is F.linear:
-            return _Linear.apply(*_linear_arguments(*args, **kwargs))
+            return _Linear.apply(*map(self._rounded, _linear_arguments(*args, **kwargs)))
+        if func in CONVOLUTIONS:
+            found = _convolution_arguments(CONVOLUTIONS[func], *args, **kwargs)
+            if found is not None:
+                tensors, options = found
+                return _Convolve.apply(*map(self._rounded, tensors), options)
         return func(*args, **kwargs)
 
-
-def rate_of_call(value: float | tuple[float, ...] | None, layer: int, p: float) -> float:
-    """Return the rate of one dropout call under a setting's `dropout`; None keeps the network's own rate `p`."""
-    if value is None:
-        return p
-    return value[layer] if isinstance(value, tuple) else value
+    def _rounded(self, t: Tensor | None) -> Tensor | None:
+        return t if t is None or self._low is None or not t.is_floating_point() else t.to(self._low)
 
 
-def rates_of_calls(value: float | tuple[float, ...] | None, calls: Sequence[DropoutCall]) -> list[float]:
-    """Return the rate of each dropout call of a forward pass under a setting's `dropout`.
+class _Keep(torch.autograd.Function):
+    """`scale` where a unit is kept (`uniforms >= rate`), else 0. Has no gradient."""
 
-    Raises:
-        InputError: the setting names another number of rates than there are calls.
-    """
-    if isinstance(value, tuple) and len(value) != len(calls):
-        raise InputError(
-            f"dropout names {len(value)} rates, but the network drops units in {len(calls)} places: give one rate for "
-            "each, or a single rate for all"
-        )
-    return [rate_of_call(value, layer, call.p) for layer, call in enumerate(calls)]
+    @staticmethod
+    def forward(uniforms: Tensor, rate: Tensor, scale: Tensor) -> Tensor:
+        shape = torch.broadcast_shapes(uniforms.shape, rate.shape)
+        kept = torch.empty(shape, dtype=scale.dtype, device=scale.device)
+        return torch.ge(uniforms, rate, out=kept).mul_(scale)  # a tenth of what where(mask, ...) costs on a CPU
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        return None, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:
+        ndim = max(t.ndim - (dim is not None) for t, dim in zip(inputs, in_dims, strict=True))
+
+        def aligned(t: Tensor, dim: int | None) -> Tensor:
+            if dim is None:
+                return t
+            t = t.movedim(dim, 0)
+            return t.view(len(t), *[1] * (ndim + 1 - t.ndim), *t.shape[1:])
+
+        parts = [aligned(t, dim) for t, dim in zip(inputs, in_dims, strict=True)]
+        if parts[0].ndim <= ndim and parts[1].ndim <= ndim:
+            raise RuntimeError("dropout's noise and rates are those of no member")
+        return _Keep.apply(*parts), 0
 
 
 class _Linear(torch.autograd.Function):
-    """`F.linear`, whose batching rule makes one product of all members that share an input."""
+    """`F.linear` of one member."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -127,9 +115,14 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, weight = ctx.saved_tensors
-        gradient = gradients[0].flatten(0, -2)
-        of_bias = gradient.sum(0) if ctx.needs_input_grad[2] else None
-        return gradients[0] @ weight, gradient.T @ x.flatten(0, -2), of_bias
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        gradient = gradients[0].flatten(0, -2) if gradients[0].ndim > 1 else gradients[0].unsqueeze(0)
+        rows = x.flatten(0, -2) if x.ndim > 1 else x.unsqueeze(0)
+        return (
+            gradients[0] @ weight if needs_x else None,
+            gradient.T @ rows if needs_weight else None,
+            gradient.sum(0) if needs_bias else None,
+        )
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:
@@ -137,12 +130,76 @@ class _Linear(torch.autograd.Function):
         x_dim, weight_dim, bias_dim = in_dims
         if weight_dim is None and bias_dim is None:
             return _Linear.apply(x.movedim(x_dim, 0), weight, bias), 0
-        weight = _members_first(weight, weight_dim, info.batch_size)
-        bias = None if bias is None else _members_first(bias, bias_dim, info.batch_size)
+        weight = _first(weight, weight_dim, info.batch_size)
+        bias = None if bias is None else _first(bias, bias_dim, info.batch_size)
         if x_dim is not None:
             return _MemberLinear.apply(x.movedim(x_dim, 0), weight, bias), 0
-        y = _Linear.apply(x, weight.flatten(0, 1), None if bias is None else bias.flatten(0, 1))
-        return y.unflatten(-1, (info.batch_size, -1)), y.ndim - 1
+        y = _SharedLinear.apply(x.unsqueeze(0), weight.unsqueeze(0), None if bias is None else bias.unsqueeze(0))
+        return y.squeeze(0), 0
+
+
+class _SharedLinear(torch.autograd.Function):
+    """A linear layer whose input a seed's settings share: `[S, ..., in]`, `[S, M, out, in]` to `[S, M, ..., out]`."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        rows = _rows(x, 1)
+        (S, N, _), (M, out) = rows.shape, weight.shape[1:3]
+        if _SharedLinear._as_one_product(rows, weight):
+            if M == 1:
+                y = _product(rows, weight[:, 0].transpose(1, 2), None if bias is None else bias[:, 0]).unsqueeze(1)
+            else:
+                flat = None if bias is None else bias.flatten(1, 2)
+                y = _product(rows, weight.flatten(1, 2).transpose(1, 2), flat).unflatten(-1, (M, out)).transpose(1, 2)
+        else:
+            y = x.new_empty(S, M, N, out)
+            for s in range(S):
+                each = rows[s].expand(M, -1, -1)
+                _product(each, weight[s].transpose(1, 2), None if bias is None else bias[s], out=y[s])
+        return y.unflatten(2, x.shape[1:-1]) if x.ndim != 3 else y
+
+    @staticmethod
+    def _as_one_product(rows: Tensor, weight: Tensor) -> bool:
+        """Say whether one wide product beats one product for each setting: it does for one, and for small layers."""
+        return weight.shape[1] == 1 or rows.shape[1] * weight.shape[2] * weight.shape[3] < _SMALL
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        rows, gradient = _rows(x, 1), _rows(gradients[0], 2)  # [S, N, in], [S, M, N, out]
+        of_x = of_weight = None
+        if needs_weight:
+            if _SharedLinear._as_one_product(rows, weight):
+                wide = gradient.permute(0, 1, 3, 2).flatten(1, 2)  # [S, M * out, N]
+                of_weight = torch.bmm(wide, rows).unflatten(1, weight.shape[1:3])
+            else:
+                of_weight = torch.empty_like(weight)
+                for s in range(len(rows)):
+                    each = rows[s].expand(weight.shape[1], -1, -1)
+                    torch.bmm(gradient[s].transpose(1, 2), each, out=of_weight[s])
+        if needs_x:
+            of_x = torch.bmm(gradient.transpose(1, 2).flatten(2, 3), weight.flatten(1, 2)).view_as(x)
+        return of_x, of_weight, gradient.sum(2) if needs_bias else None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:
+        x, weight, bias = inputs
+        x_dim, weight_dim, bias_dim = in_dims
+        size = info.batch_size
+        weight = _first(weight, weight_dim, size)  # [size, 1, M, out, in]
+        bias = None if bias is None else _first(bias, bias_dim, size)
+        if x_dim is None:  # shared by all seeds, too
+            every = None if bias is None else bias.flatten(0, 2).unsqueeze(0)
+            y = _SharedLinear.apply(x, weight.flatten(0, 2).unsqueeze(0), every)
+            return y.squeeze(0).unflatten(0, (size, 1, -1)), 0
+        every = None if bias is None else bias.flatten(0, 1)
+        y = _SharedLinear.apply(x.movedim(x_dim, 0).flatten(0, 1), weight.flatten(0, 1), every)
+        return y.unflatten(0, (size, 1)), 0
 
 
 class _MemberLinear(torch.autograd.Function):
@@ -150,9 +207,7 @@ class _MemberLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        rows = x.flatten(1, -2) if x.ndim > 2 else x.unsqueeze(1)
-        transposed = weight.transpose(1, 2)
-        y = torch.bmm(rows, transposed) if bias is None else torch.baddbmm(bias.unsqueeze(1), rows, transposed)
+        y = _product(_rows(x, 1), weight.transpose(1, 2), bias)
         return y.view(*x.shape[:-1], weight.shape[1])
 
     @staticmethod
@@ -162,20 +217,133 @@ class _MemberLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, weight = ctx.saved_tensors
-        gradient, rows = ((t.flatten(1, -2) if t.ndim > 2 else t.unsqueeze(1)) for t in (gradients[0], x))
-        of_bias = gradient.sum(1) if ctx.needs_input_grad[2] else None
-        return torch.bmm(gradient, weight).view_as(x), torch.bmm(gradient.transpose(1, 2), rows), of_bias
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        gradient, rows = _rows(gradients[0], 1), _rows(x, 1)
+        return (
+            torch.bmm(gradient, weight).view(x.shape) if needs_x else None,
+            torch.bmm(gradient.transpose(1, 2), rows) if needs_weight else None,
+            gradient.sum(1) if needs_bias else None,
+        )
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:
         tensors = [
-            None if t is None else _members_first(t, dim, info.batch_size).flatten(0, 1)
+            None if t is None else _first(t, dim, info.batch_size).flatten(0, 1)
             for t, dim in zip(inputs, in_dims, strict=True)
         ]
         return _MemberLinear.apply(*tensors).unflatten(0, (info.batch_size, -1)), 0
 
 
-def _members_first(t: Tensor, dim: int | None, size: int) -> Tensor:
+Options = tuple[list[int], list[int], list[int], bool, list[int], int]
+"""Stride, padding, dilation, whether transposed, output padding, groups."""
+
+
+class _Convolve(torch.autograd.Function):
+    """A convolution of one member."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, options: Options) -> Tensor:
+        return _convolution(x, weight, bias, *options)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+        ctx.options = inputs[3]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        return *_convolution_backward(gradients[0], x, weight, ctx.options, ctx.needs_input_grad), None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:
+        x, weight, bias, options = inputs
+        x_dim, weight_dim, bias_dim, _ = in_dims
+        if weight_dim is None and bias_dim is None:
+            x = x.movedim(x_dim, 0)
+            y = _Convolve.apply(x.flatten(0, 1), weight, bias, options)
+            return y.unflatten(0, x.shape[:2]), 0
+        weight = _first(weight, weight_dim, info.batch_size).unsqueeze(0)
+        bias = None if bias is None else _first(bias, bias_dim, info.batch_size).unsqueeze(0)
+        x = (x.unsqueeze(0) if x_dim is None else x.movedim(x_dim, 0)).unsqueeze(0)
+        return _PopulationConvolve.apply(x, weight, bias, options).squeeze(0), 0
+
+
+class _PopulationConvolve(torch.autograd.Function):
+    """A convolution of every member: `[S or 1, M or 1, B, ...]` and `[S, M, ...]` to `[S, M, B, ...]`.
+
+    Member by member: on a CPU, a grouped convolution of all takes up to 1.6 times as long. Other devices have `vmap`'s
+    grouped convolution.
+    """
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, options: Options) -> Tensor:
+        S, M = weight.shape[:2]
+        each = [
+            _convolution(_of(x, s, m), weight[s, m], None if bias is None else bias[s, m], *options)
+            for s in range(S)
+            for m in range(M)
+        ]
+        return torch.stack(each).unflatten(0, (S, M))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+        ctx.options = inputs[3]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        S, M = weight.shape[:2]
+        each = [
+            _convolution_backward(gradients[0][s, m], _of(x, s, m), weight[s, m], ctx.options, ctx.needs_input_grad)
+            for s in range(S)
+            for m in range(M)
+        ]
+        of_x, of_weight, of_bias = (
+            None if parts[0] is None else torch.stack(parts).unflatten(0, (S, M)) for parts in zip(*each, strict=True)
+        )
+        if of_x is not None:
+            of_x = of_x.sum_to_size(x.shape)
+        return of_x, of_weight, of_bias, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:
+        x, weight, bias, options = inputs
+        size = info.batch_size
+        weight = _first(weight, in_dims[1], size).flatten(0, 1)
+        bias = None if bias is None else _first(bias, in_dims[2], size).flatten(0, 1)
+        x = x if in_dims[0] is None else x.movedim(in_dims[0], 0).flatten(0, 1)
+        return _PopulationConvolve.apply(x, weight, bias, options).unflatten(0, (size, -1)), 0
+
+
+def _convolution_backward(
+    gradient: Tensor, x: Tensor, weight: Tensor, options: Options, needed: Sequence[bool]
+) -> tuple[Tensor | None, ...]:
+    channels = gradient.shape[1]
+    found = torch.ops.aten.convolution_backward(gradient, x, weight, [channels], *options, list(needed[:3]))
+    return tuple(g if n else None for g, n in zip(found, needed, strict=False))
+
+
+def _of(x: Tensor, s: int, m: int) -> Tensor:
+    """Return a member's own part of an input that seeds or settings may share."""
+    return x[s if x.shape[0] > 1 else 0, m if x.shape[1] > 1 else 0]
+
+
+def _product(rows: Tensor, matrices: Tensor, bias: Tensor | None, out: Tensor | None = None) -> Tensor:
+    """Return `rows @ matrices + bias`, batched, written into `out` if there is one."""
+    if bias is None:
+        return torch.bmm(rows, matrices) if out is None else torch.bmm(rows, matrices, out=out)
+    bias = bias.unsqueeze(1)
+    return torch.baddbmm(bias, rows, matrices) if out is None else torch.baddbmm(bias, rows, matrices, out=out)
+
+
+def _rows(t: Tensor, leading: int) -> Tensor:
+    """Return `[leading ..., N, last]`: all dimensions between the leading ones and the last made one."""
+    return t.flatten(leading, -2) if t.ndim > leading + 1 else t.unsqueeze(leading)
+
+
+def _first(t: Tensor, dim: int | None, size: int) -> Tensor:
     return t.expand(size, *t.shape) if dim is None else t.movedim(dim, 0)
 
 
@@ -183,7 +351,32 @@ def _linear_arguments(input: Tensor, weight: Tensor, bias: Tensor | None = None)
     return input, weight, bias
 
 
-def _dropout_arguments(
-    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, *, train: bool | None = None
-) -> tuple[Tensor, float, bool]:
-    return input, p, training if train is None else train
+def _convolution_arguments(
+    transposed: bool, input: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any
+) -> tuple[tuple[Tensor, Tensor, Tensor | None], Options] | None:
+    """Return a convolution's tensors and options, or None for a form that is left to torch (unbatched, uneven)."""
+    n = weight.ndim - 2
+    if input.ndim != weight.ndim or input.device.type != "cpu":
+        return None
+    names = (
+        ("stride", "padding", "output_padding", "groups", "dilation")
+        if transposed
+        else ("stride", "padding", "dilation", "groups")
+    )
+    given: dict[str, Any] = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1, "groups": 1}
+    given |= dict(zip(names, args, strict=False)) | kwargs
+
+    def each(value: Any) -> list[int]:
+        return [value] * n if isinstance(value, int) else list(value) * (n if len(value) == 1 else 1)
+
+    dilation = each(given["dilation"])
+    padding: Any | Literal["same", "valid"] = given["padding"]
+    if padding == "valid":
+        padding = 0
+    if padding == "same":
+        spare = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+        if any(s % 2 for s in spare):
+            return None
+        padding = [s // 2 for s in spare]
+    options = each(given["stride"]), each(padding), dilation, transposed, each(given["output_padding"]), given["groups"]
+    return (input, weight, bias), options

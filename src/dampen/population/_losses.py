@@ -12,17 +12,20 @@ RowLoss = Callable[[Tensor, Tensor], Tensor]
 """Takes outputs `[N, C]` and targets `[N]`, returns the loss of each row `[N]`; the engine averages over a batch."""
 
 
-def cross_entropy(outputs: Float[Tensor, "N C"], targets: Tensor) -> Float[Tensor, " N"]:
-    """Return the negative log likelihood of each row's class under the softmax of its logits, in nats."""
-    return F.cross_entropy(outputs, targets, reduction="none")
+def cross_entropy(outputs: Float[Tensor, "N C ..."], targets: Tensor) -> Float[Tensor, " N"]:
+    """Return the negative log likelihood of each row's class under the softmax of its logits, in nats.
+
+    Rows with several targets (`[N, ...]`, as in segmentation) have the mean of theirs.
+    """
+    return _mean_of_row(F.cross_entropy(outputs, targets, reduction="none"))
 
 
-def squared_error(outputs: Float[Tensor, "N 1"], targets: Tensor) -> Float[Tensor, " N"]:
-    """Return `(output - target)^2` of each row."""
-    return (outputs.squeeze(-1) - targets).square()
+def squared_error(outputs: Float[Tensor, "N ..."], targets: Float[Tensor, "N ..."]) -> Float[Tensor, " N"]:
+    """Return `(output - target)^2` of each row, its mean where a row has several outputs."""
+    return _mean_of_row((outputs.reshape_as(targets) - targets).square())
 
 
-def half_squared_error(outputs: Float[Tensor, "N 1"], targets: Tensor) -> Float[Tensor, " N"]:
+def half_squared_error(outputs: Float[Tensor, "N ..."], targets: Float[Tensor, "N ..."]) -> Float[Tensor, " N"]:
     """Return `(output - target)^2 / 2` of each row: the squared loss whose gradient carries no factor 2."""
     return squared_error(outputs, targets) / 2
 
@@ -45,6 +48,32 @@ def find(loss: str | RowLoss | None, task: str) -> RowLoss:
     return LOSSES[loss]
 
 
-def correct(outputs: Float[Tensor, "N C"], targets: Tensor) -> Tensor:
-    """Return for each row whether its largest logit is its class, `[N]`."""
-    return outputs.argmax(-1) == targets
+def by_row(loss: RowLoss, outputs: Tensor, targets: Tensor) -> Float[Tensor, " N"]:
+    """Return the loss of each row.
+
+    Raises:
+        InputError: the loss can't be taken of such outputs and targets, or gives something else than a number a row.
+    """
+    try:
+        losses = loss(outputs, targets)
+    except (RuntimeError, IndexError, ValueError) as e:
+        raise InputError(
+            f"the loss can't be taken of outputs {list(outputs.shape)} and targets {list(targets.shape)}: "
+            f"{str(e).splitlines()[0]}"
+        ) from e
+    if losses.shape != outputs.shape[:1]:
+        raise InputError(
+            f"the loss must give one number for each of the {len(outputs)} rows (reduction='none'), it gave a tensor "
+            f"of shape {list(losses.shape)}"
+        )
+    return losses
+
+
+def correct(outputs: Float[Tensor, "N C ..."], targets: Tensor) -> Tensor:
+    """Return for each row whether its largest logit is its class, `[N]`: a share where it has several targets."""
+    right = outputs.argmax(1) == targets
+    return right if right.ndim == 1 else right.flatten(1).double().mean(1)
+
+
+def _mean_of_row(values: Tensor) -> Float[Tensor, " N"]:
+    return values if values.ndim == 1 else values.flatten(1).mean(1)

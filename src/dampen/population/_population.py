@@ -1,22 +1,27 @@
 """The population: every setting with every seed, trained as one."""
 
-import math
+import time
+import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from dampen.data import Data
-from dampen.data import Rows as DataRows
-from dampen.errors import InputError
+from dampen.errors import InputError, NotFused
 from dampen.knobs import Setting, weight_decay
-from dampen.population import _losses, _noise
-from dampen.population._block import Block, Recipe, Rows
-from dampen.population._history import Epoch, History
-
-_CACHE_BYTES = 8 << 20  # parameters trained at a time: beyond the last-level cache a step slows down
+from dampen.population import _checkpoint, _chunks, _feed, _interrupt, _losses, _recipe
+from dampen.population._chunk import Chunk
+from dampen.population._explain import Explanation, explain
+from dampen.population._history import ChunkDone, Epoch, Event, History, Recorder, Span
+from dampen.population._model import Builder, Model
+from dampen.population._probe import Probe, probe
+from dampen.population._program import Names, Program
+from dampen.population._recipe import Recipe
+from dampen.population._trial import choose
 
 
 class Population:
@@ -26,125 +31,204 @@ class Population:
     dropout masks, whatever else is in the population. Members with the same seed share all three.
 
     Args:
-        model: makes the network, without arguments.
+        model: a function that makes the network, or a network that is drawn again for every seed. A function may take
+            `inputs` (numbers in a row), `outputs` (classes or target columns) and `input_shape`.
         settings: the M settings, distinct.
         seeds: the S seeds, distinct whole numbers, 0 or larger.
-        dtype: of parameters and features.
-        device: where the members live and train.
+        chunk: how many members train at a time; by default what suits cache and memory.
 
     Raises:
-        InputError: no setting, no seed, or one of them twice.
+        InputError: no setting, no seed, or one of them twice; or a model that can't be made.
 
     Example:
         >>> from torch import nn
         >>> population = Population(lambda: nn.Linear(3, 1), [Setting(weight_decay=d) for d in (0, 3)], seeds=range(5))
         >>> population
-        Population(10 members: 2 settings x 5 seeds, 4 parameters each)
+        Population(10 members: 2 settings x 5 seeds)
     """
 
-    def __init__(
-        self,
-        model: Callable[[], nn.Module],
-        settings: Sequence[Setting],
-        seeds: Sequence[int],
-        *,
-        dtype: torch.dtype = torch.float32,
-        device: str | torch.device = "cpu",
-    ):
+    def __init__(self, model: Model, settings: Sequence[Setting], seeds: Sequence[int], *, chunk: int | None = None):
         self.settings, self.seeds = _distinct("setting", settings), _distinct("seed", seeds)
         for seed in self.seeds:
             if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
                 raise InputError(f"a seed must be a whole number from 0 to 2^63 - 1, got {seed!r}")
-        self.dtype, self.device = dtype, torch.device(device)
-        self._model = model
-        networks = [_noise.initial_network(model, seed).to(self.device, dtype) for seed in self.seeds]
-        self._blocks = self._cut(networks)
-        self.n_parameters = sum(p.numel() for p in networks[0].parameters())
+        if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
+            raise InputError(f"chunk must be a whole number of members, 1 or more, got {chunk!r}")
+        self._build = Builder(model)
+        self._chunk_size = self._at_once = chunk  # as asked for; as found when the network and the data are known
+        self._recorder = Recorder((len(self.seeds), len(self.settings)))
+        self._places: list[Span] = []
+        self._chunks: list[Chunk] = []
+        self._row: tuple[tuple[int, ...], int] | None = None  # what the builder was told: shape of a row, outputs
+        self._networks: list[nn.Module] = []
+        self._probes: dict[Any, Probe] = {}
+        self._program: Program | None = None
+        self._why: tuple[str, str] | None = None
+        self._decayed: dict[str, bool] = {}
 
     def __repr__(self) -> str:
         S, M = len(self.seeds), len(self.settings)
-        return f"Population({S * M} members: {M} settings x {S} seeds, {self.n_parameters} parameters each)"
+        return f"Population({S * M} members: {M} settings x {S} seeds)"
 
     def fit(
         self,
-        data: Data | Sequence[Data],
+        data: _feed.Source | Sequence[_feed.Source],
         *,
         epochs: int,
-        batch_size: int,
-        optimizer: str = "adamw",
+        until: int | None = None,
+        batch_size: int = 128,
+        optimizer: object = "adamw",
         lr: float = 1e-3,
+        schedule: object = "constant",
+        clip: float | None = None,
+        decay: weight_decay.Rule = "weights",
         loss: str | _losses.RowLoss | None = None,
-        decayed: Callable[[str, Tensor], bool] = weight_decay.is_decayed,
+        precision: str = "float32",
+        device: str | torch.device = "cpu",
+        early_stopping: int | None = None,
         evaluate_every: int | None = 1,
-        callback: Callable[[Epoch], None] | None = None,
+        callback: Callable[[Event], object] | None = None,
     ) -> History:
-        """Train every member from its initial weights.
+        """Train every member to the end of its epochs, from where it is.
+
+        Ctrl-C ends the step that runs and raises `KeyboardInterrupt`; all members are whole, `history` and `reached`
+        say how far they came, and calling `fit` again goes on from there.
 
         Args:
-            data: one data set for all seeds, or one for each seed with equally many rows.
-            epochs: passes over the training rows.
+            data: `Data`, tensors `(inputs, ..., targets)`, a `torch.utils.data.Dataset` of such tuples (read once), or
+                a mapping from `train`, `validation`, `test` to these; or a list with one of them for each seed.
+            epochs: passes over the training rows, counted from the first: the schedule's horizon.
+            until: stop after this epoch; the default is `epochs`.
             batch_size: rows a step; the last batch of an epoch may be smaller.
-            optimizer: `sgd`, `adam` (both with coupled decay, as in torch) or `adamw` (decoupled).
-            lr: learning rate of the members whose setting has none.
+            optimizer: `sgd`, `adam` (both with coupled decay, as in torch), `adamw` (decoupled), or a value such as
+                `SGD(momentum=0.9)`.
+            lr: peak learning rate of the members whose setting has none.
+            schedule: `constant`, `cosine`, `linear`, `one-cycle`, or a `Schedule` with its warm-up.
+            clip: largest L2 norm of a member's gradient.
+            decay: `weights` (no biases, no normalisation), `all`, or a function of a parameter's name and value.
             loss: `cross_entropy`, `squared_error`, `half_squared_error`, or a function from outputs `[N, C]` and
                 targets `[N]` to the loss of each row; by default what the data's task asks for.
-            decayed: says whether a parameter, by name and value, decays; by default matrices and kernels do.
+            precision: `float32`, `float64`, or `bfloat16`: products in bfloat16, weights in float32.
+            device: where the members live and train.
+            early_stopping: end a member's training when its validation loss has not become smaller for so many
+                epochs; every member ends with the weights of its best epoch.
             evaluate_every: measure the validation and test rows, and record, after every so many epochs and after
-                the last; None: after the last only.
-            callback: called with an `Epoch` for each one recorded.
+                the last; None: after the last only. With early stopping, every epoch.
+            callback: called with a `ChunkDone` after each chunk's epoch and an `Epoch` after each recorded one; what it
+                returns for an `Epoch`, if true, ends the training there.
 
         Raises:
-            InputError: an argument outside its range, or data of unequal sizes.
+            InputError: an argument outside its range, unfit data, or a network that fails on it.
         """
-        for name, value in (
-            ("epochs", epochs),
-            ("batch_size", batch_size),
-            ("evaluate_every", evaluate_every or 1),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a whole number, 1 or larger, got {value!r}")
-        if not (0 < lr < math.inf):
-            raise InputError(f"lr must be a finite number larger than 0, got {lr!r}")
-        sets = self._data_sets(data)
-        task = sets[0].task
-        recipe = Recipe(_losses.find(loss, task), task == "classification", batch_size, optimizer, float(lr), decayed)
-        rows = {
-            split: self._rows([getattr(d, split) for d in sets], split) for split in ("train", "validation", "test")
-        }
-        for block in self._blocks:
-            block.prepare(recipe)
-        steps = math.ceil(len(rows["train"]) / batch_size)
-        recorder = _Recorder(self.settings, self.seeds)
-        for epoch in range(1, epochs + 1):
-            recorded = epoch == epochs or (evaluate_every is not None and epoch % evaluate_every == 0)
-            for block in self._blocks:
-                place = self._place[block]
-                found = block.train_epoch(rows["train"].of_seeds(place[0]), epoch, (epoch - 1) * steps)
-                finite = np.isfinite(found["loss"]) if epoch < epochs else np.isfinite(found["loss"]) & block.finite()
-                recorder.diverged(place, epoch, block.freeze(~finite))
-                if recorded:
-                    recorder.put(place, "train", found)
-                    for split in ("validation", "test"):
-                        if len(rows[split]):
-                            recorder.put(place, split, block.evaluate(rows[split].of_seeds(place[0])))
-            if recorded:
-                metrics = recorder.close(epoch)
-                if callback:
-                    callback(Epoch(epoch, epochs, metrics))
-        return recorder.history()
+        started = time.perf_counter()
+        if evaluate_every is not None and (isinstance(evaluate_every, bool) or evaluate_every < 1):
+            raise InputError(f"evaluate_every must be a whole number, 1 or larger, got {evaluate_every!r}")
+        sets = _feed.of_seeds(data, len(self.seeds))
+        recipe = _recipe.read(
+            sets[0].task,
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            lr=lr,
+            schedule=schedule,
+            clip=clip,
+            decay=decay,
+            loss=loss,
+            precision=precision,
+            early_stopping=early_stopping,
+        )
+        until = epochs if until is None else until
+        reached = int(self.reached.min()) if self._chunks else 0
+        if not reached < until <= epochs:
+            raise InputError(
+                f"the population has trained for {reached} epochs; to go on, epochs (got {epochs}) and until (got "
+                f"{until}) must be larger, and until at most epochs"
+            )
+        if early_stopping is not None:
+            if any("validation" not in one.tables for one in sets):
+                raise InputError("early stopping needs validation rows: data.with_validation(0.2) sets some aside")
+            evaluate_every = 1
+        self._prepare(sets, recipe, torch.device(device))
+        rows: dict[Any, _feed.Rows] = {}
 
-    def evaluate(self, rows: DataRows | Sequence[DataRows]) -> dict[str, Float[np.ndarray, "S M"]]:
+        def rows_of(place: Span, split: str) -> _feed.Rows | None:
+            tables = [one.tables.get(split) for one in sets[place[0]]]
+            if tables[0] is None:
+                return None
+            key = tuple(map(id, dict.fromkeys(tables)))
+            if key not in rows:
+                rows[key] = _feed.to_device(tables, torch.device(device), recipe.dtype)  # type: ignore[arg-type]
+            return rows[key]
+
+        ended = False
+        with _interrupt.deferred() as interrupted:
+            for epoch in range(reached + 1, until + 1):
+                recorded = epoch in (until, epochs) or (evaluate_every is not None and epoch % evaluate_every == 0)
+                for i, (chunk, place) in enumerate(zip(self._chunks, self._places, strict=True), 1):
+                    if chunk.epoch >= epoch:
+                        continue  # done before an interruption
+                    begun = time.perf_counter()
+                    metrics = self._train_epoch(chunk, place, rows_of, recipe, recorded, interrupted)
+                    if callback:
+                        spent = time.perf_counter() - begun
+                        n = len(self._chunks)
+                        callback(ChunkDone(epoch, epochs, i, n, chunk.settings, chunk.seeds, metrics, spent))
+                    if interrupted() and not (i == len(self._chunks) and epoch == until):
+                        raise KeyboardInterrupt
+                if recorded:
+                    whole = self._recorder.close(epoch)
+                    spent = time.perf_counter() - started
+                    event = Epoch(epoch, epochs, whole, self._recorder.diverged_at.copy(), spent)
+                    ended = bool(callback and callback(event)) or all(chunk.held.all() for chunk in self._chunks)
+                if ended:
+                    break
+        if early_stopping is not None and (ended or until == epochs):
+            for chunk in self._chunks:
+                chunk.restore_best(np.ones(chunk.shape, dtype=bool))
+        return self.history
+
+    @property
+    def history(self) -> History:
+        """The learning curves so far."""
+        kept = self.reached
+        for chunk, place in zip(self._chunks, self._places, strict=True):
+            kept[place] = np.where(chunk.best_epoch > 0, chunk.best_epoch, kept[place])
+        return self._recorder.history(self.settings, self.seeds, kept)
+
+    @property
+    def reached(self) -> Int64[np.ndarray, "S M"]:
+        """How many complete epochs each member has trained for."""
+        found = np.zeros((len(self.seeds), len(self.settings)), dtype=np.int64)
+        for chunk, place in zip(self._chunks, self._places, strict=True):
+            found[place] = chunk.epoch
+        return found
+
+    def evaluate(self, rows: Any) -> dict[str, Float[np.ndarray, "S M"]]:
         """Return every member's `loss` and, for classes, `acc` over rows, in evaluation mode; `fit` must have run.
 
         Args:
-            rows: one set of rows for all seeds, or one for each seed.
+            rows: tensors `(inputs, ..., targets)`, a `Dataset`, or rows of a `Data`; or a list with one for each seed.
         """
-        on_device = self._rows([rows] * len(self.seeds) if isinstance(rows, DataRows) else list(rows), "given")
-        recorder = _Recorder(self.settings, self.seeds)
-        for block in self._blocks:
-            place = self._place[block]
-            recorder.put(place, "", block.evaluate(on_device.of_seeds(place[0])))
-        return {name.removeprefix("_"): values for name, values in recorder.close(0).items()}
+        if self._program is None:
+            raise InputError("evaluate needs a population that has been trained: call fit first")
+        sources = rows if isinstance(rows, list) else [rows] * len(self.seeds)
+        if len(sources) != len(self.seeds):
+            raise InputError(
+                f"{len(sources)} sets of rows for {len(self.seeds)} seeds: give one for all, or one for each"
+            )
+        known: dict[int, _feed.Table] = {}
+        for one in sources:
+            if id(one) not in known:
+                known[id(one)] = _feed.table(one)
+        found: dict[str, np.ndarray] = {}
+        for chunk, place in zip(self._chunks, self._places, strict=True):
+            tables = [known[id(one)] for one in sources[place[0]]]
+            device, dtype = chunk.state[0].device, chunk.state[0].dtype
+            for name, values in chunk.evaluate(self._program, _feed.to_device(tables, device, dtype)).items():
+                found.setdefault(name, np.full(self._recorder.shape, np.nan))[place] = values
+        for values in found.values():
+            values[self._recorder.diverged_at > 0] = np.nan
+        return found
 
     def member(self, setting: Setting, seed: int) -> nn.Module:
         """Return one member as an ordinary network of the user's own class, in evaluation mode, on the CPU.
@@ -154,93 +238,264 @@ class Population:
         """
         if setting not in self.settings or seed not in self.seeds:
             raise InputError(f"there is no member with {setting} and seed {seed}")
+        network = self._build(seed, *self._known_row)
         s, m = self.seeds.index(seed), self.settings.index(setting)
-        network = _noise.initial_network(self._model, seed).to(self.dtype)
-        network.load_state_dict({name: t[s, m].cpu() for name, t in self.state().items()}, strict=False)
+        for chunk, (of_seeds, of_settings) in zip(self._chunks, self._places, strict=True):
+            if of_seeds.start <= s < of_seeds.stop and of_settings.start <= m < of_settings.stop:
+                network.to(chunk.state[0].dtype)
+                own = dict(network.named_parameters()) | dict(network.named_buffers())
+                with torch.no_grad():
+                    for name, t in chunk.names.given(chunk.state).items():
+                        own[name].copy_(t[s - of_seeds.start, m - of_settings.start])
         return network.eval()
 
     def state(self) -> dict[str, Tensor]:
         """Return a copy of all parameters and buffers, by the network's own names, each `[S, M, ...]`."""
-        S, M = len(self.seeds), len(self.settings)
-        whole: dict[str, Tensor] = {}
-        for block in self._blocks:
-            for name, t in (block.parameters | block.buffers).items():
-                if name not in whole:
-                    whole[name] = t.new_empty(S, M, *t.shape[2:], requires_grad=False)
-                whole[name][self._place[block]] = t.detach()
-        return whole
+        if self._chunks:
+            return _checkpoint.whole(
+                self._names, [chunk.state for chunk in self._chunks], self._places, self._recorder.shape
+            )
+        if not self._networks:
+            self._networks = [self._build(seed, *self._known_row) for seed in self.seeds]
+        return self._names.given(self._stacked(self._networks, len(self.settings)))
 
-    def _cut(self, networks: list[nn.Module]) -> list[Block]:
-        """Stack the members into blocks, each no larger than the cache, as few as can be."""
-        S, M = len(self.seeds), len(self.settings)
-        n_bytes = sum(t.numel() * t.element_size() for t in networks[0].parameters())
-        fit = max(1, _CACHE_BYTES // max(1, n_bytes))
-        per_row = math.ceil(M / math.ceil(M / min(M, fit)))  # settings in a block, evenly
-        per_column = min(S, max(1, fit // M))  # seeds in a block
-        self._place: dict[Block, tuple[slice, slice]] = {}
-        for first in range(0, S, per_column):
-            for m in range(0, M, per_row):
-                place = (slice(first, min(S, first + per_column)), slice(m, min(M, m + per_row)))
-                seeds, settings = self.seeds[place[0]], self.settings[place[1]]
+    @property
+    def _known_row(self) -> tuple[tuple[int, ...], int]:
+        if self._build.wants and self._row is None:
+            raise InputError("the network's size follows from the data: call fit first")
+        return self._row or ((), 1)
 
-                def stack(tensors: list[dict[str, Tensor]], M: int = len(settings)) -> dict[str, Tensor]:
-                    return {
-                        name: torch.stack([t[name].detach() for t in tensors]).unsqueeze(1).repeat_interleave(M, 1)
-                        for name in tensors[0]
-                    }
+    def keep(self, members: Sequence[Setting] | Sequence[tuple[Setting, int]]) -> None:
+        """Go on with some of the members only; what they have learnt and their optimizer's numbers stay.
 
-                parameters = stack([dict(n.named_parameters()) for n in networks[place[0]]])
-                buffers = stack([dict(n.named_buffers()) for n in networks[place[0]]])
-                self._place[Block(networks[0], seeds, settings, parameters, buffers)] = place
-        return list(self._place)
+        Args:
+            members: settings, with all their seeds; or (setting, seed) pairs that make every setting with every seed.
 
-    def _data_sets(self, data: Data | Sequence[Data]) -> list[Data]:
-        sets = [data] * len(self.seeds) if isinstance(data, Data) else list(data)
-        if len(sets) != len(self.seeds):
-            raise InputError(f"{len(sets)} data sets for {len(self.seeds)} seeds: give one for all, or one for each")
-        return sets
+        Raises:
+            InputError: none, one that is not there, or pairs that do not make a rectangle.
+        """
+        pairs = [m if isinstance(m, tuple) else (m, seed) for m in members for seed in self.seeds]
+        pairs = list(dict.fromkeys(pairs))
+        settings = [setting for setting in self.settings if any(setting == p[0] for p in pairs)]
+        seeds = [seed for seed in self.seeds if any(seed == p[1] for p in pairs)]
+        for setting, seed in pairs:
+            if setting not in self.settings or seed not in self.seeds:
+                raise InputError(f"there is no member with {setting} and seed {seed}")
+        if not pairs:
+            raise InputError("keep needs at least one member")
+        if len(pairs) != len(settings) * len(seeds):
+            raise InputError(
+                f"{len(pairs)} members are not every one of {len(settings)} settings with every one of {len(seeds)} "
+                "seeds: keep settings with all their seeds"
+            )
+        if any(chunk.batch or chunk.epoch != self._chunks[0].epoch for chunk in self._chunks):
+            raise InputError("the last epoch was interrupted: let fit finish it before members are dropped")
+        s, m = [self.seeds.index(x) for x in seeds], [self.settings.index(x) for x in settings]
+        snapshot = _checkpoint.gather(self._chunks, self._places, self._recorder.shape) if self._chunks else None
+        self.settings, self.seeds = tuple(settings), tuple(seeds)
+        self._recorder = self._recorder.only(s, m)
+        if snapshot is None:
+            self._networks = []
+        else:
+            self._places = _chunks.cut(self._recorder.shape, self._at_once or self._recorder.diverged_at.size)
+            self._chunks = _checkpoint.scatter(
+                snapshot.only(s, m), self._names, self.seeds, self.settings, self._places
+            )
 
-    def _rows(self, sets: list[DataRows], what: str) -> Rows:
-        """Bring rows to the device: once where all seeds share them, stacked by seed where they do not."""
-        if all(rows is sets[0] for rows in sets):
-            sets = sets[:1]
-        if len({(rows.features.shape, rows.targets.dtype) for rows in sets}) > 1:
-            raise InputError(f"the seeds' {what} rows differ in number, shape or task: members train in lockstep")
-        features = torch.stack([rows.features for rows in sets]).to(self.device, self.dtype)
-        targets = torch.stack([rows.targets for rows in sets]).to(self.device)
-        return Rows(features, targets.to(self.dtype) if targets.is_floating_point() else targets)
+    def explain(self, data: Any = None, **options: Any) -> Explanation:
+        """Say how each layer will run, how many members at a time, what memory that takes, and what decays.
+
+        Args:
+            data: as for `fit`; not needed after it.
+            options: as for `fit`.
+
+        Raises:
+            InputError: nothing has been trained and there is no data to try.
+        """
+        if data is not None:
+            sets = _feed.of_seeds(data, len(self.seeds))
+            options = {"epochs": 1} | options
+            device = torch.device(options.pop("device", "cpu"))
+            self._prepare(sets, _recipe.read(sets[0].task, **options), device)
+        if self._program is None:
+            raise InputError("explain needs data to try the network on: explain(data), or call fit first")
+        return explain(self._program, self._why, self._a_probe(), self._chunks, self._decayed)
+
+    def save(self, folder: str | Path) -> None:
+        """Write everything that going on needs into `folder`, as `population.safetensors`, whole or not at all."""
+        if not self._chunks:
+            raise InputError("there is nothing to save yet: call fit first")
+        about = {
+            "settings": [_checkpoint.plain(setting) for setting in self.settings],
+            "seeds": list(self.seeds),
+            "places": [[[p.start, p.stop] for p in place] for place in self._places],
+            "chunk": self._chunk_size,
+            "row": self._row,
+            "epochs": self._recorder.epochs,
+            "at_once": self._at_once,
+        }
+        snapshot = _checkpoint.gather(self._chunks, self._places, self._recorder.shape)
+        _checkpoint.write(Path(folder), about, snapshot, self._recorder)
+
+    @classmethod
+    def load(cls, folder: str | Path, model: Model) -> "Population":
+        """Read a population that `save` wrote; `fit` then goes on exactly where it was.
+
+        Args:
+            folder: where it was saved.
+            model: what it was made with.
+
+        Raises:
+            InputError: there is none, the file is damaged, or it is of another network.
+        """
+        about, snapshot, recorder = _checkpoint.read(Path(folder))
+        population = cls(
+            model, [Setting(**values) for values in about["settings"]], about["seeds"], chunk=about["chunk"]
+        )
+        population._recorder = recorder
+        population._row = tuple(about["row"][0]), about["row"][1]
+        population._places = [tuple(slice(*p) for p in place) for place in about["places"]]  # type: ignore[misc]
+        population._at_once = about["at_once"]
+        network = population._build(population.seeds[0], *population._known_row)
+        population._networks = [network.to(snapshot.dtype)]
+        snapshot.check(network, Path(folder))
+        population._chunks = _checkpoint.scatter(
+            snapshot, population._names, population.seeds, population.settings, population._places
+        )
+        return population
+
+    @property
+    def _names(self) -> Names:
+        network = self._networks[0]
+        parameters = dict(network.named_parameters())
+        trained = [name for name, p in parameters.items() if p.requires_grad]
+        frozen = [name for name, p in parameters.items() if not p.requires_grad]
+        return Names(tuple(trained), (*frozen, *(name for name, _ in network.named_buffers())))
+
+    def _prepare(self, sets: list[_feed.Sets], recipe: Recipe, device: torch.device) -> None:
+        """Make networks, chunks, program and optimizers, or make ready those that there are."""
+        row = sets[0].input_shape, sets[0].outputs
+        if self._chunks:
+            held = self._chunks[0].state[0]
+            if self._row and self._build.wants and row != self._row:
+                raise InputError(
+                    f"the population was made for rows of shape {list(self._row[0])} and {self._row[1]} outputs, the "
+                    f"data has {list(row[0])} and {row[1]}"
+                )
+            if held.dtype != recipe.dtype and self._recorder.epochs:
+                raise InputError(f"the population has trained in {held.dtype}: go on with the same precision")
+            if held.dtype != recipe.dtype or held.device != device:
+                self._move(device, recipe.dtype)
+        self._row = row
+        if not self._networks:
+            self._networks = [self._build(seed, *row) for seed in self.seeds]
+        self._networks = [network.to(device, recipe.dtype) for network in self._networks]
+        self._decayed = weight_decay.decayed(self._networks[0], recipe.decay)
+        if not self._decayed:
+            raise InputError("the network has no parameter to train: none requires a gradient")
+        first = _feed.to_device([sets[0].tables["train"]], device, recipe.dtype)
+        inputs, targets = first.span(0, recipe.batch_size)
+        self._probes = {}
+        found = self._probe_for([t[0] for t in inputs])
+        if not self._chunks:
+            own = sum(t.numel() * t.element_size() for t in self._networks[0].parameters())
+            self._at_once = self._chunk_size or _chunks.members_at_once(own, found.activation_bytes, device)
+            _chunks.check_memory(len(self.seeds) * len(self.settings), 4 * own, device)
+            self._set_chunks(
+                [
+                    (slice(s.start + first.start, s.start + first.stop), m)
+                    for s in _runs([one.key for one in sets])
+                    for first, m in _chunks.cut((s.stop - s.start, len(self.settings)), self._at_once)
+                ]
+            )
+        for chunk in self._chunks:
+            chunk.prepare(recipe, list(self._decayed.values()))
+        if self._program is None or not self._program.serves(recipe, device):
+            chunk = self._chunks[0]
+            self._program, self._why = choose(
+                self._networks[0], self._names, recipe, device, chunk, found, inputs, targets
+            )
+            if self._why is not None:
+                module, reason = self._why
+                kind = type(self._networks[0].get_submodule(module)).__name__
+                warnings.warn(
+                    f"{kind} ({module or 'the network itself'}) can't be fused: {reason}; members train one after "
+                    "the other",
+                    NotFused,
+                    stacklevel=3,
+                )
+        self._program.recipe = recipe
+
+    def _set_chunks(self, places: list[Span]) -> None:
+        """Stack the networks into chunks; only the first is still needed then."""
+        self._places, self._chunks = places, []
+        for place in places:
+            seeds, settings = self.seeds[place[0]], self.settings[place[1]]
+            stacked = self._stacked(self._networks[place[0]], len(settings))
+            self._chunks.append(Chunk(seeds, settings, self._names, stacked))
+        self._networks = self._networks[:1]
+
+    def _stacked(self, networks: Sequence[nn.Module], M: int) -> list[Tensor]:
+        """Return parameters and buffers of S networks, `[S, M, ...]` each: M equal copies."""
+        states = [dict(n.named_parameters()) | dict(n.named_buffers()) for n in networks]
+        return [
+            torch.stack([state[name].detach() for state in states]).unsqueeze(1).repeat_interleave(M, 1)
+            for name in (*self._names.trained, *self._names.rest)
+        ]
+
+    def _move(self, device: torch.device, dtype: torch.dtype) -> None:
+        self._networks = [network.to(device, dtype) for network in self._networks]
+        for chunk in self._chunks:
+            chunk.move(device, dtype)
+
+    def _train_epoch(
+        self,
+        chunk: Chunk,
+        place: Span,
+        rows_of: Callable[[Span, str], _feed.Rows | None],
+        recipe: Recipe,
+        recorded: bool,
+        interrupted: Callable[[], bool],
+    ) -> dict[str, np.ndarray]:
+        """Train a chunk for an epoch and record what came of it."""
+        assert self._program is not None
+        train = rows_of(place, "train")
+        assert train is not None
+        found = chunk.train_epoch(self._program, lambda inputs: self._probe_for(inputs).places, train, interrupted)
+        finite = np.isfinite(found["loss"])
+        if chunk.epoch == recipe.epochs:
+            finite &= chunk.finite()
+        self._recorder.diverged_at[place][chunk.hold(~finite)] = chunk.epoch
+        if not recorded:
+            return {}
+        metrics = {f"train_{name}": values for name, values in found.items()}
+        for split in ("validation", "test"):
+            rows = rows_of(place, split)
+            if rows is not None:
+                metrics |= {f"{split}_{name}": v for name, v in chunk.evaluate(self._program, rows).items()}
+        metrics["weight_norm"] = chunk.norms(list(self._decayed.values()))
+        if recipe.early_stopping is not None:
+            late = chunk.watch(metrics["validation_loss"], recipe.early_stopping)
+            self._recorder.stopped_at[place][chunk.hold(late)] = chunk.epoch
+        self._recorder.put(place, metrics)
+        return metrics
+
+    def _probe_for(self, inputs: Sequence[Tensor]) -> Probe:
+        key = tuple(t.shape for t in inputs)
+        if key not in self._probes:
+            network = self._networks[0].train()
+            state = dict(network.named_parameters()) | dict(network.named_buffers())
+            self._probes[key] = probe(network, state, inputs)
+        return self._probes[key]
+
+    def _a_probe(self) -> Probe:
+        return next(iter(self._probes.values()))
 
 
-class _Recorder:
-    """Collects what the blocks report into whole curves."""
-
-    def __init__(self, settings: Sequence[Setting], seeds: Sequence[int]):
-        self._settings, self._seeds = tuple(settings), tuple(seeds)
-        self._shape = (len(seeds), len(settings))
-        self._open: dict[str, np.ndarray] = {}
-        self._closed: list[dict[str, np.ndarray]] = []
-        self._epochs: list[int] = []
-        self._diverged_at = np.zeros(self._shape, dtype=np.int64)
-
-    def put(self, place: tuple[slice, slice], split: str, metrics: dict[str, np.ndarray]) -> None:
-        for name, values in metrics.items():
-            whole = self._open.setdefault(f"{split}_{name}", np.full(self._shape, np.nan))
-            whole[place] = values
-
-    def diverged(self, place: tuple[slice, slice], epoch: int, new: np.ndarray) -> None:
-        self._diverged_at[place][new] = epoch
-
-    def close(self, epoch: int) -> dict[str, np.ndarray]:
-        for values in self._open.values():
-            values[self._diverged_at > 0] = np.nan
-        self._closed.append(self._open)
-        self._epochs.append(epoch)
-        self._open = {}
-        return self._closed[-1]
-
-    def history(self) -> History:
-        curves = {name: np.stack([metrics[name] for metrics in self._closed]) for name in self._closed[0]}
-        return History(self._settings, self._seeds, np.asarray(self._epochs), curves, self._diverged_at)
+def _runs(keys: Sequence[object]) -> list[slice]:
+    """Return the spans of equal neighbours."""
+    ends = [i for i in range(1, len(keys) + 1) if i == len(keys) or keys[i] != keys[i - 1]]
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _distinct(what: str, values: Sequence) -> tuple:

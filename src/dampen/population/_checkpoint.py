@@ -1,0 +1,196 @@
+"""A population's file: one safetensors file with every tensor, and a JSON text in its header for the rest."""
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dampen.errors import InputError
+from dampen.knobs import Setting
+from dampen.population._chunk import Chunk
+from dampen.population._history import Recorder, Span
+from dampen.population._program import Names
+
+_FILE, _FORMAT = "population.safetensors", 1
+_COUNTS = ("epoch", "batch", "steps")  # of a chunk, kept for each of its members
+_OF_MEMBERS = ("held", "best_loss", "best_epoch")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that chunks hold, for all members: `[S, M, ...]` each.
+
+    Args:
+        tensors: by kind and name: `state/0.weight`, `exp_avg/0.weight`, `best/0.weight`, `sums/0`.
+        members: numbers of each member: how far it is, whether it is held, its best epoch.
+        dtype: of the parameters.
+    """
+
+    tensors: dict[str, Tensor]
+    members: dict[str, np.ndarray]
+    dtype: torch.dtype
+
+    def only(self, seeds: list[int], settings: list[int]) -> "Snapshot":
+        """Return some of the members."""
+        tensors = {name: t[seeds][:, settings] for name, t in self.tensors.items()}
+        return Snapshot(tensors, {k: v[np.ix_(seeds, settings)] for k, v in self.members.items()}, self.dtype)
+
+    def check(self, network: nn.Module, folder: Path) -> None:
+        """Refuse a file of another network.
+
+        Raises:
+            InputError: names or shapes of the parameters differ.
+        """
+        mine = {n: t.shape for n, t in (*network.named_parameters(), *network.named_buffers())}
+        theirs = {n.removeprefix("state/"): t.shape[2:] for n, t in self.tensors.items() if n.startswith("state/")}
+        for name in {**mine, **theirs}:
+            if mine.get(name) != theirs.get(name):
+                said = [list(shape) if shape is not None else "nothing" for shape in (theirs.get(name), mine.get(name))]
+                raise InputError(
+                    f"{folder / _FILE} is of another network: {name} is {said[0]} there and {said[1]} in the model"
+                )
+
+
+def whole(
+    names: Names, parts: Sequence[Sequence[Tensor]], places: Sequence[Span], shape: Sequence[int]
+) -> dict[str, Tensor]:
+    """Return tensors of chunks as copies for all members, `[S, M, ...]`, by name."""
+    found: dict[str, Tensor] = {}
+    for tensors, place in zip(parts, places, strict=True):
+        for name, t in zip((*names.trained, *names.rest), tensors, strict=False):
+            if name not in found:
+                found[name] = t.new_empty(*shape, *t.shape[2:], requires_grad=False)
+            found[name][place] = t.detach()
+    return found
+
+
+def gather(chunks: Sequence[Chunk], places: Sequence[Span], shape: tuple[int, int]) -> Snapshot:
+    """Return everything that chunks hold."""
+    kinds: dict[str, list[Sequence[Tensor]]] = {"state": [chunk.state for chunk in chunks]}
+    optimizers = [chunk.optimizer_state() for chunk in chunks]
+    for slot in optimizers[0][0]:
+        kinds[slot] = [slots[slot] for slots, _ in optimizers]
+    if chunks[0].best is not None:
+        kinds["best"] = [chunk.best or chunk.state for chunk in chunks]
+    tensors = {
+        f"{kind}/{name}": t.contiguous().cpu()
+        for kind, parts in kinds.items()
+        for name, t in whole(chunks[0].names, parts, places, shape).items()
+    }
+    members = {name: np.zeros(shape, dtype=np.int64) for name in _COUNTS}
+    members |= {name: np.zeros(shape, dtype=getattr(chunks[0], name).dtype) for name in _OF_MEMBERS}
+    for chunk, place, (_, steps) in zip(chunks, places, optimizers, strict=True):
+        counts = {"epoch": chunk.epoch, "batch": chunk.batch, "steps": steps}
+        for name, values in members.items():
+            values[place] = counts[name] if name in counts else getattr(chunk, name)
+        for i, t in enumerate(chunk.sums):
+            every = tensors.setdefault(f"sums/{i}", torch.zeros(shape, dtype=t.dtype))
+            every[place] = t.cpu()
+    return Snapshot(tensors, members, chunks[0].state[0].dtype)
+
+
+def scatter(
+    snapshot: Snapshot, names: Names, seeds: Sequence[int], settings: Sequence[Setting], places: Sequence[Span]
+) -> list[Chunk]:
+    """Return chunks that hold what a snapshot says; their optimizers are made when they train."""
+    chunks: list[Chunk] = []
+    for place in places:
+
+        def of(kind: str, wanted: Sequence[str], place: Span = place) -> list[Tensor]:
+            return [snapshot.tensors[f"{kind}/{name}"][place].clone() for name in wanted]
+
+        every = (*names.trained, *names.rest)
+        chunk = Chunk(seeds[place[0]], settings[place[1]], names, of("state", every))
+        counts = {name: int(snapshot.members[name][place].flat[0]) for name in _COUNTS}
+        chunk.epoch, chunk.batch = counts["epoch"], counts["batch"]
+        for name in _OF_MEMBERS:
+            setattr(chunk, name, snapshot.members[name][place].copy())
+        if any(name.startswith("best/") for name in snapshot.tensors):
+            chunk.best = of("best", every)
+        if chunk.batch:
+            n = sum(name.startswith("sums/") for name in snapshot.tensors)
+            chunk.sums = of("sums", [str(i) for i in range(n)])
+        kinds = dict.fromkeys(name.partition("/")[0] for name in snapshot.tensors)
+        slots = {kind: of(kind, names.trained) for kind in kinds if kind not in ("state", "best", "sums")}
+        chunk.resume(slots, counts["steps"])
+        chunks.append(chunk)
+    return chunks
+
+
+def write(folder: Path, about: dict[str, Any], snapshot: Snapshot, recorder: Recorder) -> None:
+    """Write the file, whole or not at all.
+
+    Raises:
+        InputError: the folder can't be written to.
+    """
+    tensors = dict(snapshot.tensors)
+    tensors |= {f"members/{name}": torch.from_numpy(values.copy()) for name, values in snapshot.members.items()}
+    for name in ("diverged_at", "stopped_at"):
+        tensors[f"members/{name}"] = torch.from_numpy(getattr(recorder, name).copy())
+    curves = recorder.closed or [{}]
+    for i, metrics in enumerate([*curves, recorder.open]):
+        place = "open" if i == len(curves) else str(i)
+        tensors |= {f"curves/{place}/{name}": torch.from_numpy(v.copy()) for name, v in metrics.items()}
+    about = about | {"format": _FORMAT}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(dir=folder, prefix=".population-")
+        os.close(handle)
+        try:
+            save_file({name: t.contiguous() for name, t in tensors.items()}, scratch, {"dampen": json.dumps(about)})
+            os.replace(scratch, folder / _FILE)
+        except BaseException:
+            Path(scratch).unlink(missing_ok=True)
+            raise
+    except (OSError, SafetensorError) as e:
+        raise InputError(f"the population can't be saved to {folder}: {e}") from e
+
+
+def read(folder: Path) -> tuple[dict[str, Any], Snapshot, Recorder]:
+    """Read a population's file.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    path = folder / _FILE
+    if not path.is_file():
+        raise InputError(f"there is no {_FILE} in {folder}: give the folder that Population.save wrote")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["dampen"])
+            if about["format"] != _FORMAT:
+                raise InputError(f"{path} has format {about['format']}, this version of dampen reads {_FORMAT}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        members = {n.removeprefix("members/"): t.numpy() for n, t in tensors.items() if n.startswith("members/")}
+        recorder = Recorder((len(about["seeds"]), len(about["settings"])))
+        recorder.diverged_at, recorder.stopped_at = members.pop("diverged_at"), members.pop("stopped_at")
+        recorder.epochs = about["epochs"]
+        recorder.closed = [{} for _ in recorder.epochs]
+        for name, t in tensors.items():
+            if name.startswith("curves/"):
+                _, place, metric = name.split("/")
+                (recorder.open if place == "open" else recorder.closed[int(place)])[metric] = t.numpy()
+        rest = {n: t for n, t in tensors.items() if not n.startswith(("members/", "curves/"))}
+        dtype = next(t.dtype for n, t in rest.items() if n.startswith("state/") and t.is_floating_point())
+    except (SafetensorError, KeyError, ValueError, IndexError, StopIteration) as e:
+        if isinstance(e, InputError):
+            raise
+        raise InputError(f"{path} is damaged or no population: {str(e).splitlines()[0]}") from e
+    return about, Snapshot(rest, members, dtype), recorder
+
+
+def plain(setting: Setting) -> dict[str, Any]:
+    """Return a setting as JSON can hold it."""
+    return {
+        name: dict(value) if isinstance(value, tuple) and value and isinstance(value[0], tuple) else value
+        for name, value in setting.items()
+    }

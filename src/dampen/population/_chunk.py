@@ -1,0 +1,213 @@
+"""A chunk: a rectangle of members, some seeds times some settings, that train in lockstep on stacked parameters."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64
+from torch import Tensor
+
+from dampen.errors import InputError
+from dampen.knobs import Setting
+from dampen.population import _noise, _optimizers
+from dampen.population._dropping import Place
+from dampen.population._feed import Rows
+from dampen.population._program import Names, Program, noise_at, rates_of
+from dampen.population._recipe import Recipe
+
+_EVALUATION_VALUES = 1 << 21  # values of the widest layer's output while evaluating: 8 MiB in float32
+
+
+class Chunk:
+    """Members, what they have learnt and how far they are.
+
+    Args:
+        seeds: the S seeds.
+        settings: the M settings.
+        names: of the state's tensors.
+        state: trained parameters, then frozen ones and buffers, `[S, M, ...]` each; updated in place.
+    """
+
+    def __init__(self, seeds: Sequence[int], settings: Sequence[Setting], names: Names, state: list[Tensor]):
+        self.seeds, self.settings, self.names, self.state = tuple(seeds), tuple(settings), names, state
+        self.shape = len(self.seeds), len(self.settings)
+        self.epoch = 0  # complete epochs
+        self.batch = 0  # complete batches of the epoch after these
+        self.sums: list[Tensor] = []  # over the rows of these batches
+        self.held = np.zeros(self.shape, dtype=bool)  # members that have diverged or stopped and change no more
+        self.best: list[Tensor] | None = None  # with early stopping: the state of each member's best epoch
+        self.best_loss = np.full(self.shape, np.inf)
+        self.best_epoch = np.zeros(self.shape, dtype=np.int64)
+        self.optimizer: _optimizers.Stacked | None = None
+        self._resumed: tuple[dict[str, list[Tensor]], int] = {}, 0
+        self._hold: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._rates: dict[tuple[Place, ...], tuple[Tensor, Tensor]] = {}
+
+    @property
+    def trained(self) -> list[Tensor]:
+        """The parameters that have a gradient."""
+        return self.state[: len(self.names.trained)]
+
+    def prepare(self, recipe: Recipe, decayed: Sequence[bool]) -> None:
+        """Make the optimizer, or give the one that there is this recipe's numbers.
+
+        Raises:
+            InputError: the members have been trained with another optimizer.
+        """
+        slots, steps = self.optimizer_state()
+
+        def of_members(knob: str, default: float) -> Tensor:
+            values = [setting.get(knob, default) for setting in self.settings]
+            return torch.tensor(values, dtype=torch.float64).expand(self.shape)
+
+        self.optimizer = recipe.optimizer.stacked(
+            self.trained, of_members("lr", recipe.lr), of_members("weight_decay", 0.0), decayed
+        )
+        if steps and set(slots) != set(self.optimizer.slots):
+            raise InputError(
+                f"the population has been trained with another optimizer than {recipe.optimizer}: go on with the same"
+            )
+        for name, tensors in slots.items():
+            for mine, other in zip(self.optimizer.slots[name], tensors, strict=True):
+                mine.copy_(other)
+        self.optimizer.steps = steps
+        self._resumed = {}, 0
+
+    def optimizer_state(self) -> tuple[dict[str, list[Tensor]], int]:
+        """Return the optimizer's numbers, a tensor for each trained parameter, and how many steps it has taken."""
+        return (self.optimizer.slots, self.optimizer.steps) if self.optimizer else self._resumed
+
+    def resume(self, slots: dict[str, list[Tensor]], steps: int) -> None:
+        """Go on with an optimizer's numbers, and hold the members that are held."""
+        self._resumed = slots, steps
+        self._hold_them()
+
+    def move(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Bring all tensors to a device and their floating-point numbers to a type."""
+
+        def moved(tensors: list[Tensor]) -> list[Tensor]:
+            return [t.to(device, dtype if t.is_floating_point() else None) for t in tensors]
+
+        slots, steps = self.optimizer_state()
+        self.optimizer = None
+        self.state = moved(self.state)
+        self.best = None if self.best is None else moved(self.best)
+        self.sums = [t.to(device) for t in self.sums]
+        self._rates = {}
+        self.resume({name: moved(tensors) for name, tensors in slots.items()}, steps)
+
+    def train_epoch(
+        self,
+        program: Program,
+        places: Callable[[Sequence[Tensor]], tuple[Place, ...]],
+        rows: Rows,
+        interrupted: Callable[[], bool],
+    ) -> dict[str, Float64[np.ndarray, "S M"]]:
+        """Train every member to the end of its epoch on its seed's rows, in its seed's order.
+
+        Args:
+            program: finds gradients.
+            places: says where the network drops units on a batch of one member.
+            rows: of this chunk's seeds.
+            interrupted: asked after each step; True stops there.
+
+        Returns:
+            `loss` and, if the recipe counts it, `acc`: means over the rows as they were met; NaN where all members
+            are held.
+
+        Raises:
+            KeyboardInterrupt: it was interrupted; the next call goes on from there.
+        """
+        assert self.optimizer is not None
+        recipe, N = program.recipe, len(rows)
+        if self.held.all():
+            self.epoch += 1
+            return dict.fromkeys(("loss", "acc")[: 1 + recipe.accuracy], np.full(self.shape, np.nan))
+        B, per_epoch = recipe.batch_size, math.ceil(N / recipe.batch_size)
+        order = torch.stack([_noise.batch_order(N, seed, self.epoch + 1) for seed in self.seeds])
+        order = order.to(rows.targets.device)
+        while self.batch < per_epoch:
+            step = self.epoch * per_epoch + self.batch
+            inputs, targets = rows.gather(order[:, self.batch * B : (self.batch + 1) * B])
+            where = places([t[0] for t in inputs])
+            if where not in self._rates:
+                self._rates[where] = rates_of(self.settings, where, self.state[0])
+            noise = noise_at(self.seeds, step, self._rates[where], where, targets.device)
+            gradients, sums = program.gradients(self.state, noise, inputs, targets)
+            if recipe.clip is not None:
+                _optimizers.clip_(gradients, recipe.clip)
+            self.optimizer.step(gradients, recipe.schedule.factor(step, recipe.epochs * per_epoch))
+            for t, held, values in self._hold:
+                t[held] = values
+            self.sums = [a + b for a, b in zip(self.sums, sums, strict=True)] if self.sums else list(sums)
+            self.batch += 1
+            if self.batch < per_epoch and interrupted():
+                raise KeyboardInterrupt
+        found = _means(self.sums, N)
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, []
+        return found
+
+    @torch.no_grad()
+    def evaluate(self, program: Program, rows: Rows) -> dict[str, Float64[np.ndarray, "S M"]]:
+        """Return `loss` and perhaps `acc` of every member over all rows, in evaluation mode."""
+        widest = max((p.shape[2] for p in self.trained if p.ndim > 2), default=1)
+        size = max(1, _EVALUATION_VALUES // (self.held.size * widest))
+        totals: list[Tensor] = []
+        for start in range(0, len(rows), size):
+            sums = program.losses(self.state, *rows.span(start, start + size))
+            totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else sums
+        return _means(totals, len(rows))
+
+    def finite(self) -> Bool[np.ndarray, "S M"]:
+        """Return which members have only finite parameters."""
+        finite = torch.ones(self.shape, dtype=torch.bool, device=self.state[0].device)
+        for p in self.trained:
+            finite &= p.isfinite().view(*self.shape, -1).all(-1)
+        return finite.cpu().numpy()
+
+    def norms(self, decayed: Sequence[bool]) -> Float64[np.ndarray, "S M"]:
+        """Return the L2 norm of each member's decaying parameters."""
+        squares = torch.zeros(self.shape, dtype=torch.float64, device=self.state[0].device)
+        for p, on in zip(self.trained, decayed, strict=True):
+            if on:
+                squares += torch.linalg.vector_norm(p.reshape(*self.shape, -1), dim=-1, dtype=torch.float64).square()
+        return squares.sqrt().cpu().numpy()
+
+    def hold(self, members: Bool[np.ndarray, "S M"]) -> Bool[np.ndarray, "S M"]:
+        """Let members change no more, and return those that are new."""
+        new = members & ~self.held
+        if new.any():
+            self.held = self.held | new
+            self._hold_them()
+        return new
+
+    def _hold_them(self) -> None:
+        held = torch.from_numpy(self.held).to(self.state[0].device)
+        self._hold = [(t, held, t[held].clone()) for t in self.state] if self.held.any() else []
+
+    def watch(self, loss: Float64[np.ndarray, "S M"], patience: int) -> Bool[np.ndarray, "S M"]:
+        """Keep the state of members with a new smallest validation loss; return those that had none for too long."""
+        better = (loss < self.best_loss) & ~self.held
+        if self.best is None:
+            self.best = [t.clone() for t in self.state]
+        if better.any():
+            on_device = torch.from_numpy(better).to(self.state[0].device)
+            for best, t in zip(self.best, self.state, strict=True):
+                best[on_device] = t[on_device]
+        self.best_loss = np.where(better, loss, self.best_loss)
+        self.best_epoch = np.where(better, self.epoch, self.best_epoch)
+        return (self.epoch - self.best_epoch >= patience) & ~self.held
+
+    def restore_best(self, members: Bool[np.ndarray, "S M"]) -> None:
+        """Give members the state of their best epoch."""
+        if self.best is not None and members.any():
+            on_device = torch.from_numpy(members & (self.best_epoch > 0)).to(self.state[0].device)
+            for best, t in zip(self.best, self.state, strict=True):
+                t[on_device] = best[on_device]
+            self._hold_them()
+
+
+def _means(totals: list[Tensor], n_rows: int) -> dict[str, Float64[np.ndarray, "S M"]]:
+    names = ("loss", "acc")
+    return {name: (total.double() / n_rows).cpu().numpy() for name, total in zip(names, totals, strict=False)}

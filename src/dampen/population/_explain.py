@@ -1,0 +1,100 @@
+"""Say in words how a population runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dampen.population._chunk import Chunk
+from dampen.population._lanes import CONVOLUTIONS, LINEAR
+from dampen.population._probe import Probe
+from dampen.population._program import Program
+
+
+@dataclass(frozen=True)
+class Layer:
+    """How one module runs.
+
+    Args:
+        name: its path in the network, `""` for the network itself.
+        kind: its class.
+        how: `fused fast` (a batching rule of dampen's own), `fused by vmap` (torch's), or `one by one`.
+    """
+
+    name: str
+    kind: str
+    how: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How a population runs; printing it tells.
+
+    Args:
+        layers: each module that computes something.
+        reason: where and why members can't be fused; None if they can.
+        members: how many there are.
+        chunk: how many train at a time.
+        member_bytes: of one member's parameters.
+        expected_bytes: of all weights and optimizer numbers, and of one chunk's gradients and activations.
+        decayed: which parameters decay.
+    """
+
+    layers: tuple[Layer, ...]
+    reason: tuple[str, str] | None
+    members: int
+    chunk: int
+    member_bytes: int
+    expected_bytes: int
+    decayed: Mapping[str, bool]
+
+    def __str__(self) -> str:
+        width = max((len(layer.name) + len(layer.kind) for layer in self.layers), default=0) + 3
+        lines = [f"{f'{layer.name} ({layer.kind})':{width}}  {layer.how}" for layer in self.layers]
+        if self.reason is not None:
+            lines.append(f"not fused: {self.reason[0] or 'the network itself'}: {self.reason[1]}")
+        on = [name for name, yes in self.decayed.items() if yes]
+        off = [name for name, yes in self.decayed.items() if not yes]
+        lines += [
+            f"{self.members} members, {self.chunk} at a time, {_size(self.member_bytes)} of parameters each, "
+            f"{_size(self.expected_bytes)} of memory expected",
+            f"weight decay on {', '.join(on) or 'nothing'}; not on {', '.join(off) or 'nothing'}",
+        ]
+        return "\n".join(lines)
+
+
+def explain(
+    program: Program,
+    reason: tuple[str, str] | None,
+    found: Probe,
+    chunks: Sequence[Chunk],
+    decayed: Mapping[str, bool],
+) -> Explanation:
+    """Return how chunks run under a program."""
+    dropping = {place.module for place in found.places}
+    layers: list[Layer] = []
+    for name, module in program.network.named_modules():
+        functions = {f for f in found.functions.get(name, set()) if getattr(f, "__name__", "") not in _NO_WORK}
+        if not functions and name not in dropping:
+            continue
+        ours = all(f in LINEAR or (f in CONVOLUTIONS and program.on_cpu) for f in functions)
+        how = "one by one" if not program.fused else "fused fast" if ours else "fused by vmap"
+        layers.append(Layer(name, type(module).__name__, how))
+    members = sum(chunk.held.size for chunk in chunks)
+    largest = max(chunk.held.size for chunk in chunks)
+    one = sum(t[0, 0].nbytes for t in chunks[0].state)
+    trained = sum(t[0, 0].nbytes for t in chunks[0].trained)
+    slots = len(chunks[0].optimizer.slots) if chunks[0].optimizer else 0
+    at_once = largest if program.fused else 1
+    expected = members * (one + slots * trained) + largest * trained + 2 * at_once * found.activation_bytes
+    return Explanation(tuple(layers), reason, members, at_once, trained, expected, dict(decayed))
+
+
+_NO_WORK = {"__get__", "size", "dim", "view", "reshape", "flatten", "permute", "transpose", "unsqueeze", "squeeze"}
+
+
+def _size(n_bytes: int) -> str:
+    value = float(n_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"

@@ -1,0 +1,94 @@
+"""How a member's network is made: from a function, or from a module whose parameters are drawn again."""
+
+import copy
+import inspect
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from dampen.errors import InputError
+
+Model = Callable[..., nn.Module] | nn.Module
+"""A function that returns a network, or a network that is drawn again for every seed.
+
+A function may take `inputs` (numbers in a row), `outputs` (classes or target columns) and `input_shape` (shape of a
+row): what it names is given.
+"""
+
+
+class Builder:
+    """Makes networks whose initial weights depend on the seed alone.
+
+    Args:
+        model: a function or a module.
+
+    Raises:
+        InputError: a function that wants something else, or a module with parameters that can't be drawn again.
+    """
+
+    def __init__(self, model: Model):
+        self._model = model
+        if isinstance(model, nn.Module):
+            self._check_module(model)
+            self.wants: tuple[str, ...] = ()
+        elif callable(model):
+            self.wants = _wanted(model)
+        else:
+            raise InputError(f"model must be a function that returns a nn.Module, or a nn.Module, got {model!r}")
+
+    def __call__(self, seed: int, input_shape: tuple[int, ...] = (), outputs: int = 1) -> nn.Module:
+        """Return the network of a seed; torch's global generator is left as it was."""
+        given = {"inputs": math.prod(input_shape), "outputs": outputs, "input_shape": input_shape}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if isinstance(self._model, nn.Module):
+                network = copy.deepcopy(self._model)
+                network.apply(_draw_again)
+            else:
+                network = self._model(**{name: given[name] for name in self.wants})
+        if not isinstance(network, nn.Module):
+            raise InputError(f"model must return a nn.Module, it returned {type(network).__name__}")
+        for name, p in network.named_parameters():
+            if isinstance(p, nn.parameter.UninitializedParameter):
+                raise InputError(
+                    f"the network's parameter {name} has no shape yet: let the function that makes the network run it "
+                    "once on a batch"
+                )
+        return network
+
+    def _check_module(self, model: nn.Module) -> None:
+        for name, module in model.named_modules():
+            if next(module.parameters(recurse=False), None) is not None and _reset_of(module) is None:
+                raise InputError(
+                    f"{type(module).__name__} ({name or 'the network itself'}) has parameters and no "
+                    "reset_parameters(), so that its weights can't be drawn again for each seed: give a function that "
+                    "makes the network instead"
+                )
+
+
+def _reset_of(module: nn.Module) -> Callable[[], object] | None:
+    return getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+
+
+def _draw_again(module: nn.Module) -> None:
+    reset = _reset_of(module)
+    if reset is not None:
+        reset()
+
+
+def _wanted(model: Callable[..., nn.Module]) -> tuple[str, ...]:
+    try:
+        parameters = inspect.signature(model).parameters.values()
+    except (TypeError, ValueError):
+        return ()
+    known = ("inputs", "outputs", "input_shape")
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    for p in parameters:
+        if p.name not in known and p.default is p.empty and p.kind not in kinds:
+            raise InputError(
+                f"the function that makes the network wants {p.name!r}; it may take inputs, outputs and input_shape, "
+                "or nothing (wrap it: lambda: make(...))"
+            )
+    return tuple(p.name for p in parameters if p.name in known)

@@ -1,0 +1,41 @@
+"""Which module a forward pass is in: to name a dropout layer, or the place where fusing fails."""
+
+from typing import Any
+
+from torch import nn
+
+
+class ModulePath:
+    """While it is entered, knows the innermost module whose forward pass runs; after an error, the one that failed.
+
+    Args:
+        network: the network to follow.
+    """
+
+    def __init__(self, network: nn.Module):
+        self._network = network
+        self._stack: list[str] = []
+        self._hooks: list[Any] = []
+
+    @property
+    def current(self) -> str:
+        """Path of the module, `""` for the network itself."""
+        return self._stack[-1] if self._stack else ""
+
+    def __enter__(self) -> "ModulePath":
+        self._stack = []
+        for name, module in self._network.named_modules():
+
+            def enter(_module: nn.Module, _inputs: Any, name: str = name) -> None:
+                self._stack.append(name)
+
+            def leave(_module: nn.Module, _inputs: Any, _output: Any) -> None:
+                self._stack.pop()
+
+            self._hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
