@@ -42,6 +42,9 @@ class Place:
 class CatchDropout(TorchFunctionMode):
     """Hands each active dropout to `drop`, with its number in the forward pass; other functions go to `other`."""
 
+    attends = False
+    """Whether attention that drops nothing is written out, too: torch's own kernel runs no population."""
+
     def __init__(self) -> None:
         super().__init__()
         self._calls = 0
@@ -61,7 +64,7 @@ class CatchDropout(TorchFunctionMode):
             return h.copy_(dropped) if inplace else dropped
         if func is F.scaled_dot_product_attention:
             arguments = _attention_arguments(*args, **kwargs)
-            if arguments["dropout_p"] > 0:
+            if arguments["dropout_p"] > 0 or self.attends:
                 return self._attention(**arguments)
         if func is F.multi_head_attention_forward:
             with self:  # a mode is off while it handles a call: on again for the attention's own calls
@@ -113,7 +116,9 @@ class CatchDropout(TorchFunctionMode):
             else:
                 scores = scores + attn_mask
         weights = scores.softmax(-1)
-        return self.drop(self._next(), "unit", weights, dropout_p, tuple(weights.shape)) @ value
+        if dropout_p > 0:
+            weights = self.drop(self._next(), "unit", weights, dropout_p, tuple(weights.shape))
+        return weights @ value
 
 
 class RecordDropout(CatchDropout):

@@ -38,6 +38,8 @@ class FastLanes(CatchDropout):
         low: type to which linear layers and convolutions round their inputs, if any (autocast does it elsewhere).
     """
 
+    attends = True
+
     def __init__(self, rates: Tensor, scales: Tensor, uniforms: Sequence[Tensor], low: torch.dtype | None = None):
         super().__init__()
         self._rates, self._scales, self._uniforms, self._low = rates, scales, uniforms, low

@@ -1,6 +1,7 @@
 """How gradients and losses of all members of a chunk are found: by one recorded program, or member by member."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -193,7 +194,9 @@ class Fused(Program):
     def _record(self, function: Callable[..., list[Tensor]], tensors: list[Tensor]) -> Callable[..., list[Tensor]]:
         where = ModulePath(self.network)
         try:
-            with where:
+            with where, warnings.catch_warnings():
+                # Operations without a batching rule run member by member: slower, and what explain() is for.
+                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
                 return record(function, tensors)
         except InputError:
             raise

@@ -91,6 +91,9 @@ def solo(
             losses = _losses.by_row(recipe.loss, outputs.to(recipe.dtype), targets[0])
             optimizer.zero_grad()
             losses.mean().backward()
+            for p in network.parameters():
+                if p.requires_grad and p.grad is None:  # a parameter that this step did not use: it decays all the same
+                    p.grad = torch.zeros_like(p)
             if recipe.clip is not None:
                 nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
             optimizer.step()
