@@ -10,7 +10,7 @@ from dampen.errors import InputError
 
 # Parameters (and with them gradients and the optimizer's numbers) of a chunk: measured on two cores with 1 MiB of L2
 # cache each and 32 MiB of L3; a step slows down beyond, and small chunks pay Python's time more often.
-_PARAMETER_BYTES = 8 << 20
+_PARAMETER_BYTES = 16 << 20
 _SHARE_OF_MEMORY = 0.25  # of what is free, for the activations of one chunk
 
 

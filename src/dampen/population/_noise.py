@@ -19,7 +19,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 _BATCH_ORDER, _DROPOUT, _GLOBAL = 0, 1, 2  # streams of numbers that must not coincide
-_WORTH_A_THREAD = 1 << 14  # uniforms that one seed draws: below, handing them to a thread costs more than drawing
+_WORTH_THREADS = 1 << 18  # uniforms of all seeds: fewer are drawn before torch's own threads leave the cores
 
 
 def batch_order(n_rows: int, seed: int, epoch: int) -> Int64[Tensor, " N"]:
@@ -56,7 +56,7 @@ def dropout_uniforms(
             np.random.Generator(bits).random(dtype=np.float32, out=rows[i])
 
         threads = torch.get_num_threads()
-        if threads > 1 and len(seeds) > 1 and sum(sizes) >= _WORTH_A_THREAD:
+        if threads > 1 and len(seeds) > 1 and drawn.numel() >= _WORTH_THREADS:
             list(_threads(threads).map(draw, range(len(seeds))))
         else:
             for i in range(len(seeds)):

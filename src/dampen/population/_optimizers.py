@@ -183,7 +183,7 @@ class StackedAdam(Stacked):
         size = sum(p.numel() for p in parameters)
         by_both = _groups(self._lr, self._weight_decay, self._decayed)
         by_lr = _groups(self._lr, torch.zeros_like(self._weight_decay), self._decayed)
-        self._kernel_decays = size >= _WORTH_A_CALL * len(by_both)
+        self._kernel_decays = len(by_both) <= 2 * len(by_lr)  # else a pass over the weights beats so many calls
         groups = by_both if self._kernel_decays else by_lr
         if self.parameters[0].device.type not in ("cpu", "cuda") or size < _WORTH_A_CALL * len(groups):
             self._calls: list[_FusedCall] | None = None
@@ -200,8 +200,9 @@ class StackedAdam(Stacked):
             self._decay(gradients, factor)
         self._count.fill_(self.steps)
         kernel = _FUSED_ADAMW if self.spec.decoupled else _FUSED_ADAM
+        each = _each(gradients)
         for call in self._calls:
-            call(kernel, gradients, self._count, factor, self.spec)
+            call(kernel, gradients, each, self._count, factor, self.spec)
 
     def _decay(self, gradients: Sequence[Tensor], factor: float) -> None:
         for p, gradient, lr, weight_decay in zip(
@@ -246,13 +247,13 @@ class _FusedCall:
         slots: dict[str, list[Tensor]],
     ):
         self._lr, self._weight_decay, self._members = lr, weight_decay, members
-        self._tensors = [self._parts(tensors) for tensors in (parameters, *slots.values())]
+        self._tensors = [self._parts(tensors, _each(tensors)) for tensors in (parameters, *slots.values())]
 
-    def __call__(self, kernel: Any, gradients: Sequence[Tensor], count: Tensor, factor: float, spec: Adam) -> None:
+    def __call__(self, kernel: Any, gradients: Sequence[Tensor], each: Any, count: Tensor, factor: float, spec: Adam):
         parameters, *slots = self._tensors
         kernel(
             parameters,
-            self._parts(gradients),
+            self._parts(gradients, each),
             *slots,
             [],
             [count] * len(parameters),
@@ -265,15 +266,19 @@ class _FusedCall:
             maximize=False,
         )
 
-    def _parts(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+    def _parts(self, tensors: Sequence[Tensor], each: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """Return this call's parts of tensors, `each` of which has been unbound by member."""
         found: list[Tensor] = []
         for i, members in self._members.items():
             if members is None:
                 found.append(tensors[i])
             else:
-                each = tensors[i].flatten(0, 1).unbind(0)
-                found += [each[k] for k in members]
+                found += [each[i][k] for k in members]
         return found
+
+
+def _each(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    return [t.flatten(0, 1).unbind(0) for t in tensors]
 
 
 def clip_(gradients: Sequence[Tensor], max_norm: float) -> None:

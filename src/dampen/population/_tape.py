@@ -24,6 +24,10 @@ _DATA_DEPENDENT = {
 }
 
 
+Layout = tuple[tuple[int, ...], tuple[int, ...], int, torch.dtype]
+"""Shape, strides, place of the first element in its memory, type."""
+
+
 class NotRecordable(RuntimeError):
     """The function's operations depend on the values of its tensors, so that one recording can't stand for all."""
 
@@ -45,7 +49,7 @@ def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) 
     with tape:
         outputs = function(*inputs)
     graph.output([tape.node(t) for t in outputs])
-    _simplify(graph)
+    _simplify(graph, tape.layouts)
     module = fx.GraphModule(tape.constants, graph)
     run = module.forward
 
@@ -62,6 +66,7 @@ class _Tape(TorchDispatchMode):
     def __init__(self, graph: fx.Graph):
         super().__init__()
         self.constants = torch.nn.Module()
+        self.layouts: dict[fx.Node, Layout] = {}
         self._graph = graph
         self._known: dict[int, tuple[Tensor, fx.Node]] = {}  # holds the tensors, so that an id is not used again
 
@@ -71,6 +76,7 @@ class _Tape(TorchDispatchMode):
 
     def know(self, tensor: Tensor, node: fx.Node) -> None:
         self._known[id(tensor)] = (tensor, node)
+        self.layouts[node] = tuple(tensor.shape), tensor.stride(), tensor.storage_offset(), tensor.dtype
 
     def node(self, tensor: Tensor) -> fx.Node:
         """Return the node that made a tensor; one that nothing made is a constant of the user's module."""
@@ -99,15 +105,33 @@ class _Tape(TorchDispatchMode):
         return result
 
 
-def _simplify(graph: fx.Graph) -> None:
-    """Drop operations that do nothing, and those whose result nobody uses."""
+def _simplify(graph: fx.Graph, layouts: dict[fx.Node, Layout]) -> None:
+    """Drop views that change nothing, make each chain of views one view, and drop what nobody uses.
+
+    Args:
+        graph: the recorded operations.
+        layouts: of the tensor that each of its nodes made.
+    """
+    owner: dict[fx.Node, fx.Node] = {}  # of a view, the node whose memory it shows from the first element on
     for node in graph.nodes:
-        if node.target is _aten.detach.default or (
-            node.target is _aten.permute.default and list(node.args[1]) == list(range(len(node.args[1])))
-        ):
-            node.replace_all_uses_with(node.args[0])
+        source = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
+        if node not in layouts or source not in layouts or not _is_view(node):
+            continue
+        base = owner.get(source, source)
+        shape, stride, *start = layouts[node]
+        if start != list(layouts[base][2:]):
+            continue
+        owner[node] = base
+        if (shape, stride) == layouts[base][:2]:
+            node.replace_all_uses_with(base)
+        else:
+            node.target, node.args, node.kwargs = torch.as_strided, (base, shape, stride), {}
     graph.eliminate_dead_code(is_impure_node=_changes_something)
     graph.lint()
+
+
+def _is_view(node: fx.Node) -> bool:
+    return node.target is _aten.detach.default or getattr(node.target, "is_view", False)
 
 
 def _changes_something(node: fx.Node) -> bool:
