@@ -22,6 +22,7 @@ class ToTensor:
     """A PIL image to float32 in [0, 1], `[1, H, W]`, step by step as torchvision's transform of that name does it."""
 
     def __call__(self, image: Image.Image) -> Tensor:
+        """Return the image's tensor."""
         pixels = torch.from_numpy(np.array(image, np.uint8, copy=True))
         pixels = pixels.view(image.size[1], image.size[0], len(image.getbands())).permute((2, 0, 1)).contiguous()
         return pixels.to(dtype=torch.get_default_dtype()).div(255)
@@ -62,7 +63,7 @@ class Images(Dataset):
 
 
 class Net(nn.Module):
-    """The mission's network, as a user writes it."""
+    """784-256-128-10 with ReLU and dropout, as a user writes it."""
 
     def __init__(self):
         super().__init__()
@@ -78,7 +79,7 @@ class Net(nn.Module):
 
 
 def script(pixels: Tensor, targets: Tensor, batch_size: int = 128) -> Epoch:
-    """The mission's script as such scripts are written: Dataset, DataLoader, a transform per image, Adam."""
+    """Train by a script as such scripts are written: Dataset, DataLoader, a transform per image, Adam."""
     loader = DataLoader(Images(pixels, targets), batch_size=batch_size, shuffle=True)
     network, criterion = Net(), nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(network.parameters(), lr=0.001)
@@ -107,7 +108,7 @@ def plain(
     optimizer: torch.optim.Optimizer | None = None,
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
 ) -> Epoch:
-    """A well-written loop: rows in memory, drawn batch by batch; Adam in one fused call; sums read once an epoch."""
+    """Train by a well-written loop: rows in memory, Adam in one fused call, sums read once an epoch."""
     optimizer = optimizer or torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
 
     def epoch() -> None:
@@ -124,7 +125,7 @@ def plain(
 
 
 def ensemble(make: Callable[[], nn.Module], K: int, inputs: Tensor, targets: Tensor, batch_size: int) -> Epoch:
-    """The torch.func recipe for ensembles: stacked parameters, `vmap` over members, one Adam for all."""
+    """Train K members by the torch.func recipe: stacked parameters, `vmap` over members, one Adam for all."""
     networks = [make() for _ in range(K)]
     parameters, buffers = stack_module_state(networks)
     skeleton = copy.deepcopy(networks[0]).to("meta")

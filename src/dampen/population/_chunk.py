@@ -16,7 +16,7 @@ from dampen.population._feed import Rows
 from dampen.population._program import Names, Program, noise_at, rates_of
 from dampen.population._recipe import Recipe
 
-_EVALUATION_VALUES = 1 << 21  # values of the widest layer's output while evaluating: 8 MiB in float32
+_EVALUATION_BYTES = 48 << 20  # of activations while evaluating
 
 
 class Chunk:
@@ -40,6 +40,7 @@ class Chunk:
         self.best_loss = np.full(self.shape, np.inf)
         self.best_epoch = np.zeros(self.shape, dtype=np.int64)
         self.optimizer: _optimizers.Stacked | None = None
+        self.row_bytes = 1
         self._resumed: tuple[dict[str, list[Tensor]], int] = {}, 0
         self._hold: list[tuple[Tensor, Tensor, Tensor]] = []
         self._rates: dict[tuple[Place, ...], tuple[Tensor, Tensor]] = {}
@@ -49,12 +50,18 @@ class Chunk:
         """The parameters that have a gradient."""
         return self.state[: len(self.names.trained)]
 
-    def prepare(self, recipe: Recipe, decayed: Sequence[bool]) -> None:
+    def prepare(self, recipe: Recipe, decayed: Sequence[bool], row_bytes: int) -> None:
         """Make the optimizer, or give the one that there is this recipe's numbers.
+
+        Args:
+            recipe: how members train.
+            decayed: for each trained parameter, whether it decays.
+            row_bytes: what the forward pass of one member on one row keeps.
 
         Raises:
             InputError: the members have been trained with another optimizer.
         """
+        self.row_bytes = row_bytes
         slots, steps = self.optimizer_state()
 
         def of_members(knob: str, default: float) -> Tensor:
@@ -151,8 +158,7 @@ class Chunk:
     @torch.no_grad()
     def evaluate(self, program: Program, rows: Rows) -> dict[str, Float64[np.ndarray, "S M"]]:
         """Return `loss` and perhaps `acc` of every member over all rows, in evaluation mode."""
-        widest = max((p.shape[2] for p in self.trained if p.ndim > 2), default=1)
-        size = max(1, _EVALUATION_VALUES // (self.held.size * widest))
+        size = max(1, _EVALUATION_BYTES // (self.held.size * self.row_bytes))
         totals: list[Tensor] = []
         for start in range(0, len(rows), size):
             sums = program.losses(self.state, *rows.span(start, start + size))

@@ -8,9 +8,10 @@ import torch
 
 from dampen.errors import InputError
 
-# Parameters (and with them gradients and the optimizer's numbers) of a chunk: measured on two cores with 1 MiB of L2
-# cache each and 32 MiB of L3; a step slows down beyond, and small chunks pay Python's time more often.
-_PARAMETER_BYTES = 16 << 20
+# Of a chunk, measured on two cores with 1 MiB of L2 cache each and 32 MiB of L3: a step slows down beyond, and small
+# chunks pay Python's time more often.
+_PARAMETER_BYTES = 16 << 20  # with three times as many for gradients and the optimizer's numbers
+_ACTIVATION_BYTES = 48 << 20
 _SHARE_OF_MEMORY = 0.25  # of what is free, for the activations of one chunk
 
 
@@ -23,8 +24,8 @@ def members_at_once(parameter_bytes: int, activation_bytes: int, device: torch.d
         device: where they train.
     """
     in_memory = _SHARE_OF_MEMORY * free_memory(device) / max(1, 2 * activation_bytes + parameter_bytes)
-    in_cache = _PARAMETER_BYTES / max(1, parameter_bytes) if device.type == "cpu" else math.inf
-    return max(1, int(min(in_memory, in_cache)))
+    in_cache = min(_PARAMETER_BYTES / max(1, parameter_bytes), _ACTIVATION_BYTES / max(1, activation_bytes))
+    return max(1, int(min(in_memory, in_cache if device.type == "cpu" else math.inf)))
 
 
 def check_memory(members: int, state_bytes: int, device: torch.device) -> None:

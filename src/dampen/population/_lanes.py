@@ -150,6 +150,9 @@ class _SharedLinear(torch.autograd.Function):
         if _SharedLinear._as_one_product(rows, weight):
             if M == 1:
                 y = _product(rows, weight[:, 0].transpose(1, 2), None if bias is None else bias[:, 0]).unsqueeze(1)
+            elif out == 1:  # [S, M, N] is then in order as it comes
+                y = torch.bmm(weight.squeeze(2), rows.transpose(1, 2)).unsqueeze(-1)
+                y = y if bias is None else y.add_(bias.unsqueeze(2))
             else:
                 flat = None if bias is None else bias.flatten(1, 2)
                 y = _product(rows, weight.flatten(1, 2).transpose(1, 2), flat).unflatten(-1, (M, out)).transpose(1, 2)

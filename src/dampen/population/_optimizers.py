@@ -16,7 +16,7 @@ from torch import Tensor
 from dampen.errors import InputError
 
 _FUSED_ADAM, _FUSED_ADAMW = torch.ops.aten._fused_adam_.default, torch.ops.aten._fused_adamw_.default
-_WORTH_A_CALL = 1 << 14  # numbers in a group of members below which a call of torch's fused kernel costs too much
+_WORTH_A_CALL = 1 << 17  # parameters below which a call of torch's fused kernel costs more than a pass over them
 
 
 @dataclass(frozen=True)
@@ -175,34 +175,40 @@ class StackedSGD(Stacked):
 
 
 class StackedAdam(Stacked):
-    """Adam or AdamW of every member: torch's fused kernel on groups of members; tensor by tensor for small ones."""
+    """Adam or AdamW of every member by torch's fused kernel, which takes one learning rate a call.
+
+    Members with the same rate share a call. Where that would make many calls for few numbers, one call with a rate of
+    1 finds every member's direction instead, and a second pass takes the steps.
+    """
 
     def __init__(self, spec: Adam, parameters: Sequence[Tensor], *args: Any):
         super().__init__(spec, parameters, *args)
         self.slots = {name: [torch.zeros_like(p) for p in parameters] for name in ("exp_avg", "exp_avg_sq")}
+        rates = self._lr.flatten().tolist()
+        groups = {rate: [k for k, other in enumerate(rates) if other == rate] for rate in dict.fromkeys(rates)}
         size = sum(p.numel() for p in parameters)
-        by_both = _groups(self._lr, self._weight_decay, self._decayed)
-        by_lr = _groups(self._lr, torch.zeros_like(self._weight_decay), self._decayed)
-        self._kernel_decays = len(by_both) <= 2 * len(by_lr)  # else a pass over the weights beats so many calls
-        groups = by_both if self._kernel_decays else by_lr
-        if self.parameters[0].device.type not in ("cpu", "cuda") or size < _WORTH_A_CALL * len(groups):
-            self._calls: list[_FusedCall] | None = None
-        else:
-            self._calls = [_FusedCall(*key, members, self.parameters, self.slots) for key, members in groups.items()]
         self._count = torch.zeros((), device=self.parameters[0].device)
+        self._directions: list[Tensor] = []
+        self._calls: list[_FusedCall] = []
+        if len(groups) > 1 and size < _WORTH_A_CALL * len(groups):
+            self._directions = [torch.zeros_like(p) for p in parameters]
+            self._calls = [_FusedCall(1.0, None, self._directions, self.slots)]
+        else:
+            for rate, members in groups.items():
+                mine = members if len(groups) > 1 else None
+                self._calls.append(_FusedCall(rate, mine, self.parameters, self.slots))
 
     def _step(self, gradients: Sequence[Tensor], factor: float) -> None:
-        if self._calls is None:
-            self._by_tensor(gradients, factor)
-            return
         gradients = [g.contiguous() for g in gradients]
-        if not self._kernel_decays:
-            self._decay(gradients, factor)
+        self._decay(gradients, factor)
         self._count.fill_(self.steps)
-        kernel = _FUSED_ADAMW if self.spec.decoupled else _FUSED_ADAM
-        each = _each(gradients)
+        for direction in self._directions:
+            direction.zero_()
+        by_member = _by_member(gradients) if len(self._calls) > 1 else []
         for call in self._calls:
-            call(kernel, gradients, each, self._count, factor, self.spec)
+            call(gradients, by_member, self._count, 1.0 if self._directions else factor, self.spec)
+        for p, direction, lr in zip(self.parameters, self._directions, self._lr_columns, strict=False):
+            p.addcmul_(direction, lr, value=factor)
 
     def _decay(self, gradients: Sequence[Tensor], factor: float) -> None:
         for p, gradient, lr, weight_decay in zip(
@@ -213,71 +219,54 @@ class StackedAdam(Stacked):
             elif weight_decay is not None:
                 gradient.addcmul_(p, weight_decay)
 
-    def _by_tensor(self, gradients: Sequence[Tensor], factor: float) -> None:
-        self._decay(gradients, factor)
-        beta1, beta2 = self.spec.betas
-        correction1, correction2 = 1 - beta1**self.steps, 1 - beta2**self.steps
-        columns = zip(
-            self.parameters, gradients, self._lr_columns, self.slots["exp_avg"], self.slots["exp_avg_sq"], strict=True
-        )
-        for p, gradient, lr, mean, square in columns:
-            mean.lerp_(gradient, 1 - beta1)
-            square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            direction = square.sqrt().div_(correction2**0.5).add_(self.spec.eps).reciprocal_().mul_(mean)
-            p.addcmul_(direction, lr, value=-factor / correction1)
-
 
 class _FusedCall:
-    """One call of torch's fused kernel: the parameters of all members with one learning rate and one decay.
+    """One call of torch's fused kernel.
 
     Args:
-        lr: their learning rate.
-        weight_decay: their decay.
-        members: for each parameter, which of its members `[S * M]` belong, None for all.
+        lr: learning rate of its members.
+        members: which they are of `[S * M]`, None for all.
         parameters: `[S, M, ...]` each.
         slots: the optimizer's numbers for each.
     """
 
     def __init__(
-        self,
-        lr: float,
-        weight_decay: float,
-        members: dict[int, list[int] | None],
-        parameters: Sequence[Tensor],
-        slots: dict[str, list[Tensor]],
+        self, lr: float, members: list[int] | None, parameters: Sequence[Tensor], slots: dict[str, list[Tensor]]
     ):
-        self._lr, self._weight_decay, self._members = lr, weight_decay, members
-        self._tensors = [self._parts(tensors, _each(tensors)) for tensors in (parameters, *slots.values())]
+        self._lr, self._members = lr, members
+        self._tensors = [self._parts(tensors, _by_member(tensors)) for tensors in (parameters, *slots.values())]
 
-    def __call__(self, kernel: Any, gradients: Sequence[Tensor], each: Any, count: Tensor, factor: float, spec: Adam):
+    def __call__(
+        self,
+        gradients: Sequence[Tensor],
+        by_member: Sequence[Sequence[Tensor]],
+        count: Tensor,
+        factor: float,
+        spec: Adam,
+    ) -> None:
         parameters, *slots = self._tensors
+        kernel = _FUSED_ADAMW if spec.decoupled else _FUSED_ADAM
         kernel(
             parameters,
-            self._parts(gradients, each),
+            self._parts(gradients, by_member),
             *slots,
             [],
             [count] * len(parameters),
             lr=self._lr * factor,
             beta1=spec.betas[0],
             beta2=spec.betas[1],
-            weight_decay=self._weight_decay,
+            weight_decay=0.0,
             eps=spec.eps,
             amsgrad=False,
             maximize=False,
         )
 
-    def _parts(self, tensors: Sequence[Tensor], each: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-        """Return this call's parts of tensors, `each` of which has been unbound by member."""
-        found: list[Tensor] = []
-        for i, members in self._members.items():
-            if members is None:
-                found.append(tensors[i])
-            else:
-                found += [each[i][k] for k in members]
-        return found
+    def _parts(self, tensors: Sequence[Tensor], by_member: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """Return what belongs to the call's members."""
+        return list(tensors) if self._members is None else [each[k] for each in by_member for k in self._members]
 
 
-def _each(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+def _by_member(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
     return [t.flatten(0, 1).unbind(0) for t in tensors]
 
 
@@ -287,20 +276,6 @@ def clip_(gradients: Sequence[Tensor], max_norm: float) -> None:
     shrink = (max_norm / (squares.sqrt() + 1e-6)).clamp(max=1.0)  # type: ignore[union-attr]
     for g in gradients:
         g.mul_(shrink.view(*shrink.shape, *[1] * (g.ndim - 2)))
-
-
-def _groups(
-    lr: Tensor, weight_decay: Tensor, decayed: Sequence[bool]
-) -> dict[tuple[float, float], dict[int, list[int] | None]]:
-    """Return the members of each parameter by learning rate and decay; None stands for all of them."""
-    found: dict[tuple[float, float], dict[int, list[int] | None]] = {}
-    rates, decays = lr.flatten().tolist(), weight_decay.flatten().tolist()
-    for i, on in enumerate(decayed):
-        keys = list(zip(rates, decays if on else [0.0] * len(rates), strict=True))
-        for key in dict.fromkeys(keys):
-            members = [k for k, other in enumerate(keys) if other == key]
-            found.setdefault(key, {})[i] = None if len(members) == len(keys) else members
-    return found
 
 
 def _column(values: Tensor, parameter: Tensor) -> Tensor:

@@ -173,13 +173,15 @@ class Population:
                         spent = time.perf_counter() - begun
                         n = len(self._chunks)
                         callback(ChunkDone(epoch, epochs, i, n, chunk.settings, chunk.seeds, metrics, spent))
-                    if interrupted() and not (i == len(self._chunks) and epoch == until):
+                    if interrupted() and i < len(self._chunks):
                         raise KeyboardInterrupt
                 if recorded:
                     whole = self._recorder.close(epoch)
                     spent = time.perf_counter() - started
                     event = Epoch(epoch, epochs, whole, self._recorder.diverged_at.copy(), spent)
                     ended = bool(callback and callback(event)) or all(chunk.held.all() for chunk in self._chunks)
+                if interrupted():
+                    raise KeyboardInterrupt
                 if ended:
                     break
         if early_stopping is not None and (ended or until == epochs):
@@ -409,7 +411,7 @@ class Population:
                 ]
             )
         for chunk in self._chunks:
-            chunk.prepare(recipe, list(self._decayed.values()))
+            chunk.prepare(recipe, list(self._decayed.values()), max(1, found.activation_bytes // targets.shape[1]))
         if self._program is None or not self._program.serves(recipe, device):
             chunk = self._chunks[0]
             self._program, self._why = choose(

@@ -220,7 +220,8 @@ class Fused(Program):
             self.names.given([*leaves, *tensors[n:n_state]]), inputs, rates, scales, uniforms
         )
         losses, sums = self._member_sums(outputs, targets)
-        gradients = torch.autograd.grad(losses.mean(-1).sum(), leaves, allow_unused=True)
+        of_mean = torch.full_like(losses, 1 / losses.shape[-1])  # each member's loss is the mean over its rows
+        gradients = torch.autograd.grad(losses, leaves, of_mean, allow_unused=True)
         return [
             *(torch.zeros_like(p) if g is None else g for g, p in zip(gradients, leaves, strict=True)),
             losses.detach().sum(-1, dtype=torch.float64),

@@ -2,11 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from dampen.errors import InputError
 
-Kind = Literal["constant", "cosine", "linear", "one-cycle"]
+KINDS = ("constant", "cosine", "linear", "one-cycle")
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,12 @@ class Schedule:
         [0.5, 1.0, 1.0, 0.5]
     """
 
-    kind: Kind = "constant"
+    kind: str = "constant"
     warmup: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise InputError(f"schedule must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
+        if self.kind not in KINDS:
+            raise InputError(f"schedule must be one of {', '.join(KINDS)}, got {self.kind!r}")
         if self.warmup is not None and not 0 <= self.warmup < 1:
             raise InputError(
                 f"the schedule's warm-up must be a share of the steps from 0 to below 1, got {self.warmup}"

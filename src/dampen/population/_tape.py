@@ -115,7 +115,7 @@ def _simplify(graph: fx.Graph, layouts: dict[fx.Node, Layout]) -> None:
     owner: dict[fx.Node, fx.Node] = {}  # of a view, the node whose memory it shows from the first element on
     for node in graph.nodes:
         source = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
-        if node not in layouts or source not in layouts or not _is_view(node):
+        if source is None or node not in layouts or source not in layouts or not _is_view(node):
             continue
         base = owner.get(source, source)
         shape, stride, *start = layouts[node]
