@@ -196,6 +196,7 @@ def small(turns: int) -> list[Row]:
         )
 
     data = dampen.load("digits").train
+    features = data.features.flatten(1)
     images = torch.randn(1280, 1, 28, 28), torch.randint(10, (1280,))
     line = torch.randn(20, 200), torch.randn(20)
     network = nn.Linear(200, 1)
@@ -210,8 +211,8 @@ def small(turns: int) -> list[Row]:
     )
     adam = {"optimizer": "adam"}
     runs = {
-        "digits": population(digits, 256, (data.features, data.targets), batch_size=32, epochs_a_turn=5, **adam),
-        "digits plain": rivals.plain(digits(), data.features, data.targets, 32),
+        "digits": population(digits, 256, (features, data.targets), batch_size=32, epochs_a_turn=5, **adam),
+        "digits plain": rivals.plain(digits(), features, data.targets, 32),
         "linear": population(
             lambda: nn.Linear(200, 1),
             1000,

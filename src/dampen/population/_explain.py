@@ -16,7 +16,8 @@ class Layer:
     Args:
         name: its path in the network, `""` for the network itself.
         kind: its class.
-        how: `fused fast` (a batching rule of dampen's own), `fused by vmap` (torch's), or `one by one`.
+        how: `fused fast` (a batching rule of dampen's own), `fused by vmap` (torch's), `fused, member by member` (a
+            convolution on a CPU, where a grouped one for all members takes longer), or `one by one`.
     """
 
     name: str
@@ -51,6 +52,12 @@ class Explanation:
         lines = [f"{f'{layer.name} ({layer.kind})':{width}}  {layer.how}" for layer in self.layers]
         if self.reason is not None:
             lines.append(f"not fused: {self.reason[0] or 'the network itself'}: {self.reason[1]}")
+        elif self.chunk == 1 < self.members:
+            lines.append(
+                "fusing does not pay here: one member's activations fill the cache, so members train one at a time"
+            )
+        if any(layer.how == "fused, member by member" for layer in self.layers):
+            lines.append("convolutions run member by member: on a CPU that takes less time than one for all of them")
         on = [name for name, yes in self.decayed.items() if yes]
         off = [name for name, yes in self.decayed.items() if not yes]
         lines += [
@@ -75,9 +82,7 @@ def explain(
         functions = {f for f in found.functions.get(name, set()) if getattr(f, "__name__", "") not in _NO_WORK}
         if not functions and name not in dropping:
             continue
-        ours = all(f in LINEAR or (f in CONVOLUTIONS and program.on_cpu) for f in functions)
-        how = "one by one" if not program.fused else "fused fast" if ours else "fused by vmap"
-        layers.append(Layer(name, type(module).__name__, how))
+        layers.append(Layer(name, type(module).__name__, _how(program, functions)))
     members = sum(chunk.held.size for chunk in chunks)
     largest = max(chunk.held.size for chunk in chunks)
     one = sum(t[0, 0].nbytes for t in chunks[0].state)
@@ -86,6 +91,15 @@ def explain(
     at_once = largest if program.fused else 1
     expected = members * (one + slots * trained) + largest * trained + 2 * at_once * found.activation_bytes
     return Explanation(tuple(layers), reason, members, at_once, trained, expected, dict(decayed))
+
+
+def _how(program: Program, functions: set[object]) -> str:
+    """Say how a module that calls these functions runs."""
+    if not program.fused:
+        return "one by one"
+    if program.on_cpu and any(f in CONVOLUTIONS for f in functions):
+        return "fused, member by member"
+    return "fused fast" if functions <= LINEAR else "fused by vmap"
 
 
 _NO_WORK = {"__get__", "size", "dim", "view", "reshape", "flatten", "permute", "transpose", "unsqueeze", "squeeze"}

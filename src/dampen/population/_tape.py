@@ -76,7 +76,7 @@ class _Tape(TorchDispatchMode):
 
     def know(self, tensor: Tensor, node: fx.Node) -> None:
         self._known[id(tensor)] = (tensor, node)
-        self.layouts[node] = tuple(tensor.shape), tensor.stride(), tensor.storage_offset(), tensor.dtype
+        self.layouts[node] = tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()), tensor.dtype
 
     def node(self, tensor: Tensor) -> fx.Node:
         """Return the node that made a tensor; one that nothing made is a constant of the user's module."""
@@ -114,10 +114,10 @@ def _simplify(graph: fx.Graph, layouts: dict[fx.Node, Layout]) -> None:
     """
     owner: dict[fx.Node, fx.Node] = {}  # of a view, the node whose memory it shows from the first element on
     for node in graph.nodes:
-        source = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
-        if source is None or node not in layouts or source not in layouts or not _is_view(node):
+        source = node.args[0] if node.args else None
+        if not isinstance(source, fx.Node) or not {node, source} <= layouts.keys() or not _is_view(node):
             continue
-        base = owner.get(source, source)
+        base: fx.Node = owner.get(source, source)
         shape, stride, *start = layouts[node]
         if start != list(layouts[base][2:]):
             continue
