@@ -181,3 +181,29 @@ def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 1
     with pytest.raises(InputError, match="nothing to save yet"):
         Population(network, SETTINGS, SEEDS).save(tmp_path)
+
+
+def test_a_loaded_population_answers_once_it_is_prepared(tmp_path):
+    part, _ = trained(2)
+    part.save(tmp_path)
+    loaded = Population.load(tmp_path, network)
+    with pytest.raises(InputError, match="prepare after loading"):
+        loaded.outputs(rows())
+    loaded.prepare(DATA, **OPTIONS)
+    assert (loaded.reached == 2).all()
+    assert all(torch.equal(a, b) for a, b in zip(loaded.outputs(rows()), part.outputs(rows()), strict=True))
+
+
+def test_seeds_with_differently_many_rows_are_kept_and_go_on():
+    data = [(*rows(40),), (*rows(40, seed=1),), (*rows(42, seed=2),)]
+    options = {"epochs": 4, "batch_size": 8, "precision": "float64", "optimizer": "sgd"}
+    whole = Population(network, SETTINGS, [1, 2, 3])
+    whole.fit(data, **options)
+    part = Population(network, SETTINGS, [1, 2, 3])
+    part.fit(data, until=2, **options)
+    part.keep([(setting, seed) for setting in SETTINGS for seed in (2, 3)])
+    part.fit(data[1:], **options)
+    for setting in SETTINGS:
+        for seed in (2, 3):
+            mine, theirs = (p.member(setting, seed).state_dict() for p in (part, whole))
+            torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)  # chunks of other shapes round otherwise

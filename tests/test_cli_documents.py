@@ -155,7 +155,7 @@ def test_a_strength_that_diverges_is_null_and_leaves_the_other_alone(folder):
     small = ("weight-decay", "--seeds", 2, "--json", "--weight-decay")  # lr * 3000 = 9: w grows by 8 a step
     both, alone = (json.loads(dampen(folder, *small, strengths))["runs"] for strengths in ("0,3000", "0"))
     assert both[1]["test_loss"] is None
-    assert both[0] == pytest.approx(alone[0], rel=1e-6)
+    assert both[0] == pytest.approx(alone[0], rel=1e-3)  # float32, and another layout in memory
     assert "3000 diverged with 2 of 2 seeds" in dampen(folder, *small[:3], "--weight-decay", "0,3000")
 
 

@@ -1,7 +1,6 @@
 """Folders of four IDX files, and the complete sets read from the shared ones."""
 
 import gzip
-import os
 import struct
 from pathlib import Path
 
@@ -18,14 +17,6 @@ STEMS = {
     "test_images": "t10k-images-idx3-ubyte",
     "test_labels": "t10k-labels-idx1-ubyte",
 }
-
-
-@pytest.fixture
-def shared_data() -> Path:
-    folder = Path(os.environ.get("DAMPEN_DATA") or Path(__file__).parents[2] / "shared" / "data")
-    if not (folder / "fashion-mnist").is_dir():
-        pytest.skip(f"no complete sets in {folder}; name a folder that has them in DAMPEN_DATA")
-    return folder
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

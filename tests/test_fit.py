@@ -352,3 +352,29 @@ def test_a_module_that_cannot_be_drawn_again_is_refused():
 
     with pytest.raises(InputError, match=r"Bare .* has parameters and no reset_parameters"):
         Population(Bare(), [Setting()], [0])
+
+
+class Recurrent(nn.Module):
+    """A network that falls back to members one by one."""
+
+    def __init__(self):
+        super().__init__()
+        self.recurrent, self.head = nn.GRU(1, 4, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.recurrent(x.unsqueeze(-1))[0][:, -1])
+
+
+@pytest.mark.filterwarnings("ignore::dampen.NotFused")
+@pytest.mark.parametrize("kind", [network, Recurrent])
+@pytest.mark.parametrize("chunk", [1, 2, None])
+def test_outputs_are_what_each_member_says(kind, chunk):
+    data = rows()
+    population = Population(kind, [Setting(), Setting(lr=0.1)] if kind is Recurrent else SETTINGS, [4, 5], chunk=chunk)
+    population.fit(data, epochs=2, batch_size=16, precision="float64")
+    others = rows(seed=7, n=31)
+    for asked in ([data, others], [others, others]):
+        answers = population.outputs(asked if asked[0] is data else others)
+        for seed, (inputs, _), outputs in zip([4, 5], asked, answers, strict=True):
+            members = [population.member(setting, seed).double()(inputs.double()) for setting in population.settings]
+            torch.testing.assert_close(outputs, torch.stack(members), rtol=1e-9, atol=1e-12)

@@ -108,3 +108,10 @@ def test_the_dropout_study_pairs_its_seeds():
 def test_the_dropout_study_refuses_rates_that_make_no_comparison(rates):
     with pytest.raises(InputError):
         dropout_study.compare(load("iris"), rates, (16,), [0])
+
+
+@pytest.mark.slow
+def test_two_epochs_of_fashion_mnist_with_and_without_dropout(shared_data, monkeypatch):
+    monkeypatch.setenv("DAMPEN_DATA", str(shared_data))
+    found = dropout_study.compare(load("fashion-mnist"), (0.3, 0.5), (256, 128), [0], epochs=2)
+    assert (found.history.final("test_acc") > 0.8).all()

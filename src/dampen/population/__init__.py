@@ -2,6 +2,7 @@
 
 from dampen.population._explain import Explanation
 from dampen.population._history import ChunkDone, Epoch, Event, History
+from dampen.population._model import Model
 from dampen.population._optimizers import SGD, Adam, AdamW
 from dampen.population._population import Population
 from dampen.population._schedules import Schedule
@@ -16,6 +17,7 @@ __all__ = [
     "Event",
     "Explanation",
     "History",
+    "Model",
     "Population",
     "Schedule",
     "Solo",

@@ -1,7 +1,7 @@
 """A chunk: a rectangle of members, some seeds times some settings, that train in lockstep on stacked parameters."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -156,14 +156,28 @@ class Chunk:
         return found
 
     @torch.no_grad()
-    def evaluate(self, program: Program, rows: Rows) -> dict[str, Float64[np.ndarray, "S M"]]:
-        """Return `loss` and perhaps `acc` of every member over all rows, in evaluation mode."""
-        size = max(1, _EVALUATION_BYTES // (self.held.size * self.row_bytes))
+    def evaluate(
+        self, program: Program, rows: Rows, of_seeds: slice = slice(None)
+    ) -> dict[str, Float64[np.ndarray, "S M"]]:
+        """Return `loss` and perhaps `acc` of every member, or of those of some seeds, in evaluation mode."""
+        state = [t[of_seeds] for t in self.state]
         totals: list[Tensor] = []
-        for start in range(0, len(rows), size):
-            sums = program.losses(self.state, *rows.span(start, start + size))
+        for inputs, targets in self._spans(rows):
+            sums = program.losses(state, inputs, targets)
             totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else sums
         return _means(totals, len(rows))
+
+    @torch.no_grad()
+    def outputs(self, program: Program, rows: Rows, of_seeds: slice = slice(None)) -> Tensor:
+        """Return what every member, or those of some seeds, say of all rows, in evaluation mode, `[S, M, N, ...]`."""
+        state = [t[of_seeds] for t in self.state]
+        return torch.cat([program.outputs(state, inputs) for inputs, _ in self._spans(rows)], dim=2)
+
+    def _spans(self, rows: Rows) -> Iterator[tuple[list[Tensor], Tensor]]:
+        """Give rows in parts that suit the cache."""
+        size = max(1, _EVALUATION_BYTES // (self.held.size * self.row_bytes))
+        for start in range(0, len(rows), size):
+            yield rows.span(start, start + size)
 
     def finite(self) -> Bool[np.ndarray, "S M"]:
         """Return which members have only finite parameters."""

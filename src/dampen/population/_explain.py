@@ -37,6 +37,7 @@ class Explanation:
         member_bytes: of one member's parameters.
         expected_bytes: of all weights and optimizer numbers, and of one chunk's gradients and activations.
         decayed: which parameters decay.
+        dropping: the module of each place where units are dropped, in the order of the forward pass.
     """
 
     layers: tuple[Layer, ...]
@@ -46,6 +47,7 @@ class Explanation:
     member_bytes: int
     expected_bytes: int
     decayed: Mapping[str, bool]
+    dropping: tuple[str, ...]
 
     def __str__(self) -> str:
         width = max((len(layer.name) + len(layer.kind) for layer in self.layers), default=0) + 3
@@ -90,7 +92,8 @@ def explain(
     slots = len(chunks[0].optimizer.slots) if chunks[0].optimizer else 0
     at_once = largest if program.fused else 1
     expected = members * (one + slots * trained) + largest * trained + 2 * at_once * found.activation_bytes
-    return Explanation(tuple(layers), reason, members, at_once, trained, expected, dict(decayed))
+    places = tuple(place.module for place in found.places)
+    return Explanation(tuple(layers), reason, members, at_once, trained, expected, dict(decayed), places)
 
 
 def _how(program: Program, functions: set[object]) -> str:

@@ -24,7 +24,7 @@ def cross_entropy(outputs: Float[Tensor, "N C ..."], targets: Tensor) -> Float[T
 
 def squared_error(outputs: Float[Tensor, "N ..."], targets: Float[Tensor, "N ..."]) -> Float[Tensor, " N"]:
     """Return `(output - target)^2` of each row, its mean where a row has several outputs."""
-    return _mean_of_row((outputs.reshape_as(targets) - targets).square())
+    return _mean_of_row(F.mse_loss(outputs.reshape_as(targets), targets, reduction="none"))
 
 
 def half_squared_error(outputs: Float[Tensor, "N ..."], targets: Float[Tensor, "N ..."]) -> Float[Tensor, " N"]:

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -211,26 +211,43 @@ class Population:
         Args:
             rows: tensors `(inputs, ..., targets)`, a `Dataset`, or rows of a `Data`; or a list with one for each seed.
         """
+        found: dict[str, np.ndarray] = {}
+        for chunk, of_seeds, place, program, table in self._over(rows):
+            for name, values in chunk.evaluate(program, table, of_seeds).items():
+                found.setdefault(name, np.full(self._recorder.shape, np.nan))[place] = values
+        for values in found.values():
+            values[self._recorder.diverged_at > 0] = np.nan
+        return found
+
+    def outputs(self, rows: Any) -> list[Tensor]:
+        """Return what the members say of rows in evaluation mode, on the CPU: for each seed `[M, N, ...]`.
+
+        Args:
+            rows: as for `evaluate`; `fit` must have run.
+        """
+        found: dict[int, list[Tensor]] = {}
+        for chunk, of_seeds, (place, _), program, table in self._over(rows):
+            answers = chunk.outputs(program, table, of_seeds).cpu()
+            for s, part in zip(range(place.start, place.stop), answers, strict=True):
+                found.setdefault(s, []).append(part)
+        return [torch.cat(found[s]) for s in sorted(found)]
+
+    def _over(self, rows: Any) -> Iterator[tuple[Chunk, slice, Span, Program, _feed.Rows]]:
+        """Give chunks, or those of their seeds that have equally many rows, with their place and their rows."""
         if self._program is None:
-            raise InputError("evaluate needs a population that has been trained: call fit first")
+            raise InputError("there is nothing to evaluate yet: call fit, or prepare after loading")
         sources = rows if isinstance(rows, list) else [rows] * len(self.seeds)
         if len(sources) != len(self.seeds):
             raise InputError(
                 f"{len(sources)} sets of rows for {len(self.seeds)} seeds: give one for all, or one for each"
             )
-        known: dict[int, _feed.Table] = {}
-        for one in sources:
-            if id(one) not in known:
-                known[id(one)] = _feed.table(one)
-        found: dict[str, np.ndarray] = {}
-        for chunk, place in zip(self._chunks, self._places, strict=True):
-            tables = [known[id(one)] for one in sources[place[0]]]
+        known = {id(one): _feed.table(one) for one in {id(one): one for one in sources}.values()}
+        for chunk, (of_seeds, of_settings) in zip(self._chunks, self._places, strict=True):
             device, dtype = chunk.state[0].device, chunk.state[0].dtype
-            for name, values in chunk.evaluate(self._program, _feed.to_device(tables, device, dtype)).items():
-                found.setdefault(name, np.full(self._recorder.shape, np.nan))[place] = values
-        for values in found.values():
-            values[self._recorder.diverged_at > 0] = np.nan
-        return found
+            tables = [known[id(one)] for one in sources[of_seeds]]
+            for run in _runs([len(table.targets) for table in tables]):
+                place = slice(of_seeds.start + run.start, of_seeds.start + run.stop), of_settings
+                yield chunk, run, place, self._program, _feed.to_device(tables[run], device, dtype)
 
     def member(self, setting: Setting, seed: int) -> nn.Module:
         """Return one member as an ordinary network of the user's own class, in evaluation mode, on the CPU.
@@ -299,10 +316,7 @@ class Population:
         if snapshot is None:
             self._networks = []
         else:
-            self._places = _chunks.cut(self._recorder.shape, self._at_once or self._recorder.diverged_at.size)
-            self._chunks = _checkpoint.scatter(
-                snapshot.only(s, m), self._names, self.seeds, self.settings, self._places
-            )
+            self._scatter(snapshot.only(s, m), self._cut([slice(len(seeds))]))
 
     def explain(self, data: Any = None, **options: Any) -> Explanation:
         """Say how each layer will run, how many members at a time, what memory that takes, and what decays.
@@ -315,13 +329,27 @@ class Population:
             InputError: nothing has been trained and there is no data to try.
         """
         if data is not None:
-            sets = _feed.of_seeds(data, len(self.seeds))
-            options = {"epochs": 1} | options
-            device = torch.device(options.pop("device", "cpu"))
-            self._prepare(sets, _recipe.read(sets[0].task, **options), device)
+            self.prepare(data, **options)
         if self._program is None:
             raise InputError("explain needs data to try the network on: explain(data), or call fit first")
         return explain(self._program, self._why, self._a_probe(), self._chunks, self._decayed)
+
+    def prepare(self, data: Any, *, device: str | torch.device = "cpu", **options: Any) -> None:
+        """Make everything ready and train nothing: `outputs` and `evaluate` then serve a population that was loaded.
+
+        Args:
+            data: as for `fit`.
+            device: as for `fit`.
+            options: as for `fit`.
+
+        Raises:
+            InputError: as for `fit`.
+        """
+        sets = _feed.of_seeds(data, len(self.seeds))
+        known: dict[str, Any] = {"epochs": 1} | options
+        for name in ("until", "evaluate_every", "callback"):
+            known.pop(name, None)
+        self._prepare(sets, _recipe.read(sets[0].task, **known), torch.device(device))
 
     def save(self, folder: str | Path) -> None:
         """Write everything that going on needs into `folder`, as `population.safetensors`, whole or not at all."""
@@ -399,17 +427,14 @@ class Population:
         inputs, targets = first.span(0, recipe.batch_size)
         self._probes = {}
         found = self._probe_for([t[0] for t in inputs])
+        alike = _runs([one.key for one in sets])
         if not self._chunks:
             own = sum(t.numel() * t.element_size() for t in self._networks[0].parameters())
             self._at_once = self._chunk_size or _chunks.members_at_once(own, found.activation_bytes, device)
             _chunks.check_memory(len(self.seeds) * len(self.settings), 4 * own, device)
-            self._set_chunks(
-                [
-                    (slice(s.start + first.start, s.start + first.stop), m)
-                    for s in _runs([one.key for one in sets])
-                    for first, m in _chunks.cut((s.stop - s.start, len(self.settings)), self._at_once)
-                ]
-            )
+            self._set_chunks(self._cut(alike))
+        elif not all(any(run.start <= s.start and s.stop <= run.stop for run in alike) for s, _ in self._places):
+            self._cut_again(alike)
         for chunk in self._chunks:
             chunk.prepare(recipe, list(self._decayed.values()), max(1, found.activation_bytes // targets.shape[1]))
         if self._program is None or not self._program.serves(recipe, device):
@@ -427,6 +452,23 @@ class Population:
                     stacklevel=3,
                 )
         self._program.recipe = recipe
+
+    def _cut(self, alike: Sequence[slice]) -> list[Span]:
+        """Return places for chunks: of seeds that have equally many rows, which train in lockstep."""
+        return [
+            (slice(run.start + s.start, run.start + s.stop), m)
+            for run in (slice(*run.indices(len(self.seeds))) for run in alike)
+            for s, m in _chunks.cut((run.stop - run.start, len(self.settings)), self._at_once or len(self.settings))
+        ]
+
+    def _cut_again(self, alike: Sequence[slice]) -> None:
+        if any(chunk.batch for chunk in self._chunks):
+            raise InputError("the last epoch was interrupted on other rows: let fit finish it on those")
+        self._scatter(_checkpoint.gather(self._chunks, self._places, self._recorder.shape), self._cut(alike))
+
+    def _scatter(self, snapshot: _checkpoint.Snapshot, places: list[Span]) -> None:
+        self._places = places
+        self._chunks = _checkpoint.scatter(snapshot, self._names, self.seeds, self.settings, places)
 
     def _set_chunks(self, places: list[Span]) -> None:
         """Stack the networks into chunks; only the first is still needed then."""

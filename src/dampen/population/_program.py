@@ -140,6 +140,10 @@ class Program:
         """Return the same sums in evaluation mode; rows may be `[1, B, ...]` where all seeds share them."""
         raise NotImplementedError
 
+    def outputs(self, state: list[Tensor], inputs: list[Tensor]) -> Tensor:
+        """Return what every member says of rows in evaluation mode, `[S, M, B, ...]`; rows as for `losses`."""
+        raise NotImplementedError
+
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         if self.recipe.low is None:
             return contextlib.nullcontext()
@@ -191,6 +195,14 @@ class Fused(Program):
             self._evaluations[key] = self._record(self._evaluation, [*state, *inputs, targets])
         return self._evaluations[key](*state, *inputs, targets)
 
+    def outputs(self, state: list[Tensor], inputs: list[Tensor]) -> Tensor:
+        """See `Program`."""
+        key = ("outputs", *_key(state, inputs), *(t.stride() for t in inputs))
+        if key not in self._evaluations:
+            self.network.eval()
+            self._evaluations[key] = self._record(lambda *given: [self._outputs(given)], [*state, *inputs])
+        return self._evaluations[key](*state, *inputs)[0]
+
     def _record(self, function: Callable[..., list[Tensor]], tensors: list[Tensor]) -> Callable[..., list[Tensor]]:
         where = ModulePath(self.network)
         try:
@@ -229,8 +241,14 @@ class Fused(Program):
         ]
 
     def _evaluation(self, *tensors: Tensor) -> list[Tensor]:
+        *given, targets = tensors
+        losses, sums = self._member_sums(self._outputs(given), targets)
+        return [losses.sum(-1, dtype=torch.float64), *sums]
+
+    def _outputs(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return outputs in evaluation mode, given the state and then the inputs."""
         n_state = len(self.names.trained) + len(self.names.rest)
-        *inputs, targets = tensors[n_state:]
+        inputs = tensors[n_state:]
         none = tensors[0].new_empty(0)
 
         def member(state: dict[str, Tensor], inputs: Sequence[Tensor]) -> Tensor:
@@ -238,11 +256,9 @@ class Fused(Program):
                 return functional_call(self.network, state, tuple(inputs))
 
         over_settings = vmap(member, in_dims=(0, None))
-        shared = len(targets) == 1
+        shared = len(inputs[0]) == 1
         over_members = vmap(over_settings, in_dims=(0, None if shared else 0))
-        outputs = over_members(self.names.given(tensors[:n_state]), [t[0] for t in inputs] if shared else inputs)
-        losses, sums = self._member_sums(outputs, targets)
-        return [losses.sum(-1, dtype=torch.float64), *sums]
+        return over_members(self.names.given(tensors[:n_state]), [t[0] for t in inputs] if shared else list(inputs))
 
     def _member_sums(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return losses `[S, M, B]`, and the number of right rows `[S, M]` if that is wanted."""
@@ -296,6 +312,19 @@ class OneByOne(Program):
             return [losses.sum(dtype=torch.float64), *(right.sum() for right in correct)]
 
         return _for_each(state, member)
+
+    @torch.no_grad()
+    def outputs(self, state: list[Tensor], inputs: list[Tensor]) -> Tensor:
+        """See `Program`."""
+        self.network.eval()
+
+        def member(s: int, m: int) -> list[Tensor]:
+            mine = s if len(inputs[0]) > 1 else 0
+            with self._autocast():
+                given = self.names.given([t[s, m] for t in state])
+                return [functional_call(self.network, given, tuple(t[mine] for t in inputs))]
+
+        return _for_each(state, member)[0]
 
 
 def _for_each(state: list[Tensor], member: Callable[[int, int], list[Tensor]]) -> list[Tensor]:
