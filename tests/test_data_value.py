@@ -191,3 +191,28 @@ def test_drawing_the_only_row_leaves_nothing_to_train_on():
     data = from_arrays([[1.0], [2.0]], [1.0, 2.0], test_fraction=0.5)
     with pytest.raises(InputError, match="leave none to train on"):
         data.with_validation(0.5)
+
+
+def test_folds_hold_every_training_row_once_in_each_repetition_and_keep_shares():
+    data = load("iris")
+    found = data.folds(5, repeats=2, seed=3)
+    assert len(found) == 10
+    for repetition in (found[:5], found[5:]):
+        held = torch.cat([fold.validation_rows for fold in repetition])
+        assert held.sort().values.tolist() == data.train_rows.sort().values.tolist()
+    for fold in found:
+        assert not set(fold.validation_rows.tolist()) & set(fold.train_rows.tolist())
+        assert torch.equal(fold.test_rows, data.test_rows)
+        assert fold.validation.targets.bincount().min() >= 6
+    assert not torch.equal(found[0].validation_rows, data.folds(5, seed=4)[0].validation_rows)
+    assert torch.equal(found[0].validation_rows, data.folds(5, seed=3)[0].validation_rows)
+
+
+def test_folds_refuse_what_they_cannot_split():
+    data = load("iris")
+    with pytest.raises(InputError, match="fewer than 50 folds"):
+        data.folds(50)
+    with pytest.raises(InputError, match="2 to 112 parts, got 1"):
+        data.folds(1)
+    with pytest.raises(InputError, match="validation rows already"):
+        data.with_validation(0.2, seed=0).folds()

@@ -153,6 +153,23 @@ class Data:
         )
         return replace(self, train_rows=rest, validation_rows=drawn)
 
+    def folds(self, n: int = 5, repeats: int = 1, seed: int = 0) -> list["Data"]:
+        """Split the training rows n ways, each class in its share: each part is the validation rows of one `Data`.
+
+        Args:
+            n: number of parts, 2 or more.
+            repeats: how often to split anew; `n * repeats` data sets come back.
+            seed: of the splitting.
+
+        Raises `InputError` when validation rows exist already, or a class has fewer rows than there are parts.
+        """
+        if len(self.validation_rows):
+            raise InputError(
+                f"'{self.name}' has {len(self.validation_rows)} validation rows already: folds make their own"
+            )
+        parts = _split.folds(self.train_rows, self.targets, n, repeats, seed=seed, classes=self.classes, name=self.name)
+        return [replace(self, train_rows=rest, validation_rows=held) for rest, held in parts]
+
     def subset(self, n: int, seed: int = 0) -> "Data":
         """Keep only `n` training rows, each class in its share; validation and test stay as they are.
 

@@ -57,6 +57,34 @@ def draw(
     return torch.from_numpy(np.sort(rest)), torch.from_numpy(np.sort(drawn))
 
 
+def folds(
+    rows: Int[Tensor, " n"],
+    targets: Shaped[Tensor, " N"],
+    n: int,
+    repeats: int,
+    *,
+    seed: int,
+    classes: tuple[str, ...] | None,
+    name: str,
+) -> list[tuple[Int[Tensor, " rest"], Int[Tensor, " held"]]]:
+    """Split `rows` n ways, `repeats` times; arguments as for `draw`."""
+    if not 2 <= n <= len(rows):
+        raise InputError(f"folds of '{name}': a split has 2 to {len(rows)} parts, got {n}")
+    labels = targets[rows].numpy()
+    from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
+
+    kind = RepeatedKFold if classes is None else RepeatedStratifiedKFold
+    if classes is not None:
+        present, counts = np.unique(labels, return_counts=True)
+        if counts.min() < n:
+            raise InputError(
+                f"folds of '{name}': class '{classes[present[counts.argmin()]]}' has {counts.min()} rows, fewer than "
+                f"{n} folds; use fewer folds or leave the class out"
+            )
+    parts = kind(n_splits=n, n_repeats=repeats, random_state=seed).split(np.zeros(len(rows)), labels)
+    return [(rows[torch.from_numpy(rest)], rows[torch.from_numpy(held)]) for rest, held in parts]
+
+
 def _check_classes(labels: np.ndarray, n_drawn: int, n_rest: int, classes: tuple[str, ...], purpose: str) -> None:
     present, counts = np.unique(labels, return_counts=True)
     rarest = counts.argmin()
