@@ -237,7 +237,9 @@ def test_the_callback_sees_every_chunk_and_epoch_and_may_stop():
 
 
 @pytest.mark.parametrize("after", [1, 2, 3, 6])
-def test_ctrl_c_leaves_whole_members_and_goes_on_exactly(after):
+def test_ctrl_c_leaves_whole_members_and_goes_on_exactly(after, request):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore Ctrl-C
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     options = {"precision": "float64", "epochs": 3, "batch_size": 8, "lr": 0.01}
     uninterrupted, population = (Population(network, SETTINGS, (3, 9), chunk=3) for _ in range(2))
     expected = uninterrupted.fit(rows(), **options)
