@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "dampen"
-ROWS = ["cli", "report", "lessons", "statistics", "population", "knobs", "models", "data", "errors"]  # top to bottom
+ROWS = [  # top to bottom
+    *("cli", "report", "lessons", "study", "search", "statistics", "store"),
+    *("population", "knobs", "models", "data", "errors"),
+]
 FILES = [f for f in SOURCE.rglob("*.py") if f != SOURCE / "__init__.py"]
 
 

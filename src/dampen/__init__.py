@@ -9,46 +9,64 @@ if TYPE_CHECKING:
     from dampen.knobs import Setting
     from dampen.models import linear, mlp
     from dampen.population import SGD, Adam, AdamW, ChunkDone, Epoch, History, Population, Schedule, solo
+    from dampen.search import Choice, Fixed, LogUniform, PerLayer, Uniform
+    from dampen.study import Study, compare, tune
 
 # A name is imported when it is first asked for: torch takes seconds, and `dampen --help` needs none of it.
 _HOME = {
-    "SGD": "population",
     "Adam": "population",
     "AdamW": "population",
+    "Choice": "search",
     "ChunkDone": "population",
     "Data": "data",
     "Epoch": "population",
+    "Fixed": "search",
     "History": "population",
     "InputError": "errors",
+    "LogUniform": "search",
     "NotFused": "errors",
+    "PerLayer": "search",
     "Population": "population",
+    "SGD": "population",
     "Schedule": "population",
     "Setting": "knobs",
+    "Study": "study",
+    "Uniform": "search",
+    "compare": "study",
     "from_arrays": "data",
     "linear": "models",
     "load": "data",
     "mlp": "models",
     "solo": "population",
+    "tune": "study",
 }
 
 __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Choice",
     "ChunkDone",
     "Data",
     "Epoch",
+    "Fixed",
     "History",
     "InputError",
+    "LogUniform",
     "NotFused",
+    "PerLayer",
     "Population",
     "Schedule",
     "Setting",
+    "Study",
+    "Uniform",
+    "compare",
     "from_arrays",
     "linear",
     "load",
     "mlp",
     "solo",
+    "tune",
 ]
 
 

@@ -1,0 +1,185 @@
+"""What Optuna lends: proposals by TPE, and a storage that its dashboard shows."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from dampen.errors import InputError
+from dampen.knobs import Setting
+from dampen.search._space import Choice, Dimension, LogUniform, PerLayer, Space
+
+
+class Tpe:
+    """Proposals by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011), in batches, by ask and tell.
+
+    The same seed and the same results give the same proposals.
+
+    Args:
+        space: where settings lie.
+        seed: of the sampler.
+        startup: so many settings are drawn at random first.
+
+    Raises:
+        InputError: Optuna is not installed.
+    """
+
+    def __init__(self, space: Space, seed: int, startup: int):
+        check_optuna()
+        import optuna
+
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True)
+        self._space = space
+        with _quiet():
+            self._study = optuna.create_study(sampler=sampler)
+        self._asked: dict[Setting, list[Any]] = {}
+        self._known: dict[Setting, list[tuple[int, float]]] = {}
+        self._full: set[Setting] = set()
+
+    def ask(self, n: int) -> tuple[Setting, ...]:
+        """Return at most n distinct settings that have not been tried."""
+        self._asked = {}
+        for _ in range(4 * n):  # a small space repeats itself
+            if len(self._asked) == n:
+                break
+            trial = self._study.ask()
+            setting = Setting(**{name: _propose(trial, name, d) for name, d in self._space.dimensions.items()})
+            if setting in self._known:
+                self._tell(trial, setting)
+            else:
+                self._asked.setdefault(setting, []).append(trial)
+        return tuple(self._asked)
+
+    def tell(self, epochs: int, settings: Sequence[Setting], costs: Sequence[float], last: bool) -> None:
+        """Take the costs that settings had after so many epochs; `last` if that is the full length."""
+        for setting, cost in zip(settings, costs, strict=True):
+            self._known.setdefault(setting, []).append((epochs, cost))
+        if last:
+            self._full |= set(settings)
+
+    def close(self) -> None:
+        """End a batch: the settings that were dropped count as pruned."""
+        for setting, trials in self._asked.items():
+            for trial in trials:
+                self._tell(trial, setting)
+
+    def _tell(self, trial: Any, setting: Setting) -> None:
+        from optuna.trial import TrialState
+
+        for epochs, cost in self._known[setting]:
+            trial.report(cost, epochs)
+        cost = self._known[setting][-1][1]
+        if setting in self._full and math.isfinite(cost):
+            self._study.tell(trial, cost)
+        else:
+            self._study.tell(trial, state=TrialState.PRUNED)
+
+
+def export_to_optuna(storage: str, name: str, space: Space, rungs: Sequence[tuple[int, Sequence, Sequence]]) -> None:
+    """Add trials to an Optuna storage, so that its dashboard shows them.
+
+    Args:
+        storage: URL, such as `sqlite:///studies.db`.
+        name: of the study there; must be new.
+        space: of the search.
+        rungs: epochs, settings and costs of each.
+
+    Raises:
+        InputError: Optuna is not installed, the storage can't be used, or has a study of that name.
+    """
+    check_optuna()
+    import optuna
+    from optuna.trial import TrialState
+
+    found: dict[Setting, dict[int, float]] = {}
+    for epochs, settings, costs in rungs:
+        for setting, cost in zip(settings, costs, strict=True):
+            found.setdefault(setting, {})[epochs] = cost
+    full = max(epochs for epochs, _, _ in rungs)
+    trials = []
+    for setting, values in found.items():
+        recorder = _Recorder(setting)
+        for knob, dimension in space.dimensions.items():
+            _propose(recorder, knob, dimension)
+        done = full in values and math.isfinite(values[full])
+        trials.append(
+            optuna.trial.create_trial(
+                state=TrialState.COMPLETE if done else TrialState.PRUNED,
+                value=values[full] if done else None,
+                params=recorder.params,
+                distributions=recorder.distributions,
+                intermediate_values=values,
+            )
+        )
+    try:
+        with _quiet():
+            study = optuna.create_study(storage=storage, study_name=name)
+            study.add_trials(trials)
+    except optuna.exceptions.DuplicatedStudyError:
+        raise InputError(f"{storage} has a study called {name!r} already: choose another name") from None
+    except Exception as e:  # SQLAlchemy has many kinds, and is Optuna's own dependency
+        raise InputError(f"can't write to the Optuna storage {storage}: {str(e).splitlines()[0]}") from e
+
+
+def check_optuna() -> None:
+    """Raise `InputError` where Optuna is not installed."""
+    if find_spec("optuna") is None:
+        raise InputError("this needs Optuna, which is not installed: pip install 'dampen[optuna]'")
+
+
+class _Recorder:
+    """Stands in for a trial and notes what a setting would have been suggested, from which distribution."""
+
+    def __init__(self, setting: Setting):
+        self._setting = setting
+        self.params: dict[str, Any] = {}
+        self.distributions: dict[str, Any] = {}
+
+    def _value(self, name: str) -> Any:
+        knob, _, layer = name.partition(".")
+        value = self._setting[knob]
+        return value[int(layer)] if layer.isdigit() else value
+
+    def suggest_float(self, name: str, low: float, high: float, log: bool = False) -> float:
+        from optuna.distributions import FloatDistribution
+
+        self.distributions[name] = FloatDistribution(low, high, log=log)
+        self.params[name] = min(max(self._value(name), low), high)
+        return self.params[name]
+
+    def suggest_categorical(self, name: str, values: Sequence[Any]) -> Any:
+        from optuna.distributions import CategoricalDistribution
+
+        self.distributions[name] = CategoricalDistribution(tuple(values))
+        held = self._value(name.removesuffix(".zero"))
+        self.params[name] = held == 0 if name.endswith(".zero") else values[[*map(str, values)].index(str(held))]
+        return self.params[name]
+
+
+def _propose(trial: Any, name: str, dimension: Dimension | PerLayer) -> Any:
+    if isinstance(dimension, PerLayer):
+        return tuple(_propose(trial, f"{name}.{i}", dimension.each) for i in range(dimension.layers))
+    if isinstance(dimension, Choice):
+        if all(isinstance(value, int | float | str) for value in dimension.values):
+            return trial.suggest_categorical(name, dimension.values)
+        named = {str(value): value for value in dimension.values}  # Optuna stores no tuples
+        return named[trial.suggest_categorical(name, list(named))]
+    if isinstance(dimension, LogUniform):
+        if dimension.zero and trial.suggest_categorical(f"{name}.zero", (False, True)):
+            return 0.0
+        return trial.suggest_float(name, dimension.low, dimension.high, log=True)
+    return trial.suggest_float(name, dimension.low, dimension.high)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Optuna's remarks off the user's screen."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

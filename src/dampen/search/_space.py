@@ -1,0 +1,275 @@
+"""Spaces of settings, and how settings are drawn from them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from dampen.errors import InputError
+from dampen.knobs import Setting
+
+METHODS = ("sobol", "random", "grid", "tpe", "hyperband")
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """Numbers whose logarithm is uniform, and perhaps exactly 0.
+
+    Args:
+        low: smallest, larger than 0.
+        high: largest.
+        zero: probability of 0 instead: no decay at all is a value of its own.
+
+    Raises:
+        InputError: ends that are out of order or not positive, or a probability outside [0, 1).
+    """
+
+    low: float
+    high: float
+    zero: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_ends(self.low, self.high)
+        if self.low <= 0:
+            raise InputError(f"a logarithmic range starts above 0, got {self.low:g}; zero=0.1 adds 0 itself")
+        if not 0 <= self.zero < 1:
+            raise InputError(f"zero must be a probability from 0 to below 1, got {self.zero:g}")
+
+    def at(self, share: float) -> float:
+        """Return the value below which `share` of the distribution lies."""
+        if share < self.zero:
+            return 0.0
+        along = (share - self.zero) / (1 - self.zero)
+        return math.exp(math.log(self.low) + along * (math.log(self.high) - math.log(self.low)))
+
+    def grid(self, n: int) -> list[float]:
+        """Return n values from end to end, evenly in the logarithm; 0 is one of them if it belongs."""
+        if not self.zero:
+            return np.geomspace(self.low, self.high, n).tolist()
+        return [
+            0.0,
+            *(np.geomspace(self.low, self.high, n - 1).tolist() if n > 2 else [math.sqrt(self.low * self.high)]),
+        ]
+
+    def wider(self, value: float) -> "LogUniform | None":
+        """Return the range to try next if `value` lies at an end of this one."""
+        edge = (self.high / self.low) ** 0.05
+        if 0 < value <= self.low * edge:
+            return LogUniform(
+                self.low**2 / self.high if self.high / self.low < 100 else self.low / 100, self.high, self.zero
+            )
+        return LogUniform(self.low, self.high * 100, self.zero) if value >= self.high / edge else None
+
+    def __str__(self) -> str:
+        return f"{self.low:g}..{self.high:g}" + (" or 0" if self.zero else "")
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Numbers that are equally likely from end to end.
+
+    Raises:
+        InputError: ends that are out of order.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _check_ends(self.low, self.high)
+
+    def at(self, share: float) -> float:
+        """Return the value below which `share` of the distribution lies."""
+        return self.low + share * (self.high - self.low)
+
+    def grid(self, n: int) -> list[float]:
+        """Return n values from end to end."""
+        return np.linspace(self.low, self.high, n).tolist()
+
+    def wider(self, value: float) -> "Uniform | None":
+        """Return the range to try next if `value` lies at an end of this one and rates can go further."""
+        edge = 0.05 * (self.high - self.low)
+        if value >= self.high - edge and self.high < 0.95:
+            return Uniform(self.low, min(0.95, self.high + (self.high - self.low) / 2))
+        if value <= self.low + edge and self.low > 0:
+            return Uniform(max(0.0, self.low - (self.high - self.low) / 2), self.high)
+        return None
+
+    def __str__(self) -> str:
+        return f"{self.low:g}..{self.high:g}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A few values, equally likely.
+
+    Raises:
+        InputError: there is none.
+    """
+
+    values: tuple[Any, ...]
+
+    def __init__(self, values: Sequence[Any]):
+        if not values:
+            raise InputError("a choice needs at least one value")
+        object.__setattr__(self, "values", tuple(values))
+
+    def at(self, share: float) -> Any:
+        """Return the value below which `share` of the distribution lies."""
+        return self.values[min(int(share * len(self.values)), len(self.values) - 1)]
+
+    def grid(self, n: int) -> list[Any]:
+        """Return all values, however many were asked for."""
+        return list(self.values)
+
+    def wider(self, value: Any) -> "Choice | None":
+        """Return larger values to try next if `value` is the largest of three numbers or more."""
+        numbers = all(isinstance(one, int | float) for one in self.values)
+        if numbers and len(self.values) > 2 and value == max(self.values) > 0:
+            return Choice((value, 3 * value, 10 * value))
+        return None
+
+    def __str__(self) -> str:
+        return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in self.values)
+
+
+def Fixed(value: Any) -> Choice:  # noqa: N802 - a dimension like the others
+    """Return the dimension of a knob that does not vary."""
+    return Choice([value])
+
+
+Dimension = LogUniform | Uniform | Choice
+
+
+@dataclass(frozen=True)
+class PerLayer:
+    """A dimension for each place where the network drops units.
+
+    Args:
+        each: where a rate lies.
+        layers: how many there are.
+    """
+
+    each: Dimension
+    layers: int
+
+    def __str__(self) -> str:
+        return f"{self.each} in each of {self.layers} layers"
+
+
+@dataclass(frozen=True)
+class Space:
+    """A dimension for each knob.
+
+    Args:
+        dimensions: by knob.
+
+    Raises:
+        InputError: there is none, or one that is not a dimension or value.
+
+    Example:
+        >>> space = Space({"weight_decay": LogUniform(1e-4, 1.0, zero=0.1), "dropout": Uniform(0, 0.7)})
+        >>> len(space.draw(8, "sobol", seed=0))
+        8
+        >>> space.draw(2, "grid", seed=0)[:2]
+        [Setting(weight_decay=0.0, dropout=0.0), Setting(weight_decay=0.0, dropout=0.7)]
+    """
+
+    dimensions: Mapping[str, Dimension | PerLayer]
+
+    def __post_init__(self) -> None:
+        if not self.dimensions:
+            raise InputError("a space needs at least one knob")
+        read = {name: _dimension(value) for name, value in self.dimensions.items()}
+        object.__setattr__(self, "dimensions", read)
+        for end in (0.0, 1.0):
+            self._setting([end] * self._size)  # knobs refuse what they can't take
+
+    def draw(self, n: int, method: str, seed: int) -> list[Setting]:
+        """Return at most n distinct settings.
+
+        Args:
+            n: how many. A grid has as many values along each dimension as n allows, two at least.
+            method: `sobol` (a scrambled low-discrepancy sequence, Owen 1998), `random` or `grid`; other searches do
+                not draw all settings at once.
+            seed: of the scrambling or the draws.
+
+        Raises:
+            InputError: an unknown method, or n below 1.
+        """
+        if n < 1:
+            raise InputError(f"a search needs at least 1 setting, got {n}")
+        if method == "grid":
+            return self._grid(n)
+        if method not in ("sobol", "random"):
+            raise InputError(f"the search must be one of {', '.join(METHODS)}, got {method!r}")
+        from scipy.stats import qmc
+
+        if method == "sobol":
+            engine: Any = qmc.Sobol(self._size, rng=seed)
+            points = engine.random_base2(math.ceil(math.log2(max(2, n))))[:n]
+        else:
+            points = np.random.default_rng(seed).random((n, self._size))
+        return list(dict.fromkeys(self._setting(point) for point in points))
+
+    def edges(self, setting: Setting) -> dict[str, Dimension]:
+        """Return, for each knob whose value lies at an end of its range, the range to try next."""
+        found: dict[str, Dimension] = {}
+        for name, dimension in self.dimensions.items():
+            value = setting[name]
+            each = dimension.each if isinstance(dimension, PerLayer) else dimension
+            values = value if isinstance(dimension, PerLayer) and isinstance(value, tuple) else (value,)
+            wider = [next_range for value in values if (next_range := each.wider(value)) is not None]
+            if wider and _allowed(name, wider[0]):
+                found[name] = wider[0]
+        return found
+
+    @property
+    def _size(self) -> int:
+        return sum(d.layers if isinstance(d, PerLayer) else 1 for d in self.dimensions.values())
+
+    def _setting(self, shares: Sequence[float]) -> Setting:
+        rest = iter(shares)
+        return Setting(
+            **{
+                name: tuple(d.each.at(next(rest)) for _ in range(d.layers))
+                if isinstance(d, PerLayer)
+                else d.at(next(rest))
+                for name, d in self.dimensions.items()
+            }
+        )
+
+    def _grid(self, n: int) -> list[Setting]:
+        varying = sum(
+            d.layers if isinstance(d, PerLayer) else 1 for d in self.dimensions.values() if not isinstance(d, Choice)
+        )
+        fixed = math.prod(len(d.values) for d in self.dimensions.values() if isinstance(d, Choice))
+        along = max(2, int((n / fixed) ** (1 / max(1, varying)) + 1e-9))
+        axes = [
+            list(product(*[d.each.grid(along)] * d.layers)) if isinstance(d, PerLayer) else d.grid(along)
+            for d in self.dimensions.values()
+        ]
+        return [Setting(**dict(zip(self.dimensions, values, strict=True))) for values in product(*axes)]
+
+
+def _allowed(knob: str, dimension: Dimension) -> bool:
+    """Return whether a knob takes what lies at the upper end."""
+    try:
+        Setting(**{knob: dimension.at(1.0)})
+    except InputError:
+        return False
+    return True
+
+
+def _dimension(value: object) -> Dimension | PerLayer:
+    if isinstance(value, LogUniform | Uniform | Choice | PerLayer):
+        return value
+    return Choice(value) if isinstance(value, list) else Choice([value])
+
+
+def _check_ends(low: float, high: float) -> None:
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(f"a range needs two finite ends, the smaller first, got {low:g}..{high:g}")

@@ -1,0 +1,119 @@
+"""What a study measures: a cost for every row, lower is better, and how its mean is told."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from dampen.errors import InputError
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A cost of rows.
+
+    Args:
+        name: what users call it.
+        task: `classification` or `regression`.
+        cost: takes outputs `[..., N, C]` and targets `[N]`, returns the cost of each row `[..., N]`.
+        told: turns a mean cost into the metric's own value; its second argument is the standard deviation by which a
+            regression target was divided.
+        rising: whether more of the told value is better.
+    """
+
+    name: str
+    task: str
+    cost: Callable[[Tensor, Tensor], Tensor]
+    told: Callable[[float, float], float] = lambda cost, _: cost
+    rising: bool = False
+
+    def told_difference(self, one: float, other: float, ends: tuple[float, float], deviation: float) -> list[float]:
+        """Return a difference of two mean costs, and the ends of its interval, as the metric tells them.
+
+        Where the metric is no linear function of the cost, ends are scaled like the difference (the delta method).
+        """
+        a, b = self.told(one, deviation), self.told(other, deviation)
+        near = math.isclose(one, other, rel_tol=1e-9)
+        step = 1e-6 * max(abs(one), 1e-12)
+        slope = (self.told(one + step, deviation) - a) / step if near else (a - b) / (one - other)
+        return [a - b, *sorted(slope * end for end in ends)]
+
+
+def _nll(outputs: Float[Tensor, "... N C"], targets: Tensor) -> Float[Tensor, "... N"]:
+    picked = F.log_softmax(outputs.float(), -1).gather(-1, targets.expand(outputs.shape[:-1]).unsqueeze(-1))
+    return -picked.squeeze(-1)
+
+
+def _wrong(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs.argmax(-1) != targets).float()
+
+
+def _brier(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs.float().softmax(-1) - F.one_hot(targets, outputs.shape[-1])).square().sum(-1)
+
+
+def _squared(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs.squeeze(-1) - targets).square()
+
+
+def _absolute(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs.squeeze(-1) - targets).abs()
+
+
+def _unexplained(outputs: Tensor, targets: Tensor) -> Tensor:
+    return _squared(outputs, targets) / targets.var(correction=0).clamp_min(1e-12)
+
+
+def _gaussian_nll(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the cost under Gaussian noise whose variance the other half of the rows says: no row tells its own."""
+    squares = _squared(outputs, targets)
+    costs = torch.empty_like(squares)
+    even = torch.arange(squares.shape[-1], device=squares.device) % 2 == 0
+    for half in (even, ~even):
+        noise = squares[..., ~half].mean(-1, keepdim=True).clamp_min(1e-12)
+        costs[..., half] = 0.5 * (math.log(2 * math.pi) + noise.log() + squares[..., half] / noise)
+    return costs
+
+
+METRICS = {
+    (metric.task, metric.name): metric
+    for metric in (
+        Metric("nll", "classification", _nll),
+        Metric("accuracy", "classification", _wrong, lambda cost, _: 1 - cost, rising=True),
+        Metric("brier", "classification", _brier),
+        Metric("mse", "regression", _squared, lambda cost, deviation: cost * deviation**2),
+        Metric("rmse", "regression", _squared, lambda cost, deviation: math.sqrt(max(cost, 0.0)) * deviation),
+        Metric("mae", "regression", _absolute, lambda cost, deviation: cost * deviation),
+        Metric("r2", "regression", _unexplained, lambda cost, _: 1 - cost, rising=True),
+        Metric("nll", "regression", _gaussian_nll, lambda cost, deviation: cost + math.log(deviation)),
+    )
+}
+
+
+def find(name: str | None, task: str) -> Metric:
+    """Return a metric of a task; None means nll for classes and mse for numbers.
+
+    Raises:
+        InputError: there is none of that name for the task.
+    """
+    name = name or ("nll" if task == "classification" else "mse")
+    if (task, name) not in METRICS:
+        known = ", ".join(metric.name for metric in of(task))
+        raise InputError(f"the metric must be one of {known} for {task}, got {name!r}")
+    return METRICS[task, name]
+
+
+def of(task: str) -> list[Metric]:
+    """Return the metrics of a task."""
+    return [metric for metric in METRICS.values() if metric.task == task]
+
+
+def mean_probabilities(outputs: Float[Tensor, "K N C"], task: str) -> Float[Tensor, "N C"]:
+    """Return the outputs of an ensemble: the logarithm of the members' mean probabilities, or their mean number."""
+    if task == "classification":
+        return torch.logsumexp(outputs.float().log_softmax(-1), 0) - math.log(len(outputs))
+    return outputs.mean(0)

@@ -1,0 +1,294 @@
+"""What a study will do: which rows judge, which settings run, for how long. The same plan gives the same study."""
+
+import math
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from dampen.data import Data
+from dampen.errors import InputError
+from dampen.knobs import Setting
+from dampen.search import LogUniform, PerLayer, Space, Uniform, check_optuna
+from dampen.store import fingerprint
+from dampen.study._metrics import Metric
+
+SMALL = 5000  # training rows below which folds judge: a held-out part would be too few rows to tell settings apart
+FOLDS = 5
+TPE_BATCHES = 4  # proposals of a batch do not know of each other: more batches learn more and fuse less
+HELD_OUT = 0.2  # of the training rows: a half ranks, a half gives the verdict
+CONFIRM_SEED, TEST_SEED = 1_000_000, 2_000_000  # away from the search's seeds: the verdict's luck is its own
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A stage of successive halving.
+
+    Args:
+        epochs: after which settings are ranked.
+        keep: how many go on.
+    """
+
+    epochs: int
+    keep: int
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """Settings that compete with each other, rung by rung.
+
+    Args:
+        settings: how many.
+        rungs: full length last.
+        drawn: the settings; None where the search proposes them when it gets there.
+    """
+
+    settings: int
+    rungs: tuple[Rung, ...]
+    drawn: tuple[Setting, ...] | None
+
+    def member_epochs(self, seeds: int) -> int:
+        """Return how many epochs its members train for, all together."""
+        total, alive, before = 0, self.settings, 0
+        for rung in self.rungs:
+            total += alive * seeds * (rung.epochs - before)
+            alive, before = min(alive, rung.keep), rung.epochs
+        return total
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study, before anything is trained.
+
+    Args:
+        model: what makes the network, by name.
+        data: with test rows, and the validation rows that it came with; a regression target has mean 0, deviation 1.
+        target_scale: mean and standard deviation of a regression target before that.
+        metric: what ranks and judges.
+        space: where the settings are drawn from.
+        search: how.
+        brackets: of the search; none for a comparison.
+        seeds: of the search.
+        epochs: length of a full training.
+        confirmed: how many of the best are trained again.
+        confirm_seeds: of the confirmation and of the last training.
+        scheme: `folds` or `held-out`.
+        seed: of splits and draws.
+        training: what `Population.fit` is told.
+        budget: seconds that the study may take, which then decides on the number of confirming seeds.
+    """
+
+    model: str
+    data: Data
+    target_scale: tuple[float, float]
+    metric: Metric
+    space: Space
+    search: str
+    brackets: tuple[Bracket, ...]
+    seeds: tuple[int, ...]
+    epochs: int
+    confirmed: int
+    confirm_seeds: tuple[int, ...]
+    scheme: str
+    seed: int
+    training: dict[str, Any]
+    budget: float | None = None
+
+    @property
+    def settings(self) -> int:
+        """How many settings the search tries."""
+        return sum(bracket.settings for bracket in self.brackets)
+
+    def told(self, cost: float) -> float:
+        """Return a mean cost as the metric tells it."""
+        return self.metric.told(cost, self.target_scale[1])
+
+    def document(self) -> dict[str, Any]:
+        """Return what is needed to repeat the study, as JSON can hold it."""
+        from importlib.metadata import version
+
+        return {
+            "data": {"name": self.data.name, "source": self.data.source, "fingerprint": fingerprint(self.data)},
+            "target_scale": list(self.target_scale),
+            "model": self.model,
+            "metric": self.metric.name,
+            "space": {name: str(dimension) for name, dimension in self.space.dimensions.items()},
+            "search": self.search,
+            "brackets": [
+                {
+                    "settings": bracket.settings,
+                    "rungs": [[rung.epochs, rung.keep] for rung in bracket.rungs],
+                    "drawn": None if bracket.drawn is None else [plain(setting) for setting in bracket.drawn],
+                }
+                for bracket in self.brackets
+            ],
+            "seeds": list(self.seeds),
+            "epochs": self.epochs,
+            "confirmed": self.confirmed,
+            "confirm_seeds": list(self.confirm_seeds),
+            "scheme": self.scheme,
+            "seed": self.seed,
+            "training": {name: str(value) for name, value in self.training.items()},
+            "budget": self.budget,
+            "versions": {"dampen": version("dampen"), "torch": torch.__version__, "python": platform.python_version()},
+        }
+
+
+def rungs(epochs: int, settings: int, confirmed: int, eta: int, halving: bool) -> tuple[Rung, ...]:
+    """Return the stages of successive halving (Jamieson and Talwalkar 2016, algorithm 1), full length last."""
+    n = min(int(math.log(epochs, eta) + 1e-9), int(math.log(max(1, settings), eta) + 1e-9)) if halving else 0
+    return _from(n, epochs, settings, confirmed, eta)
+
+
+def _from(n: int, epochs: int, settings: int, confirmed: int, eta: int) -> tuple[Rung, ...]:
+    found = [
+        Rung(max(1, round(epochs / eta ** (n - i))), max(confirmed, math.ceil(settings / eta ** (i + 1))))
+        for i in range(n)
+    ]
+    return (*found, Rung(epochs, confirmed))
+
+
+def brackets(
+    space: Space, search: str, settings: int, epochs: int, confirmed: int, eta: int, halving: bool, seed: int
+) -> tuple[Bracket, ...]:
+    """Return the search's brackets: one, Hyperband's, or batches that TPE proposes.
+
+    Hyperband (Li et al. 2018, algorithm 1) hedges against settings that start slowly: every bracket drops later than
+    the one before and has fewer settings.
+
+    Raises:
+        InputError: an unknown search, or a number of settings that it can't use.
+    """
+    if search == "tpe":
+        check_optuna()
+        sizes = [len(part) for part in np.array_split(np.arange(settings), min(TPE_BATCHES, settings))]
+        return tuple(Bracket(n, rungs(epochs, n, confirmed, eta, halving), None) for n in sizes)
+    if search == "hyperband":
+        drawn = tuple(space.draw(settings, "sobol", seed))
+        last = len(rungs(epochs, len(drawn), confirmed, eta, halving)) - 1
+        weights = np.array([math.ceil((last + 1) / (s + 1) * eta**s) for s in range(last, -1, -1)], dtype=float)
+        ends = np.round(np.cumsum(weights) / weights.sum() * len(drawn)).astype(int)
+        parts = [drawn[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        return tuple(
+            Bracket(len(part), _from(n, epochs, len(part), confirmed, eta), part)
+            for n, part in zip(range(last, -1, -1), parts, strict=True)
+            if part
+        )
+    drawn = tuple(space.draw(settings, search, seed))
+    return (Bracket(len(drawn), rungs(epochs, len(drawn), confirmed, eta, halving), drawn),)
+
+
+def default_space(dropping: int, per_layer: bool) -> dict[str, Any]:
+    """Return the space for a network that drops units in so many places."""
+    space: dict[str, Any] = {"weight_decay": LogUniform(1e-5, 1.0, zero=0.1), "lr": LogUniform(3e-4, 3e-3)}
+    if dropping:
+        rate = Uniform(0.0, 0.7)
+        space["dropout"] = PerLayer(rate, dropping) if per_layer and dropping > 1 else rate
+    return space
+
+
+def references(best: Setting, dropping: bool, data: Data, lr: float) -> dict[str, Setting]:
+    """Return what the recommended setting must beat.
+
+    `none` has no regularisation and the learning rate of the search's best setting. `default` is AdamW as torch gives
+    it: decay 0.01, no dropout. Tables have `tabular-default`, too: decay 0.02 and dropout 0.15, of Holzmüller,
+    Grinsztajn and Steinwart (2024), "Better by default", table A.1.
+    """
+    none = {"dropout": 0.0} if dropping else {}
+    found = {
+        "none": Setting(weight_decay=0.0, lr=best.get("lr", lr), **none),
+        "default": Setting(weight_decay=0.01, lr=lr, **none),
+    }
+    if has_table_default(dropping, data):
+        found["tabular-default"] = Setting(weight_decay=0.02, lr=lr, dropout=0.15)
+    return found
+
+
+def has_table_default(dropping: bool, data: Data) -> bool:
+    """Return whether the published default for tables is a reference."""
+    return dropping and data.scaling != "pixels"
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of one phase for each seed.
+
+    Args:
+        sets: what `Population.fit` takes: one `Data` for all seeds, or one for each.
+        ranking: rows that rank settings, for all seeds or for each.
+        judging: rows that the verdict rests on; with folds the same ones.
+    """
+
+    sets: Data | list[Data]
+    ranking: Any
+    judging: Any
+
+
+def split(plan: Plan, seeds: Sequence[int], again: bool) -> Split:
+    """Return a phase's rows, without the test rows: nobody sees those before the verdict.
+
+    Args:
+        plan: the study.
+        seeds: of the phase.
+        again: whether folds are drawn anew, for the confirmation.
+    """
+    data = replace(plan.data, test_rows=plan.data.test_rows[:0])
+    if plan.scheme == "folds":
+        repeats = math.ceil(len(seeds) / FOLDS)
+        folds = data.folds(FOLDS, repeats, seed=plan.seed + again)[: len(seeds)]
+        rows = [fold.validation for fold in folds]
+        return Split(folds, rows, rows)
+    if not len(data.validation_rows):
+        data = data.with_validation(HELD_OUT, seed=plan.seed)
+    order = torch.randperm(len(data.validation_rows), generator=torch.Generator().manual_seed(plan.seed))
+    ranking, judging = (replace(data, validation_rows=data.validation_rows[half]) for half in order.tensor_split(2))
+    return Split(judging if again else ranking, ranking.validation, judging.validation)
+
+
+def training_and_validation_rows(data: Data) -> Data:
+    """Return the data with its validation rows among the training rows, for the last training."""
+    rows = torch.cat([data.train_rows, data.validation_rows]).sort().values
+    return replace(data, train_rows=rows, validation_rows=data.validation_rows[:0])
+
+
+def with_unit_targets(data: Data) -> tuple[Data, float, float]:
+    """Return the data with a regression target of mean 0 and deviation 1 over the training rows, and both numbers."""
+    if data.task == "classification":
+        return data, 0.0, 1.0
+    train = data.targets[data.train_rows]
+    mean, deviation = float(train.mean()), max(float(train.std(correction=0)), 1e-12)
+    return replace(data, targets=(data.targets - mean) / deviation), mean, deviation
+
+
+def scheme_of(data: Data, wanted: str | None) -> str:
+    """Return how rows judge: by folds where there are few, by a held-out part otherwise.
+
+    Raises:
+        InputError: a scheme that does not exist, or folds of data with validation rows of its own.
+    """
+    if wanted not in (None, "folds", "held-out"):
+        raise InputError(f"validation must be folds or held-out, got {wanted!r}")
+    given = len(data.validation_rows) > 0
+    if wanted == "folds" and given:
+        raise InputError(f"'{data.name}' has validation rows already: use validation='held-out'")
+    return wanted or ("held-out" if given or len(data.train_rows) >= SMALL else "folds")
+
+
+def name_of(model: object) -> str:
+    """Return a name by which a folder recognises its model."""
+    return getattr(model, "__qualname__", None) or repr(model)
+
+
+def plain(setting: Setting) -> dict[str, Any]:
+    """Return a setting as JSON can hold it."""
+    return {
+        name: dict(value)
+        if isinstance(value, tuple) and value and isinstance(value[0], tuple)
+        else list(value)
+        if isinstance(value, tuple)
+        else value
+        for name, value in setting.items()
+    }
