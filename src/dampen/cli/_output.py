@@ -34,17 +34,17 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 @contextlib.contextmanager
-def progress(what: str, *, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on stderr if that is a terminal; yields `advance(done, total)`."""
+def progress(what: str, *, shown: bool = True) -> Iterator[Callable[..., None]]:
+    """Show a bar on stderr if that is a terminal; yields `advance(done, total, what)`, the last if it has changed."""
     if not (shown and sys.stderr.isatty()):
-        yield lambda done, total: None
+        yield lambda done, total, now=what: None
         return
     from rich.console import Console
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total, now=what: bar.update(task, completed=done, total=total, description=now)
 
 
 def spread(values: "np.ndarray") -> float:

@@ -2,6 +2,7 @@
 
 from dampen.report._dropout import draw_dropout
 from dampen.report._pictures import check_picture
+from dampen.report._study import write_study
 from dampen.report._weight_decay import draw_weight_decay_comparison, draw_weight_decay_path, forgetting
 
 __all__ = [
@@ -10,4 +11,5 @@ __all__ = [
     "draw_weight_decay_comparison",
     "draw_weight_decay_path",
     "forgetting",
+    "write_study",
 ]

@@ -1,0 +1,207 @@
+"""`dampen tune`: from a data set to a verdict; and `dampen report`: its picture, again."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dampen.cli import _options, _output
+from dampen.errors import InputError
+
+if TYPE_CHECKING:
+    from dampen.study import Progress, Study
+
+_RUNS = Path("dampen-runs")
+
+
+def tune(
+    data: Annotated[
+        str, typer.Argument(help="digits, fashion-mnist, mnist, iris ..., or a folder of IDX files.")
+    ] = "digits",
+    weight_decay: Annotated[str, typer.Option(help="Range (0 is tried, too), list or number.")] = "1e-5..1",
+    dropout: Annotated[str, typer.Option(help="Range, list or number.")] = "0..0.7",
+    lr: Annotated[str, typer.Option(help="Range, list or number.")] = "3e-4..3e-3",
+    per_layer: Annotated[bool, typer.Option("--per-layer", help="Search a dropout rate for each layer.")] = False,
+    hidden: Annotated[str, typer.Option(help="Width of each hidden layer; '' for a linear model.")] = "256,128",
+    settings: Annotated[int | None, typer.Option(help="Settings to try.", show_default="64")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Length of a full training.", show_default="30 below 5000 rows, else 10")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="nll, accuracy, brier; mse, rmse, mae, r2, nll.", show_default="nll or mse")
+    ] = None,
+    search: Annotated[str, typer.Option(help="sobol, random, grid, tpe or hyperband.")] = "sobol",
+    no_halving: Annotated[bool, typer.Option("--no-halving", help="Train every setting for the full length.")] = False,
+    confirmed: Annotated[int, typer.Option(help="How many of the best settings train again for the verdict.")] = 3,
+    confirm_seeds: Annotated[
+        int | None, typer.Option(help="Fresh seeds behind the verdict.", show_default="10 below 5000 rows, else 5")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time for all of it, 90s, 5m or 1h: settings, seeds and epochs follow from it.")
+    ] = None,
+    validation: Annotated[
+        str | None, typer.Option(help="folds or held-out.", show_default="folds below 5000 rows")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Rows a step.", show_default="32 below 5000 rows, else 128")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the study.", show_default="dampen-runs/DATA-1, -2 ...")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the study in --out, or with the latest one.")
+    ] = False,
+    optuna: Annotated[
+        str | None, typer.Option(help="Also write the search to this Optuna storage, sqlite:///studies.db for one.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder to look for the data in, before $DAMPEN_DATA and the cache.")
+    ] = None,
+    seed: _options.Seed = 0,
+    seeds: Annotated[int | None, typer.Option(help="Seeds of each setting in the search.", show_default="3")] = None,
+    device: _options.Device = "cpu",
+    json: _options.Json = False,
+) -> None:
+    """Find how much weight decay and dropout a network needs, whether they help, and how sure that is.
+
+    Tries many settings at once, trains the best, no regularisation and the framework's default again with fresh seeds,
+    and gives a verdict with intervals, the test result and a report.
+    """
+    space = {
+        "weight_decay": dimension(weight_decay, "--weight-decay", log=True, zero=0.1),
+        "dropout": dimension(dropout, "--dropout"),
+        "lr": dimension(lr, "--lr", log=True),
+    }
+    widths = _options.whole_numbers(hidden, "--hidden") if hidden else []
+
+    from dampen.data import load
+    from dampen.models import mlp
+    from dampen.search import PerLayer
+    from dampen.study import tune as run
+
+    device = _options.usable_device(device)
+    source = load(data, data_dir=data_dir, progress=sys.stderr.isatty())
+    if not widths:
+        del space["dropout"]
+    elif per_layer:
+        space["dropout"] = PerLayer(space["dropout"], len(widths))
+    folder = out or _folder(source.name, resume)
+    with _output.progress("tuning") as advance:
+        found = run(
+            mlp(*widths),
+            source,
+            space,
+            settings=settings,
+            seeds=seeds,
+            epochs=epochs,
+            metric=metric,
+            search=search,
+            halving=not no_halving,
+            confirmed=confirmed,
+            confirm_seeds=confirm_seeds,
+            budget=None if budget is None else seconds_of(budget),
+            validation=validation,
+            batch_size=batch_size,
+            precision=precision,
+            device=device,
+            seed=seed,
+            out=folder,
+            resume=resume,
+            callback=_teller(advance),
+        )
+    page = folder / "report.html"
+    found.report(page)
+    if optuna is not None:
+        found.export_to_optuna(optuna, folder.name)
+    if json:
+        _output.print_json(found.document())
+        return
+    _print(found)
+    print(page)
+
+
+def report(
+    study: Annotated[Path, typer.Argument(help="Folder of a finished study.")],
+) -> None:
+    """Write the report of a finished study again, and print where it is."""
+    from dampen.report import write_study
+    from dampen.store import Folder
+
+    folder = Folder(study)
+    document = folder.read_json("study.json")
+    if document is None:
+        raise InputError(f"{study} holds no finished study: there is no study.json; dampen tune --resume finishes one")
+    write_study(
+        study / "report.html", document, folder.read_frame("curves.parquet"), folder.read_json("search.json") or []
+    )
+    print(study / "report.html")
+
+
+def dimension(text: str, option: str, *, log: bool = False, zero: float = 0.0) -> Any:
+    """Read `1e-5..1`, `0,0.1,0.3` or `0.1`."""
+    from dampen.search import Choice, LogUniform, Uniform
+
+    if ".." not in text:
+        return Choice(_options.numbers(text, option))
+    try:
+        low, high = (float(word) for word in text.split(".."))
+        return LogUniform(low, high, zero) if log else Uniform(low, high)
+    except ValueError as e:
+        if isinstance(e, InputError):
+            raise InputError(f"{option}: {e}") from None
+        raise InputError(
+            f"{option} takes a range such as 1e-4..1, a list such as 0,0.1 or a number; got {text!r}"
+        ) from None
+
+
+def seconds_of(text: str) -> float:
+    """Read `90s`, `5m` or `1.5h` as seconds."""
+    unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
+    try:
+        return float(text[:-1]) * unit if unit is not None else float(text)
+    except ValueError:
+        raise InputError(f"--budget takes a time such as 90s, 5m or 1h; got {text!r}") from None
+
+
+def _folder(name: str, resume: bool) -> Path:
+    """Return the next free folder for a data set, or with `resume` the latest one."""
+    taken = [n for n in range(1, 10_000) if (_RUNS / f"{name}-{n}").exists()]
+    if resume and not taken:
+        raise InputError(f"there is no study of {name} in {_RUNS} to resume: name its folder in --out")
+    last = max(taken, default=0)
+    return _RUNS / f"{name}-{last if resume else last + 1}"
+
+
+def _teller(advance: Any) -> Any:
+    """Return a callback: a bar where stderr is a terminal, else a line for each rung and phase."""
+    told: set[tuple[str, int, int]] = set()
+
+    def tell(at: "Progress") -> None:
+        best = "" if at.best is None else f", best so far {at.best:.4g}"
+        now = f"{at.phase}: {at.members} members to epoch {at.epochs}{best}"
+        advance(at.share, 1, now)
+        if not sys.stderr.isatty() and (at.phase, at.members, at.epochs) not in told:
+            told.add((at.phase, at.members, at.epochs))
+            left = "" if at.left is None else f", about {at.left:.0f} s left"
+            print(f"{now}; {at.seconds:.0f} s{left}", file=sys.stderr)
+
+    return tell
+
+
+def _print(found: "Study") -> None:
+    for sentence in found.verdict.sentences():
+        print(sentence)
+    if found.test:
+        print("\nThe test set, opened once (mean, 95 % interval over seeds and rows):")
+        metrics = list(next(iter(found.test.values())))
+        rows = [[name, *(_figure(result[m]) for m in metrics)] for name, result in found.test.items()]
+        _output.print_table(["", *metrics], rows)
+
+
+def _figure(result: dict[str, Any]) -> str:
+    if result["mean"] is None:
+        return "diverged"
+    ends = "" if result["interval"] is None else f" ({result['interval'][0]:.4g} to {result['interval'][1]:.4g})"
+    return f"{result['mean']:.4g}{ends}"
