@@ -15,6 +15,7 @@ from dampen.knobs.dropout import alpha_dropout
 from dampen.population._dropping import CatchDropout, Kind
 
 _convolution: Any = torch.convolution
+_SMALL_COPIES = 1 << 15  # numbers of a seed's rows, copied for each setting, below which a call costs more than copies
 _SMALL = 1 << 16  # multiplications of one member's layer below which members that share an input share a product
 
 LINEAR: set[Any] = {F.linear}
@@ -156,6 +157,9 @@ class _SharedLinear(torch.autograd.Function):
             else:
                 flat = None if bias is None else bias.flatten(1, 2)
                 y = _product(rows, weight.flatten(1, 2).transpose(1, 2), flat).unflatten(-1, (M, out)).transpose(1, 2)
+        elif _SharedLinear._worth_copies(rows, weight):
+            every = None if bias is None else bias.flatten(0, 1)
+            y = _product(_copies(rows, M), weight.flatten(0, 1).transpose(1, 2), every).unflatten(0, (S, M))
         else:
             y = x.new_empty(S, M, N, out)
             for s in range(S):
@@ -167,6 +171,11 @@ class _SharedLinear(torch.autograd.Function):
     def _as_one_product(rows: Tensor, weight: Tensor) -> bool:
         """Say whether one wide product beats one product for each setting: it does for one, and for small layers."""
         return weight.shape[1] == 1 or rows.shape[1] * weight.shape[2] * weight.shape[3] < _SMALL
+
+    @staticmethod
+    def _worth_copies(rows: Tensor, weight: Tensor) -> bool:
+        """Say whether to copy the rows for each setting, so that one call serves all seeds."""
+        return len(rows) > 1 and rows[0].numel() * weight.shape[1] < _SMALL_COPIES
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
@@ -182,6 +191,9 @@ class _SharedLinear(torch.autograd.Function):
             if _SharedLinear._as_one_product(rows, weight):
                 wide = gradient.permute(0, 1, 3, 2).flatten(1, 2)  # [S, M * out, N]
                 of_weight = torch.bmm(wide, rows).unflatten(1, weight.shape[1:3])
+            elif _SharedLinear._worth_copies(rows, weight):
+                each = _copies(rows, weight.shape[1])
+                of_weight = torch.bmm(gradient.flatten(0, 1).transpose(1, 2), each).view_as(weight)
             else:
                 of_weight = torch.empty_like(weight)
                 for s in range(len(rows)):
@@ -205,6 +217,11 @@ class _SharedLinear(torch.autograd.Function):
         every = None if bias is None else bias.flatten(0, 1)
         y = _SharedLinear.apply(x.movedim(x_dim, 0).flatten(0, 1), weight.flatten(0, 1), every)
         return y.unflatten(0, (size, 1)), 0
+
+
+def _copies(rows: Tensor, M: int) -> Tensor:
+    """Return each seed's rows M times, `[S * M, N, in]`."""
+    return rows.unsqueeze(1).expand(-1, M, -1, -1).flatten(0, 1)
 
 
 class _MemberLinear(torch.autograd.Function):
