@@ -14,14 +14,16 @@ from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_
 import dampen
 from dampen import InputError, LogUniform, Setting, Uniform, compare, tune
 from dampen.study._metrics import find
-from dampen.study._plan import Rung, rungs
+from dampen.study._plan import Bracket, Rung, first_share, rungs, split
 
 SMALL = {"settings": 6, "seeds": 2, "epochs": 4, "confirmed": 2, "confirm_seeds": 5}
 SPACE = {"weight_decay": LogUniform(1e-3, 1.0, zero=0.1), "dropout": Uniform(0.0, 0.5)}
 PROGRAM = """
 import sys, dampen
+log = open("log", "a", buffering=1)
+tell = lambda at: print(("search", "confirmation", "test").index(at.phase), at.epochs, file=log)
 small = {"settings": 6, "seeds": 2, "epochs": 9, "confirmed": 2, "confirm_seeds": 5}
-dampen.tune(dampen.mlp(16, dropout=0.2), dampen.load("wine"), out="study", resume=len(sys.argv) > 1, **small)
+dampen.tune(dampen.mlp(16, dropout=0.2), dampen.load("wine"), out="study", resume=len(sys.argv) > 1, callback=tell, **small)
 """
 
 
@@ -49,6 +51,33 @@ def test_halving_keeps_a_third_and_ends_at_full_length():
     assert rungs(10, 64, 3, 3, False) == (Rung(10, 3),)
     assert rungs(1, 64, 3, 3, True) == (Rung(1, 3),)
     assert rungs(9, 2, 3, 3, True) == (Rung(9, 3),)
+
+
+def test_where_epochs_are_long_the_first_one_is_short():
+    assert first_share(375.0, 10, 3) == 1 / 3
+    assert first_share(299.0, 10, 3) == 1.0
+    assert first_share(375.0, 1, 3) == 1.0
+    assert rungs(10, 64, 3, 3, True, 1 / 3) == (Rung(1, 22), Rung(2, 8), Rung(4, 3), Rung(10, 3))
+    assert rungs(2, 64, 3, 3, True, 1 / 3) == (Rung(1, 22), Rung(2, 3))
+    bracket = Bracket(64, rungs(10, 64, 3, 3, True, 1 / 3), (), 1 / 3)
+    assert bracket.member_epochs(2) == pytest.approx(2 * (64 / 3 + 22 + 8 * 2 + 3 * 6))
+
+
+def test_a_short_first_epoch_passes_over_a_part_of_the_same_rows():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1000, 3, generator=generator)
+    data = dampen.from_arrays(x.numpy(), (x.sum(1) > 0).long().numpy(), test_fraction=0.1)
+    seen = []
+    options = SMALL | {"confirm_seeds": 2, "batch_size": 2, "validation": "held-out"}
+    found = tune(network(), data, SPACE, **options, callback=lambda at: seen.append(at.share))
+    assert found.plan.brackets[0].first == 1 / 3
+    full = found.frame()[lambda frame: frame["phase"] != "search"].groupby(["phase", "setting"]).ngroups
+    assert found.member_epochs == pytest.approx(2 * (6 * (1 / 3 + 1) + 2 * 2) + 2 * 4 * full)
+    assert seen == sorted(seen)
+    rows = split(found.plan, found.plan.seeds, again=False)
+    first, every = set(rows.first.train_rows.tolist()), set(rows.sets.train_rows.tolist())
+    assert first < every
+    assert len(first) == round(len(every) / 3)
 
 
 def test_a_verdict_speaks_of_every_reference_and_of_what_it_rests_on(study):
@@ -217,6 +246,15 @@ def test_rates_of_each_layer_are_searched(wine):
     assert {len(s["dropout"]) for rung in found.ranked for s in rung.settings} == {2}
 
 
+def test_folds_are_equally_long_and_do_not_overlap(study):
+    rows = split(study.plan, tuple(range(10)), again=True)
+    assert len({(len(f.train_rows), len(f.validation_rows)) for f in rows.sets}) == 1
+    for repeat in (rows.sets[:5], rows.sets[5:]):
+        judged = torch.cat([f.validation_rows for f in repeat])
+        assert len(judged.unique()) == len(judged) > 0.95 * len(study.plan.data.train_rows)
+        assert all(not set(f.validation_rows.tolist()) & set(f.train_rows.tolist()) for f in repeat)
+
+
 def test_held_out_rows_rank_and_judge_apart(wine):
     found = tune(network(), wine, SPACE, validation="held-out", **SMALL)
     assert "took no part in the choice" in str(found.verdict)
@@ -289,3 +327,5 @@ def test_kill_9_at_random_moments_changes_nothing(tmp_path, n):
     draw = random.Random(0)
     assert killed(tmp_path / "killed", [draw.uniform(1.4, 2.6) for _ in range(n)]) == expected
     assert not list((tmp_path / "killed").rglob(".*"))
+    stages = [tuple(map(int, line.split())) for line in (tmp_path / "killed" / "log").read_text().splitlines()]
+    assert stages == sorted(stages)  # what had ended, and so been kept, was not trained again

@@ -20,6 +20,7 @@ SMALL = 5000  # training rows below which folds judge: a held-out part would be 
 FOLDS = 5
 TPE_BATCHES = 4  # proposals of a batch do not know of each other: more batches learn more and fuse less
 HELD_OUT = 0.2  # of the training rows: a half ranks, a half gives the verdict
+FIRST_STEPS = 100  # that a first epoch of fewer rows has at least: fewer would not tell settings apart
 CONFIRM_SEED, TEST_SEED = 1_000_000, 2_000_000  # away from the search's seeds: the verdict's luck is its own
 
 
@@ -44,17 +45,23 @@ class Bracket:
         settings: how many.
         rungs: full length last.
         drawn: the settings; None where the search proposes them when it gets there.
+        first: share of the training rows that the first epoch passes over.
     """
 
     settings: int
     rungs: tuple[Rung, ...]
     drawn: tuple[Setting, ...] | None
+    first: float = 1.0
 
-    def member_epochs(self, seeds: int) -> int:
-        """Return how many epochs its members train for, all together."""
-        total, alive, before = 0, self.settings, 0
+    def passes(self, epochs: int) -> float:
+        """Return how often a member has passed over the training rows after so many epochs."""
+        return epochs - (1 - self.first) if epochs else 0.0
+
+    def member_epochs(self, seeds: int) -> float:
+        """Return how often its members pass over the training rows, all together."""
+        total, alive, before = 0.0, self.settings, 0
         for rung in self.rungs:
-            total += alive * seeds * (rung.epochs - before)
+            total += alive * seeds * (self.passes(rung.epochs) - self.passes(before))
             alive, before = min(alive, rung.keep), rung.epochs
         return total
 
@@ -121,6 +128,7 @@ class Plan:
                 {
                     "settings": bracket.settings,
                     "rungs": [[rung.epochs, rung.keep] for rung in bracket.rungs],
+                    "first": bracket.first,
                     "drawn": None if bracket.drawn is None else [plain(setting) for setting in bracket.drawn],
                 }
                 for bracket in self.brackets
@@ -137,48 +145,86 @@ class Plan:
         }
 
 
-def rungs(epochs: int, settings: int, confirmed: int, eta: int, halving: bool) -> tuple[Rung, ...]:
+def first_share(steps: float, epochs: int, eta: int) -> float:
+    """Return which share of the rows the first epoch of a search by halving passes over.
+
+    A first cut after a full epoch takes a third of the search's time where epochs are long; one in eta rows ranks
+    settings nearly as well, as long as that is enough steps.
+
+    Args:
+        steps: of a full epoch.
+        epochs: length of a full training.
+        eta: one in so many settings survives.
+    """
+    return 1 / eta if epochs > 1 and steps / eta >= FIRST_STEPS else 1.0
+
+
+def rungs(epochs: int, settings: int, confirmed: int, eta: int, halving: bool, first: float = 1.0) -> tuple[Rung, ...]:
     """Return the stages of successive halving (Jamieson and Talwalkar 2016, algorithm 1), full length last."""
-    n = min(int(math.log(epochs, eta) + 1e-9), int(math.log(max(1, settings), eta) + 1e-9)) if halving else 0
-    return _from(n, epochs, settings, confirmed, eta)
+    n = min(_depth(epochs / first, eta), _depth(max(1, settings), eta)) if halving else 0
+    return _from(n, epochs, settings, confirmed, eta, first)
 
 
-def _from(n: int, epochs: int, settings: int, confirmed: int, eta: int) -> tuple[Rung, ...]:
+def _depth(ratio: float | int, eta: int) -> int:
+    return int(math.log(ratio, eta) + 1e-9)
+
+
+def _from(n: int, epochs: int, settings: int, confirmed: int, eta: int, first: float) -> tuple[Rung, ...]:
     found = [
-        Rung(max(1, round(epochs / eta ** (n - i))), max(confirmed, math.ceil(settings / eta ** (i + 1))))
+        Rung(max(1, round(epochs / eta ** (n - i) + 1 - first)), max(confirmed, math.ceil(settings / eta ** (i + 1))))
         for i in range(n)
     ]
     return (*found, Rung(epochs, confirmed))
 
 
 def brackets(
-    space: Space, search: str, settings: int, epochs: int, confirmed: int, eta: int, halving: bool, seed: int
+    space: Space,
+    search: str,
+    settings: int,
+    epochs: int,
+    confirmed: int,
+    eta: int,
+    halving: bool,
+    seed: int,
+    steps: float,
 ) -> tuple[Bracket, ...]:
     """Return the search's brackets: one, Hyperband's, or batches that TPE proposes.
 
     Hyperband (Li et al. 2018, algorithm 1) hedges against settings that start slowly: every bracket drops later than
     the one before and has fewer settings.
 
+    Args:
+        space: where settings are drawn from.
+        search: how.
+        settings: how many.
+        epochs: length of a full training.
+        confirmed: how many survive the last rung.
+        eta: one in so many survives the others.
+        halving: whether there are others.
+        seed: of the draws.
+        steps: of a full epoch.
+
     Raises:
         InputError: an unknown search, or a number of settings that it can't use.
     """
+    first = first_share(steps, epochs, eta) if halving else 1.0
     if search == "tpe":
         check_optuna()
         sizes = [len(part) for part in np.array_split(np.arange(settings), min(TPE_BATCHES, settings))]
-        return tuple(Bracket(n, rungs(epochs, n, confirmed, eta, halving), None) for n in sizes)
+        return tuple(Bracket(n, rungs(epochs, n, confirmed, eta, halving, first), None, first) for n in sizes)
     if search == "hyperband":
         drawn = tuple(space.draw(settings, "sobol", seed))
-        last = len(rungs(epochs, len(drawn), confirmed, eta, halving)) - 1
+        last = len(rungs(epochs, len(drawn), confirmed, eta, halving, first)) - 1
         weights = np.array([math.ceil((last + 1) / (s + 1) * eta**s) for s in range(last, -1, -1)], dtype=float)
         ends = np.round(np.cumsum(weights) / weights.sum() * len(drawn)).astype(int)
         parts = [drawn[start:end] for start, end in zip([0, *ends], ends, strict=False)]
         return tuple(
-            Bracket(len(part), _from(n, epochs, len(part), confirmed, eta), part)
+            Bracket(len(part), _from(n, epochs, len(part), confirmed, eta, first), part, first)
             for n, part in zip(range(last, -1, -1), parts, strict=True)
             if part
         )
     drawn = tuple(space.draw(settings, search, seed))
-    return (Bracket(len(drawn), rungs(epochs, len(drawn), confirmed, eta, halving), drawn),)
+    return (Bracket(len(drawn), rungs(epochs, len(drawn), confirmed, eta, halving, first), drawn, first),)
 
 
 def default_space(dropping: int, per_layer: bool) -> dict[str, Any]:
@@ -220,11 +266,13 @@ class Split:
         sets: what `Population.fit` takes: one `Data` for all seeds, or one for each.
         ranking: rows that rank settings, for all seeds or for each.
         judging: rows that the verdict rests on; with folds the same ones.
+        first: what the first epoch of a search passes over instead, where it is given fewer rows.
     """
 
     sets: Data | list[Data]
     ranking: Any
     judging: Any
+    first: Data | None = None
 
 
 def split(plan: Plan, seeds: Sequence[int], again: bool) -> Split:
@@ -238,14 +286,39 @@ def split(plan: Plan, seeds: Sequence[int], again: bool) -> Split:
     data = replace(plan.data, test_rows=plan.data.test_rows[:0])
     if plan.scheme == "folds":
         repeats = math.ceil(len(seeds) / FOLDS)
-        folds = data.folds(FOLDS, repeats, seed=plan.seed + again)[: len(seeds)]
+        folds = _equally_long(data.folds(FOLDS, repeats, seed=plan.seed + again)[: len(seeds)], plan.seed)
         rows = [fold.validation for fold in folds]
         return Split(folds, rows, rows)
     if not len(data.validation_rows):
         data = data.with_validation(HELD_OUT, seed=plan.seed)
     order = torch.randperm(len(data.validation_rows), generator=torch.Generator().manual_seed(plan.seed))
     ranking, judging = (replace(data, validation_rows=data.validation_rows[half]) for half in order.tensor_split(2))
-    return Split(judging if again else ranking, ranking.validation, judging.validation)
+    first = None
+    if not again and plan.brackets and (share := plan.brackets[0].first) < 1:
+        drawn = torch.randperm(len(data.train_rows), generator=torch.Generator().manual_seed(plan.seed))
+        first = replace(ranking, train_rows=data.train_rows[drawn[: round(share * len(drawn))].sort().values])
+    return Split(judging if again else ranking, ranking.validation, judging.validation, first)
+
+
+def _equally_long(folds: Sequence[Data], seed: int) -> list[Data]:
+    """Leave out the few rows by which some folds are longer: seeds with equally many rows train in lockstep."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def cut(rows: torch.Tensor, n: int) -> torch.Tensor:
+        return rows[torch.randperm(len(rows), generator=generator)[:n].sort().values] if len(rows) > n else rows
+
+    n_train, n_validation = (min(len(getattr(f, f"{part}_rows")) for f in folds) for part in ("train", "validation"))
+    return [
+        replace(f, train_rows=cut(f.train_rows, n_train), validation_rows=cut(f.validation_rows, n_validation))
+        for f in folds
+    ]
+
+
+def training_rows(data: Data, scheme: str) -> float:
+    """Return how many rows train a member before the test set is opened."""
+    if scheme == "folds":
+        return len(data.train_rows) * (1 - 1 / FOLDS)
+    return len(data.train_rows) * (1.0 if len(data.validation_rows) else 1 - HELD_OUT)
 
 
 def training_and_validation_rows(data: Data) -> Data:

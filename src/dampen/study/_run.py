@@ -22,7 +22,7 @@ from dampen.study._plan import CONFIRM_SEED, TEST_SEED, Plan, Split, plain, spli
 if TYPE_CHECKING:
     import pandas as pd
 
-_SAVE_EVERY = 20.0  # seconds between checkpoints within a phase
+_SAVE_EVERY, _SAVE_SHARE = 20.0, 0.03  # seconds between checkpoints within a phase; the share of time they may take
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,7 @@ class Runner:
         self._started = time.perf_counter()
         self._best: float | None = None
         self._trained = self._skipped = 0.0  # member-epochs that this run trained, that it found trained
+        self._saving = 0.0  # seconds that the last checkpoint took
         self.curves: list[pd.DataFrame] = []
 
     @property
@@ -145,7 +146,9 @@ class Runner:
         for i, rung in enumerate(rungs):
             name = f"curves/{phase}-{i + 1}.parquet"
             if i < len(known):
-                self._skipped += len(known[i].settings) * len(plan.seeds) * (rung.epochs - _before(rungs, i))
+                passes = plan.brackets[b].passes
+                new = passes(rung.epochs) - passes(rungs[i - 1].epochs if i else 0)
+                self._skipped += len(known[i].settings) * len(plan.seeds) * new
                 if self.folder is not None:
                     self.curves.append(self.folder.read_frame(name))
                 if population is not None:
@@ -196,6 +199,7 @@ class Runner:
         """Train to an epoch, keeping checkpoints; a phase that is there already is only made ready to evaluate."""
         plan, saved = self.plan, time.perf_counter()
         members, start = len(population.settings) * len(population.seeds), int(population.reached.min())
+        passes = plan.brackets[0].passes if stage == "search" else float
         before = self._trained
         self._skipped += members * (start if stage != "search" else 0)
 
@@ -203,8 +207,10 @@ class Runner:
             nonlocal saved
             share = event.chunk / event.chunks if isinstance(event, ChunkDone) else 0.0
             epoch = event.epoch if isinstance(event, Epoch) else event.epoch - 1
-            self._trained = before + members * (epoch + share - start)
-            if isinstance(event, Epoch) and time.perf_counter() - saved > _SAVE_EVERY and event.epoch < until:
+            done = passes(epoch) + share * (passes(epoch + 1) - passes(epoch))
+            self._trained = before + members * (done - passes(start))
+            due = max(_SAVE_EVERY, self._saving / _SAVE_SHARE)
+            if isinstance(event, Epoch) and time.perf_counter() - saved > due and event.epoch < until:
                 self._save(phase, population)
                 saved = time.perf_counter()
             if self._callback is not None:
@@ -214,7 +220,10 @@ class Runner:
         if start >= until:
             population.prepare(rows.sets, **options)
             return
-        population.fit(rows.sets, callback=after, **options)
+        if rows.first is not None and start == 0:
+            population.fit(rows.first, callback=after, **options | {"until": 1})
+        if int(population.reached.min()) < until:
+            population.fit(rows.sets, callback=after, **options)
         self._save(phase, population)
 
     def _progress(self, stage: str, epoch: int, until: int, members: int) -> Progress:
@@ -244,8 +253,10 @@ class Runner:
 
     def _save(self, phase: str, population: Population) -> None:
         if self.folder is not None:
+            begun = time.perf_counter()
             population.save(self.folder.path / "checkpoints" / phase)
             self._write("time.json", {"seconds": self.seconds})
+            self._saving = time.perf_counter() - begun
 
     def _read(self, name: str) -> Any:
         return self.folder.read_json(name) if self.folder is not None else None
@@ -253,10 +264,6 @@ class Runner:
     def _write(self, name: str, value: object) -> None:
         if self.folder is not None:
             self.folder.write_json(name, value)
-
-
-def _before(rungs: Sequence[Any], i: int) -> int:
-    return rungs[i - 1].epochs if i else 0
 
 
 def storable(frame: "pd.DataFrame") -> "pd.DataFrame":

@@ -70,12 +70,13 @@ class Study:
         return self._curves
 
     @property
-    def member_epochs(self) -> int:
-        """How many epochs were trained, over all members of all phases."""
-        found, before = 0, (-1, 0)
+    def member_epochs(self) -> float:
+        """How often members passed over the training rows, all members of all phases together."""
+        found, before = 0.0, (-1, 0)
         for rung in self.ranked:
-            start = before[1] if before[0] == rung.bracket else 0
-            found += len(rung.settings) * len(self.plan.seeds) * (rung.epochs - start)
+            passes = self.plan.brackets[rung.bracket].passes
+            start = passes(before[1]) if before[0] == rung.bracket else 0.0
+            found += len(rung.settings) * len(self.plan.seeds) * (passes(rung.epochs) - start)
             before = rung.bracket, rung.epochs
         full = self._confirmed + len(self._last.settings)
         return found + full * len(self.plan.confirm_seeds) * self.plan.epochs
@@ -203,8 +204,10 @@ def tune(
     judged_by, scheme = _metrics.find(metric, data.task), _plan.scheme_of(data, validation)
     n_references = 2 + _plan.has_table_default(dropping > 0, data)
 
+    steps = _plan.training_rows(data, scheme) / training["batch_size"]
+
     def brackets(settings: int, epochs: int) -> tuple[_plan.Bracket, ...]:
-        return _plan.brackets(chosen, search, settings, epochs, confirmed, eta, halving, seed)
+        return _plan.brackets(chosen, search, settings, epochs, confirmed, eta, halving, seed, steps)
 
     length = epochs or (30 if small else 10)
     clock = time.perf_counter()
