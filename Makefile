@@ -15,12 +15,10 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/dampen weight-decay --path 1000
-	$(BIN)/dampen dropout digits
-	@echo "The pictures: dampen-weight-decay.png, dampen-weight-decay-path.png, dampen-dropout.png"
+	$(BIN)/dampen tune digits
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
@@ -38,6 +36,7 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.population --json
+	$(BIN)/python -m benchmarks.tune --json
 
 clean:
 	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache dist

@@ -1,5 +1,6 @@
 """What `fit` can be asked for: optimizers, schedules, clipping, decay, stopping, rows of each seed, precision."""
 
+import re
 import signal
 
 import hypothesis.strategies as st
@@ -15,6 +16,10 @@ from torch.utils.data import TensorDataset
 from dampen import SGD, Adam, AdamW, ChunkDone, Epoch, InputError, Population, Schedule, Setting, mlp, solo
 
 SETTINGS = [Setting(weight_decay=0.2, dropout=0.3, lr=0.02), Setting(dropout=0.6), Setting(weight_decay=1.0)]
+
+
+def named(value):
+    return re.sub(r" at 0x\w+", "", str(value))  # the same in every process that collects the tests
 
 
 def network():
@@ -68,7 +73,7 @@ def same(population, other, members=SETTINGS, seeds=(3, 9)):
         {"decay": lambda name, value: name.endswith("bias")},
         {"loss": lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="none", label_smoothing=0.1)},
     ],
-    ids=str,
+    ids=named,
 )
 def test_every_option_trains_as_torch_does(options):
     population, history = fit(epochs=12, **options)
@@ -110,7 +115,7 @@ def test_adam_is_torchs_whether_members_share_their_rates_or_not(kind, lrs):
             ),
         ),
     ],
-    ids=str,
+    ids=named,
 )
 @pytest.mark.filterwarnings("ignore:.*epoch parameter")
 def test_schedules_are_torchs(schedule, torchs):
