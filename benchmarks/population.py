@@ -5,16 +5,13 @@ then a small network, linear regression and a small convolutional network. What 
 report medians and their ratio to a bar. Run as `python -m benchmarks.population --json`.
 """
 
-import argparse
 import itertools
-import json
 import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 import dampen
-from benchmarks import rivals
+from benchmarks import rivals, rows
+from benchmarks.rows import Row
 
 WIDTHS = (784, 256, 128, 10)
 FIXED_CHUNKS = (4, 8, 16, 32)
@@ -38,32 +36,6 @@ explained = population.explain()
 peak = next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM'))
 print(int(peak) * 1024, explained.expected_bytes, explained.chunk)
 """
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the result.
-
-    Args:
-        name: what is measured.
-        value: the figure.
-        unit: of the figure; `x` for a ratio.
-        bar: what it should reach, if there is a bar.
-        most: whether the bar is the largest value that passes instead of the smallest.
-    """
-
-    name: str
-    value: float
-    unit: str = "x"
-    bar: float | None = None
-    most: bool = False
-
-    @property
-    def passes(self) -> bool | None:
-        """Whether the bar is reached."""
-        if self.bar is None:
-            return None
-        return self.value <= self.bar if self.most else self.value >= self.bar
 
 
 def fashion(n_rows: int) -> tuple[Tensor, Tensor, str]:
@@ -289,32 +261,19 @@ def memory() -> list[Row]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser = rows.parser(__doc__)
     parser.add_argument("--turns", type=int, default=3, help="turns of each run")
     parser.add_argument("--rows", type=int, default=60_000, help="training rows of the mission's network")
     options = parser.parse_args()
-    rows, source = mission(options.rows, options.turns)
-    rows += [
+    found, source = mission(options.rows, options.turns)
+    found += [
         *chunks(options.turns),
         *small(options.turns),
         *start_up(options.turns),
         *precision(options.turns),
         *memory(),
     ]
-    if options.json:
-        document = {
-            "data": source,
-            "rows": options.rows,
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "results": [asdict(row) | {"passes": row.passes} for row in rows],
-        }
-        print(json.dumps(document, indent=1))
-        return
-    for row in rows:
-        bar = "" if row.bar is None else f"  ({'at most' if row.most else 'at least'} {row.bar:g}: {row.passes})"
-        print(f"{row.name:64} {row.value:8.3g} {row.unit}{bar}")
+    rows.show(found, {"data": source, "rows": options.rows}, options.json)
 
 
 if __name__ == "__main__":
