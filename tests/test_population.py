@@ -143,6 +143,18 @@ def test_recorded_test_metrics_are_those_of_the_member_in_evaluation_mode(data):
     assert history.final("test_acc")[0, 0] == pytest.approx(accuracy)
 
 
+def test_a_member_s_layers_drop_at_the_setting_s_rates(data):
+    """Whoever trains it further, or samples it, meets the dropout that it was trained with."""
+
+    def rates(network):
+        return [module.p for module in network.modules() if isinstance(module, nn.Dropout)]
+
+    settings = [Setting(dropout=0.2), Setting(dropout=(0.1, 0.6)), Setting()]
+    population, _ = fit(MODELS["mlp"], settings, [0], data)
+    assert [rates(population.member(s, 0)) for s in settings] == [[0.2, 0.2], [0.1, 0.6], [0.3, 0.5]]
+    assert rates(solo(MODELS["mlp"], settings[1], 0, data, epochs=1, batch_size=8).network) == [0.1, 0.6]
+
+
 def test_torchs_global_generator_is_left_as_it_was(data):
     torch.manual_seed(123)
     expected = torch.rand(3)

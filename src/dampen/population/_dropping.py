@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from dampen.errors import InputError
@@ -196,6 +196,16 @@ def rates_at(value: Rates | None, places: Sequence[Place]) -> list[float]:
             "for each, or a single rate for all"
         )
     return [float(rate) for rate in value]  # type: ignore[arg-type]
+
+
+def set_rates(network: nn.Module, places: Sequence[Place], rates: Sequence[float]) -> None:
+    """Let a network's own layers drop at these rates; what functions are called with stays as the network says."""
+    for place, rate in zip(places, rates, strict=True):
+        module = network.get_submodule(place.module)
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = rate
+        elif isinstance(module, nn.MultiheadAttention | nn.RNNBase):
+            module.dropout = rate
 
 
 def _rates_by_name(by_name: dict[str, float], places: Sequence[Place]) -> list[float]:

@@ -15,6 +15,7 @@ from dampen.errors import InputError, NotFused
 from dampen.knobs import Setting, weight_decay
 from dampen.population import _checkpoint, _chunks, _feed, _interrupt, _losses, _recipe
 from dampen.population._chunk import Chunk
+from dampen.population._dropping import rates_at, set_rates
 from dampen.population._explain import Explanation, explain
 from dampen.population._history import ChunkDone, Epoch, Event, History, Recorder, Span
 from dampen.population._model import Builder, Model
@@ -252,6 +253,8 @@ class Population:
     def member(self, setting: Setting, seed: int) -> nn.Module:
         """Return one member as an ordinary network of the user's own class, in evaluation mode, on the CPU.
 
+        Its dropout layers have the setting's rates, once `fit` or `prepare` has seen where it drops units.
+
         Raises:
             InputError: the population has no such member.
         """
@@ -266,6 +269,9 @@ class Population:
                 with torch.no_grad():
                     for name, t in chunk.names.given(chunk.state).items():
                         own[name].copy_(t[s - of_seeds.start, m - of_settings.start])
+        if self._probes:
+            places = self._a_probe().places
+            set_rates(network, places, rates_at(setting.get("dropout"), places))
         return network.eval()
 
     def state(self) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from dampen.errors import InputError
 from dampen.knobs import Setting, weight_decay
 from dampen.population import _feed, _losses, _noise, _recipe
-from dampen.population._dropping import PairedDropout, Place, rates_at
+from dampen.population._dropping import PairedDropout, Place, rates_at, set_rates
 from dampen.population._model import Builder, Model
 from dampen.population._probe import probe
 
@@ -67,6 +67,7 @@ def solo(
     per_epoch = math.ceil(len(rows) / recipe.batch_size)
     schedule = LambdaLR(optimizer, lambda step: recipe.schedule.factor(step, epochs * per_epoch))
     where: dict[Any, tuple[Place, ...]] = {}  # it drops units, by the shapes of a batch
+    places: tuple[Place, ...] = ()
     curve: list[float] = []
     step = 0
     for epoch in range(1, epochs + 1):
@@ -106,6 +107,7 @@ def solo(
             finite = finite and all(bool(p.isfinite().all()) for p in network.parameters())
         if not finite:
             return Solo(network.cpu().eval(), curve, epoch)
+    set_rates(network, places, rates_at(setting.get("dropout"), places))
     return Solo(network.cpu().eval(), curve, 0)
 
 

@@ -1,0 +1,81 @@
+"""`dampen explore`: questions about regularisation, answered by training."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dampen.cli import _options, _output
+from dampen.errors import InputError
+
+
+def command(
+    question: Annotated[str | None, typer.Argument(help="What to ask; --list shows what there is.")] = None,
+    data: Annotated[
+        str, typer.Argument(help="digits, fashion-mnist, mnist, iris ..., or a folder of IDX files.")
+    ] = "digits",
+    list_: Annotated[bool, typer.Option("--list", help="List the questions and stop.")] = False,
+    hidden: Annotated[str, typer.Option(help="Width of each hidden layer.")] = "256,128",
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Length of training.", show_default="30 below 5000 rows, else 10")
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(help="Train on so many rows only: few rows overfit soon.", show_default="all")
+    ] = None,
+    lr: Annotated[float, typer.Option(help="Learning rate of AdamW.")] = 1e-3,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder to look for the data in, before $DAMPEN_DATA and the cache.")
+    ] = None,
+    seed: _options.Seed = 0,
+    seeds: _options.Seeds = 5,
+    device: _options.Device = "cpu",
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture to draw, .png or .svg.", show_default="dampen-QUESTION.png")
+    ] = None,
+    json: _options.Json = False,
+) -> None:
+    """Answer a question about regularisation on a data set, with a picture and an interval.
+
+    Trains on four fifths of the training rows; a tenth chooses (a decay, a rate), a tenth judges. The test rows are
+    not looked at.
+    """
+    from dampen.explore import QUESTIONS, explore, ground
+
+    if list_:
+        if json:
+            _output.print_json({name: one.asks for name, one in QUESTIONS.items()})
+            return
+        for name, one in QUESTIONS.items():
+            print(f"{name:12} {one.asks}")
+        return
+    if question is None or question not in QUESTIONS:
+        asked = "which question?" if question is None else f"there is no question {question!r}:"
+        raise InputError(f"{asked} choose one of {', '.join(QUESTIONS)}")
+    widths = _options.whole_numbers(hidden, "--hidden")
+    members = _options.seed_range(seed, seeds)
+
+    from dampen.data import load
+    from dampen.report import draw_answer
+
+    file = _options.picture(plot, f"dampen-{question}.png")
+    device = _options.usable_device(device)
+    source = load(data, data_dir=data_dir, progress=sys.stderr.isatty())
+    with _output.progress(question) as advance:
+        on = ground(
+            source,
+            widths,
+            seeds=members,
+            epochs=epochs,
+            rows=rows,
+            lr=lr,
+            device=device,
+            callback=lambda event: advance(event.epoch, event.epochs),
+        )
+        found = explore(question, on)
+    draw_answer(found, file)
+    if json:
+        _output.print_json(found.document() | {"picture": str(file)})
+        return
+    print(found)
+    print(file)

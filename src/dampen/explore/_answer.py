@@ -1,0 +1,129 @@
+"""What a question's answer is made of: sentences, estimates with intervals, and panels of a picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from dampen.statistics import Estimate
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve: the mean over seeds, and the range from the lowest to the highest seed.
+
+    Args:
+        label: for the legend.
+        x: where it was measured.
+        values: `[E, S]`.
+        held_out: whether it is of rows that did not train: drawn dashed.
+        group: lines of one group have one colour.
+    """
+
+    label: str
+    x: Sequence[float | int]
+    values: Float[np.ndarray, "E S"]
+    held_out: bool = False
+    group: int = 0
+
+
+@dataclass(frozen=True)
+class Points:
+    """Estimates with their 95 % intervals, one below the other.
+
+    Args:
+        labels: of the estimates.
+        estimates: as many.
+    """
+
+    labels: Sequence[str]
+    estimates: Sequence[Estimate]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One part of a picture.
+
+    Args:
+        title: above it.
+        x: what its horizontal axis shows, with the unit.
+        y: what its vertical axis shows; for points nothing.
+        content: lines, or points.
+        log_x: whether the horizontal axis is logarithmic; an x of 0 is drawn at its left end.
+        log_y: whether the vertical axis is.
+    """
+
+    title: str
+    x: str
+    y: str
+    content: Sequence[Line] | Points
+    log_x: bool = False
+    log_y: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a question found.
+
+    Args:
+        question: its name.
+        data: name of the data set.
+        verdict: a word or two that a program can read.
+        sentences: the answer in words, the answer first.
+        main: estimates by name.
+        panels: the picture.
+        more: what else there is to tell, as JSON can hold it.
+    """
+
+    question: str
+    data: str
+    verdict: str
+    sentences: tuple[str, ...]
+    main: dict[str, Estimate]
+    panels: tuple[Panel, ...]
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences)
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON can hold it, the curves included."""
+        return {
+            "question": self.question,
+            "data": self.data,
+            "main": {name: told(estimate) for name, estimate in self.main.items()},
+            **self.more,
+            "verdict": self.verdict,
+            "sentences": list(self.sentences),
+            "figures": [_figure(panel) for panel in self.panels],
+        }
+
+
+def told(estimate: Estimate) -> dict[str, Any]:
+    """Return an estimate and its interval as JSON can hold it."""
+    return {"estimate": estimate.mean, "interval": list(estimate.interval())}
+
+
+def ends(estimate: Estimate) -> str:
+    """Return an estimate in words: `-0.012 (95 % interval -0.02 to -0.004)`."""
+    low, high = estimate.interval()
+    return f"{estimate.mean:+.3g} (95 % interval {low:+.3g} to {high:+.3g})"
+
+
+def settled(estimate: Estimate) -> bool:
+    """Return whether the interval excludes zero."""
+    low, high = estimate.interval()
+    return low > 0 or high < 0
+
+
+def _figure(panel: Panel) -> dict[str, Any]:
+    if isinstance(panel.content, Points):
+        each = [told(estimate) for estimate in panel.content.estimates]
+        return {"title": panel.title, "points": dict(zip(panel.content.labels, each, strict=True))}
+    lines = {
+        line.label: {"x": list(line.x), "mean": line.values.mean(1).tolist(), "seeds": line.values.T.tolist()}
+        for line in panel.content
+    }
+    return {"title": panel.title, "x": panel.x, "y": panel.y, "lines": lines}

@@ -1,0 +1,76 @@
+"""The picture of an answer: its panels, one below the other or side by side."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from dampen.explore import Answer, Line, Panel, Points
+from dampen.report import _pictures
+
+_COLOURS = (_pictures.BLUE, _pictures.ORANGE, _pictures.GREEN, _pictures.BLACK, "#CC79A7", "#56B4E9", "#E69F00")
+
+
+def draw_answer(found: Answer, file: Path) -> None:
+    """Draw what a question found.
+
+    Raises:
+        InputError: the file can't be written.
+    """
+    n = len(found.panels)
+    columns = min(n, 3)
+    with _pictures.style():
+        figure = Figure(figsize=(max(5.0 * columns, 7.0), 4.2 * -(-n // columns) + 0.6), layout="constrained")
+        axes = figure.subplots(-(-n // columns), columns, squeeze=False).ravel()
+        for panel, one in zip(axes, found.panels, strict=False):
+            _draw(panel, one)
+        for empty in axes[n:]:
+            empty.remove()
+        figure.suptitle(f"{found.question} on {found.data}: {found.verdict}")
+        _pictures.save(figure, file)
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    axes.set_title(panel.title)
+    axes.set_xlabel(panel.x)
+    axes.set_ylabel(panel.y)
+    if isinstance(panel.content, Points):
+        _draw_points(axes, panel.content)
+        return
+    if panel.log_y:
+        axes.set_yscale("log")
+    if panel.log_x:
+        axes.set_xscale("log")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    many = max(len(line.x) for line in panel.content) > 20
+    for line in panel.content:
+        look = {
+            "color": _COLOURS[line.group % len(_COLOURS)],
+            "linestyle": "--" if line.held_out else "-",
+            "marker": None if many else "s" if line.held_out else "o",
+            "markersize": 4,
+        }
+        _pictures.curve(axes, _places(line, panel.log_x), line.values, line.label, look)
+    if len(panel.content) > 1:
+        axes.legend()
+
+
+def _draw_points(axes: Axes, points: Points) -> None:
+    places = np.arange(len(points.labels))[::-1]
+    means = np.array([e.mean for e in points.estimates])
+    ends = np.array([e.interval() for e in points.estimates])
+    axes.errorbar(means, places, xerr=abs(ends.T - means), fmt="o", color=_pictures.BLUE, capsize=4, linewidth=2)
+    axes.axvline(0, color=_pictures.BLACK, linestyle="--", linewidth=1)
+    axes.set_yticks(places, points.labels)
+    axes.set_ylim(-0.6, len(places) - 0.4)
+
+
+def _places(line: Line, log: bool) -> np.ndarray:
+    """Return where a line's points go: on a logarithmic axis, 0 lies a step left of the smallest other one."""
+    x = np.asarray(line.x, dtype=float)
+    if log and (x == 0).any():
+        x = np.where(x == 0, x[x > 0].min() / 3, x)
+    return x
