@@ -55,3 +55,5 @@ def show(rows: Sequence[Row], facts: Mapping[str, Any], as_json: bool) -> None:
     for row in rows:
         bar = "" if row.bar is None else f"  ({'at most' if row.most else 'at least'} {row.bar:g}: {row.passes})"
         print(f"{row.name:76} {row.value:8.3g} {row.unit}{bar}")
+    for name, fact in facts.items():
+        print(f"{name}: {fact}")

@@ -22,8 +22,9 @@ PROGRAM = """
 import sys, dampen
 log = open("log", "a", buffering=1)
 tell = lambda at: print(("search", "confirmation", "test").index(at.phase), at.epochs, file=log)
-small = {"settings": 6, "seeds": 2, "epochs": 9, "confirmed": 2, "confirm_seeds": 5}
-dampen.tune(dampen.mlp(16, dropout=0.2), dampen.load("wine"), out="study", resume=len(sys.argv) > 1, callback=tell, **small)
+small = {"settings": 6, "seeds": 2, "epochs": 9, "confirmed": 2, "confirm_seeds": 5, "out": "study"}
+resume = len(sys.argv) > 1
+dampen.tune(dampen.mlp(16, dropout=0.2), dampen.load("wine"), resume=resume, callback=tell, **small)
 """
 
 
