@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dampen.data import Data, from_arrays, load
+    from dampen.doctor import diagnose
     from dampen.errors import InputError, NotFused
     from dampen.knobs import Setting
     from dampen.models import linear, mlp
@@ -33,6 +34,7 @@ _HOME = {
     "Study": "study",
     "Uniform": "search",
     "compare": "study",
+    "diagnose": "doctor",
     "from_arrays": "data",
     "linear": "models",
     "load": "data",
@@ -61,6 +63,7 @@ __all__ = [
     "Study",
     "Uniform",
     "compare",
+    "diagnose",
     "from_arrays",
     "linear",
     "load",

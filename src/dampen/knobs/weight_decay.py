@@ -60,11 +60,16 @@ def decayed(network: nn.Module, rule: Rule = "weights") -> dict[str, bool]:
         return dict.fromkeys(trained, True)
     if rule != "weights":
         raise InputError(f"decay must be 'weights', 'all' or a function of a parameter's name and value, got {rule!r}")
-    spared = {id(p) for m in network.modules() if isinstance(m, _NORMALISATION) for p in m.parameters(recurse=False)}
+    spared = {id(p) for m in network.modules() if is_normalisation(m) for p in m.parameters(recurse=False)}
     return {
         name: p.ndim >= 2 and id(p) not in spared and not name.rpartition(".")[2].startswith("bias")
         for name, p in trained.items()
     }
+
+
+def is_normalisation(module: nn.Module) -> bool:
+    """Whether a module is one of torch's normalisation layers, whose parameters do not decay by default."""
+    return isinstance(module, _NORMALISATION)
 
 
 def strength(value: object) -> float:

@@ -1,0 +1,59 @@
+"""Checks of what a model does in evaluation mode that it should do in training only."""
+
+from collections.abc import Iterator
+
+from dampen.doctor._case import Case
+from dampen.doctor._report import Symptom
+
+_ATTENTION = "scaled_dot_product_attention"
+
+
+def dropout_stays_on(case: Case) -> Iterator[Symptom]:
+    """Look for dropout functions that drop in evaluation mode."""
+    names = _places(case, attention=False)
+    if names:
+        yield Symptom(
+            names,
+            "serious",
+            "units are dropped in evaluation mode, too: predictions are random, and worse than they need be. "
+            "F.dropout(x, p) is in training mode unless its third argument says otherwise.",
+            "write F.dropout(x, p, self.training), or use nn.Dropout; ignore this finding if Monte-Carlo dropout is "
+            "meant",
+        )
+
+
+def attention_stays_on(case: Case) -> Iterator[Symptom]:
+    """Look for attention that drops in evaluation mode."""
+    names = _places(case, attention=True)
+    if names:
+        yield Symptom(
+            names,
+            "serious",
+            "scaled_dot_product_attention drops attention weights in evaluation mode, too: it knows no mode and always "
+            "applies the dropout_p that it is given.",
+            "pass dropout_p=self.p if self.training else 0.0",
+        )
+
+
+def output_differs(case: Case) -> Iterator[Symptom]:
+    """Look for outputs that two evaluation passes on the same batch do not share."""
+    ran = case.ran
+    known = ", ".join(_places(case, attention=False) + _places(case, attention=True))
+    if ran.draws or ran.remembers:
+        by = "draws random numbers" if ran.draws else "keeps something from one pass to the next"
+        yield Symptom(
+            ("the model",),
+            "serious",
+            f"two evaluation passes on the same batch differ, by up to {ran.difference:.2g} of the largest output: "
+            f"the model {by} in evaluation mode" + (f" (dropout stays on in {known})." if known else "."),
+            "do what is random only if self.training"
+            if ran.draws
+            else "change nothing in evaluation mode: running statistics, counters and caches only if self.training",
+        )
+
+
+def _places(case: Case, *, attention: bool) -> tuple[str, ...]:
+    drops = case.ran.evaluation.drops
+    return tuple(
+        dict.fromkeys(drop.module or "the model" for drop in drops if (drop.function == _ATTENTION) == attention)
+    )

@@ -1,0 +1,152 @@
+"""Run a model on a batch, in training mode and several times in evaluation, and leave it as it was."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from dampen.doctor._intact import intact, reseed, tensors_in
+from dampen.doctor._trace import Trace, Watch
+from dampen.errors import InputError
+from dampen.population._where import ModulePath
+
+Batch = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
+"""What a model is called with: one tensor, its arguments in order, or its arguments by name."""
+
+_OTHER_SEEDS = (1, 2, 3)  # a few units, dropped by two seeds, can happen to be the same
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What a model did with a batch.
+
+    Args:
+        training: its pass in training mode, whose dropouts pass everything on.
+        evaluation: its first pass in evaluation mode.
+        draws: whether an evaluation pass with other random numbers gives another output.
+        remembers: whether a second evaluation pass after the first, with the same random numbers, gives another output.
+        difference: the largest difference of two outputs, relative to the largest number among them.
+        rows: of the batch.
+    """
+
+    training: Trace
+    evaluation: Trace
+    draws: bool
+    remembers: bool
+    difference: float
+    rows: int | None
+
+
+def run(model: nn.Module, batch: Batch) -> Passes:
+    """Run a model.
+
+    Raises:
+        InputError: the model has parameters without a value, can't take the batch, or returns no tensor.
+    """
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise InputError("no function can be watched in a scripted model: give the model before torch.jit.script")
+    tensors = list(model.parameters()) + list(model.buffers())
+    if any(is_lazy(t) for t in tensors):
+        raise InputError("the model has lazy parameters without a shape: run it once on a batch, then diagnose it")
+    if any(t.is_meta for t in tensors):
+        raise InputError("the model is on the meta device, without numbers: give it a device first, or leave out batch")
+    with intact(model):
+        training, _ = _pass(model.train, model, batch, 0, dropping=False)
+    with intact(model):
+        evaluation, first = _pass(model.eval, model, batch, 0)
+        _, after = _pass(model.eval, model, batch, 0)
+    drawn = 0.0
+    for seed in _OTHER_SEEDS:
+        with intact(model):
+            _, other = _pass(model.eval, model, batch, seed)
+        drawn = max(drawn, _difference(first, other))
+    kept, limit = _difference(first, after), _tolerance(first)
+    rows = next((len(t) for t in tensors_in(batch) if t.ndim), None)
+    return Passes(training, evaluation, drawn > limit, kept > limit, max(drawn, kept), rows)
+
+
+def _pass(
+    mode: Callable[[], Any], model: nn.Module, batch: Batch, seed: int, *, dropping: bool = True
+) -> tuple[Trace, list[Tensor]]:
+    """Run a model once; return what was seen, and the numbers that came out."""
+    mode()
+    batch = _copy(batch)
+    where = ModulePath(model)
+    watch = Watch(where, tensors_in(batch), dropping=dropping)
+    reseed(seed)
+    try:
+        with torch.enable_grad(), _eagerly(), where, watch:
+            output = _call(model, batch)
+    except Exception as e:
+        raise InputError(f"the model fails on {_in_words(batch)}{_in(where.current)}: {_first_line(e)}") from e
+    numbers = [t.detach().clone() for t in tensors_in(output) if not t.is_sparse]
+    if not numbers:
+        raise InputError(
+            f"the model must return a tensor, or tensors in a tuple, dict or dataclass, not {type(output).__name__}"
+        )
+    watch.finish(output)
+    return watch.trace, numbers
+
+
+def _call(model: nn.Module, batch: Batch) -> Any:
+    if isinstance(batch, Mapping):
+        return model(**batch)
+    return model(*batch) if isinstance(batch, list | tuple) else model(batch)
+
+
+def _copy(value: Any) -> Any:
+    """Return a copy for the model to do with what it likes."""
+    if isinstance(value, Tensor):
+        return value.detach().clone().requires_grad_(value.requires_grad)
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return type(value)(_copy(item) for item in value)
+    return value
+
+
+def _eagerly() -> Any:
+    """Return a context in which parts that are compiled run as written: in compiled code no function can be watched."""
+    return (
+        torch.compiler.set_stance("force_eager") if hasattr(torch.compiler, "set_stance") else contextlib.nullcontext()
+    )
+
+
+def _difference(one: list[Tensor], other: list[Tensor]) -> float:
+    if [t.shape for t in one] != [t.shape for t in other]:
+        return float("inf")
+    return max(_relative(a.double(), b.double()) for a, b in zip(one, other, strict=True))
+
+
+def _relative(a: Tensor, b: Tensor) -> float:
+    if a.numel() == 0 or torch.equal(a, b):
+        return 0.0
+    if not torch.equal(a.isfinite(), b.isfinite()):
+        return float("inf")
+    finite = a.isfinite()
+    scale = torch.maximum(a.abs(), b.abs())[finite].max() if finite.any() else torch.ones(())
+    return float((a - b)[finite].abs().max() / scale) if finite.any() and scale > 0 else 0.0
+
+
+def _tolerance(outputs: list[Tensor]) -> float:
+    """Return the relative difference that sums in another order can make, on a GPU for one."""
+    precisions = [torch.finfo(t.dtype).eps for t in outputs if t.is_floating_point()]
+    return max(precisions, default=0.0) ** 0.5
+
+
+def _in_words(batch: Batch) -> str:
+    shapes = ", ".join(f"{list(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in tensors_in(batch))
+    spread = " (a tuple or list is spread over forward's arguments: give inputs only, no targets)"
+    return f"a batch of {shapes or 'no tensors'}{spread if isinstance(batch, list | tuple) and len(batch) > 1 else ''}"
+
+
+def _in(module: str) -> str:
+    return f" in {module}" if module else ""
+
+
+def _first_line(e: Exception) -> str:
+    return (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")

@@ -1,0 +1,101 @@
+"""What the doctor says: findings, and the report that holds them."""
+
+import textwrap
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["serious", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")
+
+_WIDTH, _NAMES = 100, 4  # characters of a printed line; names that are printed before the rest is counted
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """What one check saw in one place.
+
+    Args:
+        where: names of the parameters or modules, `the model` for the network itself, `the optimizer` and so on.
+        severity: `serious` is a fault, `warning` most probably one, `note` worth a thought.
+        message: what is wrong, and why that matters.
+        remedy: how to mend it.
+    """
+
+    where: tuple[str, ...]
+    severity: Severity
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, or may be.
+
+    Args:
+        check: name of the check that found it; `ignore` takes it.
+        where: names of the parameters or modules, separated by commas.
+        severity: `serious` is a fault, `warning` most probably one, `note` worth a thought.
+        message: what is wrong, and why that matters.
+        source: who says so.
+        remedy: how to mend it.
+    """
+
+    check: str
+    where: str
+    severity: Severity
+    message: str
+    source: str
+    remedy: str
+
+    def __str__(self) -> str:
+        names = self.where.split(", ")
+        rest = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+        lines = [f"{self.severity}: {self.check}: {', '.join(names[:_NAMES])}{rest}"]
+        for text in (self.message, f"Mend it: {self.remedy}", f"Source: {self.source}"):
+            lines += _wrap(text, "    ")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `diagnose` found; printing it tells.
+
+    Args:
+        findings: the serious ones first.
+        skipped: for each check that could not look, what it needs.
+    """
+
+    findings: tuple[Finding, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def serious(self) -> bool:
+        """Whether one of the findings is serious."""
+        return any(finding.severity == "serious" for finding in self.findings)
+
+    def document(self) -> dict[str, list[dict[str, str]]]:
+        """Return the findings as `dampen doctor --json` prints them."""
+        names = ("check", "where", "severity", "message", "remedy")
+        return {"findings": [{name: getattr(finding, name) for name in names} for finding in self.findings]}
+
+    def __str__(self) -> str:
+        counts = {severity: sum(f.severity == severity for f in self.findings) for severity in SEVERITIES}
+        parts = [str(finding) for finding in self.findings]
+        if self.findings:
+            parts.append(", ".join(f"{n} {_plural(severity, n)}" for severity, n in counts.items() if n))
+        else:
+            parts.append("nothing found")
+        for needed in dict.fromkeys(needed for _, needed in self.skipped):
+            names = ", ".join(check for check, what in self.skipped if what == needed)
+            parts.append("\n".join(_wrap(f"not looked at without {needed}: {names}")))
+        return "\n\n".join(parts)
+
+
+def _wrap(text: str, indent: str = "") -> list[str]:
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+    )
+
+
+def _plural(severity: str, n: int) -> str:
+    return severity if n == 1 or severity == "serious" else f"{severity}s"
