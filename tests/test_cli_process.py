@@ -54,6 +54,7 @@ def test_help_does_not_import_torch(tmp_path):
             "--weight-decay --inputs --rows --test-rows --true-weight --true-bias --noise --batch-size --lr --epochs "
             "--every --path --path-range --seed --seeds --device --plot --json --help",
         ),
+        ("doctor", "--input --steps --ignore --json --help"),
         (
             "dropout",
             "--rates --hidden --epochs --batch-size --lr --data-dir --seed --seeds --device --plot --json --help",

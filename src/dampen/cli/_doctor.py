@@ -1,0 +1,172 @@
+"""`dampen doctor`: what is wrong with how a model is regularised."""
+
+import contextlib
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dampen.cli import _options, _output
+from dampen.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_ROWS = 4  # of the batch that is made up
+_FOUND_SERIOUS = 1  # exit code
+_SHAPE = re.compile(r"(\d+(?:x\d+)*)(?::(\d+))?")
+
+
+def command(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODULE:FUNCTION",
+            help="A function that returns a model, or a model and an optimizer (and a batch), such as train:build or "
+            "train.py:build.",
+        ),
+    ],
+    input: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHAPE",
+            help="Shape of one row of the input: 3x32x32, or 64:1000 for 64 whole numbers below 1000; commas between "
+            "several inputs. Lets the doctor look at the forward pass.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Length of the training in steps, to judge whether decay can act.")
+    ] = None,
+    ignore: Annotated[str, typer.Option(metavar="CHECK,CHECK", help="Checks to leave out.")] = "",
+    json: _options.Json = False,
+) -> None:
+    """Find mistakes in weight decay and dropout of a model and its optimizer.
+
+    Exits with 1 if something serious is found, else with 0.
+    """
+    shapes = [row_shape(text) for text in input.split(",")] if input is not None else None
+    names = [name.strip() for name in ignore.split(",") if name.strip()]
+    with contextlib.redirect_stdout(sys.stderr), _importing_from_here():  # what the user's code prints is no report
+        model, optimizer, batch = _made(target)
+        from dampen.doctor import diagnose
+
+        if shapes is not None:
+            batch = tuple(_batch(shape, below, model) for shape, below in shapes)
+        report = diagnose(model, optimizer, batch, steps=steps, ignore=names)
+    if json:
+        _output.print_json(report.document())
+    else:
+        print(report)
+    if report.serious:
+        raise typer.Exit(_FOUND_SERIOUS)
+
+
+def row_shape(text: str) -> tuple[tuple[int, ...], int | None]:
+    """Read `3x32x32` or `64:1000`: the shape of a row, and what its whole numbers are below."""
+    match = _SHAPE.fullmatch(text.strip())
+    shape = tuple(int(n) for n in match[1].split("x")) if match else ()
+    below = int(match[2]) if match and match[2] else None
+    if match is None or 0 in shape or below == 0:
+        raise InputError(
+            f"--input takes the shape of one row, such as 3x32x32, or 64:1000 for 64 whole numbers below 1000; "
+            f"got {text!r}"
+        )
+    return shape, below
+
+
+def _batch(shape: tuple[int, ...], below: int | None, model: "nn.Module") -> "Tensor":
+    """Make up a batch for a model, the same for every call."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    if below is not None:
+        return torch.randint(below, (_ROWS, *shape), generator=generator).to(parameter.device)
+    return torch.randn(_ROWS, *shape, generator=generator).to(parameter.device, parameter.dtype)
+
+
+def _made(target: str) -> tuple["nn.Module", Any, Any]:
+    """Return the model, the optimizer and the batch that a function returns; None for what it does not return."""
+    from torch import nn
+
+    module, colon, name = target.rpartition(":")
+    if not (module and colon and name):
+        raise InputError(f"name a module and a function, such as train:build or train.py:build; got {target!r}")
+    found: Any = _import(module)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise InputError(f"{module} has no {name!r}: name a function that returns a model")
+        found = getattr(found, part)
+    made = found if isinstance(found, nn.Module) else _call(target, found)
+    parts: tuple[Any, ...] = tuple(made) if isinstance(made, list | tuple) else (made,)
+    if not 1 <= len(parts) <= 3 or not isinstance(parts[0], nn.Module):
+        kinds = ", ".join(type(part).__name__ for part in parts)
+        returned = f"a {type(made).__name__} of ({kinds})" if isinstance(made, list | tuple) else kinds
+        raise InputError(
+            f"{target} must return a model, or a model and an optimizer (and a batch); it returns {returned}"
+        )
+    return parts[0], parts[1] if len(parts) > 1 else None, parts[2] if len(parts) > 2 else None
+
+
+def _import(name: str) -> ModuleType:
+    """Import a module by its name or by the path of its file."""
+    try:
+        if not name.endswith(".py"):
+            return importlib.import_module(name)
+        path = Path(name)
+        if not path.is_file():
+            raise InputError(f"there is no file {name}")
+        sys.path.insert(0, str(path.parent.resolve()))
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(path.stem, module)  # dataclasses and pickles look their module up
+        spec.loader.exec_module(module)
+        return module
+    except InputError:
+        raise
+    except ModuleNotFoundError as e:
+        if e.name is not None and (name == e.name or name.startswith(f"{e.name}.")):
+            raise InputError(f"there is no module {e.name!r}, neither in this folder nor installed") from None
+        raise InputError(f"importing {name} fails: {e}") from e
+    except (Exception, SystemExit) as e:
+        raise InputError(f"importing {name} fails: {_told(e)}") from e
+
+
+def _call(target: str, function: Any) -> Any:
+    if not callable(function):
+        raise InputError(f"{target} is no function but {type(function).__name__}: name one that returns a model")
+    try:
+        inspect.signature(function).bind()
+    except TypeError as e:
+        raise InputError(f"{target} must be a function that needs no arguments: {e}") from None
+    except ValueError:  # a builtin may have no signature
+        pass
+    try:
+        return function()
+    except (Exception, SystemExit) as e:
+        raise InputError(f"{target} raises {_told(e)}") from e
+
+
+def _told(e: BaseException) -> str:
+    return f"{type(e).__name__}: {e}" if str(e) else type(e).__name__
+
+
+@contextlib.contextmanager
+def _importing_from_here() -> Iterator[None]:
+    """Let imports find the modules of the current folder, as `python -m` does."""
+    before = list(sys.path)
+    sys.path.insert(0, os.getcwd())
+    try:
+        yield
+    finally:
+        sys.path[:] = before
