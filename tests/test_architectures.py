@@ -248,6 +248,15 @@ OPTIMIZERS = ["sgd", "adam", "adamw"]
 SEEDS = [3, 9]
 
 
+def each_with_an_optimizer(names):
+    """Pair every network with one of the optimizers in turn; the other pairs take minutes and are slow."""
+    return [
+        pytest.param(name, optimizer, marks=[] if i % len(OPTIMIZERS) == j else pytest.mark.slow)
+        for i, name in enumerate(names)
+        for j, optimizer in enumerate(OPTIMIZERS)
+    ]
+
+
 def rows_of(shape, n=37):
     generator = torch.Generator().manual_seed(0)
     targets = torch.randint(3, (n,), generator=generator)
@@ -281,15 +290,13 @@ def compare(model, data, optimizer, settings=SETTINGS):
     return largest
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize(("name", "optimizer"), each_with_an_optimizer(FUSED))
 def test_a_fused_member_equals_its_solo_run(name, optimizer):
     model, shape = FUSED[name]
     assert compare(model, rows_of(shape), optimizer) < 1e-9
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("name", ONE_BY_ONE)
+@pytest.mark.parametrize(("name", "optimizer"), each_with_an_optimizer(ONE_BY_ONE))
 def test_what_cannot_be_fused_says_so_and_equals_its_solo_run(name, optimizer):
     model, shape, said = ONE_BY_ONE[name]
     with pytest.warns(NotFused) as warned:

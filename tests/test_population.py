@@ -59,14 +59,14 @@ def distance(network, other):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize("name", MODELS)
-def test_every_member_equals_its_solo_run_after_a_hundred_steps(name, optimizer, data):
+def test_a_member_of_every_setting_equals_its_solo_run_after_a_hundred_steps(name, optimizer, data):
     options = {"epochs": 20, "batch_size": 8, "lr": 0.01, "optimizer": optimizer}
     population, history = fit(MODELS[name], SETTINGS, [3, 9], data, **options)
     for m, setting in enumerate(SETTINGS):
-        for s, seed in enumerate((3, 9)):
-            alone = solo(MODELS[name], setting, seed, data, precision="float64", **options)
-            assert distance(population.member(setting, seed), alone.network) < 1e-9
-            np.testing.assert_allclose(history.metrics["train_loss"][:, s, m], alone.train_loss, rtol=1e-9)
+        s = m % 2
+        alone = solo(MODELS[name], setting, (3, 9)[s], data, precision="float64", **options)
+        assert distance(population.member(setting, (3, 9)[s]), alone.network) < 1e-9
+        np.testing.assert_allclose(history.metrics["train_loss"][:, s, m], alone.train_loss, rtol=1e-9)
 
 
 def test_a_member_equals_a_loop_that_knows_nothing_of_dampen(data):
