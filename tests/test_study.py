@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -95,6 +96,27 @@ def test_a_verdict_speaks_of_every_reference_and_of_what_it_rests_on(study):
     assert "5 fresh folds" in text
     assert "may be slightly overstated" in text
     assert verdict.mildest in (verdict.recommended, *verdict.indistinguishable)
+
+
+@pytest.mark.parametrize(
+    ("difference", "interval", "chance", "words"),
+    [
+        (-0.5, (-0.6, -0.4), 1.0, "Use weight decay 0.1: regularisation helps."),
+        (-0.1, (-0.4, 0.2), 0.7, "Nothing here is shown to beat no regularisation. The best guess is weight decay 0.1"),
+        (0.1, (-0.2, 0.4), 0.3, "Nothing here beats no regularisation: even the best of the search, weight decay 0.1,"),
+        (0.5, (0.4, 0.6), 0.0, "Use no regularisation (weight decay 0): it is better than all that was tried."),
+    ],
+)
+def test_a_verdict_opens_with_what_the_interval_against_none_allows(study, difference, interval, chance, words):
+    none = replace(
+        study.verdict.references["none"],
+        setting=Setting(weight_decay=0.0),
+        difference=difference,
+        interval=interval,
+        probability_better=chance,
+    )
+    verdict = replace(study.verdict, recommended=Setting(weight_decay=0.1), references={"none": none})
+    assert verdict.sentences()[0].startswith(words)
 
 
 def test_the_confirmation_uses_seeds_and_folds_that_the_search_did_not(study):

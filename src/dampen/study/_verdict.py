@@ -99,10 +99,15 @@ class Verdict:
             said.append(f"Use {tell(self.recommended)}: regularisation helps.")
         elif none.settled:
             said.append(f"Use no regularisation ({tell(none.setting)}): it is better than all that was tried.")
-        else:
+        elif none.probability_better > 0.5:
             said.append(
                 f"Nothing here is shown to beat no regularisation. The best guess is {tell(self.recommended)}; the "
                 "difference may be luck."
+            )
+        else:
+            said.append(
+                f"Nothing here beats no regularisation: even the best of the search, {tell(self.recommended)}, did not "
+                "do better on the rows that judge."
             )
         said.append(f"Its {name} is {self.value:.4g} (95 % interval {_ends(self.interval)}).")
         for which, other in self.references.items():
