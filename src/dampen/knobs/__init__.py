@@ -1,6 +1,29 @@
 """Every regulariser: where it enters a training step and how it reads its value."""
 
+from dampen.knobs._knob import (
+    Averages,
+    Draws,
+    Knob,
+    OnActivation,
+    OnBatch,
+    OnGradient,
+    OnWeights,
+    Scales,
+    Site,
+)
 from dampen.knobs._setting import Setting
-from dampen.knobs._table import KNOBS, Knob
+from dampen.knobs._table import KNOBS
 
-__all__ = ["KNOBS", "Knob", "Setting"]
+__all__ = [
+    "KNOBS",
+    "Averages",
+    "Draws",
+    "Knob",
+    "OnActivation",
+    "OnBatch",
+    "OnGradient",
+    "OnWeights",
+    "Scales",
+    "Setting",
+    "Site",
+]

@@ -11,7 +11,7 @@ class Setting(Mapping[str, Any]):
     """One value for each knob that is turned; knobs left out keep what the network and the optimizer say.
 
     Raises:
-        InputError: a knob that does not exist, or a value outside the knob's range.
+        InputError: a knob that does not exist, a value outside its range, or two knobs that exclude each other.
 
     Example:
         >>> setting = Setting(weight_decay=0.1, dropout=0.3)
@@ -28,6 +28,10 @@ class Setting(Mapping[str, Any]):
             if name not in KNOBS:
                 raise InputError(f"there is no knob named {name!r}; the knobs are {', '.join(KNOBS)}")
         self._values = {name: knob.read(values[name]) for name, knob in KNOBS.items() if name in values}
+        for name in self._values:
+            for other in KNOBS[name].excludes:
+                if other in self._values:
+                    raise InputError(f"a setting turns {name} or {other}, not both: leave one of them out")
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dampen.errors import InputError
+from dampen.knobs._knob import Knob
 
 _ALPHA = -1.7580993408473766  # what SELU tends to for large negative inputs: -lambda * alpha (Klambauer et al. 2017)
 
@@ -101,3 +102,14 @@ def rates(value: object) -> Rates:
             return rates(dict(value))
         return tuple(rate(p) for p in value)
     return rate(value)
+
+
+KNOB = Knob(
+    "dropout",
+    "activation",
+    rates,
+    "Sets units to 0 at random where the network drops units, and divides the others by 1 - p; without it the "
+    "network's own rates hold.",
+    "a rate from 0 to 1; one for each place; or one for each named module",
+    "Srivastava et al. 2014, sec. 4",
+)

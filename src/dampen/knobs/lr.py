@@ -3,6 +3,7 @@
 import math
 
 from dampen.errors import InputError
+from dampen.knobs._knob import Knob
 
 
 def learning_rate(value: object) -> float:
@@ -10,3 +11,14 @@ def learning_rate(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
         raise InputError(f"lr must be a finite number larger than 0, got {value!r}")
     return float(value)
+
+
+KNOB = Knob(
+    "lr",
+    "parameter",
+    learning_rate,
+    "The learning rate at the schedule's peak.",
+    "above 0",
+    "no regulariser itself, but no two can be compared without it",
+    log=True,
+)

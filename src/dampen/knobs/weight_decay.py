@@ -11,6 +11,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from dampen.errors import InputError
+from dampen.knobs._knob import Knob
 
 _NORMALISATION = (
     nn.modules.batchnorm._NormBase,
@@ -77,3 +78,16 @@ def strength(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not (0 <= value < math.inf):
         raise InputError(f"weight_decay must be a finite number, 0 or larger, got {value!r}")
     return float(value)
+
+
+KNOB = Knob(
+    "weight_decay",
+    "parameter",
+    strength,
+    "Decay as the optimizer does it: coupled, `weight_decay * w` in the gradient, under SGD and Adam; decoupled, "
+    "`w *= 1 - lr * weight_decay`, under AdamW.",
+    "0 or larger",
+    "Krogh and Hertz 1992, eq. 2; Loshchilov and Hutter 2019, prop. 1 and 2",
+    neutral=0.0,
+    log=True,
+)

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 
 from dampen.errors import InputError
 from dampen.knobs import Setting
+from dampen.population._average import Average
 from dampen.population._chunk import Chunk
 from dampen.population._history import Recorder, Span
 from dampen.population._program import Names
 
 _FILE, _FORMAT = "population.safetensors", 1
 _COUNTS = ("epoch", "batch", "steps")  # of a chunk, kept for each of its members
+_OURS = ("state", "best", "average", "start", "sums")  # kinds of tensors that are not the optimizer's
 _OF_MEMBERS = ("held", "best_loss", "best_epoch")
 
 
@@ -79,8 +81,15 @@ def gather(chunks: Sequence[Chunk], places: Sequence[Span], shape: tuple[int, in
     optimizers = [chunk.optimizer_state() for chunk in chunks]
     for slot in optimizers[0][0]:
         kinds[slot] = [slots[slot] for slots, _ in optimizers]
-    if chunks[0].best is not None:
+    if any(chunk.best is not None for chunk in chunks):
         kinds["best"] = [chunk.best or chunk.state for chunk in chunks]
+    if any(chunk.average is not None for chunk in chunks):
+        kinds["average"] = [chunk.state if chunk.average is None else chunk.average.tensors for chunk in chunks]
+    if any(chunk.start is not None for chunk in chunks):  # members of one seed share theirs
+        kinds["start"] = [
+            [t.expand(p.shape) for t, p in zip(chunk.start or chunk.trained, chunk.trained, strict=True)]
+            for chunk in chunks
+        ]
     tensors = {
         f"{kind}/{name}": t.contiguous().cpu()
         for kind, parts in kinds.items()
@@ -116,11 +125,17 @@ def scatter(
             setattr(chunk, name, snapshot.members[name][place].copy())
         if any(name.startswith("best/") for name in snapshot.tensors):
             chunk.best = of("best", every)
+        if chunk.turned.averages and any(name.startswith("average/") for name in snapshot.tensors):
+            chunk.average = Average(chunk.turned, chunk.state, of("average", every))
+        needy = [knob for knob, acts in chunk.turned.gradient if acts.needs_start]
+        needing = [m for m, s in enumerate(chunk.settings) if any(knob.on(s) for knob in needy)]
+        if needing and any(name.startswith("start/") for name in snapshot.tensors):
+            chunk.start = [t[:, needing[:1]] for t in of("start", names.trained)]
         if chunk.batch:
             n = sum(name.startswith("sums/") for name in snapshot.tensors)
             chunk.sums = of("sums", [str(i) for i in range(n)])
         kinds = dict.fromkeys(name.partition("/")[0] for name in snapshot.tensors)
-        slots = {kind: of(kind, names.trained) for kind in kinds if kind not in ("state", "best", "sums")}
+        slots = {kind: of(kind, names.trained) for kind in kinds if kind not in _OURS}
         chunk.resume(slots, counts["steps"])
         chunks.append(chunk)
     return chunks

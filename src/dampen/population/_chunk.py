@@ -9,12 +9,16 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from dampen.errors import InputError
-from dampen.knobs import Setting
+from dampen.knobs import Setting, decay_timescale
 from dampen.population import _noise, _optimizers
+from dampen.population._average import Average, running_statistics
 from dampen.population._dropping import Place
 from dampen.population._feed import Rows
-from dampen.population._program import Names, Program, noise_at, rates_of
+from dampen.population._on_weights import AroundStep
+from dampen.population._probe import Probe
+from dampen.population._program import Names, Noise, Program, noise_at, rates_of, scaled
 from dampen.population._recipe import Recipe
+from dampen.population._turned import Turned
 
 _EVALUATION_BYTES = 48 << 20  # of activations while evaluating
 
@@ -36,10 +40,14 @@ class Chunk:
         self.batch = 0  # complete batches of the epoch after these
         self.sums: list[Tensor] = []  # over the rows of these batches
         self.held = np.zeros(self.shape, dtype=bool)  # members that have diverged or stopped and change no more
-        self.best: list[Tensor] | None = None  # with early stopping: the state of each member's best epoch
+        self.best: list[Tensor] | None = None  # with early stopping: what each member was in its best epoch
         self.best_loss = np.full(self.shape, np.inf)
         self.best_epoch = np.zeros(self.shape, dtype=np.int64)
+        self.turned = Turned(self.settings)
         self.optimizer: _optimizers.Stacked | None = None
+        self.start: list[Tensor] | None = None  # initial weights `[S, 1, ...]`, where a knob needs them
+        self.average: Average | None = None  # where a setting keeps one
+        self._around: AroundStep | None = None
         self.row_bytes = 1
         self._resumed: tuple[dict[str, list[Tensor]], int] = {}, 0
         self._hold: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -50,27 +58,40 @@ class Chunk:
         """The parameters that have a gradient."""
         return self.state[: len(self.names.trained)]
 
-    def prepare(self, recipe: Recipe, decayed: Sequence[bool], row_bytes: int) -> None:
+    @property
+    def shown(self) -> list[Tensor]:
+        """The state that members are evaluated with and end as: averages, where a setting keeps one."""
+        return self.state if self.average is None else self.average.shown(self.state)
+
+    def prepare(self, recipe: Recipe, decayed: Sequence[bool], row_bytes: int, steps_per_epoch: int) -> None:
         """Make the optimizer, or give the one that there is this recipe's numbers.
 
         Args:
             recipe: how members train.
             decayed: for each trained parameter, whether it decays.
             row_bytes: what the forward pass of one member on one row keeps.
+            steps_per_epoch: how many there are.
 
         Raises:
             InputError: the members have been trained with another optimizer.
         """
+        _optimizers.check_timescale(recipe.optimizer, self.settings)
         self.row_bytes = row_bytes
         slots, steps = self.optimizer_state()
 
-        def of_members(knob: str, default: float) -> Tensor:
-            values = [setting.get(knob, default) for setting in self.settings]
+        def of_members(values: Sequence[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float64).expand(self.shape)
 
-        self.optimizer = recipe.optimizer.stacked(
-            self.trained, of_members("lr", recipe.lr), of_members("weight_decay", 0.0), decayed
-        )
+        lr = of_members([setting.get("lr", recipe.lr) for setting in self.settings])
+        decays = of_members([decay_timescale.weight_decay_of(s, recipe.lr, steps_per_epoch) for s in self.settings])
+        self.optimizer = recipe.optimizer.stacked(self.trained, lr, decays, decayed)
+        if self.start is None and any(acts.needs_start for _, acts in self.turned.gradient):
+            self.start = [p[:, :1].clone() for p in self.trained]
+        start = dict(zip(self.names.trained, self.start or (), strict=False))
+        around = AroundStep(self.turned, self.names.trained, self.trained, decayed, lr, start)
+        self._around = None if around.idle else around
+        if self.average is None and self.turned.averages:
+            self.average = Average(self.turned, self.state)
         if steps and set(slots) != set(self.optimizer.slots):
             raise InputError(
                 f"the population has been trained with another optimizer than {recipe.optimizer}: go on with the same"
@@ -100,6 +121,9 @@ class Chunk:
         self.optimizer = None
         self.state = moved(self.state)
         self.best = None if self.best is None else moved(self.best)
+        self.start = None if self.start is None else moved(self.start)
+        if self.average is not None:
+            self.average = Average(self.turned, self.state, moved(self.average.tensors))
         self.sums = [t.to(device) for t in self.sums]
         self._rates = {}
         self.resume({name: moved(tensors) for name, tensors in slots.items()}, steps)
@@ -107,7 +131,7 @@ class Chunk:
     def train_epoch(
         self,
         program: Program,
-        places: Callable[[Sequence[Tensor]], tuple[Place, ...]],
+        probe: Callable[[Sequence[Tensor]], Probe],
         rows: Rows,
         interrupted: Callable[[], bool],
     ) -> dict[str, Float64[np.ndarray, "S M"]]:
@@ -115,7 +139,7 @@ class Chunk:
 
         Args:
             program: finds gradients.
-            places: says where the network drops units on a batch of one member.
+            probe: says what the network does on a batch of one member.
             rows: of this chunk's seeds.
             interrupted: asked after each step; True stops there.
 
@@ -132,35 +156,93 @@ class Chunk:
             self.epoch += 1
             return dict.fromkeys(("loss", "acc")[: 1 + recipe.accuracy], np.full(self.shape, np.nan))
         B, per_epoch = recipe.batch_size, math.ceil(N / recipe.batch_size)
+        steps = recipe.epochs * per_epoch
         order = torch.stack([_noise.batch_order(N, seed, self.epoch + 1) for seed in self.seeds])
         order = order.to(rows.targets.device)
         while self.batch < per_epoch:
             step = self.epoch * per_epoch + self.batch
             inputs, targets = rows.gather(order[:, self.batch * B : (self.batch + 1) * B])
-            where = places([t[0] for t in inputs])
-            if where not in self._rates:
-                self._rates[where] = rates_of(self.settings, where, self.state[0])
-            noise = noise_at(self.seeds, step, self._rates[where], where, targets.device)
+            scales = self.turned.scales(step, steps)
+            noise = self._noise(step, steps, probe, inputs, targets)
             gradients, sums = program.gradients(self.state, noise, inputs, targets)
             if recipe.clip is not None:
                 _optimizers.clip_(gradients, recipe.clip)
-            self.optimizer.step(gradients, recipe.schedule.factor(step, recipe.epochs * per_epoch))
+            factor = recipe.schedule.factor(step, steps)
+            if self._around is not None:
+                self._around.before(gradients, factor, scales)
+            self.optimizer.step(gradients, factor, scales.get("weight_decay"))
+            if self._around is not None:
+                self._around.after(factor, scales)
+            if self.average is not None:
+                self.average.update("step", self.state, self.optimizer.steps, steps, torch.from_numpy(self.held))
             for t, held, values in self._hold:
                 t[held] = values
             self.sums = [a + b for a, b in zip(self.sums, sums, strict=True)] if self.sums else list(sums)
             self.batch += 1
             if self.batch < per_epoch and interrupted():
                 raise KeyboardInterrupt
-        found = _means(self.sums, N)
+        means = _means(self.sums, N)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, []
-        return found
+        if self.average is not None:
+            held = torch.from_numpy(self.held)
+            self.average.update("epoch", self.state, self.epoch, recipe.epochs, held)
+            stale = self.average.stale(self.epoch, recipe.epochs) & ~held
+            if stale.any():
+                self._find_statistics(self.average, stale, program, probe, rows, order)
+        return means
+
+    def _find_statistics(
+        self,
+        average: Average,
+        stale: Bool[Tensor, "S M"],
+        program: Program,
+        probe: Callable[[Sequence[Tensor]], Probe],
+        rows: Rows,
+        order: Tensor,
+    ) -> None:
+        """Give averaged weights the mean of their batches' statistics in this epoch, as torch's `update_bn` does."""
+        wanted = set(running_statistics(program.network))
+        places = [i for i, name in enumerate((*self.names.trained, *self.names.rest)) if name in wanted]
+        if not places:
+            return
+        parts = order.split(program.recipe.batch_size, dim=1)
+        state = [t.clone() for t in average.tensors]
+        totals = [torch.zeros_like(state[i]) for i in places]
+        for batch, index in enumerate(parts):
+            inputs, targets = rows.gather(index)
+            noise = self._noise(
+                (self.epoch - 1) * len(parts) + batch, program.recipe.epochs * len(parts), probe, inputs, targets
+            )
+            program.statistics(state, noise, inputs)
+            for total, i in zip(totals, places, strict=True):
+                total.add_(state[i])
+        stale = stale.to(state[0].device)
+        for total, i in zip(totals, places, strict=True):
+            average.tensors[i][stale] = (total / len(parts))[stale]
+
+    def _noise(
+        self,
+        step: int,
+        steps: int,
+        probe: Callable[[Sequence[Tensor]], Probe],
+        inputs: Sequence[Tensor],
+        targets: Tensor,
+    ) -> Noise:
+        """Draw the noise of a step of so many."""
+        found = probe([t[0] for t in inputs])
+        where = found.places
+        if where not in self._rates:
+            self._rates[where] = rates_of(self.settings, where, self.state[0])
+        rates = scaled(self._rates[where], self.turned.scales(step, steps).get("dropout"))
+        extra = self.turned.at(self.seeds, step, found.sites, inputs, targets)
+        return noise_at(self.seeds, step, rates, where, targets.device, extra)
 
     @torch.no_grad()
     def evaluate(
         self, program: Program, rows: Rows, of_seeds: slice = slice(None)
     ) -> dict[str, Float64[np.ndarray, "S M"]]:
         """Return `loss` and perhaps `acc` of every member, or of those of some seeds, in evaluation mode."""
-        state = [t[of_seeds] for t in self.state]
+        state = [t[of_seeds] for t in self.shown]
         totals: list[Tensor] = []
         for inputs, targets in self._spans(rows):
             sums = program.losses(state, inputs, targets)
@@ -170,7 +252,7 @@ class Chunk:
     @torch.no_grad()
     def outputs(self, program: Program, rows: Rows, of_seeds: slice = slice(None)) -> Tensor:
         """Return what every member, or those of some seeds, say of all rows, in evaluation mode, `[S, M, N, ...]`."""
-        state = [t[of_seeds] for t in self.state]
+        state = [t[of_seeds] for t in self.shown]
         return torch.cat([program.outputs(state, inputs) for inputs, _ in self._spans(rows)], dim=2)
 
     def _spans(self, rows: Rows) -> Iterator[tuple[list[Tensor], Tensor]]:
@@ -189,7 +271,7 @@ class Chunk:
     def norms(self, decayed: Sequence[bool]) -> Float64[np.ndarray, "S M"]:
         """Return the L2 norm of each member's decaying parameters."""
         squares = torch.zeros(self.shape, dtype=torch.float64, device=self.state[0].device)
-        for p, on in zip(self.trained, decayed, strict=True):
+        for p, on in zip(self.shown, decayed, strict=False):
             if on:
                 squares += torch.linalg.vector_norm(p.reshape(*self.shape, -1), dim=-1, dtype=torch.float64).square()
         return squares.sqrt().cpu().numpy()
@@ -206,25 +288,33 @@ class Chunk:
         held = torch.from_numpy(self.held).to(self.state[0].device)
         self._hold = [(t, held, t[held].clone()) for t in self.state] if self.held.any() else []
 
-    def watch(self, loss: Float64[np.ndarray, "S M"], patience: int) -> Bool[np.ndarray, "S M"]:
-        """Keep the state of members with a new smallest validation loss; return those that had none for too long."""
-        better = (loss < self.best_loss) & ~self.held
+    def watch(self, loss: Float64[np.ndarray, "S M"], patience: int | None) -> Bool[np.ndarray, "S M"]:
+        """Keep the state of members with a new smallest validation loss; return those that had none for too long.
+
+        Args:
+            loss: on the validation rows.
+            patience: epochs without a smaller one, for settings that say nothing else; None leaves these alone.
+        """
+        waits = np.array([setting.get("patience", patience) or np.inf for setting in self.settings], dtype=float)
+        better = (loss < self.best_loss) & ~self.held & np.isfinite(waits)
+        shown = self.shown
         if self.best is None:
-            self.best = [t.clone() for t in self.state]
+            self.best = [t.clone() for t in shown]
         if better.any():
             on_device = torch.from_numpy(better).to(self.state[0].device)
-            for best, t in zip(self.best, self.state, strict=True):
+            for best, t in zip(self.best, shown, strict=True):
                 best[on_device] = t[on_device]
         self.best_loss = np.where(better, loss, self.best_loss)
         self.best_epoch = np.where(better, self.epoch, self.best_epoch)
-        return (self.epoch - self.best_epoch >= patience) & ~self.held
+        return (self.epoch - self.best_epoch >= waits) & ~self.held
 
     def restore_best(self, members: Bool[np.ndarray, "S M"]) -> None:
         """Give members the state of their best epoch."""
         if self.best is not None and members.any():
             on_device = torch.from_numpy(members & (self.best_epoch > 0)).to(self.state[0].device)
-            for best, t in zip(self.best, self.state, strict=True):
-                t[on_device] = best[on_device]
+            averages = self.average.tensors if self.average is not None else self.state
+            for best, t, average in zip(self.best, self.state, averages, strict=True):
+                t[on_device] = average[on_device] = best[on_device]
             self._hold_them()
 
 

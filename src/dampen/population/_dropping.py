@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from dampen.errors import InputError
+from dampen.knobs import Site
 from dampen.knobs.dropout import Rates, alpha_dropout, dropout
+from dampen.population._turned import Placed
 from dampen.population._where import ModulePath
 
 Kind = Literal["unit", "alpha", "recurrent"]
@@ -40,14 +42,20 @@ class Place:
 
 
 class CatchDropout(TorchFunctionMode):
-    """Hands each active dropout to `drop`, with its number in the forward pass; other functions go to `other`."""
+    """Hands each active dropout to `drop`, with its number in the forward pass; other functions go to `other`.
+
+    Args:
+        placed: what knobs do at other sites of the forward pass.
+    """
 
     attends = False
     """Whether attention that drops nothing is written out, too: torch's own kernel runs no population."""
 
-    def __init__(self) -> None:
+    def __init__(self, placed: Placed | None = None) -> None:
         super().__init__()
         self._calls = 0
+        self._placed = placed or {}
+        self._sites: dict[str, int] = {"dropout": 0, "weight": 0, "map": 0}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -60,7 +68,7 @@ class CatchDropout(TorchFunctionMode):
             if batch_ndim:  # whole channels; a tensor without a batch dimension starts with them
                 leading = 2 if h.ndim >= batch_ndim else 1
                 shape = (*shape[:leading], *[1] * (h.ndim - leading))
-            dropped = self.drop(self._next(), kind, h, p, shape)
+            dropped = self.drop(self._next(), kind, self.site("dropout", h), p, shape)
             return h.copy_(dropped) if inplace else dropped
         if func is F.scaled_dot_product_attention:
             arguments = _attention_arguments(*args, **kwargs)
@@ -73,7 +81,26 @@ class CatchDropout(TorchFunctionMode):
             i = 5 if isinstance(args[3], bool) else 6  # packed sequences have one argument more
             if args[i] > 0 and args[i + 1]:
                 return self.recurrent(self._next(), func, args, i, kwargs)
+        if func in WEIGHTED:
+            return self._weighted(func, args, kwargs)
         return self.other(func, args, kwargs)
+
+    def site(self, kind: str, h: Tensor) -> Tensor:
+        """Return a tensor as the knobs at its site have it."""
+        number = self._sites[kind]
+        self._sites[kind] += 1
+        for function in self._placed.get((kind, number), ()):
+            h = function(h)
+        return h
+
+    def _weighted(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a linear layer or a convolution."""
+        if len(args) > 1:
+            args = (args[0], self.site("weight", args[1]), *args[2:])
+        else:
+            kwargs = kwargs | {"weight": self.site("weight", kwargs["weight"])}
+        result = self.other(func, args, kwargs)
+        return result if func is F.linear else self.site("map", result)
 
     def drop(self, number: int, kind: Kind, h: Tensor, p: float, shape: tuple[int, ...]) -> Tensor:
         """Drop units of `h` by uniforms of this shape."""
@@ -133,9 +160,15 @@ class RecordDropout(CatchDropout):
     def __init__(self, where: ModulePath) -> None:
         super().__init__()
         self.places: list[Place] = []
+        self.sites: list[Site] = []
         self.functions: dict[str, set[Any]] = {}
         self.activation_bytes = 0
         self._where = where
+
+    def site(self, kind: Any, h: Tensor) -> Tensor:
+        """Note the site."""
+        self.sites.append(Site(kind, self._where.current, tuple(h.shape)))
+        return h
 
     def drop(self, number: int, kind: Kind, h: Tensor, p: float, shape: tuple[int, ...]) -> Tensor:
         """Note the place and drop nothing."""
@@ -162,10 +195,11 @@ class PairedDropout(CatchDropout):
     Args:
         rates: rate at each place of the forward pass.
         uniforms: uniforms for each place, of the shape that the place says.
+        placed: what knobs do at other sites.
     """
 
-    def __init__(self, rates: Sequence[float], uniforms: Sequence[Tensor]):
-        super().__init__()
+    def __init__(self, rates: Sequence[float], uniforms: Sequence[Tensor], placed: Placed | None = None):
+        super().__init__(placed)
         self._rates, self._uniforms = rates, uniforms
 
     def drop(self, number: int, kind: Kind, h: Tensor, p: float, shape: tuple[int, ...]) -> Tensor:
@@ -263,6 +297,7 @@ def _without_override_check(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _attention_body = _without_override_check(F.multi_head_attention_forward)
+WEIGHTED = {F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
 _RECURRENT = {"gru", "lstm", "rnn_tanh", "rnn_relu"}
 # How a call is read, what it drops and, for whole channels, how many dimensions a batch has at least.
 _READ: dict[Any, tuple[Callable[..., tuple[Tensor, float, bool, bool]], Kind, int]] = {

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from dampen.knobs import KNOBS, Averages, OnActivation, OnBatch, OnWeights, Scales, Setting
 from dampen.population._chunk import Chunk
 from dampen.population._lanes import CONVOLUTIONS, LINEAR
 from dampen.population._probe import Probe
 from dampen.population._program import Program
+from dampen.population._turned import Turned
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Explanation:
         expected_bytes: of all weights and optimizer numbers, and of one chunk's gradients and activations.
         decayed: which parameters decay.
         dropping: the module of each place where units are dropped, in the order of the forward pass.
+        knobs: by each knob that a setting turns, where it acts: modules, parameters or a part of the step; empty if
+            it can act nowhere.
     """
 
     layers: tuple[Layer, ...]
@@ -48,6 +52,7 @@ class Explanation:
     expected_bytes: int
     decayed: Mapping[str, bool]
     dropping: tuple[str, ...]
+    knobs: Mapping[str, tuple[str, ...]]
 
     def __str__(self) -> str:
         width = max((len(layer.name) + len(layer.kind) for layer in self.layers), default=0) + 3
@@ -66,6 +71,9 @@ class Explanation:
             f"{self.members} members, {self.chunk} at a time, {_size(self.member_bytes)} of parameters each, "
             f"{_size(self.expected_bytes)} of memory expected",
             f"weight decay on {', '.join(on) or 'nothing'}; not on {', '.join(off) or 'nothing'}",
+        ]
+        lines += [
+            f"{name} acts on {', '.join(where) or 'nothing in this network'}" for name, where in self.knobs.items()
         ]
         return "\n".join(lines)
 
@@ -91,9 +99,44 @@ def explain(
     trained = sum(t[0, 0].nbytes for t in chunks[0].trained)
     slots = len(chunks[0].optimizer.slots) if chunks[0].optimizer else 0
     at_once = largest if program.fused else 1
-    expected = members * (one + slots * trained) + largest * trained + 2 * at_once * found.activation_bytes
+    copies = 1 + any(chunk.average is not None for chunk in chunks)
+    expected = members * (copies * one + slots * trained) + largest * trained + 2 * at_once * found.activation_bytes
     places = tuple(place.module for place in found.places)
-    return Explanation(tuple(layers), reason, members, at_once, trained, expected, dict(decayed), places)
+    knobs = _acting([s for chunk in chunks for s in chunk.settings], found, chunks[0], decayed)
+    return Explanation(tuple(layers), reason, members, at_once, trained, expected, dict(decayed), places, knobs)
+
+
+def _acting(
+    settings: Sequence[Setting], found: Probe, chunk: Chunk, decayed: Mapping[str, bool]
+) -> dict[str, tuple[str, ...]]:
+    """Return where each knob acts that one of the settings turns."""
+    every = dict(zip(chunk.names.trained, chunk.trained, strict=True))
+    weights = [name for name, on in decayed.items() if on]
+    matrices = [name for name in weights if every[name].ndim - 2 >= 2]
+    turned = Turned(settings)
+    sites = turned.where(found.sites)
+    where: dict[str, tuple[str, ...]] = {}
+    for name, knob in KNOBS.items():
+        if not any(knob.on(setting) for setting in settings):
+            continue
+        acts = knob.acts
+        if isinstance(acts, OnActivation):
+            where[name] = tuple(dict.fromkeys(module or "the network itself" for module in sites.get(name, ())))
+        elif isinstance(acts, OnBatch):
+            where[name] = (*["the inputs"] * (acts.inputs is not None), *["the loss"] * (acts.losses is not None))
+        elif isinstance(acts, Scales):
+            where[name] = tuple(of for of in acts.of if any(of in setting for setting in settings))
+        elif isinstance(acts, Averages):
+            where[name] = ("all parameters and buffers",)
+        elif name == "dropout":
+            where[name] = tuple(dict.fromkeys(place.module or "the network itself" for place in found.places))
+        elif name == "patience":
+            where[name] = ("the length of the training",)
+        elif name == "lr":
+            where[name] = ("the optimizer's steps",)
+        else:
+            where[name] = tuple(matrices if isinstance(acts, OnWeights) and acts.matrices else weights)
+    return where
 
 
 def _how(program: Program, functions: set[object]) -> str:

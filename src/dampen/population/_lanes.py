@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dampen.knobs.dropout import alpha_dropout
 from dampen.population._dropping import CatchDropout, Kind
+from dampen.population._turned import Placed
 
 _convolution: Any = torch.convolution
 _SMALL_COPIES = 1 << 15  # numbers of a seed's rows, copied for each setting, below which a call costs more than copies
@@ -37,12 +38,20 @@ class FastLanes(CatchDropout):
         scales: what a kept unit is multiplied by at each place, of the activations' type.
         uniforms: for each place, this seed's uniforms.
         low: type to which linear layers and convolutions round their inputs, if any (autocast does it elsewhere).
+        placed: what knobs do at other sites.
     """
 
     attends = True
 
-    def __init__(self, rates: Tensor, scales: Tensor, uniforms: Sequence[Tensor], low: torch.dtype | None = None):
-        super().__init__()
+    def __init__(
+        self,
+        rates: Tensor,
+        scales: Tensor,
+        uniforms: Sequence[Tensor],
+        low: torch.dtype | None = None,
+        placed: Placed | None = None,
+    ):
+        super().__init__(placed)
         self._rates, self._scales, self._uniforms, self._low = rates, scales, uniforms, low
 
     def drop(self, number: int, kind: Kind, h: Tensor, p: float, shape: tuple[int, ...]) -> Tensor:

@@ -79,3 +79,14 @@ def correct(outputs: Float[Tensor, "N C ..."], targets: Tensor) -> Tensor:
 
 def _mean_of_row(values: Tensor) -> Float[Tensor, " N"]:
     return values if values.ndim == 1 else values.flatten(1).mean(1)
+
+
+def stacked(loss: RowLoss, outputs: Tensor, targets: Tensor) -> Float[Tensor, "S M B"]:
+    """Return the losses of outputs `[S, M, B, ...]` and targets `[S or 1, B, ...]`."""
+    S, M, B = outputs.shape[:3]
+    return by_row(loss, outputs.flatten(0, 2), for_members(targets, S, M).flatten(0, 2)).view(S, M, B)
+
+
+def for_members(targets: Tensor, S: int, M: int) -> Tensor:
+    """Return targets `[S or 1, B, ...]` for every member, `[S, M, B, ...]`."""
+    return targets.unsqueeze(1).expand(S, M, *targets.shape[1:])

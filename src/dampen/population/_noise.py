@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-_BATCH_ORDER, _DROPOUT, _GLOBAL = 0, 1, 2  # streams of numbers that must not coincide
+_BATCH_ORDER, _DROPOUT, _GLOBAL, _NAMED = 0, 1, 2, 3  # streams of numbers that must not coincide; names come last
 _WORTH_THREADS = 1 << 18  # uniforms of all seeds: fewer are drawn before torch's own threads leave the cores
 
 
@@ -62,6 +62,39 @@ def dropout_uniforms(
             for i in range(len(seeds)):
                 draw(i)
     return [part.view(len(seeds), *shape) for part, shape in zip(drawn.split(sizes, dim=1), shapes, strict=True)]
+
+
+class StepDraws:
+    """A knob's random numbers at one step (`dampen.knobs.Draws`): a stream of its own for each seed.
+
+    Args:
+        seeds: the S seeds.
+        step: number of the training step, from 0.
+        name: of the stream: the knob's, and the site's number where it has several.
+        device: where the numbers are needed.
+    """
+
+    def __init__(self, seeds: Sequence[int], step: int, name: str, device: str | torch.device = "cpu"):
+        self.n_seeds, self._device = len(seeds), torch.device(device)
+        stream = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest(), "little") + _NAMED
+        if self._device.type == "cpu":
+            self._numpy = [
+                np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, step, stream)))) for seed in seeds
+            ]
+        else:
+            self._torch = [_generator(self._device, seed, step, stream) for seed in seeds]
+
+    def uniform(self, *shape: int) -> Float[Tensor, "S ..."]:
+        """Return numbers in [0, 1), `[S, *shape]`, float32."""
+        if self._device.type != "cpu":
+            return torch.stack([torch.rand(shape, generator=g, device=self._device) for g in self._torch])
+        return torch.from_numpy(np.stack([g.random(shape, dtype=np.float32) for g in self._numpy]))
+
+    def normal(self, *shape: int) -> Float[Tensor, "S ..."]:
+        """Return standard normal numbers, `[S, *shape]`, float32."""
+        if self._device.type != "cpu":
+            return torch.stack([torch.randn(shape, generator=g, device=self._device) for g in self._torch])
+        return torch.from_numpy(np.stack([g.standard_normal(shape, dtype=np.float32) for g in self._numpy]))
 
 
 @contextmanager

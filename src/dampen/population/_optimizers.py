@@ -5,7 +5,7 @@ Each is `torch.optim`'s own update, on parameters stacked as `[S, M, ...]`. Coup
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,6 +105,20 @@ def find(optimizer: object) -> Optimizer:
     return _BY_NAME[optimizer]
 
 
+def check_timescale(optimizer: Optimizer, settings: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse decay stated as a time scale where weights are no moving average of their updates.
+
+    Raises:
+        InputError: a setting does so under Adam with coupled decay.
+    """
+    if isinstance(optimizer, Adam) and not optimizer.decoupled:
+        for setting in settings:
+            if "decay_timescale" in setting:
+                raise InputError(
+                    "decay_timescale has no meaning under Adam, which rescales its coupled decay: use adamw or sgd"
+                )
+
+
 class Stacked:
     """An optimizer over stacked parameters, with a learning rate and a decay for each member.
 
@@ -138,17 +152,24 @@ class Stacked:
         ]
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], factor: float) -> None:
+    def step(self, gradients: Sequence[Tensor], factor: float, decay: Float[Tensor, " M"] | None = None) -> None:
         """Take one step.
 
         Args:
             gradients: `[S, M, ...]` each; may be overwritten.
             factor: the schedule's share of the peak learning rate.
+            decay: share of each setting's decay, where a schedule moves it.
         """
         self.steps += 1
-        self._step(gradients, factor)
+        columns = self._decay_columns
+        if decay is not None:
+            columns = [
+                c if c is None else c * _column(decay.expand(p.shape[:2]), p)
+                for c, p in zip(columns, self.parameters, strict=True)
+            ]
+        self._step(gradients, factor, columns)
 
-    def _step(self, gradients: Sequence[Tensor], factor: float) -> None:
+    def _step(self, gradients: Sequence[Tensor], factor: float, decays: Sequence[Tensor | None]) -> None:
         raise NotImplementedError
 
 
@@ -160,10 +181,10 @@ class StackedSGD(Stacked):
         if spec.momentum:
             self.slots = {"momentum_buffer": [torch.zeros_like(p) for p in parameters]}
 
-    def _step(self, gradients: Sequence[Tensor], factor: float) -> None:
+    def _step(self, gradients: Sequence[Tensor], factor: float, decays: Sequence[Tensor | None]) -> None:
         momentum = self.spec.momentum
         for i, (p, gradient) in enumerate(zip(self.parameters, gradients, strict=True)):
-            weight_decay = self._decay_columns[i]
+            weight_decay = decays[i]
             if weight_decay is not None:
                 gradient.addcmul_(p, weight_decay)
             if momentum:
@@ -198,9 +219,9 @@ class StackedAdam(Stacked):
                 mine = members if len(groups) > 1 else None
                 self._calls.append(_FusedCall(rate, mine, self.parameters, self.slots))
 
-    def _step(self, gradients: Sequence[Tensor], factor: float) -> None:
+    def _step(self, gradients: Sequence[Tensor], factor: float, decays: Sequence[Tensor | None]) -> None:
         gradients = [g.contiguous() for g in gradients]
-        self._decay(gradients, factor)
+        self._decay(gradients, factor, decays)
         self._count.fill_(self.steps)
         for direction in self._directions:
             direction.zero_()
@@ -210,10 +231,8 @@ class StackedAdam(Stacked):
         for p, direction, lr in zip(self.parameters, self._directions, self._lr_columns, strict=False):
             p.addcmul_(direction, lr, value=factor)
 
-    def _decay(self, gradients: Sequence[Tensor], factor: float) -> None:
-        for p, gradient, lr, weight_decay in zip(
-            self.parameters, gradients, self._lr_columns, self._decay_columns, strict=True
-        ):
+    def _decay(self, gradients: Sequence[Tensor], factor: float, decays: Sequence[Tensor | None]) -> None:
+        for p, gradient, lr, weight_decay in zip(self.parameters, gradients, self._lr_columns, decays, strict=True):
             if weight_decay is not None and self.spec.decoupled:
                 p.mul_(1 - lr * factor * weight_decay)
             elif weight_decay is not None:

@@ -1,5 +1,6 @@
 """The population: every setting with every seed, trained as one."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -145,7 +146,8 @@ class Population:
                 f"the population has trained for {reached} epochs; to go on, epochs (got {epochs}) and until (got "
                 f"{until}) must be larger, and until at most epochs"
             )
-        if early_stopping is not None:
+        patient = early_stopping is not None or any(setting.get("patience") for setting in self.settings)
+        if patient:
             if any("validation" not in one.tables for one in sets):
                 raise InputError("early stopping needs validation rows: data.with_validation(0.2) sets some aside")
             evaluate_every = 1
@@ -185,7 +187,7 @@ class Population:
                     raise KeyboardInterrupt
                 if ended:
                     break
-        if early_stopping is not None and (ended or until == epochs):
+        if patient and (ended or until == epochs):
             for chunk in self._chunks:
                 chunk.restore_best(np.ones(chunk.shape, dtype=bool))
         return self.history
@@ -267,7 +269,7 @@ class Population:
                 network.to(chunk.state[0].dtype)
                 own = dict(network.named_parameters()) | dict(network.named_buffers())
                 with torch.no_grad():
-                    for name, t in chunk.names.given(chunk.state).items():
+                    for name, t in chunk.names.given(chunk.shown).items():
                         own[name].copy_(t[s - of_seeds.start, m - of_settings.start])
         if self._probes:
             places = self._a_probe().places
@@ -275,10 +277,13 @@ class Population:
         return network.eval()
 
     def state(self) -> dict[str, Tensor]:
-        """Return a copy of all parameters and buffers, by the network's own names, each `[S, M, ...]`."""
+        """Return a copy of all parameters and buffers, by the network's own names, each `[S, M, ...]`.
+
+        Members that keep an average of their weights have that.
+        """
         if self._chunks:
             return _checkpoint.whole(
-                self._names, [chunk.state for chunk in self._chunks], self._places, self._recorder.shape
+                self._names, [chunk.shown for chunk in self._chunks], self._places, self._recorder.shape
             )
         if not self._networks:
             self._networks = [self._build(seed, *self._known_row) for seed in self.seeds]
@@ -441,12 +446,14 @@ class Population:
             self._set_chunks(self._cut(alike))
         elif not all(any(run.start <= s.start and s.stop <= run.stop for run in alike) for s, _ in self._places):
             self._cut_again(alike)
-        for chunk in self._chunks:
-            chunk.prepare(recipe, list(self._decayed.values()), max(1, found.activation_bytes // targets.shape[1]))
+        row_bytes = max(1, found.activation_bytes // targets.shape[1])
+        for chunk, place in zip(self._chunks, self._places, strict=True):
+            steps = math.ceil(len(sets[place[0].start].tables["train"]) / recipe.batch_size)
+            chunk.prepare(recipe, list(self._decayed.values()), row_bytes, steps)
+            chunk.turned.check(recipe.loss, found.sites, inputs, targets)
         if self._program is None or not self._program.serves(recipe, device):
-            chunk = self._chunks[0]
             self._program, self._why = choose(
-                self._networks[0], self._names, recipe, device, chunk, found, inputs, targets
+                self._networks[0], self._names, recipe, device, self._chunks, found, inputs, targets
             )
             if self._why is not None:
                 module, reason = self._why
@@ -511,7 +518,7 @@ class Population:
         assert self._program is not None
         train = rows_of(place, "train")
         assert train is not None
-        found = chunk.train_epoch(self._program, lambda inputs: self._probe_for(inputs).places, train, interrupted)
+        found = chunk.train_epoch(self._program, self._probe_for, train, interrupted)
         finite = np.isfinite(found["loss"])
         if chunk.epoch == recipe.epochs:
             finite &= chunk.finite()
@@ -524,7 +531,7 @@ class Population:
             if rows is not None:
                 metrics |= {f"{split}_{name}": v for name, v in chunk.evaluate(self._program, rows).items()}
         metrics["weight_norm"] = chunk.norms(list(self._decayed.values()))
-        if recipe.early_stopping is not None:
+        if recipe.early_stopping is not None or any(setting.get("patience") for setting in chunk.settings):
             late = chunk.watch(metrics["validation_loss"], recipe.early_stopping)
             self._recorder.stopped_at[place][chunk.hold(late)] = chunk.epoch
         self._recorder.put(place, metrics)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dampen.errors import InputError
+from dampen.knobs import Site
 from dampen.population._dropping import Place, RecordDropout
 from dampen.population._where import ModulePath
 
@@ -22,6 +23,7 @@ class Probe:
 
     Args:
         places: where it drops units.
+        sites: where knobs on activations can act.
         functions: by module, the torch functions it calls.
         activation_bytes: size of what these functions return.
         stateful: the module that changes something other than a tensor while it runs, or draws from Python's or
@@ -29,6 +31,7 @@ class Probe:
     """
 
     places: tuple[Place, ...]
+    sites: tuple[Site, ...]
     functions: dict[str, set[Any]]
     activation_bytes: int
     stateful: tuple[str, str] | None
@@ -85,7 +88,8 @@ def probe(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
     stateful = _change(before, _plain_values(network))
     if any(drew):
         stateful = "", f"it draws from {'Python' if drew[0] else 'NumPy'}'s own random generator"
-    return Probe(tuple(recorded.places), recorded.functions, recorded.activation_bytes, stateful)
+    sites = *recorded.sites, *(Site("module", name, shape) for name, shape in where.returned)
+    return Probe(tuple(recorded.places), tuple(sites), recorded.functions, recorded.activation_bytes, stateful)
 
 
 def _places_in_evaluation(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> list[Place]:

@@ -1,7 +1,9 @@
 """One member trained alone by an ordinary PyTorch loop: the reference for everything that is fused."""
 
 import contextlib
+import copy
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +12,14 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from dampen.errors import InputError
-from dampen.knobs import Setting, weight_decay
-from dampen.population import _feed, _losses, _noise, _recipe
+from dampen.knobs import Setting, decay_timescale, weight_decay
+from dampen.population import _feed, _noise, _optimizers, _recipe
+from dampen.population._average import Average
 from dampen.population._dropping import PairedDropout, Place, rates_at, set_rates
 from dampen.population._model import Builder, Model
-from dampen.population._probe import probe
+from dampen.population._on_weights import AroundStep
+from dampen.population._probe import Probe, probe
+from dampen.population._turned import Placed, Turned, following
 
 
 @dataclass(frozen=True)
@@ -63,33 +68,49 @@ def solo(
         raise InputError("solo trains to the end: early_stopping is Population.fit's")
     rows = _feed.to_device([sets.tables["train"]], torch.device(device), recipe.dtype)
     network = Builder(model)(seed, sets.input_shape, sets.outputs).to(device, recipe.dtype).train()
-    optimizer = _optimizer(network, setting, recipe)
     per_epoch = math.ceil(len(rows) / recipe.batch_size)
+    turned = Turned([setting])
+    average = Average(turned, _stacked(network)) if turned.averages else None
+    free = torch.zeros(1, 1, dtype=torch.bool)
+    optimizer = _optimizer(network, setting, recipe, per_epoch)
+    around = _around(turned, network, setting, recipe)
     schedule = LambdaLR(optimizer, lambda step: recipe.schedule.factor(step, epochs * per_epoch))
-    where: dict[Any, tuple[Place, ...]] = {}  # it drops units, by the shapes of a batch
+    probes: dict[Any, Probe] = {}  # by the shapes of a batch
     places: tuple[Place, ...] = ()
     curve: list[float] = []
     step = 0
     for epoch in range(1, epochs + 1):
-        total = 0.0
+        total, seen = 0.0, []
         for index in _noise.batch_order(len(rows), seed, epoch).to(device).split(recipe.batch_size):
-            inputs, targets = ([t[0] for t in part] for part in _batch(rows, index))
-            shapes = tuple(t.shape for t in inputs)
-            if shapes not in where:
-                where[shapes] = probe(
-                    network, dict(network.named_parameters()) | dict(network.named_buffers()), inputs
-                ).places
-            places = where[shapes]
+            batch, targets = rows.gather(index.unsqueeze(0))
+            shapes = tuple(t.shape for t in batch)
+            if shapes not in probes:
+                state = dict(network.named_parameters()) | dict(network.named_buffers())
+                probes[shapes] = probe(network, state, [t[0] for t in batch])
+                turned.check(recipe.loss, probes[shapes].sites, batch, targets)
+            places, scales = probes[shapes].places, turned.scales(step, epochs * per_epoch)
+            extra = turned.at([seed], step, probes[shapes].sites, batch, targets)
+            placed = extra.placed(None if extra.rates is None else extra.rates[0], [t[0] for t in extra.draws])
+            share = float(scales.get("dropout", 1.0))
+            rates = [share * rate for rate in rates_at(setting.get("dropout"), places)]
             uniforms = _noise.dropout_uniforms([seed], step, [place.shape for place in places], device)
-            low = recipe.low
-            cast = torch.autocast(torch.device(device).type, low) if low else contextlib.nullcontext()
-            with (
-                _noise.global_generators(seed, step),
-                cast,
-                PairedDropout(rates_at(setting.get("dropout"), places), [u[0] for u in uniforms]),
-            ):
-                outputs = network(*inputs)
-            losses = _losses.by_row(recipe.loss, outputs.to(recipe.dtype), targets[0])
+
+            def forward(
+                network: nn.Module,
+                shown: Sequence[torch.Tensor] = tuple(t[0, 0] for t in extra.inputs(batch)),
+                rates: Sequence[float] = rates,
+                uniforms: Sequence[torch.Tensor] = uniforms,
+                placed: Placed = placed,
+                step: int = step,
+            ) -> torch.Tensor:
+                drop = PairedDropout(rates, [u[0] for u in uniforms], placed)
+                with _noise.global_generators(seed, step), _cast(recipe, device), following(network, placed), drop:
+                    return network(*shown)
+
+            outputs = forward(network)
+            if average is not None:
+                seen.append(forward)
+            losses = extra.losses(recipe.loss, outputs[None, None].to(recipe.dtype), targets)
             optimizer.zero_grad()
             losses.mean().backward()
             for p in network.parameters():
@@ -97,34 +118,88 @@ def solo(
                     p.grad = torch.zeros_like(p)
             if recipe.clip is not None:
                 nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+            factor = recipe.schedule.factor(step, epochs * per_epoch)
+            for group in optimizer.param_groups:
+                group["weight_decay"] = group["peak_decay"] * float(scales.get("weight_decay", 1.0))
+            around.before([p.grad for p in network.parameters() if p.grad is not None], factor, scales)
             optimizer.step()
+            around.after(factor, scales)
             schedule.step()
+            if average is not None:
+                average.update("step", _stacked(network), step + 1, epochs * per_epoch, free)
             total += losses.detach().sum(dtype=torch.float64).item()
             step += 1
         curve.append(total / len(rows))
+        if average is not None:
+            average.update("epoch", _stacked(network), epoch, epochs, free)
+            if average.stale(epoch, epochs).any():
+                averaged = _load(copy.deepcopy(network), average)
+                _update_bn(averaged, seen)
+                average.tensors = [t.clone() for t in _stacked(averaged)]
         finite = math.isfinite(curve[-1])
         if epoch == epochs:
             finite = finite and all(bool(p.isfinite().all()) for p in network.parameters())
         if not finite:
             return Solo(network.cpu().eval(), curve, epoch)
+    if average is not None:
+        _load(network, average)
     set_rates(network, places, rates_at(setting.get("dropout"), places))
     return Solo(network.cpu().eval(), curve, 0)
 
 
-def _batch(rows: _feed.Rows, index: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    inputs, targets = rows.gather(index.unsqueeze(0))
-    return inputs, [targets]
+def _cast(recipe: _recipe.Recipe, device: str | torch.device) -> contextlib.AbstractContextManager[object]:
+    return torch.autocast(torch.device(device).type, recipe.low) if recipe.low else contextlib.nullcontext()
 
 
-def _optimizer(network: nn.Module, setting: Setting, recipe: _recipe.Recipe) -> torch.optim.Optimizer:
+def _stacked(network: nn.Module) -> list[torch.Tensor]:
+    """Return parameters and buffers as those of one seed and one setting."""
+    return [t.detach()[None, None] for t in (*network.parameters(), *network.buffers())]
+
+
+def _load(network: nn.Module, average: Average) -> nn.Module:
+    for mine, t in zip(_stacked(network), average.tensors, strict=True):
+        mine.copy_(t)
+    return network
+
+
+@torch.no_grad()
+def _update_bn(network: nn.Module, passes: Sequence[Callable[[nn.Module], torch.Tensor]]) -> None:
+    """Find running statistics anew by passes in training mode, as `torch.optim.swa_utils.update_bn` does."""
+    layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
+    momenta = [m.momentum for m in layers]
+    counts = [None if m.num_batches_tracked is None else m.num_batches_tracked.clone() for m in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the mean over all passes
+    for forward in passes if layers else ():
+        forward(network)
+    for layer, momentum, count in zip(layers, momenta, counts, strict=True):
+        layer.momentum = momentum
+        if count is not None and layer.num_batches_tracked is not None:
+            layer.num_batches_tracked.copy_(count)
+
+
+def _optimizer(network: nn.Module, setting: Setting, recipe: _recipe.Recipe, steps: int) -> torch.optim.Optimizer:
     """Return torch's own optimizer with a group for the parameters that decay and one for the others."""
     decayed = weight_decay.decayed(network, recipe.decay)
     parameters = dict(network.named_parameters())
+    decay = decay_timescale.weight_decay_of(setting, recipe.lr, steps)
+    _optimizers.check_timescale(recipe.optimizer, [setting])
     groups = [
         {
             "params": [parameters[name] for name, on in decayed.items() if on is wanted],
-            "weight_decay": setting.get("weight_decay", 0.0) if wanted else 0.0,
+            "weight_decay": decay if wanted else 0.0,
+            "peak_decay": decay if wanted else 0.0,
         }
         for wanted in (True, False)
     ]
     return recipe.optimizer.alone(groups, setting.get("lr", recipe.lr))
+
+
+def _around(turned: Turned, network: nn.Module, setting: Setting, recipe: _recipe.Recipe) -> AroundStep:
+    """Return what knobs do to the weights around each step."""
+    decayed = weight_decay.decayed(network, recipe.decay)
+    parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    start = {name: p.detach().clone() for name, p in parameters.items()}
+    lr = torch.tensor(setting.get("lr", recipe.lr), dtype=torch.float64)
+    return AroundStep(turned, list(parameters), list(parameters.values()), list(decayed.values()), lr, start)

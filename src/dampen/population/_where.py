@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class ModulePath:
@@ -10,10 +10,13 @@ class ModulePath:
 
     Args:
         network: the network to follow.
+
+    `returned` lists, in their order, the modules that have returned a tensor, with its shape.
     """
 
     def __init__(self, network: nn.Module):
         self._network = network
+        self.returned: list[tuple[str, tuple[int, ...]]] = []
         self._stack: list[str] = []
         self._hooks: list[Any] = []
 
@@ -23,14 +26,16 @@ class ModulePath:
         return self._stack[-1] if self._stack else ""
 
     def __enter__(self) -> "ModulePath":
-        self._stack = []
+        self._stack, self.returned = [], []
         for name, module in self._network.named_modules():
 
             def enter(_module: nn.Module, _inputs: Any, name: str = name) -> None:
                 self._stack.append(name)
 
-            def leave(_module: nn.Module, _inputs: Any, _output: Any) -> None:
+            def leave(_module: nn.Module, _inputs: Any, output: Any, name: str = name) -> None:
                 self._stack.pop()
+                if isinstance(output, Tensor):
+                    self.returned.append((name, tuple(output.shape)))
 
             self._hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
         return self
