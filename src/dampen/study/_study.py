@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -201,6 +201,7 @@ def tune(
     chosen = Space(dict(space) if space is not None else _plan.default_space(dropping, per_layer))
     if "dropout" in chosen.dimensions and not dropping:
         raise InputError("the network drops no units, so that dropout changes nothing: leave dropout out of the space")
+    _refuse_patience(chosen.dimensions)
     judged_by, scheme = _metrics.find(metric, data.task), _plan.scheme_of(data, validation)
     n_references = 2 + _plan.has_table_default(dropping > 0, data)
 
@@ -339,6 +340,8 @@ def compare(
     named = named or {tell(setting): setting for setting in settings if isinstance(setting, Setting)}
     if len(set(named.values())) < 2 or seeds < 2:
         raise InputError(f"compare needs at least 2 different settings and 2 seeds, got {len(named)} and {seeds}")
+    for setting in named.values():
+        _refuse_patience(setting)
     data, scale, training = _prepared(data, batch_size, lr, precision, device)
     plan = _plan.Plan(
         _plan.name_of(model),
@@ -358,6 +361,14 @@ def compare(
     )
     runner = Runner(model, plan, _open(out, plan, resume, named), callback, len(named))
     return _finish(runner, [], named, ())
+
+
+def _refuse_patience(knobs: Iterable[str]) -> None:
+    if "patience" in knobs:
+        raise InputError(
+            "patience can't be part of a study: its last trainings, on all rows, have no validation rows to stop by; "
+            "leave it out, or use Population.fit"
+        )
 
 
 def _prepared(

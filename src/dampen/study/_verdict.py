@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from dampen.errors import InputError
-from dampen.knobs import Setting
+from dampen.knobs import KNOBS, Scales, Setting
 from dampen.population import Population
 from dampen.search import Dimension
 from dampen.statistics import Estimate, over_folds, over_seeds_and_rows
@@ -54,7 +55,8 @@ class Verdict:
         interval: around it, 95 %.
         references: by name, what it was compared with.
         indistinguishable: confirmed settings whose difference from the recommended one is not settled.
-        mildest: the one of them, or the recommended one, with the least regularisation.
+        mildest: the one of them, or the recommended one, with the least regularisation: the fewest other knobs, then
+            the least decay, then the least dropout.
         edges: knobs whose recommended value lies at an end of the space, with the range to try next.
         epochs: length of training.
         memory_epochs: decay as a time scale, `1 / (lr * weight_decay * steps in an epoch)`; None without decay.
@@ -215,7 +217,7 @@ def judge(plan: Plan, population: Population, rows: Split, references: Mapping[s
         (interval[0], interval[1]),
         {name: against(settings.index(setting)) for name, setting in references.items()},
         tuple(alike),
-        min((recommended, *alike), key=_strength),
+        min((recommended, *alike), key=partial(_strength, steps=_steps(plan, rows))),
         plan.space.edges(recommended) if set(plan.space.dimensions) <= set(recommended) else {},
         plan.epochs,
         _memory(plan, recommended, rows),
@@ -248,16 +250,22 @@ def tell(setting: Setting) -> str:
     def value(v: Any) -> str:
         if isinstance(v, tuple):
             return "(" + ", ".join(f"{p[0]}: {p[1]:.3g}" if isinstance(p, tuple) else f"{p:.3g}" for p in v) + ")"
-        return f"{v:.3g}"
+        return f"{v:.3g}" if isinstance(v, int | float) else str(v)
 
     return ", ".join(f"{name.replace('_', ' ')} {value(v)}" for name, v in setting.items()) or "the network as it is"
 
 
-def _memory(plan: Plan, setting: Setting, rows: Split) -> float | None:
+def _steps(plan: Plan, rows: Split) -> int:
+    """Return the steps of an epoch."""
     data = rows.sets[0] if isinstance(rows.sets, list) else rows.sets
+    return math.ceil(len(data.train_rows) / plan.training["batch_size"])
+
+
+def _memory(plan: Plan, setting: Setting, rows: Split) -> float | None:
+    if "decay_timescale" in setting:
+        return setting["decay_timescale"]
     decay, lr = setting.get("weight_decay", 0.0), setting.get("lr", plan.training["lr"])
-    steps = math.ceil(len(data.train_rows) / plan.training["batch_size"])
-    return 1 / (lr * decay * steps) if decay else None
+    return 1 / (lr * decay * _steps(plan, rows)) if decay else None
 
 
 def _test_share(rows: Split) -> float:
@@ -265,11 +273,16 @@ def _test_share(rows: Split) -> float:
     return float(np.mean([len(data.validation_rows) / len(data.train_rows) for data in rows.sets]))
 
 
-def _strength(setting: Setting) -> tuple[float, float]:
+def _strength(setting: Setting, steps: int) -> tuple[int, float, float]:
+    """Return how many other knobs a setting turns, then its decay in a step, then its mean dropout rate."""
+    usual = ("weight_decay", "decay_timescale", "dropout", "lr")
+    others = sum(knob.on(setting) and not isinstance(knob.acts, Scales) for n, knob in KNOBS.items() if n not in usual)
     rate = setting.get("dropout", 0.0)
     rates: Sequence[Any] = rate if isinstance(rate, tuple) else (rate,)
     mean = float(np.mean([r[1] if isinstance(r, tuple) else r for r in rates])) if len(rates) else 0.0
-    return setting.get("weight_decay", 0.0) * setting.get("lr", 1.0), mean
+    if "decay_timescale" in setting:
+        return others, 1 / (setting["decay_timescale"] * steps), mean
+    return others, setting.get("weight_decay", 0.0) * setting.get("lr", 1.0), mean
 
 
 def _ends(interval: tuple[float, float], sign: str = "") -> str:
