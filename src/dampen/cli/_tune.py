@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dampen.cli import _options, _output
+from dampen.cli import _knobs, _options, _output
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +22,14 @@ def tune(
     weight_decay: Annotated[str, typer.Option(help="Range (0 is tried, too), list or number.")] = "1e-5..1",
     dropout: Annotated[str, typer.Option(help="Range, list or number.")] = "0..0.7",
     lr: Annotated[str, typer.Option(help="Range, list or number.")] = "3e-4..3e-3",
+    knob: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another knob to search, NAME=RANGE, NAME=LIST or NAME=VALUE: l1=1e-6..1e-2. May be repeated; dampen "
+            "knobs lists all. One that states another one anew (decay_timescale) takes its place.",
+            show_default=False,
+        ),
+    ] = None,
     per_layer: Annotated[bool, typer.Option("--per-layer", help="Search a dropout rate for each layer.")] = False,
     hidden: Annotated[str, typer.Option(help="Width of each hidden layer; '' for a linear model.")] = "256,128",
     settings: Annotated[int | None, typer.Option(help="Settings to try.", show_default="64")] = None,
@@ -74,6 +82,13 @@ def tune(
         "dropout": dimension(dropout, "--dropout"),
         "lr": dimension(lr, "--lr", log=True),
     }
+    others = _knobs.ranges(knob or [])
+    from dampen.knobs import KNOBS
+
+    for name in others:
+        for excluded in KNOBS[name].excludes:
+            space.pop(excluded, None)
+    space |= others
     widths = _options.whole_numbers(hidden, "--hidden") if hidden else []
 
     from dampen.data import load
@@ -83,9 +98,9 @@ def tune(
 
     device = _options.usable_device(device)
     source = load(data, data_dir=data_dir, progress=sys.stderr.isatty())
-    if not widths:
+    if not widths and "dropout" not in others:
         del space["dropout"]
-    elif per_layer:
+    elif per_layer and widths:
         space["dropout"] = PerLayer(space["dropout"], len(widths))
     folder = out or _folder(source.name, resume)
     with _output.progress("tuning") as advance:
