@@ -29,7 +29,7 @@ def within(w: Tensor, max_norm: float | Tensor, lead: int = 0) -> Tensor:
     norms = torch.linalg.vector_norm(w, dim=tuple(range(lead + 1, w.ndim)), keepdim=True)
     # A rounding error above the bound must not remain: aim one unit in the last place lower.
     aim = max_norm * (1 - torch.finfo(w.dtype).eps * 4)
-    return torch.where(norms > max_norm, w * (aim / norms), w)
+    return w * torch.where(norms > max_norm, aim / norms, 1.0)
 
 
 _finite = number("max_norm", above=True)
