@@ -10,6 +10,7 @@ from dampen.knobs._knob import (
     OnWeights,
     Scales,
     Site,
+    Variants,
 )
 from dampen.knobs._setting import Setting
 from dampen.knobs._table import KNOBS
@@ -26,4 +27,5 @@ __all__ = [
     "Scales",
     "Setting",
     "Site",
+    "Variants",
 ]

@@ -5,17 +5,19 @@ axes, a member's number broadcasts against them.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from dampen.errors import InputError
 
 Enters = Literal["data", "target", "activation", "loss", "gradient", "parameter", "time"]
+SiteKind = Literal["dropout", "weight", "map", "module", "addend"]
 
 
+@runtime_checkable
 class Draws(Protocol):
     """Random numbers of a training step, one draw for each seed, whatever the settings: call it in a fixed order."""
 
@@ -36,14 +38,17 @@ class Site:
 
     Args:
         kind: `dropout`: what a dropout layer is given; `weight`: the weight of a linear layer or a convolution;
-            `map`: what a convolution returns; `module`: what a module returns.
+            `map`: what a convolution returns; `module`: what a module returns; `addend`: each of two tensors of one
+            shape that are added.
         module: path of the innermost module; for `module` its own path.
         shape: of the tensor, for one member: `[B, ...]`, or that of the weight.
+        residual: whether it is an addend that is added to its own skip connection.
     """
 
-    kind: Literal["dropout", "weight", "map", "module"]
+    kind: SiteKind
     module: str
     shape: tuple[int, ...]
+    residual: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,10 +116,24 @@ class OnActivation:
         apply: `(h, rate, noise) -> h` of one member and one seed; at a rate of 0 it must return `h` bit for bit.
     """
 
-    kind: Literal["dropout", "weight", "map", "module"]
+    kind: SiteKind
     rates: Callable[[Any, Sequence[Site]], list[float]]
     draw: Callable[[Draws, Site], Tensor]
     apply: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Changes tensors inside the forward pass in ways that differ by more than a rate from setting to setting.
+
+    Args:
+        of: `values -> ways`, one for each group of settings, by a name: a setting's rates are 0 in those that are not
+            its own.
+        beside: another knob. Values are pairs then, of this knob's and of that one's.
+    """
+
+    of: Callable[[Sequence[Any]], Mapping[str, OnActivation]]
+    beside: str
 
 
 @dataclass(frozen=True)
@@ -147,7 +166,7 @@ class Averages:
     recompute: bool = False
 
 
-Acts = OnGradient | OnWeights | OnBatch | OnActivation | Scales | Averages
+Acts = OnGradient | OnWeights | OnBatch | OnActivation | Variants | Scales | Averages
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 Pure functions of the activations and of the uniforms that decide, and a thin module around the first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from dampen.errors import InputError
+from dampen.knobs._keep import Keep
 from dampen.knobs._knob import Knob
 
 _ALPHA = -1.7580993408473766  # what SELU tends to for large negative inputs: -lambda * alpha (Klambauer et al. 2017)
@@ -34,8 +36,7 @@ def dropout(h: Tensor, p: float | Tensor, uniforms: Tensor) -> Tensor:
         tensor([2., 0., 6.])
     """
     p = torch.as_tensor(p, dtype=torch.float64, device=h.device)
-    kept = (uniforms >= p.to(uniforms.dtype)).to(h.dtype)
-    return h * kept / torch.where(p < 1, 1 - p, 1.0).to(h.dtype)
+    return h * Keep.apply(uniforms, p.to(uniforms.dtype), keep_scale(p).to(h.dtype))
 
 
 def keep_scale(p: Tensor) -> Tensor:
@@ -84,24 +85,31 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
-def rate(value: object) -> float:
-    """Read one dropout rate: a probability of dropping, in [0, 1]."""
+def rate(value: object, knob: str = "dropout") -> float:
+    """Read one rate: a probability of dropping, in [0, 1]."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise InputError(f"dropout must be a probability of dropping from 0 to 1, got {value!r}")
+        raise InputError(f"{knob} must be a probability of dropping from 0 to 1, got {value!r}")
     return float(value)
 
 
-def rates(value: object) -> Rates:
-    """Read the knob: one rate for all, one per place in the order of the forward pass, or a rate by module name."""
+def rates(value: object, knob: str = "dropout", read: Callable[[object], float] | None = None) -> Rates:
+    """Read the knob: one rate for all, one per place in the order of the forward pass, or a rate by module name.
+
+    Args:
+        value: what a user wrote.
+        knob: its name, for errors.
+        read: reads one rate, if not as a probability of dropping.
+    """
+    one = read or partial(rate, knob=knob)
     if isinstance(value, Mapping):
         if not value:
-            raise InputError("dropout names no module: give at least one, or a single rate for all")
-        return tuple((str(name), rate(p)) for name, p in value.items())
+            raise InputError(f"{knob} names no module: give at least one, or a single rate for all")
+        return tuple((str(name), one(p)) for name, p in value.items())
     if isinstance(value, list | tuple):
         if value and all(isinstance(part, tuple) for part in value):
-            return rates(dict(value))
-        return tuple(rate(p) for p in value)
-    return rate(value)
+            return rates(dict(value), knob, read)
+        return tuple(one(p) for p in value)
+    return one(value)
 
 
 KNOB = Knob(

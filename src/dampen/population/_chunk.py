@@ -233,8 +233,9 @@ class Chunk:
         where = found.places
         if where not in self._rates:
             self._rates[where] = rates_of(self.settings, where, self.state[0])
-        rates = scaled(self._rates[where], self.turned.scales(step, steps).get("dropout"))
-        extra = self.turned.at(self.seeds, step, found.sites, inputs, targets)
+        scales = self.turned.scales(step, steps)
+        rates = scaled(self._rates[where], scales.get("dropout"))
+        extra = self.turned.at(self.seeds, step, found.sites, inputs, targets, scales)
         return noise_at(self.seeds, step, rates, where, targets.device, extra)
 
     @torch.no_grad()

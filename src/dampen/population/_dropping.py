@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from dampen.errors import InputError
 from dampen.knobs import Site
 from dampen.knobs.dropout import Rates, alpha_dropout, dropout
+from dampen.population._lineage import Lineage, addends
 from dampen.population._turned import Placed
 from dampen.population._where import ModulePath
 
@@ -55,7 +56,8 @@ class CatchDropout(TorchFunctionMode):
         super().__init__()
         self._calls = 0
         self._placed = placed or {}
-        self._sites: dict[str, int] = {"dropout": 0, "weight": 0, "map": 0}
+        self._sites: dict[str, int] = dict.fromkeys(("dropout", "weight", "map", "addend"), 0)
+        self._adds = any(kind == "addend" for kind, _ in self._placed)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -83,7 +85,17 @@ class CatchDropout(TorchFunctionMode):
                 return self.recurrent(self._next(), func, args, i, kwargs)
         if func in WEIGHTED:
             return self._weighted(func, args, kwargs)
+        if self._adds and (pair := addends(func, args, kwargs)) is not None:
+            return self.added(func, args, kwargs, pair)
         return self.other(func, args, kwargs)
+
+    def added(self, func: Any, args: Any, kwargs: Any, pair: tuple[Tensor, Tensor]) -> Any:
+        """Add two tensors of one shape, each as the knobs at its site have it."""
+        left, right = (self.site("addend", t) for t in pair)
+        if left is pair[0] and right is pair[1]:
+            return self.other(func, args, kwargs)
+        total = torch.add(left, right, alpha=kwargs.get("alpha", 1))
+        return pair[0].copy_(total) if func.__name__ in ("add_", "__iadd__") else total
 
     def site(self, kind: str, h: Tensor) -> Tensor:
         """Return a tensor as the knobs at its site have it."""
@@ -144,7 +156,8 @@ class CatchDropout(TorchFunctionMode):
                 scores = scores + attn_mask
         weights = scores.softmax(-1)
         if dropout_p > 0:
-            weights = self.drop(self._next(), "unit", weights, dropout_p, tuple(weights.shape))
+            shape = tuple(weights.shape)
+            weights = self.drop(self._next(), "unit", self.site("dropout", weights), dropout_p, shape)
         return weights @ value
 
 
@@ -155,15 +168,31 @@ class RecordDropout(CatchDropout):
 
     Args:
         where: knows which module a forward pass is in.
+        additions: whether to look for residual branches, too: it holds every tensor of the forward pass.
     """
 
-    def __init__(self, where: ModulePath) -> None:
+    def __init__(self, where: ModulePath, additions: bool = False) -> None:
         super().__init__()
+        self._adds = additions
+        self._lineage = Lineage() if additions else None
         self.places: list[Place] = []
         self.sites: list[Site] = []
         self.functions: dict[str, set[Any]] = {}
         self.activation_bytes = 0
         self._where = where
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = super().__torch_function__(func, types, args, kwargs)
+        if self._lineage is not None:
+            self._lineage.note(func, args, kwargs or {}, result)
+        return result
+
+    def added(self, func: Any, args: Any, kwargs: Any, pair: tuple[Tensor, Tensor]) -> Any:
+        """Note both sites, and whether one of the tensors is a residual branch."""
+        branch = self._lineage.branch(*pair, self._where.given) if self._lineage else None
+        for place, t in enumerate(pair):
+            self.sites.append(Site("addend", self._where.current, tuple(t.shape), residual=place == branch))
+        return self.other(func, args, kwargs)
 
     def site(self, kind: Any, h: Tensor) -> Tensor:
         """Note the site."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dampen.knobs import KNOBS, Averages, OnActivation, OnBatch, OnWeights, Scales, Setting
+from dampen.knobs import KNOBS, Averages, OnActivation, OnBatch, OnWeights, Scales, Setting, Variants
 from dampen.population._chunk import Chunk
 from dampen.population._lanes import CONVOLUTIONS, LINEAR
 from dampen.population._probe import Probe
@@ -120,12 +120,13 @@ def _acting(
         if not any(knob.on(setting) for setting in settings):
             continue
         acts = knob.acts
-        if isinstance(acts, OnActivation):
+        if isinstance(acts, OnActivation | Variants):
             where[name] = tuple(dict.fromkeys(module or "the network itself" for module in sites.get(name, ())))
         elif isinstance(acts, OnBatch):
             where[name] = (*["the inputs"] * (acts.inputs is not None), *["the loss"] * (acts.losses is not None))
         elif isinstance(acts, Scales):
-            where[name] = tuple(of for of in acts.of if any(of in setting for setting in settings))
+            own = {"dropout"} if found.places else set()
+            where[name] = tuple(of for of in acts.of if of in own or any(of in setting for setting in settings))
         elif isinstance(acts, Averages):
             where[name] = ("all parameters and buffers",)
         elif name == "dropout":

@@ -24,6 +24,7 @@ from dampen.population._probe import Probe, probe
 from dampen.population._program import Names, Program
 from dampen.population._recipe import Recipe
 from dampen.population._trial import choose
+from dampen.population._turned import Turned
 
 
 class Population:
@@ -450,7 +451,7 @@ class Population:
         for chunk, place in zip(self._chunks, self._places, strict=True):
             steps = math.ceil(len(sets[place[0].start].tables["train"]) / recipe.batch_size)
             chunk.prepare(recipe, list(self._decayed.values()), row_bytes, steps)
-            chunk.turned.check(recipe.loss, found.sites, inputs, targets)
+            chunk.turned.check(recipe.loss, found.sites, bool(found.places), inputs, targets)
         if self._program is None or not self._program.serves(recipe, device):
             self._program, self._why = choose(
                 self._networks[0], self._names, recipe, device, self._chunks, found, inputs, targets
@@ -542,7 +543,7 @@ class Population:
         if key not in self._probes:
             network = self._networks[0].train()
             state = dict(network.named_parameters()) | dict(network.named_buffers())
-            self._probes[key] = probe(network, state, inputs)
+            self._probes[key] = probe(network, state, inputs, Turned(self.settings).additions)
         return self._probes[key]
 
     def _a_probe(self) -> Probe:

@@ -37,13 +37,14 @@ class Probe:
     stateful: tuple[str, str] | None
 
 
-def probe(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> Probe:
+def probe(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tensor], additions: bool = False) -> Probe:
     """Run a copy of a network on a batch.
 
     Args:
         network: in training mode.
         state: one member's parameters and buffers.
         inputs: one batch `[B, ...]` for each argument.
+        additions: whether to look for residual branches, too.
 
     Raises:
         InputError: the network can't take such a batch, gives something else than one tensor with a row for each, or
@@ -54,7 +55,7 @@ def probe(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
     state = {name: t.clone() for name, t in state.items()}
     before = _plain_values(network)
     python, numpy = random.getstate(), np.random.get_state()
-    recorded = RecordDropout(where)
+    recorded = RecordDropout(where, additions)
     replaced: list[str] = []
     network.register_forward_hook(
         lambda *_: replaced.extend(name for name, b in network.named_buffers() if b is not state.get(name))

@@ -86,10 +86,10 @@ def solo(
             shapes = tuple(t.shape for t in batch)
             if shapes not in probes:
                 state = dict(network.named_parameters()) | dict(network.named_buffers())
-                probes[shapes] = probe(network, state, [t[0] for t in batch])
-                turned.check(recipe.loss, probes[shapes].sites, batch, targets)
+                probes[shapes] = probe(network, state, [t[0] for t in batch], turned.additions)
+                turned.check(recipe.loss, probes[shapes].sites, bool(probes[shapes].places), batch, targets)
             places, scales = probes[shapes].places, turned.scales(step, epochs * per_epoch)
-            extra = turned.at([seed], step, probes[shapes].sites, batch, targets)
+            extra = turned.at([seed], step, probes[shapes].sites, batch, targets, scales)
             placed = extra.placed(None if extra.rates is None else extra.rates[0], [t[0] for t in extra.draws])
             share = float(scales.get("dropout", 1.0))
             rates = [share * rate for rate in rates_at(setting.get("dropout"), places)]

@@ -4,7 +4,7 @@ A knob that none of them turns is not here: it costs nothing, and what is record
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -14,7 +14,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dampen.errors import InputError
-from dampen.knobs import KNOBS, Averages, Knob, OnActivation, OnBatch, OnGradient, OnWeights, Scales, Setting, Site
+from dampen.knobs import (
+    KNOBS,
+    Averages,
+    Knob,
+    OnActivation,
+    OnBatch,
+    OnGradient,
+    OnWeights,
+    Scales,
+    Setting,
+    Site,
+    Variants,
+)
 from dampen.population import _losses
 from dampen.population._noise import StepDraws
 
@@ -32,7 +44,10 @@ class Turned:
         self.gradient = [(k, k.acts) for k in on if isinstance(k.acts, OnGradient)]
         self.weights = [(k, k.acts) for k in on if isinstance(k.acts, OnWeights)]
         self.batch = [(k, k.acts) for k in on if isinstance(k.acts, OnBatch)]
-        self.activation = [(k, k.acts) for k in on if isinstance(k.acts, OnActivation)]
+        self.activation = [
+            *((k, "", k.acts) for k in on if isinstance(k.acts, OnActivation)),
+            *((k, *way) for k in on if isinstance(k.acts, Variants) for way in k.acts.of(self.values(k)).items()),
+        ]
         self.averages = [(k, k.acts) for k in on if isinstance(k.acts, Averages)]
         self._scales = [(k, k.acts) for k in on if isinstance(k.acts, Scales)]
         self._rates: dict[tuple[Site, ...], tuple[tuple[_At, ...], Tensor]] = {}
@@ -40,11 +55,20 @@ class Turned:
     @property
     def key(self) -> tuple[str, ...]:
         """What must agree for two chunks to run the same operations: the knobs inside the recorded step."""
-        return tuple(knob.name for knob, _ in (*self.batch, *self.activation))
+        return tuple(knob.name for knob, *_ in (*self.batch, *self.activation))
+
+    @property
+    def additions(self) -> bool:
+        """Whether a knob acts on what is added."""
+        return any(acts.kind == "addend" for _, _, acts in self.activation)
 
     def values(self, knob: Knob) -> list[Any]:
         """Return each setting's value, the neutral one where a setting does not turn the knob."""
-        return [setting.get(knob.name, knob.neutral) for setting in self.settings]
+        beside = KNOBS[knob.acts.beside] if isinstance(knob.acts, Variants) else None
+        own = [setting.get(knob.name, knob.neutral) for setting in self.settings]
+        if beside is None:
+            return own
+        return [(mine, s.get(beside.name, beside.neutral)) for mine, s in zip(own, self.settings, strict=True)]
 
     def numbers(self, knob: Knob) -> Float[Tensor, " M"]:
         """Return each setting's number, float64."""
@@ -63,12 +87,29 @@ class Turned:
         """Number of the setting that turns most knobs."""
         return max(range(len(self.settings)), key=lambda m: sum(k.on(self.settings[m]) for k in KNOBS.values()))
 
-    def check(self, loss: _losses.RowLoss, sites: Sequence[Site], inputs: Sequence[Tensor], targets: Tensor) -> None:
+    def check(
+        self, loss: _losses.RowLoss, sites: Sequence[Site], drops: bool, inputs: Sequence[Tensor], targets: Tensor
+    ) -> None:
         """Refuse knobs that can't act on this network, these rows `[S, B, ...]` or this loss.
+
+        Args:
+            loss: of each row.
+            sites: of the network's forward pass.
+            drops: whether the network drops units anywhere.
+            inputs: `[S, B, ...]` each.
+            targets: `[S, B, ...]`.
 
         Raises:
             InputError: there is one.
         """
+        for knob, acts in self._scales:
+            if "dropout" in acts.of and not drops and not any(of in s for s in self.settings for of in acts.of):
+                raise InputError(f"{knob.name} moves {', '.join(acts.of)}: no setting turns one of these")
+        for knob in KNOBS.values():
+            if isinstance(knob.acts, Variants):
+                beside = knob.acts.beside
+                if any(beside in s and knob.name not in s for s in self.settings):
+                    raise InputError(f"{beside} acts through {knob.name}: turn that, too, or leave it out")
         for knob, acts in self.batch:
             if acts.loss is not None and loss is not _losses.LOSSES[acts.loss]:
                 raise InputError(f"{knob.name} changes the loss {acts.loss} only: leave it out, or use that loss")
@@ -76,7 +117,13 @@ class Turned:
         self._sites(tuple(sites))
 
     def at(
-        self, seeds: Sequence[int], step: int, sites: Sequence[Site], inputs: Sequence[Tensor], targets: Tensor
+        self,
+        seeds: Sequence[int],
+        step: int,
+        sites: Sequence[Site],
+        inputs: Sequence[Tensor],
+        targets: Tensor,
+        scales: Mapping[str, Float[Tensor, " M"]] | None = None,
     ) -> "Extra":
         """Return what the knobs bring to a step.
 
@@ -86,6 +133,7 @@ class Turned:
             sites: of the network's forward pass on such a batch.
             inputs: `[S, B, ...]` each.
             targets: `[S, B, ...]`.
+            scales: share of its rate at which a knob acts now, by knob (see `scales`).
         """
         if not self.batch and not self.activation:
             return NOTHING
@@ -94,6 +142,9 @@ class Turned:
             for knob, acts in self.batch
         ]
         at, rates = self._sites(tuple(sites))
+        if scales and at:
+            ones = rates.new_ones(len(self.settings))
+            rates = rates * torch.stack([scales.get(one.knob, ones) for one in at], 1)
         draws = [
             one.acts.draw(StepDraws(seeds, step, f"{one.knob}/{one.number}", targets.device), one.site) for one in at
         ]
@@ -107,12 +158,15 @@ class Turned:
         if sites not in self._rates:
             found: list[_At] = []
             rates: list[list[float]] = []
-            for knob, acts in self.activation:
+            for knob, way, acts in self.activation:
                 alike = [site for site in sites if site.kind == acts.kind]
-                each = [acts.rates(s[knob.name], alike) if knob.on(s) else [0.0] * len(alike) for s in self.settings]
+                each = [
+                    acts.rates(value, alike) if knob.on(s) else [0.0] * len(alike)
+                    for value, s in zip(self.values(knob), self.settings, strict=True)
+                ]
                 for number, (site, column) in enumerate(zip(alike, zip(*each, strict=True), strict=True)):
                     if any(column):
-                        found.append(_At(knob.name, acts, site, number))
+                        found.append(_At(knob.name, way, acts, site, number))
                         rates.append(list(column))
             table = torch.tensor(rates, dtype=torch.float64).view(len(found), len(self.settings)).T.contiguous()
             self._rates[sites] = tuple(found), table
@@ -128,9 +182,10 @@ class Turned:
 
 @dataclass(frozen=True)
 class _At:
-    """An activation knob at a site, the `number`th of its kind in the forward pass."""
+    """An activation knob, in one of its ways, at a site, the `number`th of its kind in the forward pass."""
 
     knob: str
+    way: str
     acts: OnActivation
     site: Site
     number: int
@@ -162,7 +217,7 @@ class Extra:
     def key(self) -> tuple[Any, ...]:
         """What must agree for a recorded step to serve again."""
         shapes = tuple(tuple(t.shape) for t in (*self.of_batch, *self.draws))
-        return self.batch, tuple((one.knob, one.site.kind, one.number) for one in self.at), shapes
+        return self.batch, tuple((one.knob, one.way, one.site.kind, one.number) for one in self.at), shapes
 
     def tensors(self) -> list[Tensor]:
         """Return what a recorded step takes."""

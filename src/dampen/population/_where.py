@@ -18,6 +18,7 @@ class ModulePath:
         self._network = network
         self.returned: list[tuple[str, tuple[int, ...]]] = []
         self._stack: list[str] = []
+        self._given: list[tuple[Any, ...]] = []
         self._hooks: list[Any] = []
 
     @property
@@ -25,19 +26,27 @@ class ModulePath:
         """Path of the module, `""` for the network itself."""
         return self._stack[-1] if self._stack else ""
 
+    @property
+    def given(self) -> tuple[Any, ...]:
+        """What the module was called with."""
+        return self._given[-1] if self._given else ()
+
     def __enter__(self) -> "ModulePath":
-        self._stack, self.returned = [], []
+        self._stack, self._given, self.returned = [], [], []
         for name, module in self._network.named_modules():
 
-            def enter(_module: nn.Module, _inputs: Any, name: str = name) -> None:
+            def enter(_module: nn.Module, args: Any, kwargs: Any, name: str = name) -> None:
                 self._stack.append(name)
+                self._given.append((*args, *kwargs.values()))
 
             def leave(_module: nn.Module, _inputs: Any, output: Any, name: str = name) -> None:
                 self._stack.pop()
+                self._given.pop()
                 if isinstance(output, Tensor):
                     self.returned.append((name, tuple(output.shape)))
 
-            self._hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+            before = module.register_forward_pre_hook(enter, with_kwargs=True)
+            self._hooks += [before, module.register_forward_hook(leave)]
         return self
 
     def __exit__(self, *_: object) -> None:
