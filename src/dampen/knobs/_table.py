@@ -6,6 +6,7 @@ from dampen.knobs import (
     decay_timescale,
     decoupled_decay,
     dropout,
+    gaussian_dropout,
     group_lasso,
     l1,
     l2,
@@ -35,5 +36,6 @@ KNOBS: dict[str, Knob] = {
         averaging.KNOB,
         averaging.SWA,
         patience.KNOB,
+        gaussian_dropout.KNOB,
     )
 }
