@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from dampen import InputError
+from dampen.knobs.dropconnect import DropConnect, dropconnect
 from dampen.knobs.gaussian_dropout import GaussianDropout, deviation, gaussian_dropout
 
 N = 200_000
@@ -25,6 +28,32 @@ def test_gaussian_noise_has_the_mean_and_the_variance_of_dropout(p):
     assert noise.var().item() == pytest.approx(variance, rel=5 * (2 / N) ** 0.5)
     dropped = torch.where(uniforms(N) < p, 0.0, 1 / (1 - p))
     assert noise.var().item() == pytest.approx(dropped.var().item(), rel=0.05)
+
+
+@pytest.mark.parametrize("p", [0.2, 0.7])
+def test_dropconnect_keeps_the_expected_product(p):
+    x, weight, n = normals(4, 6, seed=1), normals(3, 6, seed=2), 20_000
+    each = x @ dropconnect(weight, p, uniforms(n, 3, 6)).transpose(1, 2)
+    spread = each.std(0) / n**0.5
+    assert ((each.mean(0) - F.linear(x, weight)).abs() < 5 * spread).all()
+    # Var of a product over independent weights: sum of x_i^2 w_i^2 p / (1 - p).
+    expected = x.square() @ weight.square().T * p / (1 - p)
+    torch.testing.assert_close(each.var(0), expected, rtol=0.1, atol=0)
+
+
+def test_dropconnect_drops_a_modules_weights_and_not_its_bias():
+    torch.manual_seed(0)
+    linear = nn.Linear(5, 3)
+    layer = DropConnect(linear, p=1.0)
+    torch.testing.assert_close(layer(torch.randn(2, 5)), linear.bias.expand(2, 3))
+    x = torch.randn(2, 5)
+    torch.testing.assert_close(layer.eval()(x), linear(x))
+    assert set(layer.state_dict()) == {"module.weight", "module.bias"}
+
+
+def test_dropconnect_needs_a_weight():
+    with pytest.raises(InputError, match="BatchNorm1d has no matrix or kernel called weight"):
+        DropConnect(nn.BatchNorm1d(3))
 
 
 def test_gaussian_noise_has_no_variance_at_rate_one():

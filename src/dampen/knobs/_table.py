@@ -5,6 +5,7 @@ from dampen.knobs import (
     decay_schedule,
     decay_timescale,
     decoupled_decay,
+    dropconnect,
     dropout,
     gaussian_dropout,
     group_lasso,
@@ -37,5 +38,6 @@ KNOBS: dict[str, Knob] = {
         averaging.SWA,
         patience.KNOB,
         gaussian_dropout.KNOB,
+        dropconnect.KNOB,
     )
 }
