@@ -1,11 +1,13 @@
 """Knobs on activations and weights as plain functions and layers: their mathematics, without a population."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from dampen import InputError
+from dampen.knobs.drop_path import by_depth, drop_path, rows_shape
 from dampen.knobs.dropconnect import DropConnect, dropconnect
 from dampen.knobs.gaussian_dropout import GaussianDropout, deviation, gaussian_dropout
 
@@ -54,6 +56,25 @@ def test_dropconnect_drops_a_modules_weights_and_not_its_bias():
 def test_dropconnect_needs_a_weight():
     with pytest.raises(InputError, match="BatchNorm1d has no matrix or kernel called weight"):
         DropConnect(nn.BatchNorm1d(3))
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_drop_path_keeps_the_expected_branch_and_drops_rows_whole(together):
+    branch, p, n = normals(4, 2, 3, seed=1), 0.3, 20_000
+    shape = (1, 1, 1) if together else rows_shape(branch.shape)
+    each = drop_path(branch, p, uniforms(n, *shape))
+    assert ((each.mean(0) - branch).abs() < 5 * each.std(0) / n**0.5).all()
+    dropped = (each == 0).flatten(2)
+    assert (dropped.all(-1) == dropped.any(-1)).all()
+    rows = dropped.all(-1).double()
+    assert rows.mean().item() == pytest.approx(p, abs=0.02)
+    assert bool((rows[:, 0] == rows[:, 1]).all()) is together
+
+
+def test_the_survival_of_blocks_falls_linearly_with_depth():
+    # Huang et al. (2016), section 3: p_L = 0.5 and 54 blocks: the first survives with 1 - 0.5 / 54, the last with 0.5.
+    rates = by_depth(0.5, 54)
+    np.testing.assert_allclose(1 - np.array(rates), [1 - block / 54 * (1 - 0.5) for block in range(1, 55)])
 
 
 def test_gaussian_noise_has_no_variance_at_rate_one():

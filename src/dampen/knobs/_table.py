@@ -5,6 +5,7 @@ from dampen.knobs import (
     decay_schedule,
     decay_timescale,
     decoupled_decay,
+    drop_path,
     dropconnect,
     dropout,
     gaussian_dropout,
@@ -39,5 +40,6 @@ KNOBS: dict[str, Knob] = {
         patience.KNOB,
         gaussian_dropout.KNOB,
         dropconnect.KNOB,
+        drop_path.KNOB,
     )
 }
