@@ -1,17 +1,29 @@
 """Knobs on activations and weights as plain functions and layers: their mathematics, without a population."""
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
 from torch import nn
 
 from dampen import InputError
-from dampen.knobs.drop_path import by_depth, drop_path, rows_shape
+from dampen.knobs.drop_path import DropPath, by_depth, drop_path, rows_shape
+from dampen.knobs.dropblock import DropBlock, centre_rate, centres, dropblock
 from dampen.knobs.dropconnect import DropConnect, dropconnect
+from dampen.knobs.dropout import Dropout
 from dampen.knobs.gaussian_dropout import GaussianDropout, deviation, gaussian_dropout
 
 N = 200_000
+
+
+LAYERS = {
+    "Dropout": Dropout,
+    "GaussianDropout": GaussianDropout,
+    "DropPath": DropPath,
+    "DropBlock": lambda p: DropBlock(p, 3),
+}
 
 
 def uniforms(*shape, seed=0):
@@ -75,6 +87,71 @@ def test_the_survival_of_blocks_falls_linearly_with_depth():
     # Huang et al. (2016), section 3: p_L = 0.5 and 54 blocks: the first survives with 1 - 0.5 / 54, the last with 0.5.
     rates = by_depth(0.5, 54)
     np.testing.assert_allclose(1 - np.array(rates), [1 - block / 54 * (1 - 0.5) for block in range(1, 55)])
+
+
+def slow_dropblock(h, p, block, u):
+    """Algorithm 1 of Ghiasi et al. (2018), one centre after the other."""
+    B, C, H, W = h.shape
+    high, wide = min(block, H), min(block, W)
+    gamma = p / (high * wide) * (H * W) / ((H - high + 1) * (W - wide + 1))
+    mask = torch.ones_like(h)
+    for b in range(B):
+        for c in range(C):
+            for i in range(H - high + 1):
+                for j in range(W - wide + 1):
+                    if u[b, c, i, j] < gamma:
+                        mask[b, c, i : i + high, j : j + wide] = 0
+    return h * mask * (mask.numel() / mask.sum() if mask.any() else 1.0)
+
+
+@given(
+    st.integers(1, 3), st.integers(1, 7), st.integers(1, 7), st.integers(1, 9), st.floats(0, 1), st.integers(0, 1000)
+)
+def test_dropblock_is_the_papers_algorithm(channels, height, width, block, p, seed):
+    h = normals(2, channels, height, width, seed=seed)
+    u = uniforms(2, channels, *centres(block, height, width), seed=seed + 1)
+    torch.testing.assert_close(dropblock(h, p, block, u), slow_dropblock(h, p, block, u))
+
+
+@pytest.mark.parametrize(("block", "size"), [(1, 14), (3, 14), (7, 28), (5, 5)])
+def test_dropblock_drops_about_the_share_it_is_asked_for(block, size):
+    p = 0.1
+    u = uniforms(64, 8, *centres(block, size, size))
+    mask = dropblock(torch.ones(64, 8, size, size, dtype=torch.float64), p, block, u) > 0
+    # Equation 1 counts a unit once for every centre that drops it: blocks that overlap drop a little less.
+    gamma = centre_rate(p, block, size, size)
+    inside = slice(block - 1, size - block + 1)  # units that block^2 centres can drop
+    share = 1 - mask.double().mean().item()
+    assert share <= p + 0.02
+    if block < size:
+        exact = 1 - (1 - gamma) ** (block * block)
+        assert 1 - mask[..., inside, inside].double().mean().item() == pytest.approx(exact, abs=0.02)
+    else:
+        assert share == pytest.approx(p, abs=0.05)
+
+
+def test_dropblock_keeps_the_mean_mask_at_one():
+    u = uniforms(8, 4, 6, 6)
+    out = dropblock(torch.ones(8, 4, 8, 8, dtype=torch.float64), 0.2, 3, u)
+    assert out.mean().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_a_layer_is_random_in_training_and_the_identity_in_evaluation(layer):
+    torch.manual_seed(0)
+    h = torch.randn(4, 3, 8, 8)
+    noisy = layer(0.5)
+    assert not torch.equal(noisy(h), noisy(h))
+    assert torch.equal(noisy.eval()(h), h)
+    assert torch.equal(layer(0.0)(h), h)
+    assert "p=0.5" in repr(noisy)
+
+
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_a_layers_rate_is_a_probability(layer):
+    for p in (-0.1, 1.5, float("nan")):
+        with pytest.raises(InputError, match="from 0 to"):
+            layer(p)
 
 
 def test_gaussian_noise_has_no_variance_at_rate_one():

@@ -6,6 +6,7 @@ from dampen.knobs import (
     decay_timescale,
     decoupled_decay,
     drop_path,
+    dropblock,
     dropconnect,
     dropout,
     gaussian_dropout,
@@ -41,5 +42,7 @@ KNOBS: dict[str, Knob] = {
         gaussian_dropout.KNOB,
         dropconnect.KNOB,
         drop_path.KNOB,
+        dropblock.KNOB,
+        dropblock.SIZE,
     )
 }
