@@ -13,6 +13,7 @@ from dampen.knobs.drop_path import DropPath, by_depth, drop_path, rows_shape
 from dampen.knobs.dropblock import DropBlock, centre_rate, centres, dropblock
 from dampen.knobs.dropconnect import DropConnect, dropconnect
 from dampen.knobs.dropout import Dropout
+from dampen.knobs.dropout_schedule import factor
 from dampen.knobs.gaussian_dropout import GaussianDropout, deviation, gaussian_dropout
 
 N = 200_000
@@ -157,3 +158,19 @@ def test_a_layers_rate_is_a_probability(layer):
 def test_gaussian_noise_has_no_variance_at_rate_one():
     with pytest.raises(InputError, match="gaussian_dropout must be below 1"):
         GaussianDropout(1.0)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        ("constant", [1.0] * 12),
+        ("early", [1.0] * 2 + [0.0] * 10),
+        ("late", [0.0] * 2 + [1.0] * 10),
+        ("early:0.5", [1.0] * 6 + [0.0] * 6),
+        ("late:0.75", [0.0] * 9 + [1.0] * 3),
+        ("linear:0.5", [*(1 - step / 6 for step in range(6)), *[0.0] * 6]),
+        ("annealed", [1 - step / 12 for step in range(12)]),
+    ],
+)
+def test_dropout_schedules_are_on_when_they_say(schedule, rates):
+    np.testing.assert_allclose([factor(schedule, step, 12) for step in range(12)], rates, atol=1e-12)

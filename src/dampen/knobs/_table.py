@@ -9,6 +9,7 @@ from dampen.knobs import (
     dropblock,
     dropconnect,
     dropout,
+    dropout_schedule,
     gaussian_dropout,
     group_lasso,
     l1,
@@ -44,5 +45,6 @@ KNOBS: dict[str, Knob] = {
         drop_path.KNOB,
         dropblock.KNOB,
         dropblock.SIZE,
+        dropout_schedule.KNOB,
     )
 }
