@@ -18,6 +18,7 @@ from dampen.knobs import (
     lr,
     max_norm,
     patience,
+    random_shift,
     weight_decay,
 )
 from dampen.knobs._knob import Knob
@@ -46,5 +47,6 @@ KNOBS: dict[str, Knob] = {
         dropblock.KNOB,
         dropblock.SIZE,
         dropout_schedule.KNOB,
+        random_shift.KNOB,  # batches change in this order: images move, rows are mixed, noise comes last
     )
 }
