@@ -1,10 +1,12 @@
 """Knobs on data and targets as plain functions and layers: their mathematics, without a population."""
 
 import hypothesis.strategies as st
+import pytest
 import torch
 from hypothesis import given
 from scipy import stats
 
+from dampen.knobs.horizontal_flip import horizontal_flip
 from dampen.knobs.random_shift import random_shift
 
 
@@ -37,3 +39,12 @@ def test_every_shift_is_equally_likely():
     moved = 4 - random_shift(row, 2, u)[:, 0, 4]
     counts = torch.bincount((moved + 2).long(), minlength=5)
     assert stats.chisquare(counts.numpy()).pvalue > 0.001
+
+
+@pytest.mark.parametrize("shape", [(6, 2, 4), (6, 3, 2, 4)])
+def test_a_flip_mirrors_the_images_below_its_rate(shape):
+    images, u = normals(*shape), torch.tensor([0.1, 0.9, 0.4, 0.6, 0.0, 0.499])
+    found = horizontal_flip(images, 0.5, u)
+    for image, one, flipped in zip(images, u.tolist(), found, strict=True):
+        columns = [image[..., j] for j in range(4)]
+        assert torch.equal(flipped, torch.stack(columns[::-1] if one < 0.5 else columns, -1))

@@ -12,6 +12,7 @@ from dampen.knobs import (
     dropout_schedule,
     gaussian_dropout,
     group_lasso,
+    horizontal_flip,
     l1,
     l2,
     l2_sp,
@@ -48,5 +49,6 @@ KNOBS: dict[str, Knob] = {
         dropblock.SIZE,
         dropout_schedule.KNOB,
         random_shift.KNOB,  # batches change in this order: images move, rows are mixed, noise comes last
+        horizontal_flip.KNOB,
     )
 }
