@@ -1,17 +1,60 @@
 """Knobs on data and targets as plain functions and layers: their mathematics, without a population."""
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from scipy import stats
 
 from dampen.knobs.horizontal_flip import horizontal_flip
+from dampen.knobs.mixup import Mixup, mixup, share_of
 from dampen.knobs.random_shift import random_shift
 
 
 def normals(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_mixup_at_alpha_0_is_the_identity():
+    x = normals(8, 3)
+    mixed, share, _ = Mixup(0.0)(x)
+    assert share == 1
+    assert torch.equal(mixed, x)
+
+
+def test_mixup_is_a_hand_written_loop():
+    x, partners, share = normals(5, 2, 3), torch.tensor([3, 0, 4, 2, 1]), 0.3
+    expected = torch.stack([share * x[i] + (1 - share) * x[partners[i]] for i in range(5)])
+    torch.testing.assert_close(mixup(x, share, partners), expected)
+
+
+def test_mixing_the_losses_of_classes_is_cross_entropy_with_the_mixed_target():
+    logits, targets, share = normals(6, 4), torch.tensor([0, 1, 2, 3, 0, 1]), 0.7
+    partners = torch.tensor([5, 4, 3, 2, 1, 0])
+    soft = mixup(F.one_hot(targets, 4).double(), share, partners)
+    both = [F.cross_entropy(logits, t, reduction="none") for t in (targets, targets[partners])]
+    torch.testing.assert_close(share * both[0] + (1 - share) * both[1], F.cross_entropy(logits, soft, reduction="none"))
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.4, 1.0, 3.0])
+def test_mixups_weights_are_beta_distributed(alpha):
+    u = np.random.default_rng(0).random(4000)
+    shares = [share_of(alpha, one) for one in u]
+    assert stats.kstest(shares, stats.beta(alpha, alpha).cdf).pvalue > 0.001
+
+
+@given(st.floats(0, 1e4), st.floats(0, 1, exclude_max=True))
+def test_mixups_weights_lie_between_0_and_1(alpha, u):
+    assert 0 <= share_of(alpha, u) <= 1
+
+
+def test_the_mixed_batch_says_how_it_was_mixed():
+    x = normals(8, 3)
+    mixed, share, partners = Mixup(1.0, np.random.default_rng(3))(x)
+    torch.testing.assert_close(mixed, share * x + (1 - share) * x[partners])
+    assert sorted(partners.tolist()) == list(range(8))
 
 
 def slow_shift(image, down, right):

@@ -18,6 +18,7 @@ from dampen.knobs import (
     l2_sp,
     lr,
     max_norm,
+    mixup,
     patience,
     random_shift,
     weight_decay,
@@ -50,5 +51,6 @@ KNOBS: dict[str, Knob] = {
         dropout_schedule.KNOB,
         random_shift.KNOB,  # batches change in this order: images move, rows are mixed, noise comes last
         horizontal_flip.KNOB,
+        mixup.KNOB,
     )
 }
