@@ -13,6 +13,7 @@ from dampen.knobs import (
     gaussian_dropout,
     group_lasso,
     horizontal_flip,
+    input_dropout,
     l1,
     l2,
     l2_sp,
@@ -52,5 +53,6 @@ KNOBS: dict[str, Knob] = {
         random_shift.KNOB,  # batches change in this order: images move, rows are mixed, noise comes last
         horizontal_flip.KNOB,
         mixup.KNOB,
+        input_dropout.KNOB,
     )
 }
