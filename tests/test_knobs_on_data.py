@@ -9,6 +9,7 @@ from hypothesis import given
 from scipy import stats
 
 from dampen.knobs.horizontal_flip import horizontal_flip
+from dampen.knobs.input_noise import input_noise
 from dampen.knobs.mixup import Mixup, mixup, share_of
 from dampen.knobs.random_shift import random_shift
 
@@ -55,6 +56,14 @@ def test_the_mixed_batch_says_how_it_was_mixed():
     mixed, share, partners = Mixup(1.0, np.random.default_rng(3))(x)
     torch.testing.assert_close(mixed, share * x + (1 - share) * x[partners])
     assert sorted(partners.tolist()) == list(range(8))
+
+
+def test_input_noise_is_ridge_in_expectation():
+    # Bishop (1995): the expected squared error of a linear model gains sigma^2 ||w||^2.
+    X, w, y, sigma, n = normals(7, 4), normals(4, seed=1), normals(7, seed=2), 0.3, 20_000
+    noisy = torch.stack([(input_noise(X, sigma, e) @ w - y).square().mean() for e in normals(n, 7, 4, seed=3)])
+    expected = (X @ w - y).square().mean() + sigma**2 * w.square().sum()
+    assert (noisy.mean() - expected).abs() < 5 * noisy.std() / n**0.5
 
 
 def slow_shift(image, down, right):

@@ -14,6 +14,7 @@ from dampen.knobs import (
     group_lasso,
     horizontal_flip,
     input_dropout,
+    input_noise,
     l1,
     l2,
     l2_sp,
@@ -54,5 +55,6 @@ KNOBS: dict[str, Knob] = {
         horizontal_flip.KNOB,
         mixup.KNOB,
         input_dropout.KNOB,
+        input_noise.KNOB,
     )
 }
