@@ -7,15 +7,30 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from scipy import stats
+from torch import nn
 
-from dampen.knobs.horizontal_flip import horizontal_flip
-from dampen.knobs.input_noise import input_noise
+from dampen import InputError
+from dampen.knobs.horizontal_flip import HorizontalFlip, horizontal_flip
+from dampen.knobs.input_noise import InputNoise, input_noise
+from dampen.knobs.label_smoothing import SmoothCrossEntropy, label_smoothing
 from dampen.knobs.mixup import Mixup, mixup, share_of
-from dampen.knobs.random_shift import random_shift
+from dampen.knobs.random_shift import RandomShift, random_shift
 
 
 def normals(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@given(st.floats(0, 1), st.integers(2, 7), st.integers(0, 1000))
+def test_smoothed_labels_are_torchs(smoothing, classes, seed):
+    logits = 3 * normals(9, classes, seed=seed)
+    targets = torch.arange(9) % classes
+    plain = F.cross_entropy(logits, targets, reduction="none")
+    expected = F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+    torch.testing.assert_close(label_smoothing(plain, logits, smoothing), expected)
+    mean = F.cross_entropy(logits, targets, label_smoothing=smoothing)
+    torch.testing.assert_close(SmoothCrossEntropy(smoothing)(logits, targets), mean)
+    torch.testing.assert_close(SmoothCrossEntropy(smoothing).eval()(logits, targets), plain.mean())
 
 
 def test_mixup_at_alpha_0_is_the_identity():
@@ -100,3 +115,27 @@ def test_a_flip_mirrors_the_images_below_its_rate(shape):
     for image, one, flipped in zip(images, u.tolist(), found, strict=True):
         columns = [image[..., j] for j in range(4)]
         assert torch.equal(flipped, torch.stack(columns[::-1] if one < 0.5 else columns, -1))
+
+
+@pytest.mark.parametrize("layer", [InputNoise(0.5), RandomShift(2), HorizontalFlip(0.5)], ids=repr)
+def test_a_layer_is_random_in_training_and_the_identity_in_evaluation(layer):
+    torch.manual_seed(0)
+    images = torch.randn(64, 3, 8, 8)
+    assert not torch.equal(layer.train()(images), layer(images))
+    assert torch.equal(layer.eval()(images), images)
+    assert isinstance(layer, nn.Module)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: SmoothCrossEntropy(1.5), "label_smoothing must be"),
+        (lambda: Mixup(-1.0), "mixup must be"),
+        (lambda: InputNoise(float("inf")), "input_noise must be"),
+        (lambda: RandomShift(-1), "random_shift must be"),
+        (lambda: HorizontalFlip(-0.5), "horizontal_flip must be"),
+    ],
+)
+def test_values_outside_the_range_are_refused(make, said):
+    with pytest.raises(InputError, match=said):
+        make()

@@ -18,6 +18,7 @@ from dampen.knobs import (
     l1,
     l2,
     l2_sp,
+    label_smoothing,
     lr,
     max_norm,
     mixup,
@@ -56,5 +57,6 @@ KNOBS: dict[str, Knob] = {
         mixup.KNOB,
         input_dropout.KNOB,
         input_noise.KNOB,
+        label_smoothing.KNOB,
     )
 }
