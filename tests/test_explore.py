@@ -96,6 +96,21 @@ def test_variance_is_that_of_the_activations_with_and_without_noise(answers):
         assert (noisy > 1.6 * evaluated).all()
 
 
+def test_l1_makes_zeros_that_l2_does_not(answers):
+    zeros = answers["penalty"].more["zeros"]
+    assert zeros["l1"]["estimate"] > 0.002
+    assert zeros["l2"]["estimate"] == zeros["neither"]["estimate"] == 0
+    sizes = {line.label: line.values for line in answers["penalty"].panels[-1].content}
+    assert all((np.diff(values, axis=0) >= 0).all() for values in sizes.values())
+
+
+def test_noises_are_compared_at_the_strength_that_choosing_rows_prefer(answers):
+    found = answers["noises"]
+    assert set(found.more["chosen"]) == {"dropout", "dropconnect", "gaussian_dropout", "input_dropout", "input_noise"}
+    between = found.main["dropconnect minus none"].mean - found.main["dropout minus none"].mean
+    assert found.main["dropconnect minus dropout"].mean == pytest.approx(between)
+
+
 def test_the_test_rows_are_not_looked_at():
     data = load("wine")
     features = data.features.clone()

@@ -13,7 +13,7 @@ def answer(ground: Ground) -> Answer:
     tried = ground.trained(list(settings.values()))
     best, none, worst = tried.best(), settings[0.0], settings[DECAYS[-1]]
     again = ground.trained(list(dict.fromkeys([best, none, settings[0.01], worst])), fresh=True)
-    main = {"chosen minus too much decay": again.difference(best, worst)} if best != worst else {}
+    main = {"too much minus chosen": again.difference(worst, best)} if best != worst else {}
     sentences = [f"Validation rows choose weight decay {best['weight_decay']:g}."]
     if best == none:
         verdict = "no decay"
@@ -26,12 +26,11 @@ def answer(ground: Ground) -> Answer:
             f"Against no decay it changes the {ground.metric.name} by {ends(gain)}"
             + (": decay helps here." if verdict == "decay helps" else "; that it helps is not settled.")
         )
-    if "chosen minus too much decay" in main:
+    if best != worst:
+        cost = main["too much minus chosen"]
         sentences.append(
-            f"A wrong choice costs more than none: against decay {DECAYS[-1]:g} the difference is "
-            f"{ends(main['chosen minus too much decay'])}."
-            if settled(main["chosen minus too much decay"])
-            else f"Even decay {DECAYS[-1]:g} is not shown to be worse: {ends(main['chosen minus too much decay'])}."
+            f"Decay {DECAYS[-1]:g} instead changes it by {ends(cost)}"
+            + (": too much hurts." if settled(cost) and cost.mean > 0 else "; that it is too much is not shown.")
         )
     metrics = [("loss", ground.metric.name)] + [("acc", "accuracy")] * ("train_acc" in tried.history.metrics)
     fitted = tried.population.evaluate(ground.data.train)

@@ -1,5 +1,6 @@
 """The picture of an answer: its panels, one below the other or side by side."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ def draw_answer(found: Answer, file: Path) -> None:
         InputError: the file can't be written.
     """
     n = len(found.panels)
-    columns = min(n, 3)
+    columns = 2 if n == 4 else min(n, 3)
     with _pictures.style():
         figure = Figure(figsize=(max(5.0 * columns, 7.0), 4.2 * -(-n // columns) + 0.6), layout="constrained")
         axes = figure.subplots(-(-n // columns), columns, squeeze=False).ravel()
@@ -28,7 +29,8 @@ def draw_answer(found: Answer, file: Path) -> None:
             _draw(panel, one)
         for empty in axes[n:]:
             empty.remove()
-        figure.suptitle(f"{found.question} on {found.data}: {found.verdict}")
+        width = 12 * int(figure.get_figwidth())  # letters that fit
+        figure.suptitle(textwrap.fill(f"{found.question} on {found.data}: {found.verdict}", width))
         _pictures.save(figure, file)
 
 
