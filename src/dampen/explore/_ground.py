@@ -55,7 +55,8 @@ class Ground:
 
     def fit(self, population: Population, **options: Any) -> History:
         """Train members, all the way if `options` say nothing else."""
-        return population.fit(self.data, callback=self.callback, **{"epochs": self.epochs} | self.training | options)
+        how: dict[str, Any] = {"epochs": self.epochs} | self.training | options
+        return population.fit(self.data, callback=self.callback, **how)
 
     def trained(self, settings: Sequence[Setting], fresh: bool = False) -> "Trained":
         """Train settings for the full length and measure them."""

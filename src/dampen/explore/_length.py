@@ -18,8 +18,9 @@ def answer(ground: Ground) -> Answer:
     population = ground.population([Setting(dropout=0.0), Setting(dropout=RATE)])
     costs = []
     for epoch in range(1, epochs + 1):
-        history = ground.fit(population, epochs=epochs, until=epoch)
+        ground.fit(population, epochs=epochs, until=epoch)
         costs.append(ground.judged(population))
+    history = population.history
     at = np.nanargmin(history.metrics["validation_loss"].mean(1), axis=0)  # the best epoch of each, by choosing rows
     end = over_seeds_and_rows(costs[-1][:, with_dropout] - costs[-1][:, without])
     best = over_seeds_and_rows(costs[at[with_dropout]][:, with_dropout] - costs[at[without]][:, without])

@@ -93,11 +93,11 @@ def _variances(network: nn.Module, rows: Tensor, seed: int, epoch: int) -> list[
 @contextmanager
 def _after_dropout(network: nn.Module) -> Iterator[list[Tensor]]:
     taken: list[Tensor] = []
-    hooks = [
-        module.register_forward_hook(lambda _module, _given, output: taken.append(output))
-        for module in network.modules()
-        if isinstance(module, nn.Dropout)
-    ]
+
+    def take(_module: nn.Module, _given: object, output: Tensor) -> None:
+        taken.append(output)
+
+    hooks = [m.register_forward_hook(take) for m in network.modules() if isinstance(m, nn.Dropout)]
     try:
         yield taken
     finally:

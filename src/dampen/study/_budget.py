@@ -40,7 +40,7 @@ def fit_search(
     budget: float,
     rate: float,
     full: int,
-    member_epochs: Callable[[int, int, int], int],
+    member_epochs: Callable[[int, int, int], float],
     settings: int | None,
     seeds: int | None,
     epochs: int,

@@ -221,7 +221,8 @@ class Runner:
             population.prepare(rows.sets, **options)
             return
         if rows.first is not None and start == 0:
-            population.fit(rows.first, callback=after, **options | {"until": 1})
+            first: dict[str, Any] = options | {"until": 1}
+            population.fit(rows.first, callback=after, **first)
         if int(population.reached.min()) < until:
             population.fit(rows.sets, callback=after, **options)
         self._save(phase, population)
