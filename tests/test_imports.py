@@ -7,8 +7,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "dampen"
 ROWS = [  # top to bottom
-    *("cli", "report", "lessons", "explore", "doctor", "study", "search", "statistics", "store"),
-    *("population", "knobs", "models", "data", "errors"),
+    *("cli", "report", "lessons", "explore", "doctor", "study", "search", "statistics"),
+    *("uncertainty", "store", "population", "knobs", "models", "data", "errors"),
 ]
 FILES = [f for f in SOURCE.rglob("*.py") if f != SOURCE / "__init__.py"]
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dampen.population import SGD, Adam, AdamW, ChunkDone, Epoch, History, Population, Schedule, solo
     from dampen.search import Choice, Fixed, LogUniform, PerLayer, Uniform
     from dampen.study import Study, compare, tune
+    from dampen.uncertainty import mc_dropout, predict
 
 # A name is imported when it is first asked for: torch takes seconds, and `dampen --help` needs none of it.
 _HOME = {
@@ -38,7 +39,9 @@ _HOME = {
     "from_arrays": "data",
     "linear": "models",
     "load": "data",
+    "mc_dropout": "uncertainty",
     "mlp": "models",
+    "predict": "uncertainty",
     "solo": "population",
     "tune": "study",
 }
@@ -67,7 +70,9 @@ __all__ = [
     "from_arrays",
     "linear",
     "load",
+    "mc_dropout",
     "mlp",
+    "predict",
     "solo",
     "tune",
 ]

@@ -49,6 +49,8 @@ class CatchDropout(TorchFunctionMode):
         placed: what knobs do at other sites of the forward pass.
     """
 
+    in_place = True
+    """Whether a dropout that is asked for in place changes its input; if not, it only returns what it dropped."""
     attends = False
     """Whether attention that drops nothing is written out, too: torch's own kernel runs no population."""
 
@@ -71,7 +73,7 @@ class CatchDropout(TorchFunctionMode):
                 leading = 2 if h.ndim >= batch_ndim else 1
                 shape = (*shape[:leading], *[1] * (h.ndim - leading))
             dropped = self.drop(self._next(), kind, self.site("dropout", h), p, shape)
-            return h.copy_(dropped) if inplace else dropped
+            return h.copy_(dropped) if inplace and self.in_place else dropped
         if func is F.scaled_dot_product_attention:
             arguments = _attention_arguments(*args, **kwargs)
             if arguments["dropout_p"] > 0 or self.attends:

@@ -7,6 +7,7 @@ cost. Recording sees every operation below autograd and `vmap`, gradients includ
 
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ _DATA_DEPENDENT = {
     _aten.nonzero.default,
 }
 
+
+_EMPTY = {_aten.empty.memory_format, _aten.empty_like.default, _aten.new_empty.default, _aten.empty_strided.default}
 
 Layout = tuple[tuple[int, ...], tuple[int, ...], int, torch.dtype]
 """Shape, strides, place of the first element in its memory, type."""
@@ -42,6 +45,11 @@ def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) 
     Raises:
         NotRecordable: the function reads a tensor's values to decide what to do.
     """
+    return _runner(*_recorded(function, inputs))
+
+
+def _recorded(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> tuple[fx.Graph, torch.nn.Module]:
+    """Run a function and return its operations, and the module that holds their constants."""
     graph = fx.Graph()
     tape = _Tape(graph)
     for i, tensor in enumerate(inputs):
@@ -50,8 +58,11 @@ def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) 
         outputs = function(*inputs)
     graph.output([tape.node(t) for t in outputs])
     _simplify(graph, tape.layouts)
-    module = fx.GraphModule(tape.constants, graph)
-    run = module.forward
+    return graph, tape.constants
+
+
+def _runner(graph: fx.Graph, constants: torch.nn.Module) -> Callable[..., list[Tensor]]:
+    run = fx.GraphModule(constants, graph).forward
 
     def repeat(*tensors: Tensor) -> list[Tensor]:
         with torch.no_grad():
@@ -139,3 +150,77 @@ def _changes_something(node: fx.Node) -> bool:
         return True
     schema = getattr(node.target, "_schema", None)
     return schema is not None and schema.is_mutable
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A recording cut in two: what does not depend on the late inputs, and the rest.
+
+    Args:
+        early: takes the early inputs, returns what `late` needs of them.
+        late: takes that and then the late inputs, returns the outputs; may run many times on the same early values.
+    """
+
+    early: Callable[..., list[Tensor]]
+    late: Callable[..., list[Tensor]]
+
+
+def record_staged(
+    function: Callable[..., Sequence[Tensor]], early: Sequence[Tensor], late: Sequence[Tensor]
+) -> Staged | None:
+    """Run `function(*early, *late)` once and return its operations in two stages; None where it can't be cut.
+
+    It can't where something in the late stage changes a value of the early one in place, or the other way round.
+
+    Raises:
+        NotRecordable: the function reads a tensor's values to decide what to do.
+    """
+    graph, constants = _recorded(function, [*early, *late])
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    is_late = set(placeholders[len(early) :])
+    begun = False
+    for node in graph.nodes:
+        if node.op in ("placeholder", "get_attr", "output"):
+            continue
+        if any(source in is_late for source in node.all_input_nodes):
+            is_late.add(node)
+            begun = True
+        elif node.target in _EMPTY:  # memory that something fills: a fresh one for every run
+            is_late.add(node)
+        if begun and any(changed not in is_late for changed in _changed(node)):
+            return None
+    order = list(graph.nodes)
+    last = order[-1]
+    crossing = [
+        node
+        for node in order
+        if node not in is_late and node.op in ("placeholder", "call_function")
+        if any(user in is_late or user is last for user in node.users)
+    ]
+    first_stage, second_stage = fx.Graph(), fx.Graph()
+    known: dict[fx.Node, fx.Node] = {}
+    for node in order:
+        if node not in is_late and node is not last:
+            known[node] = first_stage.node_copy(node, known.__getitem__)
+    first_stage.output([known[node] for node in crossing])
+    known = {node: second_stage.placeholder(f"early_{i}") for i, node in enumerate(crossing)}
+    for node in order:
+        if node in is_late or node.op == "get_attr":
+            known[node] = second_stage.node_copy(node, known.__getitem__)
+    second_stage.output([known[node] for node in last.args[0]])  # type: ignore[union-attr]
+    for stage in (first_stage, second_stage):
+        stage.eliminate_dead_code(is_impure_node=_changes_something)
+        stage.lint()
+    return Staged(_runner(first_stage, constants), _runner(second_stage, constants))
+
+
+def _changed(node: fx.Node) -> list[fx.Node]:
+    """Return the nodes whose tensors an operation changes in place."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not schema.is_mutable:
+        return []
+    names = [argument.name for argument in schema.arguments if argument.alias_info and argument.alias_info.is_write]
+    given: dict[str, Any] = (
+        dict(zip((argument.name for argument in schema.arguments), node.args, strict=False)) | node.kwargs
+    )
+    return [given[name] for name in names if isinstance(given.get(name), fx.Node)]
