@@ -220,7 +220,7 @@ def test_a_folder_of_another_study_is_refused(study, wine, change, message):
         ({"seeds": 1}, "seeds must be a whole number, 2 or larger"),
         ({"eta": 1}, "eta"),
         ({"epochs": 0}, "epochs"),
-        ({"metric": "mse"}, "must be one of nll, accuracy, brier for classification"),
+        ({"metric": "mse"}, "must be one of nll, accuracy, brier, mc-nll for classification"),
         ({"search": "simplex"}, "must be one of"),
         ({"validation": "loo"}, "folds or held-out"),
         ({"budget": -1.0}, "seconds above 0"),
@@ -352,3 +352,18 @@ def test_kill_9_at_random_moments_changes_nothing(tmp_path, n):
     assert not list((tmp_path / "killed").rglob(".*"))
     stages = [tuple(map(int, line.split())) for line in (tmp_path / "killed" / "log").read_text().splitlines()]
     assert stages == sorted(stages)  # what had ended, and so been kept, was not trained again
+
+
+def test_the_sampled_metric_ranks_and_judges_by_the_mean_under_dropout(wine):
+    settings = [Setting(dropout=0.2), Setting(dropout=0.6)]
+    found = compare(network(), wine, settings, seeds=2, epochs=3, metric="mc-nll")
+    assert set(found.test["recommended"]) == {"mc-nll", "nll", "accuracy", "brier"}
+    truth = wine.test.targets.numpy()
+    each = [
+        log_loss(truth, dampen.mc_dropout(model, wine.test, 20, seed).probabilities)
+        for model, seed in zip(found.ensemble(), (2_000_000, 2_000_001), strict=True)
+    ]
+    assert found.test["recommended"]["mc-nll"]["mean"] == pytest.approx(np.mean(each), rel=1e-4)
+    assert found.test["recommended"]["mc-nll"] != found.test["recommended"]["nll"]
+    with pytest.raises(InputError, match="must be one of mse"):
+        compare(network(), dampen.load("diabetes"), settings, seeds=2, metric="mc-nll")

@@ -37,7 +37,8 @@ def tune(
         int | None, typer.Option(help="Length of a full training.", show_default="30 below 5000 rows, else 10")
     ] = None,
     metric: Annotated[
-        str | None, typer.Option(help="nll, accuracy, brier; mse, rmse, mae, r2, nll.", show_default="nll or mse")
+        str | None,
+        typer.Option(help="nll, accuracy, brier, mc-nll; mse, rmse, mae, r2, nll.", show_default="nll or mse"),
     ] = None,
     search: Annotated[str, typer.Option(help="sobol, random, grid, tpe or hyperband.")] = "sobol",
     no_halving: Annotated[bool, typer.Option("--no-halving", help="Train every setting for the full length.")] = False,

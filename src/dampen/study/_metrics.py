@@ -11,6 +11,8 @@ from torch import Tensor
 
 from dampen.errors import InputError
 
+SAMPLES = 20  # masks behind a sampled metric: their number biases all settings alike
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -23,6 +25,7 @@ class Metric:
         told: turns a mean cost into the metric's own value; its second argument is the standard deviation by which a
             regression target was divided.
         rising: whether more of the told value is better.
+        samples: dropout masks that the outputs are averaged over; 0 for one pass in evaluation mode.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Metric:
     cost: Callable[[Tensor, Tensor], Tensor]
     told: Callable[[float, float], float] = lambda cost, _: cost
     rising: bool = False
+    samples: int = 0
 
     def told_difference(self, one: float, other: float, ends: tuple[float, float], deviation: float) -> list[float]:
         """Return a difference of two mean costs, and the ends of its interval, as the metric tells them.
@@ -85,6 +89,7 @@ METRICS = {
         Metric("nll", "classification", _nll),
         Metric("accuracy", "classification", _wrong, lambda cost, _: 1 - cost, rising=True),
         Metric("brier", "classification", _brier),
+        Metric("mc-nll", "classification", _nll, samples=SAMPLES),
         Metric("mse", "regression", _squared, lambda cost, deviation: cost * deviation**2),
         Metric("rmse", "regression", _squared, lambda cost, deviation: math.sqrt(max(cost, 0.0)) * deviation),
         Metric("mae", "regression", _absolute, lambda cost, deviation: cost * deviation),
@@ -102,14 +107,14 @@ def find(name: str | None, task: str) -> Metric:
     """
     name = name or ("nll" if task == "classification" else "mse")
     if (task, name) not in METRICS:
-        known = ", ".join(metric.name for metric in of(task))
+        known = ", ".join(metric.name for metric in METRICS.values() if metric.task == task)
         raise InputError(f"the metric must be one of {known} for {task}, got {name!r}")
     return METRICS[task, name]
 
 
 def of(task: str) -> list[Metric]:
-    """Return the metrics of a task."""
-    return [metric for metric in METRICS.values() if metric.task == task]
+    """Return the metrics of a task that need one pass in evaluation mode."""
+    return [metric for metric in METRICS.values() if metric.task == task and not metric.samples]
 
 
 def mean_probabilities(outputs: Float[Tensor, "K N C"], task: str) -> Float[Tensor, "N C"]:

@@ -18,6 +18,7 @@ from dampen.search import Tpe
 from dampen.store import Folder
 from dampen.study._metrics import Metric
 from dampen.study._plan import CONFIRM_SEED, TEST_SEED, Plan, Split, plain, split, training_and_validation_rows
+from dampen.uncertainty import ClassPrediction, predict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -278,11 +279,34 @@ def costs_of_rows(population: Population, rows: Any, metric: Metric) -> list[Flo
     """Return the cost of each row for each seed: `[M, N]`, NaN for a member that diverged."""
     diverged = population.history.diverged_at > 0
     found = []
-    for s, outputs in enumerate(population.outputs(rows)):
+    for s, outputs in enumerate(outputs_of(population, rows, metric)):
         targets = (rows[s] if isinstance(rows, list) else rows).targets
         costs = metric.cost(outputs, targets)
         costs[torch.from_numpy(diverged[s])] = torch.nan
         found.append(costs)
+    return found
+
+
+def outputs_of(population: Population, rows: Any, metric: Metric) -> list[Tensor]:
+    """Return what a metric is measured on, for each seed `[M, N, C]`.
+
+    For one that samples these are the logarithms of mean probabilities.
+    Every setting of a seed is sampled by the same numbers, at its own rates: what one rate drops, a larger one does.
+    """
+    if not metric.samples:
+        return population.outputs(rows)
+    found = []
+    for s, seed in enumerate(population.seeds):
+        table = rows[s] if isinstance(rows, list) else rows
+        each = []
+        for setting in population.settings:
+            network = population.member(setting, seed).float()
+            prediction = predict(
+                network, table.features, metric.samples, seed, task="classification", dropout=setting.get("dropout")
+            )
+            assert isinstance(prediction, ClassPrediction)
+            each.append(prediction.probabilities.log().clamp_min(-700))
+        found.append(torch.stack(each))
     return found
 
 

@@ -21,7 +21,7 @@ from dampen.search import Choice, Space, export_to_optuna
 from dampen.statistics import over_rows, over_seeds_and_rows
 from dampen.store import Folder
 from dampen.study import _budget, _metrics, _plan
-from dampen.study._run import Progress, Ranked, Runner, document_of
+from dampen.study._run import Progress, Ranked, Runner, document_of, outputs_of
 from dampen.study._verdict import LEVEL, Verdict, judge, tell
 
 if TYPE_CHECKING:
@@ -167,7 +167,8 @@ def tune(
         settings: how many are tried; by default 64.
         seeds: of each setting in the search; by default 3.
         epochs: length of a full training; by default 30 below 5000 training rows, 10 above.
-        metric: `nll`, `accuracy`, `brier` for classes; `mse`, `rmse`, `mae`, `r2`, `nll` (noise fitted) for numbers.
+        metric: `nll`, `accuracy`, `brier`, `mc-nll` (of the mean under Monte-Carlo dropout) for classes; `mse`, `rmse`,
+            `mae`, `r2`, `nll` (noise fitted) for numbers.
         search: `sobol`, `random`, `grid`, `tpe` (Optuna's, in batches) or `hyperband`.
         halving: whether to drop settings before they are fully trained.
         eta: one in so many survives a rung.
@@ -417,17 +418,23 @@ def _test(plan: _plan.Plan, population: Population, settings: Mapping[str, Setti
     rows = plan.data.test
     if not len(rows):
         return {}
-    outputs = torch.stack(population.outputs(rows))  # [S, M, N, C]
     places = {name: population.settings.index(setting) for name, setting in settings.items()}
-    found = {name: _told(plan, outputs[:, m], rows.targets) for name, m in places.items()}
-    mean = _metrics.mean_probabilities(outputs[:, places["recommended"]], plan.data.task)
-    found["ensemble"] = _told(plan, mean[None], rows.targets)
+    found: dict[str, dict[str, Any]] = {name: {} for name in (*places, "ensemble")}
+    sampled = [plan.metric] if plan.metric.samples else []
+    for metrics in (sampled, _metrics.of(plan.data.task)):
+        if not metrics:
+            continue
+        outputs = torch.stack(outputs_of(population, rows, metrics[0]))  # [S, M, N, C]
+        for name, m in places.items():
+            found[name] |= _told(plan, metrics, outputs[:, m], rows.targets)
+        mean = _metrics.mean_probabilities(outputs[:, places["recommended"]], plan.data.task)
+        found["ensemble"] |= _told(plan, metrics, mean[None], rows.targets)
     return found
 
 
-def _told(plan: _plan.Plan, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
+def _told(plan: _plan.Plan, metrics: Sequence[_metrics.Metric], outputs: Tensor, targets: Tensor) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for metric in _metrics.of(plan.data.task):
+    for metric in metrics:
         costs = metric.cost(outputs, targets).double().numpy()
         if not np.isfinite(costs).all():
             found[metric.name] = {"mean": None, "interval": None}
