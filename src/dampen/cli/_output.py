@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def print_json(document: dict[str, Any]) -> None:
     """Print one JSON document; what is not a finite number becomes null."""
-    print(json.dumps(_plain(document), ensure_ascii=False, allow_nan=False))
+    print(json.dumps(plain(document), ensure_ascii=False, allow_nan=False))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -58,13 +58,14 @@ def with_spread(values: "np.ndarray", digits: int = 4) -> str:
     return f"{mean} ± {spread(values):.2g}" if len(values) > 1 else mean
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: what is not a finite number becomes None."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if hasattr(value, "tolist"):  # NumPy's arrays and numbers
         value = value.tolist()
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value

@@ -4,6 +4,7 @@ from dampen.report._dropout import draw_dropout
 from dampen.report._explore import draw_answer
 from dampen.report._pictures import check_picture
 from dampen.report._study import write_study
+from dampen.report._trust import write_trust
 from dampen.report._weight_decay import draw_weight_decay_comparison, draw_weight_decay_path, forgetting
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "draw_weight_decay_path",
     "forgetting",
     "write_study",
+    "write_trust",
 ]

@@ -1,22 +1,37 @@
 """`tune` and `compare`: a search over settings, the verdict on it, and the folder that keeps both."""
 
+from dampen.study._answer import Calibration, Method, answer, calibrate, labelled
+from dampen.study._kept import Kept, inputs_of, open_study
 from dampen.study._metrics import METRICS, Metric
 from dampen.study._metrics import find as find_metric
 from dampen.study._plan import with_unit_targets
 from dampen.study._run import Progress, costs_of_rows
 from dampen.study._study import Study, compare, tune
 from dampen.study._verdict import Against, Verdict
+from dampen.study._worth import refusal, reliabilities, risk, summary
 
 __all__ = [
     "METRICS",
     "Against",
+    "Calibration",
+    "Kept",
+    "Method",
     "Metric",
     "Progress",
     "Study",
     "Verdict",
+    "answer",
+    "calibrate",
     "compare",
     "costs_of_rows",
     "find_metric",
+    "inputs_of",
+    "labelled",
+    "open_study",
+    "refusal",
+    "reliabilities",
+    "risk",
+    "summary",
     "tune",
     "with_unit_targets",
 ]

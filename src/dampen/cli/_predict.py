@@ -1,0 +1,313 @@
+"""`dampen predict`: a line for each input, with its uncertainty; `dampen trust`: the page about how far to trust it."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dampen.cli import _lines, _options, _output
+from dampen.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from dampen.data import Data
+    from dampen.study import Calibration, Kept, Method
+
+_AGREE = 1e-5  # mutual information, in nats, that is rounding
+
+_Study = Annotated[Path, typer.Argument(help="Folder of a finished study.")]
+_Data = Annotated[
+    str, typer.Argument(help="digits, fashion-mnist, mnist, iris ..., or a folder of IDX files.", show_default=False)
+]
+_Samples = Annotated[int, typer.Option(min=0, help="Dropout masks for each network; 0 for a single pass.")]
+_Ensemble = Annotated[bool, typer.Option("--ensemble", help="Ask the networks of all the study's seeds, not one.")]
+_Coverage = Annotated[float, typer.Option(help="Share of the rows to answer; the least certain others are refused.")]
+_Rows = Annotated[str, typer.Option(help="test or all.", show_default="test where there are test rows")]
+_Model = Annotated[
+    str | None, typer.Option(metavar="MODULE:FUNCTION", help="What makes the study's network, if it is your own.")
+]
+_DataDir = Annotated[
+    Path | None, typer.Option(help="Folder to look for the data in, before $DAMPEN_DATA and the cache.")
+]
+
+
+def predict(
+    study: _Study,
+    data: _Data,
+    samples: _Samples = 100,
+    ensemble: _Ensemble = False,
+    coverage: _Coverage = 0.9,
+    out: Annotated[Path | None, typer.Option(help="File for the lines, .csv or .parquet.")] = None,
+    rows: _Rows = "",
+    model: _Model = None,
+    data_dir: _DataDir = None,
+    seed: _options.Seed = 0,
+    json: _options.Json = False,
+) -> None:
+    """Predict with a study's recommended network, and say how certain each prediction is and which to refuse.
+
+    Temperature (or noise), the limit of refusal and prediction sets are fitted on rows that took no part in training.
+    Where the data has targets, a summary says what the predictions were worth.
+    """
+    _lines.check_file(out)
+    kept, source, at, method, calibration = _ready(
+        study, data, samples, ensemble, coverage, rows, model, data_dir, seed
+    )
+    gathered = _Gathered()
+    head = {"study": str(study), "data": source.name, "method": method.name}
+
+    from dampen.study import answer, labelled, refusal, summary
+
+    def run(take: _lines.Take) -> None:
+        with _output.progress("predicting") as advance:
+
+            def each(columns: dict[str, Any]) -> None:
+                gathered.add(columns)
+                take({name: values for name, values in columns.items() if not name.startswith("_")})
+                advance(gathered.n, len(at))
+
+            answer(kept, source, at, method, calibration, each)
+
+    def tail() -> dict[str, Any]:
+        known = labelled(kept, source)
+        return {
+            "calibration": calibration.document(),
+            "refusal": refusal(gathered.columns()) if known else None,
+            "summary": summary(gathered.columns()) if known else None,
+        }
+
+    if out is not None:
+        _lines.write(out, run)
+        if json:
+            _output.print_json({**head, "rows": gathered.n, "out": str(out), **tail()})
+            return
+    elif json:
+        _lines.stream_json(head, run, tail)
+        return
+    else:
+        _lines.stream_csv(run)
+    _tell(tail(), method, kept, out)
+
+
+def trust(
+    study: _Study,
+    data: _Data,
+    against: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Foreign data with rows of the same shape: is it noticed?")
+    ] = None,
+    samples: _Samples = 100,
+    ensemble: _Ensemble = False,
+    coverage: _Coverage = 0.9,
+    out: Annotated[Path | None, typer.Option(help="HTML file.", show_default="trust.html in STUDY")] = None,
+    rows: _Rows = "",
+    model: _Model = None,
+    data_dir: _DataDir = None,
+    seed: _options.Seed = 0,
+    json: _options.Json = False,
+) -> None:
+    """Write a page on how far a study's predictions can be trusted: calibration, refusal, foreign data, examples."""
+    if out is not None and out.suffix.lower() != ".html":
+        raise InputError(f"--out takes a file that ends in .html, got {out}")
+    kept, source, at, method, calibration = _ready(
+        study, data, samples, ensemble, coverage, rows, model, data_dir, seed
+    )
+
+    from dampen.report import write_trust
+    from dampen.study import answer, labelled, refusal, summary
+
+    if not labelled(kept, source):
+        raise InputError(
+            f"{source.name!r} does not have the study's classes: give it as --against, and data of its own"
+        )
+    own, other = _Gathered(), _Gathered()
+    with _output.progress("predicting") as advance:
+
+        def each(columns: dict[str, Any], into: "_Gathered", total: int) -> None:
+            into.add(columns)
+            advance(into.n, total)
+
+        answer(kept, source, at, method, calibration, lambda columns: each(columns, own, len(at)))
+        name = None
+        if against is not None:
+            foreign = _load(against, data_dir)
+            name, there = foreign.name, _rows(foreign, rows)
+            answer(kept, foreign, there, method, calibration, lambda columns: each(columns, other, len(there)))
+    document: dict[str, Any] = {
+        "study": str(study),
+        "data": source.name,
+        "method": method.name,
+        "calibration": calibration.document(),
+        "refusal": refusal(own.columns()),
+        "foreign": None if name is None else {"data": name, **_told_apart(own.columns(), other.columns())},
+    }
+    page = out or study / "trust.html"
+    write_trust(page, document | {"summary": summary(own.columns())}, own.columns(), other.columns(), source)
+    document |= {"page": str(page), "summary": summary(own.columns())}
+    if json:
+        _output.print_json(document)
+        return
+    _tell(document, method, kept, page)
+
+
+class _Gathered:
+    """The columns of all rows so far, without those of words."""
+
+    def __init__(self) -> None:
+        self._parts: list[dict[str, Any]] = []
+        self.n = 0
+
+    def add(self, columns: dict[str, Any]) -> None:
+        """Add the columns of some rows."""
+        self._parts.append({name: v for name, v in columns.items() if v.dtype != object})
+        self.n += len(columns["row"])
+
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of all rows."""
+        import numpy as np
+
+        if len(self._parts) > 1:
+            self._parts = [{name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}]
+        return self._parts[0] if self._parts else {}
+
+
+def _ready(
+    study: Path,
+    data: str,
+    samples: int,
+    ensemble: bool,
+    coverage: float,
+    rows: str,
+    model: str | None,
+    data_dir: Path | None,
+    seed: int,
+) -> tuple["Kept", "Data", "torch.Tensor", "Method", "Calibration"]:
+    """Open the study and the data, and calibrate."""
+    if seed < 0:
+        raise InputError(f"--seed must be 0 or larger, got {seed}")
+    if not 0 < coverage < 1:
+        raise InputError(f"--coverage must be between 0 and 1, got {coverage}")
+    if rows not in ("", "test", "all"):
+        raise InputError(f"--rows must be test or all, got {rows!r}")
+    if not (study / "study.json").is_file():
+        raise InputError(f"{study} holds no finished study: there is no study.json; dampen tune --resume finishes one")
+
+    from dampen.store import Folder, fingerprint
+    from dampen.study import Method, calibrate, inputs_of, open_study, with_unit_targets
+
+    source = _load(data, data_dir)
+    own = (
+        fingerprint(with_unit_targets(source)[0])
+        == Folder(study).read_json("study.json")["plan"]["data"]["fingerprint"]
+    )
+    kept = open_study(study, source if own else None, _made(model))
+    source = kept.data if own else source
+    method = Method(samples, ensemble, seed)
+    from dampen.uncertainty import dropout_rates
+
+    some = inputs_of(kept, source, _rows(source, rows)[:2])  # raises where rows have another shape
+    if samples and not any(p > 0 for network in kept.networks for p in dropout_rates(network, some)):
+        method = Method(0, ensemble, seed)
+        print(
+            "dampen: the recommended setting drops no units, so there is nothing to sample: a single pass answers",
+            file=sys.stderr,
+        )
+    with _output.progress("calibrating"):
+        calibration = calibrate(kept, method, coverage)
+    return kept, source, _rows(source, rows), method, calibration
+
+
+def _load(name: str, data_dir: Path | None) -> "Data":
+    from dampen.data import load
+
+    return load(name, data_dir=data_dir, progress=sys.stderr.isatty())
+
+
+def _rows(data: "Data", wanted: str) -> "torch.Tensor":
+    import torch
+
+    if wanted == "test" and not len(data.test_rows):
+        raise InputError(f"{data.name!r} has no test rows: --rows all takes all of them")
+    if wanted == "all" or not len(data.test_rows):
+        return torch.arange(len(data.features))
+    return data.test_rows
+
+
+def _made(model: str | None) -> Any:
+    """Return the function that MODULE:FUNCTION names."""
+    if model is None:
+        return None
+    import importlib
+
+    module, _, name = model.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as e:
+        raise InputError(f"--model takes MODULE:FUNCTION, such as networks:make; {model!r} can't be had: {e}") from None
+    finally:
+        sys.path.pop(0)
+
+
+def _told_apart(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return how well each uncertainty tells foreign rows from own ones."""
+    from dataclasses import asdict
+
+    import torch
+
+    from dampen.uncertainty import foreign
+
+    scores = {
+        "max_probability": lambda c: 1 - c["probability"],
+        "entropy": lambda c: c["entropy"],
+        "mutual_information": lambda c: c["mutual_information"],
+    }
+    if "probability" not in own:
+        scores = {"standard_deviation": lambda c: c["standard_deviation"]}
+    elif abs(own["mutual_information"]).max() < _AGREE:
+        del scores["mutual_information"]  # of a single pass: there is nothing to disagree on
+    return {
+        name: asdict(foreign(torch.from_numpy(score(own)), torch.from_numpy(score(other))))
+        for name, score in scores.items()
+    }
+
+
+def _tell(document: dict[str, Any], method: "Method", kept: "Kept", file: Path | None) -> None:
+    """Say in words what was found: on stdout if the lines went to a file, else on stderr."""
+    stream = sys.stderr if file is None else sys.stdout
+    said, calibration = document["summary"], document["calibration"]
+    print(f"Asked: {method.name}; calibrated on {calibration['rows']} predictions of unseen rows.", file=stream)
+    if said is not None and "accuracy" in said:
+        refusal = document["refusal"]
+        print(
+            f"Accuracy {said['accuracy']:.4f} on {said['n']} rows; nll {said['nll']:.4f}, after temperature "
+            f"{calibration['temperature']:.3g}: {said['nll_calibrated']:.4f}; calibration error {said['ece']:.4f}, "
+            f"after: {said['ece_calibrated']:.4f}.",
+            file=stream,
+        )
+        if refusal["accuracy_answered"] is not None:
+            print(
+                f"Refusing the least certain {1 - refusal['answered']:.1%} the accuracy becomes "
+                f"{refusal['accuracy_answered']:.4f}. Sets for {calibration['coverage']:.0%} coverage hold the right "
+                f"class in {refusal['conformal_coverage']:.1%} of the rows, with {refusal['mean_set_size']:.2f} "
+                "classes on average.",
+                file=stream,
+            )
+    elif said is not None:
+        print(
+            f"RMSE {said['rmse']:.4g} on {said['n']} rows; log likelihood {said['log_likelihood']:.4f}; Gaussian 95 % "
+            f"intervals cover {said['coverage_95']:.1%}, conformal ones "
+            f"{document['refusal']['conformal_coverage']:.1%}.",
+            file=stream,
+        )
+    if document.get("foreign"):
+        found = {k: v for k, v in document["foreign"].items() if k != "data"}
+        best = max(found, key=lambda name: found[name]["auroc"])
+        print(
+            f"Rows of {document['foreign']['data']} are told apart best by {best.replace('_', ' ')}: AUROC "
+            f"{found[best]['auroc']:.4f}, false alarms at 95 % found {found[best]['fpr95']:.1%}.",
+            file=stream,
+        )
+    if file is not None:
+        print(file)

@@ -1,0 +1,209 @@
+"""The page on how far a study's predictions can be trusted: one HTML file that opens without a network."""
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dampen.data import Data
+from dampen.report._pictures import BLACK, BLUE, ORANGE
+from dampen.report._study import _PAGE, _figure
+from dampen.store import Folder
+from dampen.study import reliabilities, risk
+
+Columns = Mapping[str, np.ndarray]
+_EXAMPLES = 8  # of the most and of the least certain inputs
+_POINTS = 400  # of a curve: more can't be seen
+
+
+def write_trust(path: Path, document: dict[str, Any], own: Columns, other: Columns, data: Data) -> None:
+    """Write the page.
+
+    Args:
+        path: of the HTML file.
+        document: what `dampen trust --json` prints.
+        own: columns of the study's own rows, with targets.
+        other: columns of foreign rows; empty without any.
+        data: that the own rows are of.
+
+    Raises:
+        InputError: it can't be written.
+    """
+    classes = "accuracy" in document["summary"]
+    sections = [
+        _answer(document),
+        _reliability(own) if classes else "",
+        _risk(own, classes),
+        _foreign(document, own, other) if document["foreign"] else "",
+        _examples(own, data),
+        _figures(document),
+    ]
+    title = f"When to trust it? {html.escape(document['data'])}"
+    page = _PAGE.format(title=title, body="\n".join(section for section in sections if section))
+    Folder(path.parent).write(path.name, lambda file: file.write_text(page, encoding="utf-8"))
+
+
+def _answer(document: dict[str, Any]) -> str:
+    said, refusal, calibration = document["summary"], document["refusal"], document["calibration"]
+    refused = 1 - refusal["answered"]
+    if "accuracy" in said:
+        lead = f"Right in {said['accuracy']:.1%} of {said['n']} rows"
+        if refusal["accuracy_answered"] is not None:
+            lead += f"; refusing the least certain {refused:.1%}, in {refusal['accuracy_answered']:.1%}."
+        temperature = calibration["temperature"]
+        means = "overconfident" if temperature > 1 else "underconfident"
+        told = (
+            f"Its probabilities are {means}: dividing logits by {temperature:.3g} brings the calibration error from "
+            f"{said['ece']:.4f} to {said['ece_calibrated']:.4f} and the nll from {said['nll']:.4f} to "
+            f"{said['nll_calibrated']:.4f}. Prediction sets for {calibration['coverage']:.0%} coverage hold the right "
+            f"class in {refusal['conformal_coverage']:.1%} of the rows, with {refusal['mean_set_size']:.2f} classes on "
+            "average."
+        )
+    else:
+        lead = f"Off by {said['rmse']:.4g} (RMSE) on {said['n']} rows"
+        if refusal["rmse_answered"] is not None:
+            lead += f"; refusing the least certain {refused:.1%}, by {refusal['rmse_answered']:.4g}."
+        told = (
+            f"Gaussian 95 % intervals cover {said['coverage_95']:.1%} of the rows, conformal ones "
+            f"{refusal['conformal_coverage']:.1%}. The log likelihood is {said['log_likelihood']:.4f} a row."
+        )
+    return (
+        f'<p class="lead">{lead}</p><p>{told}</p><p class="note">Asked: {html.escape(document["method"])}. What is '
+        f"fitted was fitted on {calibration['rows']} predictions of rows that took no part in training.</p>"
+    )
+
+
+def _reliability(own: Columns) -> str:
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": BLACK}, name="as it should be")
+    for found, name, colour, symbol in zip(
+        reliabilities(own), ("as it is", "after temperature"), (ORANGE, BLUE), ("square", "circle"), strict=True
+    ):
+        size = 6 + 18 * np.sqrt(found.count / found.count.max())
+        figure.add_scatter(
+            x=found.confidence,
+            y=found.accuracy,
+            mode="lines+markers",
+            name=f"{name}, error {found.error:.4f}",
+            marker={"size": size, "color": colour, "symbol": symbol},
+            line={"color": colour},
+            text=[f"{n} rows" for n in found.count],
+        )
+    figure.update_layout(
+        xaxis_title="probability of the predicted class", yaxis_title="share of right predictions", height=480
+    )
+    return (
+        "<h2>Do probabilities mean what they say?</h2>"
+        + _figure(figure, first=True)
+        + '<p class="note">Fifteen bins of equal width; larger marks have more rows. Below the line the network is '
+        "too sure of itself.</p>"
+    )
+
+
+def _risk(own: Columns, classes: bool) -> str:
+    import plotly.graph_objects as go
+
+    curve = risk(own)
+    at = np.unique(np.linspace(0, len(curve.risk) - 1, min(_POINTS, len(curve.risk))).astype(int))
+    values = curve.risk[at] if classes else np.sqrt(curve.risk[at])
+    figure = go.Figure()
+    figure.add_scatter(x=curve.coverage[at], y=values, line={"color": BLUE, "width": 2.5}, name="by uncertainty")
+    figure.add_hline(y=float(values[-1]), line_dash="dot", annotation_text="refusing at random")
+    figure.update_layout(
+        xaxis={"title": "share of the rows that are answered", "tickformat": ".0%"},
+        yaxis_title="share of wrong answers" if classes else "RMSE of the answers",
+        showlegend=False,
+        height=420,
+    )
+    return (
+        "<h2>What does refusing buy?</h2>"
+        + _figure(figure, first=not classes)
+        + f'<p class="note">The least certain rows are refused first; area under the curve {curve.aurc:.4g} '
+        f"({'AURC' if classes else 'of squared errors'}).</p>"
+    )
+
+
+def _foreign(document: dict[str, Any], own: Columns, other: Columns) -> str:
+    import plotly.graph_objects as go
+
+    name = html.escape(document["foreign"]["data"])
+    scores = {key: value for key, value in document["foreign"].items() if key != "data"}
+    rows = "".join(
+        f"<tr><td>{key.replace('_', ' ')}</td><td>{v['auroc']:.4f}</td><td>{v['aupr']:.4f}</td>"
+        f"<td>{v['fpr95']:.4f}</td></tr>"
+        for key, v in scores.items()
+    )
+    column = "entropy" if "entropy" in own else "standard_deviation"
+    figure = go.Figure()
+    for columns, label, colour in ((own, document["data"], BLUE), (other, document["foreign"]["data"], ORANGE)):
+        values = columns[column]
+        edges = np.linspace(0, max(float(own[column].max()), float(other[column].max())) or 1.0, 61)
+        share = np.histogram(values, edges)[0] / len(values)
+        figure.add_bar(x=(edges[1:] + edges[:-1]) / 2, y=share, name=label, marker_color=colour, opacity=0.6)
+    figure.update_layout(
+        barmode="overlay", bargap=0, xaxis_title=column.replace("_", " "), yaxis_title="share of the rows", height=380
+    )
+    return (
+        f"<h2>Does it notice foreign data? {name}</h2>{_figure(figure)}<table><tr><th>uncertainty</th><th>AUROC</th>"
+        f"<th>AUPR</th><th>false alarms at 95 % found</th></tr>{rows}</table>"
+    )
+
+
+def _examples(own: Columns, data: Data) -> str:
+    """Show the most and the least certain rows: pictures where the data has them, numbers otherwise."""
+    uncertainty = 1 - own["probability"] if "probability" in own else own["standard_deviation"]
+    order = np.argsort(uncertainty, kind="stable")
+    least = order[::-1][:_EXAMPLES]
+    groups = (("The most certain", order[:_EXAMPLES]), ("The least certain", least))
+    return "<h2>The most and the least certain inputs</h2>" + "".join(
+        f"<h3>{title}</h3>{_shown(places, own, data)}" for title, places in groups
+    )
+
+
+def _shown(places: Sequence[int] | np.ndarray, own: Columns, data: Data) -> str:
+    said = []
+    for i in places:
+        row = int(own["row"][i])
+        target = data.targets[row]
+        name = html.escape(data.classes[int(target)]) if data.classes else f"{float(own['target'][i]):.4g}"
+        if "probability" in own:
+            text = f"{name}<br>{'right' if own['_right'][i] else 'wrong'}, {own['probability'][i]:.3f}"
+        else:
+            text = f"{name}<br>{own['prediction'][i]:.4g} ± {own['standard_deviation'][i]:.2g}"
+        picture = _picture(data.features[row].numpy())
+        if picture:
+            text = f'<img src="data:image/png;base64,{picture}" width="84" alt="row {row}"><br>{text}'
+        said.append(f'<td style="text-align:center">row {row}<br>{text}</td>')
+    return f"<table><tr>{''.join(said)}</tr></table>"
+
+
+def _picture(features: np.ndarray) -> str:
+    """Return an image `[C, H, W]` of one or three channels as a PNG file in base64; nothing for other rows."""
+    if features.ndim != 3 or features.shape[0] not in (1, 3):
+        return ""
+    from matplotlib.image import imsave
+
+    pixels = features.astype(float)
+    pixels = (pixels - pixels.min()) / max(float(pixels.max() - pixels.min()), 1e-12)
+    stream = io.BytesIO()
+    if len(pixels) == 1:
+        imsave(stream, pixels[0], cmap="gray", format="png")
+    else:
+        imsave(stream, np.moveaxis(pixels, 0, -1), format="png")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def _figures(document: dict[str, Any]) -> str:
+    parts = {**document["summary"], **document["refusal"], **document["calibration"]}
+    rows = "".join(
+        f"<tr><td>{name.replace('_', ' ')}</td><td>{value if isinstance(value, int) else f'{value:.4g}'}</td></tr>"
+        for name, value in parts.items()
+        if value is not None
+    )
+    return f"<h2>All figures</h2><table>{rows}</table>"
