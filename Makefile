@@ -41,6 +41,7 @@ docs: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.population --json
 	$(BIN)/python -m benchmarks.tune --json
+	$(BIN)/python -m benchmarks.uncertainty --json
 
 clean:
 	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache dist

@@ -82,10 +82,10 @@ def peak(dtype: torch.dtype) -> rivals.Epoch:
     return products
 
 
-def by_turns(runs: dict[str, rivals.Epoch], turns: int) -> dict[str, list[float]]:
-    """Return seconds of each run in each turn; the first turn warms up and is not among them."""
+def by_turns(runs: dict[str, rivals.Epoch], turns: int, *, warm_up: bool = True) -> dict[str, list[float]]:
+    """Return seconds of each run in each turn; one more turn before them warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(turns + 1):
+    for turn in range(0 if warm_up else 1, turns + 1):
         for name, run in runs.items():
             started = time.perf_counter()
             run()
