@@ -11,6 +11,8 @@ import dampen
 from dampen import InputError, mc_dropout, predict
 from dampen.uncertainty import masks
 
+pytestmark = pytest.mark.filterwarnings("ignore:the network can't be sampled many times:dampen.errors.NotFused")
+
 ALPHA = -1.7580993408473766  # SELU's limit for large negative inputs
 
 
@@ -193,6 +195,16 @@ def test_it_equals_a_loop_given_the_same_masks_and_leaves_the_network_alone(name
     torch.testing.assert_close(found.draws.double(), expected, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(found.probabilities, expected.mean(0), rtol=1e-9, atol=1e-12)
     assert len({tuple(draw.flatten().tolist()) for draw in found.draws}) == 7
+
+
+@pytest.mark.parametrize("name", ["lstm", "branch"])
+@pytest.mark.filterwarnings("error")
+def test_what_is_sampled_one_by_one_is_said_to_be(name):
+    network, x = made(name)
+    with pytest.warns(dampen.NotFused, match="runs once for each sample"):
+        mc_dropout(network, x, samples=2)
+    network, x = made("functional")
+    mc_dropout(network, x, samples=2)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -9,4 +9,4 @@ class InputError(ValueError):
 
 
 class NotFused(UserWarning):
-    """The members of a population train one after the other: their network can't be run for all of them at once."""
+    """Members train one after the other, or samples are drawn one by one: the network can't be run for all at once."""

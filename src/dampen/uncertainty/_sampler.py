@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from dampen.errors import InputError
+from dampen.errors import InputError, NotFused
 from dampen.knobs.dropout import Rates
 from dampen.population._chunks import free_memory
 from dampen.population._dropping import Place, rates_at
@@ -102,6 +102,13 @@ def sample(
             b = numbers.of_rows(first_row + begin, first_row + begin + len(here[0]))
             if batched is not None:
                 batched = batched.on(here, b, numbers.of_samples(0, at_once)) if start == 0 else batched.at(here, b)
+            if batched is None and start == 0:
+                warnings.warn(
+                    "the network can't be sampled many times at once: it runs once for each sample, with the same "
+                    "results, but slower",
+                    NotFused,
+                    stacklevel=4,
+                )
             held: list[Tensor] = []
             for first in range(0, samples, at_once):
                 a = numbers.of_samples(first, first + at_once)
