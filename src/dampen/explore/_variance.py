@@ -51,7 +51,6 @@ def answer(ground: Ground) -> Answer:
                 Line(f"dropout {RATE:g}, evaluation", epochs, values[:, :, 1, 0, i], False, 1),
                 Line(f"dropout {RATE:g}, noise on", epochs, values[:, :, 1, 1, i], True, 1),
             ],
-            log_y=True,
         )
         for i in layers
     )

@@ -67,6 +67,7 @@ def _draw_points(axes: Axes, points: Points) -> None:
     axes.errorbar(means, places, xerr=abs(ends.T - means), fmt="o", color=_pictures.BLUE, capsize=4, linewidth=2)
     axes.axvline(0, color=_pictures.BLACK, linestyle="--", linewidth=1)
     axes.set_yticks(places, points.labels)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_ylim(-0.6, len(places) - 0.4)
 
 
