@@ -27,6 +27,14 @@ hypothesis.settings.register_profile("dampen", deadline=None, max_examples=25, d
 hypothesis.settings.load_profile("dampen")
 
 
+@pytest.fixture
+def without_shape_checks():
+    """Leave shapes unchecked: for trainings long enough that checking would take most of their time."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with complete data sets, named by DAMPEN_DATA or beside the repository."""

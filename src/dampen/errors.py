@@ -7,6 +7,9 @@ class InputError(ValueError):
     The command line prints that line and exits with 2.
     """
 
+    def __init__(self, line: str):
+        super().__init__(" ".join(line.splitlines()))  # names of files and columns may hold line breaks
+
 
 class NotFused(UserWarning):
     """Members train one after the other, or samples are drawn one by one: the network can't be run for all at once."""

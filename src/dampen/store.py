@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 def fingerprint(data: Data) -> str:
     """Return a hash of everything that a data set's rows say, and of how they are split."""
     digest = hashlib.blake2b(digest_size=16)
-    for tensor in (data.features, data.targets, data.train_rows, data.validation_rows, data.test_rows):
+    said = [data.features, data.targets, data.train_rows, data.validation_rows, data.test_rows]
+    said += [tensor for tensor in (data.weights, data.groups) if tensor is not None]
+    for tensor in said:
         digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
         digest.update(tensor.contiguous().numpy().data)
     digest.update(str((data.task, data.classes, data.scaling)).encode())
+    if data.columns is not None:
+        digest.update(str((data.columns.used, data.ordered)).encode())
     return digest.hexdigest()
 
 

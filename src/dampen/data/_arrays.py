@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dampen.data import _split
-from dampen.data._data import Data, Scaling, Task
+from dampen.data._data import Data, Scaling
 from dampen.errors import InputError
 
 
@@ -18,12 +18,15 @@ def from_arrays(
     test: tuple[Any, Any] | None = None,
     test_fraction: float = 0.25,
     seed: int = 0,
-    task: Task | None = None,
+    task: str | None = None,
     classes: tuple[str, ...] | None = None,
     feature_names: tuple[str, ...] | None = None,
     scaling: Scaling | Literal["guess"] | None = "guess",
     pixel_max: float = 255.0,
+    weights: Any = None,
+    groups: Any = None,
     name: str = "arrays",
+    source: str = "memory",
 ) -> Data:
     """Make a `Data` of arrays: NumPy's, PyTorch's, or what `numpy.asarray` takes. They are copied.
 
@@ -34,6 +37,8 @@ def from_arrays(
       from `seed`, each class in its share.
     - `task`: when None, floating-point targets mean regression, everything else classification.
     - `classes`: the classes' names in the order of their numbers.
+    - `weights`, `groups`: `[N]`, for rows without a test set of their own: how much each counts; rows with equal
+      entries stay together in every split.
     - `scaling`: see `Data`; guessed as `"pixels"` for images and `"standardise"` for the rest.
 
     Raises `InputError` for what `Data` refuses, and when integers look like values, not classes.
@@ -52,6 +57,8 @@ def from_arrays(
         raw, labels = torch.cat([raw, test_raw]), np.concatenate([labels, test_labels])
     if len(labels) != len(raw) or labels.ndim != 1:
         raise InputError(f"targets must be one value for each of {len(raw)} rows, got shape {list(labels.shape)}")
+    if task not in (None, "classification", "regression"):
+        raise InputError(f"task must be classification or regression, got {task!r}")
     if task is None:
         task = "regression" if labels.dtype.kind == "f" else "classification"
     if task == "classification":
@@ -59,15 +66,18 @@ def from_arrays(
     else:
         numbers, classes = _values(labels), None
     train_rows, test_rows = torch.arange(sum(parts)).split(parts)
+    of_rows, of_groups = _roles(weights, groups, parts)
     if test is None:
         n_test = _split.count(test_fraction, len(raw), "test_fraction", zero_allowed=True)
         purpose = f"test rows of '{name}'"
-        train_rows, test_rows = _split.draw(train_rows, numbers, n_test, seed=seed, classes=classes, purpose=purpose)
+        train_rows, test_rows = _split.draw(
+            train_rows, numbers, n_test, seed=seed, classes=classes, purpose=purpose, groups=of_groups
+        )
     if scaling == "guess":
         scaling = "pixels" if raw.dtype == torch.uint8 else "standardise"
     return Data(
         name=name,
-        task=task,
+        task=task,  # type: ignore[arg-type]
         features=raw,
         targets=numbers,
         train_rows=train_rows,
@@ -76,7 +86,27 @@ def from_arrays(
         feature_names=feature_names,
         scaling=scaling,
         pixel_max=pixel_max,
+        weights=of_rows,
+        groups=of_groups,
+        source=source,
     )
+
+
+def _roles(weights: Any, groups: Any, parts: list[int]) -> tuple[Tensor | None, Tensor | None]:
+    """Return weights as float32 and groups as numbers."""
+    if weights is None and groups is None:
+        return None, None
+    if parts[1]:
+        raise InputError("weights and groups are for rows without a test set of their own; leave test out")
+    of_rows = of_groups = None
+    if weights is not None:
+        of_rows = torch.from_numpy(_float32(_array(weights, "weights")))
+    if groups is not None:
+        of_groups = torch.from_numpy(np.unique(_array(groups, "groups"), return_inverse=True)[1].astype(np.int64))
+    for name, values in (("weights", of_rows), ("groups", of_groups)):
+        if values is not None and values.shape != (parts[0],):
+            raise InputError(f"{name} must be one value for each of {parts[0]} rows, got shape {list(values.shape)}")
+    return of_rows, of_groups
 
 
 def _array(values: Any, what: str) -> np.ndarray:

@@ -11,8 +11,8 @@ from dampen.errors import InputError
 _FEATURE_TYPES = (torch.uint8, torch.float32)
 
 
-def features(features: Shaped[Tensor, "..."], names: tuple[str, ...] | None) -> None:
-    """Require rows of finite numbers, at least one a row, with as many names as columns."""
+def features(features: Shaped[Tensor, "..."], names: tuple[str, ...] | None, *, missing: bool = False) -> None:
+    """Require rows of finite numbers (NaN too, if some may be missing), one a row or more, a name for each column."""
     shape = tuple(features.shape)
     if len(shape) < 2 or math.prod(shape[1:]) == 0:
         raise InputError(f"features must have shape [rows, columns] or [rows, ...], got {list(shape)}")
@@ -20,7 +20,10 @@ def features(features: Shaped[Tensor, "..."], names: tuple[str, ...] | None) -> 
         raise InputError(f"features must be float32 or uint8, got {features.dtype}; from_arrays converts")
     if names is not None and len(names) != shape[1]:
         raise InputError(f"{len(names)} feature names for {shape[1]} columns; give one name a column")
-    _finite(features, "features", names)
+    if not missing:
+        _finite(features, "features", names)
+    elif features.isinf().any():
+        raise InputError("features hold infinite values; give them as missing (NaN) or drop these rows")
 
 
 def targets(targets: Shaped[Tensor, "..."], task: str, classes: tuple[str, ...] | None, *, n_rows: int) -> None:
@@ -77,6 +80,24 @@ def scaling(kind: str | None, pixel_max: float) -> None:
         raise InputError(f"scaling must be 'pixels', 'standardise' or None, got {kind!r}")
     if not (pixel_max > 0 and math.isfinite(pixel_max)):
         raise InputError(f"pixel_max must be larger than 0, got {pixel_max:g}")
+
+
+def weights(weights: Tensor | None, train_rows: Tensor, *, n_rows: int) -> None:
+    """Require a finite weight, 0 or larger, for each row, and a training row that counts."""
+    if weights is None:
+        return
+    if weights.shape != (n_rows,) or weights.dtype != torch.float32:
+        raise InputError(f"weights must be {n_rows} float32 numbers, got {weights.dtype} {list(weights.shape)}")
+    if not (weights.isfinite() & (weights >= 0)).all():
+        raise InputError("weights must be finite numbers, 0 or larger; correct or drop the rows where they are not")
+    if not weights[train_rows].any():
+        raise InputError("every training row has weight 0; give some of them a weight")
+
+
+def groups(groups: Tensor | None, *, n_rows: int) -> None:
+    """Require a group's number for each row."""
+    if groups is not None and (groups.shape != (n_rows,) or groups.dtype != torch.int64):
+        raise InputError(f"groups must be {n_rows} int64 numbers, got {groups.dtype} {list(groups.shape)}")
 
 
 def _finite(values: Tensor, what: str, names: tuple[str, ...] | None) -> None:

@@ -1,16 +1,19 @@
 """`Data`: one data set, split into rows for training, validation and test."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from dampen.data import _check, _normalise, _split
+from dampen.data import _check, _normalise, _split, _vectorise
+from dampen.data._columns import Columns
 from dampen.data._normalise import Normalisation
+from dampen.data._vectorise import Vectoriser
 from dampen.errors import InputError
 
 Task = Literal["classification", "regression"]
@@ -23,10 +26,14 @@ class Rows:
 
     - `features`: normalised, float32.
     - `targets`: int64 class numbers, or float32 values in the target's own unit.
+    - `weights`: how much each row counts, with mean 1; None where all count alike.
+    - `groups`: rows with the same number belong together; None where each stands for itself.
     """
 
     features: Float[Tensor, "N ..."]
     targets: Shaped[Tensor, " N"]
+    weights: Float[Tensor, " N"] | None = None
+    groups: Int[Tensor, " N"] | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -48,6 +55,14 @@ class Data:
     - `train_rows`, `validation_rows`, `test_rows`: row numbers; the last two may be empty.
     - `scaling`: `"pixels"` maps 0..`pixel_max` to -1..1, `"standardise"` gives each column mean 0 and
       standard deviation 1 over the training rows, None leaves the features as they are.
+    - `columns`: of a table that was read from a file or a frame: what each column of `features` is. The features are
+      then numbers that tell every value, missing ones NaN; `normalisation` makes inputs of them.
+    - `weights`: how much each row counts; None where all count alike.
+    - `groups`: rows with the same number stay together in every split.
+    - `ordered`: rows are in the order of time: splits keep it, later rows judge.
+    - `target_name`: the target's column.
+    - `reading`: what `load` was told, for reading the same again; None for what was in memory.
+    - `notes`: what was done to the rows on the way, a sentence each.
     - `source`: where the data was read from.
 
     Raises `InputError` for values that are NaN or infinite, features and targets of different length,
@@ -72,10 +87,17 @@ class Data:
     feature_names: tuple[str, ...] | None = None
     scaling: Scaling | None = None
     pixel_max: float = 255.0
+    columns: Columns | None = None
+    weights: Float[Tensor, " _"] | None = None
+    groups: Int[Tensor, " _"] | None = None
+    ordered: bool = False
+    target_name: str | None = None
+    reading: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
     source: str = "memory"
 
     def __post_init__(self) -> None:
-        _check.features(self.features, self.feature_names)
+        _check.features(self.features, self.feature_names, missing=self.columns is not None)
         _check.targets(self.targets, self.task, self.classes, n_rows=len(self.features))
         _check.rows(
             {
@@ -86,6 +108,8 @@ class Data:
             n_rows=len(self.features),
         )
         _check.scaling(self.scaling, self.pixel_max)
+        _check.weights(self.weights, self.train_rows, n_rows=len(self.features))
+        _check.groups(self.groups, n_rows=len(self.features))
 
     def __repr__(self) -> str:
         return (
@@ -96,7 +120,9 @@ class Data:
 
     @property
     def inputs(self) -> tuple[int, ...]:
-        """Shape of one row, for example `(1, 28, 28)`."""
+        """Shape of one row of the network's input, for example `(1, 28, 28)`."""
+        if self.columns is not None:
+            return (_vectorise.width(self.columns, self.outputs),)
         return tuple(self.features.shape[1:])
 
     @property
@@ -110,8 +136,10 @@ class Data:
         return len(self.classes) if self.classes is not None else 1
 
     @cached_property
-    def normalisation(self) -> Normalisation:
+    def normalisation(self) -> Normalisation | Vectoriser:
         """How raw features become inputs; fitted on the training rows alone."""
+        if self.columns is not None:
+            return self._vectorised[0]
         if self.scaling == "pixels":
             return _normalise.pixels(self.pixel_max)
         if self.scaling == "standardise":
@@ -119,9 +147,17 @@ class Data:
         return _normalise.identity()
 
     @cached_property
+    def _vectorised(self) -> tuple[Vectoriser, Tensor]:
+        assert self.columns is not None
+        rows = self.train_rows
+        return _vectorise.fit(self.columns, self.features[rows], self.targets[rows], self.outputs)
+
+    @cached_property
     def train(self) -> Rows:
         """The rows to fit."""
-        return self._rows(self.train_rows)
+        if self.columns is None:
+            return self._rows(self.train_rows)
+        return self._with_roles(self._vectorised[1], self.train_rows)
 
     @cached_property
     def validation(self) -> Rows:
@@ -134,7 +170,16 @@ class Data:
         return self._rows(self.test_rows)
 
     def _rows(self, rows: Int[Tensor, " n"]) -> Rows:
-        return Rows(self.normalisation.apply(self.features[rows]), self.targets[rows])
+        return self._with_roles(self.normalisation.apply(self.features[rows]), rows)
+
+    def _with_roles(self, inputs: Float[Tensor, "n ..."], rows: Int[Tensor, " n"]) -> Rows:
+        weights = None
+        if self.weights is not None and len(rows):
+            weights = self.weights[rows]
+            if not weights.any():
+                raise InputError(f"every one of {len(rows)} rows that judge has weight 0; give some of them a weight")
+            weights = weights.double() / weights.double().mean()
+        return Rows(inputs, self.targets[rows], weights, None if self.groups is None else self.groups[rows])
 
     def with_validation(self, fraction: float = 0.2, seed: int = 0) -> "Data":
         """Move a fraction of the training rows to validation, each class in its share.
@@ -149,7 +194,12 @@ class Data:
         n_drawn = _split.count(fraction, len(self.train_rows), "the validation fraction")
         purpose = f"validation rows of '{self.name}'"
         rest, drawn = _split.draw(
-            self.train_rows, self.targets, n_drawn, seed=seed, classes=self.classes, purpose=purpose
+            *(self.train_rows, self.targets, n_drawn),
+            seed=seed,
+            classes=self.classes,
+            purpose=purpose,
+            groups=self.groups,
+            ordered=self.ordered,
         )
         return replace(self, train_rows=rest, validation_rows=drawn)
 
@@ -167,7 +217,15 @@ class Data:
             raise InputError(
                 f"'{self.name}' has {len(self.validation_rows)} validation rows already: folds make their own"
             )
-        parts = _split.folds(self.train_rows, self.targets, n, repeats, seed=seed, classes=self.classes, name=self.name)
+        if self.ordered:
+            raise InputError(f"the rows of '{self.name}' are in the order of time: folds would let later ones train")
+        parts = _split.folds(
+            *(self.train_rows, self.targets, n, repeats),
+            seed=seed,
+            classes=self.classes,
+            name=self.name,
+            groups=self.groups,
+        )
         return [replace(self, train_rows=rest, validation_rows=held) for rest, held in parts]
 
     def subset(self, n: int, seed: int = 0) -> "Data":

@@ -1,12 +1,21 @@
-"""`load`: a data set by name or from a folder."""
+"""`load`: a data set by name, from a file or a folder, or of what is in memory."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from dampen.data import _tables
+from dampen.data._arrays import from_arrays
 from dampen.data._bundled import BUNDLED, load_bundled
 from dampen.data._data import Data
+from dampen.data._dataset import is_dataset, read_dataset
 from dampen.data._find import existing, find
-from dampen.data._idx_folder import read_folder
+from dampen.data._frames import READERS, Frame, kind_of, read_frame, tidy
+from dampen.data._idx_folder import find_files, read_folder
+from dampen.data._images import classes_in, read_images
+from dampen.data._npz import read_npz
 from dampen.data._published import PUBLISHED
 from dampen.errors import InputError
 
@@ -14,41 +23,176 @@ NAMES = (*BUNDLED, *PUBLISHED)
 
 
 def load(
-    name_or_path: str | os.PathLike[str],
+    source: Any,
     *,
+    target: Any = None,
+    task: str | None = None,
+    drop: str | Sequence[str] = (),
+    group: str | None = None,
+    weight: str | None = None,
+    test: Any = None,
+    time_order: str | None = None,
+    image_size: int | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
     test_fraction: float = 0.25,
     progress: bool = False,
 ) -> Data:
-    """Load a data set by name (one of `NAMES`) or from a folder with the four IDX files of MNIST.
+    """Load a data set: by name, from a file or a folder, or of what is in memory already.
 
-    A string that is a name means that set; write `./digits` for a folder of that name.
+    A string that is one of `NAMES` means that set (write `./digits` for a folder of that name); others are paths: a
+    table (`.csv`, `.tsv`, `.txt`, `.parquet`, `.feather`, `.xlsx`; text also compressed), arrays (`.npz`), a folder
+    of images by class, a folder with the four IDX files of MNIST. Else `source` is a pandas or polars frame (or another
+    with `to_pandas()`), a NumPy array or tensor with `target` as another one, or a `torch.utils.data.Dataset` of
+    (input, target) pairs.
 
+    What was done to a table is in `columns` and `notes` of the result. Text becomes numbers, dates or categories by
+    what it holds; see `docs/data.md`.
+
+    - `target`: the column to predict; None takes one called target, label, class, y, outcome or response. For an array
+      the targets themselves.
+    - `task`: `classification` or `regression`; None guesses, and says so where it might be wrong.
+    - `drop`: columns not to use.
+    - `group`: a column; rows with the same value stay together in every split.
+    - `weight`: a column; how much a row counts in the loss and in what is measured.
+    - `test`: the test rows, where they are not to be drawn: as `source`.
+    - `time_order`: a column of dates or numbers: rows are split in that order, later ones judge.
+    - `image_size`: pixels of a side that images are resized to.
     - `data_dir`: where `fashion-mnist` and `mnist` are looked for first; then in the folder that the
       environment variable `DAMPEN_DATA` names, then in the user's cache, then at their publisher.
-    - `seed`, `test_fraction`: draw the test rows of scikit-learn's sets, each class in its share. IDX
-      sets have their own test set and keep their order.
+    - `seed`, `test_fraction`: draw the test rows of data without its own, each class in its share.
     - `progress`: tell on stderr where the data comes from, with a bar when that is a terminal.
 
-    Raises `InputError` for an unknown name, a folder without the four files, damaged files, and a
-    download that fails.
+    Raises `InputError` for what can't be found, read or learnt from, in one line.
 
     >>> load("digits").inputs
     (1, 8, 8)
+    >>> import pandas as pd
+    >>> houses = pd.DataFrame({"size": [40, 90, 60] * 20, "garden": ["no", "yes"] * 30, "price": range(60, 120)})
+    >>> load(houses, target="price").columns.inputs(1)
+    ['size', 'garden=yes']
     """
+    told = {name: value for name, value in locals().items() if name != "progress"}
+    if not (isinstance(target, str) or target is None) and not _is_array(source):
+        raise InputError(f"target must be the name of a column, got {type(target).__name__}")
+    words = {"drop": drop, "group": group, "weight": weight, "time_order": time_order}
+    if isinstance(source, str | os.PathLike):
+        kind = kind_of(Path(source))
+        if str(source) not in NAMES and kind is not None and not os.path.isdir(source):
+            data = _table(source, target, task, words, test, seed, test_fraction)
+            return replace(data, reading=_reading(told))
+        if test is not None or any(words.values()):
+            given = ", ".join([name for name, word in words.items() if word] + ["test"] * (test is not None))
+            raise InputError(
+                f"{given}: only for tables, '{source}' is none; a table's file ends in {', '.join(READERS)}"
+            )
+        if target is not None and not str(source).lower().endswith(".npz"):
+            raise InputError(f"target: only for tables and .npz files, '{source}' is neither; leave it out")
+        if task is not None and not str(source).lower().endswith(".npz"):
+            raise InputError(f"task: only for tables and .npz files, the task of '{source}' is known; leave it out")
+        data = _named(source, target, task, image_size, data_dir, seed, test_fraction, progress)
+        return replace(data, reading=_reading(told))
+    if hasattr(source, "to_pandas") or hasattr(source, "iloc"):
+        return _table(source, target, task, words, test, seed, test_fraction)
+    if any(words.values()):
+        raise InputError(
+            "drop, group, weight and time_order name columns of a table; arrays have none (see from_arrays)"
+        )
+    if is_dataset(source):
+        return read_dataset(source, test, task=task, seed=seed, test_fraction=test_fraction)
+    if not _is_array(source):
+        raise InputError(
+            f"data must be a name, a path, a frame, arrays or a torch Dataset, got {type(source).__name__}"
+        )
+    if target is None:
+        raise InputError("an array of inputs needs its targets: load(inputs, target=targets)")
+    pair = None if test is None else tuple(test)
+    if pair is not None and len(pair) != 2:
+        raise InputError(f"test must be (inputs, targets), got {len(pair)} parts")
+    return from_arrays(source, target, test=pair, task=task, seed=seed, test_fraction=test_fraction)
+
+
+def _reading(told: dict[str, Any]) -> dict[str, Any] | None:
+    """Return arguments of `load` as JSON can hold them, paths from the root on; None where one was in memory."""
+    found: dict[str, Any] = {}
+    for name, value in told.items():
+        if isinstance(value, str | os.PathLike):
+            is_path = name in ("source", "test", "data_dir") and str(value) not in NAMES
+            found[name] = os.path.abspath(value) if is_path else str(value)
+        elif isinstance(value, list | tuple):
+            if value:
+                found[name] = [str(word) for word in value]
+        elif isinstance(value, int | float):
+            found[name] = value
+        elif value is not None:
+            return None
+    return found
+
+
+def _named(
+    source: str | os.PathLike[str],
+    target: str | None,
+    task: str | None,
+    image_size: int | None,
+    data_dir: str | os.PathLike[str] | None,
+    seed: int,
+    test_fraction: float,
+    progress: bool,
+) -> Data:
     if data_dir is not None:
         data_dir = existing(Path(data_dir), "data_dir")
-    if name_or_path in BUNDLED:
-        return load_bundled(str(name_or_path), seed=seed, test_fraction=test_fraction)
-    if name_or_path in PUBLISHED:
-        name = str(name_or_path)
-        folder, source = find(name, data_dir, progress=progress)
-        return read_folder(folder, name=name, classes=PUBLISHED[name].classes, source=source)
-    folder = Path(name_or_path)
-    if not os.path.isdir(folder):
+    name, path = str(source), Path(source)
+    if name in BUNDLED:
+        return load_bundled(name, seed=seed, test_fraction=test_fraction)
+    if name in PUBLISHED:
+        folder, origin = find(name, data_dir, progress=progress)
+        return read_folder(folder, name=name, classes=PUBLISHED[name].classes, source=origin)
+    if path.suffix.lower() == ".npz":
+        return read_npz(path, target=target, task=task, seed=seed, test_fraction=test_fraction)
+    if not os.path.isdir(path):
+        if os.path.exists(path):
+            known = ", ".join((*READERS, ".npz"))
+            raise InputError(f"{name} is no kind of file that is known; tables and arrays end in {known}")
         raise InputError(
-            f"{str(name_or_path)!r} is neither a data set nor a folder; "
-            f"the sets are {', '.join(NAMES)}, and a folder with the four IDX files works too"
+            f"{name!r} is neither a data set nor a folder; the sets are {', '.join(NAMES)}; a table, a .npz file, a "
+            "folder of images by class or a folder with the four IDX files works too"
         )
-    return read_folder(folder)
+    try:
+        if not find_files(path) and classes_in(path):
+            return read_images(path, side=image_size, seed=seed, test_fraction=test_fraction)
+        return read_folder(path)
+    except OSError as e:
+        raise InputError(f"folder {path} can't be read: {e.strerror or e}") from None
+
+
+def _table(
+    source: Any, target: Any, task: str | None, words: dict[str, Any], test: Any, seed: int, test_fraction: float
+) -> Data:
+    roles = _tables.roles(target, task, **words)
+    frame = _frame(source, "the frame")
+    on_disk = isinstance(source, str | os.PathLike)
+    return _tables.from_frame(
+        frame,
+        roles,
+        test=None if test is None else _frame(test, "the test frame"),
+        seed=seed,
+        test_fraction=test_fraction,
+        name=Path(source).name.split(".")[0] if on_disk else "table",
+        source=str(source) if on_disk else "the table",
+    )
+
+
+def _frame(source: Any, what: str) -> Frame:
+    if isinstance(source, str | os.PathLike):
+        return read_frame(Path(source))
+    if hasattr(source, "collect"):  # polars' lazy frame
+        source = source.collect()
+    if hasattr(source, "to_pandas"):
+        source = source.to_pandas()
+    if not hasattr(source, "iloc") or getattr(source, "ndim", 0) != 2:
+        raise InputError(f"{what} must be a file's name or a pandas or polars frame, got {type(source).__name__}")
+    return tidy(source, what)
+
+
+def _is_array(source: Any) -> bool:
+    return hasattr(source, "__array__") or isinstance(source, list | tuple)

@@ -1,6 +1,7 @@
 """Drawing rows from a seed: each class in its share, the same rows for the same seed."""
 
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -28,12 +29,16 @@ def draw(
     seed: int,
     classes: tuple[str, ...] | None,
     purpose: str,
+    groups: Int[Tensor, " N"] | None = None,
+    ordered: bool = False,
 ) -> tuple[Int[Tensor, " rest"], Int[Tensor, " drawn"]]:
     """Split `rows` into those that stay and `n_drawn` that are drawn, both in ascending order.
 
     - `targets`: of the whole data set; `rows` index it.
     - `classes`: the classes' names when each class is to keep its share, else None.
     - `purpose`: what the rows are drawn for; error messages open with it.
+    - `groups`: of the whole data set; rows of a group stay on one side, so that about `n_drawn` are drawn.
+    - `ordered`: the last rows are drawn, whatever their class: what comes later judges what came before.
 
     Raises `InputError` when nothing would stay, or a class has too few rows to be split.
     """
@@ -44,6 +49,13 @@ def draw(
         raise InputError(f"{purpose}: {n_drawn} of {len(rows)} rows leave none to train on; draw fewer")
     if n_drawn == 0:
         return rows.sort().values, rows[:0]
+    if ordered:
+        rows = rows.sort().values
+        return rows[:n_rest], rows[n_rest:]
+    if groups is not None:
+        parts = max(2, round(len(rows) / n_drawn))
+        rest, drawn = _grouped(rows, targets, groups, parts, seed=seed, classes=classes, purpose=purpose)[0]
+        return rest.sort().values, drawn.sort().values
     labels = None
     if classes is not None:
         labels = targets[rows].numpy()
@@ -66,10 +78,17 @@ def folds(
     seed: int,
     classes: tuple[str, ...] | None,
     name: str,
+    groups: Int[Tensor, " N"] | None = None,
 ) -> list[tuple[Int[Tensor, " rest"], Int[Tensor, " held"]]]:
     """Split `rows` n ways, `repeats` times; arguments as for `draw`."""
     if not 2 <= n <= len(rows):
         raise InputError(f"folds of '{name}': a split has 2 to {len(rows)} parts, got {n}")
+    if groups is not None:
+        purpose = f"folds of '{name}'"
+        of_repeats = [
+            _grouped(rows, targets, groups, n, seed=seed + r, classes=classes, purpose=purpose) for r in range(repeats)
+        ]
+        return [part for parts in of_repeats for part in parts]
     labels = targets[rows].numpy()
     from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
 
@@ -83,6 +102,39 @@ def folds(
             )
     parts = kind(n_splits=n, n_repeats=repeats, random_state=seed).split(np.zeros(len(rows)), labels)
     return [(rows[torch.from_numpy(rest)], rows[torch.from_numpy(held)]) for rest, held in parts]
+
+
+def _grouped(
+    rows: Int[Tensor, " n"],
+    targets: Shaped[Tensor, " N"],
+    groups: Int[Tensor, " N"],
+    parts: int,
+    *,
+    seed: int,
+    classes: tuple[str, ...] | None,
+    purpose: str,
+) -> list[tuple[Int[Tensor, " rest"], Int[Tensor, " held"]]]:
+    """Split `rows` into so many parts whose groups differ, classes in their shares as far as groups allow."""
+    of_rows, labels = groups[rows].numpy(), targets[rows].numpy()
+    n_groups = len(np.unique(of_rows))
+    if n_groups < parts:
+        raise InputError(f"{purpose}: {n_groups} groups can't be split {parts} ways; use rows of more groups")
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+    kind = GroupKFold if classes is None else StratifiedGroupKFold
+    with warnings.catch_warnings():
+        # a class of fewer rows than parts: its rows go where its groups go
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        try:
+            split = kind(n_splits=parts, shuffle=True, random_state=seed).split(np.zeros(len(rows)), labels, of_rows)
+            found = [(rows[torch.from_numpy(rest)], rows[torch.from_numpy(held)]) for rest, held in split]
+        except ValueError as e:
+            raise InputError(
+                f"{purpose}: the groups can't be split {parts} ways ({e}); use fewer, larger sets"
+            ) from None
+    if any(len(held) == 0 or len(rest) == 0 for rest, held in found):
+        raise InputError(f"{purpose}: one group holds nearly all rows, so that a part stays empty; use another group")
+    return found
 
 
 def _check_classes(labels: np.ndarray, n_drawn: int, n_rest: int, classes: tuple[str, ...], purpose: str) -> None:

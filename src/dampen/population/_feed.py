@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, default_collate
 
 from dampen.data import Data
 from dampen.errors import InputError
+from dampen.population import _losses
 
 SPLITS = ("train", "validation", "test")
 
@@ -44,11 +45,13 @@ class Sets:
         tables: by split; a split without rows is left out.
         task: `classification` or `regression`.
         outputs: classes, or numbers that are predicted.
+        weighted: whether targets are packed with the rows' weights.
     """
 
     tables: dict[str, Table]
     task: str
     outputs: int
+    weighted: bool = False
     key: tuple[Any, ...] = field(init=False)
     """What must agree for seeds to train in lockstep: the numbers of rows."""
 
@@ -130,7 +133,9 @@ def of_seeds(source: Source | Sequence[Source], n_seeds: int) -> list[Sets]:
 def table(source: Source, task: str | None = None) -> Table:
     """Read rows that carry no split: tensors, arrays, a `Dataset`, or rows of our own data."""
     if hasattr(source, "features") and hasattr(source, "targets"):
-        return Table((source.features,), source.targets)
+        weights = getattr(source, "weights", None)
+        targets = source.targets if weights is None else _losses.packed(source.targets, weights)
+        return Table((source.features,), targets)
     if isinstance(source, Dataset):
         source = _collated(source)
     if not isinstance(source, tuple | list) or len(source) < 2:
@@ -158,7 +163,7 @@ def table(source: Source, task: str | None = None) -> Table:
 def _read(source: Source) -> Sets:
     if isinstance(source, Data):
         tables = {split: table(rows) for split in SPLITS if len(rows := getattr(source, split))}
-        return Sets(tables, source.task, source.outputs)
+        return Sets(tables, source.task, source.outputs, source.weights is not None)
     if not isinstance(source, Mapping):
         source = {"train": source}
     unknown = [name for name in source if name not in SPLITS]

@@ -1,9 +1,11 @@
 """Losses by row and what is counted beside them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dampen.errors import InputError
@@ -50,6 +52,29 @@ def find(loss: str | RowLoss | None, task: str) -> RowLoss:
     return LOSSES[loss]
 
 
+def packed(targets: Shaped[Tensor, " N"], weights: Float[Tensor, " N"]) -> Float[Tensor, "N 2"]:
+    """Return targets and weights as one tensor, so that they are drawn into batches together."""
+    return torch.stack([targets.to(weights.dtype), weights], -1)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A loss whose rows count as much as their weights say; the engine's mean over a batch stays a plain mean.
+
+    Args:
+        loss: of each row.
+        classes: whether targets are class numbers.
+    """
+
+    loss: RowLoss
+    classes: bool
+
+    def __call__(self, outputs: Tensor, targets: Float[Tensor, "N 2"]) -> Float[Tensor, " N"]:
+        """Return the weighted loss of each row; see `packed`."""
+        plain, weights = targets.unbind(-1)
+        return by_row(self.loss, outputs, plain.long() if self.classes else plain) * weights.to(outputs.dtype)
+
+
 def by_row(loss: RowLoss, outputs: Tensor, targets: Tensor) -> Float[Tensor, " N"]:
     """Return the loss of each row.
 
@@ -72,7 +97,13 @@ def by_row(loss: RowLoss, outputs: Tensor, targets: Tensor) -> Float[Tensor, " N
 
 
 def correct(outputs: Float[Tensor, "N C ..."], targets: Tensor) -> Tensor:
-    """Return for each row whether its largest logit is its class, `[N]`: a share where it has several targets."""
+    """Return for each row whether its largest logit is its class, `[N]`: a share where it has several targets.
+
+    Where `targets` are class numbers packed with weights, a right row counts as its weight.
+    """
+    if targets.is_floating_point():
+        plain, weights = targets.unbind(-1)
+        return (outputs.argmax(1) == plain.long()) * weights
     right = outputs.argmax(1) == targets
     return right if right.ndim == 1 else right.flatten(1).double().mean(1)
 

@@ -139,6 +139,7 @@ class Population:
             loss=loss,
             precision=precision,
             early_stopping=early_stopping,
+            weighted=sets[0].weighted,
         )
         until = epochs if until is None else until
         reached = int(self.reached.min()) if self._chunks else 0
@@ -361,7 +362,7 @@ class Population:
         known: dict[str, Any] = {"epochs": 1} | options
         for name in ("until", "evaluate_every", "callback"):
             known.pop(name, None)
-        self._prepare(sets, _recipe.read(sets[0].task, **known), torch.device(device))
+        self._prepare(sets, _recipe.read(sets[0].task, weighted=sets[0].weighted, **known), torch.device(device))
 
     def save(self, folder: str | Path) -> None:
         """Write everything that going on needs into `folder`, as `population.safetensors`, whole or not at all."""

@@ -66,8 +66,9 @@ def read(
     loss: str | _losses.RowLoss | None = None,
     precision: str = "float32",
     early_stopping: int | None = None,
+    weighted: bool = False,
 ) -> Recipe:
-    """Check what a user asked for.
+    """Check what a user asked for; `weighted` data says how much each of its rows counts.
 
     Raises:
         InputError: a value outside its range.
@@ -81,8 +82,9 @@ def read(
             raise InputError(f"{name} must be a finite number larger than 0, got {number!r}")
     if precision not in _PRECISIONS:
         raise InputError(f"precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}")
+    row_loss = _losses.find(loss, task)
     return Recipe(
-        _losses.find(loss, task),
+        _losses.Weighted(row_loss, task == "classification") if weighted else row_loss,
         task == "classification",
         epochs,
         batch_size,

@@ -63,7 +63,7 @@ def solo(
         InputError: an argument outside its range, or unfit data.
     """
     sets = _feed.of_seeds(data, 1)[0]
-    recipe = _recipe.read(sets.task, epochs=epochs, **options)
+    recipe = _recipe.read(sets.task, epochs=epochs, weighted=sets.weighted, **options)
     if recipe.early_stopping is not None:
         raise InputError("solo trains to the end: early_stopping is Population.fit's")
     rows = _feed.to_device([sets.tables["train"]], torch.device(device), recipe.dtype)

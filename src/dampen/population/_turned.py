@@ -111,6 +111,10 @@ class Turned:
                 if any(beside in s and knob.name not in s for s in self.settings):
                     raise InputError(f"{beside} acts through {knob.name}: turn that, too, or leave it out")
         for knob, acts in self.batch:
+            if acts.losses is not None and isinstance(loss, _losses.Weighted):  # it would take weights for targets
+                raise InputError(
+                    f"{knob.name} changes losses, which rows with weights don't allow: leave one of them out"
+                )
             if acts.loss is not None and loss is not _losses.LOSSES[acts.loss]:
                 raise InputError(f"{knob.name} changes the loss {acts.loss} only: leave it out, or use that loss")
             acts.draw(self.values(knob), StepDraws([0] * len(targets), 0, knob.name, targets.device), inputs, targets)

@@ -66,7 +66,7 @@ def open_study(folder: str | Path, data: Data | None = None, model: Model | None
         raise InputError(f"{folder} holds no finished study: there is no study.json; dampen tune --resume finishes one")
     plan = document["plan"]
     model = model if model is not None else _builder(plan["model"])
-    data = data if data is not None else _data(plan["data"])
+    data = data if data is not None else _data(plan)
     data, *scale = _plan.with_unit_targets(data)
     if fingerprint(data) != plan["data"]["fingerprint"]:
         raise InputError(
@@ -94,13 +94,18 @@ def inputs_of(kept: Kept, data: Data, rows: torch.Tensor) -> torch.Tensor:
     """Return rows of any data as the study's networks take them: normalised as their training rows were.
 
     Raises:
-        InputError: rows of another shape.
+        InputError: rows of another shape, or of another table.
     """
+    if data.columns != kept.data.columns:  # its numbers would stand for other levels
+        raise InputError(
+            f"{data.name!r} is not the table that the study was made on: for other tables of its columns, take the "
+            "inputs that dampen.data.Preprocessing makes by the study's preprocessing.json"
+        )
     if data.inputs != kept.data.inputs:
         raise InputError(
             f"a row of {data.name!r} has shape {list(data.inputs)}, the study's networks take {list(kept.data.inputs)}"
         )
-    return kept.data.normalisation.apply(data.features[rows])
+    return _plan.training_and_validation_rows(kept.data).normalisation.apply(data.features[rows])
 
 
 def _builder(name: str) -> Model:
@@ -118,8 +123,10 @@ def _builder(name: str) -> Model:
         ) from None
 
 
-def _data(about: dict[str, Any]) -> Data:
-    name, source = about["name"], about["source"]
+def _data(plan: dict[str, Any]) -> Data:
+    if plan.get("reading") is not None:
+        return load(**plan["reading"])
+    name, source = plan["data"]["name"], plan["data"]["source"]
     return load(name if name in NAMES or not os.path.isdir(source) else source)
 
 

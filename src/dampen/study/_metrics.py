@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from dampen.data import Rows
 from dampen.errors import InputError
 
 SAMPLES = 20  # masks behind a sampled metric: their number biases all settings alike
@@ -26,6 +27,7 @@ class Metric:
             regression target was divided.
         rising: whether more of the told value is better.
         samples: dropout masks that the outputs are averaged over; 0 for one pass in evaluation mode.
+        of_rows_alone: whether a row's cost depends on that row alone, so that rows can be weighed.
     """
 
     name: str
@@ -34,6 +36,25 @@ class Metric:
     told: Callable[[float, float], float] = lambda cost, _: cost
     rising: bool = False
     samples: int = 0
+    of_rows_alone: bool = True
+
+    def costs(self, outputs: Float[Tensor, "... N C"], rows: Rows) -> Float[Tensor, "... units"]:
+        """Return costs whose mean is the rows' weighted mean: one for each row, or for each group of rows.
+
+        Rows of a group are not independent, so that intervals are taken over groups (Liang and Zeger 1986).
+        """
+        costs = self.cost(outputs, rows.targets)
+        if rows.weights is not None:
+            costs = costs * rows.weights
+        if rows.groups is None:
+            return costs
+        groups, members = rows.groups.unique(return_inverse=True)
+        sums = costs.new_zeros((*costs.shape[:-1], len(groups))).index_add_(-1, members, costs)
+        return sums * (len(groups) / len(members))
+
+    def serves(self, weighted: bool) -> bool:
+        """Return whether it can be taken of rows with weights, if they have some."""
+        return self.of_rows_alone or not weighted
 
     def told_difference(self, one: float, other: float, ends: tuple[float, float], deviation: float) -> list[float]:
         """Return a difference of two mean costs, and the ends of its interval, as the metric tells them.
@@ -93,28 +114,32 @@ METRICS = {
         Metric("mse", "regression", _squared, lambda cost, deviation: cost * deviation**2),
         Metric("rmse", "regression", _squared, lambda cost, deviation: math.sqrt(max(cost, 0.0)) * deviation),
         Metric("mae", "regression", _absolute, lambda cost, deviation: cost * deviation),
-        Metric("r2", "regression", _unexplained, lambda cost, _: 1 - cost, rising=True),
-        Metric("nll", "regression", _gaussian_nll, lambda cost, deviation: cost + math.log(deviation)),
+        Metric("r2", "regression", _unexplained, lambda cost, _: 1 - cost, rising=True, of_rows_alone=False),
+        Metric(
+            *("nll", "regression", _gaussian_nll, lambda cost, deviation: cost + math.log(deviation)),
+            of_rows_alone=False,
+        ),
     )
 }
 
 
-def find(name: str | None, task: str) -> Metric:
+def find(name: str | None, task: str, weighted: bool = False) -> Metric:
     """Return a metric of a task; None means nll for classes and mse for numbers.
 
     Raises:
-        InputError: there is none of that name for the task.
+        InputError: there is none of that name for the task, or none for weighted rows.
     """
     name = name or ("nll" if task == "classification" else "mse")
-    if (task, name) not in METRICS:
-        known = ", ".join(metric.name for metric in METRICS.values() if metric.task == task)
-        raise InputError(f"the metric must be one of {known} for {task}, got {name!r}")
-    return METRICS[task, name]
+    known = {metric.name: metric for metric in METRICS.values() if metric.task == task and metric.serves(weighted)}
+    if name not in known:
+        whose = f"{task}{' with weights' * weighted}"
+        raise InputError(f"the metric must be one of {', '.join(known)} for {whose}, got {name!r}")
+    return known[name]
 
 
-def of(task: str) -> list[Metric]:
-    """Return the metrics of a task that need one pass in evaluation mode."""
-    return [metric for metric in METRICS.values() if metric.task == task and not metric.samples]
+def of(task: str, weighted: bool = False) -> list[Metric]:
+    """Return the metrics of a task that need one pass in evaluation mode; for weighted rows those alone that can be."""
+    return [m for m in METRICS.values() if m.task == task and not m.samples and m.serves(weighted)]
 
 
 def mean_probabilities(outputs: Float[Tensor, "K N C"], task: str) -> Float[Tensor, "N C"]:

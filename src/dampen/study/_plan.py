@@ -119,6 +119,7 @@ class Plan:
 
         return {
             "data": {"name": self.data.name, "source": self.data.source, "fingerprint": fingerprint(self.data)},
+            "reading": None if self.data.reading is None else dict(self.data.reading),
             "target_scale": list(self.target_scale),
             "model": self.model,
             "metric": self.metric.name,
@@ -291,13 +292,30 @@ def split(plan: Plan, seeds: Sequence[int], again: bool) -> Split:
         return Split(folds, rows, rows)
     if not len(data.validation_rows):
         data = data.with_validation(HELD_OUT, seed=plan.seed)
-    order = torch.randperm(len(data.validation_rows), generator=torch.Generator().manual_seed(plan.seed))
-    ranking, judging = (replace(data, validation_rows=data.validation_rows[half]) for half in order.tensor_split(2))
+    ranking, judging = (replace(data, validation_rows=data.validation_rows[half]) for half in _halves(data, plan.seed))
     first = None
     if not again and plan.brackets and (share := plan.brackets[0].first) < 1:
         drawn = torch.randperm(len(data.train_rows), generator=torch.Generator().manual_seed(plan.seed))
         first = replace(ranking, train_rows=data.train_rows[drawn[: round(share * len(drawn))].sort().values])
     return Split(judging if again else ranking, ranking.validation, judging.validation, first)
+
+
+def _halves(data: Data, seed: int) -> Sequence[torch.Tensor]:
+    """Return the places of two halves of the validation rows: drawn; groups whole; in time, the later one judges."""
+    n = len(data.validation_rows)
+    generator = torch.Generator().manual_seed(seed)
+    if data.ordered:
+        return torch.arange(n).tensor_split(2)
+    if data.groups is None:
+        return torch.randperm(n, generator=generator).tensor_split(2)
+    groups, members = data.groups[data.validation_rows].unique(return_inverse=True)
+    if len(groups) < 2:
+        raise InputError(f"the validation rows of '{data.name}' are one group: two are needed, to rank and to judge")
+    place = torch.randperm(len(groups), generator=generator)[members]
+    order = place.argsort(stable=True)
+    sizes = place.bincount().cumsum(0)
+    cut = int(sizes[(sizes - n / 2).abs()[:-1].argmin()])
+    return order.tensor_split([cut])
 
 
 def _equally_long(folds: Sequence[Data], seed: int) -> list[Data]:
@@ -344,9 +362,10 @@ def scheme_of(data: Data, wanted: str | None) -> str:
     """
     if wanted not in (None, "folds", "held-out"):
         raise InputError(f"validation must be folds or held-out, got {wanted!r}")
-    given = len(data.validation_rows) > 0
+    given = len(data.validation_rows) > 0 or data.ordered
     if wanted == "folds" and given:
-        raise InputError(f"'{data.name}' has validation rows already: use validation='held-out'")
+        why = "has rows in the order of time" if data.ordered else "has validation rows already"
+        raise InputError(f"'{data.name}' {why}: use validation='held-out'")
     return wanted or ("held-out" if given or len(data.train_rows) >= SMALL else "folds")
 
 

@@ -276,12 +276,11 @@ def storable(frame: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def costs_of_rows(population: Population, rows: Any, metric: Metric) -> list[Float[Tensor, "M N"]]:
-    """Return the cost of each row for each seed: `[M, N]`, NaN for a member that diverged."""
+    """Return the cost of each row (or group) for each seed: `[M, N]`, NaN for a member that diverged."""
     diverged = population.history.diverged_at > 0
     found = []
     for s, outputs in enumerate(outputs_of(population, rows, metric)):
-        targets = (rows[s] if isinstance(rows, list) else rows).targets
-        costs = metric.cost(outputs, targets)
+        costs = metric.costs(outputs, rows[s] if isinstance(rows, list) else rows)
         costs[torch.from_numpy(diverged[s])] = torch.nan
         found.append(costs)
     return found

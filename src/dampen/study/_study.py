@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dampen.data import Data
+from dampen.data import Data, Preprocessing, Rows
 from dampen.errors import InputError
 from dampen.knobs import Setting
 from dampen.population import Model, Population
@@ -65,6 +65,10 @@ class Study:
         """Return the networks of the recommended setting, one for each seed."""
         return [self._last.member(self.verdict.recommended, seed) for seed in self._last.seeds]
 
+    def preprocessing(self) -> Preprocessing | None:
+        """Return how raw rows become the network's inputs, for rows to come; None where the data is no table."""
+        return Preprocessing.of(_plan.training_and_validation_rows(self.plan.data))
+
     def frame(self) -> "pd.DataFrame":
         """Return all learning curves as a tidy pandas frame, with the phase that each belongs to."""
         return self._curves
@@ -111,6 +115,8 @@ class Study:
         plan = self.plan
         return {
             "data": plan.data.name,
+            "columns": [] if plan.data.columns is None else plan.data.columns.document(plan.data.outputs),
+            "notes": list(plan.data.notes),
             **self.verdict.document(),
             "sentences": self.verdict.sentences(),
             "test": self.test,
@@ -203,7 +209,7 @@ def tune(
     if "dropout" in chosen.dimensions and not dropping:
         raise InputError("the network drops no units, so that dropout changes nothing: leave dropout out of the space")
     _refuse_patience(chosen.dimensions)
-    judged_by, scheme = _metrics.find(metric, data.task), _plan.scheme_of(data, validation)
+    judged_by, scheme = _metrics.find(metric, data.task, data.weights is not None), _plan.scheme_of(data, validation)
     n_references = 2 + _plan.has_table_default(dropping > 0, data)
 
     steps = _plan.training_rows(data, scheme) / training["batch_size"]
@@ -348,7 +354,7 @@ def compare(
         _plan.name_of(model),
         data,
         scale,
-        _metrics.find(metric, data.task),
+        _metrics.find(metric, data.task, data.weights is not None),
         Space({"weight_decay": Choice([setting.get("weight_decay", 0.0) for setting in named.values()])}),
         "none",
         (),
@@ -415,27 +421,27 @@ def _finish(
 
 def _test(plan: _plan.Plan, population: Population, settings: Mapping[str, Setting]) -> dict[str, dict[str, Any]]:
     """Return metrics on the test rows, with intervals over seeds and rows; the ensemble's is over rows alone."""
-    rows = plan.data.test
+    rows = _plan.training_and_validation_rows(plan.data).test  # scaled as the rows of the last training are
     if not len(rows):
         return {}
     places = {name: population.settings.index(setting) for name, setting in settings.items()}
     found: dict[str, dict[str, Any]] = {name: {} for name in (*places, "ensemble")}
     sampled = [plan.metric] if plan.metric.samples else []
-    for metrics in (sampled, _metrics.of(plan.data.task)):
+    for metrics in (sampled, _metrics.of(plan.data.task, plan.data.weights is not None)):
         if not metrics:
             continue
         outputs = torch.stack(outputs_of(population, rows, metrics[0]))  # [S, M, N, C]
         for name, m in places.items():
-            found[name] |= _told(plan, metrics, outputs[:, m], rows.targets)
+            found[name] |= _told(plan, metrics, outputs[:, m], rows)
         mean = _metrics.mean_probabilities(outputs[:, places["recommended"]], plan.data.task)
-        found["ensemble"] |= _told(plan, metrics, mean[None], rows.targets)
+        found["ensemble"] |= _told(plan, metrics, mean[None], rows)
     return found
 
 
-def _told(plan: _plan.Plan, metrics: Sequence[_metrics.Metric], outputs: Tensor, targets: Tensor) -> dict[str, Any]:
+def _told(plan: _plan.Plan, metrics: Sequence[_metrics.Metric], outputs: Tensor, rows: Rows) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for metric in metrics:
-        costs = metric.cost(outputs, targets).double().numpy()
+        costs = metric.costs(outputs, rows).double().numpy()
         if not np.isfinite(costs).all():
             found[metric.name] = {"mean": None, "interval": None}
             continue
@@ -477,7 +483,7 @@ def _open(
     if not resume:
         raise InputError(f"{folder.path} holds a study already: resume it, or choose another folder")
     for name in wanted:
-        if name != "versions" and held.get(name) != wanted[name]:
+        if name not in ("versions", "reading") and held.get(name) != wanted[name]:
             raise InputError(f"{folder.path} holds another study, its {name} differs: choose another folder")
     folder.tidy()
     return folder
@@ -496,5 +502,8 @@ def _write(folder: Folder, study: Study) -> None:
     }
     tensors = {name: t.contiguous().clone() for name, t in study.model().state_dict().items()}
     folder.write("model.safetensors", lambda file: save_file(tensors, file, about))
+    preprocessing = study.preprocessing()
+    if preprocessing is not None:
+        folder.write_json("preprocessing.json", preprocessing.document())
     folder.write_frame("curves.parquet", study.frame())
     folder.write_json("study.json", document)

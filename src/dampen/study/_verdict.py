@@ -221,7 +221,9 @@ def judge(plan: Plan, population: Population, rows: Split, references: Mapping[s
         plan.space.edges(recommended) if set(plan.space.dimensions) <= set(recommended) else {},
         plan.epochs,
         _memory(plan, recommended, rows),
-        _METHODS[plan.scheme].format(seeds=len(population.seeds)),
+        _METHODS[plan.scheme].format(seeds=len(population.seeds))
+        + " Rows of a group are one observation." * (plan.data.groups is not None)
+        + " Rows count by their weights." * (plan.data.weights is not None),
         _BIASES[plan.scheme],
     )
 

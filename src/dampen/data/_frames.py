@@ -1,0 +1,234 @@
+"""People's tables as pandas frames: text, Parquet, Feather, Excel; what is odd about a file is told, not hidden."""
+
+import bz2
+import csv
+import gzip
+import io
+import lzma
+import os
+import warnings
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dampen.errors import InputError
+
+Table = Any
+"""A `pandas.DataFrame`, whose own annotations a type checker can't follow."""
+Series = Any
+"""A `pandas.Series`, likewise."""
+
+_SAMPLE = 1 << 16  # bytes of a text file from which its separator is told
+_OPENERS: dict[str, Callable[[Path], Any]] = {
+    ".gz": gzip.GzipFile,
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
+}
+_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A table as it was read.
+
+    Args:
+        table: its rows, columns called by distinct strings.
+        notes: what was odd about it and what was done, a sentence each.
+        decimal_comma: whether text such as `3,14` is a number.
+    """
+
+    table: Table
+    notes: tuple[str, ...] = ()
+    decimal_comma: bool = False
+
+
+def kind_of(path: Path) -> str | None:
+    """Return the suffix by which a file is known to hold a table, None when it isn't known."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _OPENERS:
+        suffixes.pop()
+        return suffixes[-1] if suffixes and suffixes[-1] in _TEXT else None
+    return suffixes[-1] if suffixes and suffixes[-1] in READERS else None
+
+
+def read_frame(path: Path) -> Frame:
+    """Read a table from a file.
+
+    Raises:
+        InputError: the file is missing, empty, damaged, of an unknown kind, or needs a package that is not installed.
+    """
+    kind = kind_of(path)
+    if kind is None:
+        raise InputError(f"{path} is no table that is known; the endings are {', '.join(READERS)} (text also .gz)")
+    if not os.path.isfile(path):
+        raise InputError(f"there is no file {path}; correct the name")
+    try:
+        if path.stat().st_size == 0:
+            raise InputError(f"{path} is empty; give a file with a line of column names and rows")
+        found = READERS[kind](path)
+    except InputError:
+        raise
+    except ImportError:
+        raise InputError(f"{path}: this kind needs another package, pip install 'dampen[excel]'") from None
+    except MemoryError:
+        raise InputError(f"{path} does not fit into memory; give a part of its rows or columns") from None
+    except Exception as e:  # each reader's library has exceptions of its own for a damaged file
+        said = (str(e).strip() or type(e).__name__).splitlines()[0]
+        raise InputError(f"{path} can't be read as {kind[1:]}, damaged or cut off? ({said[:200]})") from None
+    return tidy(found, str(path))
+
+
+def tidy(found: "Frame | Table", name: str) -> Frame:
+    """Return a frame with a plain index, at least one row and one column, and distinct strings as column names.
+
+    Raises:
+        InputError: there are no rows or no columns.
+    """
+    import pandas as pd
+
+    frame = found if isinstance(found, Frame) else Frame(found)
+    table, notes = frame.table, list(frame.notes)
+    if any(level is not None for level in table.index.names):
+        table = table.reset_index(allow_duplicates=True)
+    if isinstance(table.columns, pd.MultiIndex):
+        table = table.set_axis(["_".join(map(str, column)) for column in table.columns], axis=1)
+    names, used = [], set()
+    for column in map(str, table.columns):
+        again, n = column, 1
+        while again in used:
+            again, n = f"{column}.{n}", n + 1
+        if again != column:
+            notes.append(f"two columns are called '{column}': the later one is '{again}' here")
+        used.add(again)
+        names.append(again)
+    if not names or not len(table):
+        what = "columns" if not names else "rows"
+        raise InputError(f"{name} has no {what}; give a table with column names, an input, a target, and rows")
+    table = table.set_axis(names, axis=1).set_axis(pd.RangeIndex(len(table)), axis=0)
+    return Frame(table, tuple(notes), frame.decimal_comma)
+
+
+def _text(path: Path, separator: str | None) -> Frame:
+    import pandas as pd
+
+    opener = _OPENERS.get(path.suffix.lower(), lambda path: path.open("rb"))
+    try:
+        with opener(path) as file:
+            head = file.read(_SAMPLE)
+    except _DAMAGED as e:
+        raise InputError(f"{path} can't be unpacked ({e}); it is damaged or cut off") from None
+    if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError(f"{path} holds zero bytes, it is no text; save the table as CSV or Parquet")
+    notes = []
+    encoding = "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    if encoding != "utf-16" and not _is_utf8(path, opener):
+        encoding = "cp1252" if _decodes(path, opener, "cp1252") else "latin-1"
+        notes.append(f"{path} is not UTF-8: read as {encoding}; save it as UTF-8 if letters look wrong")
+    sample = head.decode(encoding, errors="replace")
+    lines = sample.splitlines()
+    if len(lines) > 1 and len(head) == _SAMPLE:
+        lines.pop()  # it may be cut
+    separator = separator or _separator(lines)
+    header = next(csv.reader(lines, delimiter=separator, skipinitialspace=True), [])
+    _check_header(header, path)
+    twice = sorted({name for name in header if header.count(name) > 1 and name.strip()})
+    notes += [f"two columns are called '{name}': the later one is '{name}.1' here" for name in twice]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path, sep=separator, encoding=encoding, skipinitialspace=True, index_col=False, low_memory=False
+            )
+    except pd.errors.EmptyDataError:
+        raise InputError(f"{path} is empty; give a file with a line of column names and rows") from None
+    except pd.errors.ParserError as e:
+        said = str(e).strip().splitlines()[0].removeprefix("Error tokenizing data. C error: ")
+        raise InputError(f"{path} is ragged or cut off: {said}; give every line as many fields as there are") from None
+    except pd.errors.ParserWarning:
+        raise InputError(
+            f"{path} has lines with more fields than its first line has column names ({len(header)}); correct the file"
+        ) from None
+    return Frame(table, tuple(notes), decimal_comma=separator == ";")
+
+
+def _check_header(header: list[str], path: Path) -> None:
+    def number(cell: str) -> bool:
+        try:
+            float(cell)
+        except ValueError:
+            return False
+        return True
+
+    counted = [str(i) for i in range(len(header))]  # what pandas calls the columns of an array
+    filled = [cell for cell in header if cell.strip()]
+    if filled and all(map(number, filled)) and header not in (counted, ["", *counted[:-1]]):
+        raise InputError(
+            f"{path} has no column names: its first line is {', '.join(header[:3])} ...; add a line of names"
+        )
+
+
+def _separator(lines: list[str]) -> str:
+    """Return the separator that splits most of the lines into as many fields as the first, more than one."""
+    best = (0.0, 1, ",")
+    lines = [line for line in lines[:200] if line.strip()]
+    for separator in (",", ";", "\t", "|"):
+        try:
+            widths = [len(row) for row in csv.reader(lines, delimiter=separator)]
+        except csv.Error:
+            continue
+        if widths and widths[0] > 1:
+            best = max(best, (sum(w == widths[0] for w in widths) / len(widths), widths[0], separator))
+    return best[2]
+
+
+def _is_utf8(path: Path, opener: Callable[[Path], Any]) -> bool:
+    return _decodes(path, opener, "utf-8")
+
+
+def _decodes(path: Path, opener: Callable[[Path], Any], encoding: str) -> bool:
+    with opener(path) as file, io.TextIOWrapper(file, encoding) as text:
+        try:
+            while text.read(1 << 24):
+                pass
+        except UnicodeDecodeError:
+            return False
+        except _DAMAGED as e:
+            raise InputError(f"{path} can't be unpacked ({e}); it is damaged or cut off") from None
+    return True
+
+
+def _parquet(path: Path) -> Table:
+    import pandas as pd
+
+    return pd.read_parquet(path)
+
+
+def _feather(path: Path) -> Table:
+    import pandas as pd
+
+    return pd.read_feather(path)
+
+
+def _excel(path: Path) -> Table:
+    import pandas as pd
+
+    return pd.read_excel(path)
+
+
+_TEXT: dict[str, Callable[[Path], Any]] = {
+    ".csv": lambda path: _text(path, None),
+    ".tsv": lambda path: _text(path, "\t"),
+    ".tab": lambda path: _text(path, "\t"),
+    ".txt": lambda path: _text(path, None),
+}
+READERS: dict[str, Callable[[Path], Any]] = {
+    **_TEXT,
+    ".parquet": _parquet,
+    ".pq": _parquet,
+    ".feather": _feather,
+    ".arrow": _feather,
+    ".xlsx": _excel,
+    ".xls": _excel,
+}

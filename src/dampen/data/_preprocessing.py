@@ -1,0 +1,95 @@
+"""How a raw table becomes a network's inputs, as plain data: kept with a study, used again on rows to come."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dampen.data._data import Data
+from dampen.data._frames import Table, read_frame, tidy
+from dampen.data._vectorise import Vectoriser
+from dampen.errors import InputError
+
+_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocessing:
+    """From a table as it lies in a file to the inputs of a trained network.
+
+    Args:
+        vectoriser: what its columns become.
+        task: `classification` or `regression`.
+        classes: their names in the order of the network's outputs; None for regression.
+        target: the name of the target's column.
+
+    Example:
+        >>> import dampen, pandas as pd
+        >>> rows = pd.DataFrame({"size": [40, 90, 60] * 20, "garden": ["no", "yes"] * 30, "price": range(60, 120)})
+        >>> data = dampen.load(rows, target="price")
+        >>> kept = Preprocessing.of(data).document()  # plain: JSON can hold it
+        >>> Preprocessing.from_document(kept).inputs(rows.drop(columns="price")).shape
+        torch.Size([60, 2])
+    """
+
+    vectoriser: Vectoriser
+    task: str
+    classes: tuple[str, ...] | None
+    target: str | None
+
+    @classmethod
+    def of(cls, data: Data) -> "Preprocessing | None":
+        """Return what the training rows of a table say; None where the data is no table."""
+        if data.columns is None:
+            return None
+        assert isinstance(data.normalisation, Vectoriser)
+        return cls(data.normalisation, data.task, data.classes, data.target_name)
+
+    def inputs(self, table: str | Path | Table) -> Float[Tensor, "N D"]:
+        """Return the network's inputs for rows of a file or a frame; columns beside those that it needs are ignored.
+
+        A level that the training rows did not have counts as a rare one, a missing number as the median.
+
+        Raises:
+            InputError: the file can't be read, or lacks a column.
+        """
+        import torch
+
+        if isinstance(table, str | Path):
+            frame, source = read_frame(Path(table)), str(table)
+        else:
+            frame, source = tidy(table.to_pandas() if hasattr(table, "to_pandas") else table, "the table"), "the table"
+        return self.vectoriser.apply(torch.from_numpy(self.vectoriser.columns.encode(frame.table, source)))
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return {
+            "version": _VERSION,
+            "task": self.task,
+            "classes": None if self.classes is None else list(self.classes),
+            "target": self.target,
+            **self.vectoriser.document(),
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "Preprocessing":
+        """Return what `document` told.
+
+        Raises:
+            InputError: it is of another version, or not whole.
+        """
+        if document.get("version") != _VERSION:
+            raise InputError(f"this preprocessing is of version {document.get('version')}, {_VERSION} is known")
+        try:
+            classes = document["classes"]
+            return cls(
+                Vectoriser.from_document(document),
+                document["task"],
+                None if classes is None else tuple(classes),
+                document["target"],
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
+            raise InputError(f"the preprocessing is damaged: {type(e).__name__} {e}") from None

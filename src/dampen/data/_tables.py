@@ -1,0 +1,210 @@
+"""From a pandas frame to `Data`: target, roles of columns, split, and what every column is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dampen.data import _columns, _split, _target
+from dampen.data._data import Data
+from dampen.data._frames import Frame, Series, Table
+from dampen.errors import InputError
+
+LEAST_ROWS = 20  # with a target: a tenth fewer could not be split into test rows and five folds that say anything
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which columns are what; None where there is none.
+
+    Args:
+        target: to predict; None guesses.
+        task: None guesses.
+        drop: columns not to use.
+        group: rows with the same value stay together when rows are split.
+        weight: how much a row counts.
+        time_order: rows are split by it: earlier ones train, later ones judge.
+    """
+
+    target: str | None = None
+    task: str | None = None
+    drop: tuple[str, ...] = ()
+    group: str | None = None
+    weight: str | None = None
+    time_order: str | None = None
+
+    def given(self) -> list[str]:
+        """Return the names of those that were asked for."""
+        return [name for name, value in vars(self).items() if value not in (None, ())]
+
+
+def from_frame(
+    frame: Frame, roles: Roles, *, test: Frame | None, seed: int, test_fraction: float, name: str, source: str
+) -> Data:
+    """Make a `Data` of a table.
+
+    Args:
+        frame: the rows.
+        roles: of its columns.
+        test: the test rows, if they are in a file of their own.
+        seed: of the draw of test rows.
+        test_fraction: how many are drawn.
+        name: of the data.
+        source: where it was read from.
+
+    Raises:
+        InputError: a column that is not there, or too little to learn from.
+    """
+    table, notes = frame.table, list(frame.notes)
+    columns = list(table.columns)
+    target_name = _target.find(columns, roles.target, source)
+    special = {
+        role: _target.existing(columns, wanted, role, source)
+        for role, wanted in (("group", roles.group), ("weight", roles.weight), ("time_order", roles.time_order))
+        if wanted is not None
+    }
+    if target_name in special.values():
+        role = next(role for role, column in special.items() if column == target_name)
+        raise InputError(f"column '{target_name}' can't be the target and the {role.replace('_', ' ')} too")
+    dropped = [_target.existing(columns, column, "drop", source) for column in roles.drop]
+    if target_name in dropped:
+        raise InputError(f"column '{target_name}' is the target, it can't be dropped too")
+    target = _target.read(table[target_name], roles.task, target_name, frame.decimal_comma)
+    notes += target.notes
+    table = table[target.kept]
+    if len(table) < LEAST_ROWS:
+        raise InputError(f"{source} has {len(table)} rows with a target, {LEAST_ROWS} is the least; add rows")
+    numbers, n_train = target.numbers.copy(), len(table)
+    test_table = None
+    if test is not None:
+        if target_name not in test.table.columns:
+            raise InputError(f"the test file lacks the target '{target_name}'")
+        found = _target.numbers_of(
+            *(test.table[target_name], target.task, target.classes, target_name, "the test file"), test.decimal_comma
+        )
+        notes += [*test.notes, *found.notes]
+        test_table = test.table[found.kept]
+        numbers = np.concatenate([numbers, found.numbers])
+    if "time_order" in special:
+        order = _order(table[special["time_order"]], special["time_order"])
+        table, numbers[:n_train] = table.iloc[order], numbers[:n_train][order]
+    weights = _of_both(table, test_table, special.get("weight"), _weights)
+    groups = _groups(table, test_table, special.get("group"))
+    targets, all_rows = torch.from_numpy(numbers), torch.arange(n_train)
+    ordered = "time_order" in special
+    if test_table is None:
+        n_test = _split.count(test_fraction, n_train, "test_fraction", zero_allowed=True)
+        train_rows, test_rows = _split.draw(
+            *(all_rows, targets, n_test),
+            seed=seed,
+            classes=target.classes,
+            purpose=f"test rows of '{name}'",
+            groups=groups,
+            ordered=ordered,
+        )
+    else:
+        train_rows, test_rows = all_rows, torch.arange(n_train, len(numbers))
+    inputs = [c for c in columns if c not in (target_name, special.get("group"), special.get("weight"), *dropped)]
+    if not inputs:
+        raise InputError(f"{source} has no column beside the target to learn from")
+    decided = _columns.decide(
+        table[inputs].iloc[train_rows.numpy()], decimal_comma=frame.decimal_comma, time=special.get("time_order")
+    )
+    reasons = [(c, "asked for") for c in dropped]
+    said = {"group": "it keeps rows together", "weight": "it weighs rows"}
+    reasons += [(column, said[role]) for role, column in special.items() if role in said]
+    decided = _columns.Columns(decided.used, (*decided.dropped, *reasons))
+    raw = decided.encode(table, source)
+    if test_table is not None:
+        raw = np.concatenate([raw, decided.encode(test_table, "the test file")])
+    return Data(
+        name=name,
+        task=target.task,  # type: ignore[arg-type]
+        features=torch.from_numpy(raw),
+        targets=targets,
+        train_rows=train_rows,
+        test_rows=test_rows,
+        classes=target.classes,
+        feature_names=tuple(column.name for column in decided.used),
+        columns=decided,
+        weights=None if weights is None else torch.from_numpy(weights),
+        groups=groups,
+        ordered=ordered,
+        target_name=target_name,
+        notes=tuple(notes),
+        source=source,
+    )
+
+
+def _of_both(table: Table, test: Table | None, column: str | None, read) -> np.ndarray | None:
+    if column is None:
+        return None
+    parts = [read(table[column], column)]
+    if test is not None:
+        if column not in test.columns:
+            raise InputError(f"the test file lacks the column '{column}'")
+        parts.append(read(test[column], column))
+    return np.concatenate(parts)
+
+
+def _weights(values: Series, name: str) -> np.ndarray:
+    found = _columns.as_numbers(values)
+    wrong = ~(np.isfinite(found) & (found >= 0))
+    if wrong.any():
+        raise InputError(f"weight '{name}' must be a number, 0 or larger, in every row; {int(wrong.sum())} rows differ")
+    return found.astype(np.float32)
+
+
+def _groups(table: Table, test: Table | None, column: str | None) -> torch.Tensor | None:
+    """Return a number for each row's group; a row without one is a group of its own."""
+    import pandas as pd
+
+    if column is None:
+        return None
+    text = _columns.as_text(table[column])
+    if test is not None:
+        other = _columns.as_text(test[column]) if column in test.columns else pd.Series([None] * len(test))
+        text = pd.concat([text, other])
+    codes = pd.factorize(text)[0].astype(np.int64)
+    alone = codes < 0
+    codes[alone] = codes.max(initial=-1) + 1 + np.arange(int(alone.sum()))
+    return torch.from_numpy(codes)
+
+
+def _order(values: Series, name: str) -> np.ndarray:
+    """Return the rows in the order of a column: numbers, or times."""
+    import pandas as pd
+
+    numbers = _columns.as_numbers(values)
+    if np.isnan(numbers).all():
+        known = _columns.as_text(values).dropna()
+        times = pd.api.types.is_datetime64_any_dtype(values.dtype) or isinstance(values.dtype, pd.PeriodDtype)
+        format = None if times or not len(known) else _columns.date_format(known)
+        if not times and format is None and pd.api.types.infer_dtype(values, skipna=True) not in ("date", "datetime"):
+            raise InputError(f"time order '{name}' must hold numbers or dates, such as 2024-12-31")
+        numbers = _columns.as_days(values, format)
+    if np.isnan(numbers).any():
+        raise InputError(
+            f"time order '{name}' is missing in {int(np.isnan(numbers).sum())} rows; fill it in or drop them"
+        )
+    return np.argsort(numbers, kind="stable")
+
+
+def roles(
+    target: str | None,
+    task: str | None,
+    drop: str | Sequence[str],
+    group: str | None,
+    weight: str | None,
+    time_order: str | None,
+) -> Roles:
+    """Return the roles that a user's words mean.
+
+    Raises:
+        InputError: rows in groups and in order at once.
+    """
+    if group is not None and time_order is not None:
+        raise InputError("rows can be split by group or by time_order, not by both; give one of them")
+    dropped = (drop,) if isinstance(drop, str) else tuple(drop)
+    return Roles(target, task, dropped, group, weight, time_order)
