@@ -1,31 +1,27 @@
 """`dampen dropout`: the second study."""
 
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dampen.cli import _options, _output
+from dampen.cli import _data, _options, _output
 
 if TYPE_CHECKING:
     from dampen.lessons import dropout as lesson
     from dampen.population import Epoch, Event, History
 
 
+@_data.takes_data
 def command(
-    data: Annotated[
-        str, typer.Argument(help="digits, fashion-mnist, mnist, iris ..., or a folder of IDX files.")
-    ] = "digits",
+    reading: dict[str, Any],
+    data: _data.Source = "digits",
     rates: Annotated[str, typer.Option(help="Dropout rate of each hidden layer.")] = "0.3,0.5",
     hidden: Annotated[str, typer.Option(help="Width of each hidden layer.")] = "256,128",
     epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = 10,
     batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 128,
     lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder to look for the data in, before $DAMPEN_DATA and the cache.")
-    ] = None,
     seed: _options.Seed = 0,
     seeds: _options.Seeds = 3,
     device: _options.Device = "cpu",
@@ -43,17 +39,18 @@ def command(
     widths = _options.whole_numbers(hidden, "--hidden")
     members = _options.seed_range(seed, seeds)
 
-    from dampen.data import load
     from dampen.lessons import dropout as lesson
     from dampen.population import Epoch
     from dampen.report import draw_dropout
 
     file = _options.picture(plot, "dampen-dropout.png")
     device = _options.usable_device(device)
-    source = load(data, data_dir=data_dir, progress=sys.stderr.isatty())
+    source = _data.read(data, reading)
+    tell_data = _data.teller(source, json)
     with _output.progress("training", shown=json) as advance:
 
         def after(event: "Event") -> None:
+            tell_data()
             advance(event.epoch, event.epochs)
             if isinstance(event, Epoch) and not json:
                 print(epoch_line(event), flush=True)

@@ -5,7 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,18 +16,21 @@ def print_json(document: dict[str, Any]) -> None:
     print(json.dumps(plain(document), ensure_ascii=False, allow_nan=False))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table with right-aligned columns."""
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, stream: TextIO | None = None, left: bool = False
+) -> None:
+    """Print a table, its columns right-aligned for figures or left-aligned for words."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column, justify="left" if left else "right", no_wrap=not left)
     for row in rows:
-        table.add_row(*row)
-    console = Console(highlight=False)
+        table.add_row(*map(Text, row))  # names in brackets are no markup
+    console = Console(highlight=False, file=stream)
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no width: cut nothing
     console.print(table)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dampen.cli import _knobs, _options, _output
+from dampen.cli import _data, _knobs, _options, _output
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 _RUNS = Path("dampen-runs")
 
 
+@_data.takes_data
 def tune(
-    data: Annotated[
-        str, typer.Argument(help="digits, fashion-mnist, mnist, iris ..., or a folder of IDX files.")
-    ] = "digits",
+    reading: dict[str, Any],
+    data: _data.Source = "digits",
     weight_decay: Annotated[str, typer.Option(help="Range (0 is tried, too), list or number.")] = "1e-5..1",
     dropout: Annotated[str, typer.Option(help="Range, list or number.")] = "0..0.7",
     lr: Annotated[str, typer.Option(help="Range, list or number.")] = "3e-4..3e-3",
@@ -65,9 +65,6 @@ def tune(
     optuna: Annotated[
         str | None, typer.Option(help="Also write the search to this Optuna storage, sqlite:///studies.db for one.")
     ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder to look for the data in, before $DAMPEN_DATA and the cache.")
-    ] = None,
     seed: _options.Seed = 0,
     seeds: Annotated[int | None, typer.Option(help="Seeds of each setting in the search.", show_default="3")] = None,
     device: _options.Device = "cpu",
@@ -92,18 +89,18 @@ def tune(
     space |= others
     widths = _options.whole_numbers(hidden, "--hidden") if hidden else []
 
-    from dampen.data import load
     from dampen.models import mlp
     from dampen.search import PerLayer
     from dampen.study import tune as run
 
     device = _options.usable_device(device)
-    source = load(data, data_dir=data_dir, progress=sys.stderr.isatty())
+    source = _data.read(data, reading)
     if not widths and "dropout" not in others:
         del space["dropout"]
     elif per_layer and widths:
         space["dropout"] = PerLayer(space["dropout"], len(widths))
     folder = out or _folder(source.name, resume)
+    tell_data = _data.teller(source, json)
     with _output.progress("tuning") as advance:
         found = run(
             mlp(*widths),
@@ -125,8 +122,9 @@ def tune(
             seed=seed,
             out=folder,
             resume=resume,
-            callback=_teller(advance),
+            callback=_teller(advance, tell_data),
         )
+    tell_data()
     page = folder / "report.html"
     found.report(page)
     if optuna is not None:
@@ -190,11 +188,12 @@ def _folder(name: str, resume: bool) -> Path:
     return _RUNS / f"{name}-{last if resume else last + 1}"
 
 
-def _teller(advance: Any) -> Any:
-    """Return a callback: a bar where stderr is a terminal, else a line for each rung and phase."""
+def _teller(advance: Any, first: Any) -> Any:
+    """Return a callback: a bar where stderr is a terminal, else a line for each rung and phase; `first` comes first."""
     told: set[tuple[str, int, int]] = set()
 
     def tell(at: "Progress") -> None:
+        first()
         best = "" if at.best is None else f", best so far {at.best:.4g}"
         now = f"{at.phase}: {at.members} members to epoch {at.epochs}{best}"
         advance(at.share, 1, now)

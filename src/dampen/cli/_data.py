@@ -1,0 +1,123 @@
+"""The options by which every command reads people's data, and how it tells what it did to them."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from dampen.cli import _output
+from dampen.errors import InputError
+
+if TYPE_CHECKING:
+    from dampen.data import Data
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="[DATA]",
+        help="A table (.csv, .tsv, .parquet, .feather, .xlsx), a .npz file, a folder of images by class or of IDX "
+        "files; or digits, fashion-mnist, mnist, iris, wine, breast-cancer, diabetes.",
+    ),
+]
+
+
+def _options(
+    target: Annotated[
+        str | None, typer.Option(help="Column to predict.", show_default="one called target, label, class or y")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="classification or regression.", show_default="by what the target holds")
+    ] = None,
+    drop: Annotated[str | None, typer.Option(help="Columns not to use, separated by commas.")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Column: rows with the same value stay together in every split.")
+    ] = None,
+    weight: Annotated[str | None, typer.Option(help="Column: how much a row counts.")] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="File with the test rows.", show_default="a quarter of the rows is drawn")
+    ] = None,
+    time_order: Annotated[
+        str | None, typer.Option(help="Column of dates or numbers: later rows judge what earlier ones train.")
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, help="Pixels of a side that images are resized to.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder to look for the data in, before $DAMPEN_DATA and the cache.")
+    ] = None,
+) -> None:
+    """Carry the options; never called."""
+
+
+def takes_data(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options to a command, which gets their values as the mapping `reading`, for `read`."""
+    own, added = inspect.signature(command), inspect.signature(_options)
+    hints, more = get_type_hints(command, include_extras=True), get_type_hints(_options, include_extras=True)
+
+    def with_options(**given: Any) -> None:
+        command(reading={name: given.pop(name) for name in added.parameters}, **given)
+
+    kept = [p.replace(annotation=hints[name]) for name, p in own.parameters.items() if name != "reading"]
+    extra = [p.replace(annotation=more[name]) for name, p in added.parameters.items()]
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*kept, *extra)]
+    with_options.__name__, with_options.__doc__ = command.__name__, command.__doc__
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {p.name: p.annotation for p in parameters}
+    return with_options
+
+
+def read(source: str, reading: dict[str, Any]) -> "Data":
+    """Read what a user named.
+
+    Raises:
+        InputError: as `load`.
+    """
+    from dampen.data import load
+
+    reading = dict(reading)
+    if reading["drop"] is not None:
+        reading["drop"] = [name.strip() for name in reading["drop"].split(",") if name.strip()]
+    reading = {name: value for name, value in reading.items() if value is not None}
+    try:
+        return load(source, **reading, progress=sys.stderr.isatty())
+    except InputError as e:
+        raise InputError(_as_options(str(e))) from None
+
+
+def teller(data: "Data", json: bool) -> Callable[[], None]:
+    """Return what prints, when first called, what was done to the data: on stdout, with `json` on stderr.
+
+    It is called when training begins: a mistake that is found before that stays one line.
+    """
+    told: list[bool] = []
+
+    def tell() -> None:
+        if not told:
+            told.append(True)
+            _tell(data, sys.stderr if json else sys.stdout)
+
+    return tell
+
+
+def _tell(data: "Data", stream: Any) -> None:
+    if data.columns is not None:
+        _output.print_table(
+            ("column", "read as", "becomes", ""), data.columns.told(data.outputs), stream=stream, left=True
+        )
+    for note in data.notes:
+        print(f"Note: {_as_options(note)}.", file=stream)
+    if data.columns is not None:
+        print(f"{data}\n", file=stream)
+
+
+def _as_options(line: str) -> str:
+    """Return an error's line with the options' own spelling where it tells what to do."""
+    for word, option in (
+        ("name it as target;", "name it with --target;"),
+        ("task regression", "--task regression"),
+        ("task classification", "--task classification"),
+        ("(image size)", "(--image-size)"),
+    ):
+        line = line.replace(word, option)
+    return line
