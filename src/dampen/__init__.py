@@ -9,7 +9,18 @@ if TYPE_CHECKING:
     from dampen.errors import InputError, NotFused
     from dampen.knobs import Setting
     from dampen.models import linear, mlp
-    from dampen.population import SGD, Adam, AdamW, ChunkDone, Epoch, History, Population, Schedule, solo
+    from dampen.population import (
+        SGD,
+        Adam,
+        AdamW,
+        ChunkDone,
+        Epoch,
+        History,
+        Population,
+        Schedule,
+        insert_dropout,
+        solo,
+    )
     from dampen.search import Choice, Fixed, LogUniform, PerLayer, Uniform
     from dampen.study import Study, compare, tune
     from dampen.uncertainty import mc_dropout, predict
@@ -37,6 +48,7 @@ _HOME = {
     "compare": "study",
     "diagnose": "doctor",
     "from_arrays": "data",
+    "insert_dropout": "population",
     "linear": "models",
     "load": "data",
     "mc_dropout": "uncertainty",
@@ -68,6 +80,7 @@ __all__ = [
     "compare",
     "diagnose",
     "from_arrays",
+    "insert_dropout",
     "linear",
     "load",
     "mc_dropout",

@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -85,8 +85,8 @@ def read(source: str, reading: dict[str, Any]) -> "Data":
         raise InputError(_as_options(str(e))) from None
 
 
-def teller(data: "Data", json: bool) -> Callable[[], None]:
-    """Return what prints, when first called, what was done to the data: on stdout, with `json` on stderr.
+def teller(data: "Data", json: bool, more: Sequence[str] = ()) -> Callable[[], None]:
+    """Return what prints, when first called, what was done to the data, and `more`: on stdout, with `json` on stderr.
 
     It is called when training begins: a mistake that is found before that stays one line.
     """
@@ -95,7 +95,10 @@ def teller(data: "Data", json: bool) -> Callable[[], None]:
     def tell() -> None:
         if not told:
             told.append(True)
-            _tell(data, sys.stderr if json else sys.stdout)
+            stream = sys.stderr if json else sys.stdout
+            _tell(data, stream)
+            for line in more:
+                print(line, file=stream)
 
     return tell
 

@@ -1,20 +1,13 @@
 """`dampen doctor`: what is wrong with how a model is regularised."""
 
-import contextlib
-import importlib
-import importlib.util
 import inspect
-import os
 import re
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dampen.cli import _options, _output
+from dampen.cli._named import from_here, named, told
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,7 +47,7 @@ def command(
     """
     shapes = [row_shape(text) for text in input.split(",")] if input is not None else None
     names = [name.strip() for name in ignore.split(",") if name.strip()]
-    with contextlib.redirect_stdout(sys.stderr), _importing_from_here():  # what the user's code prints is no report
+    with from_here():  # what the user's code prints is no report
         model, optimizer, batch = _made(target)
         from dampen.doctor import diagnose
 
@@ -97,14 +90,7 @@ def _made(target: str) -> tuple["nn.Module", Any, Any]:
     """Return the model, the optimizer and the batch that a function returns; None for what it does not return."""
     from torch import nn
 
-    module, colon, name = target.rpartition(":")
-    if not (module and colon and name):
-        raise InputError(f"name a module and a function, such as train:build or train.py:build; got {target!r}")
-    found: Any = _import(module)
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise InputError(f"{module} has no {name!r}: name a function that returns a model")
-        found = getattr(found, part)
+    found = named(target, "returns a model")
     made = found if isinstance(found, nn.Module) else _call(target, found)
     parts: tuple[Any, ...] = tuple(made) if isinstance(made, list | tuple) else (made,)
     if not 1 <= len(parts) <= 3 or not isinstance(parts[0], nn.Module):
@@ -114,32 +100,6 @@ def _made(target: str) -> tuple["nn.Module", Any, Any]:
             f"{target} must return a model, or a model and an optimizer (and a batch); it returns {returned}"
         )
     return parts[0], parts[1] if len(parts) > 1 else None, parts[2] if len(parts) > 2 else None
-
-
-def _import(name: str) -> ModuleType:
-    """Import a module by its name or by the path of its file."""
-    try:
-        if not name.endswith(".py"):
-            return importlib.import_module(name)
-        path = Path(name)
-        if not path.is_file():
-            raise InputError(f"there is no file {name}")
-        sys.path.insert(0, str(path.parent.resolve()))
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules.setdefault(path.stem, module)  # dataclasses and pickles look their module up
-        spec.loader.exec_module(module)
-        return module
-    except InputError:
-        raise
-    except ModuleNotFoundError as e:
-        if e.name is not None and (name == e.name or name.startswith(f"{e.name}.")):
-            raise InputError(f"there is no module {e.name!r}, neither in this folder nor installed") from None
-        raise InputError(f"importing {name} fails: {e}") from e
-    except (Exception, SystemExit) as e:
-        raise InputError(f"importing {name} fails: {_told(e)}") from e
 
 
 def _call(target: str, function: Any) -> Any:
@@ -154,19 +114,4 @@ def _call(target: str, function: Any) -> Any:
     try:
         return function()
     except (Exception, SystemExit) as e:
-        raise InputError(f"{target} raises {_told(e)}") from e
-
-
-def _told(e: BaseException) -> str:
-    return f"{type(e).__name__}: {e}" if str(e) else type(e).__name__
-
-
-@contextlib.contextmanager
-def _importing_from_here() -> Iterator[None]:
-    """Let imports find the modules of the current folder, as `python -m` does."""
-    before = list(sys.path)
-    sys.path.insert(0, os.getcwd())
-    try:
-        yield
-    finally:
-        sys.path[:] = before
+        raise InputError(f"{target} raises {told(e)}") from e

@@ -1,20 +1,22 @@
 """`dampen explore`: questions about regularisation, answered by training."""
 
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dampen.cli import _options, _output
+from dampen.cli import _data, _options, _output
 from dampen.errors import InputError
 
+if TYPE_CHECKING:
+    from dampen.population import Event
 
+
+@_data.takes_data
 def command(
+    reading: dict[str, Any],
     question: Annotated[str | None, typer.Argument(help="What to ask; --list shows what there is.")] = None,
-    data: Annotated[
-        str, typer.Argument(help="digits, fashion-mnist, mnist, iris ..., or a folder of IDX files.")
-    ] = "digits",
+    data: _data.Source = "digits",
     list_: Annotated[bool, typer.Option("--list", help="List the questions and stop.")] = False,
     hidden: Annotated[str, typer.Option(help="Width of each hidden layer.")] = "256,128",
     epochs: Annotated[
@@ -24,9 +26,6 @@ def command(
         int | None, typer.Option(help="Train on so many rows only: few rows overfit soon.", show_default="all")
     ] = None,
     lr: Annotated[float, typer.Option(help="Learning rate of AdamW.")] = 1e-3,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder to look for the data in, before $DAMPEN_DATA and the cache.")
-    ] = None,
     seed: _options.Seed = 0,
     seeds: _options.Seeds = 5,
     device: _options.Device = "cpu",
@@ -55,13 +54,18 @@ def command(
     widths = _options.whole_numbers(hidden, "--hidden")
     members = _options.seed_range(seed, seeds)
 
-    from dampen.data import load
     from dampen.report import draw_answer
 
     file = _options.picture(plot, f"dampen-{question}.png")
     device = _options.usable_device(device)
-    source = load(data, data_dir=data_dir, progress=sys.stderr.isatty())
+    source = _data.read(data, reading)
+    tell_data = _data.teller(source, json)
     with _output.progress(question) as advance:
+
+        def after(event: "Event") -> None:
+            tell_data()
+            advance(event.epoch, event.epochs)
+
         on = ground(
             source,
             widths,
@@ -70,7 +74,7 @@ def command(
             rows=rows,
             lr=lr,
             device=device,
-            callback=lambda event: advance(event.epoch, event.epochs),
+            callback=after,
         )
         found = explore(question, on)
     draw_answer(found, file)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dampen.cli import _data, _knobs, _options, _output
+from dampen.cli import _data, _knobs, _network, _options, _output
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def tune(
     reading: dict[str, Any],
     data: _data.Source = "digits",
     weight_decay: Annotated[str, typer.Option(help="Range (0 is tried, too), list or number.")] = "1e-5..1",
-    dropout: Annotated[str, typer.Option(help="Range, list or number.")] = "0..0.7",
+    dropout: Annotated[str | None, typer.Option(help="Range, list or number.", show_default="0..0.7")] = None,
     lr: Annotated[str, typer.Option(help="Range, list or number.")] = "3e-4..3e-3",
     knob: Annotated[
         list[str] | None,
@@ -31,7 +31,20 @@ def tune(
         ),
     ] = None,
     per_layer: Annotated[bool, typer.Option("--per-layer", help="Search a dropout rate for each layer.")] = False,
-    hidden: Annotated[str, typer.Option(help="Width of each hidden layer; '' for a linear model.")] = "256,128",
+    hidden: Annotated[
+        str | None, typer.Option(help="Width of each hidden layer; '' for a linear model.", show_default="256,128")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="What makes your own network, such as nets:make or nets.py:make; told inputs, outputs and input_shape "
+            "if it asks for them.",
+        ),
+    ] = None,
+    insert_dropout: Annotated[
+        bool, typer.Option("--insert-dropout", help="Put dropout after each hidden activation of your network.")
+    ] = False,
     settings: Annotated[int | None, typer.Option(help="Settings to try.", show_default="64")] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Length of a full training.", show_default="30 below 5000 rows, else 10")
@@ -77,7 +90,7 @@ def tune(
     """
     space = {
         "weight_decay": dimension(weight_decay, "--weight-decay", log=True, zero=0.1),
-        "dropout": dimension(dropout, "--dropout"),
+        "dropout": dimension(dropout or "0..0.7", "--dropout"),
         "lr": dimension(lr, "--lr", log=True),
     }
     others = _knobs.ranges(knob or [])
@@ -87,7 +100,11 @@ def tune(
         for excluded in KNOBS[name].excludes:
             space.pop(excluded, None)
     space |= others
-    widths = _options.whole_numbers(hidden, "--hidden") if hidden else []
+    widths = _options.whole_numbers(hidden, "--hidden") if hidden else [256, 128] if hidden is None else []
+    if model is not None and hidden is not None:
+        raise InputError("--hidden shapes dampen's own network, --model names yours: give one of them")
+    if model is None and insert_dropout:
+        raise InputError("--insert-dropout is for your own network: name it with --model")
 
     from dampen.models import mlp
     from dampen.search import PerLayer
@@ -95,15 +112,16 @@ def tune(
 
     device = _options.usable_device(device)
     source = _data.read(data, reading)
-    if not widths and "dropout" not in others:
-        del space["dropout"]
-    elif per_layer and widths:
-        space["dropout"] = PerLayer(space["dropout"], len(widths))
+    network, places, said = _network.own(model, insert_dropout, source) if model else (mlp(*widths), len(widths), [])
+    if not places and dropout is None and "dropout" not in others:
+        space.pop("dropout", None)
+    elif per_layer and places and "dropout" in space:
+        space["dropout"] = PerLayer(space["dropout"], places)
     folder = out or _folder(source.name, resume)
-    tell_data = _data.teller(source, json)
+    tell_data = _data.teller(source, json, said)
     with _output.progress("tuning") as advance:
         found = run(
-            mlp(*widths),
+            network,
             source,
             space,
             settings=settings,

@@ -2,6 +2,7 @@
 
 from dampen.population._explain import Explanation
 from dampen.population._history import ChunkDone, Epoch, Event, History
+from dampen.population._insert import Inserted, WithDropout, insert_dropout
 from dampen.population._model import Model
 from dampen.population._optimizers import SGD, Adam, AdamW
 from dampen.population._population import Population
@@ -17,9 +18,12 @@ __all__ = [
     "Event",
     "Explanation",
     "History",
+    "Inserted",
     "Model",
     "Population",
     "Schedule",
     "Solo",
+    "WithDropout",
+    "insert_dropout",
     "solo",
 ]

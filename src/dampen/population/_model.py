@@ -40,14 +40,18 @@ class Builder:
 
     def __call__(self, seed: int, input_shape: tuple[int, ...] = (), outputs: int = 1) -> nn.Module:
         """Return the network of a seed; torch's global generator is left as it was."""
-        given = {"inputs": math.prod(input_shape), "outputs": outputs, "input_shape": input_shape}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            if isinstance(self._model, nn.Module):
-                network = copy.deepcopy(self._model)
-                network.apply(_draw_again)
-            else:
-                network = self._model(**{name: given[name] for name in self.wants})
+            return self.make(input_shape, outputs)
+
+    def make(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+        """Return a network drawn from torch's global generator as it is."""
+        if isinstance(self._model, nn.Module):
+            network = copy.deepcopy(self._model)
+            network.apply(_draw_again)
+        else:
+            given = {"inputs": math.prod(input_shape), "outputs": outputs, "input_shape": input_shape}
+            network = self._model(**{name: given[name] for name in self.wants})
         if not isinstance(network, nn.Module):
             raise InputError(f"model must return a nn.Module, it returned {type(network).__name__}")
         for name, p in network.named_parameters():

@@ -1,0 +1,37 @@
+"""`dampen tune --model`: the user's own network, and where it drops units."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from dampen.cli._named import network_maker
+
+if TYPE_CHECKING:
+    from dampen.data import Data
+
+
+def own(target: str, insert: bool, data: "Data") -> tuple[Any, int, list[str]]:
+    """Return what makes a user's network, in how many places it drops units, and what is to be said of it.
+
+    Args:
+        target: MODULE:FUNCTION.
+        insert: whether to put dropout after each hidden activation.
+        data: that it is for.
+
+    Raises:
+        InputError: there is no such function, it fails, or there is no place for dropout.
+    """
+    from dampen.knobs import Setting
+    from dampen.population import Population, insert_dropout
+
+    model = network_maker(target)
+    said = []
+    if insert:
+        model = insert_dropout(model)
+        said.append(str(model.inserted(data.inputs, data.outputs)))
+    found = Population(model, [Setting()], [0]).explain(replace(data, test_rows=data.test_rows[:0]))
+    if not found.dropping:
+        said.append(
+            "The network drops no units, so that dropout is not searched; --insert-dropout puts it after each hidden "
+            "activation."
+        )
+    return model, len(found.dropping), said

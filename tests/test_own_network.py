@@ -1,0 +1,166 @@
+"""People's own networks: on the command line, and with dropout inserted."""
+
+import json
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+import dampen
+from dampen import InputError, Setting, insert_dropout
+from dampen.cli import main
+from dampen.population import Population
+
+CODE = """
+import torch
+from torch import nn
+from helpers import WIDTH
+
+print("imported")
+
+def plain(inputs, outputs):
+    print("called")
+    return nn.Sequential(nn.Linear(inputs, WIDTH), nn.Tanh(), nn.Linear(WIDTH, 6), nn.Tanh(), nn.Linear(6, outputs))
+
+def dropping():
+    return nn.Sequential(nn.Linear(13, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3))
+
+class Functional(nn.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.a, self.b = nn.Linear(inputs, 8), nn.Linear(8, outputs)
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)))
+
+def narrow(inputs): return nn.Linear(inputs + 1, 3)
+def fails(inputs): raise RuntimeError("no\\nluck")
+def nothing(): return None
+def wants(width): return nn.Linear(width, 3)
+number = 5
+"""
+SMALL = ("--settings", 3, "--seeds", 2, "--epochs", 2, "--confirm-seeds", 2)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_nets.py").write_text(CODE)
+    (tmp_path / "helpers.py").write_text("WIDTH = 7\n")
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["dampen", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        for name in ("my_nets", "helpers"):
+            sys.modules.pop(name, None)
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return call
+
+
+def test_tune_trains_a_network_of_one_s_own(run):
+    code, out, err = run("tune", "wine", "--model", "my_nets:dropping", *SMALL, "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["plan"]["model"] == "my_nets:dropping"
+    assert "dropout" in document["recommended"]
+    assert "imported" in err
+
+
+def test_a_network_without_dropout_is_searched_without_it_and_that_is_said(run):
+    code, out, _ = run("tune", "wine", "--model", "my_nets.py:plain", *SMALL)
+    assert code == 0
+    assert "The network drops no units, so that dropout is not searched; --insert-dropout" in out
+
+
+def test_inserted_dropout_is_shown_and_searched(run):
+    words = ("tune", "wine", "--model", "my_nets:plain", "--insert-dropout", *SMALL, "--json")
+    code, out, err = run(*words)
+    document = json.loads(out)
+    assert code == 0
+    assert "Dropout inserted after 1 (Tanh), 3 (Tanh)." in err
+    assert "dropout" in document["recommended"]
+    assert json.loads(run(*words, "--resume")[1])["recommended"] == document["recommended"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model", "my_nets"], "name a module and a function"),
+        (["--model", "no_nets:make"], "there is no module 'no_nets'"),
+        (["--model", "my_nets:make"], "my_nets has no 'make': name a function that makes a network"),
+        (["--model", "my_nets:number"], "is no function but int"),
+        (["--model", "my_nets:fails"], "my_nets:fails raises RuntimeError: no luck"),
+        (["--model", "my_nets:nothing"], "it returned NoneType"),
+        (["--model", "my_nets:wants"], "wants 'width'"),
+        (["--model", "my_nets:narrow"], "the network fails on a batch of shape"),
+        (["--model", "my_nets:plain", "--dropout", "0..0.5"], "drops no units"),
+        (["--model", "my_nets:plain", "--hidden", "8"], "give one of them"),
+        (["--insert-dropout"], "--insert-dropout is for your own network"),
+        (["--model", "my_nets:Functional", "--insert-dropout"], "its activations are called as functions"),
+    ],
+)
+def test_a_mistake_is_one_line(run, words, message):
+    code, out, err = run("tune", "wine", *words)
+    lines = [line for line in err.splitlines() if line not in ("imported", "called")]
+    assert (code, out, len(lines)) == (2, "", 1)
+    assert message in lines[0]
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.act, self.out = nn.Linear(4, 4), nn.PReLU(), nn.Sigmoid()
+        self.same = self.act
+        self.drop = nn.Dropout(0.1)
+
+    def forward(self, x):
+        h = self.act(self.linear(x))
+        h = self.drop(torch.tanh(self.same(h)))
+        return self.out(h)
+
+
+def test_dropout_follows_each_hidden_activation_once_and_not_the_output():
+    model = insert_dropout(Block)
+    found = model.inserted((4,), 4)
+    assert found.after == (("act", "PReLU"),)
+    assert found.missed == ("",)
+    assert "not after the activations that are called as functions in the network's own forward" in str(found)
+    network = model(4, 4, (4,))
+    assert isinstance(network.act[1], nn.Dropout)
+    assert network.same is network.act
+    assert isinstance(network.out, nn.Sigmoid)
+    torch.manual_seed(0)
+    network.eval()
+    x = torch.randn(5, 4)
+    h = network.act[0](network.linear(x))
+    torch.testing.assert_close(network(x), torch.sigmoid(torch.tanh(network.act[0](h))))
+
+
+@pytest.mark.parametrize("between", [[], [nn.Flatten()], [nn.Identity(), nn.Flatten()]])
+def test_an_activation_that_dropout_follows_already_gets_no_other(between):
+    network = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), *between, nn.Dropout(0.2), nn.Linear(3, 1))
+    with pytest.raises(InputError, match="no hidden activation that dropout does not follow already"):
+        insert_dropout(network).inserted((3,), 1)
+
+
+def test_inserted_dropout_leaves_initial_weights_as_they_were():
+    def make(inputs, outputs):
+        return nn.Sequential(nn.Linear(inputs, 6), nn.ReLU(), nn.Linear(6, outputs))
+
+    data = dampen.load("iris")
+    settings = [Setting(dropout=0.0), Setting(dropout=0.5)]
+    members = {}
+    for name, model in {"plain": make, "inserted": insert_dropout(make)}.items():
+        chosen = [Setting()] if name == "plain" else settings
+        population = Population(model, chosen, [3])
+        population.fit(data, epochs=2, batch_size=16, precision="float64")
+        members[name] = population.member(chosen[0], 3)
+    for a, b in zip(members["plain"].parameters(), members["inserted"].parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_a_rate_that_is_no_probability_is_refused():
+    with pytest.raises(InputError, match="probability"):
+        insert_dropout(Block, p=1.5)
