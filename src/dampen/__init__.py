@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from dampen.data import Data, from_arrays, load
     from dampen.doctor import diagnose
     from dampen.errors import InputError, NotFused
+    from dampen.estimators import DampenClassifier, DampenRegressor
     from dampen.knobs import Setting
     from dampen.models import linear, mlp
     from dampen.population import (
@@ -31,6 +32,8 @@ _HOME = {
     "AdamW": "population",
     "Choice": "search",
     "ChunkDone": "population",
+    "DampenClassifier": "estimators",
+    "DampenRegressor": "estimators",
     "Data": "data",
     "Epoch": "population",
     "Fixed": "search",
@@ -64,6 +67,8 @@ __all__ = [
     "AdamW",
     "Choice",
     "ChunkDone",
+    "DampenClassifier",
+    "DampenRegressor",
     "Data",
     "Epoch",
     "Fixed",

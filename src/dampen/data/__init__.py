@@ -1,10 +1,24 @@
 """Data sets as immutable values: built-in sets, tables, images, arrays."""
 
 from dampen.data._arrays import from_arrays
+from dampen.data._columns import Column, Columns, decide, numbers_only
 from dampen.data._data import Data, Rows
 from dampen.data._load import NAMES, load
 from dampen.data._normalise import Normalisation
 from dampen.data._preprocessing import Preprocessing
 from dampen.data._vectorise import Vectoriser
 
-__all__ = ["NAMES", "Data", "Normalisation", "Preprocessing", "Rows", "Vectoriser", "from_arrays", "load"]
+__all__ = [
+    "NAMES",
+    "Column",
+    "Columns",
+    "Data",
+    "Normalisation",
+    "Preprocessing",
+    "Rows",
+    "Vectoriser",
+    "decide",
+    "from_arrays",
+    "load",
+    "numbers_only",
+]

@@ -186,10 +186,10 @@ def decide(table: Table, *, decimal_comma: bool = False, time: str | None = None
     return Columns(tuple(used), tuple(dropped))
 
 
-def numbers_only(n: int, values: Float64[np.ndarray, "N n"], names: Sequence[str] | None = None) -> Columns:
+def numbers_only(values: Float64[np.ndarray, "N n"], names: Sequence[str] | None = None) -> Columns:
     """Return columns for an array of numbers: all are inputs, whatever they hold."""
     used = []
-    for j in range(n):
+    for j in range(values.shape[1]):
         v = values[:, j]
         offset, unit = _offset_and_unit(v[np.isfinite(v)])
         name = names[j] if names is not None else f"x{j}"

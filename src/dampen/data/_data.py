@@ -59,6 +59,7 @@ class Data:
       then numbers that tell every value, missing ones NaN; `normalisation` makes inputs of them.
     - `weights`: how much each row counts; None where all count alike.
     - `groups`: rows with the same number stay together in every split.
+    - `stratified`: whether each class keeps its share in every split; False where classes have too few rows for that.
     - `ordered`: rows are in the order of time: splits keep it, later rows judge.
     - `target_name`: the target's column.
     - `reading`: what `load` was told, for reading the same again; None for what was in memory.
@@ -90,6 +91,7 @@ class Data:
     columns: Columns | None = None
     weights: Float[Tensor, " _"] | None = None
     groups: Int[Tensor, " _"] | None = None
+    stratified: bool = True
     ordered: bool = False
     target_name: str | None = None
     reading: Mapping[str, Any] | None = None
@@ -181,6 +183,10 @@ class Data:
             weights = weights.double() / weights.double().mean()
         return Rows(inputs, self.targets[rows], weights, None if self.groups is None else self.groups[rows])
 
+    @property
+    def _shared(self) -> tuple[str, ...] | None:
+        return self.classes if self.stratified else None
+
     def with_validation(self, fraction: float = 0.2, seed: int = 0) -> "Data":
         """Move a fraction of the training rows to validation, each class in its share.
 
@@ -196,7 +202,7 @@ class Data:
         rest, drawn = _split.draw(
             *(self.train_rows, self.targets, n_drawn),
             seed=seed,
-            classes=self.classes,
+            classes=self._shared,
             purpose=purpose,
             groups=self.groups,
             ordered=self.ordered,
@@ -222,7 +228,7 @@ class Data:
         parts = _split.folds(
             *(self.train_rows, self.targets, n, repeats),
             seed=seed,
-            classes=self.classes,
+            classes=self._shared,
             name=self.name,
             groups=self.groups,
         )
@@ -239,5 +245,5 @@ class Data:
         if n == n_train:
             return self
         purpose = f"a subset of '{self.name}'"
-        _, drawn = _split.draw(self.train_rows, self.targets, n, seed=seed, classes=self.classes, purpose=purpose)
+        _, drawn = _split.draw(self.train_rows, self.targets, n, seed=seed, classes=self._shared, purpose=purpose)
         return replace(self, train_rows=drawn)

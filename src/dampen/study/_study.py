@@ -401,7 +401,9 @@ def _finish(
     held = folder.read_json("study.json") if folder is not None else None  # of a study that is finished
     population, rows = runner.confirm(list(dict.fromkeys([*best, *references.values()])))
     verdict = judge(plan, population, rows, references)
-    last = runner.last(list(dict.fromkeys([verdict.recommended, *references.values()])))
+    # without test rows nobody asks how the references do on them
+    wanted = [verdict.recommended, *(references.values() if len(plan.data.test_rows) else ())]
+    last = runner.last(list(dict.fromkeys(wanted)))
     study = Study(
         plan,
         ranked,

@@ -1,0 +1,328 @@
+"""`DampenClassifier` and `DampenRegressor`."""
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Shaped
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import Tags, assert_all_finite, check_consistent_length, check_random_state, compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+
+from dampen.data import Data, Preprocessing
+from dampen.estimators._rows import Merged, as_data, columns_of, encoded, merged
+from dampen.knobs import Setting
+from dampen.models import mlp
+from dampen.population import Model, Population
+from dampen.study import tune, with_unit_targets
+
+LEAST_ROWS = 50  # below which ten rows would have to rank settings: noise
+DEFAULT = Setting(weight_decay=0.02, dropout=0.15, lr=3e-3)  # Holzmüller, Grinsztajn and Steinwart (2024), table A.1
+_STEPS = 600  # of a training, where rows are few
+_EPOCHS = 10, 200
+_ROWS_AT_ONCE = 1 << 16
+_UNITS = 1e-6, 1e12  # deviations of a target between which its squares are float32 numbers
+
+
+class _Dampen(BaseEstimator):
+    """What both estimators share."""
+
+    def __init__(
+        self,
+        hidden: Sequence[int] | None = None,
+        *,
+        model: Model | None = None,
+        space: Mapping[str, Any] | None = None,
+        settings: int | None = None,
+        seeds: int = 2,
+        epochs: int | None = None,
+        confirm_seeds: int = 5,
+        metric: str | None = None,
+        batch_size: int | None = None,
+        device: str = "cpu",
+        random_state: Any = None,
+    ):
+        self.hidden = hidden
+        self.model = model
+        self.space = space
+        self.settings = settings
+        self.seeds = seeds
+        self.epochs = epochs
+        self.confirm_seeds = confirm_seeds
+        self.metric = metric
+        self.batch_size = batch_size
+        self.device = device
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True  # a missing number becomes the median and a flag
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: everything but `study_`, whose recorded programs can't be."""
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
+        return {name: value for name, value in state.items() if name != "study_"}
+
+    def _read(self, X: Any, y: Any) -> tuple[Any, Any]:
+        """Check rows as scikit-learn does: numbers in any form; a frame with other columns stays one."""
+        if _is_mixed(X):
+            self._mixed = True
+            y = validate_data(self, X, y, skip_check_array=True)[1]
+            X, y = _pandas(X), column_or_1d(y, warn=True)
+            check_consistent_length(X, y)
+            if y.dtype.kind == "f":
+                assert_all_finite(y, input_name="y")
+            if len(X) < 2:
+                raise ValueError(f"Found a frame with {len(X)} sample(s) while a minimum of 2 is required.")
+            return X, y
+        self._mixed = False
+        X, y = validate_data(
+            self, X, y, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", ensure_min_samples=2
+        )
+        return X, y
+
+    def _fit(self, rows: Merged, classes: tuple[str, ...] | None) -> None:
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self._columns = columns_of(rows.table, getattr(self, "feature_names_in_", None))
+        data = as_data(rows, self._columns, classes)
+        n = len(data.train_rows)
+        widths = self.hidden if self.hidden is not None else (64, 32) if n < 1000 else (256, 128)
+        network = self.model if self.model is not None else mlp(*map(int, widths))
+        batch_size = self.batch_size or (32 if n < 5000 else 128)
+        steps = math.ceil(n / batch_size)
+        epochs = self.epochs or min(max(math.ceil(_STEPS / steps), _EPOCHS[0]), _EPOCHS[1])
+        if n < LEAST_ROWS:
+            self._untuned(network, data, epochs, batch_size, seed)
+            return
+        study = tune(
+            network,
+            data,
+            self.space,
+            settings=self.settings or (16 if n < 1000 else 32),
+            seeds=self.seeds,
+            epochs=epochs,
+            confirm_seeds=self.confirm_seeds,
+            metric=self.metric,
+            batch_size=batch_size,
+            device=self.device,
+            seed=seed,
+        )
+        self.study_, self.tuned_ = study, True
+        self.setting_ = dict(study.verdict.recommended)
+        self.verdict_ = study.verdict.sentences()
+        self.networks_ = study.ensemble()
+        self.preprocessing_ = cast(Preprocessing, study.preprocessing())
+        self._scale = study.plan.target_scale
+
+    def _untuned(self, network: Model, data: Data, epochs: int, batch_size: int, seed: int) -> None:
+        """Train with the published default."""
+        seeds = range(seed, seed + self.confirm_seeds)
+        default = DEFAULT
+        # asking costs a trial run, and dampen's own network is known
+        if self.model is not None and not Population(network, [Setting()], [0]).explain(data).dropping:
+            default = Setting(weight_decay=DEFAULT["weight_decay"], lr=DEFAULT["lr"])
+        data, *scale = with_unit_targets(data)
+        population = Population(network, [default], seeds)
+        population.fit(data, epochs=epochs, batch_size=batch_size, device=self.device, evaluate_every=None)
+        self.tuned_, self.setting_ = False, dict(default)
+        self.verdict_ = [
+            f"{len(data.train_rows)} different rows are too few to tell settings apart ({LEAST_ROWS} is the least): "
+            "the published default for tables is used (Holzmüller, Grinsztajn and Steinwart 2024)."
+        ]
+        self.networks_ = [population.member(default, one) for one in seeds]
+        self.preprocessing_ = cast(Preprocessing, Preprocessing.of(data))
+        self._scale = scale[0], scale[1]
+
+    def _outputs(self, X: Any) -> Float64[np.ndarray, "networks N outputs"]:
+        """Return what each network says of rows, in float64: the same whichever rows are asked about together."""
+        check_is_fitted(self, "networks_")
+        if self._mixed:
+            validate_data(self, X, reset=False, skip_check_array=True)
+            X = _pandas(X)
+        else:
+            X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+        inputs = self.preprocessing_.vectoriser.apply(encoded(self._columns, X)).double()
+        networks = [copy.deepcopy(network).double() for network in self.networks_]
+        with torch.no_grad():
+            parts = [torch.stack([network(part) for network in networks]) for part in inputs.split(_ROWS_AT_ONCE)]
+        return torch.cat(parts, 1).numpy()
+
+
+class DampenClassifier(ClassifierMixin, _Dampen):
+    """A classifier whose network is as much regularised as the data asks for.
+
+    `fit` searches weight decay, dropout and learning rate for all settings at once (`dampen.tune`), and trains the
+    winner on all rows with several seeds, whose probabilities `predict_proba` averages. Numbers are scaled by their
+    median and quartiles, missing ones filled in; columns of a frame that are no numbers become inputs as `dampen.load`
+    reads them. Equal rows count as one with their weights' sum. Below 50 different rows nothing can be ranked: the
+    published default for tables is used, and `tuned_` is False.
+
+    Args:
+        hidden: widths of the hidden layers; by default 64 and 32, from 1000 rows on 256 and 128.
+        model: what makes another network, as for `dampen.tune`.
+        space: where settings are drawn from, as for `dampen.tune`.
+        settings: how many are tried; by default 16, from 1000 rows on 32.
+        seeds: of each setting in the search.
+        epochs: length of a training; by default 600 steps, at least 10 and at most 200 epochs.
+        confirm_seeds: of each setting in the verdict, and of the networks that predict.
+        metric: what ranks settings, as for `dampen.tune`.
+        batch_size: rows a step; by default 32, from 5000 rows on 128.
+        device: where to train.
+        class_weight: a mapping from class to weight, `balanced`, or None.
+        random_state: from which everything random follows.
+
+    Attributes:
+        classes_: the classes.
+        setting_: the recommended knobs.
+        tuned_: whether settings were compared.
+        verdict_: sentences that say how sure the recommendation is.
+        study_: the `dampen.Study`; not there after unpickling or without tuning.
+        networks_: ordinary networks in evaluation mode, one for each seed.
+        preprocessing_: from rows to their inputs.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = DampenClassifier((8,), settings=4, epochs=10, random_state=0).fit(X, y)
+        >>> model.predict_proba(X[:2]).shape
+        (2, 3)
+    """
+
+    def __init__(
+        self,
+        hidden: Sequence[int] | None = None,
+        *,
+        model: Model | None = None,
+        space: Mapping[str, Any] | None = None,
+        settings: int | None = None,
+        seeds: int = 2,
+        epochs: int | None = None,
+        confirm_seeds: int = 5,
+        metric: str | None = None,
+        batch_size: int | None = None,
+        device: str = "cpu",
+        class_weight: Mapping[Any, float] | str | None = None,
+        random_state: Any = None,
+    ):
+        super().__init__(
+            hidden,
+            model=model,
+            space=space,
+            settings=settings,
+            seeds=seeds,
+            epochs=epochs,
+            confirm_seeds=confirm_seeds,
+            metric=metric,
+            batch_size=batch_size,
+            device=device,
+            random_state=random_state,
+        )
+        self.class_weight = class_weight
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "DampenClassifier":
+        """Tune and train.
+
+        Args:
+            X: rows of numbers (NaN where one is missing), or a frame.
+            y: a class for each.
+            sample_weight: how much each counts; a row of weight 2 is the same as the row given twice.
+
+        Raises:
+            ValueError: fewer than two classes or rows, weights that are all 0, or what scikit-learn refuses.
+        """
+        X, y = self._read(X, y)
+        check_classification_targets(y)
+        weights = _weights(sample_weight, X) * compute_sample_weight(self.class_weight, y)
+        present = np.unique(y[weights > 0])
+        if len(present) < 2:
+            raise ValueError(f"DampenClassifier needs at least 2 classes, the rows have 1 class: {present[0]!r}")
+        self.classes_ = present
+        known = np.isin(y, present)
+        codes = np.searchsorted(present, np.where(known, y, present[0]))
+        rows = merged(X, codes.astype(np.int64), np.where(known, weights, 0.0))
+        self._fit(rows, tuple(map(str, present)))
+        return self
+
+    def predict_proba(self, X: Any) -> Float64[np.ndarray, "N C"]:
+        """Return the mean over the networks of each class's probability."""
+        outputs = self._outputs(X)
+        outputs = np.exp(outputs - outputs.max(-1, keepdims=True))
+        return (outputs / outputs.sum(-1, keepdims=True)).mean(0)
+
+    def predict(self, X: Any) -> Shaped[np.ndarray, " N"]:
+        """Return the most probable class of each row."""
+        probabilities = self.predict_proba(X)  # first: it knows whether there has been a fit
+        return self.classes_[probabilities.argmax(1)]
+
+
+class DampenRegressor(RegressorMixin, _Dampen):
+    """A regressor whose network is as much regularised as the data asks for.
+
+    As `DampenClassifier`, which see for its arguments and attributes; the target is standardised inside, and `predict`
+    gives the networks' mean in the target's own unit.
+
+    Example:
+        >>> from sklearn.datasets import load_diabetes
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> model = DampenRegressor((8,), settings=4, epochs=10, random_state=0).fit(X, y)
+        >>> model.predict(X[:2]).shape
+        (2,)
+    """
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "DampenRegressor":
+        """Tune and train.
+
+        Args:
+            X: rows of numbers (NaN where one is missing), or a frame.
+            y: a number for each.
+            sample_weight: how much each counts; a row of weight 2 is the same as the row given twice.
+
+        Raises:
+            ValueError: fewer than two rows, weights that are all 0, or what scikit-learn refuses.
+        """
+        X, y = self._read(X, y)
+        rows = merged(X, np.asarray(y, dtype=np.float64), _weights(sample_weight, X))
+        mean = float(np.average(rows.targets, weights=rows.weights))
+        deviation = float(np.std(rows.targets - mean))
+        # float32 then has every digit; the unit stays, for the verdict to speak in it, unless squares can't hold it
+        unit = 1.0 if deviation == 0 or _UNITS[0] < deviation < _UNITS[1] else deviation
+        self._fit(replace(rows, targets=(rows.targets - mean) / unit), None)
+        self._scale = mean + unit * self._scale[0], unit * self._scale[1]
+        return self
+
+    def predict(self, X: Any) -> Float64[np.ndarray, " N"]:
+        """Return the networks' mean for each row."""
+        outputs = self._outputs(X)[..., 0].mean(0)
+        mean, deviation = self._scale
+        return outputs * deviation + mean
+
+
+def _weights(sample_weight: Any, X: Any) -> Float64[np.ndarray, " N"]:
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if not weights.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weights
+
+
+def _is_mixed(X: Any) -> bool:
+    """Return whether rows are a frame with columns that are no numbers."""
+    import pandas as pd
+
+    if not (hasattr(X, "iloc") or hasattr(X, "to_pandas")) or getattr(X, "ndim", 2) != 2:
+        return False
+    return not all(pd.api.types.is_numeric_dtype(dtype) for dtype in _pandas(X).dtypes)
+
+
+def _pandas(X: Any) -> Any:
+    if hasattr(X, "to_pandas"):
+        return X.to_pandas()
+    if not hasattr(X, "iloc"):
+        kind = type(X).__name__
+        raise ValueError(f"the estimator was fitted on a frame with columns that are no numbers: give one, not {kind}")
+    return X.set_axis([str(name) for name in X.columns], axis=1)

@@ -1,0 +1,97 @@
+"""Rows as an estimator takes them: equal ones merged, in an order of their own, ready for a study."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+
+from dampen.data import Columns, Data, decide, numbers_only
+
+_LEAST_OF_CLASS = 5  # rows of a class below which classes can't have their share in each of five folds
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """Rows of which no two are equal.
+
+    Args:
+        table: what they hold: an array of numbers, or a frame.
+        targets: theirs.
+        weights: theirs; how often a row was there, times its weight.
+    """
+
+    table: Any
+    targets: np.ndarray
+    weights: Float64[np.ndarray, " N"]
+
+
+def merged(table: Any, targets: np.ndarray, weights: Float64[np.ndarray, " N"]) -> Merged:
+    """Merge equal rows with equal targets into one with their weights' sum, and bring rows into an order of their own.
+
+    So a row of weight 2 is the same as the row given twice, one of weight 0 as one left out, and the order in which
+    rows are given changes nothing; and no row judges a network that was trained on its copy.
+
+    Args:
+        table: an array or a frame.
+        targets: one for each row.
+        weights: likewise, 0 or larger.
+    """
+    import pandas as pd
+    from pandas.util import hash_pandas_object
+
+    kept = np.flatnonzero(weights > 0)
+    frame = table.iloc[kept] if hasattr(table, "iloc") else pd.DataFrame(np.asarray(table[kept], np.float64) + 0.0)
+    keys = pd.DataFrame({j: _key(frame.iloc[:, j]) for j in range(frame.shape[1])}).assign(target=targets[kept])
+    # 64 bits: among a million rows two different ones meet with probability 3e-8
+    hashes = cast(Any, hash_pandas_object)(keys, index=False).to_numpy()
+    _, first, place = np.unique(hashes, return_index=True, return_inverse=True)
+    sums = np.bincount(place, weights=weights[kept])
+    rows = kept[first]
+    return Merged(table.iloc[rows] if hasattr(table, "iloc") else table[rows], targets[rows], sums)
+
+
+def columns_of(table: Any, names: Sequence[Any] | None) -> Columns:
+    """Return what a table's columns are: all numbers of an array are used, a frame's as `dampen.load` reads them."""
+    if hasattr(table, "iloc"):
+        return decide(table)
+    return numbers_only(np.asarray(table, np.float64), None if names is None else [str(name) for name in names])
+
+
+def _key(column: Any) -> np.ndarray:
+    import pandas as pd
+
+    return column.to_numpy() if pd.api.types.is_numeric_dtype(column.dtype) else column.astype(str).to_numpy(object)
+
+
+def encoded(columns: Columns, table: Any) -> torch.Tensor:
+    """Return a table's values as `Data` takes them."""
+    import pandas as pd
+
+    frame = table if hasattr(table, "iloc") else pd.DataFrame(table)
+    names = [column.name for column in columns.used]
+    if not hasattr(table, "iloc"):
+        frame = frame.set_axis(names, axis=1)  # of an array every column is used
+    return torch.from_numpy(columns.encode(frame, "X"))
+
+
+def as_data(rows: Merged, columns: Columns, classes: tuple[str, ...] | None) -> Data:
+    """Return rows for a study, all of them for training."""
+    weights = None
+    if not np.allclose(rows.weights, rows.weights[0], rtol=1e-12):
+        weights = torch.from_numpy((rows.weights / rows.weights.mean()).astype(np.float32))
+    targets = torch.from_numpy(rows.targets.astype(np.float32 if classes is None else np.int64))
+    counts = np.bincount(rows.targets) if classes is not None else np.array([len(rows.targets)])
+    return Data(
+        name="X",
+        task="regression" if classes is None else "classification",
+        features=encoded(columns, rows.table),
+        targets=targets,
+        train_rows=torch.arange(len(targets)),
+        classes=classes,
+        columns=columns,
+        weights=weights,
+        stratified=bool(counts.min() >= _LEAST_OF_CLASS),
+    )

@@ -1,0 +1,190 @@
+"""The estimators among scikit-learn's tools: search, pipelines, weights, frames, pickles."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+import torch
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_breast_cancer, load_diabetes, make_classification
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from torch import nn
+
+import dampen
+from dampen import DampenClassifier, DampenRegressor
+
+TINY = {
+    "hidden": (8,),
+    "space": {"weight_decay": [0.0, 0.01], "lr": 0.03},
+    "settings": 2,
+    "epochs": 15,
+    "confirm_seeds": 2,
+    "batch_size": 128,
+    "random_state": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def classes():
+    return make_classification(120, 5, n_informative=3, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def fitted(classes):
+    return DampenClassifier(**TINY).fit(*classes)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_the_default_classifier_is_as_good_as_a_linear_one_in_seconds():
+    X, y = load_breast_cancer(return_X_y=True)
+    train, test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
+    model = DampenClassifier(random_state=0).fit(train, y_train)
+    linear = make_pipeline(StandardScaler(), LogisticRegression()).fit(train, y_train)
+    assert model.score(test, y_test) > linear.score(test, y_test) - 0.03
+    assert model.tuned_
+    assert {"weight_decay", "dropout", "lr"} == model.setting_.keys()
+    assert any("no regularisation" in sentence for sentence in model.verdict_)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_the_default_regressor_is_as_good_as_a_linear_one_and_speaks_in_the_target_s_unit():
+    X, y = load_diabetes(return_X_y=True)
+    train, test, y_train, y_test = train_test_split(X, y, random_state=0)
+    model = DampenRegressor(random_state=0).fit(train, y_train)
+    linear = Ridge().fit(train, y_train)
+    assert model.score(test, y_test) > linear.score(test, y_test) - 0.05
+    assert 2000 < model.study_.verdict.value < 5000  # of 5930 that the mean leaves
+
+
+def test_probabilities_are_the_mean_over_the_networks(fitted, classes):
+    X, _ = classes
+    inputs = fitted.preprocessing_.vectoriser.apply(torch.tensor(X.astype(np.float32)))
+    each = [network(inputs).softmax(-1).detach().numpy() for network in fitted.networks_]
+    np.testing.assert_allclose(fitted.predict_proba(X), np.mean(each, axis=0), rtol=1e-4, atol=1e-6)
+    assert (fitted.predict(X) == fitted.predict_proba(X).argmax(1)).all()
+
+
+def test_a_weight_is_a_number_of_copies_and_the_order_of_rows_is_nothing(classes):
+    X, y = classes
+    weights = np.random.default_rng(0).integers(0, 4, len(y))
+    shuffled = np.random.default_rng(1).permutation(len(y))
+    weighted = DampenClassifier(**TINY).fit(X, y, sample_weight=weights).predict_proba(X)
+    copies = DampenClassifier(**TINY).fit(X.repeat(weights, axis=0), y.repeat(weights)).predict_proba(X)
+    moved = DampenClassifier(**TINY).fit(X[shuffled], y[shuffled], sample_weight=weights[shuffled]).predict_proba(X)
+    np.testing.assert_array_equal(copies, weighted)
+    np.testing.assert_array_equal(moved, weighted)
+
+
+def test_class_weights_are_row_weights(classes):
+    X, y = classes
+    by_class = DampenClassifier(**TINY, class_weight={0: 1.0, 1: 5.0}).fit(X, y).predict_proba(X)
+    by_row = DampenClassifier(**TINY).fit(X, y, sample_weight=np.where(y == 1, 5.0, 1.0)).predict_proba(X)
+    np.testing.assert_array_equal(by_class, by_row)
+    assert by_class[:, 1].mean() > DampenClassifier(**TINY).fit(X, y).predict_proba(X)[:, 1].mean()
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_it_serves_in_pipelines_searches_and_cross_validation(classes):
+    X, y = classes
+    pipeline = make_pipeline(StandardScaler(), DampenClassifier(**TINY))
+    search = GridSearchCV(pipeline, {"dampenclassifier__epochs": [1, 20]}, cv=2)
+    search.fit(X, y)
+    assert search.best_params_ == {"dampenclassifier__epochs": 20}
+    assert cross_val_score(DampenRegressor(**TINY), X, X[:, 0], cv=2).min() > 0.3
+
+
+def test_parameters_are_kept_as_given_and_cloned(fitted):
+    copy = clone(fitted)
+    assert copy.get_params() == fitted.get_params() == DampenClassifier(**TINY).get_params()
+    with pytest.raises(NotFittedError):
+        copy.predict([[0.0] * 5])
+
+
+def test_a_pickle_predicts_the_same_and_leaves_the_study_behind(fitted, classes):
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.predict_proba(classes[0]), fitted.predict_proba(classes[0]))
+    assert again.verdict_ == fitted.verdict_
+    assert not hasattr(again, "study_")
+
+
+def test_missing_numbers_are_filled_in_by_the_training_rows(classes):
+    X, y = classes
+    holes = X.copy()
+    holes[::7, 2] = np.nan
+    model = DampenClassifier(**TINY).fit(holes, y)
+    assert np.isfinite(model.predict_proba(holes)).all()
+    with pytest.raises(ValueError, match="infinity"):
+        model.predict(np.where(np.isnan(holes), np.inf, holes))
+
+
+def test_a_frame_of_numbers_gives_what_the_array_gives(fitted, classes):
+    X, y = classes
+    frame = pd.DataFrame(X, columns=list("abcde"))
+    model = DampenClassifier(**TINY).fit(frame, y)
+    np.testing.assert_array_equal(model.predict_proba(frame), fitted.predict_proba(X))
+    assert model.preprocessing_.vectoriser.columns.inputs(2) == list("abcde")
+
+
+def test_a_frame_of_numbers_and_text_needs_no_encoder():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": rng.normal(size=200), "colour": rng.choice(["red", "green", "blue"], 200)})
+    y = np.where((frame["colour"] == "red") ^ (rng.random(200) < 0.05), "yes", "no")
+    model = DampenClassifier(**TINY).fit(frame, y)
+    assert model.score(frame, y) > 0.9
+    assert model.feature_names_in_.tolist() == ["size", "colour"]
+    assert model.classes_.tolist() == ["no", "yes"]
+    unseen = frame.head(2).assign(colour="violet")
+    assert np.isfinite(model.predict_proba(unseen)).all()
+    with pytest.raises(ValueError, match="give one, not ndarray"), pytest.warns(UserWarning, match="feature names"):
+        model.predict(frame.to_numpy())
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frame.rename(columns={"size": "length"}))
+    encoder = ColumnTransformer([("colour", OneHotEncoder(), ["colour"])], remainder="passthrough")
+    assert make_pipeline(encoder, DampenClassifier(**TINY)).fit(frame, y).score(frame, y) > 0.9
+
+
+def test_sparse_rows_are_refused_clearly(fitted, classes):
+    with pytest.raises(TypeError, match="dense data is required"):
+        DampenClassifier(**TINY).fit(scipy.sparse.csr_array(classes[0]), classes[1])
+
+
+def test_few_rows_get_the_published_default_and_that_is_said(classes):
+    X, y = classes
+    model = DampenClassifier(random_state=0, epochs=20).fit(X[:40], y[:40])
+    assert not model.tuned_
+    assert model.setting_ == {"weight_decay": 0.02, "dropout": 0.15, "lr": 3e-3}
+    assert "40 different rows are too few" in model.verdict_[0]
+    plain = DampenRegressor(model=dampen.mlp(), epochs=5).fit(X[:40], X[:40, 0])
+    assert "dropout" not in plain.setting_
+
+
+def test_a_class_of_few_rows_does_not_stop_the_folds(classes):
+    X, y = classes
+    rare = y.copy()
+    rare[:3] = 2
+    assert DampenClassifier(**TINY).fit(X, rare).predict_proba(X).shape == (120, 3)
+
+
+def test_a_network_of_one_s_own_is_tuned(classes):
+    def make(inputs, outputs):
+        return nn.Sequential(nn.Linear(inputs, 6), nn.ReLU(), nn.Dropout(0.1), nn.Linear(6, outputs))
+
+    model = DampenClassifier(model=make, **{k: v for k, v in TINY.items() if k != "hidden"}).fit(*classes)
+    assert isinstance(model.networks_[0][2], nn.Dropout)
+    assert model.score(*classes) > 0.7
+
+
+@pytest.mark.parametrize(("offset", "unit"), [(0.0, 1e-20), (1e9, 1.0), (0.0, 1e15)])
+@pytest.mark.usefixtures("without_shape_checks")
+def test_any_unit_and_offset_of_a_target_will_do(classes, offset, unit):
+    X, _ = classes
+    y = (X[:, 0] + offset) * unit
+    model = DampenRegressor(**TINY).fit(X, y)
+    assert model.score(X, y) > 0.5
