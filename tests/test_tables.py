@@ -129,6 +129,27 @@ def test_a_date_is_days_and_waves(frame):
     np.testing.assert_allclose(found, np.sin(2 * np.pi * hours / 24), atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "note"),
+    [
+        ("%Y-%m-%d", ""),
+        ("%d.%m.%Y", ""),
+        ("%Y/%m/%d %H:%M", ""),
+        ("%m/%d/%Y", ""),
+        ("%d/%m/%Y", ""),
+        ("%m/05/%Y", "month first; day first fits, too"),
+    ],
+)
+def test_text_that_is_a_date_in_every_row_is_read_as_one(frame, pattern, note):
+    data = load(frame.assign(when=frame["when"].dt.strftime(pattern)), target="price")
+    (column,) = (column for column in data.columns.used if column.name == "when")
+    assert (column.kind, column.said) == ("date", note)
+    day = frame["when"].dt.strftime("%Y-%m-05" if note else "%Y-%m-%d").astype("datetime64[ns]")
+    days = (day - pd.Timestamp(0)).dt.days
+    found = np.floor(data.features[:, data.feature_names.index("when")].numpy() + column.offset)
+    np.testing.assert_array_equal(found, days)
+
+
 def test_what_is_estimated_comes_from_the_training_rows_of_each_fold(frame):
     """Other rows may hold anything: the inputs of the training rows stay the same."""
     data = load(frame, target="price")

@@ -1,8 +1,9 @@
 """Data sets as immutable values: built-in sets, tables, images, arrays."""
 
 from dampen.data._arrays import from_arrays
-from dampen.data._columns import Column, Columns, decide, numbers_only
+from dampen.data._columns import Column, Columns
 from dampen.data._data import Data, Rows
+from dampen.data._decide import decide, numbers_only
 from dampen.data._load import NAMES, load
 from dampen.data._normalise import Normalisation
 from dampen.data._preprocessing import Preprocessing

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dampen.data import _columns, _split, _target
+from dampen.data import _split, _target, _values
+from dampen.data._columns import Columns
 from dampen.data._data import Data
+from dampen.data._decide import decide
 from dampen.data._frames import Frame, Series, Table
 from dampen.errors import InputError
 
@@ -108,13 +110,13 @@ def from_frame(
     inputs = [c for c in columns if c not in (target_name, special.get("group"), special.get("weight"), *dropped)]
     if not inputs:
         raise InputError(f"{source} has no column beside the target to learn from")
-    decided = _columns.decide(
+    decided = decide(
         table[inputs].iloc[train_rows.numpy()], decimal_comma=frame.decimal_comma, time=special.get("time_order")
     )
     reasons = [(c, "asked for") for c in dropped]
     said = {"group": "it keeps rows together", "weight": "it weighs rows"}
     reasons += [(column, said[role]) for role, column in special.items() if role in said]
-    decided = _columns.Columns(decided.used, (*decided.dropped, *reasons))
+    decided = Columns(decided.used, (*decided.dropped, *reasons))
     raw = decided.encode(table, source)
     if test_table is not None:
         raw = np.concatenate([raw, decided.encode(test_table, "the test file")])
@@ -149,7 +151,7 @@ def _of_both(table: Table, test: Table | None, column: str | None, read) -> np.n
 
 
 def _weights(values: Series, name: str) -> np.ndarray:
-    found = _columns.as_numbers(values)
+    found = _values.as_numbers(values)
     wrong = ~(np.isfinite(found) & (found >= 0))
     if wrong.any():
         raise InputError(f"weight '{name}' must be a number, 0 or larger, in every row; {int(wrong.sum())} rows differ")
@@ -162,9 +164,9 @@ def _groups(table: Table, test: Table | None, column: str | None) -> torch.Tenso
 
     if column is None:
         return None
-    text = _columns.as_text(table[column])
+    text = _values.as_text(table[column])
     if test is not None:
-        other = _columns.as_text(test[column]) if column in test.columns else pd.Series([None] * len(test))
+        other = _values.as_text(test[column]) if column in test.columns else pd.Series([None] * len(test))
         text = pd.concat([text, other])
     codes = pd.factorize(text)[0].astype(np.int64)
     alone = codes < 0
@@ -176,14 +178,14 @@ def _order(values: Series, name: str) -> np.ndarray:
     """Return the rows in the order of a column: numbers, or times."""
     import pandas as pd
 
-    numbers = _columns.as_numbers(values)
+    numbers = _values.as_numbers(values)
     if np.isnan(numbers).all():
-        known = _columns.as_text(values).dropna()
+        known = _values.as_text(values).dropna()
         times = pd.api.types.is_datetime64_any_dtype(values.dtype) or isinstance(values.dtype, pd.PeriodDtype)
-        format = None if times or not len(known) else _columns.date_format(known)
+        format = None if times or not len(known) else _values.date_format(known)
         if not times and format is None and pd.api.types.infer_dtype(values, skipna=True) not in ("date", "datetime"):
             raise InputError(f"time order '{name}' must hold numbers or dates, such as 2024-12-31")
-        numbers = _columns.as_days(values, format)
+        numbers = _values.as_days(values, format)
     if np.isnan(numbers).any():
         raise InputError(
             f"time order '{name}' is missing in {int(np.isnan(numbers).sum())} rows; fill it in or drop them"

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dampen.data._columns import as_numbers, as_text
 from dampen.data._frames import Series
+from dampen.data._values import as_numbers, as_text
 from dampen.errors import InputError
 
 NAMES = ("target", "label", "class", "y", "outcome", "response", "labels", "targets")

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
-from dampen.data._columns import _PARTS, Columns
+from dampen.data._columns import PERIODS, Columns
 
 _CLIP = 3.0  # where the smooth clip of the paper bends
 _QUANTILE_ROWS = 200_000  # enough to know a quartile to a thousandth
@@ -107,7 +107,7 @@ class Vectoriser:
                 found[:, at] = np.where(missing, 0.0, _clipped((days - self.centre[j]) * self.scale[j]))
                 at += 1
                 continue
-            angle = 2 * np.pi * ((days + column.offset) % _PARTS[part]) / _PARTS[part]
+            angle = 2 * np.pi * ((days + column.offset) % PERIODS[part]) / PERIODS[part]
             for wave in (np.sin, np.cos):
                 found[:, at] = np.where(missing, 0.0, wave(angle))
                 at += 1

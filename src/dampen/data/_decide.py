@@ -1,0 +1,186 @@
+"""Say what each column of a table is.
+
+Decided once, on the rows that are not test rows and without the target: all folds and seeds share one network, so they
+share its inputs. What is estimated (medians, mean targets) is `_vectorise`'s and comes from each split's training rows.
+"""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float64
+
+from dampen.data._columns import Column, Columns
+from dampen.data._frames import Series, Table
+from dampen.data._values import as_days, as_numbers, as_text, date_format, is_ambiguous
+from dampen.errors import InputError
+
+MANY = 40  # levels above which a category becomes its mean target, as in skrub's TableVectorizer
+RARE = 5  # rows below which a level has no input of its own
+_NUMBERS = 0.9  # share of a text column's values that must be numbers for it to be one
+_DISTINCT = 0.9  # levels for each row above which a category is an identifier, or text
+_LEAST_IDS = 20  # rows below which distinct whole numbers prove nothing
+_ID = re.compile(r"(^|[_\W])(id|uuid|guid|index|key|no|nr)$|^(id|unnamed: 0)|[a-z]ID$|Id$", re.ASCII)
+
+
+def decide(table: Table, *, decimal_comma: bool = False, time: str | None = None) -> Columns:
+    """Say what each column is.
+
+    Args:
+        table: the rows that are not test rows, columns that are inputs only.
+        decimal_comma: whether text such as `3,14` is a number.
+        time: a column that puts the rows in order: it has no trend, which the rows that follow would only exceed.
+
+    Raises:
+        InputError: none is of use.
+    """
+    used, dropped = [], []
+    for name in table.columns:
+        found = _decided(str(name), table[name], decimal_comma, name == time)
+        if isinstance(found, Column):
+            used.append(found)
+        else:
+            dropped.append((str(name), found))
+    if not used:
+        reasons = "; ".join(f"'{name}': {why}" for name, why in dropped[:3])
+        raise InputError(f"no column is of use as an input ({reasons or 'there is none beside the target'})")
+    return Columns(tuple(used), tuple(dropped))
+
+
+def numbers_only(values: Float64[np.ndarray, "N n"], names: Sequence[str] | None = None) -> Columns:
+    """Return columns for an array of numbers: all are inputs, whatever they hold."""
+    used = []
+    for j in range(values.shape[1]):
+        v = values[:, j]
+        offset, unit = _offset_and_unit(v[np.isfinite(v)])
+        name = names[j] if names is not None else f"x{j}"
+        used.append(Column(name, "number", offset=offset, unit=unit, missing=bool(np.isnan(v).any())))
+    return Columns(tuple(used))
+
+
+def _decided(name: str, values: Series, decimal_comma: bool, orders: bool) -> "Column | str":
+    import pandas as pd
+
+    dtype = values.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _category(name, as_text(values))
+    if pd.api.types.is_bool_dtype(dtype):
+        return _category(name, as_text(values))
+    if pd.api.types.is_complex_dtype(dtype):
+        return "complex numbers"
+    if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
+        return "it puts the rows in order" if orders else _number(name, as_numbers(values), values, False, "")
+    if pd.api.types.is_datetime64_any_dtype(dtype) or isinstance(dtype, pd.PeriodDtype):
+        return _date(name, as_days(values, None), None, orders)
+    inferred = pd.api.types.infer_dtype(values, skipna=True)
+    if inferred in ("date", "datetime", "datetime64"):
+        return _date(name, as_days(values, None), None, orders)
+    if inferred in ("complex", "bytes") or _holds_containers(values):
+        return "complex numbers" if inferred == "complex" else "holds lists, mappings or bytes, not single values"
+    text = as_text(values)
+    known = text.dropna()
+    if not len(known):
+        return "every value is missing"
+    numbers = as_numbers(text, decimal_comma)
+    wrong = np.isnan(numbers) & text.notna().to_numpy()
+    if wrong.sum() <= (1 - _NUMBERS) * len(known):
+        said = ""
+        if wrong.any():
+            first = str(text[wrong].iloc[0])[:20]
+            said = f"{int(wrong.sum())} no numbers ('{first}'{', ...' if wrong.sum() > 1 else ''}), taken as missing"
+        return "it puts the rows in order" if orders else _number(name, numbers, values, decimal_comma, said)
+    format = date_format(known)
+    if format is not None:
+        said = "month first; day first fits, too" if is_ambiguous(known, format) else ""
+        return _date(name, as_days(text, format), format, orders, said)
+    return "it puts the rows in order" if orders else _category(name, text)
+
+
+def _number(name: str, numbers: Float64[np.ndarray, " N"], values: Series, comma: bool, said: str) -> "Column | str":
+    infinite = int(np.isinf(numbers).sum())
+    if infinite:
+        said = "; ".join(filter(None, [said, f"{infinite} infinite, taken as missing"]))
+        numbers = np.where(np.isinf(numbers), np.nan, numbers)
+    known = numbers[~np.isnan(numbers)]
+    n_missing = len(numbers) - len(known)
+    if not len(known):
+        return "every value is missing"
+    if not n_missing:
+        if known.min() == known.max():
+            return f"constant, {known[0]:g} in every row"
+        if _is_identifier(name, known):
+            return "an identifier: a whole number of its own for every row"
+    if n_missing and not infinite and not said:
+        said = f"{n_missing} missing"
+    offset, unit = _offset_and_unit(known)
+    return Column(name, "number", offset=offset, unit=unit, missing=n_missing > 0, decimal_comma=comma, said=said)
+
+
+def _is_identifier(name: str, known: Float64[np.ndarray, " n"]) -> bool:
+    if len(known) < _LEAST_IDS or (known != np.floor(known)).any():
+        return False
+    if (np.diff(known) >= 1).all() and 0 <= known[0] < _LEAST_IDS and known[-1] - known[0] < 2 * len(known):
+        return True  # a count of the rows: test rows have left gaps
+    return bool(_ID.search(name.strip()) or _ID.search(name.strip().lower())) and len(np.unique(known)) == len(known)
+
+
+def _offset_and_unit(known: Float64[np.ndarray, " n"]) -> tuple[float, float]:
+    """Return what makes numbers small enough for float32: their middle and half their range, else 0 and 1."""
+    if not len(known):
+        return 0.0, 1.0
+    low, high = float(known.min()), float(known.max())
+    half = high / 2 - low / 2
+    if half == 0:
+        return low, 1.0
+    if max(abs(low), abs(high)) < 2**20 and half > 1e-6:  # exact enough as they are
+        return 0.0, 1.0
+    return low + half, half
+
+
+def _date(
+    name: str, days: Float64[np.ndarray, " N"], format: str | None, orders: bool, said: str = ""
+) -> "Column | str":
+    known = days[~np.isnan(days)]
+    if not len(known):
+        return "every value is missing"
+    n_missing = len(days) - len(known)
+    span = known.max() - known.min()
+    if span == 0 and not n_missing:
+        return "constant, the same time in every row"
+    whole = np.floor(known)
+    parts = [] if orders else ["trend"]
+    if span > 60:
+        parts.append("year")
+    if len(np.unique(whole[:100_000] % 7)) > 1:
+        parts.append("week")
+    if (known != whole).any():
+        parts.append("day")
+    if not parts:
+        return "it puts the rows in order"
+    said = "; ".join(filter(None, [said, f"{n_missing} missing" if n_missing else ""]))
+    offset = float(np.floor(np.median(known)))
+    return Column(name, "date", offset=offset, missing=n_missing > 0, parts=tuple(parts), format=format, said=said)
+
+
+def _category(name: str, text: Series) -> "Column | str":
+    counts = text.value_counts(dropna=True)
+    n_known, n_missing = int(counts.sum()), int(text.isna().sum())
+    levels = sorted(map(str, counts.index), key=lambda level: (-int(counts[level]), level))
+    said = f"{n_missing} missing" if n_missing else ""
+    if not levels:
+        return "every value is missing"
+    if len(levels) == 1 and not n_missing:
+        return f"constant, '{levels[0][:30]}' in every row"
+    if len(levels) > max(_DISTINCT * n_known, 2):
+        return f"an identifier or text: {len(levels)} different values in {n_known} rows"
+    if len(levels) == 2:
+        return Column(name, "two", tuple(sorted(levels)), 2, said=said)
+    if len(levels) > MANY:
+        return Column(name, "many", tuple(levels), said=said)
+    own = sum(int(counts[level]) >= RARE for level in levels)
+    own = len(levels) if len(levels) - own == 1 or own == 0 else own  # "others" of one, or of all, say no more
+    return Column(name, "category", tuple(levels), own, said=said)
+
+
+def _holds_containers(values: Series) -> bool:
+    return any(isinstance(value, list | tuple | dict | set | np.ndarray | bytes) for value in values.iloc[:1000])
