@@ -83,11 +83,10 @@ class Rows:
     def gather(self, index: Int64[Tensor, "S B"]) -> tuple[list[Tensor], Tensor]:
         """Return each seed's own rows: inputs `[S, B, ...]` and targets `[S, B, ...]`."""
         flat = (index + self._offsets).flatten()
-
-        def of(t: Tensor) -> Tensor:
-            return t.flatten(0, 1).index_select(0, flat).unflatten(0, index.shape)
-
-        return [of(t) for t in self.inputs], of(self.targets)
+        *inputs, targets = (
+            t.flatten(0, 1).index_select(0, flat).unflatten(0, index.shape) for t in (*self.inputs, self.targets)
+        )
+        return inputs, targets
 
     def span(self, start: int, end: int) -> tuple[list[Tensor], Tensor]:
         """Return consecutive rows, `[1 or S, B, ...]`."""

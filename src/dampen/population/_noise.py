@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -49,19 +50,18 @@ def dropout_uniforms(
         for row, seed in zip(drawn, seeds, strict=True):
             row.uniform_(generator=_generator(device, seed, step, _DROPOUT))
     else:
-        rows = drawn.numpy()
-
-        def draw(i: int) -> None:
-            bits = np.random.SFC64(np.random.SeedSequence((seeds[i], step, _DROPOUT)))
-            np.random.Generator(bits).random(dtype=np.float32, out=rows[i])
-
-        threads = torch.get_num_threads()
+        rows, threads = drawn.numpy(), torch.get_num_threads()
         if threads > 1 and len(seeds) > 1 and drawn.numel() >= _WORTH_THREADS:
-            list(_threads(threads).map(draw, range(len(seeds))))
+            list(_threads(threads).map(_draw, rows, seeds, repeat(step)))
         else:
-            for i in range(len(seeds)):
-                draw(i)
+            for row, seed in zip(rows, seeds, strict=True):
+                _draw(row, seed, step)
     return [part.view(len(seeds), *shape) for part, shape in zip(drawn.split(sizes, dim=1), shapes, strict=True)]
+
+
+def _draw(row: np.ndarray, seed: int, step: int) -> None:
+    bits = np.random.SFC64(np.random.SeedSequence((seed, step, _DROPOUT)))
+    np.random.Generator(bits).random(dtype=np.float32, out=row)
 
 
 class StepDraws:

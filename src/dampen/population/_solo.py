@@ -5,6 +5,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -95,18 +96,9 @@ def solo(
             rates = [share * rate for rate in rates_at(setting.get("dropout"), places)]
             uniforms = _noise.dropout_uniforms([seed], step, [place.shape for place in places], device)
 
-            def forward(
-                network: nn.Module,
-                shown: Sequence[torch.Tensor] = tuple(t[0, 0] for t in extra.inputs(batch)),
-                rates: Sequence[float] = rates,
-                uniforms: Sequence[torch.Tensor] = uniforms,
-                placed: Placed = placed,
-                step: int = step,
-            ) -> torch.Tensor:
-                drop = PairedDropout(rates, [u[0] for u in uniforms], placed)
-                with _noise.global_generators(seed, step), _cast(recipe, device), following(network, placed), drop:
-                    return network(*shown)
-
+            shown = [t[0, 0] for t in extra.inputs(batch)]
+            mine = [u[0] for u in uniforms]
+            forward = partial(_forward, shown, rates, mine, placed, seed, step, recipe, device)
             outputs = forward(network)
             if average is not None:
                 seen.append(forward)
@@ -145,6 +137,23 @@ def solo(
         _load(network, average)
     set_rates(network, places, rates_at(setting.get("dropout"), places))
     return Solo(network.cpu().eval(), curve, 0)
+
+
+def _forward(
+    shown: Sequence[torch.Tensor],
+    rates: Sequence[float],
+    uniforms: Sequence[torch.Tensor],
+    placed: Placed,
+    seed: int,
+    step: int,
+    recipe: _recipe.Recipe,
+    device: str | torch.device,
+    network: nn.Module,
+) -> torch.Tensor:
+    """Return the outputs of a training step's forward pass."""
+    drop = PairedDropout(rates, uniforms, placed)
+    with _noise.global_generators(seed, step), _cast(recipe, device), following(network, placed), drop:
+        return network(*shown)
 
 
 def _cast(recipe: _recipe.Recipe, device: str | torch.device) -> contextlib.AbstractContextManager[object]:

@@ -236,12 +236,8 @@ class Extra:
 
     def only(self, s: int, m: int) -> "Extra":
         """Return what one member takes, with axes of length 1."""
-
-        def of_member(t: Tensor) -> Tensor:
-            t = t[s : s + 1] if len(t) > 1 else t
-            return t[:, m : m + 1] if t.shape[1] > 1 else t
-
-        of_batch = [of_member(t) for t in self.of_batch]
+        of_seed = [t[s : s + 1] if len(t) > 1 else t for t in self.of_batch]
+        of_batch = [t[:, m : m + 1] if t.shape[1] > 1 else t for t in of_seed]
         rates = None if self.rates is None else self.rates[m : m + 1]
         return replace(self, of_batch=of_batch, rates=rates, draws=[t[s : s + 1] for t in self.draws])
 
