@@ -193,3 +193,14 @@ def test_a_mistake_is_told_in_one_line(call, said, data):
     with pytest.raises(InputError, match=said) as caught:
         call(data)
     assert "\n" not in str(caught.value)
+
+
+def test_an_untrained_network_is_what_the_seed_draws(data):
+    population = Population(MODELS["own"], SETTINGS[:2], seeds=[3, 4])
+    population.fit(data, epochs=1)
+    torch.manual_seed(4)
+    wanted = Residual().state_dict()
+    found = population.untrained(4).state_dict()
+    assert all(torch.equal(found[name], t) for name, t in wanted.items())
+    with pytest.raises(InputError, match="no member with seed 5"):
+        population.untrained(5)

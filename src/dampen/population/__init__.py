@@ -2,7 +2,7 @@
 
 from dampen.population._explain import Explanation
 from dampen.population._history import ChunkDone, Epoch, Event, History
-from dampen.population._insert import Inserted, WithDropout, insert_dropout
+from dampen.population._insert import INSERTED, Inserted, WithDropout, insert_dropout
 from dampen.population._model import Model
 from dampen.population._optimizers import SGD, Adam, AdamW
 from dampen.population._population import Population
@@ -10,6 +10,7 @@ from dampen.population._schedules import Schedule
 from dampen.population._solo import Solo, solo
 
 __all__ = [
+    "INSERTED",
     "SGD",
     "Adam",
     "AdamW",

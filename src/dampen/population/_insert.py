@@ -23,6 +23,9 @@ _FUNCTIONS = {
     "mish", "tanh", "tanh_", "sigmoid", "sigmoid_", "softplus", "hardswish", "hardtanh", "prelu", "glu", "logsigmoid",
 }  # fmt: skip
 
+INSERTED = " with dropout inserted"
+"""Ends the name of a model whose dropout was inserted."""
+
 
 @dataclass(frozen=True)
 class Inserted:
@@ -56,7 +59,7 @@ class WithDropout:
     def __init__(self, model: Model, p: float):
         self._build, self._p = Builder(model), p
         name = getattr(model, "__qualname__", None) or (repr(model) if not isinstance(model, nn.Module) else "network")
-        self.__qualname__ = f"{name} with dropout inserted"
+        self.__qualname__ = f"{name}{INSERTED}"
 
     def __call__(self, inputs: int, outputs: int, input_shape: tuple[int, ...]) -> nn.Module:
         """Make the network for rows of a shape."""

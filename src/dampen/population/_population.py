@@ -278,6 +278,16 @@ class Population:
             set_rates(network, places, rates_at(setting.get("dropout"), places))
         return network.eval()
 
+    def untrained(self, seed: int) -> nn.Module:
+        """Return the network of a seed with the weights that its members start from.
+
+        Raises:
+            InputError: no member has the seed, or the network's size is not known before `fit` or `prepare`.
+        """
+        if seed not in self.seeds:
+            raise InputError(f"there is no member with seed {seed}")
+        return self._build(seed, *self._known_row)
+
     def state(self) -> dict[str, Tensor]:
         """Return a copy of all parameters and buffers, by the network's own names, each `[S, M, ...]`.
 
