@@ -17,8 +17,8 @@ with mock.patch("random.getrandbits", random.Random(0).getrandbits):
 
 # Every row that handles tensors; typer's context in dampen.cli is not of the type that it asks commands to name.
 CHECKED = (
-    *("data", "explore", "knobs", "lessons", "models", "population", "report", "statistics", "store", "study"),
-    "uncertainty",
+    *("data", "explore", "export", "knobs", "lessons", "models", "population", "report", "statistics", "store"),
+    *("study", "uncertainty"),
 )
 jaxtyping.install_import_hook([f"dampen.{row}" for row in CHECKED], "beartype.beartype")
 torch.set_num_threads(1)  # the tests' tensors are small: a second thread only adds waiting

@@ -13,3 +13,7 @@ class InputError(ValueError):
 
 class NotFused(UserWarning):
     """Members train one after the other, or samples are drawn one by one: the network can't be run for all at once."""
+
+
+class NotExported(UserWarning):
+    """A part of an export that can't be written; the message says which and why."""

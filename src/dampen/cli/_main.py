@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from dampen.cli import _doctor, _dropout, _explore, _knobs, _predict, _tune, _weight_decay
+from dampen.cli import _doctor, _dropout, _explore, _export, _knobs, _predict, _tune, _weight_decay
 from dampen.errors import InputError
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
@@ -26,6 +26,7 @@ app.command("tune")(_tune.tune)
 app.command("report")(_tune.report)
 app.command("predict")(_predict.predict)
 app.command("trust")(_predict.trust)
+app.command("export")(_export.command)
 app.command("knobs")(_knobs.command)
 app.command("explore")(_explore.command)
 app.command("doctor")(_doctor.command)

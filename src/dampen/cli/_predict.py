@@ -25,10 +25,10 @@ _Samples = Annotated[int, typer.Option(min=0, help="Dropout masks for each netwo
 _Ensemble = Annotated[bool, typer.Option("--ensemble", help="Ask the networks of all the study's seeds, not one.")]
 _Coverage = Annotated[float, typer.Option(help="Share of the rows to answer; the least certain others are refused.")]
 _Rows = Annotated[str, typer.Option(help="test or all.", show_default="test where there are test rows")]
-_Model = Annotated[
+Model = Annotated[
     str | None, typer.Option(metavar="MODULE:FUNCTION", help="What makes the study's network, if it is your own.")
 ]
-_DataDir = Annotated[
+DataDir = Annotated[
     Path | None, typer.Option(help="Folder to look for the data in, before $DAMPEN_DATA and the cache.")
 ]
 
@@ -41,8 +41,8 @@ def predict(
     coverage: _Coverage = 0.9,
     out: Annotated[Path | None, typer.Option(help="File for the lines, .csv or .parquet.")] = None,
     rows: _Rows = "",
-    model: _Model = None,
-    data_dir: _DataDir = None,
+    model: Model = None,
+    data_dir: DataDir = None,
     seed: _options.Seed = 0,
     json: _options.Json = False,
 ) -> None:
@@ -102,8 +102,8 @@ def trust(
     coverage: _Coverage = 0.9,
     out: Annotated[Path | None, typer.Option(help="HTML file.", show_default="trust.html in STUDY")] = None,
     rows: _Rows = "",
-    model: _Model = None,
-    data_dir: _DataDir = None,
+    model: Model = None,
+    data_dir: DataDir = None,
     seed: _options.Seed = 0,
     json: _options.Json = False,
 ) -> None:
@@ -201,7 +201,7 @@ def _ready(
         fingerprint(with_unit_targets(source)[0])
         == Folder(study).read_json("study.json")["plan"]["data"]["fingerprint"]
     )
-    kept = open_study(study, source if own else None, _made(model))
+    kept = open_study(study, source if own else None, made(model))
     source = kept.data if own else source
     method = Method(samples, ensemble, seed)
     from dampen.uncertainty import dropout_rates
@@ -234,7 +234,7 @@ def _rows(data: "Data", wanted: str) -> "torch.Tensor":
     return data.test_rows
 
 
-def _made(model: str | None) -> Any:
+def made(model: str | None) -> Any:
     """Return the function that MODULE:FUNCTION names."""
     if model is None:
         return None

@@ -4,22 +4,26 @@ from dampen.study._answer import Calibration, Method, answer, calibrate, labelle
 from dampen.study._kept import Kept, inputs_of, open_study
 from dampen.study._metrics import METRICS, Metric
 from dampen.study._metrics import find as find_metric
+from dampen.study._plan import plain as plain_setting
 from dampen.study._plan import with_unit_targets
 from dampen.study._run import Progress, costs_of_rows
 from dampen.study._study import Study, compare, tune
 from dampen.study._verdict import Against, Verdict
+from dampen.study._winner import Exported, Winner
 from dampen.study._worth import refusal, reliabilities, risk, summary
 
 __all__ = [
     "METRICS",
     "Against",
     "Calibration",
+    "Exported",
     "Kept",
     "Method",
     "Metric",
     "Progress",
     "Study",
     "Verdict",
+    "Winner",
     "answer",
     "calibrate",
     "compare",
@@ -28,6 +32,7 @@ __all__ = [
     "inputs_of",
     "labelled",
     "open_study",
+    "plain_setting",
     "refusal",
     "reliabilities",
     "risk",

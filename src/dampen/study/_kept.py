@@ -14,11 +14,12 @@ from dampen.data import NAMES, Data, Rows, load
 from dampen.errors import InputError
 from dampen.knobs import Setting
 from dampen.models import MLP, Linear
-from dampen.population import Model, Population
+from dampen.population import INSERTED, Model, Population, WithDropout, insert_dropout
 from dampen.search import Choice, Space
 from dampen.store import Folder, fingerprint
 from dampen.study import _metrics, _plan
 from dampen.study._run import setting_of
+from dampen.study._winner import Winner, winner_of
 
 _BUILDERS: dict[str, type] = {"MLP": MLP, "Linear": Linear}
 
@@ -37,6 +38,7 @@ class Kept:
             in `model.safetensors`.
         unseen: networks with that setting from the study's confirmation, each with rows that took no part in its
             training: what temperature, noise and thresholds are fitted on.
+        winner: the first of the networks as `Study.winner` has it.
     """
 
     folder: Path
@@ -46,15 +48,19 @@ class Kept:
     setting: Setting
     networks: tuple[nn.Module, ...]
     unseen: tuple[tuple[nn.Module, Rows], ...]
+    winner: Winner
 
 
-def open_study(folder: str | Path, data: Data | None = None, model: Model | None = None) -> Kept:
+def open_study(
+    folder: str | Path, data: Data | None = None, model: Model | None = None, data_dir: str | Path | None = None
+) -> Kept:
     """Read a finished study from its folder; nothing is trained.
 
     Args:
         folder: where `tune` or `compare` kept it.
         data: what it was made on; by default loaded again by its name.
         model: what made its network; dampen's own are made again by themselves.
+        data_dir: where data is looked for that has to be loaded, as in `load`.
 
     Raises:
         InputError: there is no finished study, other data, a network that is not dampen's own without `model`, or
@@ -66,7 +72,9 @@ def open_study(folder: str | Path, data: Data | None = None, model: Model | None
         raise InputError(f"{folder} holds no finished study: there is no study.json; dampen tune --resume finishes one")
     plan = document["plan"]
     model = model if model is not None else _builder(plan["model"])
-    data = data if data is not None else _data(plan)
+    if plan["model"].endswith(INSERTED) and not isinstance(model, WithDropout):
+        model = insert_dropout(model)
+    data = data if data is not None else _data(plan, data_dir)
     data, *scale = _plan.with_unit_targets(data)
     if fingerprint(data) != plan["data"]["fingerprint"]:
         raise InputError(
@@ -87,7 +95,9 @@ def open_study(folder: str | Path, data: Data | None = None, model: Model | None
     networks = tuple(last.member(setting, seed).float() for seed in last.seeds)
     _check(networks[0], place)
     unseen = zip((confirmed.member(setting, seed).float() for seed in confirmed.seeds), judging, strict=True)
-    return Kept(Path(folder), document, data, (scale[0], scale[1]), setting, networks, tuple(unseen))
+    trained = training | {"device": plan["training"]["device"]}
+    winner = winner_of(last, plan["model"], rows, (scale[0], scale[1]), setting, plan["epochs"], trained)
+    return Kept(Path(folder), document, data, (scale[0], scale[1]), setting, networks, tuple(unseen), winner)
 
 
 def inputs_of(kept: Kept, data: Data, rows: torch.Tensor) -> torch.Tensor:
@@ -123,11 +133,12 @@ def _builder(name: str) -> Model:
         ) from None
 
 
-def _data(plan: dict[str, Any]) -> Data:
+def _data(plan: dict[str, Any], data_dir: str | Path | None) -> Data:
+    where: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
     if plan.get("reading") is not None:
-        return load(**plan["reading"])
+        return load(**plan["reading"] | where)
     name, source = plan["data"]["name"], plan["data"]["source"]
-    return load(name if name in NAMES or not os.path.isdir(source) else source)
+    return load(name if name in NAMES or not os.path.isdir(source) else source, **where)
 
 
 def _training(written: dict[str, str]) -> dict[str, Any]:

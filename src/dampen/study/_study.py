@@ -3,6 +3,7 @@
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dampen.data import Data, Preprocessing, Rows
-from dampen.errors import InputError
+from dampen.errors import InputError, NotExported
 from dampen.knobs import Setting
 from dampen.population import Model, Population
 from dampen.search import Choice, Space, export_to_optuna
@@ -23,6 +24,7 @@ from dampen.store import Folder
 from dampen.study import _budget, _metrics, _plan
 from dampen.study._run import Progress, Ranked, Runner, document_of, outputs_of
 from dampen.study._verdict import LEVEL, Verdict, judge, tell
+from dampen.study._winner import Exported, Winner, winner_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,6 +96,32 @@ class Study:
         pages = import_module("dampen.report")  # a higher row: looked up only when someone asks for it here
         rungs = [document_of(rung, self.plan) for rung in self.ranked]
         pages.write_study(Path(path), self.document(), self.frame(), rungs)
+
+    def winner(self) -> Winner:
+        """Return the network of `model`, and all that its training followed from."""
+        plan, rows = self.plan, _plan.training_and_validation_rows(self.plan.data)
+        recommended = self.verdict.recommended
+        return winner_of(self._last, plan.model, rows, plan.target_scale, recommended, plan.epochs, plan.training)
+
+    def export(self, folder: str | Path, *, onnx: bool = False, data: bool | None = None) -> Exported:
+        """Write the recommended network for use without dampen; see `dampen.export.write`, which says what is written.
+
+        Args:
+            folder: new, empty, or of an earlier export.
+            onnx: whether to write `model.onnx`, too.
+            data: whether to write the rows; None: if they are no more than 64 MiB.
+
+        Raises:
+            InputError: the folder holds something else or can't be written, or ONNX is not installed or can't hold the
+                network.
+
+        Warns:
+            NotExported: `train.py` could not be written; the message says why.
+        """
+        found = import_module("dampen.export").write(self.winner(), Path(folder), onnx=onnx, data=data)
+        if found.refused is not None:
+            warnings.warn(found.refused, NotExported, stacklevel=2)
+        return found
 
     def export_to_optuna(self, storage: str, name: str | None = None) -> None:
         """Add the search's settings to an Optuna storage, so that optuna-dashboard shows them.

@@ -1,0 +1,242 @@
+"""`train.py`: a study's last training again, in plain PyTorch, along the same trajectory."""
+
+import json
+from string import Template
+
+import torch
+
+from dampen.errors import InputError
+from dampen.export import _layers
+from dampen.knobs.weight_decay import decayed
+from dampen.study import Winner
+
+KNOBS = ("weight_decay", "dropout", "lr")
+_COMPARED = 64  # rows on which the network that the script makes must say what the study's says
+
+
+def check(winner: Winner) -> None:
+    """Make sure that the script can follow a training.
+
+    Raises:
+        InputError: it can't; the message names what is in the way.
+    """
+    training = winner.training
+    others = [name for name in winner.setting if name not in KNOBS]
+    if others:
+        raise InputError(f"the setting turns {', '.join(others)}, and the script knows {', '.join(KNOBS)} only")
+    if torch.device(training["device"]).type != "cpu":
+        raise InputError(f"the training ran on {training['device']}, whose random numbers are not the CPU's")
+    if training["precision"] not in ("float32", "float64"):
+        raise InputError(f"the training's precision is {training['precision']}, whose rounding no other loop repeats")
+    if training["optimizer"] != "adamw":
+        raise InputError(f"the optimizer is {training['optimizer']}, and the script knows adamw only")
+    if not winner.repeatable:
+        raise InputError("the network's initial weights do not follow from torch's seed")
+    _layers.check_plain(winner.network, winner.data.train.features[:_COMPARED])
+
+
+def drawn_by_seed(winner: Winner) -> bool:
+    """Return whether the network that the script makes starts from the winner's initial weights by its seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(winner.seed)
+        mine = _layers.remade(winner.network).state_dict()
+    return all(torch.equal(t, mine[name]) for name, t in winner.initial.state_dict().items())
+
+
+def source(winner: Winner) -> str:
+    """Return the script for a winner that `check` has let pass."""
+    classes = winner.data.task == "classification"
+    weighted = winner.data.weights is not None
+    drops = any(isinstance(module, _layers.DROPOUT) for module in winner.network.modules())
+    made = _layers.code(winner.network)
+    mean, deviation = winner.target_scale
+    names = [name for name, on in decayed(winner.network).items() if on]
+    parts = {
+        "data": f"Recommended for: {_in_quotes(winner.data.name)}.",
+        "ordered": "from collections import OrderedDict\n" if "OrderedDict" in made else "",
+        "seed": winner.seed,
+        "epochs": winner.epochs,
+        "batch_size": winner.training["batch_size"],
+        "lr": repr(winner.setting.get("lr", winner.training["lr"])),
+        "weight_decay": repr(winner.setting.get("weight_decay", 0.0)),
+        "decayed": _listed(names),
+        "precision": winner.training["precision"],
+        "scale": "" if classes else f"TARGET_MEAN, TARGET_DEVIATION = {mean!r}, {deviation!r}  # here 0, 1\n",
+        "dropout": _DROPOUT if drops else "",
+        "made": made,
+        "start": "" if drawn_by_seed(winner) else _START,
+        "noise": "            Dropout.noise = noise(step)\n" if drops else "",
+        "targets": "targets" if classes else "targets.to(DTYPE)",
+        "scaled": _SCALED if winner.data.columns is None else "",
+        "and_weights": ", weights" if weighted else "",
+        "weights": ', torch.from_numpy(data[split + "_weights"]).to(DTYPE)' if weighted else "",
+        "loss": (_CLASS_LOSS if classes else _NUMBER_LOSS)[weighted],
+        "metrics": (_CLASS_METRICS if classes else _NUMBER_METRICS)[weighted],
+    }
+    return Template(_SCRIPT).substitute(parts)
+
+
+def _in_quotes(name: str) -> str:
+    """Return a name, often that of a file, as it may stand in a docstring."""
+    return "".join(c if c.isprintable() and c not in '"\\' else " " for c in name)
+
+
+def _listed(names: list[str]) -> str:
+    line = "[" + ", ".join(map(json.dumps, names)) + "]"
+    return line if len(line) < 100 else "[\n" + "".join(f"    {json.dumps(name)},\n" for name in names) + "]"
+
+
+_SCRIPT = '''\
+"""Trains the network that dampen recommended, in plain PyTorch: torch, numpy and safetensors are needed.
+
+$data
+The data is data.npz beside this file, or a file with the same arrays: python train.py OTHER.npz. The trained weights
+go to trained.safetensors. Initial weights, batches and dropout masks are those of the training that is repeated, so
+that the weights come out the same, up to rounding. In float32 rounding can push a unit over ReLU's kink; from there on
+the weights differ, and the metrics as they do between seeds.
+"""
+
+import hashlib
+import struct
+import sys
+${ordered}from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+SEED = $seed
+EPOCHS = $epochs
+BATCH_SIZE = $batch_size
+LR = $lr
+WEIGHT_DECAY = $weight_decay  # decoupled: AdamW
+DECAYED = $decayed
+DTYPE = torch.$precision
+${scale}HERE = Path(__file__).resolve().parent
+${dropout}
+
+def make():
+    return $made
+
+
+def rows(data, split):
+    inputs = torch.from_numpy(data[split + "_features"]).to(torch.float32)
+$scaled    targets = torch.from_numpy(data[split + "_targets"])
+    return inputs.to(DTYPE), $targets$weights
+
+
+def batches(n, epoch):
+    digest = hashlib.blake2b(struct.pack("<3q", SEED, epoch, 0), digest_size=8).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+    return torch.randperm(n, generator=generator).split(BATCH_SIZE)
+
+
+def train(inputs, targets$and_weights):
+    torch.manual_seed(SEED)
+    network = make()
+${start}    network.to(DTYPE).train()
+    decayed = [p for name, p in network.named_parameters() if name in DECAYED]
+    others = [p for name, p in network.named_parameters() if name not in DECAYED]
+    groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=LR)
+    step = 0
+    for epoch in range(1, EPOCHS + 1):
+        for batch in batches(len(targets), epoch):
+${noise}            outputs = network(inputs[batch])
+            loss = $loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+    return network.eval()
+
+
+@torch.no_grad()
+def metrics(network, inputs, targets$and_weights):
+    outputs = network(inputs)
+$metrics
+
+def report(name, network, data):
+    inputs, targets$and_weights = rows(data, "test")
+    found = metrics(network, inputs, targets$and_weights) if len(targets) else {}
+    said = ", ".join(f"{metric} {value:.6g}" for metric, value in found.items())
+    print(f"{name}: {said or 'no test rows'}")
+
+
+def main():
+    data = np.load(sys.argv[1] if len(sys.argv) > 1 else HERE / "data.npz")
+    network = train(*rows(data, "train"))
+    save_file(network.state_dict(), HERE / "trained.safetensors")
+    report("trained.safetensors", network, data)
+    if (HERE / "model.safetensors").is_file():
+        theirs = make().to(DTYPE).eval()
+        theirs.load_state_dict(load_file(HERE / "model.safetensors"))
+        report("model.safetensors", theirs, data)
+        mine, wanted = (nn.utils.parameters_to_vector(n.parameters()).detach().double() for n in (network, theirs))
+        print(f"apart by {float((mine - wanted).norm() / wanted.norm()):.1e} of the weights' norm")
+
+
+if __name__ == "__main__":
+    main()
+'''
+
+_START = '    network.load_state_dict(load_file(HERE / "initial.safetensors"))\n'
+
+_DROPOUT = '''
+
+def noise(step):
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence((SEED, step, 1))))
+
+
+class Dropout(nn.Module):
+    """Drops a unit where its uniform number is below p; a step's layers draw from one generator, in order."""
+
+    noise = None
+
+    def __init__(self, p, whole_channels=False):
+        super().__init__()
+        self.p, self.whole_channels = p, whole_channels
+
+    def forward(self, h):
+        if not self.training:
+            return h
+        shape = (*h.shape[:2], *[1] * (h.ndim - 2)) if self.whole_channels else h.shape
+        kept = torch.from_numpy(Dropout.noise.random(shape, dtype=np.float32)) >= torch.tensor(self.p)
+        return h * (kept.to(h.dtype) * (1 / (1 - self.p) if self.p < 1 else 1.0))
+'''
+
+_SCALED = '    inputs = (inputs - torch.from_numpy(data["mean"])) / torch.from_numpy(data["std"])\n'
+
+# Each without and with weights of the rows, which have mean 1.
+_CLASS_LOSS = (
+    "F.cross_entropy(outputs, targets[batch])",
+    '(F.cross_entropy(outputs, targets[batch], reduction="none") * weights[batch]).mean()',
+)
+_NUMBER_LOSS = (
+    "F.mse_loss(outputs.reshape_as(targets[batch]), targets[batch])",
+    "((outputs.reshape_as(targets[batch]) - targets[batch]).square() * weights[batch]).mean()",
+)
+_CLASS_METRICS = (
+    """\
+    right = (outputs.argmax(1) == targets).double()
+    return {"accuracy": float(right.mean()), "nll": float(F.cross_entropy(outputs.double(), targets))}
+""",
+    """\
+    right = (outputs.argmax(1) == targets).double() * weights
+    nll = F.cross_entropy(outputs.double(), targets, reduction="none") * weights
+    return {"accuracy": float(right.mean()), "nll": float(nll.mean())}
+""",
+)
+_NUMBER_METRICS = (
+    """\
+    errors = (outputs.reshape_as(targets) - targets).double() * TARGET_DEVIATION
+    mse, variance = errors.square().mean(), (targets.double() * TARGET_DEVIATION).var(correction=0)
+    return {"rmse": float(mse.sqrt()), "mae": float(errors.abs().mean()), "r2": float(1 - mse / variance)}
+""",
+    """\
+    errors = (outputs.reshape_as(targets) - targets).double() * TARGET_DEVIATION
+    return {"rmse": float((errors.square() * weights).mean().sqrt()), "mae": float((errors.abs() * weights).mean())}
+""",
+)

@@ -1,0 +1,207 @@
+"""What an export's folder holds, and how it is written: everything that can fail before the first file."""
+
+import copy
+import json
+import math
+import platform
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from dampen.data import Data, Normalisation, Preprocessing
+from dampen.errors import InputError
+from dampen.export import _layers, _onnx, _script
+from dampen.knobs.weight_decay import decayed
+from dampen.store import Folder
+from dampen.study import METRICS, Exported, Winner, plain_setting
+
+FILES = (
+    *("model.safetensors", "model.json", "preprocessing.json", "model.onnx"),
+    *("train.py", "initial.safetensors", "data.npz"),
+)
+_SMALL = 64 << 20  # bytes of rows that are written unasked
+_FORMAT = 1  # of model.json
+
+
+def write(winner: Winner, folder: Path, *, onnx: bool = False, data: bool | None = None) -> Exported:
+    """Write a study's network for use without dampen.
+
+    `model.safetensors` and `model.json` (layers, setting, training, preprocessing, scale of the target) always, with
+    `preprocessing.json` for tables (`dampen.data.Preprocessing` reads it); `train.py`, a script in plain PyTorch that
+    trains it again, with `data.npz` and, where torch's seed does not give them, `initial.safetensors`, if the training
+    is one that the script can follow; `model.onnx` on demand.
+
+    Args:
+        winner: the network and what its training followed from.
+        folder: new, empty, or of an earlier export.
+        onnx: whether to write `model.onnx`.
+        data: whether to write the rows; None: if they are no more than 64 MiB.
+
+    Raises:
+        InputError: the folder holds something else or can't be written, or ONNX is not installed or can't hold the
+            network.
+    """
+    place = Folder(folder)
+    _check_folder(folder)
+    if onnx:
+        _onnx.check_installed()
+    refused = None
+    try:
+        _script.check(winner)
+    except InputError as e:
+        refused = f"train.py is not written: {e}"
+    writers: dict[str, Callable[[Path], object]] = {}
+    if refused is None:
+        text = _script.source(winner)
+        writers["train.py"] = lambda file: file.write_text(text, encoding="utf-8")
+        if not _script.drawn_by_seed(winner):
+            writers["initial.safetensors"] = lambda file: _save(winner.initial, file, {})
+        if data or (data is None and _bytes(winner.data) <= _SMALL):
+            writers["data.npz"] = lambda file: _save_arrays(file, _arrays(winner.data))
+    document = _document(winner)
+    table = Preprocessing.of(winner.data)
+    if table is not None:
+        writers["preprocessing.json"] = lambda file: file.write_text(json.dumps(table.document(), indent=1) + "\n")
+    document["train"] = {"refused": refused, "needs": None if refused or "data.npz" in writers else "data.npz"}
+    about = {"model": winner.model, "setting": json.dumps(document["setting"])}
+    writers["model.safetensors"] = lambda file: _save(winner.network, file, about)
+    with tempfile.TemporaryDirectory() as scratch:
+        if onnx:
+            made = Path(scratch) / "model.onnx"
+            document["onnx"] = _to_onnx(winner, made)
+            writers["model.onnx"] = lambda file: file.write_bytes(made.read_bytes())
+        document["files"] = sorted([*writers, "model.json"])
+        for name, writer in writers.items():
+            place.write(name, writer)
+    place.write_json("model.json", document)
+    for name in set(FILES) - set(document["files"]):  # of an earlier export
+        (folder / name).unlink(missing_ok=True)
+    return Exported(folder, tuple(document["files"]), refused, document)
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: name a folder for the export")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "model.json").is_file():
+        raise InputError(f"{folder} is not empty and holds no export: choose another folder")
+
+
+def _document(winner: Winner) -> dict[str, Any]:
+    network, data, training = winner.network, winner.data, winner.training
+    decays = decayed(network)
+    mean, deviation = winner.target_scale
+    return {
+        "format": _FORMAT,
+        "made_by": {"dampen": version("dampen"), "torch": torch.__version__, "python": platform.python_version()},
+        "model": winner.model,
+        "task": data.task,
+        "classes": None if data.classes is None else list(data.classes),
+        "inputs": list(data.inputs),
+        "outputs": data.outputs,
+        "architecture": _layers.described(network),
+        "parameters": {
+            name: {"shape": list(p.shape), "dtype": str(p.dtype).removeprefix("torch."), "decays": decays.get(name)}
+            for name, p in network.named_parameters()
+        },
+        "setting": plain_setting(winner.setting),
+        "training": {
+            "data": data.name,
+            "rows": len(data.train_rows),
+            "weighted": data.weights is not None,
+            "seed": winner.seed,
+            "epochs": winner.epochs,
+            **{name: value if isinstance(value, int | float) else str(value) for name, value in training.items()},
+            "lr": winner.setting.get("lr", training["lr"]),
+        },
+        "preprocessing": _preprocessing(data),
+        "target": None
+        if data.task == "classification"
+        else {"mean": mean, "deviation": deviation, "note": "the network's output times deviation, plus mean"},
+        "test": _test(winner),
+    }
+
+
+def _preprocessing(data: Data) -> dict[str, Any]:
+    normalisation = data.normalisation
+    if data.columns is not None:
+        return {
+            "kind": "table",
+            "note": normalisation.note,
+            "inputs": data.columns.inputs(data.outputs),
+            "columns": data.columns.document(data.outputs),
+            "file": "preprocessing.json",
+        }
+    assert isinstance(normalisation, Normalisation)
+    return {
+        "kind": "scaling",
+        "note": normalisation.note,
+        "inputs": "(features - mean) / std",
+        "features": None if data.feature_names is None else list(data.feature_names),
+        "mean": normalisation.mean.tolist(),
+        "std": normalisation.std.tolist(),
+    }
+
+
+def _test(winner: Winner) -> dict[str, float | None]:
+    """Return the network's metrics on the test rows, of one pass in evaluation mode."""
+    rows = winner.data.test
+    if not len(rows):
+        return {}
+    dtype = next(winner.network.parameters()).dtype
+    with torch.no_grad():
+        outputs = winner.network(rows.features.to(dtype))
+    found = {
+        metric.name: metric.told(float(metric.costs(outputs, rows).double().mean()), winner.target_scale[1])
+        for metric in METRICS.values()
+        if metric.task == winner.data.task and not metric.samples and metric.serves(winner.data.weights is not None)
+    }
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+
+
+def _bytes(data: Data) -> int:
+    size = data.features.element_size() if data.columns is None else 4  # inputs are float32
+    return (len(data.train_rows) + len(data.test_rows)) * data.n_inputs * size
+
+
+def _arrays(data: Data) -> dict[str, np.ndarray]:
+    """Return what `train.py` reads: raw rows and their scaling, or the inputs that a table's rows become; targets."""
+    scaling = data.normalisation
+    raw = isinstance(scaling, Normalisation)
+    arrays = {"mean": scaling.mean.numpy(), "std": scaling.std.numpy()} if raw else {}
+    for split, at, rows in (("train", data.train_rows, data.train), ("test", data.test_rows, data.test)):
+        arrays[f"{split}_features"] = data.features[at].numpy() if raw else rows.features.numpy()
+        arrays[f"{split}_targets"] = rows.targets.numpy()
+        if rows.weights is not None:
+            arrays[f"{split}_weights"] = rows.weights.numpy()
+    return arrays
+
+
+def _to_onnx(winner: Winner, file: Path) -> dict[str, Any]:
+    data, network = winner.data, copy.deepcopy(winner.network).float()
+    scaling = data.normalisation if isinstance(data.normalisation, Normalisation) else None
+    classes = data.task == "classification"
+    whole = _onnx.Whole(network, scaling, None if classes else winner.target_scale).eval()
+    at, rows = (data.test_rows, data.test) if len(data.test_rows) else (data.train_rows, data.train)
+    apart = _onnx.write(whole, rows.features if scaling is None else data.features[at], file)
+    before, after = "raw rows, before the preprocessing", "inputs, after the preprocessing"
+    return {
+        "input": f"features: {after if scaling is None else before}, float32",
+        "output": "answers: logits" if classes else "answers: numbers in the target's own unit",
+        "apart_from_torch": apart,
+    }
+
+
+def _save(network: nn.Module, file: Path, about: dict[str, str]) -> None:
+    save_file({name: t.contiguous().clone() for name, t in network.state_dict().items()}, file, about)
+
+
+def _save_arrays(file: Path, arrays: dict[str, np.ndarray]) -> None:
+    with file.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
