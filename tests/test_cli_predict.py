@@ -191,7 +191,7 @@ def test_the_page_says_what_refusing_buys_and_shows_inputs(run, studies, tmp_pat
         (["predict", "{}/wine", "wine", "--out", "no/lines.csv"], "there is no folder no"),
         (["predict", "{}/wine", "wine", "--rows", "train"], "--rows must be test or all"),
         (["predict", "{}/wine", "wine", "--seed", "-1"], "--seed must be"),
-        (["predict", "{}/wine", "wine", "--model", "nothing.such:f"], "--model takes MODULE:FUNCTION"),
+        (["predict", "{}/wine", "wine", "--model", "nothing.such:f"], "there is no module 'nothing'"),
         (["trust", "{}/wine", "wine", "--out", "page.pdf"], "ends in .html"),
         (["trust", "{}/wine", "wine", "--against", "iris"], "a row of 'iris' has shape [4]"),
     ],

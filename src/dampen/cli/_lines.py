@@ -67,7 +67,9 @@ def _parquet_file(file: Path) -> Iterator[Take]:
     writers: list[pq.ParquetWriter] = []
 
     def take(columns: dict[str, Any]) -> None:
-        table = pa.Table.from_pandas(pd.DataFrame(columns), preserve_index=False)
+        # a first part without a single known target would make that column one of nulls
+        words = [name for name, values in columns.items() if values.dtype == object]
+        table = pa.Table.from_pandas(pd.DataFrame(columns).astype(dict.fromkeys(words, "string")), preserve_index=False)
         if not writers:
             writers.append(pq.ParquetWriter(file, table.schema))
         writers[0].write_table(table)

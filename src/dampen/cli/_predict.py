@@ -6,27 +6,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dampen.cli import _lines, _options, _output
+from dampen.cli import _asking, _lines, _options, _output
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
-
-    from dampen.data import Data
-    from dampen.study import Calibration, Kept, Method
+    from dampen.study import Kept, Method
 
 _AGREE = 1e-5  # mutual information, in nats, that is rounding
 
 _Study = Annotated[Path, typer.Argument(help="Folder of a finished study.")]
 _Data = Annotated[
-    str, typer.Argument(help="digits, fashion-mnist, mnist, iris ..., or a folder of IDX files.", show_default=False)
+    str,
+    typer.Argument(
+        help="For a study of a table: any file with its columns, the target's or not (.csv, .tsv, .parquet, .feather, "
+        ".xlsx). Else digits, fashion-mnist, iris ..., a .npz file, a folder of images by class or of IDX files.",
+        show_default=False,
+    ),
 ]
 _Samples = Annotated[int, typer.Option(min=0, help="Dropout masks for each network; 0 for a single pass.")]
 _Ensemble = Annotated[bool, typer.Option("--ensemble", help="Ask the networks of all the study's seeds, not one.")]
 _Coverage = Annotated[float, typer.Option(help="Share of the rows to answer; the least certain others are refused.")]
-_Rows = Annotated[str, typer.Option(help="test or all.", show_default="test where there are test rows")]
+_Rows = Annotated[
+    str, typer.Option(help="test or all.", show_default="test where the study's own data has test rows, else all")
+]
 Model = Annotated[
-    str | None, typer.Option(metavar="MODULE:FUNCTION", help="What makes the study's network, if it is your own.")
+    str | None,
+    typer.Option(metavar="MODULE:FUNCTION", help="What makes the study's network, as in tune, if it is your own."),
 ]
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder to look for the data in, before $DAMPEN_DATA and the cache.")
@@ -52,11 +57,10 @@ def predict(
     Where the data has targets, a summary says what the predictions were worth.
     """
     _lines.check_file(out)
-    kept, source, at, method, calibration = _ready(
-        study, data, samples, ensemble, coverage, rows, model, data_dir, seed
-    )
+    asking = _asking.ready(study, data, samples, ensemble, coverage, rows, model, data_dir, seed)
+    kept, source, at, method, calibration = asking.kept, asking.source, asking.rows, asking.method, asking.calibration
     gathered = _Gathered()
-    head = {"study": str(study), "data": source.name, "method": method.name}
+    head = {"study": str(study), "data": source.name, "method": method.name, "notes": list(_asking.notes(source))}
 
     from dampen.study import answer, labelled, refusal, summary
 
@@ -71,11 +75,11 @@ def predict(
             answer(kept, source, at, method, calibration, each)
 
     def tail() -> dict[str, Any]:
-        known = labelled(kept, source)
+        judged = gathered.judged() if labelled(kept, source) else None
         return {
             "calibration": calibration.document(),
-            "refusal": refusal(gathered.columns()) if known else None,
-            "summary": summary(gathered.columns()) if known else None,
+            "refusal": None if judged is None else refusal(judged),
+            "summary": None if judged is None else summary(judged),
         }
 
     if out is not None:
@@ -110,17 +114,14 @@ def trust(
     """Write a page on how far a study's predictions can be trusted: calibration, refusal, foreign data, examples."""
     if out is not None and out.suffix.lower() != ".html":
         raise InputError(f"--out takes a file that ends in .html, got {out}")
-    kept, source, at, method, calibration = _ready(
-        study, data, samples, ensemble, coverage, rows, model, data_dir, seed
+    asking = _asking.ready(
+        study, data, samples, ensemble, coverage, rows, model, data_dir, seed, against, with_targets=True
     )
+    kept, source, at, method, calibration = asking.kept, asking.source, asking.rows, asking.method, asking.calibration
 
     from dampen.report import write_trust
-    from dampen.study import answer, labelled, refusal, summary
+    from dampen.study import answer, refusal, summary
 
-    if not labelled(kept, source):
-        raise InputError(
-            f"{source.name!r} does not have the study's classes: give it as --against, and data of its own"
-        )
     own, other = _Gathered(), _Gathered()
     with _output.progress("predicting") as advance:
 
@@ -130,21 +131,22 @@ def trust(
 
         answer(kept, source, at, method, calibration, lambda columns: each(columns, own, len(at)))
         name = None
-        if against is not None:
-            foreign = _load(against, data_dir)
-            name, there = foreign.name, _rows(foreign, rows)
+        if asking.foreign is not None:
+            foreign, there = asking.foreign
+            name = foreign.name
             answer(kept, foreign, there, method, calibration, lambda columns: each(columns, other, len(there)))
     document: dict[str, Any] = {
         "study": str(study),
         "data": source.name,
         "method": method.name,
+        "notes": list(_asking.notes(source)),
         "calibration": calibration.document(),
-        "refusal": refusal(own.columns()),
+        "refusal": refusal(own.judged()),
         "foreign": None if name is None else {"data": name, **_told_apart(own.columns(), other.columns())},
     }
     page = out or study / "trust.html"
-    write_trust(page, document | {"summary": summary(own.columns())}, own.columns(), other.columns(), source)
-    document |= {"page": str(page), "summary": summary(own.columns())}
+    write_trust(page, document | {"summary": summary(own.judged())}, own.judged(), other.columns(), source)
+    document |= {"page": str(page), "summary": summary(own.judged())}
     if json:
         _output.print_json(document)
         return
@@ -171,83 +173,10 @@ class _Gathered:
             self._parts = [{name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}]
         return self._parts[0] if self._parts else {}
 
-
-def _ready(
-    study: Path,
-    data: str,
-    samples: int,
-    ensemble: bool,
-    coverage: float,
-    rows: str,
-    model: str | None,
-    data_dir: Path | None,
-    seed: int,
-) -> tuple["Kept", "Data", "torch.Tensor", "Method", "Calibration"]:
-    """Open the study and the data, and calibrate."""
-    if seed < 0:
-        raise InputError(f"--seed must be 0 or larger, got {seed}")
-    if not 0 < coverage < 1:
-        raise InputError(f"--coverage must be between 0 and 1, got {coverage}")
-    if rows not in ("", "test", "all"):
-        raise InputError(f"--rows must be test or all, got {rows!r}")
-    if not (study / "study.json").is_file():
-        raise InputError(f"{study} holds no finished study: there is no study.json; dampen tune --resume finishes one")
-
-    from dampen.store import Folder, fingerprint
-    from dampen.study import Method, calibrate, inputs_of, open_study, with_unit_targets
-
-    source = _load(data, data_dir)
-    own = (
-        fingerprint(with_unit_targets(source)[0])
-        == Folder(study).read_json("study.json")["plan"]["data"]["fingerprint"]
-    )
-    kept = open_study(study, source if own else None, made(model))
-    source = kept.data if own else source
-    method = Method(samples, ensemble, seed)
-    from dampen.uncertainty import dropout_rates
-
-    some = inputs_of(kept, source, _rows(source, rows)[:2])  # raises where rows have another shape
-    if samples and not any(p > 0 for network in kept.networks for p in dropout_rates(network, some)):
-        method = Method(0, ensemble, seed)
-        print(
-            "dampen: the recommended setting drops no units, so there is nothing to sample: a single pass answers",
-            file=sys.stderr,
-        )
-    with _output.progress("calibrating"):
-        calibration = calibrate(kept, method, coverage)
-    return kept, source, _rows(source, rows), method, calibration
-
-
-def _load(name: str, data_dir: Path | None) -> "Data":
-    from dampen.data import load
-
-    return load(name, data_dir=data_dir, progress=sys.stderr.isatty())
-
-
-def _rows(data: "Data", wanted: str) -> "torch.Tensor":
-    import torch
-
-    if wanted == "test" and not len(data.test_rows):
-        raise InputError(f"{data.name!r} has no test rows: --rows all takes all of them")
-    if wanted == "all" or not len(data.test_rows):
-        return torch.arange(len(data.features))
-    return data.test_rows
-
-
-def made(model: str | None) -> Any:
-    """Return the function that MODULE:FUNCTION names."""
-    if model is None:
-        return None
-    import importlib
-
-    module, _, name = model.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as e:
-        raise InputError(f"--model takes MODULE:FUNCTION, such as networks:make; {model!r} can't be had: {e}") from None
-    finally:
-        sys.path.pop(0)
+    def judged(self) -> dict[str, Any]:
+        """Return the columns of the rows whose target is known."""
+        columns = self.columns()
+        return {name: values[columns["_known"]] for name, values in columns.items()}
 
 
 def _told_apart(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

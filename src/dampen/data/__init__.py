@@ -4,7 +4,8 @@ from dampen.data._arrays import from_arrays
 from dampen.data._columns import Column, Columns
 from dampen.data._data import Data, Rows
 from dampen.data._decide import decide, numbers_only
-from dampen.data._load import NAMES, load
+from dampen.data._incoming import Incoming
+from dampen.data._load import NAMES, is_table, load
 from dampen.data._normalise import Normalisation
 from dampen.data._preprocessing import Preprocessing
 from dampen.data._vectorise import Vectoriser
@@ -14,12 +15,14 @@ __all__ = [
     "Column",
     "Columns",
     "Data",
+    "Incoming",
     "Normalisation",
     "Preprocessing",
     "Rows",
     "Vectoriser",
     "decide",
     "from_arrays",
+    "is_table",
     "load",
     "numbers_only",
 ]

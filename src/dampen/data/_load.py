@@ -77,8 +77,7 @@ def load(
         raise InputError(f"target must be the name of a column, got {type(target).__name__}")
     words = {"drop": drop, "group": group, "weight": weight, "time_order": time_order}
     if isinstance(source, str | os.PathLike):
-        kind = kind_of(Path(source))
-        if str(source) not in NAMES and kind is not None and not os.path.isdir(source):
+        if is_table(source):
             data = _table(source, target, task, words, test, seed, test_fraction)
             return replace(data, reading=_reading(told))
         if test is not None or any(words.values()):
@@ -110,6 +109,11 @@ def load(
     if pair is not None and len(pair) != 2:
         raise InputError(f"test must be (inputs, targets), got {len(pair)} parts")
     return from_arrays(source, target, test=pair, task=task, seed=seed, test_fraction=test_fraction)
+
+
+def is_table(source: str | os.PathLike[str]) -> bool:
+    """Return whether a name means a file with a table, by its ending."""
+    return str(source) not in NAMES and kind_of(Path(source)) is not None and not os.path.isdir(source)
 
 
 def _reading(told: dict[str, Any]) -> dict[str, Any] | None:

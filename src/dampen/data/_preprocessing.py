@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dampen.data._data import Data
 from dampen.data._frames import Table, read_frame, tidy
+from dampen.data._incoming import Incoming, oddities, targets_of
 from dampen.data._vectorise import Vectoriser
 from dampen.errors import InputError
 
@@ -56,13 +57,30 @@ class Preprocessing:
         Raises:
             InputError: the file can't be read, or lacks a column.
         """
+        return self.vectoriser.apply(self.read(table).features)
+
+    def read(self, table: str | Path | Table) -> Incoming:
+        """Return rows of a file or a frame, with their targets where they have any and with what is odd about them.
+
+        Raises:
+            InputError: the file can't be read, or lacks a column.
+        """
         import torch
 
         if isinstance(table, str | Path):
-            frame, source = read_frame(Path(table)), str(table)
+            frame, source, name = read_frame(Path(table)), str(table), Path(table).name.split(".")[0]
         else:
-            frame, source = tidy(table.to_pandas() if hasattr(table, "to_pandas") else table, "the table"), "the table"
-        return self.vectoriser.apply(torch.from_numpy(self.vectoriser.columns.encode(frame.table, source)))
+            frame = tidy(table.to_pandas() if hasattr(table, "to_pandas") else table, "the table")
+            source, name = "the table", "table"
+        columns = self.vectoriser.columns
+        encoded = columns.encode(frame.table, source)
+        notes = [*frame.notes, *oddities(columns, frame.table, encoded)]
+        targets = None
+        if self.target is not None and self.target in frame.table.columns:
+            targets, said = targets_of(frame, self.target, self.task, self.classes)
+            notes += said
+        features = torch.from_numpy(encoded)
+        return Incoming(name, self.vectoriser, self.task, self.classes, features, targets, tuple(notes), source)
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dampen.data import Data
+from dampen.data import Data, Incoming
 from dampen.report._pictures import BLACK, BLUE, ORANGE
 from dampen.report._study import _PAGE, _figure
 from dampen.store import Folder
@@ -20,7 +20,7 @@ _EXAMPLES = 8  # of the most and of the least certain inputs
 _POINTS = 400  # of a curve: more can't be seen
 
 
-def write_trust(path: Path, document: dict[str, Any], own: Columns, other: Columns, data: Data) -> None:
+def write_trust(path: Path, document: dict[str, Any], own: Columns, other: Columns, data: Data | Incoming) -> None:
     """Write the page.
 
     Args:
@@ -155,7 +155,7 @@ def _foreign(document: dict[str, Any], own: Columns, other: Columns) -> str:
     )
 
 
-def _examples(own: Columns, data: Data) -> str:
+def _examples(own: Columns, data: Data | Incoming) -> str:
     """Show the most and the least certain rows: pictures where the data has them, numbers otherwise."""
     uncertainty = 1 - own["probability"] if "probability" in own else own["standard_deviation"]
     order = np.argsort(uncertainty, kind="stable")
@@ -166,7 +166,7 @@ def _examples(own: Columns, data: Data) -> str:
     )
 
 
-def _shown(places: Sequence[int] | np.ndarray, own: Columns, data: Data) -> str:
+def _shown(places: Sequence[int] | np.ndarray, own: Columns, data: Data | Incoming) -> str:
     said = []
     for i in places:
         row = int(own["row"][i])

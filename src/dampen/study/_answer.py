@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dampen.data import Data
+from dampen.data import Data, Incoming
 from dampen.errors import InputError
 from dampen.study._kept import Kept, inputs_of
 from dampen.uncertainty import (
@@ -162,14 +162,16 @@ def _joined(parts: Sequence[ValuePrediction]) -> ValuePrediction:
     )
 
 
-def labelled(kept: Kept, data: Data) -> bool:
+def labelled(kept: Kept, data: Data | Incoming) -> bool:
     """Say whether data has the targets that the study predicts: its own data, or other data with the same classes."""
+    if isinstance(data, Incoming):
+        return data.targets is not None
     return data.task == kept.data.task and data.classes == kept.data.classes
 
 
 def answer(
     kept: Kept,
-    data: Data,
+    data: Data | Incoming,
     rows: Tensor,
     method: Method,
     calibration: Calibration,
@@ -180,7 +182,7 @@ def answer(
     Columns of classes: `row`, `prediction`, `probability` (both of tempered probabilities), `entropy` and
     `mutual_information` (of the samples), `refuse`, `set_size`; of values `row`, `prediction`, `standard_deviation`,
     `epistemic`, `low`, `high`, `refuse`. Where there are targets also `target` and what `summary` needs, whose names
-    begin with an underscore.
+    begin with an underscore: of rows whose target is known, which `_known` says.
 
     Args:
         kept: the study.
@@ -190,13 +192,13 @@ def answer(
         calibration: of the same method.
         take: is called with the columns of some rows.
     """
-    with_targets = labelled(kept, data)
+    every = data.targets if labelled(kept, data) else None
     own = data is kept.data
     for start in range(0, len(rows), ROWS):
         part = rows[start : start + ROWS]
         networks = kept.networks if method.ensemble else kept.networks[:1]
         found = method.ask(networks, inputs_of(kept, data, part), kept, start, keep=kept.data.task == "regression")
-        targets = data.targets[part] if with_targets else None
+        targets = None if every is None else every[part]
         if isinstance(found, ClassPrediction):
             columns = _of_classes(found, calibration, targets, kept.data.classes or ())
         else:
@@ -222,9 +224,11 @@ def _of_classes(
         "set_size": (q >= 1 - calibration.conformal).sum(1).numpy(),
     }
     if targets is not None:
+        columns["_known"] = (targets >= 0).numpy()
+        columns["target"] = np.where(columns["_known"], words[targets.numpy()], None)
+        targets = targets.clamp_min(0)
         at = targets.unsqueeze(1)
         hot = torch.nn.functional.one_hot(targets, p.shape[1])
-        columns["target"] = words[targets.numpy()]
         columns["_right"] = (classes == targets).numpy()
         columns["_raw"] = p.amax(1).numpy()
         columns["_nll"] = -p.gather(1, at).clamp_min(1e-300).log().squeeze(1).numpy()
@@ -248,6 +252,7 @@ def _of_values(found: ValuePrediction, calibration: Calibration, targets: Tensor
     }
     if targets is not None:
         low, high = found.interval(LEVEL)
+        columns["_known"] = (~targets.isnan()).numpy()
         columns["target"] = targets.numpy()
         columns["_square"] = (targets - found.mean).square().numpy()
         columns["_nll"] = found.nll(targets).numpy()

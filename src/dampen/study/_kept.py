@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dampen.data import NAMES, Data, Rows, load
+from dampen.data import NAMES, Data, Incoming, Preprocessing, Rows, load
 from dampen.errors import InputError
 from dampen.knobs import Setting
 from dampen.models import MLP, Linear
@@ -39,6 +39,7 @@ class Kept:
         unseen: networks with that setting from the study's confirmation, each with rows that took no part in its
             training: what temperature, noise and thresholds are fitted on.
         winner: the first of the networks as `Study.winner` has it.
+        preprocessing: of raw tables with the columns that it was made on; None where that was no table.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class Kept:
     networks: tuple[nn.Module, ...]
     unseen: tuple[tuple[nn.Module, Rows], ...]
     winner: Winner
+    preprocessing: Preprocessing | None = None
 
 
 def open_study(
@@ -97,19 +99,32 @@ def open_study(
     unseen = zip((confirmed.member(setting, seed).float() for seed in confirmed.seeds), judging, strict=True)
     trained = training | {"device": plan["training"]["device"]}
     winner = winner_of(last, plan["model"], rows, (scale[0], scale[1]), setting, plan["epochs"], trained)
-    return Kept(Path(folder), document, data, (scale[0], scale[1]), setting, networks, tuple(unseen), winner)
+    preprocessing = place.read_json("preprocessing.json")
+    return Kept(
+        Path(folder),
+        document,
+        data,
+        (scale[0], scale[1]),
+        setting,
+        networks,
+        tuple(unseen),
+        winner,
+        None if preprocessing is None else Preprocessing.from_document(preprocessing),
+    )
 
 
-def inputs_of(kept: Kept, data: Data, rows: torch.Tensor) -> torch.Tensor:
+def inputs_of(kept: Kept, data: Data | Incoming, rows: torch.Tensor) -> torch.Tensor:
     """Return rows of any data as the study's networks take them: normalised as their training rows were.
 
     Raises:
         InputError: rows of another shape, or of another table.
     """
+    if isinstance(data, Incoming):
+        return data.inputs_of(rows)
     if data.columns != kept.data.columns:  # its numbers would stand for other levels
         raise InputError(
-            f"{data.name!r} is not the table that the study was made on: for other tables of its columns, take the "
-            "inputs that dampen.data.Preprocessing makes by the study's preprocessing.json"
+            f"{data.name!r} is not the table that the study was made on: other tables of its columns are read by what "
+            "the study keeps of its preprocessing (Kept.preprocessing.read)"
         )
     if data.inputs != kept.data.inputs:
         raise InputError(
@@ -135,10 +150,20 @@ def _builder(name: str) -> Model:
 
 def _data(plan: dict[str, Any], data_dir: str | Path | None) -> Data:
     where: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
-    if plan.get("reading") is not None:
-        return load(**plan["reading"] | where)
     name, source = plan["data"]["name"], plan["data"]["source"]
-    return load(name if name in NAMES or not os.path.isdir(source) else source, **where)
+    reading = plan.get("reading") or {"source": name if name in NAMES or not os.path.isdir(source) else source}
+    if reading["source"] not in NAMES and not os.path.exists(reading["source"]) and plan.get("reading") is None:
+        raise InputError(
+            f"the study was made on data in memory, {name!r}, on which predictions are calibrated: give it to "
+            "open_study; dampen predict and trust take studies of named data and of files"
+        )
+    try:
+        return load(**reading | where)
+    except InputError as e:
+        raise InputError(
+            f"the data that the study was made on, {source}, can't be read again, and predictions are calibrated on "
+            f"it: {e}"
+        ) from None
 
 
 def _training(written: dict[str, str]) -> dict[str, Any]:

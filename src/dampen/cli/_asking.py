@@ -1,0 +1,164 @@
+"""What `predict` and `trust` begin with: the study, the rows that it is asked about, and the calibration."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dampen.cli import _output
+from dampen.cli._named import network_maker
+from dampen.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from dampen.data import Data, Incoming
+    from dampen.study import Calibration, Kept, Method
+
+    Source = Data | Incoming
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Everything that a prediction needs.
+
+    Args:
+        kept: the study.
+        source: the data that it is asked about.
+        rows: numbers of its rows.
+        method: how they are predicted.
+        calibration: of that.
+        foreign: other data beside it, with the numbers of its rows.
+    """
+
+    kept: "Kept"
+    source: "Source"
+    rows: "torch.Tensor"
+    method: "Method"
+    calibration: "Calibration"
+    foreign: "tuple[Source, torch.Tensor] | None" = None
+
+
+def ready(
+    study: Path,
+    data: str,
+    samples: int,
+    ensemble: bool,
+    coverage: float,
+    rows: str,
+    model: str | None,
+    data_dir: Path | None,
+    seed: int,
+    against: str | None = None,
+    *,
+    with_targets: bool = False,
+) -> Asking:
+    """Open the study and the data, tell what is odd about them, and calibrate.
+
+    Raises:
+        InputError: an option that can't be, or as `open_study`, `load` and `Preprocessing.read`.
+    """
+    if seed < 0:
+        raise InputError(f"--seed must be 0 or larger, got {seed}")
+    if not 0 < coverage < 1:
+        raise InputError(f"--coverage must be between 0 and 1, got {coverage}")
+    if rows not in ("", "test", "all"):
+        raise InputError(f"--rows must be test or all, got {rows!r}")
+    if not (study / "study.json").is_file():
+        raise InputError(f"{study} holds no finished study: there is no study.json; dampen tune --resume finishes one")
+
+    from dampen.data import is_table
+    from dampen.study import Method, calibrate, inputs_of, labelled
+    from dampen.uncertainty import dropout_rates
+
+    kept, source = _opened(study, data, rows, model, data_dir)
+    if with_targets and not labelled(kept, source):
+        what = "classes" if kept.data.classes else "targets"
+        raise InputError(f"{source.name!r} does not have the study's {what}: give it as --against, and data of its own")
+    at = _rows_of(source, rows)
+    foreign = None
+    if against is not None:
+        other = _other(kept, against, data_dir)
+        foreign = other, _rows_of(other, rows)
+        inputs_of(kept, other, foreign[1][:2])
+    some = inputs_of(kept, source, at[:2])  # raises where rows have another shape
+    said = [f"note: {line}" for line in notes(source)]
+    if source is kept.data and is_table(data) and len(at) < len(source.features):
+        said.append(f"the {len(at)} test rows of {len(source.features)} are predicted; --rows all takes every one")
+    elif _is_own_file(kept, data):
+        said.append("note: most of these rows took part in training, so that a summary of them flatters")
+    method = Method(samples, ensemble, seed)
+    if samples and not any(p > 0 for network in kept.networks for p in dropout_rates(network, some)):
+        method = Method(0, ensemble, seed)
+        said.append("the recommended setting drops no units, so there is nothing to sample: a single pass answers")
+    for line in said:
+        print(f"dampen: {line}", file=sys.stderr)
+    with _output.progress("calibrating"):
+        calibration = calibrate(kept, method, coverage)
+    return Asking(kept, source, at, method, calibration, foreign)
+
+
+def _other(kept: "Kept", data: str, data_dir: Path | None) -> "Source":
+    """Return data that the study was not made on: a table's raw rows, or data as `load` reads it.
+
+    Raises:
+        InputError: as `load` and `Preprocessing.read`; or a table for a study of something else.
+    """
+    from dampen.data import is_table, load
+
+    if not is_table(data):
+        return load(data, data_dir=data_dir, progress=sys.stderr.isatty())
+    if kept.preprocessing is None:
+        raise InputError(
+            f"the study was made on {kept.data.name!r}, whose rows are no table's: {data} has no columns that it knows"
+        )
+    return kept.preprocessing.read(data)
+
+
+def _rows_of(data: "Source", wanted: str) -> "torch.Tensor":
+    """Return the numbers of the rows that were asked for.
+
+    Raises:
+        InputError: test rows of data that has none.
+    """
+    import torch
+
+    test_rows = getattr(data, "test_rows", ())
+    if wanted == "test" and not len(test_rows):
+        raise InputError(f"{data.name!r} has no test rows: --rows all takes all of them")
+    if wanted == "all" or not len(test_rows):
+        return torch.arange(len(data.features))
+    return data.test_rows  # type: ignore[union-attr]
+
+
+def notes(data: "Source") -> tuple[str, ...]:
+    """Return what is odd about raw rows; what was odd about the study's own data was told when it was made."""
+    from dampen.data import Incoming
+
+    return data.notes if isinstance(data, Incoming) else ()
+
+
+def _opened(study: Path, data: str, rows: str, model: str | None, data_dir: Path | None) -> tuple["Kept", "Source"]:
+    from dampen.data import is_table, load
+    from dampen.store import Folder, fingerprint
+    from dampen.study import open_study, with_unit_targets
+
+    plan = Folder(study).read_json("study.json")["plan"]
+    made = network_maker(model) if model is not None else None
+    if is_table(data):
+        if not os.path.isfile(data):
+            raise InputError(f"there is no file {data}; correct the name")
+        kept = open_study(study, None, made, data_dir)
+        if rows != "all" and _is_own_file(kept, data) and len(kept.data.test_rows):
+            return kept, kept.data
+        return kept, _other(kept, data, data_dir)
+    source: Data = load(data, data_dir=data_dir, progress=sys.stderr.isatty())
+    own = fingerprint(with_unit_targets(source)[0]) == plan["data"]["fingerprint"]
+    kept = open_study(study, source if own else None, made, data_dir)
+    return kept, kept.data if own else source
+
+
+def _is_own_file(kept: "Kept", data: str) -> bool:
+    reading: Any = kept.document["plan"].get("reading")
+    return reading is not None and os.path.realpath(reading["source"]) == os.path.realpath(data)

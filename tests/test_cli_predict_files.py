@@ -1,0 +1,237 @@
+"""`dampen predict` and `dampen trust` on people's own files: with targets and without, in every state of repair."""
+
+import inspect
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.datasets import load_wine
+from sklearn.metrics import accuracy_score, mean_squared_error
+from torch import nn
+
+import dampen
+from dampen.cli import main
+from dampen.data import Preprocessing
+from dampen.study import open_study
+
+QUICK = ("--settings", 3, "--seeds", 2, "--epochs", 4, "--confirm-seeds", 2, "--hidden", "16", "--dropout", "0.2")
+ALL = ("--samples", 0, "--json")
+
+
+def called(*words):
+    """Run the command line; return its exit code."""
+    before, sys.argv = sys.argv, ["dampen", *map(str, words)]
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        sys.argv = before
+    return ended.value.code or 0
+
+
+def houses(n=120):
+    rng = np.random.default_rng(0)
+    size, place = rng.uniform(40, 200, n), rng.choice(["north", "south", "east"], n)
+    price = 3000 * size + 50_000 * (place == "south") + rng.normal(0, 5000, n)
+    built = pd.Timestamp("1960-01-01") + pd.to_timedelta(rng.integers(0, 20_000, n), "D")
+    return pd.DataFrame({"size": size, "place": place, "built": built.strftime("%Y-%m-%d"), "price": price})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Hold `wine.csv` and `houses.parquet`, and a study of each."""
+    where = tmp_path_factory.mktemp("files")
+    wine = load_wine(as_frame=True)
+    names = dict(enumerate(wine.target_names))
+    wine.frame.rename(columns={"target": "quality"}).replace({"quality": names}).to_csv(where / "wine.csv", index=False)
+    houses().to_parquet(where / "houses.parquet")
+    assert called("tune", where / "wine.csv", "--target", "quality", *QUICK, "--out", where / "wine") == 0
+    assert called("tune", where / "houses.parquet", "--target", "price", *QUICK, "--out", where / "houses") == 0
+    return where
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words):
+        return called(*words), *capsys.readouterr()
+
+    return call
+
+
+def test_a_file_without_the_target_is_predicted_row_by_row_by_class_name(run, folder):
+    table = pd.read_csv(folder / "wine.csv")
+    table.drop(columns="quality").to_csv("new.csv", index=False)
+    code, out, err = run("predict", folder / "wine", "new.csv", *ALL)
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    rows = pd.DataFrame(document["predictions"])
+    assert rows["row"].tolist() == list(range(178))
+    assert document["summary"] is None
+    assert "target" not in rows
+    assert set(rows["prediction"]) <= {"class_0", "class_1", "class_2"}
+    kept = open_study(folder / "wine")
+    saved = Preprocessing.from_document(json.loads((folder / "wine" / "preprocessing.json").read_text()))
+    with torch.no_grad():
+        logits = kept.networks[0](saved.inputs(table.drop(columns="quality")))
+    assert rows["prediction"].tolist() == [kept.data.classes[c] for c in logits.argmax(1)]
+
+
+def test_a_file_with_the_target_is_judged_as_scikit_learn_judges(run, folder):
+    table = pd.read_csv(folder / "wine.csv").sample(60, random_state=0)
+    table.to_csv("some.csv", index=False)
+    document = json.loads(run("predict", folder / "wine", "some.csv", *ALL)[1])
+    rows = pd.DataFrame(document["predictions"])
+    assert rows["target"].tolist() == table["quality"].tolist()
+    assert document["summary"]["n"] == 60
+    assert document["summary"]["accuracy"] == pytest.approx(accuracy_score(table["quality"], rows["prediction"]))
+
+
+def test_the_study_s_own_file_gives_the_test_rows_and_says_so(run, folder):
+    code, out, err = run("predict", folder / "wine", folder / "wine.csv", *ALL)
+    assert code == 0
+    assert "the 45 test rows of 178 are predicted" in err
+    assert len(json.loads(out)["predictions"]) == 45
+    code, out, err = run("predict", folder / "wine", folder / "wine.csv", "--rows", "all", *ALL)
+    assert "most of these rows took part in training" in err
+    assert len(json.loads(out)["predictions"]) == 178
+
+
+def test_rows_without_a_usable_target_are_predicted_but_not_judged(run, folder):
+    table = pd.read_csv(folder / "wine.csv")
+    table.loc[:9, "quality"] = None
+    table.loc[10:12, "quality"] = "corked"
+    table.to_csv("partly.csv", index=False)
+    code, out, err = run("predict", folder / "wine", "partly.csv", *ALL)
+    document = json.loads(out)
+    assert code == 0
+    assert "is a class that the training rows lack in 3 rows ('corked'): not judged" in err
+    assert "target 'quality' is missing in 10 rows: not judged" in err
+    rows = pd.DataFrame(document["predictions"])
+    assert len(rows) == 178
+    assert document["summary"]["n"] == 165
+    judged = rows.iloc[13:]
+    assert document["summary"]["accuracy"] == pytest.approx(accuracy_score(judged["target"], judged["prediction"]))
+    assert run("predict", folder / "wine", "partly.csv", "--samples", 0, "--out", "lines.parquet")[0] == 0
+    assert pd.read_parquet("lines.parquet")["target"].isna().sum() == 13
+
+
+def test_numbers_come_in_the_target_s_own_unit(run, folder):
+    table = houses().drop(columns="price")
+    table.to_csv("new.csv", index=False)
+    code, out, _ = run("predict", folder / "houses", "new.csv", *ALL)
+    assert code == 0
+    rows = pd.DataFrame(json.loads(out)["predictions"])
+    kept = open_study(folder / "houses")
+    mean, deviation = kept.target_scale
+    with torch.no_grad():
+        expected = kept.networks[0](kept.preprocessing.inputs(table))[:, 0].double() * deviation + mean
+    np.testing.assert_allclose(rows["prediction"], expected, rtol=1e-5)
+    houses().to_csv("known.csv", index=False)
+    document = json.loads(run("predict", folder / "houses", "known.csv", *ALL)[1])
+    assert document["summary"]["rmse"] == pytest.approx(
+        mean_squared_error(houses()["price"], rows["prediction"]) ** 0.5, rel=1e-4
+    )
+
+
+def test_values_that_training_never_saw_are_predicted_and_told(run, folder):
+    table = houses(30).drop(columns="price").astype({"size": object})
+    table.loc[0, "place"] = "west"
+    table.loc[1, "size"] = "large"
+    table.loc[2, "size"] = None
+    table.loc[3, "built"] = "unknown"
+    table["owner"] = "nobody asked"
+    table.to_csv("odd.csv", index=False)
+    code, out, err = run("predict", folder / "houses", "odd.csv", *ALL)
+    document = json.loads(out)
+    assert code == 0
+    assert np.isfinite([row["prediction"] for row in document["predictions"]]).all()
+    for said in (
+        "column 'place' has a value that the training rows lack in 1 row ('west')",
+        "column 'size' is no number in 1 row ('large'): taken as the median",
+        "column 'size' is missing in 1 row, in the training rows it never is",
+        "column 'built' is no date in 1 row ('unknown')",
+    ):
+        assert said in err
+        assert any(said in note for note in document["notes"])
+    assert "owner" not in err
+
+
+def test_the_page_about_trust_takes_a_file_with_targets(run, folder):
+    table = pd.read_csv(folder / "wine.csv").sample(80, random_state=1)
+    table.to_csv("known.csv", index=False)
+    (table.drop(columns="quality") * 3).to_csv("foreign.csv", index=False)
+    words = ("trust", folder / "wine", "known.csv", "--against", "foreign.csv", "--out", "t.html", *ALL)
+    document = json.loads(run(*words)[1])
+    assert document["summary"]["n"] == 80
+    assert document["foreign"]["data"] == "foreign"
+    with open("t.html") as page:
+        assert "What does refusing buy?" in page.read()
+
+
+def write(name, text):
+    with open(name, "w") as file:
+        file.write(text)
+
+
+@pytest.mark.parametrize(
+    ("study", "name", "text", "said"),
+    [
+        ("wine", "a.csv", "alcohol,ash\n1,2\n", "a.csv lacks 'malic_acid'"),
+        ("wine", "a.csv", "", "a.csv is empty"),
+        ("wine", "a.csv", None, "there is no file a.csv"),
+        ("wine", "a.parquet", "PAR1 cut", "a.parquet can't be read as parquet"),
+        ("houses", "a.csv", "size,place\n1,2\n", "a.csv lacks 'built', which the training rows have"),
+        ("wine", "wine", None, "is not the table that the study was made on"),
+    ],
+)
+def test_a_file_that_will_not_do_is_one_line(run, folder, study, name, text, said):
+    if text is not None:
+        write(name, text)
+    code, out, err = run("predict", folder / study, name, *ALL)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
+
+
+def test_trust_needs_targets(run, folder):
+    pd.read_csv(folder / "wine.csv").drop(columns="quality").to_csv("new.csv", index=False)
+    code, out, err = run("trust", folder / "wine", "new.csv", "--out", "t.html")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "does not have the study's classes" in err
+
+
+def test_test_rows_are_only_those_of_the_study_s_own_file(run, folder):
+    pd.read_csv(folder / "wine.csv").to_csv("copy.csv", index=False)
+    code, _, err = run("predict", folder / "wine", "copy.csv", "--rows", "test")
+    assert code == 2
+    assert "--rows all takes all of them" in err
+
+
+def test_a_study_whose_file_is_gone_says_what_it_needs(run, folder, tmp_path):
+    houses().to_csv("once.csv", index=False)
+    assert run("tune", "once.csv", "--target", "price", *QUICK, "--out", "study")[0] == 0
+    houses().drop(columns="price").to_csv("once.csv", index=False)
+    code, out, err = run("predict", "study", "once.csv")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "can't be read again, and predictions are calibrated on it" in err
+
+
+def make(inputs, outputs):
+    return nn.Sequential(nn.Linear(inputs, 8), nn.ReLU(), nn.Linear(8, outputs))
+
+
+def test_the_user_s_own_network_is_found_by_its_name_with_dropout_inserted_again(run, folder):
+    source = inspect.getsource(make)
+    write("nets.py", f"from torch import nn\n\n\n{source}")
+    houses().to_csv("mine.csv", index=False)
+    settings = [dampen.Setting(dropout=0.5), dampen.Setting(dropout=0.99)]
+    data = dampen.load("mine.csv", target="price")
+    dampen.compare(dampen.insert_dropout(make), data, settings, seeds=2, epochs=2, out="own")
+    assert "name what makes it with --model" in run("predict", "own", "mine.csv")[2]
+    code, out, _ = run("predict", "own", "mine.csv", "--model", "nets.py:make", "--samples", 5, "--json")
+    assert code == 0
+    assert json.loads(out)["method"] == "Monte-Carlo dropout, 5 samples"
