@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
+import scipy.special
+import scipy.stats
 import torch
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
@@ -188,3 +190,56 @@ def test_any_unit_and_offset_of_a_target_will_do(classes, offset, unit):
     y = (X[:, 0] + offset) * unit
     model = DampenRegressor(**TINY).fit(X, y)
     assert model.score(X, y) > 0.5
+
+
+def test_uncertainty_of_classes_is_what_the_networks_disagree_on(fitted, classes):
+    found = fitted.predict_uncertainty(classes[0])
+    with torch.no_grad():
+        inputs = fitted.preprocessing_.inputs(pd.DataFrame(classes[0], columns=[f"x{i}" for i in range(5)]))
+        each = np.stack([scipy.special.softmax(network(inputs).double().numpy(), 1) for network in fitted.networks_])
+    mean = each.mean(0)
+    np.testing.assert_allclose(found.probabilities, fitted.predict_proba(classes[0]), rtol=1e-12)
+    np.testing.assert_allclose(found.entropy, scipy.stats.entropy(mean, axis=1), rtol=1e-4)
+    expected = scipy.stats.entropy(mean, axis=1) - scipy.stats.entropy(each, axis=2).mean(0)
+    np.testing.assert_allclose(found.mutual_information, expected, atol=1e-5)
+    assert float(found.mutual_information.max()) > 1e-4
+    far = fitted.predict_uncertainty(-classes[0] * 4)
+    assert len(far) == 120
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_intervals_of_a_regression_hold_the_share_of_unseen_targets_that_they_promise():
+    X, y = load_diabetes(return_X_y=True)
+    train, test, y_train, y_test = train_test_split(X, y, random_state=0)
+    model = DampenRegressor((16,), settings=2, epochs=20, random_state=0).fit(train, y_train)
+    found = model.predict_uncertainty(test)
+    np.testing.assert_allclose(found.mean, model.predict(test), rtol=1e-9)
+    np.testing.assert_allclose(found.variance, found.epistemic + model.noise_, rtol=1e-12)
+    low, high = (end.numpy() for end in found.interval(0.9))
+    assert np.mean((y_test >= low) & (y_test <= high)) == pytest.approx(0.9, abs=0.06)
+    same = DampenRegressor((16,), settings=2, epochs=20, random_state=0).fit(
+        train, 1024 * y_train
+    )  # a power of 2: the same digits
+    assert same.noise_ == pytest.approx(1024**2 * model.noise_, rel=1e-6)
+
+
+def test_uncertainty_samples_dropout_on_request_and_refuses_where_there_is_none(classes):
+    model = DampenClassifier(**TINY).fit(classes[0][:40], classes[1][:40])
+    assert model.setting_["dropout"] == 0.15  # the published default: so few rows are not tuned
+    once, often = (model.predict_uncertainty(classes[0][:20], samples) for samples in (None, 30))
+    assert (once.samples, often.samples) == (2, 60)
+    assert float(often.mutual_information.mean()) > float(once.mutual_information.mean())
+    again = model.predict_uncertainty(classes[0][:20], 30)
+    np.testing.assert_array_equal(often.probabilities, again.probabilities)
+    none = DampenClassifier(**(TINY | {"model": nn.Linear(5, 2)})).fit(*classes)
+    with pytest.raises(dampen.errors.InputError, match="drop"):
+        none.predict_uncertainty(classes[0], samples=3)
+
+
+def test_few_rows_give_no_interval_and_say_why(classes):
+    model = DampenRegressor(**(TINY | {"space": None})).fit(classes[0][:40], classes[0][:40, 0])
+    found = model.predict_uncertainty(classes[0][:3])
+    assert model.noise_ is None
+    assert (found.standard_deviation > 0).all()
+    with pytest.raises(dampen.errors.InputError, match="the noise is not known"):
+        found.interval()

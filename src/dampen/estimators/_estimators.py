@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import Tags, assert_all_finite, check_consistent_length, check_random_state, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+from torch import Tensor, nn
 
 from dampen.data import Data, Preprocessing
 from dampen.estimators._rows import Merged, as_data, columns_of, encoded, merged
@@ -20,6 +21,7 @@ from dampen.knobs import Setting
 from dampen.models import mlp
 from dampen.population import Model, Population
 from dampen.study import tune, with_unit_targets
+from dampen.uncertainty import ClassPrediction, Prediction, ValuePrediction, predict
 
 LEAST_ROWS = 50  # below which ten rows would have to rank settings: noise
 DEFAULT = Setting(weight_decay=0.02, dropout=0.15, lr=3e-3)  # Holzmüller, Grinsztajn and Steinwart (2024), table A.1
@@ -139,8 +141,8 @@ class _Dampen(BaseEstimator):
         self.preprocessing_ = cast(Preprocessing, Preprocessing.of(data))
         self._scale = scale[0], scale[1]
 
-    def _outputs(self, X: Any) -> Float64[np.ndarray, "networks N outputs"]:
-        """Return what each network says of rows, in float64: the same whichever rows are asked about together."""
+    def _asked(self, X: Any) -> tuple[list[nn.Module], Float64[Tensor, "N D"]]:
+        """Return the networks and the inputs of rows, in float64: so rows are the same whoever is asked about too."""
         check_is_fitted(self, "networks_")
         if self._mixed:
             validate_data(self, X, reset=False, skip_check_array=True)
@@ -148,10 +150,19 @@ class _Dampen(BaseEstimator):
         else:
             X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
         inputs = self.preprocessing_.vectoriser.apply(encoded(self._columns, X)).double()
-        networks = [copy.deepcopy(network).double() for network in self.networks_]
+        return [copy.deepcopy(network).double() for network in self.networks_], inputs
+
+    def _outputs(self, X: Any) -> Float64[np.ndarray, "networks N outputs"]:
+        """Return what each network says of rows."""
+        networks, inputs = self._asked(X)
         with torch.no_grad():
             parts = [torch.stack([network(part) for network in networks]) for part in inputs.split(_ROWS_AT_ONCE)]
         return torch.cat(parts, 1).numpy()
+
+    def _uncertain(self, X: Any, samples: int | None, seed: int, **how: Any) -> Prediction:
+        networks, inputs = self._asked(X)
+        rates = self.setting_.get("dropout") if samples else None
+        return predict(networks, inputs, samples, seed, dropout=rates, **how)
 
 
 class DampenClassifier(ClassifierMixin, _Dampen):
@@ -260,12 +271,32 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         probabilities = self.predict_proba(X)  # first: it knows whether there has been a fit
         return self.classes_[probabilities.argmax(1)]
 
+    def predict_uncertainty(self, X: Any, samples: int | None = None, seed: int = 0) -> ClassPrediction:
+        """Return how sure each prediction is: `entropy`, `mutual_information` and more, tensors `[N]`.
+
+        Its `probabilities` are those of `predict_proba`; classes are numbered as in `classes_`. The mutual information
+        is what the networks disagree on, with `samples` also their dropout masks: large far from what was trained on.
+
+        Args:
+            X: rows.
+            samples: dropout masks for each network; None for one pass.
+            seed: of the masks.
+
+        Raises:
+            InputError: `samples` for networks that drop nothing.
+        """
+        return cast(ClassPrediction, self._uncertain(X, samples, seed, task="classification"))
+
 
 class DampenRegressor(RegressorMixin, _Dampen):
     """A regressor whose network is as much regularised as the data asks for.
 
     As `DampenClassifier`, which see for its arguments and attributes; the target is standardised inside, and `predict`
     gives the networks' mean in the target's own unit.
+
+    Attributes:
+        noise_: variance of the target around predictions: the mean squared error of single networks on rows that took
+            no part in their training. None without tuning, or for a metric of another kind.
 
     Example:
         >>> from sklearn.datasets import load_diabetes
@@ -294,6 +325,10 @@ class DampenRegressor(RegressorMixin, _Dampen):
         unit = 1.0 if deviation == 0 or _UNITS[0] < deviation < _UNITS[1] else deviation
         self._fit(replace(rows, targets=(rows.targets - mean) / unit), None)
         self._scale = mean + unit * self._scale[0], unit * self._scale[1]
+        self.noise_ = None
+        if self.tuned_ and self.study_.verdict.metric.name in ("mse", "rmse"):
+            power = 1 if self.study_.verdict.metric.name == "mse" else 2
+            self.noise_ = float(self.study_.verdict.value) ** power * unit**2
         return self
 
     def predict(self, X: Any) -> Float64[np.ndarray, " N"]:
@@ -301,6 +336,23 @@ class DampenRegressor(RegressorMixin, _Dampen):
         outputs = self._outputs(X)[..., 0].mean(0)
         mean, deviation = self._scale
         return outputs * deviation + mean
+
+    def predict_uncertainty(self, X: Any, samples: int | None = None, seed: int = 0) -> ValuePrediction:
+        """Return how sure each prediction is: `standard_deviation`, `interval(0.95)` and more, tensors `[N]`.
+
+        Its `mean` is that of `predict`, in the target's own unit. Its variance is that over the networks (`epistemic`)
+        and `noise_`; where that is None, `standard_deviation` is of the networks alone and `interval` refuses.
+
+        Args:
+            X: rows.
+            samples: dropout masks for each network; None for one pass.
+            seed: of the masks.
+
+        Raises:
+            InputError: `samples` for networks that drop nothing.
+        """
+        found = cast(ValuePrediction, self._uncertain(X, samples, seed, task="regression", scale=self._scale))
+        return found if self.noise_ is None or self.noise_ <= 0 else found.with_noise(self.noise_)
 
 
 def _weights(sample_weight: Any, X: Any) -> Float64[np.ndarray, " N"]:

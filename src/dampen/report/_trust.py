@@ -170,6 +170,7 @@ def _shown(places: Sequence[int] | np.ndarray, own: Columns, data: Data | Incomi
     said = []
     for i in places:
         row = int(own["row"][i])
+        assert data.targets is not None
         target = data.targets[row]
         name = html.escape(data.classes[int(target)]) if data.classes else f"{float(own['target'][i]):.4g}"
         if "probability" in own:

@@ -225,7 +225,8 @@ def _of_classes(
     }
     if targets is not None:
         columns["_known"] = (targets >= 0).numpy()
-        columns["target"] = np.where(columns["_known"], words[targets.numpy()], None)
+        columns["target"] = words[targets.numpy()]
+        columns["target"][~columns["_known"]] = None
         targets = targets.clamp_min(0)
         at = targets.unsqueeze(1)
         hot = torch.nn.functional.one_hot(targets, p.shape[1])
