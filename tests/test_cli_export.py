@@ -127,7 +127,7 @@ def test_a_knob_that_the_script_does_not_know_is_named_and_the_rest_is_written(r
         (["{}/wine", "--out", "{}/wine"], "is not empty and holds no export"),
         (["{}/wine", "--out", "{}/wine.csv"], "is a file"),
         (["{}/wine", "--out", "{}/wine.csv/there"], "can't be written"),
-        (["{}/wine", "--model", "nothing.such:f"], "--model takes MODULE:FUNCTION"),
+        (["{}/wine", "--model", "nothing.such:f"], "there is no module 'nothing'"),
         (["{}/wine", "--data-dir", "nowhere"], "nowhere"),
         (["{}/wine", "--onnx"], "pip install 'dampen[onnx]'"),
     ],
