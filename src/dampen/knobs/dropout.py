@@ -36,7 +36,8 @@ def dropout(h: Tensor, p: float | Tensor, uniforms: Tensor) -> Tensor:
         tensor([2., 0., 6.])
     """
     p = torch.as_tensor(p, dtype=torch.float64, device=h.device)
-    return h * Keep.apply(uniforms, p.to(uniforms.dtype), keep_scale(p).to(h.dtype))
+    kept = Keep.apply(uniforms, p.to(uniforms.dtype), torch.ones((), dtype=h.dtype, device=h.device))
+    return h * kept / torch.where(p < 1, 1 - p, 1.0).to(h.dtype)
 
 
 def keep_scale(p: Tensor) -> Tensor:
