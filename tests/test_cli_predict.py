@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 
+import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -100,6 +101,22 @@ def test_what_is_fitted_is_fitted_on_rows_that_each_network_has_not_seen(studies
     probabilities = torch.cat([dampen.mc_dropout(n, rows, samples=10).probabilities for n, rows in kept.unseen])
     top = (probabilities.log() / one.temperature).softmax(1).amax(1)
     assert float((1 - top <= one.refuse_above + 1e-12).double().mean()) == pytest.approx(0.8, abs=1.5 / one.rows)
+
+
+@pytest.mark.parametrize("name", ["wine", "digits", "diabetes"])
+def test_a_picture_shows_what_predictions_were_worth(run, studies, tmp_path, name):
+    code, _, err = run("predict", studies / name, name, "--samples", 3, "--out", "lines.csv", "--plot", "p.png")
+    assert (code, (tmp_path / "p.png").is_file()) == (0, True), err
+    pixels = matplotlib.image.imread(tmp_path / "p.png")
+    assert pixels.shape[1] == 1650
+    assert (pixels.shape[0] > 1000) == (name == "digits")  # images below the curves
+    assert 0.01 < (pixels[..., :3].min(-1) < 0.9).mean() < 0.9
+
+
+def test_a_picture_that_cannot_be_is_refused_before_anything_is_written(run, studies, tmp_path):
+    code, out, err = run("predict", studies / "wine", "wine", "--out", "lines.csv", "--plot", "p.txt")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert not (tmp_path / "lines.csv").exists()
 
 
 def test_lines_go_to_a_file_and_are_those_of_the_document(run, studies, tmp_path):

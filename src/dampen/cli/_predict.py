@@ -45,6 +45,9 @@ def predict(
     ensemble: _Ensemble = False,
     coverage: _Coverage = 0.9,
     out: Annotated[Path | None, typer.Option(help="File for the lines, .csv or .parquet.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture to draw where targets are known, .png or .svg.", show_default="none")
+    ] = None,
     rows: _Rows = "",
     model: Model = None,
     data_dir: DataDir = None,
@@ -57,12 +60,18 @@ def predict(
     Where the data has targets, a summary says what the predictions were worth.
     """
     _lines.check_file(out)
+    if plot is not None:
+        _options.picture(plot, "")
     asking = _asking.ready(study, data, samples, ensemble, coverage, rows, model, data_dir, seed)
     kept, source, at, method, calibration = asking.kept, asking.source, asking.rows, asking.method, asking.calibration
     gathered = _Gathered()
     head = {"study": str(study), "data": source.name, "method": method.name, "notes": list(_asking.notes(source))}
 
+    from dampen.report import draw_predictions
     from dampen.study import answer, labelled, refusal, summary
+
+    if plot is not None and not labelled(kept, source):
+        raise InputError(f"--plot draws what predictions were worth, and {source.name!r} has no targets: leave it out")
 
     def run(take: _lines.Take) -> None:
         with _output.progress("predicting") as advance:
@@ -76,6 +85,8 @@ def predict(
 
     def tail() -> dict[str, Any]:
         judged = gathered.judged() if labelled(kept, source) else None
+        if plot is not None and judged is not None:
+            draw_predictions(judged, source, plot)
         return {
             "calibration": calibration.document(),
             "refusal": None if judged is None else refusal(judged),

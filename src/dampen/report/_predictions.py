@@ -1,0 +1,80 @@
+"""The picture of predictions whose targets are known: reliability, what refusing buys, the most certain images."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from dampen.data import Data, Incoming
+from dampen.report import _pictures
+from dampen.study import reliabilities, risk
+
+_EXAMPLES = 8  # of the most and of the least certain images
+
+
+def draw_predictions(own: Mapping[str, np.ndarray], data: Data | Incoming, file: Path) -> None:
+    """Draw what predictions were worth.
+
+    Args:
+        own: columns of the rows, with targets.
+        data: that the rows are of; images are shown.
+        file: `.png` or `.svg`.
+
+    Raises:
+        InputError: the file can't be written.
+    """
+    classes = "probability" in own
+    images = data.features.ndim == 4 and data.features.shape[1] in (1, 3)
+    with _pictures.style():
+        figure = Figure(figsize=(11, 8.2 if images else 4.6), layout="constrained")
+        parts: Any = figure.subfigures(2, 1, height_ratios=(3, 2.2)) if images else [figure]
+        panels = parts[0].subplots(1, 1 + classes, squeeze=False)[0]
+        if classes:
+            _reliability(panels[0], own)
+        _risk(panels[-1], own, classes)
+        if images:
+            _examples(parts[1], own, data)
+        _pictures.save(figure, file)
+
+
+def _reliability(axes: Axes, own: Mapping[str, np.ndarray]) -> None:
+    axes.plot([0, 1], [0, 1], ":", color=_pictures.BLACK, label="as it should be")
+    looks = (("as it is", _pictures.TEST), ("after temperature", _pictures.TRAIN))
+    for found, (name, look) in zip(reliabilities(own), looks, strict=True):
+        axes.plot(found.confidence, found.accuracy, label=f"{name}, error {found.error:.4f}", **look)
+    axes.set_title("Do probabilities mean what they say?")
+    axes.set_xlabel("probability of the predicted class")
+    axes.set_ylabel("share of right predictions")
+    axes.legend()
+
+
+def _risk(axes: Axes, own: Mapping[str, np.ndarray], classes: bool) -> None:
+    curve = risk(own)
+    values = curve.risk if classes else np.sqrt(curve.risk)
+    axes.plot(100 * curve.coverage, values, color=_pictures.BLUE, linewidth=2.5)
+    axes.axhline(float(values[-1]), linestyle=":", color=_pictures.BLACK, label="refusing at random")
+    axes.set_title("What does refusing buy?")
+    axes.set_xlabel("share of the rows that are answered (%)")
+    axes.set_ylabel("share of wrong answers" if classes else "RMSE of the answers")
+    axes.legend()
+
+
+def _examples(figure: SubFigure, own: Mapping[str, np.ndarray], data: Data | Incoming) -> None:
+    uncertainty = 1 - own["probability"] if "probability" in own else own["standard_deviation"]
+    order = np.argsort(uncertainty, kind="stable")
+    n = min(_EXAMPLES, len(order))
+    panels = figure.subplots(2, n, squeeze=False)
+    for row, places, title in zip(panels, (order[:n], order[::-1][:n]), ("most certain", "least certain"), strict=True):
+        for axes, i in zip(row, places, strict=True):
+            pixels = data.features[int(own["row"][i])].numpy()
+            axes.imshow(np.moveaxis(pixels, 0, -1).squeeze(), cmap="gray")
+            axes.set(xticks=[], yticks=[])
+            if "probability" in own:
+                said = f"{'right' if own['_right'][i] else 'wrong'}, {own['probability'][i]:.3f}"
+            else:
+                said = f"{own['prediction'][i]:.3g} ± {own['standard_deviation'][i]:.2g}"
+            axes.set_xlabel(said, fontsize=8)
+        row[0].set_ylabel(title)
