@@ -44,11 +44,16 @@ def merged(table: Any, targets: np.ndarray, weights: Float64[np.ndarray, " N"]) 
 
     kept = np.flatnonzero(weights > 0)
     frame = table.iloc[kept] if hasattr(table, "iloc") else pd.DataFrame(np.asarray(table[kept], np.float64) + 0.0)
-    keys = pd.DataFrame({j: _key(frame.iloc[:, j]) for j in range(frame.shape[1])}).assign(target=targets[kept])
+    keys = pd.DataFrame({j: _key(frame.iloc[:, j]) for j in range(frame.shape[1])})
     # 64 bits: among a million rows two different ones meet with probability 3e-8
     hashes = cast(Any, hash_pandas_object)(keys, index=False).to_numpy()
-    _, first, place = np.unique(hashes, return_index=True, return_inverse=True)
-    sums = np.bincount(place, weights=weights[kept])
+    # targets by their rank: in another unit they give the same order
+    ranks = np.unique(targets[kept], return_inverse=True)[1]
+    order = np.lexsort((ranks, hashes))
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (np.diff(hashes[order]) != 0) | (np.diff(ranks[order]) != 0)
+    sums = np.bincount(np.cumsum(new) - 1, weights=weights[kept][order])
+    first = order[new]
     rows = kept[first]
     return Merged(table.iloc[rows] if hasattr(table, "iloc") else table[rows], targets[rows], sums)
 
