@@ -42,6 +42,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.population --json
 	$(BIN)/python -m benchmarks.tune --json
 	$(BIN)/python -m benchmarks.uncertainty --json
+	$(BIN)/python -m benchmarks.tables --only real --json
 
 clean:
 	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache dist
