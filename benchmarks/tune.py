@@ -34,6 +34,7 @@ from benchmarks.rows import Row
 from dampen.data import Data
 from dampen.population import Model
 from dampen.statistics import over_seeds_and_rows
+from dampen.study import usual_batch_size
 
 SETTINGS, SEEDS, EPOCHS, EPOCHS_OF_DIGITS = 64, 3, 10, 30
 FRESH_SEEDS = range(5_000_000, 5_000_020)  # for comparing winners
@@ -234,7 +235,7 @@ def winner(name: str, network: Model, data: Data, epochs: int) -> list[Row]:
 
 def batch(data: Data) -> dict[str, int]:
     """Return the batch size that `tune` takes for so many rows."""
-    return {"batch_size": 32 if len(data.train_rows) < 5000 else 128}
+    return {"batch_size": usual_batch_size(len(data.train_rows))}
 
 
 def main() -> None:

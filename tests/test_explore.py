@@ -120,6 +120,17 @@ def test_the_test_rows_are_not_looked_at():
     assert found[0].document() == found[1].document()
 
 
+def test_rows_that_choose_and_rows_that_judge_share_no_group():
+    generator = torch.Generator().manual_seed(0)
+    x, groups = torch.randn(300, 4, generator=generator), torch.arange(300) // 5
+    data = from_arrays(x, (x[:, 0] > 0).long(), groups=groups)
+    on = ground(data, (4,), **SHORT)
+    parts = [on.data.train_rows, on.data.validation_rows, on.judging.validation_rows]
+    seen = [set(on.data.groups[part].tolist()) for part in parts]
+    assert all(seen)
+    assert sum(map(len, seen)) == len(set.union(*seen))
+
+
 def test_points_are_told_with_their_labels(answers):
     points = answers["rates"].panels[0].content
     assert isinstance(points, Points)

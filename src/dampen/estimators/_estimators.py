@@ -20,7 +20,7 @@ from dampen.estimators._rows import Merged, as_data, columns_of, encoded, merged
 from dampen.knobs import Setting
 from dampen.models import mlp
 from dampen.population import Model, Population
-from dampen.study import tune, with_unit_targets
+from dampen.study import tune, usual_batch_size, with_unit_targets
 from dampen.uncertainty import ClassPrediction, Prediction, ValuePrediction, predict
 
 LEAST_ROWS = 50  # below which ten rows would have to rank settings: noise
@@ -96,7 +96,7 @@ class _Dampen(BaseEstimator):
         n = len(data.train_rows)
         widths = self.hidden if self.hidden is not None else (64, 32) if n < 1000 else (256, 128)
         network = self.model if self.model is not None else mlp(*map(int, widths))
-        batch_size = self.batch_size or (32 if n < 5000 else 128)
+        batch_size = self.batch_size or usual_batch_size(n)
         steps = math.ceil(n / batch_size)
         epochs = self.epochs or min(max(math.ceil(_STEPS / steps), _EPOCHS[0]), _EPOCHS[1])
         if n < LEAST_ROWS:

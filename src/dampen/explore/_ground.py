@@ -14,9 +14,16 @@ from dampen.knobs import Setting
 from dampen.models import MLP, mlp
 from dampen.population import Event, History, Population
 from dampen.statistics import Estimate, over_seeds_and_rows
-from dampen.study import Metric, costs_of_rows, find_metric, with_unit_targets
+from dampen.study import (
+    Metric,
+    costs_of_rows,
+    find_metric,
+    held_out,
+    usual_batch_size,
+    usual_epochs,
+    with_unit_targets,
+)
 
-HELD_OUT = 0.2  # of the training rows: a half chooses, a half judges
 FRESH = 1_000_000  # added to the seeds of a choice to give those that judge it
 
 
@@ -149,23 +156,20 @@ def ground(
     if len(seeds) < 2:
         raise InputError("an interval needs at least 2 seeds")
     data, _, _ = with_unit_targets(replace(data, test_rows=data.test_rows[:0]))
-    if not len(data.validation_rows):
-        data = data.with_validation(HELD_OUT, seed=0)
-    order = torch.randperm(len(data.validation_rows), generator=torch.Generator().manual_seed(0))
-    choosing, judging = (data.validation_rows[half] for half in order.tensor_split(2))
+    choosing, judging = held_out(data, 0)
+    train = choosing.train_rows
     if rows is not None:
-        if not 1 <= rows <= len(data.train_rows):
-            raise InputError(f"--rows must be from 1 to the {len(data.train_rows)} training rows, got {rows}")
-        drawn = torch.randperm(len(data.train_rows), generator=torch.Generator().manual_seed(0))
-        data = replace(data, train_rows=data.train_rows[drawn[:rows].sort().values])
-    small = len(data.train_rows) < 5000
+        if not 1 <= rows <= len(train):
+            raise InputError(f"--rows must be from 1 to the {len(train)} training rows, got {rows}")
+        drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+        train = train[drawn[:rows].sort().values]
     return Ground(
-        replace(data, validation_rows=choosing),
-        replace(data, validation_rows=judging),
+        replace(choosing, train_rows=train),
+        replace(judging, train_rows=train),
         mlp(*hidden),
         find_metric(None, data.task),
         tuple(seeds),
-        epochs or (30 if small else 10),
-        {"batch_size": 32 if small else 128, "optimizer": "adamw", "lr": lr, "device": device},
+        epochs or usual_epochs(len(train)),
+        {"batch_size": usual_batch_size(len(train)), "optimizer": "adamw", "lr": lr, "device": device},
         callback,
     )

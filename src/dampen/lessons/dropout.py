@@ -5,7 +5,7 @@ Srivastava et al. (2014), "Dropout", JMLR 15; Zhang, Lipton, Li and Smola, "Dive
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
@@ -16,6 +16,7 @@ from dampen.knobs import Setting
 from dampen.models import mlp
 from dampen.population import Event, History, Population
 from dampen.statistics import Interval, paired_difference
+from dampen.study import with_unit_targets
 
 DROPOUT, NO_DROPOUT = 0, 1  # the two settings' places in the history
 
@@ -90,7 +91,7 @@ def compare(
     settings = [Setting(dropout=network.dropout), Setting(dropout=tuple(0.0 for _ in hidden))]
     if settings[DROPOUT] == settings[NO_DROPOUT]:
         raise InputError("every dropout rate is 0: there is nothing to compare, give at least one rate above 0")
-    data = _with_unit_targets(data)
+    data, _, _ = with_unit_targets(data)
     population = Population(lambda: network(data.n_inputs, data.outputs), settings, seeds)
     started = time.perf_counter()
     history = population.fit(
@@ -98,10 +99,3 @@ def compare(
     )
     fitted = population.evaluate(data.train)
     return Comparison(data, network.dropout, history, fitted, time.perf_counter() - started)
-
-
-def _with_unit_targets(data: Data) -> Data:
-    if data.task == "classification":
-        return data
-    train = data.targets[data.train_rows]
-    return replace(data, targets=(data.targets - train.mean()) / train.std(correction=0).clamp_min(1e-12))

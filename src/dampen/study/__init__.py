@@ -4,8 +4,8 @@ from dampen.study._answer import Calibration, Method, answer, calibrate, labelle
 from dampen.study._kept import Kept, inputs_of, open_study
 from dampen.study._metrics import METRICS, Metric
 from dampen.study._metrics import find as find_metric
+from dampen.study._plan import held_out, usual_batch_size, usual_epochs, with_unit_targets
 from dampen.study._plan import plain as plain_setting
-from dampen.study._plan import with_unit_targets
 from dampen.study._run import Progress, costs_of_rows
 from dampen.study._study import Study, compare, tune
 from dampen.study._verdict import Against, Verdict
@@ -29,6 +29,7 @@ __all__ = [
     "compare",
     "costs_of_rows",
     "find_metric",
+    "held_out",
     "inputs_of",
     "labelled",
     "open_study",
@@ -38,5 +39,7 @@ __all__ = [
     "risk",
     "summary",
     "tune",
+    "usual_batch_size",
+    "usual_epochs",
     "with_unit_targets",
 ]

@@ -290,14 +290,30 @@ def split(plan: Plan, seeds: Sequence[int], again: bool) -> Split:
         folds = _equally_long(data.folds(FOLDS, repeats, seed=plan.seed + again)[: len(seeds)], plan.seed)
         rows = [fold.validation for fold in folds]
         return Split(folds, rows, rows)
-    if not len(data.validation_rows):
-        data = data.with_validation(HELD_OUT, seed=plan.seed)
-    ranking, judging = (replace(data, validation_rows=data.validation_rows[half]) for half in _halves(data, plan.seed))
+    ranking, judging = held_out(data, plan.seed)
     first = None
     if not again and plan.brackets and (share := plan.brackets[0].first) < 1:
         drawn = torch.randperm(len(data.train_rows), generator=torch.Generator().manual_seed(plan.seed))
         first = replace(ranking, train_rows=data.train_rows[drawn[: round(share * len(drawn))].sort().values])
     return Split(judging if again else ranking, ranking.validation, judging.validation, first)
+
+
+def held_out(data: Data, seed: int) -> tuple[Data, Data]:
+    """Return the data twice, with the validation rows that rank and with those that judge; set aside if it has none."""
+    if not len(data.validation_rows):
+        data = data.with_validation(HELD_OUT, seed=seed)
+    ranking, judging = (replace(data, validation_rows=data.validation_rows[half]) for half in _halves(data, seed))
+    return ranking, judging
+
+
+def usual_epochs(n: int) -> int:
+    """Return the length of a training on n rows that nobody has chosen."""
+    return 30 if n < SMALL else 10
+
+
+def usual_batch_size(n: int) -> int:
+    """Return the rows of a step, likewise."""
+    return 32 if n < SMALL else 128
 
 
 def _halves(data: Data, seed: int) -> Sequence[torch.Tensor]:

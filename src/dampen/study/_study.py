@@ -245,7 +245,7 @@ def tune(
     def brackets(settings: int, epochs: int) -> tuple[_plan.Bracket, ...]:
         return _plan.brackets(chosen, search, settings, epochs, confirmed, eta, halving, seed, steps)
 
-    length = epochs or (30 if small else 10)
+    length = epochs or _plan.usual_epochs(len(data.train_rows))
     clock = time.perf_counter()
     if budget is not None:
         full = confirmed + 1 + 2 * n_references
@@ -412,7 +412,7 @@ def _prepared(
     """Return the data with targets of unit deviation, their scale, and what `Population.fit` is told."""
     data, mean, deviation = _plan.with_unit_targets(data)
     training = {
-        "batch_size": batch_size or (32 if len(data.train_rows) < _plan.SMALL else 128),
+        "batch_size": batch_size or _plan.usual_batch_size(len(data.train_rows)),
         "optimizer": "adamw",
         "lr": lr,
         "precision": precision,
