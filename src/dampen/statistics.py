@@ -86,6 +86,12 @@ class Estimate:
         half = float(t.ppf((1 + level) / 2, self.df)) * self.error
         return self.mean - half, self.mean + half
 
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the sign is settled by the 95 % interval; False where the spread is unknown."""
+        low, high = self.interval()
+        return low > 0 or high < 0
+
     def probability_below(self, value: float = 0.0) -> float:
         """Return the probability that the true mean is below a value (a flat prior, Student's posterior)."""
         from scipy.stats import t

@@ -112,12 +112,6 @@ def ends(estimate: Estimate) -> str:
     return f"{estimate.mean:+.3g} (95 % interval {low:+.3g} to {high:+.3g})"
 
 
-def settled(estimate: Estimate) -> bool:
-    """Return whether the interval excludes zero."""
-    low, high = estimate.interval()
-    return low > 0 or high < 0
-
-
 def _figure(panel: Panel) -> dict[str, Any]:
     if isinstance(panel.content, Points):
         each = [told(estimate) for estimate in panel.content.estimates]

@@ -1,6 +1,6 @@
 """Accuracy and loss against weight decay; the one that validation rows choose, and how much the choice matters."""
 
-from dampen.explore._answer import Answer, Line, Panel, ends, settled
+from dampen.explore._answer import Answer, Line, Panel, ends
 from dampen.explore._ground import Ground
 from dampen.knobs import Setting
 
@@ -21,7 +21,7 @@ def answer(ground: Ground) -> Answer:
     else:
         main = {"chosen minus none": again.difference(best, none)} | main
         gain = main["chosen minus none"]
-        verdict = "decay helps" if settled(gain) and gain.mean < 0 else "not settled"
+        verdict = "decay helps" if gain.excludes_zero and gain.mean < 0 else "not settled"
         sentences.append(
             f"Against no decay it changes the {ground.metric.name} by {ends(gain)}"
             + (": decay helps here." if verdict == "decay helps" else "; that it helps is not settled.")
@@ -30,7 +30,7 @@ def answer(ground: Ground) -> Answer:
         cost = main["too much minus chosen"]
         sentences.append(
             f"Decay {DECAYS[-1]:g} instead changes it by {ends(cost)}"
-            + (": too much hurts." if settled(cost) and cost.mean > 0 else "; that it is too much is not shown.")
+            + (": too much hurts." if cost.excludes_zero and cost.mean > 0 else "; that it is too much is not shown.")
         )
     metrics = [("loss", ground.metric.name)] + [("acc", "accuracy")] * ("train_acc" in tried.history.metrics)
     fitted = tried.population.evaluate(ground.data.train)

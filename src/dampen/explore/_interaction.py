@@ -4,7 +4,7 @@ A two-by-two factorial design; the interaction is the difference of differences 
 experiments", chapter 6).
 """
 
-from dampen.explore._answer import Answer, Line, Panel, Points, ends, settled, told
+from dampen.explore._answer import Answer, Line, Panel, Points, ends, told
 from dampen.explore._ground import Ground
 from dampen.knobs import Setting
 from dampen.statistics import Estimate
@@ -73,13 +73,13 @@ def verdict_of(decay: Estimate, dropout: Estimate, added: Estimate, interaction:
         added: both minus the better one alone.
         interaction: both - decay - dropout + neither.
     """
-    if not any(settled(e) and e.mean < 0 for e in (decay, dropout)):
+    if not any(e.excludes_zero and e.mean < 0 for e in (decay, dropout)):
         return "neither helps"
-    if not settled(interaction):
+    if not interaction.excludes_zero:
         return "additive"
     if interaction.mean < 0:
         return "reinforcing"
-    return "diminishing" if settled(added) and added.mean < 0 else "cancelling"
+    return "diminishing" if added.excludes_zero and added.mean < 0 else "cancelling"
 
 
 _WORDS = {

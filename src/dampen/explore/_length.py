@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dampen.explore._answer import Answer, Line, Panel, ends, settled
+from dampen.explore._answer import Answer, Line, Panel, ends
 from dampen.explore._ground import Ground
 from dampen.knobs import Setting
 from dampen.statistics import Estimate, over_seeds_and_rows
@@ -31,7 +31,7 @@ def answer(ground: Ground) -> Answer:
         f"Each at its best epoch ({at[with_dropout] + 1} with dropout, {at[without] + 1} without), it changes it by "
         f"{ends(best)}: {said['best']}.",
     ]
-    if settled(end) and not settled(best):
+    if end.excludes_zero and not best.excludes_zero:
         sentences.append("What dropout buys here, stopping in time buys, too.")
     curves, x = history.metrics, history.epochs.tolist()
     words = [("loss", name)] + [("acc", "accuracy")] * ("train_acc" in history.metrics)
@@ -55,6 +55,6 @@ def answer(ground: Ground) -> Answer:
 
 
 def _better(estimate: Estimate) -> str:
-    if not settled(estimate):
+    if not estimate.excludes_zero:
         return "not settled"
     return "dropout helps" if estimate.mean < 0 else "dropout hurts"

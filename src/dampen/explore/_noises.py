@@ -1,6 +1,6 @@
 """Dropout on weights instead of activations, and other noises against it."""
 
-from dampen.explore._answer import Answer, Panel, Points, ends, settled
+from dampen.explore._answer import Answer, Panel, Points, ends
 from dampen.explore._ground import Ground
 from dampen.knobs import Setting
 
@@ -26,8 +26,8 @@ def answer(ground: Ground) -> Answer:
     main = {f"{name} minus none": e for name, e in against_none.items()}
     main |= {f"{name} minus dropout": e for name, e in others.items()}
     measure = ground.metric.name
-    better = [name for name, e in others.items() if settled(e) and e.mean < 0]
-    worse = [name for name, e in others.items() if settled(e) and e.mean > 0]
+    better = [name for name, e in others.items() if e.excludes_zero and e.mean < 0]
+    worse = [name for name, e in others.items() if e.excludes_zero and e.mean > 0]
     verdict = (
         "; ".join(
             f"{word} than dropout: {', '.join(names)}"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from dampen.explore._answer import Answer, Line, Panel, Points, ends, settled, told
+from dampen.explore._answer import Answer, Line, Panel, Points, ends, told
 from dampen.explore._ground import Ground, Trained
 from dampen.knobs import Setting, weight_decay
 from dampen.statistics import over_rows
@@ -36,7 +36,7 @@ def answer(ground: Ground) -> Answer:
     zeros = {label: over_rows((values == 0).mean(1)) for label, values in weights.items()}
     name, between = ground.metric.name, main["l1 minus l2"]
     verdict = (
-        "no difference settled" if not settled(between) else "L1 is better" if between.mean < 0 else "L2 is better"
+        "no difference settled" if not between.excludes_zero else "L1 is better" if between.mean < 0 else "L2 is better"
     )
     sentences = [
         f"L1 minus L2, each at the strength that validation rows choose, in {name}: {ends(between)}; {verdict}.",

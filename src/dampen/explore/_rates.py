@@ -3,7 +3,7 @@
 import numpy as np
 
 from dampen.errors import InputError
-from dampen.explore._answer import Answer, Panel, Points, ends, settled
+from dampen.explore._answer import Answer, Panel, Points, ends
 from dampen.explore._ground import Ground
 from dampen.knobs import Setting
 
@@ -25,7 +25,7 @@ def answer(ground: Ground) -> Answer:
     swap = trained.difference(settings[rising], settings[rising[::-1]])
     order = trained.best()
     name = ground.metric.name
-    same = not settled(swap)
+    same = not swap.excludes_zero
     better = _label(rising if swap.mean < 0 else rising[::-1])
     sentences = [
         f"Swapping {_label(rising)} for {_label(rising[::-1])} "

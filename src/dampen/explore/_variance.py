@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dampen.explore._answer import Answer, Line, Panel, settled
+from dampen.explore._answer import Answer, Line, Panel
 from dampen.explore._ground import Ground
 from dampen.knobs import Setting
 from dampen.statistics import Estimate, over_rows
@@ -54,8 +54,8 @@ def answer(ground: Ground) -> Answer:
         )
         for i in layers
     )
-    smaller = [name for name, ratio in ratios.items() if settled(ratio) and ratio.mean < 0]
-    larger = [name for name, ratio in ratios.items() if settled(ratio) and ratio.mean > 0]
+    smaller = [name for name, ratio in ratios.items() if ratio.excludes_zero and ratio.mean < 0]
+    larger = [name for name, ratio in ratios.items() if ratio.excludes_zero and ratio.mean > 0]
     verdict = (
         "; ".join(
             f"{word} variance with dropout: {', '.join(names)}"
@@ -73,7 +73,7 @@ def _sentence(name: str, ratio: Estimate) -> str:
     word = "smaller" if ratio.mean < 0 else "larger"
     said = f"{name.capitalize()}: with dropout the variance is {np.exp(ratio.mean):.3g} times that without"
     return f"{said} (95 % interval {low:.3g} to {high:.3g} over seeds): " + (
-        f"{word}." if settled(ratio) else "the difference is not settled."
+        f"{word}." if ratio.excludes_zero else "the difference is not settled."
     )
 
 
