@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 from pathlib import Path
 from unittest import mock
 
@@ -33,6 +34,22 @@ def without_shape_checks():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run the command line in an empty folder: gives its exit code, stdout and stderr."""
+    from dampen.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["dampen", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return call
 
 
 @pytest.fixture(scope="session")

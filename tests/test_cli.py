@@ -8,22 +8,7 @@ import sys
 
 import pytest
 
-from dampen.cli import main
-
 SMALL = ["--epochs", "2", "--seeds", "2"]
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["dampen", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return call
 
 
 def test_weight_decay_prints_one_document(run, tmp_path):

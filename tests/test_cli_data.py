@@ -1,33 +1,24 @@
 """The commands on people's files: what they print, where, and what they refuse."""
 
 import json
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from dampen.cli import main
-
 SMALL = ("--settings", 3, "--seeds", 2, "--epochs", 2, "--confirm-seeds", 2, "--hidden", 4)
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def run(run):
+    """Run in a folder that has a table."""
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"size": rng.normal(size=120), "colour": rng.choice(["red", "blue", "green"], 120), "same": 1})
     table["day"] = pd.date_range("2024-01-01", periods=120).astype(str)
     table["quality"] = np.where(table["size"] > 0, "good", "bad")
     table.to_csv("wines.csv")
 
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["dampen", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return call
+    return run
 
 
 def test_tune_on_a_file_tells_first_what_became_of_each_column(run, tmp_path):

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dampen
-from dampen.cli import main
 from dampen.cli._doctor import row_shape
 from dampen.doctor import CHECKS, markdown_table
 
@@ -62,19 +61,17 @@ def swapped(): return torch.optim.SGD(sound().parameters(), lr=0.1), sound()
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(run, tmp_path):
+    """Run the doctor in a folder that has modules; the path of imports stays as it was."""
     (tmp_path / "the_models.py").write_text(CODE)
     (tmp_path / "broken.py").write_text("1 / 0\n")
     (tmp_path / "lacking.py").write_text("import no_such_library_at_all\n")
-    monkeypatch.chdir(tmp_path)
     path = list(sys.path)
 
     def call(*words):
-        monkeypatch.setattr(sys, "argv", ["dampen", "doctor", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
+        ended = run("doctor", *words)
         assert sys.path == path
-        return ended.value.code or 0, *capsys.readouterr()
+        return ended
 
     yield call
     for name in ("the_models", "broken", "lacking"):

@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_wine
 
 import dampen
-from dampen.cli import main
 
 OWN = """
 from torch import nn
@@ -47,19 +46,6 @@ def made(tmp_path_factory):
             dampen.mlp(4), dampen.load("wine"), [dampen.Setting(l1=s) for s in (0.1, 0.9)], out=folder / "l1", **words
         ),
     }
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["dampen", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return call
 
 
 @pytest.mark.parametrize("name", ["wine", "table"])

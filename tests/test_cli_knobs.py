@@ -2,14 +2,12 @@
 
 import contextlib
 import json
-import sys
 from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from dampen.cli import main
 from dampen.cli._knobs import ranges
 from dampen.errors import InputError
 from dampen.knobs import KNOBS
@@ -17,19 +15,6 @@ from dampen.search import Choice, LogUniform, Uniform
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("--settings", 3, "--seeds", 2, "--epochs", 1, "--confirm-seeds", 2, "--hidden", 4)
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["dampen", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return call
 
 
 def test_every_knob_is_listed_with_its_source(run):

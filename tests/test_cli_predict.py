@@ -4,7 +4,6 @@ import inspect
 import json
 import re
 import shutil
-import sys
 
 import matplotlib.image
 import numpy as np
@@ -14,7 +13,6 @@ import torch
 from sklearn.metrics import accuracy_score, log_loss, mean_squared_error
 
 import dampen
-from dampen.cli import main
 from dampen.study import Method, answer, calibrate, open_study, summary
 
 SMALL = {"seeds": 2, "epochs": 2, "batch_size": 32}
@@ -42,19 +40,6 @@ def studies(tmp_path_factory):
 
 def own_network():
     return torch.nn.Sequential(torch.nn.Linear(13, 8), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(8, 3))
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["dampen", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return call
 
 
 def test_json_has_a_row_for_each_input_and_ends_with_the_summary(run, studies):

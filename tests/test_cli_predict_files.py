@@ -53,16 +53,6 @@ def folder(tmp_path_factory):
     return where
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        return called(*words), *capsys.readouterr()
-
-    return call
-
-
 def test_a_file_without_the_target_is_predicted_row_by_row_by_class_name(run, folder):
     table = pd.read_csv(folder / "wine.csv")
     table.drop(columns="quality").to_csv("new.csv", index=False)

@@ -3,29 +3,14 @@
 import json
 import re
 import shutil
-import sys
 
 import pytest
 
-from dampen.cli import main
 from dampen.cli._tune import dimension, seconds_of
 from dampen.errors import InputError
 from dampen.search import Choice, LogUniform, Uniform
 
 SMALL = ("--settings", 6, "--seeds", 2, "--epochs", 4, "--confirm-seeds", 5, "--hidden", 8)
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["dampen", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return call
 
 
 def test_tune_opens_with_the_verdict_and_ends_with_the_report_s_path(run, tmp_path):

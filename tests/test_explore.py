@@ -1,7 +1,6 @@
 """Questions answered by training: each against what plain training says, and each verdict against its rule."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ import torch
 from scipy.stats import t
 
 from dampen import InputError, Setting, from_arrays, load, solo
-from dampen.cli import main
 from dampen.explore import QUESTIONS, Points, explore, ground
 from dampen.explore._interaction import verdict_of
 from dampen.report import draw_answer
@@ -161,19 +159,6 @@ def test_a_question_that_does_not_exist_is_refused():
 def test_a_training_that_diverges_is_told_in_one_line():
     with pytest.raises(InputError, match="diverged"):
         explore("rates", ground(load("wine"), (4, 4), seeds=range(2), epochs=2, lr=1e30))
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["dampen", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return call
 
 
 def test_the_command_lists_its_questions_and_answers_one(run, tmp_path):

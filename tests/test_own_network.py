@@ -9,7 +9,6 @@ from torch import nn
 
 import dampen
 from dampen import InputError, Setting, insert_dropout
-from dampen.cli import main
 from dampen.population import Population
 
 CODE = """
@@ -43,18 +42,16 @@ SMALL = ("--settings", 3, "--seeds", 2, "--epochs", 2, "--confirm-seeds", 2)
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def run(run, tmp_path):
+    """Run in a folder that has networks of one's own."""
     (tmp_path / "my_nets.py").write_text(CODE)
     (tmp_path / "helpers.py").write_text("WIDTH = 7\n")
 
     def call(*words):
-        monkeypatch.setattr(sys, "argv", ["dampen", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
+        ended = run(*words)
         for name in ("my_nets", "helpers"):
             sys.modules.pop(name, None)
-        return ended.value.code or 0, *capsys.readouterr()
+        return ended
 
     return call
 
