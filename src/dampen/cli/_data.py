@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from dampen.cli import _output
+from dampen.cli._options import DataDir
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,9 +44,7 @@ def _options(
         str | None, typer.Option(help="Column of dates or numbers: later rows judge what earlier ones train.")
     ] = None,
     image_size: Annotated[int | None, typer.Option(min=1, help="Pixels of a side that images are resized to.")] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder to look for the data in, before $DAMPEN_DATA and the cache.")
-    ] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Carry the options; never called."""
 

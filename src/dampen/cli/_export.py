@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dampen.cli import _options, _output, _predict
+from dampen.cli import _options, _output
 from dampen.cli._named import network_maker
 
 
@@ -21,8 +21,8 @@ def command(
         bool | None,
         typer.Option("--data/--no-data", help="Write the rows that train.py reads.", show_default="up to 64 MiB"),
     ] = None,
-    model: _predict.Model = None,
-    data_dir: _predict.DataDir = None,
+    model: _options.Model = None,
+    data_dir: _options.DataDir = None,
     json: _options.Json = False,
 ) -> None:
     """Write a study's recommended network as safetensors and readable JSON, with a script that trains it again.

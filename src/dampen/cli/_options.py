@@ -11,6 +11,13 @@ Seed = Annotated[int, typer.Option(help="First seed; all that is random follows 
 Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds, counted up from --seed.")]
 Device = Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1 ...")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="MODULE:FUNCTION", help="What makes the study's network, as in tune, if it is your own."),
+]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder to look for the data in, before $DAMPEN_DATA and the cache.")
+]
 
 
 def numbers(text: str, option: str) -> list[float]:

@@ -29,13 +29,6 @@ _Coverage = Annotated[float, typer.Option(help="Share of the rows to answer; the
 _Rows = Annotated[
     str, typer.Option(help="test or all.", show_default="test where the study's own data has test rows, else all")
 ]
-Model = Annotated[
-    str | None,
-    typer.Option(metavar="MODULE:FUNCTION", help="What makes the study's network, as in tune, if it is your own."),
-]
-DataDir = Annotated[
-    Path | None, typer.Option(help="Folder to look for the data in, before $DAMPEN_DATA and the cache.")
-]
 
 
 def predict(
@@ -49,8 +42,8 @@ def predict(
         Path | None, typer.Option(help="Picture to draw where targets are known, .png or .svg.", show_default="none")
     ] = None,
     rows: _Rows = "",
-    model: Model = None,
-    data_dir: DataDir = None,
+    model: _options.Model = None,
+    data_dir: _options.DataDir = None,
     seed: _options.Seed = 0,
     json: _options.Json = False,
 ) -> None:
@@ -117,8 +110,8 @@ def trust(
     coverage: _Coverage = 0.9,
     out: Annotated[Path | None, typer.Option(help="HTML file.", show_default="trust.html in STUDY")] = None,
     rows: _Rows = "",
-    model: Model = None,
-    data_dir: DataDir = None,
+    model: _options.Model = None,
+    data_dir: _options.DataDir = None,
     seed: _options.Seed = 0,
     json: _options.Json = False,
 ) -> None:
