@@ -293,8 +293,9 @@ def split(plan: Plan, seeds: Sequence[int], again: bool) -> Split:
     ranking, judging = held_out(data, plan.seed)
     first = None
     if not again and plan.brackets and (share := plan.brackets[0].first) < 1:
-        drawn = torch.randperm(len(data.train_rows), generator=torch.Generator().manual_seed(plan.seed))
-        first = replace(ranking, train_rows=data.train_rows[drawn[: round(share * len(drawn))].sort().values])
+        train = ranking.train_rows
+        drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(plan.seed))
+        first = replace(ranking, train_rows=train[drawn[: round(share * len(drawn))].sort().values])
     return Split(judging if again else ranking, ranking.validation, judging.validation, first)
 
 
