@@ -103,7 +103,7 @@ def test_a_verdict_speaks_of_every_reference_and_of_what_it_rests_on(study):
     [
         (-0.5, (-0.6, -0.4), 1.0, "Use weight decay 0.1: regularisation helps."),
         (-0.1, (-0.4, 0.2), 0.7, "Nothing here is shown to beat no regularisation. The best guess is weight decay 0.1"),
-        (0.1, (-0.2, 0.4), 0.3, "Nothing here beats no regularisation: even the best of the search, weight decay 0.1,"),
+        (0.1, (-0.2, 0.4), 0.3, "Nothing here beats no regularisation: weight decay 0.1, first on the rows that rank,"),
         (0.5, (0.4, 0.6), 0.0, "Use no regularisation (weight decay 0): it is better than all that was tried."),
     ],
 )

@@ -90,6 +90,10 @@ class Verdict:
         """Return the verdict in words, the answer first."""
         none = self.references.get("none")
         name = self.metric.name
+        best = tell(self.recommended)
+        for which in ("default", "tabular-default"):
+            if which in self.references and self.references[which].setting == self.recommended:
+                best += f" ({_WORDS[which]})"
         said: list[str] = []
         if none is None:
             unsettled = sum(not other.settled for other in self.references.values()) - 1  # itself
@@ -98,18 +102,18 @@ class Verdict:
         elif none.setting == self.recommended:
             said.append(f"Use no regularisation ({tell(self.recommended)}): nothing that was tried is better.")
         elif self.regularisation_helps:
-            said.append(f"Use {tell(self.recommended)}: regularisation helps.")
+            said.append(f"Use {best}: regularisation helps.")
         elif none.settled:
             said.append(f"Use no regularisation ({tell(none.setting)}): it is better than all that was tried.")
         elif none.probability_better > 0.5:
             said.append(
-                f"Nothing here is shown to beat no regularisation. The best guess is {tell(self.recommended)}; the "
+                f"Nothing here is shown to beat no regularisation. The best guess is {best}; the "
                 "difference may be luck."
             )
         else:
             said.append(
-                f"Nothing here beats no regularisation: even the best of the search, {tell(self.recommended)}, did not "
-                "do better on the rows that judge."
+                f"Nothing here beats no regularisation: {best}, first on the rows that rank, did not do better on those "
+                "that judge."
             )
         said.append(f"Its {name} is {self.value:.4g} (95 % interval {_ends(self.interval)}).")
         for which, other in self.references.items():
@@ -174,14 +178,10 @@ def judge(plan: Plan, population: Population, rows: Split, references: Mapping[s
         references: by name.
     """
     settings = population.settings
-    candidates = [m for m, setting in enumerate(settings) if setting not in references.values()] or range(len(settings))
     ranking = mean_costs(population, rows.ranking, plan.metric).mean(0)
-    best = min(candidates, key=lambda m: ranking[m])
     if not np.isfinite(ranking).any():
         raise InputError("every confirmed setting diverged, no regularisation too: search lower learning rates")
-    none = references.get("none")
-    if none is not None and ranking[settings.index(none)] < ranking[best]:
-        best = settings.index(none)
+    best = int(ranking.argmin())
     costs = [c.double().numpy() for c in costs_of_rows(population, rows.judging, plan.metric)]
 
     def estimate(weights: Mapping[int, float]) -> Estimate:
