@@ -5,7 +5,9 @@ quarters for training and one for testing. Rivals: a multilayer perceptron whose
 gradient boosting, logistic or ridge regression with their own cross-validation, a random forest; rows are scaled for
 those that need it. Scores are accuracy and R^2; seconds are those of `fit` and `predict`, all in one run.
 
-Run as `python -m benchmarks.tables --json`; `--only real` leaves out the synthetic sets, which take hours.
+Run as `python -m benchmarks.tables --json`; `--only real` leaves out the synthetic sets, which take hours. `--defaults`
+measures instead what each default for tables is worth: the study as it is against one with a default taken away or put
+in, on the same splits.
 """
 
 import statistics
@@ -15,11 +17,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn import datasets, ensemble, linear_model, neural_network
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
 
 import dampen
 from benchmarks import rows
@@ -35,6 +39,7 @@ REAL: dict[str, Callable[..., Any]] = {
     "iris": datasets.load_iris,
 }
 SIZES = (10_000, 100_000)
+FEW = 2000  # rows of the synthetic sets on which defaults are compared
 
 
 def classifiers(seed: int) -> dict[str, Any]:
@@ -96,12 +101,91 @@ def synthetic(n: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {f"classes, {n} rows": classes, f"numbers, {n} rows": numbers}
 
 
+class Periodic(nn.Module):
+    """Each number beside three combinations of 16 waves of it, with learned frequencies.
+
+    Gorishniy, Rubachev and Babenko (2022), "On embeddings for numerical features", section 3.3; as PBLD in Holzmüller,
+    Grinsztajn and Steinwart (2024).
+    """
+
+    def __init__(self, inputs: int, waves: int = 16, width: int = 4):
+        super().__init__()
+        self.frequencies = nn.Parameter(0.1 * torch.randn(inputs, waves))
+        self.phases = nn.Parameter(torch.pi * (2 * torch.rand(inputs, waves) - 1))
+        self.weight = nn.Parameter((2 * torch.rand(inputs, waves, width - 1) - 1) / waves**0.5)
+        self.bias = nn.Parameter((2 * torch.rand(inputs, width - 1) - 1) / waves**0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embed rows `[B, D]` as `[B, 4 D]`."""
+        waves = torch.cos(2 * torch.pi * x.unsqueeze(-1) * self.frequencies + self.phases)
+        embedded = torch.einsum("bnk,nkd->bnd", waves, self.weight) + self.bias
+        return torch.cat([x.unsqueeze(-1), embedded], -1).flatten(1)
+
+
+def variants(hidden: tuple[int, ...]) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Return a network and options for `tune` for each default that is taken away or put in; none for the first."""
+
+    def embedded(inputs: int, outputs: int) -> nn.Module:
+        _, scaling, *layers = dampen.tabular(*hidden)(inputs, outputs)
+        layers[0] = nn.Linear(4 * inputs, hidden[0])
+        return nn.Sequential(nn.Flatten(), scaling, Periodic(inputs), *layers)
+
+    shipped = dampen.tabular(*hidden)
+    return {
+        "as it is": (shipped, {}),
+        "no scaling layer": (dampen.mlp(*hidden, activation="silu"), {}),
+        "ReLU": (dampen.mlp(*hidden, scaling=True), {}),
+        "SELU": (dampen.mlp(*hidden, activation="selu", scaling=True), {}),
+        "constant learning rate": (shipped, {"schedule": "constant"}),
+        "learning rates up to 0.003": (shipped, {"lr": dampen.LogUniform(3e-4, 3e-3)}),
+        "label smoothing 0.1": (shipped, {"label_smoothing": dampen.Fixed(0.1)}),
+        "periodic embeddings": (embedded, {}),
+    }
+
+
+def defaults(name: str, x: np.ndarray, y: np.ndarray, splits: int) -> list[Row]:
+    """Return, for each variant, how much better than the shipped defaults it is, and what it costs."""
+    classes = y.dtype.kind in "iu"
+    scores: dict[str, list[float]] = {}
+    seconds: dict[str, list[float]] = {}
+    for seed in range(splits):
+        data = dampen.load(x, target=y, task="classification" if classes else "regression", seed=seed)
+        few = len(data.train_rows) < 1000
+        space = {"weight_decay": dampen.LogUniform(1e-5, 1.0, zero=0.1), "lr": dampen.LogUniform(3e-4, 1e-2)}
+        space["dropout"] = dampen.Uniform(0.0, 0.7)
+        for which, (network, options) in variants((64, 32) if few else (256, 128)).items():
+            if which == "label smoothing 0.1" and not classes:
+                continue
+            schedule = options.get("schedule")
+            searched = space | {name: value for name, value in options.items() if name != "schedule"}
+            size = {"settings": 16 if few else 32, "seeds": 2, "confirm_seeds": 5}
+            started = time.perf_counter()
+            study = dampen.tune(network, data, searched, schedule=schedule, seed=seed, **size)
+            scores.setdefault(which, []).append(study.test["ensemble"]["accuracy" if classes else "r2"]["mean"])
+            seconds.setdefault(which, []).append(time.perf_counter() - started)
+    found = [Row(f"{name}: as it is, score", statistics.mean(scores["as it is"]), "")]
+    for which in list(scores)[1:]:
+        better = np.subtract(scores[which], scores["as it is"])
+        found.append(Row(f"{name}: {which}, better by", float(better.mean()), ""))
+        found.append(Row(f"{name}: {which}, standard error", float(better.std(ddof=1)) / splits**0.5, ""))
+        ratio = statistics.median(seconds[which]) / statistics.median(seconds["as it is"])
+        found.append(Row(f"{name}: {which}, times the seconds", ratio))
+    return found
+
+
 def main() -> None:
     """Measure and print."""
     parser = rows.parser(__doc__)
     parser.add_argument("--splits", type=int, default=10, help="splits into training and test rows")
     parser.add_argument("--only", choices=("real", "synthetic", *REAL), help="a part of it")
+    parser.add_argument("--defaults", action="store_true", help="what each default for tables is worth")
     options = parser.parse_args()
+    if options.defaults:
+        sets = {name: read(return_X_y=True) for name, read in REAL.items()} | synthetic(FEW)
+        wanted = sets if options.only not in REAL else {options.only: sets[options.only]}
+        found = [row for name, (x, y) in wanted.items() for row in defaults(name, x, y, max(options.splits, 2))]
+        rows.show(found, {"splits": options.splits}, options.json)
+        return
     wanted = tuple(REAL) if options.only in (None, "real") else (options.only,) if options.only in REAL else ()
     found: list[Row] = []
     good = 0

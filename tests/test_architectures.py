@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dampen import NotFused, Population, Setting, solo
+from dampen import NotFused, Population, Setting, solo, tabular
 
 
 class FunctionalDropout(nn.Module):
@@ -168,6 +168,7 @@ ROW, SERIES, IMAGE, VOLUME = (12,), (4, 9), (1, 6, 6), (1, 4, 4, 4)
 FUSED = {
     "linear": (lambda: nn.Linear(12, 3), ROW),
     "mlp": (lambda: nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 3)), ROW),
+    "scaling layer": (lambda: tabular(8, dropout=0.4)(12, 3), ROW),
     "no bias": (lambda: nn.Sequential(nn.Linear(12, 8, bias=False), nn.Tanh(), nn.Linear(8, 3, bias=False)), ROW),
     "bilinear": (lambda: nn.Sequential(nn.Unflatten(1, (2, 6)), nn.Linear(6, 4), nn.Flatten(), nn.Linear(8, 3)), ROW),
     "functional dropout": (FunctionalDropout, ROW),

@@ -18,6 +18,7 @@ from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, r2_sc
 from torch import nn
 
 import dampen
+import dampen.models
 from dampen.data import Preprocessing
 from dampen.errors import NotExported
 from dampen.export import write
@@ -64,16 +65,23 @@ def houses(task):
     return frame
 
 
-def study(model, data, *, precision="float64", epochs=2, batch_size=32, out=None, **setting):
+def study(model, data, *, precision="float64", epochs=2, batch_size=32, schedule=None, out=None, **setting):
     other = dict(setting) | {"weight_decay": 0.9}
     settings = [dampen.Setting(**setting), dampen.Setting(**other)]
-    words = {"epochs": epochs, "batch_size": batch_size, "precision": precision, "seed": 5, "out": out}
+    words = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "precision": precision,
+        "seed": 5,
+        "out": out,
+        "schedule": schedule,
+    }
     return dampen.compare(model, data, settings, 2, **words)
 
 
 NAMES = (
     *("classes", "float32", "images", "drawn otherwise", "weighted classes", "weighted numbers"),
-    "file elsewhere",
+    *("scaled columns", "file elsewhere"),
 )
 
 
@@ -85,7 +93,8 @@ def studies():
         "classes": study(dampen.mlp(16, 8), dampen.load("wine"), dropout=(0.2, 0.6), **DECAY),
         "float32": study(dampen.mlp(16, dropout=0.3), dampen.load("diabetes"), precision="float32", **DECAY),
         "images": study(convolutions, digits, dropout=0.4, **DECAY),
-        "drawn otherwise": study(dampen.linear(), dampen.load("iris"), **DECAY),
+        "drawn otherwise": study(dampen.linear(), dampen.load("iris"), schedule="linear", **DECAY),
+        "scaled columns": study(dampen.tabular(16, 8), dampen.load("wine"), dropout=0.3, **DECAY),
         "weighted classes": study(
             dampen.mlp(8), dampen.load(houses("classification"), target="y", weight="sure"), dropout=1.0, **DECAY
         ),
@@ -173,7 +182,8 @@ def built(layer):
     """Make a network from its description alone."""
     if "layers" in layer:
         return nn.Sequential(*map(built, layer["layers"]))
-    return getattr(nn, layer["type"])(**layer["arguments"])
+    home = dampen.models if layer["type"] == "Scaling" else nn
+    return getattr(home, layer["type"])(**layer["arguments"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -277,6 +287,7 @@ def test_a_training_that_the_script_can_t_follow_exports_the_model_and_says_why(
         ({"precision": "bfloat16"}, "the training's precision is bfloat16"),
         ({"device": "cuda:1"}, "the training ran on cuda:1"),
         ({"optimizer": "sgd"}, "the optimizer is sgd"),
+        ({"schedule": "one-cycle"}, "the learning rate's schedule is one-cycle"),
     ],
 )
 def test_a_training_in_another_way_is_named(studies, tmp_path, training, message):

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from dampen.errors import InputError, NotFused
     from dampen.estimators import DampenClassifier, DampenRegressor
     from dampen.knobs import Setting
-    from dampen.models import linear, mlp
+    from dampen.models import linear, mlp, tabular
     from dampen.population import (
         SGD,
         Adam,
@@ -58,6 +58,7 @@ _HOME = {
     "mlp": "models",
     "predict": "uncertainty",
     "solo": "population",
+    "tabular": "models",
     "tune": "study",
 }
 
@@ -92,6 +93,7 @@ __all__ = [
     "mlp",
     "predict",
     "solo",
+    "tabular",
     "tune",
 ]
 

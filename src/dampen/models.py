@@ -1,10 +1,12 @@
 """Builders of the networks that the commands train: each is a value that makes a `nn.Module` when called."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from dampen.errors import InputError
 
@@ -21,18 +23,64 @@ class Linear:
         return nn.Sequential(nn.Flatten(), layer)
 
 
+class Scaling(nn.Module):
+    """A learned factor for each input: `x * (1 + 6 * weight)`, the identity before training.
+
+    It lets a network soon pass over columns that say nothing. Under Adam a parameter's step has the size of the
+    learning rate, so that the 6 is a learning rate six times as large for these factors (Holzmüller, Grinsztajn and
+    Steinwart 2024, "Better by default", section 3: the scaling layer). Weight decay spares them, as it spares the
+    factors of normalisation layers.
+
+    Args:
+        inputs: how many there are.
+
+    Example:
+        >>> Scaling(2)(torch.tensor([[1.0, 2.0]])).tolist()
+        [[1.0, 2.0]]
+    """
+
+    FACTOR = 6.0
+
+    def __init__(self, inputs: int):
+        super().__init__()
+        self.inputs = inputs
+        self.weight = nn.Parameter(torch.zeros(inputs))
+
+    def forward(self, x: Float[Tensor, "... D"]) -> Float[Tensor, "... D"]:
+        """Scale rows."""
+        return x * (1 + Scaling.FACTOR * self.weight)
+
+    def extra_repr(self) -> str:
+        """Return the argument."""
+        return str(self.inputs)
+
+
+ACTIVATIONS: Mapping[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "mish": nn.Mish,
+    "selu": nn.SELU,
+    "tanh": nn.Tanh,
+}
+
+
 @dataclass(frozen=True)
 class MLP:
     """A multilayer perceptron; see `mlp`."""
 
     hidden: tuple[int, ...]
     dropout: tuple[float, ...]
+    activation: str = "relu"
+    scaling: bool = False
 
     def __call__(self, inputs: int, outputs: int) -> nn.Module:
         """Make the network for rows of `inputs` numbers (any shape: they are flattened) and `outputs` outputs."""
         layers: list[nn.Module] = [nn.Flatten()]
+        if self.scaling:
+            layers.append(Scaling(inputs))
         for (before, after), p in zip(pairwise((inputs, *self.hidden)), self.dropout, strict=True):
-            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(p)]
+            layers += [nn.Linear(before, after), ACTIVATIONS[self.activation](), nn.Dropout(p)]
         return nn.Sequential(*layers, nn.Linear((inputs, *self.hidden)[-1], outputs))
 
 
@@ -46,15 +94,17 @@ def linear() -> Linear:
     return Linear()
 
 
-def mlp(*hidden: int, dropout: float | Sequence[float] = 0.0) -> MLP:
-    """Return a builder of a multilayer perceptron: linear, ReLU and dropout for each hidden layer, then linear.
+def mlp(*hidden: int, dropout: float | Sequence[float] = 0.0, activation: str = "relu", scaling: bool = False) -> MLP:
+    """Return a builder of a multilayer perceptron: linear, activation and dropout for each hidden layer, then linear.
 
     Args:
         hidden: widths of the hidden layers, from the input to the output.
         dropout: one rate for every hidden layer, or one for each.
+        activation: `relu`, `silu`, `gelu`, `mish`, `selu` or `tanh`.
+        scaling: whether the inputs first pass a `Scaling` layer.
 
     Raises:
-        InputError: a width below 1, or not as many rates as hidden layers.
+        InputError: a width below 1, not as many rates as hidden layers, or an unknown activation.
 
     Example:
         >>> mlp(256, 128, dropout=(0.3, 0.5))(inputs=784, outputs=10)[3]
@@ -72,4 +122,26 @@ def mlp(*hidden: int, dropout: float | Sequence[float] = 0.0) -> MLP:
     for p in rates:
         if not 0 <= p <= 1:
             raise InputError(f"dropout must be a probability of dropping from 0 to 1, got {p!r}")
-    return MLP(hidden, rates)
+    if activation not in ACTIVATIONS:
+        raise InputError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+    return MLP(hidden, rates, activation, scaling)
+
+
+def tabular(*hidden: int, dropout: float | Sequence[float] = 0.0) -> MLP:
+    """Return a builder of the multilayer perceptron for tables: a scaling layer, and SiLU where `mlp` has ReLU.
+
+    Both are of Holzmüller, Grinsztajn and Steinwart (2024), "Better by default", whose activations (SELU, Mish) are
+    smooth, too; `docs/estimators.md` has what each is worth here.
+
+    Args:
+        hidden: as for `mlp`.
+        dropout: as for `mlp`.
+
+    Raises:
+        InputError: as for `mlp`.
+
+    Example:
+        >>> tabular(64)(inputs=13, outputs=3)[1]
+        Scaling(13)
+    """
+    return mlp(*hidden, dropout=dropout, activation="silu", scaling=True)

@@ -21,7 +21,9 @@ def tune(
     data: _data.Source = "digits",
     weight_decay: Annotated[str, typer.Option(help="Range (0 is tried, too), list or number.")] = "1e-5..1",
     dropout: Annotated[str | None, typer.Option(help="Range, list or number.", show_default="0..0.7")] = None,
-    lr: Annotated[str, typer.Option(help="Range, list or number.")] = "3e-4..3e-3",
+    lr: Annotated[
+        str | None, typer.Option(help="Range, list or number.", show_default="3e-4..3e-3; of tables 3e-4..1e-2")
+    ] = None,
     knob: Annotated[
         list[str] | None,
         typer.Option(
@@ -32,7 +34,11 @@ def tune(
     ] = None,
     per_layer: Annotated[bool, typer.Option("--per-layer", help="Search a dropout rate for each layer.")] = False,
     hidden: Annotated[
-        str | None, typer.Option(help="Width of each hidden layer; '' for a linear model.", show_default="256,128")
+        str | None,
+        typer.Option(
+            help="Width of each hidden layer; '' for a linear model.",
+            show_default="256,128; of tables below 1000 rows 64,32",
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -47,7 +53,12 @@ def tune(
     ] = False,
     settings: Annotated[int | None, typer.Option(help="Settings to try.", show_default="64")] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Length of a full training.", show_default="30 below 5000 rows, else 10")
+        int | None,
+        typer.Option(
+            help="Length of a full training.",
+            show_default="30 below 5000 rows, else 10; of tables 600 steps below 1000 rows, else 1000, and 10 to 200 "
+            "epochs",
+        ),
     ] = None,
     metric: Annotated[
         str | None,
@@ -67,6 +78,13 @@ def tune(
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Rows a step.", show_default="32 below 5000 rows, else 128")
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the learning rate: constant, cosine, linear or one-cycle.",
+            show_default="cosine for tables, else constant",
+        ),
     ] = None,
     precision: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
     out: Annotated[
@@ -91,7 +109,7 @@ def tune(
     space = {
         "weight_decay": dimension(weight_decay, "--weight-decay", log=True, zero=0.1),
         "dropout": dimension(dropout or "0..0.7", "--dropout"),
-        "lr": dimension(lr, "--lr", log=True),
+        "lr": dimension(lr or "3e-4..3e-3", "--lr", log=True),
     }
     others = _knobs.ranges(knob or [])
     from dampen.knobs import KNOBS
@@ -100,19 +118,25 @@ def tune(
         for excluded in KNOBS[name].excludes:
             space.pop(excluded, None)
     space |= others
-    widths = _options.whole_numbers(hidden, "--hidden") if hidden else [256, 128] if hidden is None else []
+    widths = None if hidden is None else _options.whole_numbers(hidden, "--hidden") if hidden else []
     if model is not None and hidden is not None:
         raise InputError("--hidden shapes dampen's own network, --model names yours: give one of them")
     if model is None and insert_dropout:
         raise InputError("--insert-dropout is for your own network: name it with --model")
 
-    from dampen.models import mlp
     from dampen.search import PerLayer
     from dampen.study import tune as run
+    from dampen.study import usual_network, usual_rates
 
     device = _options.usable_device(device)
     source = _data.read(data, reading)
-    network, places, said = _network.own(model, insert_dropout, source) if model else (mlp(*widths), len(widths), [])
+    if lr is None and "lr" not in others:
+        space["lr"] = usual_rates(source)
+    if model:
+        network, places, said = _network.own(model, insert_dropout, source)
+    else:
+        network = usual_network(source, widths)
+        places, said = len(network.hidden), []
     if not places and dropout is None and "dropout" not in others:
         space.pop("dropout", None)
     elif per_layer and places and "dropout" in space:
@@ -135,6 +159,7 @@ def tune(
             budget=None if budget is None else seconds_of(budget),
             validation=validation,
             batch_size=batch_size,
+            schedule=schedule,
             precision=precision,
             device=device,
             seed=seed,

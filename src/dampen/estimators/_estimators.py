@@ -1,7 +1,6 @@
 """`DampenClassifier` and `DampenRegressor`."""
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -18,15 +17,12 @@ from torch import Tensor, nn
 from dampen.data import Data, Preprocessing
 from dampen.estimators._rows import Merged, as_data, columns_of, encoded, merged
 from dampen.knobs import Setting
-from dampen.models import mlp
 from dampen.population import Model, Population
-from dampen.study import tune, usual_batch_size, with_unit_targets
+from dampen.study import tune, usual_batch_size, usual_length, usual_network, usual_schedule, with_unit_targets
 from dampen.uncertainty import ClassPrediction, Prediction, ValuePrediction, predict
 
 LEAST_ROWS = 50  # below which ten rows would have to rank settings: noise
 DEFAULT = Setting(weight_decay=0.02, dropout=0.15, lr=3e-3)  # Holzmüller, Grinsztajn and Steinwart (2024), table A.1
-_STEPS = 600  # of a training, where rows are few
-_EPOCHS = 10, 200
 _ROWS_AT_ONCE = 1 << 16
 _UNITS = 1e-6, 1e12  # deviations of a target between which its squares are float32 numbers
 
@@ -94,11 +90,10 @@ class _Dampen(BaseEstimator):
         self._columns = columns_of(rows.table, getattr(self, "feature_names_in_", None))
         data = as_data(rows, self._columns, classes)
         n = len(data.train_rows)
-        widths = self.hidden if self.hidden is not None else (64, 32) if n < 1000 else (256, 128)
-        network = self.model if self.model is not None else mlp(*map(int, widths))
+        widths = None if self.hidden is None else tuple(map(int, self.hidden))
+        network = self.model if self.model is not None else usual_network(data, widths)
         batch_size = self.batch_size or usual_batch_size(n)
-        steps = math.ceil(n / batch_size)
-        epochs = self.epochs or min(max(math.ceil(_STEPS / steps), _EPOCHS[0]), _EPOCHS[1])
+        epochs = self.epochs or usual_length(data, batch_size)
         if n < LEAST_ROWS:
             self._untuned(network, data, epochs, batch_size, seed)
             return
@@ -131,7 +126,14 @@ class _Dampen(BaseEstimator):
             default = Setting(weight_decay=DEFAULT["weight_decay"], lr=DEFAULT["lr"])
         data, *scale = with_unit_targets(data)
         population = Population(network, [default], seeds)
-        population.fit(data, epochs=epochs, batch_size=batch_size, device=self.device, evaluate_every=None)
+        population.fit(
+            data,
+            epochs=epochs,
+            batch_size=batch_size,
+            schedule=usual_schedule(data),
+            device=self.device,
+            evaluate_every=None,
+        )
         self.tuned_, self.setting_ = False, dict(default)
         self.verdict_ = [
             f"{len(data.train_rows)} different rows are too few to tell settings apart ({LEAST_ROWS} is the least): "
@@ -180,7 +182,7 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         space: where settings are drawn from, as for `dampen.tune`.
         settings: how many are tried; by default 16, from 1000 rows on 32.
         seeds: of each setting in the search.
-        epochs: length of a training; by default 600 steps, at least 10 and at most 200 epochs.
+        epochs: length of a training; by default 600 steps, from 1000 rows on 1000, at least 10 and at most 200 epochs.
         confirm_seeds: of each setting in the verdict, and of the networks that predict.
         metric: what ranks settings, as for `dampen.tune`.
         batch_size: rows a step; by default 32, from 5000 rows on 128.

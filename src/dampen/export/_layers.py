@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dampen.errors import InputError
+from dampen.models import Scaling
 
 # Layers that draw no random numbers of their own, and dropout as `train.py` writes it: what their arguments say is all
 # that they are. Others (alpha dropout, RReLU, recurrent layers, attention) would need more than that.
@@ -21,16 +22,21 @@ PLAIN = (
     *(nn.Tanh, nn.Sigmoid, nn.Hardswish, nn.Hardtanh, nn.Softsign),
 )
 DROPOUT = (nn.Dropout, nn.Dropout2d)
+OWN = {
+    Scaling: f"x * (1 + {Scaling.FACTOR:g} * weight)"
+}  # layers of dampen's that the script defines, and their formula
 
 
 def described(network: nn.Module, name: str = "") -> dict[str, Any]:
     """Return a module as JSON can hold it: its name, its class, its arguments, the layers within it.
 
-    Of a class that is not torch's only the name and the layers are known.
+    Of a class that is neither torch's nor dampen's only the name and the layers are known.
     """
     kind = type(network)
     told: dict[str, Any] = {"name": name, "type": kind.__name__}
-    if not kind.__module__.startswith("torch."):
+    if kind in OWN:
+        told["computes"] = OWN[kind]
+    elif not kind.__module__.startswith("torch."):
         told["module"] = kind.__module__
     children = list(network.named_children())
     if children:
@@ -39,7 +45,7 @@ def described(network: nn.Module, name: str = "") -> dict[str, Any]:
 
 
 def code(network: nn.Module, indent: str = "    ") -> str:
-    """Return the Python expression that makes a network of torch's layers; dropout is called `Dropout`."""
+    """Return the Python expression that makes a network of torch's layers; `Dropout`, `Scaling` are the script's."""
     if isinstance(network, nn.Sequential):
         children, inner = list(network.named_children()), indent + "    "
         if [name for name, _ in children] == [str(i) for i in range(len(children))]:
@@ -49,6 +55,8 @@ def code(network: nn.Module, indent: str = "    ") -> str:
         return f"nn.Sequential(\n{inner}OrderedDict([\n{''.join(lines)}{inner}])\n{indent})"
     if isinstance(network, DROPOUT):
         return f"Dropout({network.p!r}{', whole_channels=True' if isinstance(network, nn.Dropout2d) else ''})"
+    if isinstance(network, Scaling):
+        return f"Scaling({network.inputs})"
     defaults = inspect.signature(type(network)).parameters
     given = {name: value for name, value in _arguments(network).items() if value != defaults[name].default}
     return f"nn.{type(network).__name__}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
@@ -63,7 +71,7 @@ def remade(network: nn.Module) -> nn.Module:
     kind = type(network)
     if kind is nn.Sequential:
         return nn.Sequential(OrderedDict((name, remade(child)) for name, child in network.named_children()))
-    if kind in (*PLAIN, *DROPOUT):
+    if kind in (*PLAIN, *DROPOUT, *OWN):
         return kind(**_arguments(network))
     raise InputError(f"the script can write nn.Sequential of torch's plain layers, and the network has {kind.__name__}")
 

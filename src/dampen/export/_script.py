@@ -8,6 +8,7 @@ import torch
 from dampen.errors import InputError
 from dampen.export import _layers
 from dampen.knobs.weight_decay import decayed
+from dampen.models import Scaling
 from dampen.study import Winner
 
 KNOBS = ("weight_decay", "dropout", "lr")
@@ -30,6 +31,10 @@ def check(winner: Winner) -> None:
         raise InputError(f"the training's precision is {training['precision']}, whose rounding no other loop repeats")
     if training["optimizer"] != "adamw":
         raise InputError(f"the optimizer is {training['optimizer']}, and the script knows adamw only")
+    if training["schedule"] not in _FACTORS:
+        raise InputError(
+            f"the learning rate's schedule is {training['schedule']}, and the script knows {', '.join(_FACTORS)} only"
+        )
     if not winner.repeatable:
         raise InputError("the network's initial weights do not follow from torch's seed")
     _layers.check_plain(winner.network, winner.data.train.features[:_COMPARED])
@@ -47,12 +52,16 @@ def source(winner: Winner) -> str:
     """Return the script for a winner that `check` has let pass."""
     classes = winner.data.task == "classification"
     weighted = winner.data.weights is not None
-    drops = any(isinstance(module, _layers.DROPOUT) for module in winner.network.modules())
+    drops, scales = (
+        any(isinstance(module, kinds) for module in winner.network.modules()) for kinds in (_layers.DROPOUT, Scaling)
+    )
+    factor = _FACTORS[winner.training["schedule"]]
     made = _layers.code(winner.network)
     mean, deviation = winner.target_scale
     names = [name for name, on in decayed(winner.network).items() if on]
     parts = {
         "data": f"Recommended for: {_in_quotes(winner.data.name)}.",
+        "math": "import math\n" if "math." in factor else "",
         "ordered": "from collections import OrderedDict\n" if "OrderedDict" in made else "",
         "seed": winner.seed,
         "epochs": winner.epochs,
@@ -63,7 +72,10 @@ def source(winner: Winner) -> str:
         "precision": winner.training["precision"],
         "scale": "" if classes else f"TARGET_MEAN, TARGET_DEVIATION = {mean!r}, {deviation!r}  # here 0, 1\n",
         "dropout": _DROPOUT if drops else "",
+        "scaling": Template(_SCALING).substitute(factor=Scaling.FACTOR) if scales else "",
         "made": made,
+        "schedule": Template(_SCHEDULE).substitute(factor=factor) if factor else "",
+        "scheduled": "            scheduler.step()\n" if factor else "",
         "start": "" if drawn_by_seed(winner) else _START,
         "noise": "            Dropout.noise = noise(step)\n" if drops else "",
         "targets": "targets" if classes else "targets.to(DTYPE)",
@@ -97,7 +109,7 @@ the weights differ, and the metrics as they do between seeds.
 """
 
 import hashlib
-import struct
+${math}import struct
 import sys
 ${ordered}from pathlib import Path
 
@@ -115,7 +127,7 @@ WEIGHT_DECAY = $weight_decay  # decoupled: AdamW
 DECAYED = $decayed
 DTYPE = torch.$precision
 ${scale}HERE = Path(__file__).resolve().parent
-${dropout}
+${scaling}${dropout}
 
 def make():
     return $made
@@ -141,7 +153,7 @@ ${start}    network.to(DTYPE).train()
     others = [p for name, p in network.named_parameters() if name not in DECAYED]
     groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=LR)
-    step = 0
+${schedule}    step = 0
     for epoch in range(1, EPOCHS + 1):
         for batch in batches(len(targets), epoch):
 ${noise}            outputs = network(inputs[batch])
@@ -149,7 +161,7 @@ ${noise}            outputs = network(inputs[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            step += 1
+${scheduled}            step += 1
     return network.eval()
 
 
@@ -206,6 +218,26 @@ class Dropout(nn.Module):
         kept = torch.from_numpy(Dropout.noise.random(shape, dtype=np.float32)) >= torch.tensor(self.p)
         return h * (kept.to(h.dtype) * (1 / (1 - self.p) if self.p < 1 else 1.0))
 '''
+
+_SCALING = '''
+
+class Scaling(nn.Module):
+    """Multiplies each input by a factor that is learned."""
+
+    def __init__(self, inputs):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(inputs))
+
+    def forward(self, x):
+        return x * (1 + $factor * self.weight)
+'''
+
+# The share of the learning rate at a step, by schedule.
+_FACTORS = {"constant": "", "cosine": "(1 + math.cos(math.pi * step / steps)) / 2", "linear": "1 - step / steps"}
+_SCHEDULE = """\
+    steps = EPOCHS * -(-len(targets) // BATCH_SIZE)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: $factor)
+"""
 
 _SCALED = '    inputs = (inputs - torch.from_numpy(data["mean"])) / torch.from_numpy(data["std"])\n'
 

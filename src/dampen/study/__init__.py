@@ -4,10 +4,18 @@ from dampen.study._answer import Calibration, Method, answer, calibrate, labelle
 from dampen.study._kept import Kept, inputs_of, open_study
 from dampen.study._metrics import METRICS, Metric
 from dampen.study._metrics import find as find_metric
-from dampen.study._plan import held_out, usual_batch_size, usual_epochs, with_unit_targets
+from dampen.study._plan import held_out, with_unit_targets
 from dampen.study._plan import plain as plain_setting
 from dampen.study._run import Progress, costs_of_rows
 from dampen.study._study import Study, compare, tune
+from dampen.study._usual import (
+    usual_batch_size,
+    usual_epochs,
+    usual_length,
+    usual_network,
+    usual_rates,
+    usual_schedule,
+)
 from dampen.study._verdict import Against, Verdict
 from dampen.study._winner import Exported, Winner
 from dampen.study._worth import refusal, reliabilities, risk, summary
@@ -41,5 +49,9 @@ __all__ = [
     "tune",
     "usual_batch_size",
     "usual_epochs",
+    "usual_length",
+    "usual_network",
+    "usual_rates",
+    "usual_schedule",
     "with_unit_targets",
 ]

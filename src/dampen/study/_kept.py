@@ -172,6 +172,7 @@ def _training(written: dict[str, str]) -> dict[str, Any]:
         "batch_size": int(written["batch_size"]),
         "optimizer": written["optimizer"],
         "lr": float(written["lr"]),
+        "schedule": written.get("schedule", "constant"),
         "precision": written["precision"],
     }
 

@@ -12,11 +12,11 @@ import torch
 from dampen.data import Data
 from dampen.errors import InputError
 from dampen.knobs import Setting
-from dampen.search import LogUniform, PerLayer, Space, Uniform, check_optuna
+from dampen.search import Space, check_optuna
 from dampen.store import fingerprint
 from dampen.study._metrics import Metric
+from dampen.study._usual import SMALL, is_table
 
-SMALL = 5000  # training rows below which folds judge: a held-out part would be too few rows to tell settings apart
 FOLDS = 5
 TPE_BATCHES = 4  # proposals of a batch do not know of each other: more batches learn more and fuse less
 HELD_OUT = 0.2  # of the training rows: a half ranks, a half gives the verdict
@@ -228,21 +228,12 @@ def brackets(
     return (Bracket(len(drawn), rungs(epochs, len(drawn), confirmed, eta, halving, first), drawn, first),)
 
 
-def default_space(dropping: int, per_layer: bool) -> dict[str, Any]:
-    """Return the space for a network that drops units in so many places."""
-    space: dict[str, Any] = {"weight_decay": LogUniform(1e-5, 1.0, zero=0.1), "lr": LogUniform(3e-4, 3e-3)}
-    if dropping:
-        rate = Uniform(0.0, 0.7)
-        space["dropout"] = PerLayer(rate, dropping) if per_layer and dropping > 1 else rate
-    return space
-
-
 def references(best: Setting, dropping: bool, data: Data, lr: float) -> dict[str, Setting]:
     """Return what the recommended setting must beat.
 
     `none` has no regularisation and the learning rate of the search's best setting. `default` is AdamW as torch gives
     it: decay 0.01, no dropout. Tables have `tabular-default`, too: decay 0.02 and dropout 0.15, of Holzmüller,
-    Grinsztajn and Steinwart (2024), "Better by default", table A.1.
+    Grinsztajn and Steinwart (2024), "Better by default", table A.1, at the best setting's learning rate.
     """
     none = {"dropout": 0.0} if dropping else {}
     found = {
@@ -250,13 +241,13 @@ def references(best: Setting, dropping: bool, data: Data, lr: float) -> dict[str
         "default": Setting(weight_decay=0.01, lr=lr, **none),
     }
     if has_table_default(dropping, data):
-        found["tabular-default"] = Setting(weight_decay=0.02, lr=lr, dropout=0.15)
+        found["tabular-default"] = Setting(weight_decay=0.02, lr=best.get("lr", lr), dropout=0.15)
     return found
 
 
 def has_table_default(dropping: bool, data: Data) -> bool:
     """Return whether the published default for tables is a reference."""
-    return dropping and data.scaling != "pixels"
+    return dropping and is_table(data)
 
 
 @dataclass(frozen=True)
@@ -305,16 +296,6 @@ def held_out(data: Data, seed: int) -> tuple[Data, Data]:
         data = data.with_validation(HELD_OUT, seed=seed)
     ranking, judging = (replace(data, validation_rows=data.validation_rows[half]) for half in _halves(data, seed))
     return ranking, judging
-
-
-def usual_epochs(n: int) -> int:
-    """Return the length of a training on n rows that nobody has chosen."""
-    return 30 if n < SMALL else 10
-
-
-def usual_batch_size(n: int) -> int:
-    """Return the rows of a step, likewise."""
-    return 32 if n < SMALL else 128
 
 
 def _halves(data: Data, seed: int) -> Sequence[torch.Tensor]:

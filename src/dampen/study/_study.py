@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from dampen.data import Data, Preprocessing, Rows
 from dampen.errors import InputError, NotExported
 from dampen.knobs import Setting
-from dampen.population import Model, Population
+from dampen.population import Model, Population, Schedule
 from dampen.search import Choice, Space, export_to_optuna
 from dampen.statistics import over_rows, over_seeds_and_rows
 from dampen.store import Folder
-from dampen.study import _budget, _metrics, _plan
+from dampen.study import _budget, _metrics, _plan, _usual
 from dampen.study._run import Progress, Ranked, Runner, document_of, outputs_of
 from dampen.study._verdict import LEVEL, Verdict, judge, tell
 from dampen.study._winner import Exported, Winner, winner_of
@@ -180,6 +180,7 @@ def tune(
     validation: str | None = None,
     batch_size: int | None = None,
     lr: float = 1e-3,
+    schedule: str | None = None,
     precision: str = "float32",
     device: str = "cpu",
     seed: int = 0,
@@ -200,7 +201,8 @@ def tune(
             units, dropout.
         settings: how many are tried; by default 64.
         seeds: of each setting in the search; by default 3.
-        epochs: length of a full training; by default 30 below 5000 training rows, 10 above.
+        epochs: length of a full training; by default 30 below 5000 training rows, 10 above; for tables 600 steps below
+            1000 rows, 1000 above, but 10 to 200 epochs.
         metric: `nll`, `accuracy`, `brier`, `mc-nll` (of the mean under Monte-Carlo dropout) for classes; `mse`, `rmse`,
             `mae`, `r2`, `nll` (noise fitted) for numbers.
         search: `sobol`, `random`, `grid`, `tpe` (Optuna's, in batches) or `hyperband`.
@@ -214,6 +216,8 @@ def tune(
         validation: `folds` or `held-out`; by default folds below 5000 training rows.
         batch_size: rows a step; by default 32 below 5000 training rows, 128 above.
         lr: learning rate where the space has none, and of the default reference.
+        schedule: of the learning rate: `constant`, `cosine`, `linear` or `one-cycle`, as for `Population.fit`; by
+            default `cosine` for tables, else `constant`.
         precision: as for `Population.fit`.
         device: as for `Population.fit`.
         seed: of draws, splits and members.
@@ -230,10 +234,10 @@ def tune(
             raise InputError(f"{name} must be a whole number, {least} or larger, got {value!r}")
     if budget is not None and not (math.isfinite(budget) and budget > 0):
         raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
-    data, scale, training = _prepared(data, batch_size, lr, precision, device)
-    small = len(data.train_rows) < _plan.SMALL
+    data, scale, training = _prepared(data, batch_size, lr, schedule, precision, device)
+    small = len(data.train_rows) < _usual.SMALL
     dropping = _dropping(model, data, training)
-    chosen = Space(dict(space) if space is not None else _plan.default_space(dropping, per_layer))
+    chosen = Space(dict(space) if space is not None else _usual.usual_space(data, dropping, per_layer))
     if "dropout" in chosen.dimensions and not dropping:
         raise InputError("the network drops no units, so that dropout changes nothing: leave dropout out of the space")
     _refuse_patience(chosen.dimensions)
@@ -245,7 +249,7 @@ def tune(
     def brackets(settings: int, epochs: int) -> tuple[_plan.Bracket, ...]:
         return _plan.brackets(chosen, search, settings, epochs, confirmed, eta, halving, seed, steps)
 
-    length = epochs or _plan.usual_epochs(len(data.train_rows))
+    length = epochs or _usual.usual_length(data, training["batch_size"])
     clock = time.perf_counter()
     if budget is not None:
         full = confirmed + 1 + 2 * n_references
@@ -342,6 +346,7 @@ def compare(
     validation: str | None = None,
     batch_size: int | None = None,
     lr: float = 1e-3,
+    schedule: str | None = None,
     precision: str = "float32",
     device: str = "cpu",
     seed: int = 0,
@@ -361,6 +366,7 @@ def compare(
         validation: see there.
         batch_size: see there.
         lr: of settings that have none.
+        schedule: as for `tune`.
         precision: see there.
         device: see there.
         seed: see there.
@@ -377,7 +383,7 @@ def compare(
         raise InputError(f"compare needs at least 2 different settings and 2 seeds, got {len(named)} and {seeds}")
     for setting in named.values():
         _refuse_patience(setting)
-    data, scale, training = _prepared(data, batch_size, lr, precision, device)
+    data, scale, training = _prepared(data, batch_size, lr, schedule, precision, device)
     plan = _plan.Plan(
         _plan.name_of(model),
         data,
@@ -407,14 +413,15 @@ def _refuse_patience(knobs: Iterable[str]) -> None:
 
 
 def _prepared(
-    data: Data, batch_size: int | None, lr: float, precision: str, device: str
+    data: Data, batch_size: int | None, lr: float, schedule: str | None, precision: str, device: str
 ) -> tuple[Data, tuple[float, float], dict[str, Any]]:
     """Return the data with targets of unit deviation, their scale, and what `Population.fit` is told."""
     data, mean, deviation = _plan.with_unit_targets(data)
     training = {
-        "batch_size": batch_size or _plan.usual_batch_size(len(data.train_rows)),
+        "batch_size": batch_size or _usual.usual_batch_size(len(data.train_rows)),
         "optimizer": "adamw",
         "lr": lr,
+        "schedule": Schedule(schedule if schedule is not None else _usual.usual_schedule(data)).kind,
         "precision": precision,
         "device": device,
     }

@@ -112,8 +112,8 @@ class Verdict:
             )
         else:
             said.append(
-                f"Nothing here beats no regularisation: {best}, first on the rows that rank, did not do better on those "
-                "that judge."
+                f"Nothing here beats no regularisation: {best}, first on the rows that rank, did not do better on "
+                "those that judge."
             )
         said.append(f"Its {name} is {self.value:.4g} (95 % interval {_ends(self.interval)}).")
         for which, other in self.references.items():
