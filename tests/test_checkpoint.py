@@ -36,6 +36,20 @@ def trained(until, chunk=None, **options):
     return population, history
 
 
+def test_a_loaded_population_has_each_setting_s_rates_after_a_look_at_some_rows(tmp_path):
+    population, _ = trained(2)
+    population.save(tmp_path)
+    loaded = Population.load(tmp_path, network)
+    loaded.look(rows(8))
+    for p in (population, loaded):
+        assert [p.member(setting, 3)[4].p for setting in SETTINGS] == [0.3, 0.6, 0.1]
+    x = rows(20, seed=2)[0].double()
+    for setting in SETTINGS:
+        assert torch.equal(loaded.member(setting, 9)(x), population.member(setting, 9)(x))
+    with pytest.raises(InputError, match="nothing to look at yet"):
+        Population(network, SETTINGS, SEEDS).look(rows(8))
+
+
 def assert_same(population, other):
     for setting in population.settings:
         for seed in population.seeds:

@@ -201,15 +201,6 @@ def test_test_rows_are_only_those_of_the_study_s_own_file(run, folder):
     assert "--rows all takes all of them" in err
 
 
-def test_a_study_whose_file_is_gone_says_what_it_needs(run, folder, tmp_path):
-    houses().to_csv("once.csv", index=False)
-    assert run("tune", "once.csv", "--target", "price", *QUICK, "--out", "study")[0] == 0
-    houses().drop(columns="price").to_csv("once.csv", index=False)
-    code, out, err = run("predict", "study", "once.csv")
-    assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "can't be read again, and predictions are calibrated on it" in err
-
-
 def make(inputs, outputs):
     return nn.Sequential(nn.Linear(inputs, 8), nn.ReLU(), nn.Linear(8, outputs))
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from dampen.data import from_arrays
+from dampen.data import from_arrays, read_incoming
 from dampen.errors import InputError
 
 FEATURES = np.arange(40.0).reshape(20, 2)
@@ -116,3 +116,40 @@ def test_what_cannot_be_a_data_set_is_refused_in_one_line(features, targets, opt
     with pytest.raises(InputError, match=says) as caught:
         from_arrays(features, targets, **options)
     assert "\n" not in str(caught.value)
+
+
+@given(
+    labels=st.lists(st.sampled_from(["0", "1", "2", "7"]), min_size=1, max_size=9),
+    kind=st.sampled_from([str, int, float, np.uint8, np.float32]),
+)
+def test_classes_of_rows_to_come_are_known_by_name_or_number(tmp_path_factory, labels, kind):
+    file = tmp_path_factory.mktemp("npz") / "rows.npz"
+    np.savez(file, x=FEATURES[: len(labels)], labels=np.array([kind(label) for label in labels]))
+    found = read_incoming(file, from_arrays(FEATURES, LABELS).normalisation, "classification", ("0", "1", "2"))
+    known = [int(label) if label != "7" else -1 for label in labels]
+    assert found.targets is None if set(known) == {-1} else found.targets.tolist() == known
+    assert len(found.notes) == (-1 in known)
+    torch.testing.assert_close(found.features, torch.tensor(FEATURES[: len(labels)], dtype=torch.float32))
+
+
+@pytest.mark.parametrize(
+    ("held", "message"),
+    [
+        ({"z": FEATURES}, "inputs are to be called x"),
+        ({"x": FEATURES, "y": LABELS[:5]}, "holds 20 rows and y of shape \\[5\\]"),
+        ({"x": FEATURES * np.nan}, "NaN"),
+        ({"x": FEATURES.astype(str)}, "x must be numbers"),
+        ({"x": FEATURES[:, 0]}, "must have shape"),
+    ],
+)
+def test_rows_to_come_that_will_not_do_are_one_line(tmp_path, held, message):
+    np.savez(tmp_path / "rows.npz", **held)
+    with pytest.raises(InputError, match=message) as told:
+        read_incoming(tmp_path / "rows.npz", from_arrays(FEATURES, LABELS).normalisation, "classification", ("0", "1"))
+    assert "\n" not in str(told.value)
+
+
+def test_a_file_with_a_test_part_is_for_load(tmp_path):
+    np.savez(tmp_path / "rows.npz", x_train=FEATURES, y_train=LABELS, x_test=FEATURES, y_test=LABELS)
+    normalisation = from_arrays(FEATURES, LABELS).normalisation
+    assert read_incoming(tmp_path / "rows.npz", normalisation, "classification", ("0", "1")) is None

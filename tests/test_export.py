@@ -300,7 +300,8 @@ def test_a_training_in_another_way_is_named(studies, tmp_path, training, message
 def test_a_name_of_data_can_t_become_code(studies, tmp_path):
     winner = studies["classes"].winner()
     name = 'a"""\nraise SystemExit("no")\n"""\\'
-    write(replace(winner, data=replace(winner.data, name=name)), tmp_path)
+    write(replace(winner, description=replace(winner.description, name=name)), tmp_path)
+    assert "raise SystemExit" in (tmp_path / "train.py").read_text()
     body = ast.parse((tmp_path / "train.py").read_text()).body
     assert not any(isinstance(node, ast.Raise) for node in body)
     assert max(map(len, (tmp_path / "train.py").read_text().splitlines())) <= 120

@@ -350,6 +350,10 @@ def test_kill_9_at_random_moments_changes_nothing(tmp_path, n):
     draw = random.Random(0)
     assert killed(tmp_path / "killed", [draw.uniform(1.4, 2.6) for _ in range(n)]) == expected
     assert not list((tmp_path / "killed").rglob(".*"))
+    rows = [tmp_path / run / "study" / "calibration.safetensors" for run in ("whole", "killed")]
+    assert rows[0].read_bytes() == rows[1].read_bytes()
+    names = [{file.relative_to(tmp_path / run) for file in (tmp_path / run).rglob("*")} for run in ("whole", "killed")]
+    assert names[0] == names[1]
     stages = [tuple(map(int, line.split())) for line in (tmp_path / "killed" / "log").read_text().splitlines()]
     assert stages == sorted(stages)  # what had ended, and so been kept, was not trained again
 

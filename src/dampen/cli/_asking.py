@@ -68,13 +68,12 @@ def ready(
     if not (study / "study.json").is_file():
         raise InputError(f"{study} holds no finished study: there is no study.json; dampen tune --resume finishes one")
 
-    from dampen.data import is_table
     from dampen.study import Method, calibrate, inputs_of, labelled
     from dampen.uncertainty import dropout_rates
 
-    kept, source = _opened(study, data, rows, model, data_dir)
+    kept, source, said = _opened(study, data, rows, model, data_dir)
     if with_targets and not labelled(kept, source):
-        what = "classes" if kept.data.classes else "targets"
+        what = "classes" if kept.description.classes else "targets"
         raise InputError(f"{source.name!r} does not have the study's {what}: give it as --against, and data of its own")
     at = _rows_of(source, rows)
     foreign = None
@@ -83,11 +82,7 @@ def ready(
         foreign = other, _rows_of(other, rows)
         inputs_of(kept, other, foreign[1][:2])
     some = inputs_of(kept, source, at[:2])  # raises where rows have another shape
-    said = [f"note: {line}" for line in notes(source)]
-    if source is kept.data and is_table(data) and len(at) < len(source.features):
-        said.append(f"the {len(at)} test rows of {len(source.features)} are predicted; --rows all takes every one")
-    elif _is_own_file(kept, data):
-        said.append("note: most of these rows took part in training, so that a summary of them flatters")
+    said += [f"note: {line}" for line in notes(source)]
     method = Method(samples, ensemble, seed)
     if samples and not any(p > 0 for network in kept.networks for p in dropout_rates(network, some)):
         method = Method(0, ensemble, seed)
@@ -100,18 +95,25 @@ def ready(
 
 
 def _other(kept: "Kept", data: str, data_dir: Path | None) -> "Source":
-    """Return data that the study was not made on: a table's raw rows, or data as `load` reads it.
+    """Return data that the study was not made on: a table's or arrays' raw rows, or data as `load` reads it.
 
     Raises:
-        InputError: as `load` and `Preprocessing.read`; or a table for a study of something else.
+        InputError: as `load`, `Preprocessing.read` and `read_incoming`; or a table for a study of something else.
     """
-    from dampen.data import is_table, load
+    from dampen.data import Normalisation, is_table, load, read_incoming
 
+    about = kept.description
+    if _is_npz(data) and isinstance(about.normalisation, Normalisation):
+        found = read_incoming(Path(data), about.normalisation, about.task, about.classes)
+        if found is not None:
+            return found
     if not is_table(data):
         return load(data, data_dir=data_dir, progress=sys.stderr.isatty())
     if kept.preprocessing is None:
+        shape = ", ".join(map(str, ("N", *about.inputs)))
         raise InputError(
-            f"the study was made on {kept.data.name!r}, whose rows are no table's: {data} has no columns that it knows"
+            f"the study was made on {about.name!r}, whose rows are no table's: {data} has no columns that it knows; a "
+            f".npz file with an array x of shape [{shape}] will do"
         )
     return kept.preprocessing.read(data)
 
@@ -139,24 +141,49 @@ def notes(data: "Source") -> tuple[str, ...]:
     return data.notes if isinstance(data, Incoming) else ()
 
 
-def _opened(study: Path, data: str, rows: str, model: str | None, data_dir: Path | None) -> tuple["Kept", "Source"]:
+def _opened(
+    study: Path, data: str, rows: str, model: str | None, data_dir: Path | None
+) -> tuple["Kept", "Source", list[str]]:
+    """Return the study, what it is asked about, and what is to be said of that."""
     from dampen.data import is_table, load
     from dampen.store import Folder, fingerprint
     from dampen.study import open_study, with_unit_targets
 
     plan = Folder(study).read_json("study.json")["plan"]
     made = network_maker(model) if model is not None else None
-    if is_table(data):
-        if not os.path.isfile(data):
-            raise InputError(f"there is no file {data}; correct the name")
-        kept = open_study(study, None, made, data_dir)
-        if rows != "all" and _is_own_file(kept, data) and len(kept.data.test_rows):
-            return kept, kept.data
-        return kept, _other(kept, data, data_dir)
-    source: Data = load(data, data_dir=data_dir, progress=sys.stderr.isatty())
-    own = fingerprint(with_unit_targets(source)[0]) == plan["data"]["fingerprint"]
-    kept = open_study(study, source if own else None, made, data_dir)
-    return kept, kept.data if own else source
+    table = is_table(data)
+    if table and not os.path.isfile(data):
+        raise InputError(f"there is no file {data}; correct the name")
+    loaded = None
+    if not table:
+        try:
+            loaded = load(data, data_dir=data_dir, progress=sys.stderr.isatty())
+        except InputError:
+            if not _is_npz(data):  # which may have no targets
+                raise
+    same = loaded is not None and fingerprint(with_unit_targets(loaded)[0]) == plan["data"]["fingerprint"]
+    kept = open_study(study, loaded if same else None, made, data_dir)
+
+    def other() -> "Source":
+        return _other(kept, data, data_dir) if loaded is None or _is_npz(data) else loaded
+
+    if not same and not _is_own_file(kept, data):
+        return kept, other(), []
+    try:
+        own = kept.data
+    except InputError as e:
+        if rows == "test":
+            raise
+        return kept, other(), [f"note: rows of {data} may have taken part in training; they flatter a summary: {e}"]
+    if rows != "all" and len(own.test_rows):
+        n, every = len(own.test_rows), len(own.features)
+        return kept, own, [f"the {n} test rows of {every} are predicted; --rows all takes every one"] * table
+    flatters = "note: most of these rows took part in training, so that a summary of them flatters"
+    return kept, other() if table else own, [flatters]
+
+
+def _is_npz(data: str) -> bool:
+    return data.lower().endswith(".npz")
 
 
 def _is_own_file(kept: "Kept", data: str) -> bool:

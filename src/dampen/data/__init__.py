@@ -7,6 +7,7 @@ from dampen.data._decide import decide, numbers_only
 from dampen.data._incoming import Incoming
 from dampen.data._load import NAMES, is_table, load
 from dampen.data._normalise import Normalisation
+from dampen.data._npz import read_incoming
 from dampen.data._preprocessing import Preprocessing
 from dampen.data._vectorise import Vectoriser
 
@@ -25,4 +26,5 @@ __all__ = [
     "is_table",
     "load",
     "numbers_only",
+    "read_incoming",
 ]

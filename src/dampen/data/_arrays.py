@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from dampen.data import _split
@@ -47,11 +48,11 @@ def from_arrays(
     >>> from_arrays(np.eye(8), ["cat", "dog"] * 4).classes
     ('cat', 'dog')
     """
-    raw = _features(features, "features")
+    raw = features_of(features, "features")
     labels = _array(targets, "targets")
     parts = [len(raw), 0]
     if test is not None:
-        test_raw, test_labels = _features(test[0], "test features"), _array(test[1], "test targets")
+        test_raw, test_labels = features_of(test[0], "test features"), _array(test[1], "test targets")
         _check_test(raw, test_raw, labels, test_labels)
         parts = [len(raw), len(test_raw)]
         raw, labels = torch.cat([raw, test_raw]), np.concatenate([labels, test_labels])
@@ -124,7 +125,12 @@ def _array(values: Any, what: str) -> np.ndarray:
     return array
 
 
-def _features(values: Any, what: str) -> Tensor:
+def features_of(values: Any, what: str) -> Shaped[Tensor, "N ..."]:
+    """Return features as `Data` holds them: images of bytes `[N, C, H, W]`, everything else float32.
+
+    Raises:
+        InputError: no numbers, or no rows; the message says `what`.
+    """
     array = _array(values, what)
     if array.dtype.kind == "U":
         raise InputError(f"{what} must be numbers, got strings; encode them first")

@@ -1,4 +1,4 @@
-"""Rows of a table that come after training: as its preprocessing reads them, with or without their targets."""
+"""Rows that come after training, with or without their targets: of a table as its preprocessing reads them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dampen.data._columns import Columns
 from dampen.data._frames import Frame, Series, Table
+from dampen.data._normalise import Normalisation
 from dampen.data._target import listed
 from dampen.data._values import as_numbers, as_text
 from dampen.data._vectorise import Vectoriser
@@ -23,10 +24,10 @@ class Incoming:
 
     Args:
         name: of the file.
-        vectoriser: what makes inputs of them.
+        normalisation: what makes inputs of them.
         task: `classification` or `regression`.
         classes: their names in the order of the network's outputs; None for regression.
-        features: raw values, as `Data` holds a table's.
+        features: raw values, as `Data` holds them.
         targets: class numbers, -1 where a row has none that is known; or values, NaN where there is none; None where
             no row has one.
         notes: what was odd about the values, a sentence each.
@@ -34,10 +35,10 @@ class Incoming:
     """
 
     name: str
-    vectoriser: Vectoriser
+    normalisation: Vectoriser | Normalisation
     task: str
     classes: tuple[str, ...] | None
-    features: Float[Tensor, "N columns"]
+    features: Shaped[Tensor, "N ..."]
     targets: Shaped[Tensor, " N"] | None
     notes: tuple[str, ...] = ()
     source: str = "memory"
@@ -45,9 +46,9 @@ class Incoming:
     def __len__(self) -> int:
         return len(self.features)
 
-    def inputs_of(self, rows: Int[Tensor, " n"]) -> Float[Tensor, "n D"]:
+    def inputs_of(self, rows: Int[Tensor, " n"]) -> Float[Tensor, "n ..."]:
         """Return the network's inputs for some rows."""
-        return self.vectoriser.apply(self.features[rows])
+        return self.normalisation.apply(self.features[rows])
 
 
 def targets_of(

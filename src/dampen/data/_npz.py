@@ -6,9 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
 
-from dampen.data._arrays import from_arrays
+from dampen.data import _check
+from dampen.data._arrays import features_of, from_arrays
 from dampen.data._data import Data
+from dampen.data._incoming import Incoming
+from dampen.data._normalise import Normalisation
 from dampen.errors import InputError
 
 _INPUTS = ("x", "features", "images", "data", "inputs")
@@ -29,23 +35,10 @@ def read_npz(path: Path, *, target: str | None, task: str | None, seed: int, tes
     Raises:
         InputError: the file is damaged, or which array is what can't be told.
     """
-    if not os.path.isfile(path):
-        raise InputError(f"there is no file {path}; correct the name")
-    try:
-        with path.open("rb") as opened:
-            file = np.load(opened, allow_pickle=False)
-            if not hasattr(file, "files"):
-                raise InputError(f"{path} holds one array, not inputs and targets; write both with numpy.savez")
-            arrays = {name: file[name] for name in file.files}
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as e:
-        said = "it holds Python objects" if "pickle" in str(e) else (str(e) or "damaged").splitlines()[0]
-        raise InputError(f"{path} can't be read as npz: {said}; write plain arrays with numpy.savez") from None
+    arrays = _arrays(path)
     inputs, targets = _named(arrays, _INPUTS, _TRAIN, None), _named(arrays, _TARGETS, _TRAIN, target)
     if inputs is None or targets is None or inputs == targets:
-        held = ", ".join(f"'{name}' {list(array.shape)}" for name, array in arrays.items()) or "nothing"
-        raise InputError(f"{path} holds {held}; inputs are to be called x and targets y (or name the target)")
+        raise InputError(f"{path} holds {_told(arrays)}; inputs are to be called x and targets y (or name the target)")
     test: Any = None
     of_test = _named(arrays, _INPUTS, _TEST, None), _named(arrays, _TARGETS, _TEST, None)
     if all(of_test):
@@ -60,6 +53,77 @@ def read_npz(path: Path, *, target: str | None, task: str | None, seed: int, tes
         name=path.stem,
         source=str(path),
     )
+
+
+def read_incoming(
+    path: Path, normalisation: Normalisation, task: str, classes: tuple[str, ...] | None
+) -> Incoming | None:
+    """Read rows for a trained network, `x` with `y` or without; None where the file has a test part, for `read_npz`.
+
+    Args:
+        path: the file.
+        normalisation: of the network's inputs.
+        task: what it predicts.
+        classes: their names, or None.
+
+    Raises:
+        InputError: the file is damaged, there are no inputs, or they are no finite numbers.
+    """
+    arrays = _arrays(path)
+    if _named(arrays, _INPUTS, _TEST, None):
+        return None
+    inputs, targets = _named(arrays, _INPUTS, _TRAIN, None), _named(arrays, _TARGETS, _TRAIN, None)
+    if inputs is None:
+        raise InputError(f"{path} holds {_told(arrays)}; inputs are to be called x, and targets, if there are any, y")
+    features = features_of(_plain(arrays[inputs]), inputs)
+    _check.features(features, None)
+    known, notes = None, ()
+    if targets is not None:
+        values = _column(arrays[targets])
+        if values.shape != features.shape[:1]:
+            raise InputError(f"{path} holds {len(features)} rows and {targets} of shape {list(values.shape)}")
+        known, notes = _known(values, targets, classes)
+    return Incoming(path.stem, normalisation, task, classes, features, known, notes, str(path))
+
+
+def _known(
+    values: np.ndarray, name: str, classes: tuple[str, ...] | None
+) -> tuple[Shaped[Tensor, " N"] | None, tuple[str, ...]]:
+    """Return targets as `Incoming` has them, and what is to be said of them."""
+    if classes is not None:
+        whole = values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.floor(values)).all()
+        place = {label: i for i, label in enumerate(classes)}
+        found = np.array(
+            [place.get(str(v), -1) for v in (values.astype(np.int64) if whole else values)], dtype=np.int64
+        )
+        known, what = found >= 0, "is a class that the training rows lack"
+    else:
+        found = values.astype(np.float64) if values.dtype.kind in "biuf" else np.full(len(values), np.nan)
+        known, what = np.isfinite(found), "is no number"
+        found = np.where(known, found, np.nan)
+    n = int((~known).sum())
+    notes = (f"{name} {what} in {n} row{'s' * (n != 1)}: not judged",) if n else ()
+    return torch.from_numpy(found) if known.any() else None, notes
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    if not os.path.isfile(path):
+        raise InputError(f"there is no file {path}; correct the name")
+    try:
+        with path.open("rb") as opened:
+            file = np.load(opened, allow_pickle=False)
+            if not hasattr(file, "files"):
+                raise InputError(f"{path} holds one array, not inputs and targets; write both with numpy.savez")
+            return {name: file[name] for name in file.files}
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as e:
+        said = "it holds Python objects" if "pickle" in str(e) else (str(e) or "damaged").splitlines()[0]
+        raise InputError(f"{path} can't be read as npz: {said}; write plain arrays with numpy.savez") from None
+
+
+def _told(arrays: dict[str, np.ndarray]) -> str:
+    return ", ".join(f"'{name}' {list(array.shape)}" for name, array in arrays.items()) or "nothing"
 
 
 def _named(

@@ -21,6 +21,8 @@ def check(winner: Winner) -> None:
     Raises:
         InputError: it can't; the message names what is in the way.
     """
+    if winner.data is None:
+        raise InputError(str(winner.lacking))
     training = winner.training
     others = [name for name in winner.setting if name not in KNOBS]
     if others:
@@ -37,7 +39,7 @@ def check(winner: Winner) -> None:
         )
     if not winner.repeatable:
         raise InputError("the network's initial weights do not follow from torch's seed")
-    _layers.check_plain(winner.network, winner.data.train.features[:_COMPARED])
+    _layers.check_plain(winner.network, winner.examples[:_COMPARED])
 
 
 def drawn_by_seed(winner: Winner) -> bool:
@@ -50,8 +52,8 @@ def drawn_by_seed(winner: Winner) -> bool:
 
 def source(winner: Winner) -> str:
     """Return the script for a winner that `check` has let pass."""
-    classes = winner.data.task == "classification"
-    weighted = winner.data.weights is not None
+    classes = winner.description.task == "classification"
+    weighted = winner.description.weighted
     drops, scales = (
         any(isinstance(module, kinds) for module in winner.network.modules()) for kinds in (_layers.DROPOUT, Scaling)
     )
@@ -60,7 +62,7 @@ def source(winner: Winner) -> str:
     mean, deviation = winner.target_scale
     names = [name for name, on in decayed(winner.network).items() if on]
     parts = {
-        "data": f"Recommended for: {_in_quotes(winner.data.name)}.",
+        "data": f"Recommended for: {_in_quotes(winner.description.name)}.",
         "math": "import math\n" if "math." in factor else "",
         "ordered": "from collections import OrderedDict\n" if "OrderedDict" in made else "",
         "seed": winner.seed,
@@ -79,7 +81,7 @@ def source(winner: Winner) -> str:
         "start": "" if drawn_by_seed(winner) else _START,
         "noise": "            Dropout.noise = noise(step)\n" if drops else "",
         "targets": "targets" if classes else "targets.to(DTYPE)",
-        "scaled": _SCALED if winner.data.columns is None else "",
+        "scaled": _SCALED if winner.description.preprocessing is None else "",
         "and_weights": ", weights" if weighted else "",
         "weights": ', torch.from_numpy(data[split + "_weights"]).to(DTYPE)' if weighted else "",
         "loss": (_CLASS_LOSS if classes else _NUMBER_LOSS)[weighted],

@@ -15,12 +15,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dampen.data import Data, Normalisation, Preprocessing
+from dampen.data import Data, Normalisation, Vectoriser
 from dampen.errors import InputError
 from dampen.export import _layers, _onnx, _script
 from dampen.knobs.weight_decay import decayed
 from dampen.store import Folder
-from dampen.study import METRICS, Exported, Winner, plain_setting
+from dampen.study import METRICS, Description, Exported, Winner, plain_setting
 
 FILES = (
     *("model.safetensors", "model.json", "preprocessing.json", "model.onnx"),
@@ -36,7 +36,7 @@ def write(winner: Winner, folder: Path, *, onnx: bool = False, data: bool | None
     `model.safetensors` and `model.json` (layers, setting, training, preprocessing, scale of the target) always, with
     `preprocessing.json` for tables (`dampen.data.Preprocessing` reads it); `train.py`, a script in plain PyTorch that
     trains it again, with `data.npz` and, where torch's seed does not give them, `initial.safetensors`, if the training
-    is one that the script can follow; `model.onnx` on demand.
+    is one that the script can follow and its rows are still there; `model.onnx` on demand.
 
     Args:
         winner: the network and what its training followed from.
@@ -45,13 +45,15 @@ def write(winner: Winner, folder: Path, *, onnx: bool = False, data: bool | None
         data: whether to write the rows; None: if they are no more than 64 MiB.
 
     Raises:
-        InputError: the folder holds something else or can't be written, or ONNX is not installed or can't hold the
-            network.
+        InputError: the folder holds something else or can't be written, rows are asked for that are gone, or ONNX is
+            not installed or can't hold the network.
     """
     place = Folder(folder)
     _check_folder(folder)
     if onnx:
         _onnx.check_installed()
+    if data and winner.data is None:
+        raise InputError(f"the rows can't be written: {winner.lacking}")
     refused = None
     try:
         _script.check(winner)
@@ -63,10 +65,12 @@ def write(winner: Winner, folder: Path, *, onnx: bool = False, data: bool | None
         writers["train.py"] = lambda file: file.write_text(text, encoding="utf-8")
         if not _script.drawn_by_seed(winner):
             writers["initial.safetensors"] = lambda file: _save(winner.initial, file, {})
-        if data or (data is None and _bytes(winner.data) <= _SMALL):
-            writers["data.npz"] = lambda file: _save_arrays(file, _arrays(winner.data))
+        rows = winner.data
+        assert rows is not None  # the script would have been refused
+        if data or (data is None and _bytes(rows) <= _SMALL):
+            writers["data.npz"] = lambda file: _save_arrays(file, _arrays(rows))
     document = _document(winner)
-    table = Preprocessing.of(winner.data)
+    table = winner.description.preprocessing
     if table is not None:
         writers["preprocessing.json"] = lambda file: file.write_text(json.dumps(table.document(), indent=1) + "\n")
     document["train"] = {"refused": refused, "needs": None if refused or "data.npz" in writers else "data.npz"}
@@ -94,7 +98,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _document(winner: Winner) -> dict[str, Any]:
-    network, data, training = winner.network, winner.data, winner.training
+    network, data, training = winner.network, winner.description, winner.training
     decays = decayed(network)
     mean, deviation = winner.target_scale
     return {
@@ -113,8 +117,8 @@ def _document(winner: Winner) -> dict[str, Any]:
         "setting": plain_setting(winner.setting),
         "training": {
             "data": data.name,
-            "rows": len(data.train_rows),
-            "weighted": data.weights is not None,
+            "rows": data.rows,
+            "weighted": data.weighted,
             "seed": winner.seed,
             "epochs": winner.epochs,
             **{name: value if isinstance(value, int | float) else str(value) for name, value in training.items()},
@@ -128,17 +132,16 @@ def _document(winner: Winner) -> dict[str, Any]:
     }
 
 
-def _preprocessing(data: Data) -> dict[str, Any]:
+def _preprocessing(data: Description) -> dict[str, Any]:
     normalisation = data.normalisation
-    if data.columns is not None:
+    if isinstance(normalisation, Vectoriser):
         return {
             "kind": "table",
             "note": normalisation.note,
-            "inputs": data.columns.inputs(data.outputs),
-            "columns": data.columns.document(data.outputs),
+            "inputs": normalisation.columns.inputs(data.outputs),
+            "columns": normalisation.columns.document(data.outputs),
             "file": "preprocessing.json",
         }
-    assert isinstance(normalisation, Normalisation)
     return {
         "kind": "scaling",
         "note": normalisation.note,
@@ -149,8 +152,10 @@ def _preprocessing(data: Data) -> dict[str, Any]:
     }
 
 
-def _test(winner: Winner) -> dict[str, float | None]:
-    """Return the network's metrics on the test rows, of one pass in evaluation mode."""
+def _test(winner: Winner) -> dict[str, float | None] | None:
+    """Return the network's metrics on the test rows, of one pass in evaluation mode; None where the rows are gone."""
+    if winner.data is None:
+        return None
     rows = winner.data.test
     if not len(rows):
         return {}
@@ -184,12 +189,12 @@ def _arrays(data: Data) -> dict[str, np.ndarray]:
 
 
 def _to_onnx(winner: Winner, file: Path) -> dict[str, Any]:
-    data, network = winner.data, copy.deepcopy(winner.network).float()
+    data, network = winner.description, copy.deepcopy(winner.network).float()
     scaling = data.normalisation if isinstance(data.normalisation, Normalisation) else None
     classes = data.task == "classification"
     whole = _onnx.Whole(network, scaling, None if classes else winner.target_scale).eval()
-    at, rows = (data.test_rows, data.test) if len(data.test_rows) else (data.train_rows, data.train)
-    apart = _onnx.write(whole, rows.features if scaling is None else data.features[at], file)
+    rows = winner.examples if scaling is None else winner.examples * scaling.std + scaling.mean
+    apart = _onnx.write(whole, rows, file)
     before, after = "raw rows, before the preprocessing", "inputs, after the preprocessing"
     return {
         "input": f"features: {after if scaling is None else before}, float32",

@@ -374,6 +374,21 @@ class Population:
             known.pop(name, None)
         self._prepare(sets, _recipe.read(sets[0].task, weighted=sets[0].weighted, **known), torch.device(device))
 
+    def look(self, rows: Any) -> None:
+        """See on some rows where the network drops units: `member` then has its setting's rates, after `load` alone.
+
+        Args:
+            rows: a batch, as for `evaluate`; targets play no part.
+
+        Raises:
+            InputError: nothing was loaded, or the network can't take such a batch.
+        """
+        if not self._chunks:
+            raise InputError("there is nothing to look at yet: load a population, or call fit")
+        held = self._chunks[0].state[0]
+        self._probes = {}
+        self._probe_for([t.to(held.device, held.dtype) for t in _feed.table(rows).inputs])
+
     def save(self, folder: str | Path) -> None:
         """Write everything that going on needs into `folder`, as `population.safetensors`, whole or not at all."""
         if not self._chunks:

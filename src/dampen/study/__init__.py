@@ -1,6 +1,7 @@
 """`tune` and `compare`: a search over settings, the verdict on it, and the folder that keeps both."""
 
 from dampen.study._answer import Calibration, Method, answer, calibrate, labelled
+from dampen.study._description import Description
 from dampen.study._kept import Kept, inputs_of, open_study
 from dampen.study._metrics import METRICS, Metric
 from dampen.study._metrics import find as find_metric
@@ -24,6 +25,7 @@ __all__ = [
     "METRICS",
     "Against",
     "Calibration",
+    "Description",
     "Exported",
     "Kept",
     "Method",

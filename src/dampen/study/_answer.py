@@ -59,7 +59,7 @@ class Method:
             x,
             self.samples or None,
             self.seed,
-            task=kept.data.task,
+            task=kept.description.task,
             scale=kept.target_scale,
             first_row=first_row,
             return_samples=keep,
@@ -110,7 +110,7 @@ def calibrate(kept: Kept, method: Method, coverage: float) -> Calibration:
     """
     if not 0 < coverage < 1:
         raise InputError(f"coverage must be between 0 and 1, got {coverage!r}")
-    values = kept.data.task == "regression"
+    values = kept.description.task == "regression"
     found: list[tuple[Prediction, Tensor]] = []
     for networks, rows in _unseen(kept, method.ensemble):
         for start in range(0, len(rows), ROWS):
@@ -166,7 +166,7 @@ def labelled(kept: Kept, data: Data | Incoming) -> bool:
     """Say whether data has the targets that the study predicts: its own data, or other data with the same classes."""
     if isinstance(data, Incoming):
         return data.targets is not None
-    return data.task == kept.data.task and data.classes == kept.data.classes
+    return data.task == kept.description.task and data.classes == kept.description.classes
 
 
 def answer(
@@ -193,14 +193,15 @@ def answer(
         take: is called with the columns of some rows.
     """
     every = data.targets if labelled(kept, data) else None
-    own = data is kept.data
+    own = kept.made_on(data)
+    values = kept.description.task == "regression"
     for start in range(0, len(rows), ROWS):
         part = rows[start : start + ROWS]
         networks = kept.networks if method.ensemble else kept.networks[:1]
-        found = method.ask(networks, inputs_of(kept, data, part), kept, start, keep=kept.data.task == "regression")
+        found = method.ask(networks, inputs_of(kept, data, part), kept, start, keep=values)
         targets = None if every is None else every[part]
         if isinstance(found, ClassPrediction):
-            columns = _of_classes(found, calibration, targets, kept.data.classes or ())
+            columns = _of_classes(found, calibration, targets, kept.description.classes or ())
         else:
             if targets is not None:
                 mean, deviation = kept.target_scale

@@ -3,7 +3,8 @@
 import ast
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,50 @@ from dampen.errors import InputError
 from dampen.knobs import Setting
 from dampen.models import MLP, Linear
 from dampen.population import INSERTED, Model, Population, WithDropout, insert_dropout
-from dampen.search import Choice, Space
 from dampen.store import Folder, fingerprint
-from dampen.study import _metrics, _plan
+from dampen.study import _plan, _unseen
+from dampen.study._description import Description
 from dampen.study._run import setting_of
-from dampen.study._winner import Winner, winner_of
+from dampen.study._winner import Winner, winner_of, winner_without_rows
 
 _BUILDERS: dict[str, type] = {"MLP": MLP, "Linear": Linear}
+
+
+class _Origin:
+    """The data that a study was made on: read again when somebody first asks for it.
+
+    Args:
+        folder: the study's.
+        plan: the study's, as its document tells it.
+        data: what it was made on, if somebody has it at hand.
+        data_dir: where data is looked for that has to be loaded.
+
+    Raises:
+        InputError: other data.
+    """
+
+    def __init__(self, folder: Path, plan: dict[str, Any], data: Data | None, data_dir: str | Path | None):
+        self._folder, self._plan, self._data_dir = folder, plan, data_dir
+        self.read = None if data is None else self._checked(data)
+
+    def get(self) -> Data:
+        """Return the data.
+
+        Raises:
+            InputError: it is gone, or has changed.
+        """
+        if self.read is None:
+            self.read = self._checked(_load(self._plan, self._data_dir))
+        return self.read
+
+    def _checked(self, data: Data) -> Data:
+        data, *_ = _plan.with_unit_targets(data)
+        if fingerprint(data) != self._plan["data"]["fingerprint"]:
+            raise InputError(
+                f"the data {data.name!r} is not what the study in {self._folder} was made on: its rows or its splits "
+                "differ"
+            )
+        return data
 
 
 @dataclass(frozen=True)
@@ -31,43 +69,72 @@ class Kept:
     Args:
         folder: where it is.
         document: what it found, as `Study.document` tells it.
-        data: what it was made on; a regression target has mean 0 and deviation 1.
-        target_scale: mean and deviation of a regression target before that.
+        description: what its data was like; its rows are needed for `data` and `winner` alone.
+        target_scale: mean and deviation of a regression target; that of `data` and `unseen` has mean 0 and deviation 1.
         setting: the recommended one.
         networks: with that setting, one for each seed, trained on training and validation rows; the first is the one
             in `model.safetensors`.
         unseen: networks with that setting from the study's confirmation, each with rows that took no part in its
             training: what temperature, noise and thresholds are fitted on.
-        winner: the first of the networks as `Study.winner` has it.
         preprocessing: of raw tables with the columns that it was made on; None where that was no table.
     """
 
     folder: Path
     document: dict[str, Any]
-    data: Data
+    description: Description
     target_scale: tuple[float, float]
     setting: Setting
     networks: tuple[nn.Module, ...]
     unseen: tuple[tuple[nn.Module, Rows], ...]
-    winner: Winner
-    preprocessing: Preprocessing | None = None
+    preprocessing: Preprocessing | None
+    _origin: _Origin
+    _last: Population
+
+    @property
+    def data(self) -> Data:
+        """What the study was made on, read again when it is first asked for; a regression target has mean 0.
+
+        Raises:
+            InputError: it is gone, has changed, or was in memory.
+        """
+        return self._origin.get()
+
+    def made_on(self, data: object) -> bool:
+        """Say whether data is `data`, that very object; nothing is read for it."""
+        return data is not None and data is self._origin.read
+
+    @cached_property
+    def winner(self) -> Winner:
+        """The first of the networks as `Study.winner` has it; without rows where they are gone or have changed."""
+        plan = self.document["plan"]
+        written = plan["training"]
+        training = written | {"batch_size": int(written["batch_size"]), "lr": float(written["lr"])}
+        last = self.target_scale, self.setting, plan["epochs"], training
+        try:
+            rows = _plan.training_and_validation_rows(self.data)
+        except InputError as e:
+            examples = self.unseen[0][1].features
+            return winner_without_rows(self._last, plan["model"], self.description, str(e), examples, *last)
+        return winner_of(self._last, plan["model"], rows, *last)
 
 
 def open_study(
     folder: str | Path, data: Data | None = None, model: Model | None = None, data_dir: str | Path | None = None
 ) -> Kept:
-    """Read a finished study from its folder; nothing is trained.
+    """Read a finished study from its folder; nothing is trained, and the data that it was made on is not needed.
 
     Args:
         folder: where `tune` or `compare` kept it.
-        data: what it was made on; by default loaded again by its name.
+        data: what it was made on; by default read again by its name or file when it is asked for.
         model: what made its network; dampen's own are made again by themselves.
         data_dir: where data is looked for that has to be loaded, as in `load`.
 
     Raises:
         InputError: there is no finished study, other data, a network that is not dampen's own without `model`, or
-            checkpoints that are gone or damaged.
+            checkpoints or rows to calibrate on that are gone or damaged.
     """
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise InputError(f"there is no folder {data_dir} (data_dir); correct the name")
     place = Folder(Path(folder))
     document = place.read_json("study.json")
     if document is None:
@@ -76,40 +143,34 @@ def open_study(
     model = model if model is not None else _builder(plan["model"])
     if plan["model"].endswith(INSERTED) and not isinstance(model, WithDropout):
         model = insert_dropout(model)
-    data = data if data is not None else _data(plan, data_dir)
-    data, *scale = _plan.with_unit_targets(data)
-    if fingerprint(data) != plan["data"]["fingerprint"]:
-        raise InputError(
-            f"the data {data.name!r} is not what the study in {folder} was made on: its rows or its splits differ"
-        )
+    origin = _Origin(place.path, plan, data, data_dir)
+    said = place.read_json("preprocessing.json")
+    preprocessing = None if said is None else Preprocessing.from_document(said)
+    unseen = _unseen.read(place, plan["data"]["fingerprint"], preprocessing)
     setting = setting_of(document["recommended"])
-    training = _training(plan["training"])
-    last = _population(place, "test", model)
-    rows = _plan.training_and_validation_rows(data)
-    last.prepare(replace(rows, test_rows=rows.test_rows[:0]), epochs=plan["epochs"], **training)
-    confirmed = _population(place, "confirmation", model)
-    split = _plan.split(_as_plan(plan, data, tuple(scale), training), confirmed.seeds, again=True)  # type: ignore[arg-type]
-    confirmed.prepare(split.sets, epochs=plan["epochs"], **training)
-    judging = split.judging if isinstance(split.judging, list) else [split.judging] * len(confirmed.seeds)
+    some = _batch(unseen.rows[0], int(plan["training"]["batch_size"]))
+    last, confirmed = (_population(place, phase, model) for phase in ("test", "confirmation"))
     for population in (last, confirmed):
+        population.look(some)
         if setting not in population.settings:
             raise InputError(f"the checkpoints in {folder} have no member with the recommended setting")
+    if len(unseen.rows) not in (1, len(confirmed.seeds)):
+        raise InputError(f"{place.path / _unseen.FILE} and the study's checkpoints are of different seeds")
     networks = tuple(last.member(setting, seed).float() for seed in last.seeds)
     _check(networks[0], place)
-    unseen = zip((confirmed.member(setting, seed).float() for seed in confirmed.seeds), judging, strict=True)
-    trained = training | {"device": plan["training"]["device"]}
-    winner = winner_of(last, plan["model"], rows, (scale[0], scale[1]), setting, plan["epochs"], trained)
-    preprocessing = place.read_json("preprocessing.json")
+    judged = (confirmed.member(setting, seed).float() for seed in confirmed.seeds)
+    mean, deviation = plan["target_scale"]
     return Kept(
-        Path(folder),
+        place.path,
         document,
-        data,
-        (scale[0], scale[1]),
+        unseen.description,
+        (mean, deviation),
         setting,
         networks,
-        tuple(unseen),
-        winner,
-        None if preprocessing is None else Preprocessing.from_document(preprocessing),
+        tuple(zip(judged, unseen.of(len(confirmed.seeds)), strict=True)),
+        preprocessing,
+        origin,
+        last,
     )
 
 
@@ -119,18 +180,30 @@ def inputs_of(kept: Kept, data: Data | Incoming, rows: torch.Tensor) -> torch.Te
     Raises:
         InputError: rows of another shape, or of another table.
     """
+    columns = None if kept.preprocessing is None else kept.preprocessing.vectoriser.columns
     if isinstance(data, Incoming):
-        return data.inputs_of(rows)
-    if data.columns != kept.data.columns:  # its numbers would stand for other levels
+        if columns is not None:
+            return data.inputs_of(rows)
+        inputs = tuple(data.features.shape[1:])
+    elif data.columns == columns:
+        inputs = data.inputs
+    else:  # its numbers would stand for other levels
         raise InputError(
             f"{data.name!r} is not the table that the study was made on: other tables of its columns are read by what "
             "the study keeps of its preprocessing (Kept.preprocessing.read)"
         )
-    if data.inputs != kept.data.inputs:
+    if inputs != kept.description.inputs:
         raise InputError(
-            f"a row of {data.name!r} has shape {list(data.inputs)}, the study's networks take {list(kept.data.inputs)}"
+            f"a row of {data.name!r} has shape {list(inputs)}, the study's networks take "
+            f"{list(kept.description.inputs)}"
         )
-    return _plan.training_and_validation_rows(kept.data).normalisation.apply(data.features[rows])
+    return kept.description.normalisation.apply(data.features[rows])
+
+
+def _batch(rows: Rows, n: int) -> Rows:
+    """Return n rows, some more than once where there are fewer: networks that norm batches refuse a single one."""
+    at = torch.arange(n) % len(rows)
+    return Rows(rows.features[at], rows.targets[at])
 
 
 def _builder(name: str) -> Model:
@@ -148,33 +221,19 @@ def _builder(name: str) -> Model:
         ) from None
 
 
-def _data(plan: dict[str, Any], data_dir: str | Path | None) -> Data:
+def _load(plan: dict[str, Any], data_dir: str | Path | None) -> Data:
     where: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
     name, source = plan["data"]["name"], plan["data"]["source"]
     reading = plan.get("reading") or {"source": name if name in NAMES or not os.path.isdir(source) else source}
     if reading["source"] not in NAMES and not os.path.exists(reading["source"]) and plan.get("reading") is None:
         raise InputError(
-            f"the study was made on data in memory, {name!r}, on which predictions are calibrated: give it to "
-            "open_study; dampen predict and trust take studies of named data and of files"
+            f"the study was made on data in memory, {name!r}, of which its folder has no copy: open_study(folder, "
+            "data) takes it"
         )
     try:
         return load(**reading | where)
     except InputError as e:
-        raise InputError(
-            f"the data that the study was made on, {source}, can't be read again, and predictions are calibrated on "
-            f"it: {e}"
-        ) from None
-
-
-def _training(written: dict[str, str]) -> dict[str, Any]:
-    """Return what `Population.fit` was told, as far as a network's answers depend on it."""
-    return {
-        "batch_size": int(written["batch_size"]),
-        "optimizer": written["optimizer"],
-        "lr": float(written["lr"]),
-        "schedule": written.get("schedule", "constant"),
-        "precision": written["precision"],
-    }
+        raise InputError(f"the data that the study was made on, {source}, can't be read again: {e}") from None
 
 
 def _population(place: Folder, phase: str, model: Model) -> Population:
@@ -182,27 +241,6 @@ def _population(place: Folder, phase: str, model: Model) -> Population:
     if not (folder / "population.safetensors").is_file():
         raise InputError(f"{folder} has no checkpoint: predictions need the folder as dampen tune left it")
     return Population.load(folder, model)
-
-
-def _as_plan(written: dict[str, Any], data: Data, scale: tuple[float, float], training: dict[str, Any]) -> _plan.Plan:
-    """Return a plan that splits the rows as the study's did; it has no search."""
-    return _plan.Plan(
-        model=written["model"],
-        data=data,
-        target_scale=scale,
-        metric=_metrics.find(written["metric"], data.task),
-        space=Space({"weight_decay": Choice([0.0])}),
-        search=written["search"],
-        brackets=(),
-        seeds=tuple(written["seeds"]),
-        epochs=written["epochs"],
-        confirmed=written["confirmed"],
-        confirm_seeds=tuple(written["confirm_seeds"]),
-        scheme=written["scheme"],
-        seed=written["seed"],
-        training=training,
-        budget=written["budget"],
-    )
 
 
 def _check(network: nn.Module, place: Folder) -> None:

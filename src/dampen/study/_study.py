@@ -20,8 +20,8 @@ from dampen.knobs import Setting
 from dampen.population import Model, Population, Schedule
 from dampen.search import Choice, Space, export_to_optuna
 from dampen.statistics import over_rows, over_seeds_and_rows
-from dampen.store import Folder
-from dampen.study import _budget, _metrics, _plan, _usual
+from dampen.store import Folder, fingerprint
+from dampen.study import _budget, _metrics, _plan, _unseen, _usual
 from dampen.study._run import Progress, Ranked, Runner, document_of, outputs_of
 from dampen.study._verdict import LEVEL, Verdict, judge, tell
 from dampen.study._winner import Exported, Winner, winner_of
@@ -452,7 +452,9 @@ def _finish(
         None if folder is None else folder.path,
     )
     if folder is not None and not held:
-        _write(folder, study)
+        _write(folder, study, rows)
+    elif folder is not None and not (folder.path / _unseen.FILE).is_file():  # of an older version
+        _write_unseen(folder, plan, rows)
     return study
 
 
@@ -526,7 +528,12 @@ def _open(
     return folder
 
 
-def _write(folder: Folder, study: Study) -> None:
+def _write_unseen(folder: Folder, plan: _plan.Plan, confirmed: _plan.Split) -> None:
+    data = _plan.training_and_validation_rows(plan.data)
+    _unseen.write(folder, data, confirmed.sets, fingerprint(plan.data))
+
+
+def _write(folder: Folder, study: Study, confirmed: _plan.Split) -> None:
     from safetensors.torch import save_file
 
     document = study.document()
@@ -542,5 +549,6 @@ def _write(folder: Folder, study: Study) -> None:
     preprocessing = study.preprocessing()
     if preprocessing is not None:
         folder.write_json("preprocessing.json", preprocessing.document())
+    _write_unseen(folder, study.plan, confirmed)
     folder.write_frame("curves.parquet", study.frame())
     folder.write_json("study.json", document)
