@@ -152,6 +152,15 @@ def test_a_frame_of_numbers_and_text_needs_no_encoder():
     assert make_pipeline(encoder, DampenClassifier(**TINY)).fit(frame, y).score(frame, y) > 0.9
 
 
+def test_a_polars_frame_gives_what_the_pandas_frame_gives(classes):
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    X, y = classes
+    frame = pd.DataFrame(X, columns=list("abcde")).assign(colour=np.where(X[:, 0] > 0, "red", "blue"))
+    expected = DampenClassifier(**TINY).fit(frame, y).predict_proba(frame)
+    model = DampenClassifier(**TINY).fit(polars.from_pandas(frame), polars.Series(y))
+    np.testing.assert_array_equal(model.predict_proba(polars.from_pandas(frame)), expected)
+
+
 def test_sparse_rows_are_refused_clearly(fitted, classes):
     with pytest.raises(TypeError, match="dense data is required"):
         DampenClassifier(**TINY).fit(scipy.sparse.csr_array(classes[0]), classes[1])
