@@ -1,6 +1,7 @@
 """`tune` and `compare`: a search over settings, the verdict on it, and the folder that keeps both."""
 
 from dampen.study._answer import Calibration, Method, answer, calibrate, labelled
+from dampen.study._compare import compare
 from dampen.study._description import Description
 from dampen.study._kept import Kept, inputs_of, open_study
 from dampen.study._metrics import METRICS, Metric
@@ -8,7 +9,8 @@ from dampen.study._metrics import find as find_metric
 from dampen.study._plan import held_out, with_unit_targets
 from dampen.study._plan import plain as plain_setting
 from dampen.study._run import Progress, costs_of_rows
-from dampen.study._study import Study, compare, tune
+from dampen.study._study import Study
+from dampen.study._tune import tune
 from dampen.study._usual import (
     usual_batch_size,
     usual_epochs,

@@ -1,0 +1,73 @@
+"""How a study begins: what can't be part of it, its data and training made ready, its folder opened."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dampen.data import Data
+from dampen.errors import InputError
+from dampen.knobs import Setting
+from dampen.population import Schedule
+from dampen.store import Folder
+from dampen.study import _plan, _usual
+
+
+def refuse_patience(knobs: Iterable[str]) -> None:
+    """Refuse a knob that needs validation rows to the very end.
+
+    Raises:
+        InputError: it is among them.
+    """
+    if "patience" in knobs:
+        raise InputError(
+            "patience can't be part of a study: its last trainings, on all rows, have no validation rows to stop by; "
+            "leave it out, or use Population.fit"
+        )
+
+
+def prepared(
+    data: Data, batch_size: int | None, lr: float, schedule: str | None, precision: str, device: str
+) -> tuple[Data, tuple[float, float], dict[str, Any]]:
+    """Return the data with targets of unit deviation, their scale, and what `Population.fit` is told."""
+    data, mean, deviation = _plan.with_unit_targets(data)
+    training = {
+        "batch_size": batch_size or _usual.usual_batch_size(len(data.train_rows)),
+        "optimizer": "adamw",
+        "lr": lr,
+        "schedule": Schedule(schedule if schedule is not None else _usual.usual_schedule(data)).kind,
+        "precision": precision,
+        "device": device,
+    }
+    return data, (mean, deviation), training
+
+
+def open_folder(
+    out: str | Path | None, plan: _plan.Plan, resume: bool, named: Mapping[str, Setting] | None = None
+) -> Folder | None:
+    """Return the study's folder, made or found.
+
+    Raises:
+        InputError: it holds another study, or one that nobody asked to resume.
+    """
+    if out is None:
+        if resume:
+            raise InputError("resume needs the folder of the study: name it in out")
+        return None
+    folder, wanted = Folder(Path(out)), plan.document()
+    if named:
+        wanted["compared"] = {name: _plan.plain(setting) for name, setting in named.items()}
+    held = folder.read_json("plan.json")
+    if held is None:
+        if resume:
+            raise InputError(f"there is no study in {folder.path} to resume: leave resume out to begin one")
+        if folder.path.is_dir() and any(file.name != "budget.json" for file in folder.path.iterdir()):
+            raise InputError(f"{folder.path} is not empty and holds no study: choose another folder")
+        folder.write_json("plan.json", wanted)
+        return folder
+    if not resume:
+        raise InputError(f"{folder.path} holds a study already: resume it, or choose another folder")
+    for name in wanted:
+        if name not in ("versions", "reading") and held.get(name) != wanted[name]:
+            raise InputError(f"{folder.path} holds another study, its {name} differs: choose another folder")
+    folder.tidy()
+    return folder
