@@ -30,6 +30,7 @@ from torch import Tensor, nn
 import dampen
 from benchmarks import rows
 from benchmarks.rows import Row
+from dampen.study import usual_space
 
 OURS, TUNED, UNTUNED = "dampen", "mlp with tuned alpha", "mlp with default alpha"
 ALPHAS = np.logspace(-5, 1, 7)
@@ -151,6 +152,7 @@ def variants(hidden: tuple[int, ...]) -> dict[str, tuple[Any, dict[str, Any]]]:
         "SELU": (dampen.mlp(*hidden, activation="selu", scaling=True), {}),
         "constant learning rate": (shipped, {"schedule": "constant"}),
         "learning rates up to 0.003": (shipped, {"lr": dampen.LogUniform(3e-4, 3e-3)}),
+        "weight decay up to 1": (shipped, {"weight_decay": dampen.LogUniform(1e-5, 1.0, zero=0.1)}),
         "label smoothing 0.1": (shipped, {"label_smoothing": dampen.Fixed(0.1)}),
         "periodic embeddings": (embedded, {}),
     }
@@ -164,8 +166,7 @@ def defaults(name: str, x: np.ndarray, y: np.ndarray, splits: int) -> list[Row]:
     for seed in range(splits):
         data = dampen.load(x, target=y, task="classification" if classes else "regression", seed=seed)
         few = len(data.train_rows) < 1000
-        space = {"weight_decay": dampen.LogUniform(1e-5, 1.0, zero=0.1), "lr": dampen.LogUniform(3e-4, 1e-2)}
-        space["dropout"] = dampen.Uniform(0.0, 0.7)
+        space = usual_space(data, dropping=1)
         for which, (network, options) in variants((64, 32) if few else (256, 128)).items():
             if which == "label smoothing 0.1" and not classes:
                 continue
@@ -191,15 +192,18 @@ def main() -> None:
     parser = rows.parser(__doc__)
     parser.add_argument("--splits", type=int, default=10, help="splits into training and test rows")
     made = {f"{kind}, {size} rows": size for size in SIZES for kind in ("classes", "numbers")}
-    parser.add_argument("--only", choices=("real", "synthetic", *REAL, *made), help="a part of it")
+    few = synthetic(FEW)
+    parser.add_argument("--only", choices=("real", "synthetic", *REAL, *made, *few), help="a part of it")
     parser.add_argument("--defaults", action="store_true", help="what each default for tables is worth")
     options = parser.parse_args()
     if options.defaults:
-        sets = {name: read(return_X_y=True) for name, read in REAL.items()} | synthetic(FEW)
-        wanted = sets if options.only not in REAL else {options.only: sets[options.only]}
+        sets = {name: read(return_X_y=True) for name, read in REAL.items()} | few
+        wanted = {name: sets[name] for name in sets if options.only in (None, name)}
         found = [row for name, (x, y) in wanted.items() for row in defaults(name, x, y, max(options.splits, 2))]
         rows.show(found, {"splits": options.splits}, options.json)
         return
+    if options.only in few:
+        parser.error(f"{options.only} is for --defaults")
     parts = {None: (*REAL, *made), "real": tuple(REAL), "synthetic": tuple(made)}
     wanted = parts.get(options.only, (options.only,))
     found: list[Row] = []

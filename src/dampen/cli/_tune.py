@@ -19,7 +19,10 @@ _RUNS = Path("dampen-runs")
 def tune(
     reading: dict[str, Any],
     data: _data.Source = "digits",
-    weight_decay: Annotated[str, typer.Option(help="Range (0 is tried, too), list or number.")] = "1e-5..1",
+    weight_decay: Annotated[
+        str | None,
+        typer.Option(help="Range (0 is tried, too), list or number.", show_default="1e-5..1; of tables 1e-3..10"),
+    ] = None,
     dropout: Annotated[str | None, typer.Option(help="Range, list or number.", show_default="0..0.7")] = None,
     lr: Annotated[
         str | None, typer.Option(help="Range, list or number.", show_default="3e-4..3e-3; of tables 3e-4..1e-2")
@@ -106,40 +109,36 @@ def tune(
     Tries many settings at once, trains the best, no regularisation and the framework's default again with fresh seeds,
     and gives a verdict with intervals, the test result and a report.
     """
-    space = {
-        "weight_decay": dimension(weight_decay, "--weight-decay", log=True, zero=0.1),
-        "dropout": dimension(dropout or "0..0.7", "--dropout"),
-        "lr": dimension(lr or "3e-4..3e-3", "--lr", log=True),
-    }
+    asked: dict[str, Any] = {}
+    if weight_decay is not None:
+        asked["weight_decay"] = dimension(weight_decay, "--weight-decay", log=True, zero=0.1)
+    if dropout is not None:
+        asked["dropout"] = dimension(dropout, "--dropout")
+    if lr is not None:
+        asked["lr"] = dimension(lr, "--lr", log=True)
     others = _knobs.ranges(knob or [])
-    from dampen.knobs import KNOBS
-
-    for name in others:
-        for excluded in KNOBS[name].excludes:
-            space.pop(excluded, None)
-    space |= others
     widths = None if hidden is None else _options.whole_numbers(hidden, "--hidden") if hidden else []
     if model is not None and hidden is not None:
         raise InputError("--hidden shapes dampen's own network, --model names yours: give one of them")
     if model is None and insert_dropout:
         raise InputError("--insert-dropout is for your own network: name it with --model")
 
+    from dampen.knobs import KNOBS
     from dampen.search import PerLayer
     from dampen.study import tune as run
-    from dampen.study import usual_network, usual_rates
+    from dampen.study import usual_network, usual_space
 
     device = _options.usable_device(device)
     source = _data.read(data, reading)
-    if lr is None and "lr" not in others:
-        space["lr"] = usual_rates(source)
     if model:
         network, places, said = _network.own(model, insert_dropout, source)
     else:
         network = usual_network(source, widths)
         places, said = len(network.hidden), []
-    if not places and dropout is None and "dropout" not in others:
-        space.pop("dropout", None)
-    elif per_layer and places and "dropout" in space:
+    excluded = {name for other in others for name in KNOBS[other].excludes}
+    space = {name: value for name, value in (usual_space(source, places) | asked).items() if name not in excluded}
+    space |= others
+    if per_layer and places and "dropout" in space:
         space["dropout"] = PerLayer(space["dropout"], places)
     folder = out or _folder(source.name, resume)
     tell_data = _data.teller(source, json, said)

@@ -16,8 +16,8 @@ from dampen.study._usual import (
     usual_epochs,
     usual_length,
     usual_network,
-    usual_rates,
     usual_schedule,
+    usual_space,
 )
 from dampen.study._verdict import Against, Verdict
 from dampen.study._winner import Exported, Winner
@@ -55,7 +55,7 @@ __all__ = [
     "usual_epochs",
     "usual_length",
     "usual_network",
-    "usual_rates",
     "usual_schedule",
+    "usual_space",
     "with_unit_targets",
 ]

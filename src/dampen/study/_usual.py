@@ -58,14 +58,13 @@ def usual_schedule(data: Data) -> str:
     return "cosine" if is_table(data) else "constant"
 
 
-def usual_rates(data: Data) -> LogUniform:
-    """Return the learning rates that are tried."""
-    return LogUniform(3e-4, 1e-2 if is_table(data) else 3e-3)
-
-
-def usual_space(data: Data, dropping: int, per_layer: bool) -> dict[str, Any]:
+def usual_space(data: Data, dropping: int, per_layer: bool = False) -> dict[str, Any]:
     """Return what is searched for a network that drops units in so many places."""
-    space: dict[str, Any] = {"weight_decay": LogUniform(1e-5, 1.0, zero=0.1), "lr": usual_rates(data)}
+    table = is_table(data)
+    space: dict[str, Any] = {
+        "weight_decay": LogUniform(1e-3, 10.0, zero=0.1) if table else LogUniform(1e-5, 1.0, zero=0.1),
+        "lr": LogUniform(3e-4, 1e-2 if table else 3e-3),
+    }
     if dropping:
         rate = Uniform(0.0, 0.7)
         space["dropout"] = PerLayer(rate, dropping) if per_layer and dropping > 1 else rate
