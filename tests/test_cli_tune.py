@@ -79,6 +79,10 @@ def test_a_network_without_hidden_layers_has_no_dropout(run):
         (["nothing-of-the-kind"], "neither a data set nor a folder"),
         (["wine", "--hidden", "0"], "a hidden layer needs"),
         (["wine", "--precision", "float8"], "precision"),
+        (["wine", "--schedule", "square"], "schedule must be one of"),
+        (["wine", "--seed", "-1"], "--seed"),
+        (["wine", "--batch-size", "0"], "batch_size must be a whole number, 1 or larger"),
+        (["wine", "--dropout", "0.2", "--knob", "dropout=0.5"], "--dropout and --knob dropout say the same"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(run, tmp_path, words, message):
@@ -86,6 +90,14 @@ def test_a_mistake_is_one_line_and_leaves_nothing(run, tmp_path, words, message)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_is_no_folder_for_a_study(run, tmp_path):
+    (tmp_path / "notes").write_text("mine")
+    code, out, err = run("tune", "wine", "--out", "notes")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "notes is a file: name a folder" in err
+    assert (tmp_path / "notes").read_text() == "mine"
 
 
 def test_a_report_needs_a_finished_and_whole_study(run, tmp_path):

@@ -35,6 +35,10 @@ class Functional(nn.Module):
 def narrow(inputs): return nn.Linear(inputs + 1, 3)
 def fails(inputs): raise RuntimeError("no\\nluck")
 def nothing(): return None
+def wide(inputs): return nn.Linear(inputs, 4)
+def flat(inputs): return nn.Sequential(nn.Linear(inputs, 1), nn.Flatten(0))
+def undefined(inputs): return nn.Sequential(nn.Linear(inputs, 3), nn.Softplus(), nn.Threshold(1e9, float("nan")))
+def pair(inputs): return nn.LSTM(inputs, 3)
 def wants(width): return nn.Linear(width, 3)
 number = 5
 """
@@ -92,6 +96,13 @@ def test_inserted_dropout_is_shown_and_searched(run):
         (["--model", "my_nets:nothing"], "it returned NoneType"),
         (["--model", "my_nets:wants"], "wants 'width'"),
         (["--model", "my_nets:narrow"], "the network fails on a batch of shape"),
+        (
+            ["--model", "my_nets:wide"],
+            "each of the 3 classes, shape [rows, 3]; for 2 rows it answers with shape [2, 4]",
+        ),
+        (["--model", "my_nets:flat"], "it answers with shape [2]"),
+        (["--model", "my_nets:undefined"], "not finite before any training"),
+        (["--model", "my_nets:pair"], "must return one tensor, it returned tuple"),
         (["--model", "my_nets:plain", "--dropout", "0..0.5"], "drops no units"),
         (["--model", "my_nets:plain", "--hidden", "8"], "give one of them"),
         (["--insert-dropout"], "--insert-dropout is for your own network"),

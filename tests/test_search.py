@@ -53,8 +53,8 @@ def test_each_layer_has_a_rate_of_its_own():
 @pytest.mark.parametrize(
     ("dimension", "value", "expected"),
     [
-        (LogUniform(1e-4, 1.0), 0.9, LogUniform(1e-4, 100.0)),
-        (LogUniform(1e-4, 1.0), 1.1e-4, LogUniform(1e-6, 1.0)),
+        (LogUniform(1e-4, 1.0), 0.9, LogUniform(1e-4, 10.0)),
+        (LogUniform(1e-4, 1.0), 1.1e-4, LogUniform(1e-5, 1.0)),
         (LogUniform(1e-4, 1.0, zero=0.1), 0.0, None),
         (LogUniform(1e-4, 1.0), 0.01, None),
         (Uniform(0.0, 0.6), 0.0, None),

@@ -18,16 +18,19 @@ def own(target: str, insert: bool, data: "Data") -> tuple[Any, int, list[str]]:
         data: that it is for.
 
     Raises:
-        InputError: there is no such function, it fails, or there is no place for dropout.
+        InputError: there is no such function, it fails, its network does not answer as the data asks, or there is no
+            place for dropout.
     """
     from dampen.knobs import Setting
     from dampen.population import Population, insert_dropout
+    from dampen.study import check_network
 
     model = network_maker(target)
     said = []
     if insert:
         model = insert_dropout(model)
         said.append(str(model.inserted(data.inputs, data.outputs)))
+    check_network(model, data)
     found = Population(model, [Setting()], [0]).explain(replace(data, test_rows=data.test_rows[:0]))
     if not found.dropping:
         said.append(

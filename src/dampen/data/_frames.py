@@ -208,6 +208,13 @@ def _parquet(path: Path) -> Table:
 def _feather(path: Path) -> Table:
     import pandas as pd
 
+    with path.open("rb") as file:
+        start = file.read(6)
+        file.seek(-min(6, path.stat().st_size), os.SEEK_END)
+        end = file.read(6)
+    # pyarrow's threads can end the whole process over a file without its end, and say nothing of it here
+    if (start, end) != (b"ARROW1", b"ARROW1") and (start[:4], end[-4:]) != (b"FEA1", b"FEA1"):
+        raise ValueError("a Feather file starts and ends with ARROW1")
     return pd.read_feather(path)
 
 

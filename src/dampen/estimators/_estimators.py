@@ -90,7 +90,7 @@ class _Dampen(BaseEstimator):
         self._columns = columns_of(rows.table, getattr(self, "feature_names_in_", None))
         data = as_data(rows, self._columns, classes)
         n = len(data.train_rows)
-        widths = None if self.hidden is None else tuple(map(int, self.hidden))
+        widths = None if self.hidden is None else _widths(self.hidden)
         network = self.model if self.model is not None else usual_network(data, widths)
         batch_size = self.batch_size or usual_batch_size(n)
         epochs = self.epochs or usual_length(data, batch_size)
@@ -254,7 +254,9 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         weights = _weights(sample_weight, X) * compute_sample_weight(self.class_weight, y)
         present = np.unique(y[weights > 0])
         if len(present) < 2:
-            raise ValueError(f"DampenClassifier needs at least 2 classes, the rows have 1 class: {present[0]!r}")
+            raise ValueError(
+                f"DampenClassifier needs at least 2 classes, the rows have 1 class: {present.tolist()[0]!r}"
+            )
         self.classes_ = present
         known = np.isin(y, present)
         codes = np.searchsorted(present, np.where(known, y, present[0]))
@@ -355,6 +357,13 @@ class DampenRegressor(RegressorMixin, _Dampen):
         """
         found = cast(ValuePrediction, self._uncertain(X, samples, seed, task="regression", scale=self._scale))
         return found if self.noise_ is None or self.noise_ <= 0 else found.with_noise(self.noise_)
+
+
+def _widths(hidden: Any) -> tuple[int, ...]:
+    try:
+        return tuple(int(width) for width in hidden)
+    except (TypeError, ValueError):
+        raise ValueError(f"hidden must be widths of layers, such as (64, 32), got {hidden!r}") from None
 
 
 def _weights(sample_weight: Any, X: Any) -> Float64[np.ndarray, " N"]:

@@ -11,6 +11,7 @@ import numpy as np
 from dampen.errors import InputError
 from dampen.knobs import Setting
 
+_FURTHER = 10.0  # how far beyond a logarithmic range's end the next one reaches
 METHODS = ("sobol", "random", "grid", "tpe", "hyperband")
 
 
@@ -58,10 +59,8 @@ class LogUniform:
         """Return the range to try next if `value` lies at an end of this one."""
         edge = (self.high / self.low) ** 0.05
         if 0 < value <= self.low * edge:
-            return LogUniform(
-                self.low**2 / self.high if self.high / self.low < 100 else self.low / 100, self.high, self.zero
-            )
-        return LogUniform(self.low, self.high * 100, self.zero) if value >= self.high / edge else None
+            return LogUniform(self.low / _FURTHER, self.high, self.zero)
+        return LogUniform(self.low, self.high * _FURTHER, self.zero) if value >= self.high / edge else None
 
     def __str__(self) -> str:
         return f"{self.low:g}..{self.high:g}" + (" or 0" if self.zero else "")

@@ -1,6 +1,7 @@
 """`tune` and `compare`: a search over settings, the verdict on it, and the folder that keeps both."""
 
 from dampen.study._answer import Calibration, Method, answer, calibrate, labelled
+from dampen.study._begin import check_network
 from dampen.study._compare import compare
 from dampen.study._description import Description
 from dampen.study._kept import Kept, inputs_of, open_study
@@ -38,6 +39,7 @@ __all__ = [
     "Winner",
     "answer",
     "calibrate",
+    "check_network",
     "compare",
     "costs_of_rows",
     "find_metric",

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dampen.data import Data
 from dampen.errors import InputError
 from dampen.knobs import Setting
-from dampen.population import Schedule
+from dampen.population import Builder, Model, Schedule
 from dampen.store import Folder
 from dampen.study import _plan, _usual
 
@@ -25,13 +27,41 @@ def refuse_patience(knobs: Iterable[str]) -> None:
         )
 
 
+def check_network(model: Model, data: Data) -> None:
+    """Make sure that a network answers each row with as many finite numbers as the data asks for.
+
+    Raises:
+        InputError: it does not.
+    """
+    network = Builder(model)(0, data.inputs, data.outputs).eval()
+    rows = torch.randn(2, *data.inputs, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.no_grad():
+            outputs = network(rows)
+    except Exception:
+        return  # the training says more: it knows the layer
+    if not isinstance(outputs, torch.Tensor):
+        raise InputError(f"the network must return one tensor, it returned {type(outputs).__name__}")
+    wanted = [(2, data.outputs)] + [(2,)] * (data.task == "regression")
+    if tuple(outputs.shape) not in wanted:
+        what = f"a number for each of the {data.outputs} classes" if data.task == "classification" else "one number"
+        raise InputError(
+            f"the network must answer each row with {what}, shape [rows, {data.outputs}]; for 2 rows it answers with "
+            f"shape {list(outputs.shape)}: mend its last layer"
+        )
+    if not outputs.isfinite().all():
+        raise InputError("the network's outputs are not finite before any training: look for a division or a logarithm")
+
+
 def prepared(
     data: Data, batch_size: int | None, lr: float, schedule: str | None, precision: str, device: str
 ) -> tuple[Data, tuple[float, float], dict[str, Any]]:
     """Return the data with targets of unit deviation, their scale, and what `Population.fit` is told."""
+    if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
+        raise InputError(f"batch_size must be a whole number, 1 or larger, got {batch_size!r}")
     data, mean, deviation = _plan.with_unit_targets(data)
     training = {
-        "batch_size": batch_size or _usual.usual_batch_size(len(data.train_rows)),
+        "batch_size": batch_size if batch_size is not None else _usual.usual_batch_size(len(data.train_rows)),
         "optimizer": "adamw",
         "lr": lr,
         "schedule": Schedule(schedule if schedule is not None else _usual.usual_schedule(data)).kind,
@@ -54,6 +84,8 @@ def open_folder(
             raise InputError("resume needs the folder of the study: name it in out")
         return None
     folder, wanted = Folder(Path(out)), plan.document()
+    if folder.path.exists() and not folder.path.is_dir():
+        raise InputError(f"{folder.path} is a file: name a folder for the study")
     if named:
         wanted["compared"] = {name: _plan.plain(setting) for name, setting in named.items()}
     held = folder.read_json("plan.json")

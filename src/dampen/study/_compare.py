@@ -9,7 +9,7 @@ from dampen.knobs import Setting
 from dampen.population import Model
 from dampen.search import Choice, Space
 from dampen.study import _metrics, _plan
-from dampen.study._begin import open_folder, prepared, refuse_patience
+from dampen.study._begin import check_network, open_folder, prepared, refuse_patience
 from dampen.study._finish import finish
 from dampen.study._run import Progress, Runner
 from dampen.study._study import Study
@@ -65,6 +65,7 @@ def compare(
     for setting in named.values():
         refuse_patience(setting)
     data, scale, training = prepared(data, batch_size, lr, schedule, precision, device)
+    check_network(model, data)
     plan = _plan.Plan(
         _plan.name_of(model),
         data,

@@ -74,7 +74,7 @@ def _told(plan: _plan.Plan, metrics: Sequence[_metrics.Metric], outputs: Tensor,
             found[metric.name] = {"mean": None, "interval": None}
             continue
         estimate = over_seeds_and_rows(costs) if len(costs) > 1 else over_rows(costs[0])
-        ends = sorted(metric.told(end, plan.target_scale[1]) for end in estimate.interval(LEVEL))
+        ends = list(metric.told_interval(estimate.interval(LEVEL), plan.target_scale[1]))
         found[metric.name] = {"mean": metric.told(estimate.mean, plan.target_scale[1]), "interval": ends}
     return found
 

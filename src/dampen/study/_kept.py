@@ -189,8 +189,8 @@ def inputs_of(kept: Kept, data: Data | Incoming, rows: torch.Tensor) -> torch.Te
         inputs = data.inputs
     else:  # its numbers would stand for other levels
         raise InputError(
-            f"{data.name!r} is not the table that the study was made on: other tables of its columns are read by what "
-            "the study keeps of its preprocessing (Kept.preprocessing.read)"
+            f"{data.name!r} is not the table that the study was made on, {kept.description.name!r}: give a table file "
+            "with that one's columns"
         )
     if inputs != kept.description.inputs:
         raise InputError(

@@ -28,6 +28,7 @@ class Metric:
         rising: whether more of the told value is better.
         samples: dropout masks that the outputs are averaged over; 0 for one pass in evaluation mode.
         of_rows_alone: whether a row's cost depends on that row alone, so that rows can be weighed.
+        bounds: what a mean cost can be; an interval around it ends there.
     """
 
     name: str
@@ -37,6 +38,13 @@ class Metric:
     rising: bool = False
     samples: int = 0
     of_rows_alone: bool = True
+    bounds: tuple[float, float] = (0.0, math.inf)
+
+    def told_interval(self, ends: tuple[float, float], deviation: float) -> tuple[float, float]:
+        """Return the ends of a mean cost's interval as the metric tells them, the smaller one first."""
+        least, most = self.bounds
+        low, high = sorted(self.told(min(max(end, least), most), deviation) for end in ends)
+        return low, high
 
     def costs(self, outputs: Float[Tensor, "... N C"], rows: Rows) -> Float[Tensor, "... units"]:
         """Return costs whose mean is the rows' weighted mean: one for each row, or for each group of rows.
@@ -108,7 +116,7 @@ METRICS = {
     (metric.task, metric.name): metric
     for metric in (
         Metric("nll", "classification", _nll),
-        Metric("accuracy", "classification", _wrong, lambda cost, _: 1 - cost, rising=True),
+        Metric("accuracy", "classification", _wrong, lambda cost, _: 1 - cost, rising=True, bounds=(0.0, 1.0)),
         Metric("brier", "classification", _brier),
         Metric("mc-nll", "classification", _nll, samples=SAMPLES),
         Metric("mse", "regression", _squared, lambda cost, deviation: cost * deviation**2),
@@ -118,6 +126,7 @@ METRICS = {
         Metric(
             *("nll", "regression", _gaussian_nll, lambda cost, deviation: cost + math.log(deviation)),
             of_rows_alone=False,
+            bounds=(-math.inf, math.inf),
         ),
     )
 }

@@ -14,7 +14,7 @@ from dampen.population import Model, Population
 from dampen.search import Space
 from dampen.store import Folder
 from dampen.study import _budget, _metrics, _plan, _usual
-from dampen.study._begin import open_folder, prepared, refuse_patience
+from dampen.study._begin import check_network, open_folder, prepared, refuse_patience
 from dampen.study._finish import finish
 from dampen.study._run import Progress, Ranked, Runner
 from dampen.study._study import Study
@@ -90,6 +90,7 @@ def tune(
     whole = {"settings": (settings, 1), "seeds": (seeds, 2), "epochs": (epochs, 1), "eta": (eta, 2)}
     _check(whole | {"confirmed": (confirmed, 1), "confirm_seeds": (confirm_seeds, 2)}, budget)
     data, scale, training = prepared(data, batch_size, lr, schedule, precision, device)
+    check_network(model, data)
     small = len(data.train_rows) < _usual.SMALL
     dropping = _dropping(model, data, training)
     chosen = _space(space, data, dropping, per_layer)

@@ -133,12 +133,16 @@ class Verdict:
             )
         for knob, dimension in self.edges.items():
             said.append(f"{knob} lies at the edge of what was searched: try {dimension} next.")
-        if self.memory_epochs is not None:
+        if self.memory_epochs is not None and self.memory_epochs > 10 * self.epochs:
+            said.append(
+                f"This decay hardly acts: it forgets over {self.memory_epochs:.3g} epochs, 1 / (lr * weight_decay * "
+                f"steps per epoch), and the training has {self.epochs}."
+            )
+        elif self.memory_epochs is not None:
             said.append(
                 f"This decay forgets over {self.memory_epochs:.3g} epochs, 1 / (lr * weight_decay * steps per epoch) "
                 "(Wang and Aitchison 2024): with another learning rate, batch size or amount of data, choose the decay "
                 "that keeps this number."
-                + (" The training is far shorter, so that it hardly acts." * (self.memory_epochs > 10 * self.epochs))
             )
         return [*said, self.method, self.bias]
 
@@ -209,12 +213,12 @@ def judge(plan: Plan, population: Population, rows: Split, references: Mapping[s
     others = [m for m in range(len(settings)) if m != best and np.isfinite(ranking[m])]
     alike = [settings[m] for m in others if not against(m).settled]
     recommended = settings[best]
-    interval = sorted(plan.told(end) for end in own.interval(LEVEL))
+    interval = plan.metric.told_interval(own.interval(LEVEL), plan.target_scale[1])
     return Verdict(
         plan.metric,
         recommended,
         plan.told(own.mean),
-        (interval[0], interval[1]),
+        interval,
         {name: against(settings.index(setting)) for name, setting in references.items()},
         tuple(alike),
         min((recommended, *alike), key=partial(_strength, steps=_steps(plan, rows))),

@@ -53,8 +53,8 @@ class ClassPrediction:
 
     @property
     def mutual_information(self) -> Float[Tensor, " N"]:
-        """What the samples disagree on, `entropy - expected_entropy` (BALD, Houlsby et al. 2011)."""
-        return self.entropy - self.expected_entropy
+        """What the samples disagree on, `entropy - expected_entropy` (BALD, Houlsby et al. 2011), 0 or larger."""
+        return (self.entropy - self.expected_entropy).clamp_min(0)  # rounding would go below
 
     @property
     def variation_ratio(self) -> Float[Tensor, " N"]:
