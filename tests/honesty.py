@@ -17,7 +17,7 @@ from dampen.study import _plan
 
 DECAYS = (0.0, 0.1, 1.0, 3.0, 10.0)
 SETTINGS = [Setting(weight_decay=d, lr=0.02) for d in (*DECAYS, 0.01)]  # 0.01 is the framework's default
-OPTIONS = {"epochs": 12, "batch_size": 16, "lr": 0.02}
+OPTIONS = {"epochs": 12, "batch_size": 16, "lr": 0.02, "schedule": "constant"}
 REPETITIONS = 100
 
 
