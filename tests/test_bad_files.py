@@ -1,6 +1,7 @@
 """Files as they come: each ends in one clear line or in a treatment that is told, none in a traceback."""
 
 import io
+import re
 import string
 
 import numpy as np
@@ -101,6 +102,84 @@ def test_columns_of_the_same_name_are_told_apart(tmp_path):
     assert "two columns are called 'a'" in data.notes[0]
     twice = pd.concat([GOOD, GOOD[["a"]] * 2], axis=1)
     assert [column.name for column in load(twice).columns.used] == ["a", "b", "a.1"]
+
+
+def as_german(number):
+    return f"{number:,.2f}".translate(str.maketrans(",.", ".,"))
+
+
+WRITTEN = {
+    "comma": lambda v: f"{v:.2f}".replace(".", ","),
+    "euro": lambda v: f"€{v:,.2f}",
+    "German": as_german,
+    "Swiss": lambda v: f"CHF {v:,.2f}".replace(",", "'"),
+    "French": lambda v: f"{v:,.2f} €".replace(",", "\u202f").replace(".", ","),
+    "per cent": lambda v: f"{v / 100:.1f} %",
+    "currency": lambda v: f"{v:.1f} EUR",
+    "unit": lambda v: f"{v:.0f} min",
+    "area": lambda v: f"{v:.0f}m2",
+    "thousands": lambda v: f"{v:,.0f}",
+    "negative": lambda v: f"-${v:.2f}",
+    "scale": lambda v: f"{v / 1000:.2f}M" if v > 1000 else f"{v:.0f}k",
+}
+LETTERS = "abcd"
+CODES = {
+    "letter first": lambda i: f"A{i}",
+    "house": lambda i: f"{i}{LETTERS[i % 4]}",
+    "the same letter": lambda i: f"{i}b",
+    "prefix": lambda i: f"ID{i}",
+    "row": lambda i: f"row-{i}",
+    "postal code": lambda i: f"{100 + i} {101 + 3 * i}",
+    "zip+4": lambda i: f"{10000 + i}-{1000 + i}",
+    "Dutch postal code": lambda i: f"{1000 + i} {LETTERS[i % 4].upper()}X",
+    "diagnosis": lambda i: f"E{i}.{i % 10}",
+    "version": lambda i: f"{i % 7}.{i}.{i % 3}",
+    "clock": lambda i: f"{i % 24}:{i % 60:02d}",
+    "address": lambda i: f"192.168.{i}.{i % 90}",
+    "range": lambda i: f"{i}-{i + 10}",
+    "list": lambda i: f"{i % 5},{i % 4},{i % 7}",
+    "street": lambda i: f"{i} {LETTERS[i % 4].upper()}. Street",
+}
+
+
+@pytest.mark.parametrize("repeats", [1, 3], ids=["distinct", "many categories"])
+@pytest.mark.parametrize("written_as", WRITTEN.values(), ids=WRITTEN)
+def test_numbers_that_only_a_person_can_read_are_not_used_and_that_is_said(tmp_path, written_as, repeats):
+    values = np.repeat(np.random.default_rng(1).gamma(2, 2000, 240 // repeats), repeats)
+    frame = pd.DataFrame(
+        {"x": RNG.normal(size=240), "price": [written_as(v) for v in values], "y": ["no", "yes"] * 120}
+    )
+    frame.loc[[5, 9], "price"] = [None, "on request"]
+    told = {row[0]: row for row in load(written(tmp_path, csv(frame))).columns.told(2)}
+    assert told["price"][2] == "not used"
+    assert re.fullmatch(
+        r"looks like numbers with a comma, sign or unit \('(.*)'\): write plain numbers", told["price"][3]
+    )[1] in set(frame["price"])
+    with pytest.raises(InputError, match="target 'price' looks like numbers with a comma, sign or unit"):
+        load(frame, target="price")
+    with pytest.raises(InputError, match="target 'price' looks like numbers with a comma, sign or unit"):
+        load(frame, target="price", task="regression")
+
+
+@pytest.mark.parametrize("repeats", [1, 3], ids=["distinct", "many categories"])
+@pytest.mark.parametrize("code", CODES.values(), ids=CODES)
+def test_codes_are_not_taken_for_numbers(code, repeats):
+    codes = [code(i // repeats) for i in range(240)]
+    data = load(pd.DataFrame({"x": RNG.normal(size=240), "code": codes, "y": ["no", "yes"] * 120}))
+    assert "looks like" not in {row[0]: row for row in data.columns.told(2)}["code"][3]
+
+
+def test_few_classes_with_a_unit_are_classes():
+    doses = pd.DataFrame({"x": RNG.normal(size=60), "y": ["5 mg", "10 mg"] * 30})
+    assert load(doses).classes == ("10 mg", "5 mg")
+
+
+def test_a_number_is_read_where_semicolons_say_that_its_comma_is_decimal(tmp_path):
+    rows = [(f"{v:.2f}".replace(".", ","), as_german(1000 * abs(v) + 1)) for v in RNG.normal(size=60)]
+    text = "a;b;y\n" + "".join(f"{a};{b};{i % 2}\n" for i, (a, b) in enumerate(rows))
+    told = {row[0]: row for row in load(written(tmp_path, text)).columns.told(2)}
+    assert told["a"][1] == "number"
+    assert "looks like numbers" in told["b"][3]
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-8-sig"])
