@@ -1,5 +1,6 @@
 """Files as they come: each ends in one clear line or in a treatment that is told, none in a traceback."""
 
+import gzip
 import io
 import re
 import string
@@ -70,8 +71,6 @@ def test_a_file_that_is_cut_is_one_line(tmp_path, ending, share):
         pytest.importorskip("openpyxl", reason="the extra [excel] is not installed")
         GOOD.to_excel(whole)
     elif ending == "csv.gz":
-        import gzip
-
         whole.write(gzip.compress(csv(GOOD).encode()))
     else:
         getattr(GOOD, f"to_{ending}")(whole)
@@ -102,6 +101,61 @@ def test_columns_of_the_same_name_are_told_apart(tmp_path):
     assert "two columns are called 'a'" in data.notes[0]
     twice = pd.concat([GOOD, GOOD[["a"]] * 2], axis=1)
     assert [column.name for column in load(twice).columns.used] == ["a", "b", "a.1"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "xlsx"])
+def test_a_second_column_with_the_target_s_name_is_no_input(tmp_path, ending):
+    twice = pd.concat([GOOD, GOOD[["y"]], GOOD[["y"]]], axis=1)
+    path = tmp_path / f"twice.{ending}"
+    if ending == "xlsx":
+        pytest.importorskip("openpyxl", reason="the extra [excel] is not installed")
+        twice.to_excel(path, index=False)
+    else:
+        twice.to_csv(path, index=False)
+    for source in (path, twice):
+        refused(source, r"has 3 columns called 'y', the target: rename or remove all but one, or drop 'y\.1'")
+        refused(source, r"has 2 columns called 'y', the target: .* drop 'y\.2'", drop="y.1")
+        assert [c.name for c in load(source, drop=["y.1", "y.2"]).columns.used] == ["a", "b"]
+        assert [c.name for c in load(source, target="b").columns.used] == ["a", "y", "y.1", "y.2"]
+
+
+def test_a_test_file_that_is_the_training_file_is_refused(tmp_path):
+    path = written(tmp_path, csv(GOOD))
+    (tmp_path / "link.csv").symlink_to(path)
+    for same in (str(path), path, tmp_path / "link.csv", written(tmp_path, csv(GOOD), "copy.csv")):
+        refused(path, r"the test file .*\.csv holds the training rows themselves; give other rows", test=same)
+    refused(GOOD, "the test frame is the training rows themselves", test=GOOD)
+    other = written(tmp_path, csv(GOOD.iloc[::-1]), "other.csv")
+    assert len(load(path, test=other).test_rows) == 60
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_line_of_too_few_fields_is_named_and_an_empty_last_field_is_none(tmp_path, ending, encoding, separator):
+    table = GOOD.assign(b="zwei\nZeilen, für; alle", last=np.where(np.arange(60) % 7 == 0, np.nan, 1.5))
+    text = table.to_csv(index=False, sep=separator)
+    path = tmp_path / f"table.{ending}"
+
+    def save(lines):
+        content = "\n".join(lines).encode(encoding)
+        path.write_bytes(gzip.compress(content) if ending == "csv.gz" else content)
+
+    lines = text.splitlines()
+    save(["", *lines, "", ""])
+    data = load(path, target="y")
+    assert len(data.targets) == 60
+    row = 2 * 8 + 2  # from 0: after the names, each row takes two lines
+    assert lines[row].endswith(f'alle"{separator}no{separator}1.5')
+    save([*lines[:row], lines[row].rsplit(separator, 2)[0], *lines[row + 1 :]])
+    refused(path, f"is ragged or cut off: line {row + 1} has 2 fields, its first line has 4 column names", target="y")
+
+
+def test_a_last_line_that_is_cut_or_a_sum_is_refused_and_a_separator_more_after_the_names_is_not(tmp_path):
+    refused(written(tmp_path, csv(GOOD) + "1.5,x"), "ragged or cut off: line 62 has 2 fields, its first line has 3")
+    refused(written(tmp_path, csv(GOOD) + "total: 60\n"), "ragged or cut off: line 62 has 1 field, its first")
+    data = load(written(tmp_path, csv(GOOD).replace("a,b,y", "a,b,y,")))
+    assert [column.name for column in data.columns.used] == ["a", "b"]
 
 
 def as_german(number):
