@@ -1,6 +1,8 @@
 """Files as they come: each ends in one clear line or in a treatment that is told, none in a traceback."""
 
+import gzip
 import io
+import re
 import string
 
 import numpy as np
@@ -69,8 +71,6 @@ def test_a_file_that_is_cut_is_one_line(tmp_path, ending, share):
         pytest.importorskip("openpyxl", reason="the extra [excel] is not installed")
         GOOD.to_excel(whole)
     elif ending == "csv.gz":
-        import gzip
-
         whole.write(gzip.compress(csv(GOOD).encode()))
     else:
         getattr(GOOD, f"to_{ending}")(whole)
@@ -101,6 +101,139 @@ def test_columns_of_the_same_name_are_told_apart(tmp_path):
     assert "two columns are called 'a'" in data.notes[0]
     twice = pd.concat([GOOD, GOOD[["a"]] * 2], axis=1)
     assert [column.name for column in load(twice).columns.used] == ["a", "b", "a.1"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "xlsx"])
+def test_a_second_column_with_the_target_s_name_is_no_input(tmp_path, ending):
+    twice = pd.concat([GOOD, GOOD[["y"]], GOOD[["y"]]], axis=1)
+    path = tmp_path / f"twice.{ending}"
+    if ending == "xlsx":
+        pytest.importorskip("openpyxl", reason="the extra [excel] is not installed")
+        twice.to_excel(path, index=False)
+    else:
+        twice.to_csv(path, index=False)
+    for source in (path, twice):
+        refused(source, r"has 3 columns called 'y', the target: rename or remove all but one, or drop 'y\.1'")
+        refused(source, r"has 2 columns called 'y', the target: .* drop 'y\.2'", drop="y.1")
+        assert [c.name for c in load(source, drop=["y.1", "y.2"]).columns.used] == ["a", "b"]
+        assert [c.name for c in load(source, target="b").columns.used] == ["a", "y", "y.1", "y.2"]
+
+
+def test_a_test_file_that_is_the_training_file_is_refused(tmp_path):
+    path = written(tmp_path, csv(GOOD))
+    (tmp_path / "link.csv").symlink_to(path)
+    for same in (str(path), path, tmp_path / "link.csv", written(tmp_path, csv(GOOD), "copy.csv")):
+        refused(path, r"the test file .*\.csv holds the training rows themselves; give other rows", test=same)
+    refused(GOOD, "the test frame is the training rows themselves", test=GOOD)
+    other = written(tmp_path, csv(GOOD.iloc[::-1]), "other.csv")
+    assert len(load(path, test=other).test_rows) == 60
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_line_of_too_few_fields_is_named_and_an_empty_last_field_is_none(tmp_path, ending, encoding, separator):
+    table = GOOD.assign(b="zwei\nZeilen, für; alle", last=np.where(np.arange(60) % 7 == 0, np.nan, 1.5))
+    text = table.to_csv(index=False, sep=separator)
+    path = tmp_path / f"table.{ending}"
+
+    def save(lines):
+        content = "\n".join(lines).encode(encoding)
+        path.write_bytes(gzip.compress(content) if ending == "csv.gz" else content)
+
+    lines = text.splitlines()
+    save(["", *lines, "", ""])
+    data = load(path, target="y")
+    assert len(data.targets) == 60
+    row = 2 * 8 + 2  # from 0: after the names, each row takes two lines
+    assert lines[row].endswith(f'alle"{separator}no{separator}1.5')
+    save([*lines[:row], lines[row].rsplit(separator, 2)[0], *lines[row + 1 :]])
+    refused(path, f"is ragged or cut off: line {row + 1} has 2 fields, its first line has 4 column names", target="y")
+
+
+def test_a_last_line_that_is_cut_or_a_sum_is_refused_and_a_separator_more_after_the_names_is_not(tmp_path):
+    refused(written(tmp_path, csv(GOOD) + "1.5,x"), "ragged or cut off: line 62 has 2 fields, its first line has 3")
+    refused(written(tmp_path, csv(GOOD) + "total: 60\n"), "ragged or cut off: line 62 has 1 field, its first")
+    data = load(written(tmp_path, csv(GOOD).replace("a,b,y", "a,b,y,")))
+    assert [column.name for column in data.columns.used] == ["a", "b"]
+
+
+def as_german(number):
+    return f"{number:,.2f}".translate(str.maketrans(",.", ".,"))
+
+
+WRITTEN = {
+    "comma": lambda v: f"{v:.2f}".replace(".", ","),
+    "euro": lambda v: f"€{v:,.2f}",
+    "German": as_german,
+    "Swiss": lambda v: f"CHF {v:,.2f}".replace(",", "'"),
+    "French": lambda v: f"{v:,.2f} €".replace(",", "\u202f").replace(".", ","),
+    "per cent": lambda v: f"{v / 100:.1f} %",
+    "currency": lambda v: f"{v:.1f} EUR",
+    "unit": lambda v: f"{v:.0f} min",
+    "area": lambda v: f"{v:.0f}m2",
+    "thousands": lambda v: f"{v:,.0f}",
+    "negative": lambda v: f"-${v:.2f}",
+    "scale": lambda v: f"{v / 1000:.2f}M" if v > 1000 else f"{v:.0f}k",
+}
+LETTERS = "abcd"
+CODES = {
+    "letter first": lambda i: f"A{i}",
+    "house": lambda i: f"{i}{LETTERS[i % 4]}",
+    "the same letter": lambda i: f"{i}b",
+    "prefix": lambda i: f"ID{i}",
+    "row": lambda i: f"row-{i}",
+    "postal code": lambda i: f"{100 + i} {101 + 3 * i}",
+    "zip+4": lambda i: f"{10000 + i}-{1000 + i}",
+    "Dutch postal code": lambda i: f"{1000 + i} {LETTERS[i % 4].upper()}X",
+    "diagnosis": lambda i: f"E{i}.{i % 10}",
+    "version": lambda i: f"{i % 7}.{i}.{i % 3}",
+    "clock": lambda i: f"{i % 24}:{i % 60:02d}",
+    "address": lambda i: f"192.168.{i}.{i % 90}",
+    "range": lambda i: f"{i}-{i + 10}",
+    "list": lambda i: f"{i % 5},{i % 4},{i % 7}",
+    "street": lambda i: f"{i} {LETTERS[i % 4].upper()}. Street",
+}
+
+
+@pytest.mark.parametrize("repeats", [1, 3], ids=["distinct", "many categories"])
+@pytest.mark.parametrize("written_as", WRITTEN.values(), ids=WRITTEN)
+def test_numbers_that_only_a_person_can_read_are_not_used_and_that_is_said(tmp_path, written_as, repeats):
+    values = np.repeat(np.random.default_rng(1).gamma(2, 2000, 240 // repeats), repeats)
+    frame = pd.DataFrame(
+        {"x": RNG.normal(size=240), "price": [written_as(v) for v in values], "y": ["no", "yes"] * 120}
+    )
+    frame.loc[[5, 9], "price"] = [None, "on request"]
+    told = {row[0]: row for row in load(written(tmp_path, csv(frame))).columns.told(2)}
+    assert told["price"][2] == "not used"
+    assert re.fullmatch(
+        r"looks like numbers with a comma, sign or unit \('(.*)'\): write plain numbers", told["price"][3]
+    )[1] in set(frame["price"])
+    with pytest.raises(InputError, match="target 'price' looks like numbers with a comma, sign or unit"):
+        load(frame, target="price")
+    with pytest.raises(InputError, match="target 'price' looks like numbers with a comma, sign or unit"):
+        load(frame, target="price", task="regression")
+
+
+@pytest.mark.parametrize("repeats", [1, 3], ids=["distinct", "many categories"])
+@pytest.mark.parametrize("code", CODES.values(), ids=CODES)
+def test_codes_are_not_taken_for_numbers(code, repeats):
+    codes = [code(i // repeats) for i in range(240)]
+    data = load(pd.DataFrame({"x": RNG.normal(size=240), "code": codes, "y": ["no", "yes"] * 120}))
+    assert "looks like" not in {row[0]: row for row in data.columns.told(2)}["code"][3]
+
+
+def test_few_classes_with_a_unit_are_classes():
+    doses = pd.DataFrame({"x": RNG.normal(size=60), "y": ["5 mg", "10 mg"] * 30})
+    assert load(doses).classes == ("10 mg", "5 mg")
+
+
+def test_a_number_is_read_where_semicolons_say_that_its_comma_is_decimal(tmp_path):
+    rows = [(f"{v:.2f}".replace(".", ","), as_german(1000 * abs(v) + 1)) for v in RNG.normal(size=60)]
+    text = "a;b;y\n" + "".join(f"{a};{b};{i % 2}\n" for i, (a, b) in enumerate(rows))
+    told = {row[0]: row for row in load(written(tmp_path, text)).columns.told(2)}
+    assert told["a"][1] == "number"
+    assert "looks like numbers" in told["b"][3]
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-8-sig"])

@@ -152,6 +152,15 @@ def test_a_frame_of_numbers_and_text_needs_no_encoder():
     assert make_pipeline(encoder, DampenClassifier(**TINY)).fit(frame, y).score(frame, y) > 0.9
 
 
+@pytest.mark.parametrize("kind", [DampenClassifier, DampenRegressor])
+def test_a_column_of_numbers_that_it_cannot_read_is_named(kind):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": rng.normal(size=60), "price": [f"€{v:,.2f}" for v in rng.gamma(2, 900, 60)]})
+    with pytest.warns(UserWarning, match=r"column 'price' is not used: it looks like numbers .* write plain") as caught:
+        kind(**TINY).fit(frame, np.arange(60) % 2)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 def test_a_polars_frame_gives_what_the_pandas_frame_gives(classes):
     polars = pytest.importorskip("polars", reason="polars is not installed")
     X, y = classes

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32, Float64
 
+from dampen.data._dressed import LIKE_NUMBERS
 from dampen.data._frames import Series, Table
 from dampen.data._values import as_days, as_numbers, as_text
 from dampen.errors import InputError
@@ -104,6 +105,11 @@ class Columns:
     def told(self, outputs: int) -> list[tuple[str, str, str, str]]:
         """Return the table of what was done to each column."""
         return [c.told(outputs) for c in self.used] + [(name, "", "not used", why) for name, why in self.dropped]
+
+    @property
+    def unread(self) -> list[tuple[str, str]]:
+        """Name and reason of those that are not used though a person would read numbers in them."""
+        return [(name, why) for name, why in self.dropped if why.startswith(LIKE_NUMBERS)]
 
     def inputs(self, outputs: int) -> list[str]:
         """Return a name for each input."""

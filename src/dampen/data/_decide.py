@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64
 
+from dampen.data import _dressed
 from dampen.data._columns import Column, Columns
 from dampen.data._frames import Series, Table
 from dampen.data._values import as_days, as_numbers, as_text, date_format, is_ambiguous
@@ -93,7 +94,7 @@ def _decided(name: str, values: Series, decimal_comma: bool, orders: bool) -> "C
     if format is not None:
         said = "month first; day first fits, too" if is_ambiguous(known, format) else ""
         return _date(name, as_days(text, format), format, orders, said)
-    return "it puts the rows in order" if orders else _category(name, text)
+    return "it puts the rows in order" if orders else _category(name, text, decimal_comma)
 
 
 def _number(name: str, numbers: Float64[np.ndarray, " N"], values: Series, comma: bool, said: str) -> "Column | str":
@@ -162,7 +163,7 @@ def _date(
     return Column(name, "date", offset=offset, missing=n_missing > 0, parts=tuple(parts), format=format, said=said)
 
 
-def _category(name: str, text: Series) -> "Column | str":
+def _category(name: str, text: Series, decimal_comma: bool = False) -> "Column | str":
     counts = text.value_counts(dropna=True)
     n_known, n_missing = int(counts.sum()), int(text.isna().sum())
     levels = sorted(map(str, counts.index), key=lambda level: (-int(counts[level]), level))
@@ -171,6 +172,10 @@ def _category(name: str, text: Series) -> "Column | str":
         return "every value is missing"
     if len(levels) == 1 and not n_missing:
         return f"constant, '{levels[0][:30]}' in every row"
+    if len(levels) > min(MANY, n_known / 2):
+        example = _dressed.dressed(counts, decimal_comma)
+        if example is not None:
+            return _dressed.said(example)
     if len(levels) > max(_DISTINCT * n_known, 2):
         return f"an identifier or text: {len(levels)} different values in {n_known} rows"
     if len(levels) == 2:

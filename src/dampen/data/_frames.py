@@ -37,11 +37,13 @@ class Frame:
         table: its rows, columns called by distinct strings.
         notes: what was odd about it and what was done, a sentence each.
         decimal_comma: whether text such as `3,14` is a number.
+        again: of each column whose name an earlier one has: that name, and what it is called here.
     """
 
     table: Table
     notes: tuple[str, ...] = ()
     decimal_comma: bool = False
+    again: tuple[tuple[str, str], ...] = ()
 
 
 def kind_of(path: Path) -> str | None:
@@ -94,20 +96,21 @@ def tidy(found: "Frame | Table", name: str) -> Frame:
         table = table.reset_index(allow_duplicates=True)
     if isinstance(table.columns, pd.MultiIndex):
         table = table.set_axis(["_".join(map(str, column)) for column in table.columns], axis=1)
-    names, used = [], set()
+    names, used, twice = [], set(), list(frame.again)
     for column in map(str, table.columns):
         again, n = column, 1
         while again in used:
             again, n = f"{column}.{n}", n + 1
         if again != column:
-            notes.append(f"two columns are called '{column}': the later one is '{again}' here")
+            twice.append((column, again))
         used.add(again)
         names.append(again)
     if not names or not len(table):
         what = "columns" if not names else "rows"
         raise InputError(f"{name} has no {what}; give a table with column names, an input, a target, and rows")
     table = table.set_axis(names, axis=1).set_axis(pd.RangeIndex(len(table)), axis=0)
-    return Frame(table, tuple(notes), frame.decimal_comma)
+    notes += [f"two columns are called '{name}': the later one is '{called}' here" for name, called in twice]
+    return Frame(table, tuple(notes), frame.decimal_comma, tuple(twice))
 
 
 def _text(path: Path, separator: str | None) -> Frame:
@@ -131,10 +134,8 @@ def _text(path: Path, separator: str | None) -> Frame:
     if len(lines) > 1 and len(head) == _SAMPLE:
         lines.pop()  # it may be cut
     separator = separator or _separator(lines)
-    header = next(csv.reader(lines, delimiter=separator, skipinitialspace=True), [])
+    header = next(filter(None, csv.reader(lines, delimiter=separator, skipinitialspace=True)), [])
     _check_header(header, path)
-    twice = sorted({name for name in header if header.count(name) > 1 and name.strip()})
-    notes += [f"two columns are called '{name}': the later one is '{name}.1' here" for name in twice]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -150,7 +151,43 @@ def _text(path: Path, separator: str | None) -> Frame:
         raise InputError(
             f"{path} has lines with more fields than its first line has column names ({len(header)}); correct the file"
         ) from None
-    return Frame(table, tuple(notes), decimal_comma=separator == ";")
+    _check_lengths(table, header, path, lambda: io.TextIOWrapper(opener(path), encoding, newline=""), separator)
+    return Frame(table, tuple(notes), separator == ";", _again(header, list(table.columns)))
+
+
+def _again(header: list[str], called: list[Any]) -> tuple[tuple[str, str], ...]:
+    """Return names that an earlier column has, with what pandas made of them."""
+    pairs = enumerate(zip(header, map(str, called), strict=False))
+    return tuple((name, new) for i, (name, new) in pairs if name != new and name in header[:i] and name.strip())
+
+
+def _check_lengths(
+    table: Table, header: list[str], path: Path, open_text: Callable[[], io.TextIOWrapper], separator: str
+) -> None:
+    """Refuse lines with fewer fields than column names, which pandas fills up with missing values.
+
+    The file is read again only where a short line is possible: where the last column with a name misses values.
+    """
+    width = max((i + 1 for i, name in enumerate(header) if name.strip()), default=0)
+    if not 1 < width <= table.shape[1]:
+        return
+    missing = table.iloc[:, width - 1].isna().to_numpy()
+    if not missing.any():
+        return
+    with open_text() as text:
+        lines = csv.reader(text, delimiter=separator, skipinitialspace=True)
+        filled = (line for line in lines if len(line) > 1 or (line and line[0].strip()))
+        try:
+            next(filled, None)
+            for line, misses in zip(filled, missing, strict=False):
+                if len(line) < width and misses:
+                    fields = f"{len(line)} field{'s' * (len(line) > 1)}"
+                    raise InputError(
+                        f"{path} is ragged or cut off: line {lines.line_num} has {fields}, "
+                        f"its first line has {width} column names; give every line as many fields as there are"
+                    )
+        except csv.Error:  # a field longer than the csv module takes: pandas has read it
+            return
 
 
 def _check_header(header: list[str], path: Path) -> None:
@@ -218,10 +255,13 @@ def _feather(path: Path) -> Table:
     return pd.read_feather(path)
 
 
-def _excel(path: Path) -> Table:
+def _excel(path: Path) -> Frame:
     import pandas as pd
 
-    return pd.read_excel(path)
+    table = pd.read_excel(path)
+    first = pd.read_excel(path, header=None, nrows=1)
+    header = ["" if pd.isna(cell) else str(cell) for cell in first.iloc[0]] if len(first) else []
+    return Frame(table, again=_again(header, list(table.columns)))
 
 
 _TEXT: dict[str, Callable[[Path], Any]] = {

@@ -1,5 +1,6 @@
 """`load`: a data set by name, from a file or a folder, or of what is in memory."""
 
+import filecmp
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -175,15 +176,26 @@ def _table(
     roles = _tables.roles(target, task, **words)
     frame = _frame(source, "the frame")
     on_disk = isinstance(source, str | os.PathLike)
+    test_frame = None if test is None else _frame(test, "the test frame")
+    if test_frame is not None and _same(source, test):
+        what = f"test file {test} holds" if on_disk else "test frame is"
+        raise InputError(f"the {what} the training rows themselves; give other rows, or leave it out to draw some")
     return _tables.from_frame(
         frame,
         roles,
-        test=None if test is None else _frame(test, "the test frame"),
+        test=test_frame,
         seed=seed,
         test_fraction=test_fraction,
         name=Path(source).name.split(".")[0] if on_disk else "table",
         source=str(source) if on_disk else "the table",
     )
+
+
+def _same(source: Any, test: Any) -> bool:
+    """Return whether two tables are one: a frame, a file, or a file and its copy."""
+    if isinstance(source, str | os.PathLike) and isinstance(test, str | os.PathLike):
+        return filecmp.cmp(source, test, shallow=False)
+    return source is test
 
 
 def _frame(source: Any, what: str) -> Frame:

@@ -72,6 +72,12 @@ def from_frame(
     dropped = [_target.existing(columns, column, "drop", source) for column in roles.drop]
     if target_name in dropped:
         raise InputError(f"column '{target_name}' is the target, it can't be dropped too")
+    copies = [called for name, called in frame.again if name == target_name and called not in dropped]
+    if copies:
+        raise InputError(
+            f"{source} has {len(copies) + 1} columns called '{target_name}', the target: rename or remove all but one, "
+            f"or drop '{copies[0]}'"
+        )
     target = _target.read(table[target_name], roles.task, target_name, frame.decimal_comma)
     notes += target.notes
     table = table[target.kept]

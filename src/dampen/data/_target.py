@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dampen.data import _dressed
 from dampen.data._frames import Series
 from dampen.data._values import as_numbers, as_text
 from dampen.errors import InputError
@@ -88,6 +89,11 @@ def read(values: Series, task: str | None, name: str, decimal_comma: bool = Fals
     notes = [f"{_rows(~kept)} without a target '{name}' left out"] if not kept.all() else []
     all_numbers = not np.isnan(numbers[kept]).any()
     guessed = task is None
+    if not all_numbers and task != "classification":
+        counts = text[kept].value_counts()
+        example = _dressed.dressed(counts, decimal_comma) if task == "regression" or len(counts) > _FEW else None
+        if example is not None:
+            raise InputError(f"target '{name}' {_dressed.said(example)}")
     if guessed:
         task = "classification" if not all_numbers or _few_whole(numbers[kept]) else "regression"
     if task == "regression":

@@ -1,5 +1,6 @@
 """Rows as an estimator takes them: equal ones merged, in an order of their own, ready for a study."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -61,7 +62,10 @@ def merged(table: Any, targets: np.ndarray, weights: Float64[np.ndarray, " N"]) 
 def columns_of(table: Any, names: Sequence[Any] | None) -> Columns:
     """Return what a table's columns are: all numbers of an array are used, a frame's as `dampen.load` reads them."""
     if hasattr(table, "iloc"):
-        return decide(table)
+        columns = decide(table)
+        for name, why in columns.unread:
+            warnings.warn(f"column '{name}' is not used: it {why}", UserWarning, stacklevel=4)
+        return columns
     return numbers_only(np.asarray(table, np.float64), None if names is None else [str(name) for name in names])
 
 
