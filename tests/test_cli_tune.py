@@ -80,7 +80,7 @@ def test_a_network_without_hidden_layers_has_no_dropout(run):
         (["wine", "--hidden", "0"], "a hidden layer needs"),
         (["wine", "--precision", "float8"], "precision"),
         (["wine", "--schedule", "square"], "schedule must be one of"),
-        (["wine", "--seed", "-1"], "--seed"),
+        (["wine", "--seed", "-1"], "--seed must be a whole number from 0 to 2^63 - 1, got -1"),
         (["wine", "--batch-size", "0"], "batch_size must be a whole number, 1 or larger"),
         (["wine", "--dropout", "0.2", "--knob", "dropout=0.5"], "--dropout and --knob dropout say the same"),
     ],

@@ -218,6 +218,7 @@ def test_a_folder_of_another_study_is_refused(study, wine, change, message):
     [
         ({"settings": 0}, "settings must be a whole number, 1 or larger"),
         ({"seeds": 1}, "seeds must be a whole number, 2 or larger"),
+        ({"seed": -1}, "seed must be a whole number, 0 or larger"),
         ({"eta": 1}, "eta"),
         ({"epochs": 0}, "epochs"),
         ({"metric": "mse"}, "must be one of nll, accuracy, brier, mc-nll for classification"),

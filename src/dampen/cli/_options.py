@@ -7,7 +7,7 @@ import typer
 
 from dampen.errors import InputError
 
-Seed = Annotated[int, typer.Option(min=0, help="First seed; all that is random follows from the seeds.")]
+Seed = Annotated[int, typer.Option(help="First seed; all that is random follows from the seeds.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds, counted up from --seed.")]
 Device = Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1 ...")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]

@@ -109,6 +109,7 @@ def tune(
     Tries many settings at once, trains the best, no regularisation and the framework's default again with fresh seeds,
     and gives a verdict with intervals, the test result and a report.
     """
+    _options.seed_range(seed, seeds or 1)
     asked: dict[str, Any] = {}
     if weight_decay is not None:
         asked["weight_decay"] = dimension(weight_decay, "--weight-decay", log=True, zero=0.1)

@@ -62,6 +62,8 @@ def compare(
     named = named or {tell(setting): setting for setting in settings if isinstance(setting, Setting)}
     if len(set(named.values())) < 2 or seeds < 2:
         raise InputError(f"compare needs at least 2 different settings and 2 seeds, got {len(named)} and {seeds}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed must be a whole number, 0 or larger, got {seed!r}")
     for setting in named.values():
         refuse_patience(setting)
     data, scale, training = prepared(data, batch_size, lr, schedule, precision, device)

@@ -88,7 +88,7 @@ def tune(
         InputError: an argument outside its range, unfit data, or a folder with another study.
     """
     whole = {"settings": (settings, 1), "seeds": (seeds, 2), "epochs": (epochs, 1), "eta": (eta, 2)}
-    _check(whole | {"confirmed": (confirmed, 1), "confirm_seeds": (confirm_seeds, 2)}, budget)
+    _check(whole | {"confirmed": (confirmed, 1), "confirm_seeds": (confirm_seeds, 2), "seed": (seed, 0)}, budget)
     data, scale, training = prepared(data, batch_size, lr, schedule, precision, device)
     check_network(model, data)
     small = len(data.train_rows) < _usual.SMALL
