@@ -27,6 +27,17 @@ def refuse_patience(knobs: Iterable[str]) -> None:
         )
 
 
+def check_whole(numbers: Mapping[str, tuple[int | None, int]]) -> None:
+    """Refuse numbers, by name each with the least that is allowed, that are no whole ones or below it; None passes.
+
+    Raises:
+        InputError: one is.
+    """
+    for name, (value, least) in numbers.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise InputError(f"{name} must be a whole number, {least} or larger, got {value!r}")
+
+
 def check_network(model: Model, data: Data) -> None:
     """Make sure that a network answers each row with as many finite numbers as the data asks for.
 
@@ -57,8 +68,7 @@ def prepared(
     data: Data, batch_size: int | None, lr: float, schedule: str | None, precision: str, device: str
 ) -> tuple[Data, tuple[float, float], dict[str, Any]]:
     """Return the data with targets of unit deviation, their scale, and what `Population.fit` is told."""
-    if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
-        raise InputError(f"batch_size must be a whole number, 1 or larger, got {batch_size!r}")
+    check_whole({"batch_size": (batch_size, 1)})
     data, mean, deviation = _plan.with_unit_targets(data)
     training = {
         "batch_size": batch_size if batch_size is not None else _usual.usual_batch_size(len(data.train_rows)),

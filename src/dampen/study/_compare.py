@@ -9,7 +9,7 @@ from dampen.knobs import Setting
 from dampen.population import Model
 from dampen.search import Choice, Space
 from dampen.study import _metrics, _plan
-from dampen.study._begin import check_network, open_folder, prepared, refuse_patience
+from dampen.study._begin import check_network, check_whole, open_folder, prepared, refuse_patience
 from dampen.study._finish import finish
 from dampen.study._run import Progress, Runner
 from dampen.study._study import Study
@@ -62,8 +62,7 @@ def compare(
     named = named or {tell(setting): setting for setting in settings if isinstance(setting, Setting)}
     if len(set(named.values())) < 2 or seeds < 2:
         raise InputError(f"compare needs at least 2 different settings and 2 seeds, got {len(named)} and {seeds}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InputError(f"seed must be a whole number, 0 or larger, got {seed!r}")
+    check_whole({"seed": (seed, 0)})
     for setting in named.values():
         refuse_patience(setting)
     data, scale, training = prepared(data, batch_size, lr, schedule, precision, device)

@@ -14,7 +14,7 @@ from dampen.population import Model, Population
 from dampen.search import Space
 from dampen.store import Folder
 from dampen.study import _budget, _metrics, _plan, _usual
-from dampen.study._begin import check_network, open_folder, prepared, refuse_patience
+from dampen.study._begin import check_network, check_whole, open_folder, prepared, refuse_patience
 from dampen.study._finish import finish
 from dampen.study._run import Progress, Ranked, Runner
 from dampen.study._study import Study
@@ -88,7 +88,9 @@ def tune(
         InputError: an argument outside its range, unfit data, or a folder with another study.
     """
     whole = {"settings": (settings, 1), "seeds": (seeds, 2), "epochs": (epochs, 1), "eta": (eta, 2)}
-    _check(whole | {"confirmed": (confirmed, 1), "confirm_seeds": (confirm_seeds, 2), "seed": (seed, 0)}, budget)
+    check_whole(whole | {"confirmed": (confirmed, 1), "confirm_seeds": (confirm_seeds, 2), "seed": (seed, 0)})
+    if budget is not None and not (math.isfinite(budget) and budget > 0):
+        raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
     data, scale, training = prepared(data, batch_size, lr, schedule, precision, device)
     check_network(model, data)
     small = len(data.train_rows) < _usual.SMALL
@@ -134,15 +136,6 @@ def tune(
     if budget is not None and confirm_seeds is None:
         runner.plan = _confirm_within(budget, runner, clock, len({*best, *references.values()}) + 1 + len(references))
     return finish(runner, best, references, tuple(ranked))
-
-
-def _check(whole: Mapping[str, tuple[int | None, int]], budget: float | None) -> None:
-    """Refuse numbers that are no whole ones or below the least that is allowed, and a budget that is no time."""
-    for name, (value, least) in whole.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise InputError(f"{name} must be a whole number, {least} or larger, got {value!r}")
-    if budget is not None and not (math.isfinite(budget) and budget > 0):
-        raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
 
 
 def _space(space: Mapping[str, Any] | None, data: Data, dropping: int, per_layer: bool) -> Space:
