@@ -76,9 +76,19 @@ def test_saved_and_loaded_is_uninterrupted_bit_for_bit(tmp_path, options):
     assert [file.name for file in (tmp_path / "p").iterdir()] == ["population.safetensors"]
 
 
-def test_a_population_interrupted_within_an_epoch_is_saved_and_goes_on(tmp_path):
-    whole, _ = trained(6, 3)
-    population = Population(network, SETTINGS, SEEDS, chunk=3)
+def older(file):
+    """Make a file what versions wrote that knew full batches and a rest alone."""
+    with safe_open(file, "pt") as opened:
+        tensors, about = {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata()  # noqa: SIM118
+    del tensors["members/even_batches"]
+    save_file(tensors, file, about)
+
+
+@pytest.mark.parametrize(("chunk", "stop", "even"), [(3, 17, True), (None, 35, False)])
+def test_a_population_interrupted_within_an_epoch_is_saved_and_goes_on(tmp_path, chunk, stop, even):
+    """Whatever is said of batches then: the epoch ends as it began, so that every row is met once."""
+    whole, _ = trained(6, chunk, even_batches=even)
+    population = Population(network, SETTINGS, SEEDS, chunk=chunk)
     steps = 0
     train_epoch = type(population)._train_epoch
 
@@ -86,15 +96,17 @@ def test_a_population_interrupted_within_an_epoch_is_saved_and_goes_on(tmp_path)
         def pressed():
             nonlocal steps
             steps += 1
-            return steps == 17
+            return steps == stop
 
         return train_epoch(self, chunk, place, rows_of, recipe, recorded, pressed)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Population, "_train_epoch", press)
         with pytest.raises(KeyboardInterrupt):
-            population.fit(DATA, **OPTIONS)
+            population.fit(DATA, **OPTIONS, even_batches=even)
     population.save(tmp_path)
+    if not even:
+        older(tmp_path / "population.safetensors")
     loaded = Population.load(tmp_path, network)
     with pytest.raises(InputError, match="interrupted"):
         loaded.keep(SETTINGS[:1])

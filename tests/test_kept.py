@@ -2,6 +2,7 @@
 
 import json
 import math
+import runpy
 import shutil
 
 import numpy as np
@@ -217,12 +218,21 @@ def test_a_harmed_folder_is_one_line(run, made, tmp_path, harm, said):
 def test_a_study_that_an_older_version_finished_gets_its_rows_by_resuming(made, tmp_path, monkeypatch):
     shutil.copytree(made / "houses", tmp_path / "study")
     (tmp_path / "study" / FILE).unlink()
+    for name in ("plan.json", "study.json"):
+        document = json.loads((tmp_path / "study" / name).read_text())
+        del document.get("plan", document)["training"]["even_batches"]  # it had full batches, then the rest
+        (tmp_path / "study" / name).write_text(json.dumps(document))
     data = dampen.load(made / "houses.csv", target="price")
     monkeypatch.setattr(dampen.Population, "fit", None)
     dampen.compare(dampen.mlp(8), data, SETTINGS, out=tmp_path / "study", resume=True, **WORDS)
     assert (tmp_path / "study" / FILE).read_bytes() == (made / "houses" / FILE).read_bytes()
     with safe_open(tmp_path / "study" / FILE, "pt") as file:
         assert json.loads(file.metadata()["dampen"])["description"]["rows"] == 90
+    for study, sizes in ((tmp_path / "study", [32, 32, 1]), (made / "houses", [22, 22, 21])):
+        told = write(open_study(study).winner, tmp_path / f"export-{len(sizes)}-{sizes[0]}")
+        assert told.document["training"]["even_batches"] is (sizes[-1] > 1)
+        cut = runpy.run_path(str(told.folder / "train.py"))["batches"]
+        assert [len(batch) for batch in cut(65, epoch=1)] == sizes
 
 
 @pytest.mark.parametrize("study", ["houses", "frame"])

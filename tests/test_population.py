@@ -1,5 +1,8 @@
 """The population against ordinary PyTorch: fused equals solo, paired by seed, a member fails alone."""
 
+import hashlib
+import struct
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from torch import nn
+from torch.utils.data import BatchSampler
 
 from dampen import InputError, Population, Setting, from_arrays, mlp, solo
 
@@ -69,18 +73,69 @@ def test_a_member_of_every_setting_equals_its_solo_run_after_a_hundred_steps(nam
         np.testing.assert_allclose(history.metrics["train_loss"][:, s, m], alone.train_loss, rtol=1e-9)
 
 
-def test_a_member_equals_a_loop_that_knows_nothing_of_dampen(data):
-    x, y = data.train.features.double(), data.train.targets
-    population, _ = fit(MODELS["linear"], [Setting(weight_decay=0.3)], [5], data, epochs=50, batch_size=1000)
+def order(n, seed, epoch):
+    digest = hashlib.blake2b(struct.pack("<3q", seed, epoch, 0), digest_size=8).digest()
+    return torch.randperm(n, generator=torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "cut"),
+    [
+        ({}, lambda rows: rows.tensor_split(8)),
+        ({"even_batches": False}, lambda rows: map(torch.tensor, BatchSampler(rows.tolist(), 32, drop_last=False))),
+    ],
+    ids=["even", "full and the rest"],
+)
+def test_a_member_equals_a_loop_that_knows_nothing_of_dampen(options, cut):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(225, 6, generator=generator, dtype=torch.float64)
+    y = torch.randint(3, (225,), generator=generator)
+    setting, how = Setting(weight_decay=0.3), {"epochs": 13, "batch_size": 32, "lr": 0.01, **options}
+    population, history = fit(MODELS["linear"], [setting, Setting()], [5], (x, y), **how)
+    alone = solo(MODELS["linear"], setting, 5, (x, y), precision="float64", **how)
     torch.manual_seed(5)
     network = nn.Linear(6, 3).double()
     groups = [{"params": [network.weight], "weight_decay": 0.3}, {"params": [network.bias], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=0.01)
-    for _ in range(50):
-        optimizer.zero_grad()
-        F.cross_entropy(network(x), y).backward()
-        optimizer.step()
-    assert distance(population.member(Setting(weight_decay=0.3), 5), network) < 1e-9
+    curve = np.zeros(13)
+    for epoch in range(13):
+        for rows in cut(order(225, 5, epoch + 1)):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(network(x[rows]), y[rows])
+            loss.backward()
+            optimizer.step()
+            curve[epoch] += loss.item() * len(rows) / 225
+    for found, losses in (
+        (population.member(setting, 5), history.metrics["train_loss"][:, 0, 0]),
+        (alone.network, alone.train_loss),
+    ):
+        assert distance(found, network) < 1e-9
+        np.testing.assert_allclose(losses, curve, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(225, 32), (33, 32), (3, 2), (64, 16), (7, 100)])
+def test_no_row_weighs_noticeably_more_than_another(n, batch_size):
+    # A row of its own column, and a loss that is the output: what a weight moves by is what its row weighs.
+    def train(**options):
+        population, _ = fit(
+            lambda: nn.Linear(n, 1, bias=False),
+            [Setting()],
+            [0],
+            (torch.eye(n), torch.zeros(n)),
+            optimizer="sgd",
+            lr=1.0,
+            epochs=1,
+            batch_size=batch_size,
+            loss=lambda outputs, targets: outputs.sum(1),
+            **options,
+        )
+        return population.untrained(0).weight.detach().double()[0] - population.member(Setting(), 0).weight.detach()[0]
+
+    weights, steps = train(), -(-n // batch_size)
+    assert weights.sum().item() == pytest.approx(steps)
+    assert weights.max() / weights.min() < (n // steps + 1) / (n // steps) + 1e-9
+    rest = n - (steps - 1) * batch_size
+    assert train(even_batches=False).max().item() == pytest.approx(1 / rest)
 
 
 @given(st.permutations(range(4)), st.integers(1, 4), st.permutations([1, 2, 7]), st.integers(1, 3))

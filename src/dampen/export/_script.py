@@ -68,6 +68,7 @@ def source(winner: Winner) -> str:
         "seed": winner.seed,
         "epochs": winner.epochs,
         "batch_size": winner.training["batch_size"],
+        "cut": _EVEN if winner.training["even_batches"] else _FULL,
         "lr": repr(winner.setting.get("lr", winner.training["lr"])),
         "weight_decay": repr(winner.setting.get("weight_decay", 0.0)),
         "decayed": _listed(names),
@@ -123,7 +124,7 @@ from torch import nn
 
 SEED = $seed
 EPOCHS = $epochs
-BATCH_SIZE = $batch_size
+BATCH_SIZE = $batch_size  # rows at most
 LR = $lr
 WEIGHT_DECAY = $weight_decay  # decoupled: AdamW
 DECAYED = $decayed
@@ -144,7 +145,7 @@ $scaled    targets = torch.from_numpy(data[split + "_targets"])
 def batches(n, epoch):
     digest = hashlib.blake2b(struct.pack("<3q", SEED, epoch, 0), digest_size=8).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
-    return torch.randperm(n, generator=generator).split(BATCH_SIZE)
+    return torch.randperm(n, generator=generator).$cut
 
 
 def train(inputs, targets$and_weights):
@@ -233,6 +234,9 @@ class Scaling(nn.Module):
     def forward(self, x):
         return x * (1 + $factor * self.weight)
 '''
+
+# How an epoch's rows are cut into batches of at most BATCH_SIZE: in equal parts, or full ones and then the rest.
+_EVEN, _FULL = "tensor_split(-(-n // BATCH_SIZE))", "split(BATCH_SIZE)"
 
 # The share of the learning rate at a step, by schedule.
 _FACTORS = {"constant": "", "cosine": "(1 + math.cos(math.pi * step / steps)) / 2", "linear": "1 - step / steps"}

@@ -95,7 +95,14 @@ def compare(
     population = Population(lambda: network(data.n_inputs, data.outputs), settings, seeds)
     started = time.perf_counter()
     history = population.fit(
-        data, epochs=epochs, batch_size=batch_size, optimizer="adam", lr=lr, device=device, callback=callback
+        data,
+        epochs=epochs,
+        batch_size=batch_size,
+        even_batches=False,  # as the script that is repeated cuts them
+        optimizer="adam",
+        lr=lr,
+        device=device,
+        callback=callback,
     )
     fitted = population.evaluate(data.train)
     return Comparison(data, network.dropout, history, fitted, time.perf_counter() - started)

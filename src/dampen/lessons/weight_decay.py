@@ -239,6 +239,7 @@ def _fit(
         sets,
         epochs=problem.epochs,
         batch_size=problem.batch_size,
+        even_batches=False,  # as the script that is repeated cuts them
         optimizer="sgd",
         lr=problem.lr,
         loss="half_squared_error",

@@ -22,7 +22,7 @@ from dampen.population._history import Recorder, Span
 from dampen.population._program import Names
 
 _FILE, _FORMAT = "population.safetensors", 1
-_COUNTS = ("epoch", "batch", "steps")  # of a chunk, kept for each of its members
+_COUNTS = ("epoch", "batch", "even_batches", "steps")  # of a chunk, kept for each of its members
 _OURS = ("state", "best", "average", "start", "sums")  # kinds of tensors that are not the optimizer's
 _OF_MEMBERS = ("held", "best_loss", "best_epoch")
 
@@ -98,7 +98,7 @@ def gather(chunks: Sequence[Chunk], places: Sequence[Span], shape: tuple[int, in
     members = {name: np.zeros(shape, dtype=np.int64) for name in _COUNTS}
     members |= {name: np.zeros(shape, dtype=getattr(chunks[0], name).dtype) for name in _OF_MEMBERS}
     for chunk, place, (_, steps) in zip(chunks, places, optimizers, strict=True):
-        counts = {"epoch": chunk.epoch, "batch": chunk.batch, "steps": steps}
+        counts = {"epoch": chunk.epoch, "batch": chunk.batch, "even_batches": chunk.even_batches, "steps": steps}
         for name, values in members.items():
             values[place] = counts[name] if name in counts else getattr(chunk, name)
         for i, t in enumerate(chunk.sums):
@@ -120,7 +120,7 @@ def scatter(
         every = (*names.trained, *names.rest)
         chunk = Chunk(seeds[place[0]], settings[place[1]], names, of("state", every))
         counts = {name: int(snapshot.members[name][place].flat[0]) for name in _COUNTS}
-        chunk.epoch, chunk.batch = counts["epoch"], counts["batch"]
+        chunk.epoch, chunk.batch, chunk.even_batches = counts["epoch"], counts["batch"], bool(counts["even_batches"])
         for name in _OF_MEMBERS:
             setattr(chunk, name, snapshot.members[name][place].copy())
         if any(name.startswith("best/") for name in snapshot.tensors):
@@ -187,6 +187,7 @@ def read(folder: Path) -> tuple[dict[str, Any], Snapshot, Recorder]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         members = {n.removeprefix("members/"): t.numpy() for n, t in tensors.items() if n.startswith("members/")}
         recorder = Recorder((len(about["seeds"]), len(about["settings"])))
+        members.setdefault("even_batches", np.zeros_like(members["batch"]))  # older files: full ones, then the rest
         recorder.diverged_at, recorder.stopped_at = members.pop("diverged_at"), members.pop("stopped_at")
         recorder.epochs = about["epochs"]
         recorder.closed = [{} for _ in recorder.epochs]

@@ -1,6 +1,5 @@
 """A chunk: a rectangle of members, some seeds times some settings, that train in lockstep on stacked parameters."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ from dampen.errors import InputError
 from dampen.knobs import Setting, decay_timescale
 from dampen.population import _noise, _optimizers
 from dampen.population._average import Average, running_statistics
+from dampen.population._batches import batches
 from dampen.population._dropping import Place
 from dampen.population._feed import Rows
 from dampen.population._on_weights import AroundStep
@@ -38,6 +38,7 @@ class Chunk:
         self.shape = len(self.seeds), len(self.settings)
         self.epoch = 0  # complete epochs
         self.batch = 0  # complete batches of the epoch after these
+        self.even_batches = True  # how that epoch is cut, from its first batch on
         self.sums: list[Tensor] = []  # over the rows of these batches
         self.held = np.zeros(self.shape, dtype=bool)  # members that have diverged or stopped and change no more
         self.best: list[Tensor] | None = None  # with early stopping: what each member was in its best epoch
@@ -155,13 +156,16 @@ class Chunk:
         if self.held.all():
             self.epoch += 1
             return dict.fromkeys(("loss", "acc")[: 1 + recipe.accuracy], np.full(self.shape, np.nan))
-        B, per_epoch = recipe.batch_size, math.ceil(N / recipe.batch_size)
+        if not self.batch:
+            self.even_batches = recipe.even_batches
+        spans = batches(N, recipe.batch_size, self.even_batches)
+        per_epoch = len(spans)
         steps = recipe.epochs * per_epoch
         order = torch.stack([_noise.batch_order(N, seed, self.epoch + 1) for seed in self.seeds])
         order = order.to(rows.targets.device)
         while self.batch < per_epoch:
             step = self.epoch * per_epoch + self.batch
-            inputs, targets = rows.gather(order[:, self.batch * B : (self.batch + 1) * B])
+            inputs, targets = rows.gather(order[:, spans[self.batch]])
             scales = self.turned.scales(step, steps)
             noise = self._noise(step, steps, probe, inputs, targets)
             gradients, sums = program.gradients(self.state, noise, inputs, targets)
@@ -188,7 +192,7 @@ class Chunk:
             self.average.update("epoch", self.state, self.epoch, recipe.epochs, held)
             stale = self.average.stale(self.epoch, recipe.epochs) & ~held
             if stale.any():
-                self._find_statistics(self.average, stale, program, probe, rows, order)
+                self._find_statistics(self.average, stale, program, probe, rows, [order[:, span] for span in spans])
         return means
 
     def _find_statistics(
@@ -198,14 +202,13 @@ class Chunk:
         program: Program,
         probe: Callable[[Sequence[Tensor]], Probe],
         rows: Rows,
-        order: Tensor,
+        parts: Sequence[Tensor],
     ) -> None:
         """Give averaged weights the mean of their batches' statistics in this epoch, as torch's `update_bn` does."""
         wanted = set(running_statistics(program.network))
         places = [i for i, name in enumerate((*self.names.trained, *self.names.rest)) if name in wanted]
         if not places:
             return
-        parts = order.split(program.recipe.batch_size, dim=1)
         state = [t.clone() for t in average.tensors]
         totals = [torch.zeros_like(state[i]) for i in places]
         for batch, index in enumerate(parts):

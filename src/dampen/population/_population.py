@@ -1,6 +1,5 @@
 """The population: every setting with every seed, trained as one."""
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from dampen.errors import InputError, NotFused
 from dampen.knobs import Setting, weight_decay
 from dampen.population import _checkpoint, _chunks, _feed, _interrupt, _losses, _recipe
+from dampen.population._batches import batches
 from dampen.population._chunk import Chunk
 from dampen.population._dropping import rates_at, set_rates
 from dampen.population._explain import Explanation, explain
@@ -80,6 +80,7 @@ class Population:
         epochs: int,
         until: int | None = None,
         batch_size: int = 128,
+        even_batches: bool = True,
         optimizer: object = "adamw",
         lr: float = 1e-3,
         schedule: object = "constant",
@@ -102,7 +103,10 @@ class Population:
                 a mapping from `train`, `validation`, `test` to these; or a list with one of them for each seed.
             epochs: passes over the training rows, counted from the first: the schedule's horizon.
             until: stop after this epoch; the default is `epochs`.
-            batch_size: rows a step; the last batch of an epoch may be smaller.
+            batch_size: rows a step at most; an epoch of N rows has `ceil(N / batch_size)` steps.
+            even_batches: divide the rows of an epoch evenly over its steps, so that batches differ by one row at most.
+                False: full batches, then one of what is left, as a `DataLoader` has them. An epoch that was interrupted
+                is finished as it began.
             optimizer: `sgd`, `adam` (both with coupled decay, as in torch), `adamw` (decoupled), or a value such as
                 `SGD(momentum=0.9)`.
             lr: peak learning rate of the members whose setting has none.
@@ -131,6 +135,7 @@ class Population:
             sets[0].task,
             epochs=epochs,
             batch_size=batch_size,
+            even_batches=even_batches,
             optimizer=optimizer,
             lr=lr,
             schedule=schedule,
@@ -462,7 +467,8 @@ class Population:
         if not self._decayed:
             raise InputError("the network has no parameter to train: none requires a gradient")
         first = _feed.to_device([sets[0].tables["train"]], device, recipe.dtype)
-        inputs, targets = first.span(0, recipe.batch_size)
+        largest = batches(len(first), recipe.batch_size, recipe.even_batches)[0]
+        inputs, targets = first.span(largest.start, largest.stop)
         self._probes = {}
         found = self._probe_for([t[0] for t in inputs])
         alike = _runs([one.key for one in sets])
@@ -475,7 +481,7 @@ class Population:
             self._cut_again(alike)
         row_bytes = max(1, found.activation_bytes // targets.shape[1])
         for chunk, place in zip(self._chunks, self._places, strict=True):
-            steps = math.ceil(len(sets[place[0].start].tables["train"]) / recipe.batch_size)
+            steps = len(batches(len(sets[place[0].start].tables["train"]), recipe.batch_size, recipe.even_batches))
             chunk.prepare(recipe, list(self._decayed.values()), row_bytes, steps)
             chunk.turned.check(recipe.loss, found.sites, bool(found.places), inputs, targets)
         if self._program is None or not self._program.serves(recipe, device):

@@ -20,7 +20,8 @@ class Recipe:
         loss: loss of each row.
         accuracy: whether to count right classes, too.
         epochs: length of the whole training: the schedule's horizon.
-        batch_size: rows a step; the last batch of an epoch may be smaller.
+        batch_size: rows a step at most.
+        even_batches: whether the rows of an epoch are divided evenly over its steps.
         optimizer: with its own numbers.
         lr: peak learning rate of members whose setting has none.
         schedule: of the learning rate.
@@ -34,6 +35,7 @@ class Recipe:
     accuracy: bool
     epochs: int
     batch_size: int
+    even_batches: bool
     optimizer: _optimizers.Optimizer
     lr: float
     schedule: _schedules.Schedule
@@ -58,6 +60,7 @@ def read(
     *,
     epochs: int,
     batch_size: int = 128,
+    even_batches: bool = True,
     optimizer: object = "adamw",
     lr: float = 1e-3,
     schedule: object = "constant",
@@ -77,6 +80,8 @@ def read(
     for name, value in whole.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise InputError(f"{name} must be a whole number, 1 or larger, got {value!r}")
+    if not isinstance(even_batches, bool):
+        raise InputError(f"even_batches must be True or False, got {even_batches!r}")
     for name, number in {"lr": lr, "clip": clip}.items():
         if number is not None and (isinstance(number, bool) or not 0 < number < math.inf):
             raise InputError(f"{name} must be a finite number larger than 0, got {number!r}")
@@ -88,6 +93,7 @@ def read(
         task == "classification",
         epochs,
         batch_size,
+        even_batches,
         _optimizers.find(optimizer),
         float(lr),
         _schedules.find(schedule),

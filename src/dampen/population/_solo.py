@@ -16,6 +16,7 @@ from dampen.errors import InputError
 from dampen.knobs import Setting, decay_timescale, weight_decay
 from dampen.population import _feed, _noise, _optimizers, _recipe
 from dampen.population._average import Average
+from dampen.population._batches import batches
 from dampen.population._dropping import PairedDropout, Place, rates_at, set_rates
 from dampen.population._model import Builder, Model
 from dampen.population._on_weights import AroundStep
@@ -57,8 +58,8 @@ def solo(
         data: what it is trained on, as in `Population.fit`.
         epochs: passes over the training rows.
         device: where it trains.
-        options: `batch_size`, `optimizer` (torch's own), `lr`, `schedule`, `clip`, `decay`, `loss` and `precision` as
-            in `Population.fit`.
+        options: `batch_size`, `even_batches`, `optimizer` (torch's own), `lr`, `schedule`, `clip`, `decay`, `loss` and
+            `precision` as in `Population.fit`.
 
     Raises:
         InputError: an argument outside its range, or unfit data.
@@ -69,7 +70,8 @@ def solo(
         raise InputError("solo trains to the end: early_stopping is Population.fit's")
     rows = _feed.to_device([sets.tables["train"]], torch.device(device), recipe.dtype)
     network = Builder(model)(seed, sets.input_shape, sets.outputs).to(device, recipe.dtype).train()
-    per_epoch = math.ceil(len(rows) / recipe.batch_size)
+    spans = batches(len(rows), recipe.batch_size, recipe.even_batches)
+    per_epoch = len(spans)
     turned = Turned([setting])
     average = Average(turned, _stacked(network)) if turned.averages else None
     free = torch.zeros(1, 1, dtype=torch.bool)
@@ -82,8 +84,9 @@ def solo(
     step = 0
     for epoch in range(1, epochs + 1):
         total, seen = 0.0, []
-        for index in _noise.batch_order(len(rows), seed, epoch).to(device).split(recipe.batch_size):
-            batch, targets = rows.gather(index.unsqueeze(0))
+        order = _noise.batch_order(len(rows), seed, epoch).to(device)
+        for span in spans:
+            batch, targets = rows.gather(order[span].unsqueeze(0))
             shapes = tuple(t.shape for t in batch)
             if shapes not in probes:
                 state = dict(network.named_parameters()) | dict(network.named_buffers())

@@ -65,13 +65,24 @@ def check_network(model: Model, data: Data) -> None:
 
 
 def prepared(
-    data: Data, batch_size: int | None, lr: float, schedule: str | None, precision: str, device: str
+    data: Data,
+    batch_size: int | None,
+    lr: float,
+    schedule: str | None,
+    precision: str,
+    device: str,
+    resumed: str | Path | None = None,
 ) -> tuple[Data, tuple[float, float], dict[str, Any]]:
-    """Return the data with targets of unit deviation, their scale, and what `Population.fit` is told."""
+    """Return the data with targets of unit deviation, their scale, and what `Population.fit` is told.
+
+    The study in the folder `resumed` goes on with batches of the kind that it began with.
+    """
     check_whole({"batch_size": (batch_size, 1)})
     data, mean, deviation = _plan.with_unit_targets(data)
+    held = Folder(Path(resumed)).read_json("plan.json") if resumed is not None and Path(resumed).is_dir() else None
     training = {
         "batch_size": batch_size if batch_size is not None else _usual.usual_batch_size(len(data.train_rows)),
+        "even_batches": held is None or _plan.even_batches(held),
         "optimizer": "adamw",
         "lr": lr,
         "schedule": Schedule(schedule if schedule is not None else _usual.usual_schedule(data)).kind,
@@ -108,6 +119,7 @@ def open_folder(
         return folder
     if not resume:
         raise InputError(f"{folder.path} holds a study already: resume it, or choose another folder")
+    held["training"] = held.get("training", {}) | {"even_batches": str(_plan.even_batches(held))}
     for name in wanted:
         if name not in ("versions", "reading") and held.get(name) != wanted[name]:
             raise InputError(f"{folder.path} holds another study, its {name} differs: choose another folder")

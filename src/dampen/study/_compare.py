@@ -65,7 +65,7 @@ def compare(
     check_whole({"seed": (seed, 0)})
     for setting in named.values():
         refuse_patience(setting)
-    data, scale, training = prepared(data, batch_size, lr, schedule, precision, device)
+    data, scale, training = prepared(data, batch_size, lr, schedule, precision, device, out if resume else None)
     check_network(model, data)
     plan = _plan.Plan(
         _plan.name_of(model),

@@ -108,7 +108,8 @@ class Kept:
         """The first of the networks as `Study.winner` has it; without rows where they are gone or have changed."""
         plan = self.document["plan"]
         written = plan["training"]
-        training = written | {"batch_size": int(written["batch_size"]), "lr": float(written["lr"])}
+        numbers = {"batch_size": int(written["batch_size"]), "lr": float(written["lr"])}
+        training = written | numbers | {"even_batches": _plan.even_batches(plan)}
         last = self.target_scale, self.setting, plan["epochs"], training
         try:
             rows = _plan.training_and_validation_rows(self.data)

@@ -2,7 +2,7 @@
 
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -144,6 +144,11 @@ class Plan:
             "budget": self.budget,
             "versions": {"dampen": version("dampen"), "torch": torch.__version__, "python": platform.python_version()},
         }
+
+
+def even_batches(document: Mapping[str, Any]) -> bool:
+    """Return whether a plan, by its document, has batches of equal size; older ones, without a word on it, have not."""
+    return document.get("training", {}).get("even_batches") == "True"
 
 
 def first_share(steps: float, epochs: int, eta: int) -> float:

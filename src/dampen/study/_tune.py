@@ -91,7 +91,7 @@ def tune(
     check_whole(whole | {"confirmed": (confirmed, 1), "confirm_seeds": (confirm_seeds, 2), "seed": (seed, 0)})
     if budget is not None and not (math.isfinite(budget) and budget > 0):
         raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
-    data, scale, training = prepared(data, batch_size, lr, schedule, precision, device)
+    data, scale, training = prepared(data, batch_size, lr, schedule, precision, device, out if resume else None)
     check_network(model, data)
     small = len(data.train_rows) < _usual.SMALL
     dropping = _dropping(model, data, training)
