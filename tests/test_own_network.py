@@ -9,7 +9,7 @@ from torch import nn
 
 import dampen
 from dampen import InputError, Setting, insert_dropout
-from dampen.population import Population
+from dampen.population import Population, initial_weights_repeat
 
 CODE = """
 import torch
@@ -172,3 +172,51 @@ def test_inserted_dropout_leaves_initial_weights_as_they_were():
 def test_a_rate_that_is_no_probability_is_refused():
     with pytest.raises(InputError, match="probability"):
         insert_dropout(Block, p=1.5)
+
+
+def self_seeding(inputs, outputs):
+    torch.manual_seed(0)
+    return nn.Linear(inputs, outputs)
+
+
+def kept(inputs, outputs, network=nn.Linear(4, 2)):  # noqa: B008
+    return network
+
+
+def zeros(inputs, outputs):
+    network = nn.Linear(inputs, outputs)
+    for p in network.parameters():
+        nn.init.constant_(p, 0.0)
+    return network
+
+
+def scaled_by_ones(inputs, outputs):
+    return nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, outputs))
+
+
+def loaded_body(inputs, outputs):
+    return nn.Sequential(kept(inputs, outputs), nn.Linear(2, outputs))
+
+
+@pytest.mark.parametrize(
+    ("model", "repeats"),
+    [
+        (self_seeding, True),
+        (kept, True),
+        (zeros, False),
+        (scaled_by_ones, False),
+        (loaded_body, False),
+        (nn.Linear(4, 2), False),
+    ],
+)
+def test_a_function_that_gives_every_seed_the_same_weights_is_found_out(model, repeats):
+    assert initial_weights_repeat(model, 4, 2) is repeats
+    assert initial_weights_repeat(model, (4,), 2) is repeats
+
+
+def test_a_function_that_seeds_itself_leaves_the_global_generator_alone():
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    initial_weights_repeat(self_seeding, 4, 2)
+    assert torch.equal(torch.rand(3), expected)

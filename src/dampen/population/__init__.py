@@ -3,7 +3,7 @@
 from dampen.population._explain import Explanation
 from dampen.population._history import ChunkDone, Epoch, Event, History
 from dampen.population._insert import INSERTED, Inserted, WithDropout, insert_dropout
-from dampen.population._model import Builder, Model
+from dampen.population._model import Builder, Model, initial_weights_repeat
 from dampen.population._optimizers import SGD, Adam, AdamW
 from dampen.population._population import Population
 from dampen.population._schedules import Schedule
@@ -26,6 +26,7 @@ __all__ = [
     "Schedule",
     "Solo",
     "WithDropout",
+    "initial_weights_repeat",
     "insert_dropout",
     "solo",
 ]

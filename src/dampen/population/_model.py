@@ -39,8 +39,9 @@ class Builder:
             raise InputError(f"model must be a function that returns a nn.Module, or a nn.Module, got {model!r}")
 
     def __call__(self, seed: int, input_shape: tuple[int, ...] = (), outputs: int = 1) -> nn.Module:
-        """Return the network of a seed; torch's global generator is left as it was."""
-        with torch.random.fork_rng(devices=[]):
+        """Return the network of a seed; torch's global generators are left as they were, even by a model that seeds."""
+        devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+        with torch.random.fork_rng(devices=list(devices), device_type="cuda"):
             torch.manual_seed(seed)
             return self.make(input_shape, outputs)
 
@@ -70,6 +71,30 @@ class Builder:
                     "reset_parameters(), so that its weights can't be drawn again for each seed: give a function that "
                     "makes the network instead"
                 )
+
+
+def initial_weights_repeat(model: Model, inputs: int | tuple[int, ...], outputs: int) -> bool:
+    """Return whether every seed starts from the same weights, as where a function seeds itself or loads weights.
+
+    Parameters that hold one value throughout, such as biases of zeros, tell nothing; a network of these alone is
+    meant to start so.
+
+    Args:
+        model: a function or a module.
+        inputs: shape of a row, or how many numbers are in one.
+        outputs: classes, or target columns.
+
+    Raises:
+        InputError: as `Builder`.
+
+    >>> initial_weights_repeat(lambda inputs, outputs: nn.Linear(inputs, outputs), 4, 2)
+    False
+    """
+    build = Builder(model)
+    shape = (inputs,) if isinstance(inputs, int) else tuple(inputs)
+    one, other = (dict(build(seed, shape, outputs).named_parameters()) for seed in (0, 1))
+    varied = [name for name, p in one.items() if p.numel() and (p != p.flatten()[0]).any()]
+    return bool(varied) and all(name in other and torch.equal(one[name], other[name]) for name in varied)
 
 
 def _reset_of(module: nn.Module) -> Callable[[], object] | None:
