@@ -46,6 +46,16 @@ def test_with_json_the_table_goes_to_stderr(run):
     assert said["day"] == said["size"] == "asked for"
 
 
+def test_a_repeating_identifier_is_named_with_the_option_for_it(run):
+    table = pd.read_csv("wines.csv").assign(customer=np.arange(120) % 40)
+    table.to_csv("sales.csv")
+    words = ("--epochs", 1, "--seeds", 1, "--hidden", "4", "--rates", "0.5")
+    code, out, err = run("dropout", "sales.csv", "--target", "quality", *words)
+    assert code == 0, err
+    assert "Note: column 'customer' looks like an identifier that repeats (40 values in 120 rows)" in out
+    assert "use --group customer," in out
+
+
 def test_dropout_takes_the_same_options(run):
     words = ("--epochs", 1, "--seeds", 1, "--hidden", "4", "--rates", "0.5")
     code, out, _ = run("dropout", "wines.csv", "--target", "size", "--time-order", "day", *words)

@@ -120,6 +120,7 @@ def _as_options(line: str) -> str:
         ("task regression", "--task regression"),
         ("task classification", "--task classification"),
         ("(image size)", "(--image-size)"),
+        ("use group ", "use --group "),
     ):
         line = line.replace(word, option)
     return line

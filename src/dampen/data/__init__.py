@@ -5,6 +5,7 @@ from dampen.data._columns import Column, Columns
 from dampen.data._data import Data, Rows
 from dampen.data._decide import decide, numbers_only
 from dampen.data._incoming import Incoming
+from dampen.data._leaks import Leaks, leaks
 from dampen.data._load import NAMES, is_table, load
 from dampen.data._normalise import Normalisation
 from dampen.data._npz import read_incoming
@@ -17,6 +18,7 @@ __all__ = [
     "Columns",
     "Data",
     "Incoming",
+    "Leaks",
     "Normalisation",
     "Preprocessing",
     "Rows",
@@ -24,6 +26,7 @@ __all__ = [
     "decide",
     "from_arrays",
     "is_table",
+    "leaks",
     "load",
     "numbers_only",
     "read_incoming",

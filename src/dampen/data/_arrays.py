@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from dampen.data import _split
+from dampen.data import _copies, _split
 from dampen.data._data import Data, Scaling
+from dampen.data._leaks import noted
 from dampen.errors import InputError
 
 
@@ -35,7 +36,7 @@ def from_arrays(
       `[N, C, H, W]`, are images and stay bytes; everything else becomes float32.
     - `targets`: `[N]`; class numbers from 0, or names (any strings, sorted), or values.
     - `test`: `(features, targets)` of the test set; when None, `test_fraction` of the rows is drawn
-      from `seed`, each class in its share.
+      from `seed`, each class in its share, copies of a row on one side.
     - `task`: when None, floating-point targets mean regression, everything else classification.
     - `classes`: the classes' names in the order of their numbers.
     - `weights`, `groups`: `[N]`, for rows without a test set of their own: how much each counts; rows with equal
@@ -68,15 +69,22 @@ def from_arrays(
         numbers, classes = _values(labels), None
     train_rows, test_rows = torch.arange(sum(parts)).split(parts)
     of_rows, of_groups = _roles(weights, groups, parts)
+    copies = _copies.find(raw)
+    of_groups = _copies.joined(of_groups, copies.together)
     if test is None:
         n_test = _split.count(test_fraction, len(raw), "test_fraction", zero_allowed=True)
         purpose = f"test rows of '{name}'"
         train_rows, test_rows = _split.draw(
-            train_rows, numbers, n_test, seed=seed, classes=classes, purpose=purpose, groups=of_groups
+            *(train_rows, numbers, n_test),
+            seed=seed,
+            classes=classes,
+            purpose=purpose,
+            groups=of_groups,
+            alike=copies.are(of_groups),
         )
     if scaling == "guess":
         scaling = "pixels" if raw.dtype == torch.uint8 else "standardise"
-    return Data(
+    data = Data(
         name=name,
         task=task,  # type: ignore[arg-type]
         features=raw,
@@ -91,6 +99,7 @@ def from_arrays(
         groups=of_groups,
         source=source,
     )
+    return noted(data)
 
 
 def _roles(weights: Any, groups: Any, parts: list[int]) -> tuple[Tensor | None, Tensor | None]:

@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
-from dampen.data import _split
+from dampen.data import _copies, _split
 from dampen.data._data import Data
+from dampen.data._leaks import noted
 
 BUNDLED = ("digits", "breast-cancer", "wine", "iris", "diabetes")
 
@@ -28,6 +29,7 @@ def load_bundled(name: str, *, seed: int, test_fraction: float) -> Data:
     targets = torch.from_numpy(bunch.target.astype(np.float32 if regression else np.int64))
     classes = None if regression else tuple(str(label) for label in bunch.target_names)
     n_test = _split.count(test_fraction, len(targets), "the test fraction", zero_allowed=True)
+    copies = _copies.find(features)
     train_rows, test_rows = _split.draw(
         torch.arange(len(targets)),
         targets,
@@ -35,8 +37,10 @@ def load_bundled(name: str, *, seed: int, test_fraction: float) -> Data:
         seed=seed,
         classes=classes,
         purpose=f"test rows of '{name}'",
+        groups=copies.together,
+        alike=True,
     )
-    return Data(
+    data = Data(
         name=name,
         task="regression" if regression else "classification",
         features=features,
@@ -47,5 +51,7 @@ def load_bundled(name: str, *, seed: int, test_fraction: float) -> Data:
         feature_names=None if images else tuple(str(column) for column in bunch.feature_names),
         scaling="pixels" if images else "standardise",
         pixel_max=_DIGITS_MAX if images else 255.0,
+        groups=copies.together,
         source=f"scikit-learn {sklearn.__version__}, {loader}",
     )
+    return noted(data)

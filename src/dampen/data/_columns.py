@@ -97,10 +97,12 @@ class Columns:
     Args:
         used: those that are inputs.
         dropped: name and reason of those that are not.
+        repeating: name and count of those, used or not, that look like identifiers which repeat and group no rows.
     """
 
     used: tuple[Column, ...]
     dropped: tuple[tuple[str, str], ...] = ()
+    repeating: tuple[tuple[str, str], ...] = ()
 
     def told(self, outputs: int) -> list[tuple[str, str, str, str]]:
         """Return the table of what was done to each column."""
@@ -139,7 +141,11 @@ class Columns:
 
     def plain(self) -> dict[str, Any]:
         """Return all of it as JSON can hold it."""
-        return {"used": [asdict(column) for column in self.used], "dropped": [list(pair) for pair in self.dropped]}
+        return {
+            "used": [asdict(column) for column in self.used],
+            "dropped": [list(pair) for pair in self.dropped],
+            "repeating": [list(pair) for pair in self.repeating],
+        }
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "Columns":
@@ -148,7 +154,8 @@ class Columns:
         for column in plain["used"]:
             values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in column.items()}
             used.append(Column(**values))
-        return cls(tuple(used), tuple((name, why) for name, why in plain["dropped"]))
+        dropped, repeating = plain["dropped"], plain.get("repeating", [])
+        return cls(tuple(used), tuple((n, why) for n, why in dropped), tuple((n, count) for n, count in repeating))
 
 
 def _encoded(column: Column, values: Series) -> Float64[np.ndarray, " N"]:

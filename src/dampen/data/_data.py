@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from dampen.data import _check, _normalise, _split, _vectorise
+from dampen.data import _check, _copies, _normalise, _split, _vectorise
 from dampen.data._columns import Columns
+from dampen.data._copies import Copies
 from dampen.data._normalise import Normalisation
 from dampen.data._vectorise import Vectoriser
 from dampen.errors import InputError
@@ -58,7 +59,7 @@ class Data:
     - `columns`: of a table that was read from a file or a frame: what each column of `features` is. The features are
       then numbers that tell every value, missing ones NaN; `normalisation` makes inputs of them.
     - `weights`: how much each row counts; None where all count alike.
-    - `groups`: rows with the same number stay together in every split.
+    - `groups`: rows with the same number stay together in every split; `together` adds those of equal rows.
     - `stratified`: whether each class keeps its share in every split; False where classes have too few rows for that.
     - `ordered`: rows are in the order of time: splits keep it, later rows judge.
     - `target_name`: the target's column.
@@ -72,9 +73,9 @@ class Data:
     >>> from dampen.data import load
     >>> data = load("iris").with_validation(0.25)
     >>> data
-    Data('iris': classification, 84 training, 28 validation and 38 test rows, inputs 4, outputs 3)
+    Data('iris': classification, 83 training, 29 validation and 38 test rows, inputs 4, outputs 3)
     >>> data.train.features.shape
-    torch.Size([84, 4])
+    torch.Size([83, 4])
     """
 
     name: str
@@ -187,8 +188,21 @@ class Data:
     def _shared(self) -> tuple[str, ...] | None:
         return self.classes if self.stratified else None
 
+    @cached_property
+    def copies(self) -> Copies:
+        """Which rows have equal features."""
+        return _copies.find(self.features)
+
+    def together(self) -> "Data":
+        """Return the data with `groups` in which copies of a row are together; itself where there is nothing to add.
+
+        `load`, `from_arrays`, `with_validation` and `folds` do it by themselves; rows in the order of time keep that.
+        """
+        groups = self.groups if self.ordered else _copies.joined(self.groups, self.copies.together)
+        return self if groups is self.groups else replace(self, groups=groups)
+
     def with_validation(self, fraction: float = 0.2, seed: int = 0) -> "Data":
-        """Move a fraction of the training rows to validation, each class in its share.
+        """Move a fraction of the training rows to validation, each class in its share, copies of a row on one side.
 
         Raises `InputError` when validation rows exist already or a class has too few rows.
         """
@@ -199,18 +213,22 @@ class Data:
             )
         n_drawn = _split.count(fraction, len(self.train_rows), "the validation fraction")
         purpose = f"validation rows of '{self.name}'"
+        data = self.together()
         rest, drawn = _split.draw(
             *(self.train_rows, self.targets, n_drawn),
             seed=seed,
             classes=self._shared,
             purpose=purpose,
-            groups=self.groups,
+            groups=data.groups,
+            alike=self.copies.are(data.groups),
             ordered=self.ordered,
         )
-        return replace(self, train_rows=rest, validation_rows=drawn)
+        return replace(data, train_rows=rest, validation_rows=drawn)
 
     def folds(self, n: int = 5, repeats: int = 1, seed: int = 0) -> list["Data"]:
         """Split the training rows n ways, each class in its share: each part is the validation rows of one `Data`.
+
+        Copies of a row are in one part.
 
         Args:
             n: number of parts, 2 or more.
@@ -225,14 +243,16 @@ class Data:
             )
         if self.ordered:
             raise InputError(f"the rows of '{self.name}' are in the order of time: folds would let later ones train")
+        data = self.together()
         parts = _split.folds(
             *(self.train_rows, self.targets, n, repeats),
             seed=seed,
             classes=self._shared,
             name=self.name,
-            groups=self.groups,
+            groups=data.groups,
+            alike=self.copies.are(data.groups),
         )
-        return [replace(self, train_rows=rest, validation_rows=held) for rest, held in parts]
+        return [replace(data, train_rows=rest, validation_rows=held) for rest, held in parts]
 
     def subset(self, n: int, seed: int = 0) -> "Data":
         """Keep only `n` training rows, each class in its share; validation and test stay as they are.

@@ -8,6 +8,7 @@ import torch
 
 from dampen.data._data import Data
 from dampen.data._idx import read_idx
+from dampen.data._leaks import noted
 from dampen.errors import InputError
 
 FILES = (
@@ -74,7 +75,7 @@ def read_folder(
     for labels, key in ((train_labels, FILES[1]), (test_labels, FILES[3])):
         _check_labels(labels, len(classes), origin, files[key])
     n_train, n_rows = len(train_labels), len(train_labels) + len(test_labels)
-    return Data(
+    data = Data(
         name=name if name is not None else folder.resolve().name,
         task="classification",
         features=torch.from_numpy(np.concatenate([train_images, test_images])).unsqueeze(1),
@@ -85,6 +86,7 @@ def read_folder(
         scaling="pixels",
         source=source if source is not None else str(folder),
     )
+    return noted(data.together())
 
 
 def _check_labels(labels: np.ndarray, n_classes: int, origin: str, path: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dampen.data import _split
+from dampen.data import _copies, _split
 from dampen.data._data import Data
+from dampen.data._leaks import noted
 from dampen.data._target import LEAST_OF_CLASS, listed
 from dampen.errors import InputError
 
@@ -21,7 +22,7 @@ _LEAST = 2  # images of a class
 def classes_in(folder: Path) -> list[str]:
     """Return the subfolders that hold images, by name; those of `train` where there is one."""
     root = _splits_in(folder).get("train", folder)
-    return sorted(child.name for child in root.iterdir() if child.is_dir() and _images_in(child))
+    return sorted(child.name for child in root.iterdir() if _is_class(child))
 
 
 def read_images(
@@ -58,11 +59,10 @@ def read_images(
     labels: list[int] = []
     rows: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     for split, root in roots.items():
-        for child in sorted(path for path in root.iterdir() if path.is_dir()):
-            images = _images_in(child)
-            if images and child.name not in classes:
+        for child in sorted(filter(_is_class, root.iterdir())):
+            if child.name not in classes:
                 raise InputError(f"{child} is a class that the training images lack; they have {listed(classes)}")
-            for image in images:
+            for image in _images_in(child):
                 rows[split].append(len(files))
                 files.append(image)
                 labels.append(classes.index(child.name))
@@ -79,6 +79,9 @@ def read_images(
         sizes = Counter(size for size, _ in looks)
         height, width = (side, side) if side else (next(iter(sizes)) if len(sizes) == 1 else (_SIDE, _SIDE))
         notes = []
+        n_hidden = sum(map(_hidden_in, roots.values()))
+        if n_hidden:
+            notes.append(f"{n_hidden} hidden image{'s' * (n_hidden > 1)} (.name, __MACOSX) passed by")
         if len(sizes) > 1 or (height, width) not in sizes:
             told = ", ".join(f"{w}x{h}" for (h, w), _ in sizes.most_common(3))
             notes.append(f"images of {len(sizes)} sizes ({told}) resized to {width}x{height} pixels (image size)")
@@ -96,24 +99,33 @@ def read_images(
     targets = torch.tensor(labels)
     train_rows, test_rows = torch.tensor(rows["train"]), torch.tensor(rows["test"], dtype=torch.int64)
     title = name or folder.resolve().name
+    features = torch.from_numpy(pixels)
+    copies = _copies.find(features)
     if "test" not in roots:
         n_test = _split.count(test_fraction, len(train_rows), "test_fraction", zero_allowed=True)
         train_rows, test_rows = _split.draw(
-            *(train_rows, targets, n_test), seed=seed, classes=tuple(classes), purpose=f"test rows of '{title}'"
+            *(train_rows, targets, n_test),
+            seed=seed,
+            classes=tuple(classes),
+            purpose=f"test rows of '{title}'",
+            groups=copies.together,
+            alike=True,
         )
-    return Data(
+    data = Data(
         name=title,
         task="classification",
-        features=torch.from_numpy(pixels),
+        features=features,
         targets=targets,
         train_rows=train_rows,
         validation_rows=torch.tensor(rows["validation"], dtype=torch.int64),
         test_rows=test_rows,
         classes=tuple(classes),
         scaling="pixels",
+        groups=copies.together,
         notes=tuple(notes),
         source=str(folder),
     )
+    return noted(data)
 
 
 def _splits_in(folder: Path) -> dict[str, Path]:
@@ -126,8 +138,25 @@ def _splits_in(folder: Path) -> dict[str, Path]:
     return {split: path for split, path in found.items() if path is not None}
 
 
+def _is_class(path: Path) -> bool:
+    return path.is_dir() and not _is_hidden(path.name) and bool(_images_in(path))
+
+
 def _images_in(folder: Path) -> list[Path]:
+    return [path for path in _all_images_in(folder) if not any(map(_is_hidden, path.relative_to(folder).parts))]
+
+
+def _hidden_in(root: Path) -> int:
+    return sum(any(map(_is_hidden, path.relative_to(root).parts)) for path in _all_images_in(root))
+
+
+def _all_images_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+
+
+def _is_hidden(name: str) -> bool:
+    """Return whether a file or folder is made by a system or a notebook, not by a person."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def _look(path: Path) -> tuple[tuple[int, int], bool]:

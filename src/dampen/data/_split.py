@@ -30,6 +30,7 @@ def draw(
     classes: tuple[str, ...] | None,
     purpose: str,
     groups: Int[Tensor, " N"] | None = None,
+    alike: bool = False,
     ordered: bool = False,
 ) -> tuple[Int[Tensor, " rest"], Int[Tensor, " drawn"]]:
     """Split `rows` into those that stay and `n_drawn` that are drawn, both in ascending order.
@@ -38,6 +39,7 @@ def draw(
     - `classes`: the classes' names when each class is to keep its share, else None.
     - `purpose`: what the rows are drawn for; error messages open with it.
     - `groups`: of the whole data set; rows of a group stay on one side, so that about `n_drawn` are drawn.
+    - `alike`: whether the rows of a group are copies: then one of each is drawn, as rows are, and brings its copies.
     - `ordered`: the last rows are drawn, whatever their class: what comes later judges what came before.
 
     Raises `InputError` when nothing would stay, or a class has too few rows to be split.
@@ -52,7 +54,7 @@ def draw(
     if ordered:
         rows = rows.sort().values
         return rows[:n_rest], rows[n_rest:]
-    if groups is not None:
+    if groups is not None and not alike:
         parts = max(2, round(len(rows) / n_drawn))
         rest, drawn = _grouped(rows, targets, groups, parts, seed=seed, classes=classes, purpose=purpose)[0]
         return rest.sort().values, drawn.sort().values
@@ -60,6 +62,9 @@ def draw(
     if classes is not None:
         labels = targets[rows].numpy()
         _check_classes(labels, n_drawn, n_rest, classes, purpose)
+    if groups is not None:
+        rest, drawn = _draw_alike(rows, labels, groups, n_drawn, seed, purpose)
+        return rest.sort().values, drawn.sort().values
 
     from sklearn.model_selection import train_test_split
 
@@ -79,11 +84,12 @@ def folds(
     classes: tuple[str, ...] | None,
     name: str,
     groups: Int[Tensor, " N"] | None = None,
+    alike: bool = False,
 ) -> list[tuple[Int[Tensor, " rest"], Int[Tensor, " held"]]]:
     """Split `rows` n ways, `repeats` times; arguments as for `draw`."""
     if not 2 <= n <= len(rows):
         raise InputError(f"folds of '{name}': a split has 2 to {len(rows)} parts, got {n}")
-    if groups is not None:
+    if groups is not None and not alike:
         purpose = f"folds of '{name}'"
         of_repeats = [
             _grouped(rows, targets, groups, n, seed=seed + r, classes=classes, purpose=purpose) for r in range(repeats)
@@ -100,7 +106,13 @@ def folds(
                 f"folds of '{name}': class '{classes[present[counts.argmin()]]}' has {counts.min()} rows, fewer than "
                 f"{n} folds; use fewer folds or leave the class out"
             )
-    parts = kind(n_splits=n, n_repeats=repeats, random_state=seed).split(np.zeros(len(rows)), labels)
+    splitter = kind(n_splits=n, n_repeats=repeats, random_state=seed)
+    if groups is not None:
+        first, members = _one_of_each(rows, groups, n, f"folds of '{name}'")
+        of_copies = splitter.split(first, None if classes is None else _strata(labels[first], n))
+        masks = [torch.from_numpy(np.isin(members, held)) for _, held in of_copies]
+        return [(rows[~held], rows[held]) for held in masks]
+    parts = splitter.split(np.zeros(len(rows)), labels)
     return [(rows[torch.from_numpy(rest)], rows[torch.from_numpy(held)]) for rest, held in parts]
 
 
@@ -135,6 +147,45 @@ def _grouped(
     if any(len(held) == 0 or len(rest) == 0 for rest, held in found):
         raise InputError(f"{purpose}: one group holds nearly all rows, so that a part stays empty; use another group")
     return found
+
+
+def _draw_alike(
+    rows: Int[Tensor, " n"],
+    labels: Int[np.ndarray, " n"] | None,
+    groups: Int[Tensor, " N"],
+    n_drawn: int,
+    seed: int,
+    purpose: str,
+) -> tuple[Int[Tensor, " rest"], Int[Tensor, " drawn"]]:
+    """Draw one row of each group as rows without copies are drawn; its copies come along."""
+    first, members = _one_of_each(rows, groups, 2, purpose)
+    n = min(math.ceil(n_drawn * len(first) / len(rows)), len(first) - 1)
+    strata = None if labels is None else _strata(labels[first], 2)
+    if strata is not None and min(n, len(first) - n) < len(np.unique(strata)):
+        strata = None
+    from sklearn.model_selection import train_test_split
+
+    drawn = train_test_split(
+        np.arange(len(first)), train_size=len(first) - n, test_size=n, random_state=seed, stratify=strata
+    )[1]
+    held = torch.from_numpy(np.isin(members, drawn))
+    return rows[~held], rows[held]
+
+
+def _one_of_each(
+    rows: Int[Tensor, " n"], groups: Int[Tensor, " N"], parts: int, purpose: str
+) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " n"]]:
+    """Return the places in `rows` of one row of each group, and which of them stands for each row."""
+    _, first, members = np.unique(groups[rows].numpy(), return_index=True, return_inverse=True)
+    if len(first) < parts:
+        raise InputError(f"{purpose}: {len(first)} different rows can't be split {parts} ways; use more different rows")
+    return first, members
+
+
+def _strata(labels: Int[np.ndarray, " k"], least: int) -> Int[np.ndarray, " k"]:
+    """Return what keeps its share: a row's class, the commonest one for classes of too few different rows."""
+    _, found, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return np.where(counts[found] < least, counts.argmax(), found)
 
 
 def _check_classes(labels: np.ndarray, n_drawn: int, n_rest: int, classes: tuple[str, ...], purpose: str) -> None:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dampen.data import _split, _target, _values
+from dampen.data import _copies, _identifiers, _split, _target, _values
 from dampen.data._columns import Columns
 from dampen.data._data import Data
 from dampen.data._decide import decide
 from dampen.data._frames import Frame, Series, Table
+from dampen.data._leaks import noted
 from dampen.errors import InputError
 
 LEAST_ROWS = 20  # with a target: a tenth fewer could not be split into test rows and five folds that say anything
@@ -101,41 +102,54 @@ def from_frame(
     groups = _groups(table, test_table, special.get("group"))
     targets, all_rows = torch.from_numpy(numbers), torch.arange(n_train)
     ordered = "time_order" in special
-    if test_table is None:
+    inputs = [c for c in columns if c not in (target_name, special.get("group"), special.get("weight"), *dropped)]
+    if not inputs:
+        raise InputError(f"{source} has no column beside the target to learn from")
+
+    def drawn(groups: torch.Tensor | None, alike: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        if test_table is not None:
+            return all_rows, torch.arange(n_train, len(numbers))
         n_test = _split.count(test_fraction, n_train, "test_fraction", zero_allowed=True)
-        train_rows, test_rows = _split.draw(
+        return _split.draw(
             *(all_rows, targets, n_test),
             seed=seed,
             classes=target.classes,
             purpose=f"test rows of '{name}'",
             groups=groups,
+            alike=alike,
             ordered=ordered,
         )
-    else:
-        train_rows, test_rows = all_rows, torch.arange(n_train, len(numbers))
-    inputs = [c for c in columns if c not in (target_name, special.get("group"), special.get("weight"), *dropped)]
-    if not inputs:
-        raise InputError(f"{source} has no column beside the target to learn from")
-    decided = decide(
-        table[inputs].iloc[train_rows.numpy()], decimal_comma=frame.decimal_comma, time=special.get("time_order")
-    )
+
+    def read(train_rows: torch.Tensor) -> tuple[Columns, torch.Tensor]:
+        some = table[inputs].iloc[train_rows.numpy()]
+        decided = decide(some, decimal_comma=frame.decimal_comma, time=special.get("time_order"))
+        raw = decided.encode(table, source)
+        if test_table is not None:
+            raw = np.concatenate([raw, decided.encode(test_table, "the test file")])
+        return decided, torch.from_numpy(raw)
+
+    train_rows, test_rows = drawn(groups)
+    decided, raw = read(train_rows)
+    # what the columns are follows from the training rows, and which rows are copies from what the columns are
+    copies = _copies.find(raw)
+    together = _copies.joined(groups, copies.together)
+    if test_table is None and not ordered and together is not groups:
+        train_rows, test_rows = drawn(together, copies.are(together))
+        decided, raw = read(train_rows)
     reasons = [(c, "asked for") for c in dropped]
     said = {"group": "it keeps rows together", "weight": "it weighs rows"}
     reasons += [(column, said[role]) for role, column in special.items() if role in said]
-    decided = Columns(decided.used, (*decided.dropped, *reasons))
-    raw = decided.encode(table, source)
-    if test_table is not None:
-        raw = np.concatenate([raw, decided.encode(test_table, "the test file")])
-    return Data(
+    repeating = () if ordered else _repeating(table[[*inputs, *dropped]], target, numbers, groups, train_rows)
+    data = Data(
         name=name,
         task=target.task,  # type: ignore[arg-type]
-        features=torch.from_numpy(raw),
+        features=raw,
         targets=targets,
         train_rows=train_rows,
         test_rows=test_rows,
         classes=target.classes,
         feature_names=tuple(column.name for column in decided.used),
-        columns=decided,
+        columns=Columns(decided.used, (*decided.dropped, *reasons), repeating),
         weights=None if weights is None else torch.from_numpy(weights),
         groups=groups,
         ordered=ordered,
@@ -143,6 +157,21 @@ def from_frame(
         notes=tuple(notes),
         source=source,
     )
+    return noted(data.together())
+
+
+def _repeating(
+    table: Table,
+    target: _target.Target,
+    numbers: np.ndarray,
+    groups: torch.Tensor | None,
+    train_rows: torch.Tensor,
+) -> tuple[tuple[str, str], ...]:
+    rows = train_rows.numpy()
+    targets = numbers[rows].astype(np.float64)[:, None]
+    if target.classes is not None:
+        targets = (targets == np.arange(len(target.classes))).astype(np.float64)
+    return _identifiers.repeating(table, rows, targets, None if groups is None else groups.numpy()[: len(table)])
 
 
 def _of_both(table: Table, test: Table | None, column: str | None, read) -> np.ndarray | None:
