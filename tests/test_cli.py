@@ -26,7 +26,7 @@ def test_weight_decay_prints_one_document(run, tmp_path):
 
 
 def test_dropout_prints_the_missions_line_and_the_picture_last(run, tmp_path):
-    code, out, _ = run("dropout", "iris", "--plot", "x.svg", *SMALL)
+    code, out, _ = run("dropout", "wine", "--plot", "x.svg", *SMALL)
     lines = out.splitlines()
     form = r"Epoch 1/2 — Train: loss=\d\.\d{4}, acc=\d\.\d{4} \| Test: loss=\d\.\d{4}, acc=\d\.\d{4}"
     assert code == 0

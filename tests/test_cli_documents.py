@@ -14,7 +14,7 @@ import pytest
 from dampen.cli import main
 
 WEIGHT_DECAY = ("weight-decay", "--seeds", 2, "--epochs", 20, "--path", 5)
-DROPOUT = ("dropout", "iris", "--seeds", 2, "--hidden", "8,4")
+DROPOUT = ("dropout", "wine", "--seeds", 2, "--hidden", "8,4")
 METRICS = ("train_loss", "test_loss", "l2_norm")
 LINE = re.compile(
     r"Epoch (\d+)/10 — Train: loss=(\d+\.\d{4}), acc=([01]\.\d{4}) \| Test: loss=(\d+\.\d{4}), acc=([01]\.\d{4})"
@@ -104,7 +104,7 @@ def test_the_last_lines_are_the_pictures_paths(folder, weight_decay, dropout):
 
 def test_the_dropout_document_has_every_epoch_with_and_without(dropout):
     document, _ = dropout
-    assert document["data"] == "iris"
+    assert document["data"] == "wine"
     assert document["seconds"] > 0
     assert document["no_dropout"].keys() == {"epochs"}
     for epochs in (document["epochs"], document["no_dropout"]["epochs"]):
