@@ -86,6 +86,29 @@ class Estimate:
         half = float(t.ppf((1 + level) / 2, self.df)) * self.error
         return self.mean - half, self.mean + half
 
+    def equivalent(self, margin: float, level: float = 0.95) -> bool:
+        """Return whether the true mean is shown to be nearer to 0 than a margin: two one-sided tests.
+
+        Each test has size `1 - level`, so that the interval of coverage `2 level - 1` lies within the margins
+        (Schuirmann 1987, "A comparison of the two one-sided tests procedure and the power approach"). False where the
+        spread is unknown.
+
+        Args:
+            margin: in the unit of the mean, above 0: the largest difference that doesn't matter.
+            level: 1 minus the probability of being wrong, between 0.5 and 1.
+
+        Raises:
+            InputError: the level is outside 0.5 to 1.
+
+        Example:
+            >>> Estimate(0.01, 0.02, 30.0).equivalent(0.05), Estimate(0.01, 0.02, 30.0).equivalent(0.04)
+            (True, False)
+        """
+        if not 0.5 < level < 1:
+            raise InputError(f"the level of an equivalence must be between 0.5 and 1, got {level}")
+        low, high = self.interval(2 * level - 1)
+        return -margin < low and high < margin
+
     @property
     def excludes_zero(self) -> bool:
         """Whether the sign is settled by the 95 % interval; False where the spread is unknown."""
@@ -156,3 +179,95 @@ def over_folds(values: Float[np.ndarray, " J"], test_share: float) -> Estimate:
         raise InputError(f"an interval over folds needs at least 2, got {J}")
     error = math.sqrt((1 / J + test_share) * values.var(ddof=1))
     return Estimate(float(values.mean()), error, float(J - 1))
+
+
+def proportion_interval(share: float, error: float, n: int, df: float, level: float = 0.95) -> tuple[float, float]:
+    """Return the ends of an interval for a share, which is no single point where every row or none is right.
+
+    Wilson's score interval (Wilson 1927; Brown, Cai and DasGupta 2001, "Interval estimation for a binomial proportion",
+    equation 4) with an effective number of rows `share (1 - share) / error^2`, at most n, for rows and seeds that are
+    not independent (Korn and Graubard 1998, "Confidence intervals for proportions with small expected number of
+    positive counts estimated from survey data"), and with Student's quantile for an error that is itself estimated.
+    Where the rows don't differ (share 0 or 1, or error 0) no error was estimated: n rows and the normal quantile.
+
+    Args:
+        share: the estimate, 0 to 1.
+        error: its standard error; NaN where it is unknown, and so are the ends.
+        n: independent rows, or groups of rows, behind it, 1 or more.
+        df: degrees of freedom of the error.
+        level: coverage of the interval, between 0 and 1.
+
+    Raises:
+        InputError: n is below 1, or the share outside 0 to 1.
+
+    Example:
+        >>> [round(end, 3) for end in proportion_interval(1.0, 0.0, 38, 4.0)]
+        [0.908, 1.0]
+    """
+    from scipy.stats import norm, t
+
+    if n < 1:
+        raise InputError(f"a share needs 1 row or more behind it, got {n}")
+    if share < -_ROUNDING or share > 1 + _ROUNDING:
+        raise InputError(f"a share must be 0 to 1, got {share}")
+    if not (math.isfinite(share) and math.isfinite(error)):
+        return math.nan, math.nan
+    share = 0.0 if share < _ROUNDING else 1.0 if share > 1 - _ROUNDING else share
+    spread = share * (1 - share)
+    if spread > 0 and error > 0:
+        size, z = spread / max(error**2, spread / n), float(t.ppf((1 + level) / 2, df))
+    else:
+        size, z = float(n), float(norm.ppf((1 + level) / 2))
+    centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
+    half = z / (1 + z**2 / size) * math.sqrt(spread / size + z**2 / (4 * size**2))
+    return max(min(centre - half, share), 0.0), min(max(centre + half, share), 1.0)
+
+
+_ROUNDING = 1e-9  # a weighted mean of rows that are all right may miss 0 or 1 by less than this
+
+
+def bonferroni(level: float, n: int) -> float:
+    """Return the level of each of n intervals that all hold together with probability `level` or more.
+
+    `1 - (1 - level) / n` (Dunn 1961, "Multiple comparisons among means").
+
+    Raises:
+        InputError: n is below 1.
+
+    Example:
+        >>> round(bonferroni(0.95, 5), 6)
+        0.99
+    """
+    if n < 1:
+        raise InputError(f"intervals that hold together must be 1 or more, got {n}")
+    return 1 - (1 - level) / n
+
+
+def against_all(estimates: Sequence[Estimate], level: float = 0.95) -> tuple[float, float, float]:
+    """Return mean, low and high of the smallest of several true differences.
+
+    Low is the smallest of the low ends: above 0 only if every difference is shown to be, and then it needs no
+    correction for their number (Berger 1982, "Multiparameter hypothesis testing and acceptance sampling", theorem 1),
+    nor any independence. The smallest difference lies below it with probability `(1 - level) / 2` at most. High is the
+    smallest of the high ends, which does count on them all: it is too low with at most n times that probability, as a
+    union of n tests; take `bonferroni(level, n)` for a high end that holds. The mean, the smallest of the means, is
+    biased downwards where several are alike.
+
+    Args:
+        estimates: of each reference's cost minus the recommended setting's.
+        level: coverage of each difference's interval, between 0 and 1.
+
+    Returns the three in the unit of the estimates; NaN ends where any spread is unknown.
+
+    Raises:
+        InputError: there is none.
+
+    Example:
+        >>> [round(v, 2) for v in against_all([Estimate(0.3, 0.1, 1e9), Estimate(0.5, 0.2, 1e9)])]
+        [0.3, 0.1, 0.5]
+    """
+    if not estimates:
+        raise InputError("the smallest of several differences needs 1 or more, got 0")
+    ends = np.array([estimate.interval(level) for estimate in estimates])
+    low, high = ends.min(0)  # NaN if any is
+    return float(np.min([estimate.mean for estimate in estimates])), float(low), float(high)

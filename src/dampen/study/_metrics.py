@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dampen.data import Rows
 from dampen.errors import InputError
+from dampen.statistics import Estimate, proportion_interval
 
 SAMPLES = 20  # masks behind a sampled metric: their number biases all settings alike
 
@@ -39,6 +40,11 @@ class Metric:
     samples: int = 0
     of_rows_alone: bool = True
     bounds: tuple[float, float] = (0.0, math.inf)
+
+    @property
+    def is_share(self) -> bool:
+        """Whether a mean cost is a share of the rows, 0 to 1: the mean of costs that are 0 or 1, as accuracy's are."""
+        return self.bounds == (0.0, 1.0)
 
     def told_interval(self, ends: tuple[float, float], deviation: float) -> tuple[float, float]:
         """Return the ends of a mean cost's interval as the metric tells them, the smaller one first."""
@@ -130,6 +136,34 @@ METRICS = {
         ),
     )
 }
+
+
+def interval_of(
+    metric: Metric, estimate: Estimate, n: int, level: float = 0.95, deviation: float = 1.0
+) -> tuple[float, float]:
+    """Return the ends of an interval for a metric as it is told, the smaller one first.
+
+    Shares have Wilson's interval, which is never a single point; all else Student's, cut at what a cost can be.
+
+    Args:
+        metric: what the costs were.
+        estimate: of the mean cost.
+        n: independent rows behind it: groups where rows belong together.
+        level: coverage, between 0 and 1.
+        deviation: by which a regression's target was divided; 1 for classes.
+
+    Raises:
+        InputError: n is below 1, for a share.
+
+    Example:
+        >>> [round(end, 3) for end in interval_of(find("accuracy", "classification"), Estimate(0.0, 0.0, 4.0), 38)]
+        [0.908, 1.0]
+    """
+    if metric.is_share and math.isfinite(estimate.mean):
+        ends = proportion_interval(estimate.mean, estimate.error, n, estimate.df, level)
+    else:
+        ends = estimate.interval(level)
+    return metric.told_interval(ends, deviation)
 
 
 def find(name: str | None, task: str, weighted: bool = False) -> Metric:

@@ -1,0 +1,250 @@
+"""Simple models beside the network: what it must beat to be worth its training.
+
+Each is trained by scikit-learn on the rows that the network trains on, and gives outputs that a metric's costs take.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dampen.data import Rows
+
+FLOOR = 1e-12  # the smallest probability told: a cost of 27.6 nats, not infinity, for a class that never came up
+PENALTIES = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)  # logistic regression's C, the strongest first
+PLAIN = 1.0  # scikit-learn's own C, where a search would take minutes or has no two rows of a class
+RIDGES = tuple(10.0**k for k in range(-3, 6))  # ridge regression's penalty
+FOLDS = 5
+MOST_ROWS = 20_000  # beyond these a logistic regression's penalty hardly matters
+MOST_VALUES = 100_000_000  # rows x inputs x classes, times folds, beyond which its search takes minutes
+# Iterations are capped so that a fit takes half a minute of one thread at most, as measured. The solver's cost is that
+# of going through rows x inputs x classes. A tree's is the inputs' times that of the rows, and of filling and reading
+# the histograms of its 31 leaves, which is that of 16,000 rows more.
+SOLVER_VALUES, SOLVER_MOST, SOLVER_LEAST = 50_000_000_000, 1000, 50
+BOOSTING_VALUES, BOOSTING_MOST, BOOSTING_LEAST = 5_000_000_000, 100, 10  # scikit-learn's own number is 100
+HISTOGRAMS = 16_000
+LARGEST_STEP = 0.3  # of boosting, where few rounds must do what scikit-learn's 100 of step 0.1 would
+MOST_THREADS = 8
+
+Numbers = Float[np.ndarray, "N D"]
+Weights = Float[np.ndarray, " N"] | None
+Folds = list[tuple[np.ndarray, np.ndarray]]  # row numbers: those to fit, those left out
+
+
+@dataclass(frozen=True)
+class Simple:
+    """A simple model that is trained; called with rows, it returns its outputs.
+
+    Args:
+        about: what was fitted, in words, with whatever was capped.
+        predict: takes inputs `[N, D]`, returns log-probabilities `[N, C]`, or numbers `[N, 1]`.
+    """
+
+    about: str
+    predict: Callable[[Numbers], Float[np.ndarray, "N C"]]
+
+    def __call__(self, rows: Rows) -> Float[Tensor, "N C"]:
+        """Return float32 outputs: normalised log-probabilities, or numbers in the unit of the training targets."""
+        with _quiet():
+            outputs = self.predict(_inputs(rows))
+        return torch.from_numpy(outputs).to(rows.features.device, torch.float32)
+
+
+Fit = Callable[[Rows, str, int, int], Simple]
+
+
+def constant(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
+    """Fit the answer that ignores the inputs: the classes' shares among the rows, or the rows' mean.
+
+    Rows count by their weights. If a class has no row, all shares are Laplace's, `(count + 1) / (n + C)`, so that none
+    is 0.
+
+    Args:
+        rows: training rows; a regression's targets have mean 0 and deviation 1, like the network's.
+        task: `classification` or `regression`.
+        outputs: number of classes, or 1.
+        seed: of what is random; here nothing is.
+
+    Example:
+        >>> rows = Rows(torch.zeros(4, 2), torch.tensor([0, 0, 0, 1]))
+        >>> constant(rows, "classification", 2, 0)(rows).exp()[0]
+        tensor([0.7500, 0.2500])
+    """
+    _, y, weights = _arrays(rows)
+    if task != "classification":
+        mean = float(np.average(y, weights=weights))
+        return Simple("the training rows' mean", lambda x: np.full((len(x), 1), mean))
+    counts = np.bincount(y, weights, minlength=outputs)
+    if not counts.all():
+        counts = counts + 1
+    logs = np.log(counts / counts.sum())
+    return Simple("the classes' shares among the training rows", lambda x: np.tile(logs, (len(x), 1)))
+
+
+def linear(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
+    """Fit logistic regression or ridge regression on standardised, flattened inputs; arguments as in `constant`.
+
+    The penalty is the one with the least cost in cross-validation among the training rows, each class in its share and
+    each group in one fold: for classes 5 folds, fewer if the rarest class has fewer rows; for numbers leave-one-out
+    (Golub, Heath and Wahba 1979, "Generalized cross-validation as a method for choosing a good ridge parameter"), with
+    groups 5 folds. Where a search over classes would take minutes, fewer folds tell, above 20,000 rows none: `C = 1`.
+    The solver's iterations are capped for the same reason; `about` tells each.
+    """
+    x, y, weights = _arrays(rows)
+    groups = None if rows.groups is None else rows.groups.cpu()[_counting(rows)].numpy()
+    with _quiet():
+        if task != "classification":
+            return _ridge(x, y, weights, groups) if len(y) > 2 else constant(rows, task, outputs, seed)
+        if len(np.unique(y)) == 1:
+            return constant(rows, task, outputs, seed)
+        n_folds = 0 if len(y) > MOST_ROWS else MOST_VALUES // max(x.size * outputs, 1)
+        folds = _folds(y, groups, seed)[:n_folds] if np.bincount(y).max() > 1 else []
+        n_fits = 1 + len(PENALTIES) * len(folds)
+        iterations = _capped(SOLVER_VALUES // n_fits, SOLVER_MOST, SOLVER_LEAST, x.size * outputs)
+        penalty = _chosen(x, y, weights, folds, outputs, iterations) if folds else PLAIN
+        how = f"the best of {len(PENALTIES)} on {len(folds)} folds" if folds else "not searched"
+        capped = f", {iterations} iterations at most for time" * (iterations < SOLVER_MOST)
+        about = f"logistic regression, C = {penalty:g} ({how}){capped}"
+        return Simple(about, _logistic(x, y, weights, penalty, outputs, iterations))
+
+
+def boosting(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
+    """Fit scikit-learn's histogram gradient boosting with its own settings; arguments as in `constant`.
+
+    Early stopping is scikit-learn's: above 10,000 rows a tenth of them tells when to stop; not if some class has a
+    single row, which can't be in both parts. Rounds are 100 at most, fewer with larger steps where these would take
+    minutes: `about` tells.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    x, y, weights = _arrays(rows)
+    of_classes = task == "classification"
+    if len(y) < 2 or (of_classes and len(np.unique(y)) == 1):
+        return constant(rows, task, outputs, seed)
+    trees = outputs if outputs > 2 else 1
+    rounds = _capped(BOOSTING_VALUES, BOOSTING_MOST, BOOSTING_LEAST, (len(x) + HISTOGRAMS) * x.shape[1] * trees)
+    step = min(LARGEST_STEP, 0.1 * BOOSTING_MOST / rounds)
+    splits = not of_classes or np.unique(y, return_counts=True)[1].min() > 1
+    kind = HistGradientBoostingClassifier if of_classes else HistGradientBoostingRegressor
+    with _quiet():
+        stopping = "auto" if splits else False
+        model = kind(max_iter=rounds, learning_rate=step, early_stopping=stopping, random_state=seed)
+        model.fit(x, y, sample_weight=weights)
+    capped = f", capped at {rounds} for time" * (rounds < BOOSTING_MOST)
+    about = f"gradient boosting, {model.n_iter_} rounds{capped}"
+    if isinstance(model, HistGradientBoostingClassifier):
+        return Simple(about, lambda x: _log_probabilities(model.predict_proba(x), model.classes_, outputs))
+    return Simple(about, lambda x: model.predict(x)[:, None])
+
+
+SIMPLE: dict[str, Fit] = {"constant": constant, "linear": linear, "boosting": boosting}
+
+
+def _counting(rows: Rows) -> Tensor:
+    """Return which rows have any weight: the others must not tell scikit-learn of a class, a fold or a scale."""
+    return torch.ones(len(rows), dtype=torch.bool) if rows.weights is None else (rows.weights > 0).cpu()
+
+
+def _inputs(rows: Rows) -> Numbers:
+    return rows.features.cpu().double().reshape(len(rows), -1).numpy()
+
+
+def _arrays(rows: Rows) -> tuple[Numbers, np.ndarray, Weights]:
+    """Return inputs, targets and weights of the rows that have any weight."""
+    counting = _counting(rows).numpy()
+    y = rows.targets.cpu().numpy()
+    y = y.astype(np.float64) if rows.targets.is_floating_point() else y
+    weights = None if rows.weights is None else rows.weights.cpu().double().numpy()[counting]
+    return _inputs(rows)[counting], y[counting], weights
+
+
+def _log_probabilities(
+    shares: Float[np.ndarray, "N k"], classes: Int[np.ndarray, " k"], outputs: int
+) -> Float[np.ndarray, "N C"]:
+    """Return log-probabilities of all classes from those of the classes that were there to be learned."""
+    full = np.zeros((len(shares), outputs))
+    full[:, classes] = shares
+    full = full.clip(FLOOR)
+    return np.log(full / full.sum(1, keepdims=True))
+
+
+def _capped(values: int, most: int, least: int, each: int) -> int:
+    """Return how many iterations of so many values each go through so many in all, between bounds."""
+    return min(most, max(least, values // max(each, 1)))
+
+
+def _logistic(
+    x: Numbers, y: np.ndarray, weights: Weights, penalty: float, outputs: int, iterations: int
+) -> Callable[[Numbers], Float[np.ndarray, "N C"]]:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    classes = np.unique(y)
+    if len(classes) == 1:  # a fold without the other classes
+        return lambda x: _log_probabilities(np.ones((len(x), 1)), classes, outputs)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=iterations))
+    model.fit(x, y, standardscaler__sample_weight=weights, logisticregression__sample_weight=weights)
+    return lambda x: _log_probabilities(model.predict_proba(x), classes, outputs)
+
+
+def _chosen(x: Numbers, y: np.ndarray, weights: Weights, folds: Folds, outputs: int, iterations: int) -> float:
+    """Return the penalty whose weighted mean cost on rows left out is least; the stronger one of equals."""
+    costs = np.zeros(len(PENALTIES))
+    for train, held in folds:
+        of_train = None if weights is None else weights[train]
+        of_held = 1.0 if weights is None else weights[held]
+        for i, penalty in enumerate(PENALTIES):
+            predict = _logistic(x[train], y[train], of_train, penalty, outputs, iterations)
+            costs[i] -= (of_held * predict(x[held])[np.arange(len(held)), y[held]]).sum()
+    return PENALTIES[int(costs.argmin())]
+
+
+def _ridge(x: Numbers, y: np.ndarray, weights: Weights, groups: np.ndarray | None) -> Simple:
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    folds = None if groups is None else _group_folds(y, groups)
+    ridge = RidgeCV(RIDGES, cv=folds or None, scoring="neg_mean_squared_error")
+    model = make_pipeline(StandardScaler(), ridge)
+    model.fit(x, y, standardscaler__sample_weight=weights, ridgecv__sample_weight=weights)
+    how = f"the best of {len(RIDGES)} in cross-validation"
+    return Simple(f"ridge regression, penalty {ridge.alpha_:g} ({how})", lambda x: model.predict(x)[:, None])
+
+
+def _folds(y: Int[np.ndarray, " N"], groups: np.ndarray | None, seed: int) -> Folds:
+    """Split rows of classes into training rows and rows left out, each class in its share where it has the rows."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    n = min(FOLDS, max(2, int(np.unique(y, return_counts=True)[1].min())))
+    if groups is None:
+        return list(StratifiedKFold(n, shuffle=True, random_state=seed).split(y, y))
+    n = min(n, len(np.unique(groups)))
+    if n < 2:
+        return []
+    parts = StratifiedGroupKFold(n, shuffle=True, random_state=seed).split(y, y, groups)
+    return [(train, held) for train, held in parts if len(train) and len(held)]
+
+
+def _group_folds(y: np.ndarray, groups: np.ndarray) -> Folds:
+    from sklearn.model_selection import GroupKFold
+
+    n = min(FOLDS, len(np.unique(groups)))
+    return list(GroupKFold(n).split(y, y, groups)) if n > 1 else []
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep scikit-learn to a few threads, and its warnings, of rare classes or capped iterations, to itself."""
+    from threadpoolctl import threadpool_limits
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with threadpool_limits(min(torch.get_num_threads(), MOST_THREADS)):
+            yield
