@@ -25,7 +25,7 @@ MOST_VALUES = 100_000_000  # rows x inputs x classes, times folds, beyond which 
 # Iterations are capped so that a fit takes half a minute of one thread at most, as measured. The solver's cost is that
 # of going through rows x inputs x classes. A tree's is the inputs' times that of the rows, and of filling and reading
 # the histograms of its 31 leaves, which is that of 16,000 rows more.
-SOLVER_VALUES, SOLVER_MOST, SOLVER_LEAST = 50_000_000_000, 1000, 50
+SOLVER_VALUES, SOLVER_MOST, SOLVER_LEAST = 20_000_000_000, 1000, 50
 BOOSTING_VALUES, BOOSTING_MOST, BOOSTING_LEAST = 5_000_000_000, 100, 10  # scikit-learn's own number is 100
 HISTOGRAMS = 16_000
 LARGEST_STEP = 0.3  # of boosting, where few rounds must do what scikit-learn's 100 of step 0.1 would
@@ -107,7 +107,7 @@ def linear(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
         n_fits = 1 + len(PENALTIES) * len(folds)
         iterations = _capped(SOLVER_VALUES // n_fits, SOLVER_MOST, SOLVER_LEAST, x.size * outputs)
         penalty = _chosen(x, y, weights, folds, outputs, iterations) if folds else PLAIN
-        how = f"the best of {len(PENALTIES)} on {len(folds)} folds" if folds else "not searched"
+        how = f"the best of {len(PENALTIES)} on {len(folds)} fold{'s' * (len(folds) > 1)}" if folds else "not searched"
         capped = f", {iterations} iterations at most for time" * (iterations < SOLVER_MOST)
         about = f"logistic regression, C = {penalty:g} ({how}){capped}"
         return Simple(about, _logistic(x, y, weights, penalty, outputs, iterations))
