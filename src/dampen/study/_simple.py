@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,13 +133,13 @@ def boosting(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
     splits = not of_classes or np.unique(y, return_counts=True)[1].min() > 1
     kind = HistGradientBoostingClassifier if of_classes else HistGradientBoostingRegressor
     with _quiet():
-        stopping = "auto" if splits else False
+        stopping: Any = "auto" if splits else False  # scikit-learn's annotation lacks the bool
         model = kind(max_iter=rounds, learning_rate=step, early_stopping=stopping, random_state=seed)
         model.fit(x, y, sample_weight=weights)
     capped = f", capped at {rounds} for time" * (rounds < BOOSTING_MOST)
     about = f"gradient boosting, {model.n_iter_} rounds{capped}"
     if isinstance(model, HistGradientBoostingClassifier):
-        return Simple(about, lambda x: _log_probabilities(model.predict_proba(x), model.classes_, outputs))
+        return Simple(about, lambda x: _log_probabilities(model.predict_proba(x), np.unique(y), outputs))
     return Simple(about, lambda x: model.predict(x)[:, None])
 
 
