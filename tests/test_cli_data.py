@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-SMALL = ("--settings", 3, "--seeds", 2, "--epochs", 2, "--confirm-seeds", 2, "--hidden", 4)
+SMALL = ("--settings", 2, "--seeds", 1, "--epochs", 1, "--confirmed", 1, "--confirm-seeds", 2, "--hidden", 4)
+
+# Shapes are checked by other tests of studies: here that would take most of the time.
+pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
 
 @pytest.fixture

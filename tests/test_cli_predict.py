@@ -212,5 +212,5 @@ def test_a_damaged_folder_is_refused(run, studies, tmp_path):
     assert "of different networks" in run("predict", folder, "wine")[2]
     (folder / "model.safetensors").write_bytes(b"no")
     assert "can't be read" in run("predict", folder, "wine")[2]
-    shutil.rmtree(folder / "checkpoints" / "confirmation")
+    shutil.rmtree(folder / "checkpoints" / "confirmation-1")
     assert "has no checkpoint" in run("predict", folder, "wine")[2]

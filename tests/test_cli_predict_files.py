@@ -17,7 +17,8 @@ from dampen.cli import main
 from dampen.data import Preprocessing
 from dampen.study import open_study
 
-QUICK = ("--settings", 3, "--seeds", 2, "--epochs", 4, "--confirm-seeds", 2, "--hidden", "16", "--dropout", "0.2")
+QUICK = ("--settings", 2, "--seeds", 1, "--epochs", 4, "--confirmed", 1, "--confirm-seeds", 2)
+QUICK += ("--hidden", "16", "--dropout", "0.2")
 ALL = ("--samples", 0, "--json")
 
 

@@ -27,7 +27,7 @@ def dampen(*words: str, folder, script: str = START) -> subprocess.Popen:
 @pytest.fixture
 def endless(tmp_path):
     """A training that has printed its first epoch and would go on for hours."""
-    process = dampen("dropout", "iris", "--hidden", "8,4", "--epochs", "1000000", folder=tmp_path)
+    process = dampen("dropout", "wine", "--hidden", "8,4", "--epochs", "1000000", folder=tmp_path)
     assert process.stdout.readline().startswith("Epoch 1/1000000 — ")
     yield process
     process.kill()

@@ -1,59 +1,83 @@
 """`dampen tune` and `dampen report`: what they print, write and refuse."""
 
+import contextlib
+import io
 import json
 import re
 import shutil
+import sys
 
 import pytest
 
+from dampen.cli import main
 from dampen.cli._tune import dimension, seconds_of
 from dampen.errors import InputError
 from dampen.search import Choice, LogUniform, Uniform
 
-SMALL = ("--settings", 6, "--seeds", 2, "--epochs", 4, "--confirm-seeds", 5, "--hidden", 8)
+SMALL = ("--settings", 4, "--seeds", 1, "--epochs", 2, "--confirmed", 1, "--confirm-seeds", 2, "--hidden", 8)
 
 
-def test_tune_opens_with_the_verdict_and_ends_with_the_report_s_path(run, tmp_path):
-    code, out, err = run("tune", "wine", *SMALL)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Hold a folder with a finished study, and what the command has printed."""
+    where, out = tmp_path_factory.mktemp("finished"), io.StringIO()
+    words = ("dampen", "tune", "wine", *SMALL, "--json", "--optuna", "sqlite:///trials.db")
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        patch.chdir(where)
+        patch.setattr(sys, "argv", [*map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert not ended.value.code
+    return where, out.getvalue()
+
+
+@pytest.fixture
+def run_again(run, finished, tmp_path):
+    """Run the command line in a folder that has the finished study."""
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    return run
+
+
+def test_tune_opens_with_the_verdict_and_ends_with_the_report_s_path(run_again, tmp_path):
+    code, out, err = run_again("tune", "wine", *SMALL)
     assert code == 0
-    assert re.match(r"(Use |Nothing here)", out)
+    assert re.match(r"(Use |Nothing |Regularisation )", out)
+    assert "The test rows " in out
     assert "The test set, opened once" in out
-    assert out.splitlines()[-1] == "dampen-runs/wine-1/report.html"
-    assert (tmp_path / "dampen-runs" / "wine-1" / "report.html").is_file()
-    assert re.search(r"^search: 12 members to epoch 1; \d+ s, about \d+ s left$", err, re.MULTILINE)
+    assert out.splitlines()[-1] == "dampen-runs/wine-2/report.html"
+    assert (tmp_path / "dampen-runs" / "wine-2" / "report.html").is_file()
+    members = 4 + 3 * 3  # the settings, and three references with three learning rates each
+    assert re.search(rf"^search: {members} members to epoch 1; \d+ s, about \d+ s left$", err, re.MULTILINE)
     assert re.search(r"^test: ", err, re.MULTILINE)
 
 
-def test_the_document_is_as_promised_and_alone_on_stdout(run):
-    code, out, _ = run("tune", "wine", *SMALL, "--json", "--optuna", "sqlite:///trials.db")
+def test_the_document_is_as_promised_and_alone_on_stdout(finished):
+    where, out = finished
     document = json.loads(out)
-    assert code == 0
     assert {
-        "data", "metric", "recommended", "validation", "references", "indistinguishable", "mildest", "test", "trained",
-        "seconds", "folder",
+        "data", "metric", "recommended", "validation", "helps", "learnt", "gain", "attribution", "length", "diagnosis",
+        "references", "equivalent", "mildest", "margin", "test", "trained", "sentences", "seconds", "folder",
     } <= document.keys()  # fmt: skip
     assert {"mean", "interval"} == document["validation"].keys()
-    for name in ("none", "default"):
-        assert {"mean", "difference", "interval", "probability_better"} <= document["references"][name].keys()
-        assert {"nll", "accuracy", "brier"} == document["test"][name].keys()
+    for name in ("none", "none_stopped_early", "default", "tabular-default", "constant", "linear", "boosting"):
+        assert {"mean", "difference", "interval", "better", "equivalent"} <= document["references"][name].keys()
+        assert {"nll", "accuracy", "brier"} <= document["test"][name].keys() <= {"nll", "accuracy", "brier", "against"}
     assert {"recommended", "ensemble"} <= document["test"].keys()
-    assert {"settings": 6, "seeds": 2, "members": 12, "epochs": 4}.items() <= document["trained"].items()
+    assert {"settings": 4, "seeds": 1, "members": 4, "epochs": 2}.items() <= document["trained"].items()
     import optuna
 
-    assert len(optuna.load_study(study_name="wine-1", storage="sqlite:///trials.db").trials) == 6
+    assert len(optuna.load_study(study_name="wine-1", storage=f"sqlite:///{where}/trials.db").trials) == 4
 
 
-def test_resume_finds_the_latest_study_and_report_is_written_again(run, tmp_path):
-    first = json.loads(run("tune", "wine", *SMALL, "--json")[1])
+def test_resume_finds_the_latest_study_and_report_is_written_again(run_again, finished, tmp_path):
     page = tmp_path / "dampen-runs" / "wine-1" / "report.html"
     written = page.read_bytes()
     page.unlink()
-    assert json.loads(run("tune", "wine", *SMALL, "--json", "--resume")[1]) == first
+    assert json.loads(run_again("tune", "wine", *SMALL, "--json", "--resume")[1]) == json.loads(finished[1])
     assert re.sub(rb"[0-9a-f-]{36}", b"", page.read_bytes()) == re.sub(rb"[0-9a-f-]{36}", b"", written)
     page.unlink()
-    assert run("report", page.parent) == (0, f"{page}\n", "")
+    assert run_again("report", page.parent) == (0, f"{page}\n", "")
     assert page.is_file()
-    assert json.loads(run("tune", "wine", *SMALL, "--json")[1])["folder"] == "dampen-runs/wine-2"
 
 
 def test_a_network_without_hidden_layers_has_no_dropout(run):
@@ -73,7 +97,12 @@ def test_a_network_without_hidden_layers_has_no_dropout(run):
         (["wine", "--validation", "none"], "must be folds or held-out"),
         (["wine", "--budget", "5 minutes"], "--budget takes a time such as 90s"),
         (["wine", "--budget", "1s"], "too short"),
-        (["wine", "--seeds", "1"], "seeds must be a whole number, 2 or larger"),
+        (["wine", "--seeds", "0"], "seeds must be a whole number, 1 or larger"),
+        (["wine", "--confirm-seeds", "1"], "confirm_seeds must be a whole number, 2 or larger"),
+        (["wine", "--margin", "-0.1"], "margin must be a share of the loss from 0 to below 1, got -0.1"),
+        (["wine", "--margin", "1"], "margin must be a share of the loss from 0 to below 1, got 1.0"),
+        (["wine", "--margin", "nan"], "margin must be a share of the loss from 0 to below 1, got nan"),
+        (["wine", "--margin", "much"], "--margin"),
         (["wine", "--resume"], "no study of wine"),
         (["wine", "--resume", "--out", "nowhere"], "there is no study in nowhere"),
         (["nothing-of-the-kind"], "neither a data set nor a folder"),
@@ -100,12 +129,11 @@ def test_a_file_is_no_folder_for_a_study(run, tmp_path):
     assert (tmp_path / "notes").read_text() == "mine"
 
 
-def test_a_report_needs_a_finished_and_whole_study(run, tmp_path):
+def test_a_report_needs_a_finished_and_whole_study(run, finished, tmp_path):
     code, _, err = run("report", "nowhere")
     assert code == 2
     assert "holds no finished study" in err
-    run("tune", "wine", *SMALL)
-    folder = tmp_path / "dampen-runs" / "wine-1"
+    folder = finished[0] / "dampen-runs" / "wine-1"
     for name, damage in (("curves.parquet", b"PAR1"), ("study.json", b"{")):
         shutil.copytree(folder, tmp_path / name)
         (tmp_path / name / name).write_bytes(damage)

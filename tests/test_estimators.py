@@ -22,10 +22,15 @@ from torch import nn
 import dampen
 from dampen import DampenClassifier, DampenRegressor
 
+# Dozens of fits, of which checking shapes would take the most; that of `fitted` checks them.
+pytestmark = pytest.mark.usefixtures("without_shape_checks")
+
+FEW = {"settings": 8, "seeds": 1, "epochs": 20, "confirm_seeds": 3, "random_state": 0}
 TINY = {
     "hidden": (8,),
     "space": {"weight_decay": [0.0, 0.01], "lr": 0.03},
     "settings": 2,
+    "seeds": 1,
     "epochs": 15,
     "confirm_seeds": 2,
     "batch_size": 128,
@@ -43,11 +48,10 @@ def fitted(classes):
     return DampenClassifier(**TINY).fit(*classes)
 
 
-@pytest.mark.usefixtures("without_shape_checks")
-def test_the_default_classifier_is_as_good_as_a_linear_one_in_seconds():
+def test_a_classifier_is_as_good_as_a_linear_one():
     X, y = load_breast_cancer(return_X_y=True)
     train, test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
-    model = DampenClassifier(random_state=0).fit(train, y_train)
+    model = DampenClassifier(**FEW).fit(train, y_train)
     linear = make_pipeline(StandardScaler(), LogisticRegression()).fit(train, y_train)
     assert model.score(test, y_test) > linear.score(test, y_test) - 0.03
     assert model.tuned_
@@ -55,11 +59,10 @@ def test_the_default_classifier_is_as_good_as_a_linear_one_in_seconds():
     assert any("no regularisation" in sentence for sentence in model.verdict_)
 
 
-@pytest.mark.usefixtures("without_shape_checks")
-def test_the_default_regressor_is_as_good_as_a_linear_one_and_speaks_in_the_target_s_unit():
+def test_a_regressor_is_as_good_as_a_linear_one_and_speaks_in_the_target_s_unit():
     X, y = load_diabetes(return_X_y=True)
     train, test, y_train, y_test = train_test_split(X, y, random_state=0)
-    model = DampenRegressor(random_state=0).fit(train, y_train)
+    model = DampenRegressor(**FEW).fit(train, y_train)
     linear = Ridge().fit(train, y_train)
     assert model.score(test, y_test) > linear.score(test, y_test) - 0.05
     assert 2000 < model.study_.verdict.value < 5000  # of 5930 that the mean leaves
@@ -92,7 +95,6 @@ def test_class_weights_are_row_weights(classes):
     assert by_class[:, 1].mean() > DampenClassifier(**TINY).fit(X, y).predict_proba(X)[:, 1].mean()
 
 
-@pytest.mark.usefixtures("without_shape_checks")
 def test_it_serves_in_pipelines_searches_and_cross_validation(classes):
     X, y = classes
     pipeline = make_pipeline(StandardScaler(), DampenClassifier(**TINY))
@@ -202,7 +204,6 @@ def test_a_network_of_one_s_own_is_tuned(classes):
 
 
 @pytest.mark.parametrize(("offset", "unit"), [(0.0, 1e-20), (1e9, 1.0), (0.0, 1e15)])
-@pytest.mark.usefixtures("without_shape_checks")
 def test_any_unit_and_offset_of_a_target_will_do(classes, offset, unit):
     X, _ = classes
     y = (X[:, 0] + offset) * unit
@@ -225,19 +226,17 @@ def test_uncertainty_of_classes_is_what_the_networks_disagree_on(fitted, classes
     assert len(far) == 120
 
 
-@pytest.mark.usefixtures("without_shape_checks")
 def test_intervals_of_a_regression_hold_the_share_of_unseen_targets_that_they_promise():
     X, y = load_diabetes(return_X_y=True)
     train, test, y_train, y_test = train_test_split(X, y, random_state=0)
-    model = DampenRegressor((16,), settings=2, epochs=20, random_state=0).fit(train, y_train)
+    few = FEW | {"hidden": (16,), "settings": 2}
+    model = DampenRegressor(**few).fit(train, y_train)
     found = model.predict_uncertainty(test)
     np.testing.assert_allclose(found.mean, model.predict(test), rtol=1e-9)
     np.testing.assert_allclose(found.variance, found.epistemic + model.noise_, rtol=1e-12)
     low, high = (end.numpy() for end in found.interval(0.9))
     assert np.mean((y_test >= low) & (y_test <= high)) == pytest.approx(0.9, abs=0.06)
-    same = DampenRegressor((16,), settings=2, epochs=20, random_state=0).fit(
-        train, 1024 * y_train
-    )  # a power of 2: the same digits
+    same = DampenRegressor(**few).fit(train, 1024 * y_train)  # a power of 2: the same digits
     assert same.noise_ == pytest.approx(1024**2 * model.noise_, rel=1e-6)
 
 

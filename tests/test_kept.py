@@ -20,7 +20,7 @@ from dampen.export import write
 from dampen.study import Method, calibrate, inputs_of, open_study
 
 SETTINGS = [dampen.Setting(dropout=0.2, lr=0.01), dampen.Setting(dropout=0.95)]
-WORDS = {"seeds": 3, "epochs": 3, "batch_size": 32}
+WORDS = {"seeds": 3, "epochs": 2, "batch_size": 32}
 FILE = "calibration.safetensors"
 
 
@@ -116,7 +116,8 @@ def test_rows_to_calibrate_on_are_those_that_each_network_was_not_trained_on(mad
         }
         assert found <= held  # to the last bit
         assert len(rows) >= len(split.validation) // 2 if name == "digits" else len(rows) >= len(split.validation) - 1
-    population = dampen.Population.load(made / name / "checkpoints" / "confirmation", dampen.mlp(8))
+    place = made / name / "checkpoints" / kept.document["checkpoints"]["confirmation"]
+    population = dampen.Population.load(place, dampen.mlp(8))
     for (network, rows), seed in zip(kept.unseen, population.seeds, strict=True):
         network_again = population.member(kept.setting, seed)
         assert torch.equal(network(rows.features), network_again(rows.features))
@@ -215,19 +216,22 @@ def test_a_harmed_folder_is_one_line(run, made, tmp_path, harm, said):
         assert said in err
 
 
-def test_a_study_that_an_older_version_finished_gets_its_rows_by_resuming(made, tmp_path, monkeypatch):
+def test_a_finished_study_gets_rows_that_it_lost_by_resuming(made, tmp_path, monkeypatch):
     shutil.copytree(made / "houses", tmp_path / "study")
     (tmp_path / "study" / FILE).unlink()
-    for name in ("plan.json", "study.json"):
-        document = json.loads((tmp_path / "study" / name).read_text())
-        del document.get("plan", document)["training"]["even_batches"]  # it had full batches, then the rest
-        (tmp_path / "study" / name).write_text(json.dumps(document))
     data = dampen.load(made / "houses.csv", target="price")
     monkeypatch.setattr(dampen.Population, "fit", None)
     dampen.compare(dampen.mlp(8), data, SETTINGS, out=tmp_path / "study", resume=True, **WORDS)
     assert (tmp_path / "study" / FILE).read_bytes() == (made / "houses" / FILE).read_bytes()
     with safe_open(tmp_path / "study" / FILE, "pt") as file:
         assert json.loads(file.metadata()["dampen"])["description"]["rows"] == 90
+
+
+def test_a_study_of_an_older_version_is_exported_with_the_batches_that_it_had(made, tmp_path):
+    shutil.copytree(made / "houses", tmp_path / "study")
+    document = json.loads((tmp_path / "study" / "study.json").read_text())
+    del document["plan"]["training"]["even_batches"]  # it had full batches, then the rest
+    (tmp_path / "study" / "study.json").write_text(json.dumps(document))
     for study, sizes in ((tmp_path / "study", [32, 32, 1]), (made / "houses", [22, 22, 21])):
         told = write(open_study(study).winner, tmp_path / f"export-{len(sizes)}-{sizes[0]}")
         assert told.document["training"]["even_batches"] is (sizes[-1] > 1)

@@ -42,7 +42,10 @@ def pair(inputs): return nn.LSTM(inputs, 3)
 def wants(width): return nn.Linear(width, 3)
 number = 5
 """
-SMALL = ("--settings", 3, "--seeds", 2, "--epochs", 2, "--confirm-seeds", 2)
+SMALL = ("--settings", 2, "--seeds", 1, "--epochs", 1, "--confirmed", 1, "--confirm-seeds", 2)
+
+# Shapes are checked by other tests of studies: here that would take most of the time.
+pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
 
 @pytest.fixture

@@ -25,7 +25,10 @@ def tune(
     ] = None,
     dropout: Annotated[str | None, typer.Option(help="Range, list or number.", show_default="0..0.7")] = None,
     lr: Annotated[
-        str | None, typer.Option(help="Range, list or number.", show_default="3e-4..3e-3; of tables 3e-4..1e-2")
+        str | None,
+        typer.Option(
+            help="Range, list or number.", show_default="1e-4..3e-3, from 5000 rows on 3e-4..3e-3; of tables to 1e-2"
+        ),
     ] = None,
     knob: Annotated[
         list[str] | None,
@@ -54,24 +57,32 @@ def tune(
     insert_dropout: Annotated[
         bool, typer.Option("--insert-dropout", help="Put dropout after each hidden activation of your network.")
     ] = False,
-    settings: Annotated[int | None, typer.Option(help="Settings to try.", show_default="64")] = None,
+    settings: Annotated[
+        int | None, typer.Option(help="Settings to try.", show_default="64 below 1000 rows, 32 below 5000, else 24")
+    ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(
-            help="Length of a full training.",
-            show_default="30 below 5000 rows, else 10; of tables 600 steps below 1000 rows, else 1000, and 10 to 200 "
-            "epochs",
-        ),
+        typer.Option(help="The longest training.", show_default="as long as longer trainings are better"),
     ] = None,
     metric: Annotated[
         str | None,
         typer.Option(help="nll, accuracy, brier, mc-nll; mse, rmse, mae, r2, nll.", show_default="nll or mse"),
     ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the loss below which a difference does not matter.",
+            show_default="0.01, or a tenth of the spread between seeds",
+        ),
+    ] = None,
     search: Annotated[str, typer.Option(help="sobol, random, grid, tpe or hyperband.")] = "sobol",
-    no_halving: Annotated[bool, typer.Option("--no-halving", help="Train every setting for the full length.")] = False,
+    no_halving: Annotated[
+        bool, typer.Option("--no-halving", help="Train every setting for the longest training.")
+    ] = False,
     confirmed: Annotated[int, typer.Option(help="How many of the best settings train again for the verdict.")] = 3,
     confirm_seeds: Annotated[
-        int | None, typer.Option(help="Fresh seeds behind the verdict.", show_default="10 below 5000 rows, else 5")
+        int | None,
+        typer.Option(help="Fresh seeds behind the verdict.", show_default="10 below 1000 rows, 5 below 5000, else 3"),
     ] = None,
     budget: Annotated[
         str | None, typer.Option(help="Time for all of it, 90s, 5m or 1h: settings, seeds and epochs follow from it.")
@@ -86,7 +97,7 @@ def tune(
         str | None,
         typer.Option(
             help="Of the learning rate: constant, cosine, linear or one-cycle.",
-            show_default="cosine for tables, else constant",
+            show_default="cosine",
         ),
     ] = None,
     precision: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
@@ -100,14 +111,20 @@ def tune(
         str | None, typer.Option(help="Also write the search to this Optuna storage, sqlite:///studies.db for one.")
     ] = None,
     seed: _options.Seed = 0,
-    seeds: Annotated[int | None, typer.Option(help="Seeds of each setting in the search.", show_default="3")] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="Seeds of each setting in the search.", show_default="5 below 1000 rows, 3 below 5000, else 1"
+        ),
+    ] = None,
     device: _options.Device = "cpu",
     json: _options.Json = False,
 ) -> None:
     """Find how much weight decay and dropout a network needs, whether they help, and how sure that is.
 
-    Tries many settings at once, trains the best, no regularisation and the framework's default again with fresh seeds,
-    and gives a verdict with intervals, the test result and a report.
+    Tries many settings at once, for as long as longer trainings are better. Trains the best again with fresh seeds,
+    beside no regularisation and the framework's default with learning rates and lengths of their own, and gives a
+    verdict with intervals, where the gain comes from, the test result and a report.
     """
     _options.seed_range(seed, seeds or 1)
     asked: dict[str, Any] = {}
@@ -156,6 +173,7 @@ def tune(
             seeds=seeds,
             epochs=epochs,
             metric=metric,
+            margin=margin,
             search=search,
             halving=not no_halving,
             confirmed=confirmed,
@@ -253,11 +271,11 @@ def _teller(advance: Any, first: Any) -> Any:
 
 
 def _print(found: "Study") -> None:
-    for sentence in found.verdict.sentences():
+    for sentence in found.sentences():
         print(sentence)
     if found.test:
         print("\nThe test set, opened once (mean, 95 % interval over seeds and rows):")
-        metrics = list(next(iter(found.test.values())))
+        metrics = list(found.test["ensemble"])
         rows = [[name, *(_figure(result[m]) for m in metrics)] for name, result in found.test.items()]
         _output.print_table(["", *metrics], rows)
 

@@ -130,7 +130,7 @@ class _Dampen(BaseEstimator):
             data,
             epochs=epochs,
             batch_size=batch_size,
-            schedule=usual_schedule(data),
+            schedule=usual_schedule(),
             device=self.device,
             evaluate_every=None,
         )

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from dampen.data import Data, Incoming
+from dampen.report import _page
+from dampen.report._page import embed, write_page
 from dampen.report._pictures import BLACK, BLUE, ORANGE
-from dampen.report._study import _PAGE, _figure
-from dampen.store import Folder
 from dampen.study import reliabilities, risk
 
 Columns = Mapping[str, np.ndarray]
@@ -42,9 +42,7 @@ def write_trust(path: Path, document: dict[str, Any], own: Columns, other: Colum
         _examples(own, data),
         _figures(document),
     ]
-    title = f"When to trust it? {html.escape(document['data'])}"
-    page = _PAGE.format(title=title, body="\n".join(section for section in sections if section))
-    Folder(path.parent).write(path.name, lambda file: file.write_text(page, encoding="utf-8"))
+    write_page(path, f"When to trust it? {document['data']}", sections)
 
 
 def _answer(document: dict[str, Any]) -> str:
@@ -100,7 +98,7 @@ def _reliability(own: Columns) -> str:
     )
     return (
         "<h2>Do probabilities mean what they say?</h2>"
-        + _figure(figure, first=True)
+        + embed(figure, "reliability")
         + '<p class="note">Fifteen bins of equal width; larger marks have more rows. Below the line the network is '
         "too sure of itself.</p>"
     )
@@ -123,7 +121,7 @@ def _risk(own: Columns, classes: bool) -> str:
     )
     return (
         "<h2>What does refusing buy?</h2>"
-        + _figure(figure, first=not classes)
+        + embed(figure, "risk")
         + f'<p class="note">The least certain rows are refused first; area under the curve {curve.aurc:.4g} '
         f"({'AURC' if classes else 'of squared errors'}).</p>"
     )
@@ -145,13 +143,15 @@ def _foreign(document: dict[str, Any], own: Columns, other: Columns) -> str:
         values = columns[column]
         edges = np.linspace(0, max(float(own[column].max()), float(other[column].max())) or 1.0, 61)
         share = np.histogram(values, edges)[0] / len(values)
-        figure.add_bar(x=(edges[1:] + edges[:-1]) / 2, y=share, name=label, marker_color=colour, opacity=0.6)
+        figure.add_bar(
+            x=(edges[1:] + edges[:-1]) / 2, y=share, name=_page.label(label), marker_color=colour, opacity=0.6
+        )
     figure.update_layout(
         barmode="overlay", bargap=0, xaxis_title=column.replace("_", " "), yaxis_title="share of the rows", height=380
     )
     return (
-        f"<h2>Does it notice foreign data? {name}</h2>{_figure(figure)}<table><tr><th>uncertainty</th><th>AUROC</th>"
-        f"<th>AUPR</th><th>false alarms at 95 % found</th></tr>{rows}</table>"
+        f"<h2>Does it notice foreign data? {name}</h2>{embed(figure, 'foreign')}<table><tr><th>uncertainty</th>"
+        f"<th>AUROC</th><th>AUPR</th><th>false alarms at 95 % found</th></tr>{rows}</table>"
     )
 
 

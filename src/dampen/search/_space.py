@@ -12,6 +12,7 @@ from dampen.errors import InputError
 from dampen.knobs import Setting
 
 _FURTHER = 10.0  # how far beyond a logarithmic range's end the next one reaches
+_NEAR = 3.0  # factor to each side within which a logarithmic range is searched again around its best value
 METHODS = ("sobol", "random", "grid", "tpe", "hyperband")
 
 
@@ -55,6 +56,13 @@ class LogUniform:
             *(np.geomspace(self.low, self.high, n - 1).tolist() if n > 2 else [math.sqrt(self.low * self.high)]),
         ]
 
+    def around(self, value: float) -> "Dimension":
+        """Return the part of this range around a value: a factor of 3 to each side, or a decay's lower end for 0."""
+        if value == 0:
+            return LogUniform(self.low, min(self.high, _NEAR**2 * self.low), 0.5)
+        low, high = max(self.low, value / _NEAR), min(self.high, value * _NEAR)
+        return LogUniform(low, high) if low < high else Choice([value])
+
     def wider(self, value: float) -> "LogUniform | None":
         """Return the range to try next if `value` lies at an end of this one."""
         edge = (self.high / self.low) ** 0.05
@@ -87,6 +95,12 @@ class Uniform:
     def grid(self, n: int) -> list[float]:
         """Return n values from end to end."""
         return np.linspace(self.low, self.high, n).tolist()
+
+    def around(self, value: float) -> "Dimension":
+        """Return the part of this range around a value: a sixth of it to each side."""
+        reach = (self.high - self.low) / 6
+        low, high = max(self.low, value - reach), min(self.high, value + reach)
+        return Uniform(low, high) if low < high else Choice([value])
 
     def wider(self, value: float) -> "Uniform | None":
         """Return the range to try next if `value` lies at an end of this one and rates can go further."""
@@ -123,6 +137,10 @@ class Choice:
     def grid(self, n: int) -> list[Any]:
         """Return all values, however many were asked for."""
         return list(self.values)
+
+    def around(self, value: Any) -> "Dimension":
+        """Return all values: they have no order."""
+        return self
 
     def wider(self, value: Any) -> "Choice | None":
         """Return larger values to try next if `value` is the largest of three numbers or more."""
@@ -213,6 +231,18 @@ class Space:
         else:
             points = np.random.default_rng(seed).random((n, self._size))
         return list(dict.fromkeys(self._setting(point) for point in points))
+
+    def around(self, setting: Setting) -> "Space":
+        """Return the part of this space around a setting of it; rates of layers share the range around their mean."""
+        near: dict[str, Dimension | PerLayer] = {}
+        for name, dimension in self.dimensions.items():
+            value = setting[name]
+            if isinstance(dimension, PerLayer):
+                mean = float(np.mean(value)) if isinstance(value, tuple) else value
+                near[name] = PerLayer(dimension.each.around(mean), dimension.layers)
+            else:
+                near[name] = dimension.around(value)
+        return Space(near)
 
     def edges(self, setting: Setting) -> dict[str, Dimension]:
         """Return, for each knob whose value lies at an end of its range, the range to try next."""

@@ -8,9 +8,10 @@ from dampen.study._kept import Kept, inputs_of, open_study
 from dampen.study._metrics import METRICS, Metric
 from dampen.study._metrics import find as find_metric
 from dampen.study._plan import held_out, with_unit_targets
-from dampen.study._plan import plain as plain_setting
 from dampen.study._run import Progress, costs_of_rows
 from dampen.study._study import Study
+from dampen.study._training import Training
+from dampen.study._training import plain as plain_setting
 from dampen.study._tune import tune
 from dampen.study._usual import (
     usual_batch_size,
@@ -21,11 +22,13 @@ from dampen.study._usual import (
     usual_space,
 )
 from dampen.study._verdict import Against, Verdict
+from dampen.study._verdict_text import NAMES as REFERENCE_NAMES
 from dampen.study._winner import Exported, Winner
 from dampen.study._worth import refusal, reliabilities, risk, summary
 
 __all__ = [
     "METRICS",
+    "REFERENCE_NAMES",
     "Against",
     "Calibration",
     "Description",
@@ -35,6 +38,7 @@ __all__ = [
     "Metric",
     "Progress",
     "Study",
+    "Training",
     "Verdict",
     "Winner",
     "answer",

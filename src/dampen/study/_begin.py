@@ -12,6 +12,7 @@ from dampen.knobs import Setting
 from dampen.population import Builder, Model, Schedule
 from dampen.store import Folder
 from dampen.study import _plan, _usual
+from dampen.study._training import plain
 
 
 def refuse_patience(knobs: Iterable[str]) -> None:
@@ -36,6 +37,16 @@ def check_whole(numbers: Mapping[str, tuple[int | None, int]]) -> None:
     for name, (value, least) in numbers.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             raise InputError(f"{name} must be a whole number, {least} or larger, got {value!r}")
+
+
+def check_margin(margin: float | None) -> None:
+    """Refuse a margin that is no share.
+
+    Raises:
+        InputError: it is not.
+    """
+    if margin is not None and not 0 <= margin < 1:
+        raise InputError(f"margin must be a share of the loss from 0 to below 1, got {margin!r}")
 
 
 def check_network(model: Model, data: Data) -> None:
@@ -71,21 +82,16 @@ def prepared(
     schedule: str | None,
     precision: str,
     device: str,
-    resumed: str | Path | None = None,
 ) -> tuple[Data, tuple[float, float], dict[str, Any]]:
-    """Return the data with targets of unit deviation, their scale, and what `Population.fit` is told.
-
-    The study in the folder `resumed` goes on with batches of the kind that it began with.
-    """
+    """Return the data with targets of unit deviation, their scale, and the options of `Population.fit`."""
     check_whole({"batch_size": (batch_size, 1)})
     data, mean, deviation = _plan.with_unit_targets(data)
-    held = Folder(Path(resumed)).read_json("plan.json") if resumed is not None and Path(resumed).is_dir() else None
     training = {
         "batch_size": batch_size if batch_size is not None else _usual.usual_batch_size(len(data.train_rows)),
-        "even_batches": held is None or _plan.even_batches(held),
+        "even_batches": True,
         "optimizer": "adamw",
         "lr": lr,
-        "schedule": Schedule(schedule if schedule is not None else _usual.usual_schedule(data)).kind,
+        "schedule": Schedule(schedule if schedule is not None else _usual.usual_schedule()).kind,
         "precision": precision,
         "device": device,
     }
@@ -108,7 +114,7 @@ def open_folder(
     if folder.path.exists() and not folder.path.is_dir():
         raise InputError(f"{folder.path} is a file: name a folder for the study")
     if named:
-        wanted["compared"] = {name: _plan.plain(setting) for name, setting in named.items()}
+        wanted["compared"] = {name: plain(setting) for name, setting in named.items()}
     held = folder.read_json("plan.json")
     if held is None:
         if resume:
@@ -119,7 +125,8 @@ def open_folder(
         return folder
     if not resume:
         raise InputError(f"{folder.path} holds a study already: resume it, or choose another folder")
-    held["training"] = held.get("training", {}) | {"even_batches": str(_plan.even_batches(held))}
+    if held.get("format") != _plan.FORMAT:
+        raise InputError(f"{folder.path} holds a study of another version of dampen: choose another folder")
     for name in wanted:
         if name not in ("versions", "reading") and held.get(name) != wanted[name]:
             raise InputError(f"{folder.path} holds another study, its {name} differs: choose another folder")

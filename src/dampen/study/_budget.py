@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,6 +12,11 @@ from dampen.data import Data
 from dampen.errors import InputError
 from dampen.knobs import Setting
 from dampen.population import Model, Population
+from dampen.study._simple import SIMPLE
+from dampen.study._usual import Lengths
+
+if TYPE_CHECKING:
+    from dampen.study._tune import Wanted
 
 _MEMBERS = 16  # of the measured training: as many as a chunk of middle size holds
 _ROWS = 8192  # that it trains on at most
@@ -19,6 +24,7 @@ _SEARCH = 0.5  # share of the time for the search; the rest decides how many see
 _SPARE, _LEAST_SPARE = 0.03, 2.0  # share, and seconds at least, for judging, writing and the report
 _LEAST, _MOST = 8, 4096  # settings
 CONFIRM_SEEDS = 3, 200
+_PARTS = 5  # trainings that show where a gain comes from: without each regulariser, without all, the usual one
 
 
 def seconds_per_member_epoch(model: Model, data: Data, training: dict[str, Any]) -> float:
@@ -36,57 +42,79 @@ def seconds_per_member_epoch(model: Model, data: Data, training: dict[str, Any])
     return measured * len(data.train_rows) / len(rows)
 
 
+def full_trainings(confirmed: int, families: int) -> int:
+    """Return how many settings train for the full length in the confirmation and for the test rows, roughly."""
+    return confirmed + 2 * families + _PARTS
+
+
 def fit_search(
-    budget: float,
-    rate: float,
-    full: int,
-    member_epochs: Callable[[int, int, int], float],
-    settings: int | None,
-    seeds: int | None,
-    epochs: int,
-    fixed_epochs: bool,
-) -> tuple[int, int, int]:
-    """Return settings, seeds and epochs whose search takes its share of a budget.
+    budget: float, rate: float, wanted: "Wanted", member_epochs: Callable[[int, int, Lengths], float]
+) -> tuple[int, int, Lengths]:
+    """Return settings, seeds and lengths whose search takes its share of a budget.
 
     Args:
         budget: seconds.
         rate: seconds of a member's epoch.
-        full: full trainings for each confirming seed.
-        member_epochs: of a search with so many settings, seeds and epochs.
-        settings: as asked for; None lets the budget choose.
-        seeds: likewise.
-        epochs: as asked for, or the default.
-        fixed_epochs: whether they were asked for.
+        wanted: sizes as asked for.
+        member_epochs: of a search with so many settings and seeds, and such lengths.
 
     Raises:
         InputError: the least search does not fit.
     """
-    goal = _SEARCH * budget / rate
+    goal, full = _SEARCH * budget / rate, full_trainings(wanted.confirmed, 3)
 
-    def fits(n: int, of_seeds: int, length: int) -> bool:
+    def fits(n: int, seeds: int, lengths: Lengths) -> bool:
         rest = ((1 - _SEARCH) * budget - _spare(budget)) / rate
-        return member_epochs(n, of_seeds, length) <= goal and full * CONFIRM_SEEDS[0] * length <= rest
+        return member_epochs(n, seeds, lengths) <= goal and full * CONFIRM_SEEDS[0] * lengths.planned <= rest
 
-    lengths = [epochs] if fixed_epochs else list(range(epochs, 1, -1))
-    for of_seeds, length in [(s, n) for n in lengths for s in ([seeds] if seeds else [3, 2])]:
-        counts = range(settings or _LEAST, (settings or _MOST) + 1)
-        if not fits(counts[0], of_seeds, length):
+    ladder = [wanted.lengths] if wanted.fixed else _shorter(wanted.lengths)
+    for seeds, lengths in [(s, lengths) for lengths in ladder for s in ([wanted.seeds] if wanted.seeds else [3, 2, 1])]:
+        counts = range(wanted.settings or _LEAST, (wanted.settings or _MOST) + 1)
+        if not fits(counts[0], seeds, lengths):
             continue
         low, high = 0, len(counts) - 1
         while low < high:  # the most settings that fit
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if fits(counts[middle], of_seeds, length) else (low, middle - 1)
-        return counts[low], of_seeds, length
+            low, high = (middle, high) if fits(counts[middle], seeds, lengths) else (low, middle - 1)
+        return counts[low], seeds, lengths
+    shortest = ladder[-1]
     least = max(
-        member_epochs(settings or _LEAST, seeds or 2, lengths[-1]) * rate / _SEARCH,
-        (full * CONFIRM_SEEDS[0] * lengths[-1] * rate + _LEAST_SPARE) / (1 - _SEARCH),
+        member_epochs(wanted.settings or _LEAST, wanted.seeds or 1, shortest) * rate / _SEARCH,
+        (full * CONFIRM_SEEDS[0] * shortest.planned * rate + _LEAST_SPARE) / (1 - _SEARCH),
     )
     raise InputError(f"a budget of {budget:.0f} s is too short: the smallest study takes {math.ceil(least)} s")
 
 
-def confirm_seeds(left: float, budget: float, rate: float, full: int, epochs: int) -> int:
-    """Return how many confirming seeds the seconds that are left allow; arguments as for `fit_search`."""
-    return min(max(int((left - _spare(budget)) / (rate * full * epochs)), CONFIRM_SEEDS[0]), CONFIRM_SEEDS[1])
+def _shorter(lengths: Lengths) -> list[Lengths]:
+    """Return lengths that are planned to half as long each; none of them goes on beyond."""
+    found, planned = [], lengths.planned
+    while planned >= 1:
+        first = min(lengths.first, planned)
+        found.append(Lengths(first, min(lengths.usual, planned), planned, planned))
+        planned //= 2
+    return found
+
+
+def seconds_of_simple_models(names: Sequence[str], data: Data) -> float:
+    """Measure what fitting these simple models on the training rows takes."""
+    import sklearn.ensemble  # takes a second itself
+    import sklearn.linear_model  # noqa: F401
+
+    rows, started = data.train, time.perf_counter()
+    for name in names:
+        SIMPLE[name](rows, data.task, data.outputs, 0)(rows)
+    return time.perf_counter() - started
+
+
+def confirm_seeds(left: float, budget: float, of_seed: float) -> int:
+    """Return how many confirming seeds the seconds that are left allow.
+
+    Args:
+        left: seconds.
+        budget: seconds of the whole study.
+        of_seed: seconds that one takes.
+    """
+    return min(max(int((left - _spare(budget)) / of_seed), CONFIRM_SEEDS[0]), CONFIRM_SEEDS[1])
 
 
 def _spare(budget: float) -> float:

@@ -6,27 +6,30 @@ from pathlib import Path
 from dampen.data import Data
 from dampen.errors import InputError
 from dampen.knobs import Setting
-from dampen.population import Model
-from dampen.search import Choice, Space
-from dampen.study import _metrics, _plan
-from dampen.study._begin import check_network, check_whole, open_folder, prepared, refuse_patience
+from dampen.population import Model, initial_weights_repeat
+from dampen.study import _metrics, _plan, _usual
+from dampen.study._begin import check_margin, check_network, check_whole, open_folder, prepared, refuse_patience
+from dampen.study._confirm import Confirmation
 from dampen.study._finish import finish
+from dampen.study._references import SEARCH
 from dampen.study._run import Progress, Runner
+from dampen.study._search import best, search
 from dampen.study._study import Study
-from dampen.study._verdict import tell
+from dampen.study._training import Training, tell
 
 
 def compare(
     model: Model,
     data: Data,
     settings: Mapping[str, Setting] | Sequence[Setting],
-    seeds: int = 10,
+    seeds: int | None = None,
     *,
-    epochs: int = 10,
+    epochs: int | None = None,
     metric: str | None = None,
     validation: str | None = None,
     batch_size: int | None = None,
     lr: float = 1e-3,
+    margin: float | None = None,
     schedule: str | None = None,
     precision: str = "float32",
     device: str = "cpu",
@@ -37,16 +40,19 @@ def compare(
 ) -> Study:
     """Compare settings that are known already: the best of them against each of the others.
 
+    Without `epochs` each setting has its own best length, found as `tune` finds it.
+
     Args:
         model: as for `Population`.
         data: as for `tune`.
         settings: two or more; names, if given, are those of the references in the verdict.
-        seeds: of each.
-        epochs: length of training.
+        seeds: of each; by default as many as confirm for `tune`.
+        epochs: length of all trainings; by default each setting's own best one.
         metric: as for `tune`, and so are all that follow.
         validation: see there.
         batch_size: see there.
         lr: of settings that have none.
+        margin: as for `tune`.
         schedule: as for `tune`.
         precision: see there.
         device: see there.
@@ -60,28 +66,43 @@ def compare(
     """
     named = dict(settings) if isinstance(settings, Mapping) and not isinstance(settings, Setting) else {}
     named = named or {tell(setting): setting for setting in settings if isinstance(setting, Setting)}
-    if len(set(named.values())) < 2 or seeds < 2:
+    if len(set(named.values())) < 2 or (seeds is not None and seeds < 2):
         raise InputError(f"compare needs at least 2 different settings and 2 seeds, got {len(named)} and {seeds}")
-    check_whole({"seed": (seed, 0)})
+    check_whole({"seed": (seed, 0), "seeds": (seeds, 2), "epochs": (epochs, 1)})
+    check_margin(margin)
     for setting in named.values():
         refuse_patience(setting)
-    data, scale, training = prepared(data, batch_size, lr, schedule, precision, device, out if resume else None)
+    data, scale, training = prepared(data, batch_size, lr, schedule, precision, device)
     check_network(model, data)
+    sizes, lengths = (
+        _usual.usual_sizes(len(data.train_rows)),
+        _usual.usual_lengths(data, training["batch_size"], epochs),
+    )
+    different = tuple(dict.fromkeys(named.values()))
+    n = len(different)
+    rungs = tuple(_plan.Rung(rung.epochs, n) for rung in _plan.rungs(lengths.planned, 2**16, n, 2, True, lengths.first))
     plan = _plan.Plan(
         _plan.name_of(model),
         data,
         scale,
         _metrics.find(metric, data.task, data.weights is not None),
-        Space({"weight_decay": Choice([setting.get("weight_decay", 0.0) for setting in named.values()])}),
+        None,
         "none",
-        (),
-        (),
-        epochs,
+        () if epochs is not None else (_plan.Bracket(n, rungs, different),),
+        {},
         0,
-        tuple(range(seed, seed + seeds)),
+        tuple(range(seed, seed + sizes.seeds)),
+        lengths,
+        n,
+        tuple(range(seed, seed + (seeds or sizes.confirm_seeds))),
+        margin,
         _plan.scheme_of(data, validation),
         seed,
         training,
+        same_start=initial_weights_repeat(model, data.inputs, data.outputs),
     )
-    runner = Runner(model, plan, open_folder(out, plan, resume, named), callback, len(named))
-    return finish(runner, [], named, ())
+    runner = Runner(model, plan, open_folder(out, plan, resume, named), callback)
+    ranked = search(runner)
+    lengths_of = {found.setting: found.epochs for found in best(ranked, SEARCH)}
+    trainings = {name: Training(s, lengths_of.get(s, lengths.planned)) for name, s in named.items()}
+    return finish(runner, Confirmation(runner, dropping=False).of_comparison(trainings), ranked)

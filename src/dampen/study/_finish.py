@@ -1,4 +1,4 @@
-"""How a study ends: the best confirmed and judged, the test rows opened, all of it written to the folder."""
+"""How a study ends: confirmed and judged, the test rows opened once, all of it written to the folder."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,61 +9,98 @@ import torch
 from torch import Tensor
 
 from dampen.data import Rows
-from dampen.knobs import Setting
 from dampen.population import Population
-from dampen.statistics import over_rows, over_seeds_and_rows
+from dampen.statistics import Estimate, over_rows, over_seeds_and_rows
 from dampen.store import Folder, fingerprint
 from dampen.study import _metrics, _plan, _unseen
-from dampen.study._run import Ranked, Runner, outputs_of
+from dampen.study._confirm import LEVEL, Confirmed
+from dampen.study._evaluate import Candidate
+from dampen.study._run import Runner, Trained, outputs_of
+from dampen.study._search import Ranked
+from dampen.study._simple import SIMPLE
 from dampen.study._study import Study
-from dampen.study._verdict import LEVEL, judge
+from dampen.study._training import Training
+from dampen.study._verdict import Verdict, judge
 
 
-def finish(runner: Runner, best: list[Setting], references: Mapping[str, Setting], ranked: tuple[Ranked, ...]) -> Study:
-    """Confirm, judge, and open the test set."""
+def finish(runner: Runner, confirmed: Confirmed, ranked: tuple[Ranked, ...]) -> Study:
+    """Judge, open the test set, and write everything."""
     plan, folder = runner.plan, runner.folder
     held = folder.read_json("study.json") if folder is not None else None  # of a study that is finished
-    population, rows = runner.confirm(list(dict.fromkeys([*best, *references.values()])))
-    verdict = judge(plan, population, rows, references)
-    # without test rows nobody asks how the references do on them
-    wanted = [verdict.recommended, *(references.values() if len(plan.data.test_rows) else ())]
-    last = runner.last(list(dict.fromkeys(wanted)))
+    verdict = judge(plan, plan.data, confirmed)
+    recommended = confirmed.recommended
+    trained = Trained(runner, "test")
+    candidates: dict[str, Candidate] = {"recommended": recommended}
+    if len(plan.data.test_rows):  # without test rows nobody asks how the references do on them
+        candidates |= confirmed.references
+    trained.add([candidate for candidate in candidates.values() if isinstance(candidate, Training)])
     study = Study(
         plan,
         ranked,
-        references,
         verdict,
-        _test(plan, last, {"recommended": verdict.recommended, **references}),
+        _test(runner, trained, candidates, verdict),
         held["seconds"] if held else runner.seconds,
         runner.frame(),
-        len(population.settings),
-        last,
+        held["trained"]["member_epochs"] if held else runner.member_epochs,
+        recommended,
+        trained.population(recommended),
+        {"confirmation": confirmed.trained.name(recommended), "test": trained.name(recommended)},
         None if folder is None else folder.path,
     )
     if folder is not None and not held:
-        _write(folder, study, rows)
-    elif folder is not None and not (folder.path / _unseen.FILE).is_file():  # of an older version
-        _write_unseen(folder, plan, rows)
+        _write(folder, study, confirmed)
+    elif folder is not None and not (folder.path / _unseen.FILE).is_file():
+        _write_unseen(folder, study, confirmed)
     return study
 
 
-def _test(plan: _plan.Plan, population: Population, settings: Mapping[str, Setting]) -> dict[str, dict[str, Any]]:
-    """Return metrics on the test rows, with intervals over seeds and rows; the ensemble's is over rows alone."""
-    rows = _plan.training_and_validation_rows(plan.data).test  # scaled as the rows of the last training are
+def _test(
+    runner: Runner, trained: Trained, candidates: Mapping[str, Candidate], verdict: Verdict
+) -> dict[str, dict[str, Any]]:
+    """Return metrics on the test rows, and the differences of the study's metric to the recommended training.
+
+    Intervals are over seeds and rows; those of the ensemble and of simple models are over rows alone.
+    """
+    plan = runner.plan
+    data = _plan.training_and_validation_rows(plan.data)  # scaled as the rows of the last training are
+    rows = data.test
     if not len(rows):
         return {}
-    places = {name: population.settings.index(setting) for name, setting in settings.items()}
-    found: dict[str, dict[str, Any]] = {name: {} for name in (*places, "ensemble")}
-    sampled = [plan.metric] if plan.metric.samples else []
-    for metrics in (sampled, _metrics.of(plan.data.task, plan.data.weights is not None)):
-        if not metrics:
-            continue
-        outputs = torch.stack(outputs_of(population, rows, metrics[0]))  # [S, M, N, C]
-        for name, m in places.items():
-            found[name] |= _told(plan, metrics, outputs[:, m], rows)
-        mean = _metrics.mean_probabilities(outputs[:, places["recommended"]], plan.data.task)
-        found["ensemble"] |= _told(plan, metrics, mean[None], rows)
+    found: dict[str, dict[str, Any]] = {name: {} for name in (*candidates, "ensemble")}
+    costs: dict[str, np.ndarray] = {}  # [S, N] of the study's metric
+    train = data.train
+    for name, candidate in candidates.items():
+        simple = (
+            None if isinstance(candidate, Training) else SIMPLE[candidate](train, data.task, data.outputs, plan.seed)
+        )
+        for metrics in _groups(plan):
+            if isinstance(candidate, Training):
+                outputs = _outputs(trained.population(candidate), candidate, rows, metrics[0])
+            else:
+                assert simple is not None
+                outputs = simple(rows)[None]
+            found[name] |= _told(plan, metrics, outputs, rows)
+            if plan.metric in metrics:
+                costs[name] = plan.metric.costs(outputs, rows).double().numpy()
+            if name == "recommended":
+                mean = _metrics.mean_probabilities(outputs, plan.data.task)
+                found["ensemble"] |= _told(plan, metrics, mean[None], rows)
+    for name in candidates:
+        if name != "recommended" and candidates[name] != candidates["recommended"]:
+            found[name]["against"] = _difference(plan, costs["recommended"], costs[name], verdict, name)
     return found
+
+
+def _outputs(population: Population, training: Training, rows: Rows, metric: _metrics.Metric) -> Tensor:
+    """Return a training's outputs for each seed, `[S, N, C]`."""
+    m = population.settings.index(training.setting)
+    return torch.stack([outputs[m] for outputs in outputs_of(population, rows, metric)])
+
+
+def _groups(plan: _plan.Plan) -> list[list[_metrics.Metric]]:
+    """Return metrics that share their outputs: the sampled one, and those of one pass."""
+    usual = _metrics.of(plan.data.task, plan.data.weights is not None)
+    return [[plan.metric], usual] if plan.metric.samples else [usual]
 
 
 def _told(plan: _plan.Plan, metrics: Sequence[_metrics.Metric], outputs: Tensor, rows: Rows) -> dict[str, Any]:
@@ -73,13 +110,35 @@ def _told(plan: _plan.Plan, metrics: Sequence[_metrics.Metric], outputs: Tensor,
         if not np.isfinite(costs).all():
             found[metric.name] = {"mean": None, "interval": None}
             continue
-        estimate = over_seeds_and_rows(costs) if len(costs) > 1 else over_rows(costs[0])
-        ends = list(metric.told_interval(estimate.interval(LEVEL), plan.target_scale[1]))
-        found[metric.name] = {"mean": metric.told(estimate.mean, plan.target_scale[1]), "interval": ends}
+        estimate, scale = _estimate(costs), plan.target_scale[1]
+        ends = _metrics.interval_of(metric, estimate, costs.shape[1], LEVEL, scale)
+        known = bool(np.isfinite(ends).all())  # of a single row nobody knows
+        found[metric.name] = {"mean": metric.told(estimate.mean, scale), "interval": list(ends) if known else None}
     return found
 
 
-def _write(folder: Folder, study: Study, confirmed: _plan.Split) -> None:
+def _estimate(costs: np.ndarray) -> Estimate:
+    if costs.shape[1] < 2:
+        return Estimate(float(costs.mean()), float("nan"), 1.0)
+    return over_seeds_and_rows(costs) if len(costs) > 1 else over_rows(costs[0])
+
+
+def _difference(plan: _plan.Plan, one: np.ndarray, other: np.ndarray, verdict: Verdict, name: str) -> dict[str, Any]:
+    """Return the recommended training's metric minus another's on the test rows, and whether that agrees."""
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return {"difference": None, "interval": None, "agrees": None}
+    estimate = _estimate(one - other)
+    told, low, high = plan.metric.told_difference(
+        float(one.mean()), float(other.mean()), estimate.interval(LEVEL), plan.target_scale[1]
+    )
+    better = None if not (low > 0 or high < 0) else (low > 0) == plan.metric.rising
+    said = verdict.references[name].better
+    agrees = None if better is None or said is None else better == said
+    ends = [end if np.isfinite(end) else None for end in (low, high)]
+    return {"difference": told, "interval": None if None in ends else ends, "agrees": agrees}
+
+
+def _write(folder: Folder, study: Study, confirmed: Confirmed) -> None:
     from safetensors.torch import save_file
 
     document = study.document()
@@ -95,11 +154,11 @@ def _write(folder: Folder, study: Study, confirmed: _plan.Split) -> None:
     preprocessing = study.preprocessing()
     if preprocessing is not None:
         folder.write_json("preprocessing.json", preprocessing.document())
-    _write_unseen(folder, study.plan, confirmed)
+    _write_unseen(folder, study, confirmed)
     folder.write_frame("curves.parquet", study.frame())
     folder.write_json("study.json", document)
 
 
-def _write_unseen(folder: Folder, plan: _plan.Plan, confirmed: _plan.Split) -> None:
-    data = _plan.training_and_validation_rows(plan.data)
-    _unseen.write(folder, data, confirmed.sets, fingerprint(plan.data))
+def _write_unseen(folder: Folder, study: Study, confirmed: Confirmed) -> None:
+    data = _plan.training_and_validation_rows(study.plan.data)
+    _unseen.write(folder, data, confirmed.evaluation.rows.sets, fingerprint(study.plan.data))

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +20,10 @@ from dampen.population import INSERTED, Model, Population, WithDropout, insert_d
 from dampen.store import Folder, fingerprint
 from dampen.study import _plan, _unseen
 from dampen.study._description import Description
-from dampen.study._run import setting_of
+from dampen.study._training import setting_of
 from dampen.study._winner import Winner, winner_of, winner_without_rows
 
+_CHECKPOINT = re.compile(r"(confirmation|test)(-[0-9]+)?")
 _BUILDERS: dict[str, type] = {"MLP": MLP, "Linear": Linear}
 
 
@@ -109,8 +111,13 @@ class Kept:
         plan = self.document["plan"]
         written = plan["training"]
         numbers = {"batch_size": int(written["batch_size"]), "lr": float(written["lr"])}
-        training = written | numbers | {"even_batches": _plan.even_batches(plan)}
-        last = self.target_scale, self.setting, plan["epochs"], training
+        training = (
+            written | numbers | {"even_batches": written.get("even_batches") == "True"}
+        )  # older studies cut plainly
+        epochs = self.document["length"]["epochs"] if "length" in self.document else plan["epochs"]
+        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+            raise InputError(f"{self.folder / 'study.json'} is damaged: its length is no number of epochs")
+        last = self.target_scale, self.setting, epochs, training
         try:
             rows = _plan.training_and_validation_rows(self.data)
         except InputError as e:
@@ -150,7 +157,10 @@ def open_study(
     unseen = _unseen.read(place, plan["data"]["fingerprint"], preprocessing)
     setting = setting_of(document["recommended"])
     some = _batch(unseen.rows[0], int(plan["training"]["batch_size"]))
-    last, confirmed = (_population(place, phase, model) for phase in ("test", "confirmation"))
+    names = document.get("checkpoints", {})  # older studies have one population in each phase
+    if not isinstance(names, dict) or not all(isinstance(n, str) and _CHECKPOINT.fullmatch(n) for n in names.values()):
+        raise InputError(f"{folder}/study.json is damaged: its checkpoints are no names of trainings")
+    last, confirmed = (_population(place, names.get(phase, phase), model) for phase in ("test", "confirmation"))
     for population in (last, confirmed):
         population.look(some)
         if setting not in population.settings:

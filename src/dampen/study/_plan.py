@@ -15,12 +15,13 @@ from dampen.knobs import Setting
 from dampen.search import Space, check_optuna
 from dampen.store import fingerprint
 from dampen.study._metrics import Metric
-from dampen.study._usual import SMALL, is_table
+from dampen.study._training import plain
+from dampen.study._usual import SMALL, Lengths
 
+FORMAT = 2  # of a plan; 1 trained all settings for one length
 FOLDS = 5
-TPE_BATCHES = 4  # proposals of a batch do not know of each other: more batches learn more and fuse less
+TPE_BATCHES = 4  # proposals of a batch are independent of each other: more batches learn more and fuse less
 HELD_OUT = 0.2  # of the training rows: a half ranks, a half gives the verdict
-FIRST_STEPS = 100  # that a first epoch of fewer rows has at least: fewer would not tell settings apart
 CONFIRM_SEED, TEST_SEED = 1_000_000, 2_000_000  # away from the search's seeds: the verdict's luck is its own
 
 
@@ -39,30 +40,24 @@ class Rung:
 
 @dataclass(frozen=True)
 class Bracket:
-    """Settings that compete with each other, rung by rung.
+    """Settings that compete with each other, rung by rung; every rung trains them anew, for its own length.
 
     Args:
         settings: how many.
-        rungs: full length last.
+        rungs: the longest last.
         drawn: the settings; None where the search proposes them when it gets there.
-        first: share of the training rows that the first epoch passes over.
     """
 
     settings: int
     rungs: tuple[Rung, ...]
     drawn: tuple[Setting, ...] | None
-    first: float = 1.0
-
-    def passes(self, epochs: int) -> float:
-        """Return how often a member has passed over the training rows after so many epochs."""
-        return epochs - (1 - self.first) if epochs else 0.0
 
     def member_epochs(self, seeds: int) -> float:
         """Return how often its members pass over the training rows, all together."""
-        total, alive, before = 0.0, self.settings, 0
+        total, alive = 0.0, self.settings
         for rung in self.rungs:
-            total += alive * seeds * (self.passes(rung.epochs) - self.passes(before))
-            alive, before = min(alive, rung.keep), rung.epochs
+            total += alive * seeds * rung.epochs
+            alive = min(alive, rung.keep)
         return total
 
 
@@ -75,34 +70,45 @@ class Plan:
         data: with test rows, and the validation rows that it came with; a regression target has mean 0, deviation 1.
         target_scale: mean and standard deviation of a regression target before that.
         metric: what ranks and judges.
-        space: where the settings are drawn from.
+        space: where the settings are drawn from; None for a comparison.
         search: how.
-        brackets: of the search; none for a comparison.
+        brackets: of the search; none where settings and length are known.
+        families: settings that each reference tries, by its name; they compete with nobody else.
+        refined: how many settings are drawn around the best, at its length.
         seeds: of the search.
-        epochs: length of a full training.
+        lengths: of trainings.
         confirmed: how many of the best are trained again.
         confirm_seeds: of the confirmation and of the last training.
+        margin: share of the loss below which a difference does not matter; None: 1 %, or a tenth of the spread between
+            seeds where that is more.
         scheme: `folds` or `held-out`.
         seed: of splits and draws.
         training: what `Population.fit` is told.
         budget: seconds that the study may take, which then decides on the number of confirming seeds.
+        same_start: whether the network's initial weights are the same for every seed.
+        own_dropout: whether the network drops units at rates of its own, which the space does not search.
     """
 
     model: str
     data: Data
     target_scale: tuple[float, float]
     metric: Metric
-    space: Space
+    space: Space | None
     search: str
     brackets: tuple[Bracket, ...]
+    families: Mapping[str, tuple[Setting, ...]]
+    refined: int
     seeds: tuple[int, ...]
-    epochs: int
+    lengths: Lengths
     confirmed: int
     confirm_seeds: tuple[int, ...]
+    margin: float | None
     scheme: str
     seed: int
     training: dict[str, Any]
     budget: float | None = None
+    same_start: bool = False
+    own_dropout: bool = False
 
     @property
     def settings(self) -> int:
@@ -118,26 +124,29 @@ class Plan:
         from importlib.metadata import version
 
         return {
+            "format": FORMAT,
             "data": {"name": self.data.name, "source": self.data.source, "fingerprint": fingerprint(self.data)},
             "reading": None if self.data.reading is None else dict(self.data.reading),
             "target_scale": list(self.target_scale),
             "model": self.model,
             "metric": self.metric.name,
-            "space": {name: str(dimension) for name, dimension in self.space.dimensions.items()},
+            "space": {name: str(d) for name, d in self.space.dimensions.items()} if self.space else {},
             "search": self.search,
             "brackets": [
                 {
                     "settings": bracket.settings,
                     "rungs": [[rung.epochs, rung.keep] for rung in bracket.rungs],
-                    "first": bracket.first,
                     "drawn": None if bracket.drawn is None else [plain(setting) for setting in bracket.drawn],
                 }
                 for bracket in self.brackets
             ],
+            "families": {name: [plain(setting) for setting in settings] for name, settings in self.families.items()},
+            "refined": self.refined,
             "seeds": list(self.seeds),
-            "epochs": self.epochs,
+            "lengths": vars(self.lengths),
             "confirmed": self.confirmed,
             "confirm_seeds": list(self.confirm_seeds),
+            "margin": self.margin,
             "scheme": self.scheme,
             "seed": self.seed,
             "training": {name: str(value) for name, value in self.training.items()},
@@ -146,53 +155,33 @@ class Plan:
         }
 
 
-def even_batches(document: Mapping[str, Any]) -> bool:
-    """Return whether a plan, by its document, has batches of equal size; older ones, without a word on it, have not."""
-    return document.get("training", {}).get("even_batches") == "True"
-
-
-def first_share(steps: float, epochs: int, eta: int) -> float:
-    """Return which share of the rows the first epoch of a search by halving passes over.
-
-    A first cut after a full epoch takes a third of the search's time where epochs are long; one in eta rows ranks
-    settings nearly as well, as long as that is enough steps.
+def rungs(epochs: int, settings: int, confirmed: int, eta: int, halving: bool, first: int = 1) -> tuple[Rung, ...]:
+    """Return the stages of successive halving (Jamieson and Talwalkar 2016, algorithm 1), the longest last.
 
     Args:
-        steps: of a full epoch.
-        epochs: length of a full training.
-        eta: one in so many settings survives.
+        epochs: of the last one.
+        settings: of the first one.
+        confirmed: how many survive the last one.
+        eta: one in so many survives the others, and trains so many times as long.
+        halving: whether there are others.
+        first: epochs that the first one has at least.
     """
-    return 1 / eta if epochs > 1 and steps / eta >= FIRST_STEPS else 1.0
-
-
-def rungs(epochs: int, settings: int, confirmed: int, eta: int, halving: bool, first: float = 1.0) -> tuple[Rung, ...]:
-    """Return the stages of successive halving (Jamieson and Talwalkar 2016, algorithm 1), full length last."""
-    n = min(_depth(epochs / first, eta), _depth(max(1, settings), eta)) if halving else 0
-    return _from(n, epochs, settings, confirmed, eta, first)
+    n = min(_depth(epochs / min(first, epochs), eta), _depth(max(1, settings), eta)) if halving else 0
+    return _from(n, epochs, settings, confirmed, eta)
 
 
 def _depth(ratio: float | int, eta: int) -> int:
     return int(math.log(ratio, eta) + 1e-9)
 
 
-def _from(n: int, epochs: int, settings: int, confirmed: int, eta: int, first: float) -> tuple[Rung, ...]:
-    found = [
-        Rung(max(1, round(epochs / eta ** (n - i) + 1 - first)), max(confirmed, math.ceil(settings / eta ** (i + 1))))
-        for i in range(n)
-    ]
-    return (*found, Rung(epochs, confirmed))
+def _from(n: int, epochs: int, settings: int, confirmed: int, eta: int) -> tuple[Rung, ...]:
+    lengths = [max(1, round(epochs / eta ** (n - i))) for i in range(n)]
+    keeps = [max(confirmed, math.ceil(settings / eta ** (i + 1))) for i in range(n)]
+    return (*(Rung(length, keep) for length, keep in zip(lengths, keeps, strict=True)), Rung(epochs, confirmed))
 
 
 def brackets(
-    space: Space,
-    search: str,
-    settings: int,
-    epochs: int,
-    confirmed: int,
-    eta: int,
-    halving: bool,
-    seed: int,
-    steps: float,
+    space: Space, search: str, settings: int, lengths: Lengths, confirmed: int, eta: int, halving: bool, seed: int
 ) -> tuple[Bracket, ...]:
     """Return the search's brackets: one, Hyperband's, or batches that TPE proposes.
 
@@ -203,56 +192,37 @@ def brackets(
         space: where settings are drawn from.
         search: how.
         settings: how many.
-        epochs: length of a full training.
+        lengths: of trainings.
         confirmed: how many survive the last rung.
         eta: one in so many survives the others.
         halving: whether there are others.
         seed: of the draws.
-        steps: of a full epoch.
 
     Raises:
         InputError: an unknown search, or a number of settings that it can't use.
     """
-    first = first_share(steps, epochs, eta) if halving else 1.0
+    first, epochs = lengths.first, lengths.planned
+
+    def stages(n: int) -> tuple[Rung, ...]:
+        return rungs(epochs, n, confirmed, eta, halving, first)
+
     if search == "tpe":
         check_optuna()
         sizes = [len(part) for part in np.array_split(np.arange(settings), min(TPE_BATCHES, settings))]
-        return tuple(Bracket(n, rungs(epochs, n, confirmed, eta, halving, first), None, first) for n in sizes)
+        return tuple(Bracket(n, stages(n), None) for n in sizes)
     if search == "hyperband":
         drawn = tuple(space.draw(settings, "sobol", seed))
-        last = len(rungs(epochs, len(drawn), confirmed, eta, halving, first)) - 1
+        last = len(stages(len(drawn))) - 1
         weights = np.array([math.ceil((last + 1) / (s + 1) * eta**s) for s in range(last, -1, -1)], dtype=float)
         ends = np.round(np.cumsum(weights) / weights.sum() * len(drawn)).astype(int)
         parts = [drawn[start:end] for start, end in zip([0, *ends], ends, strict=False)]
         return tuple(
-            Bracket(len(part), _from(n, epochs, len(part), confirmed, eta, first), part, first)
+            Bracket(len(part), _from(n, epochs, len(part), confirmed, eta), part)
             for n, part in zip(range(last, -1, -1), parts, strict=True)
             if part
         )
     drawn = tuple(space.draw(settings, search, seed))
-    return (Bracket(len(drawn), rungs(epochs, len(drawn), confirmed, eta, halving, first), drawn, first),)
-
-
-def references(best: Setting, dropping: bool, data: Data, lr: float) -> dict[str, Setting]:
-    """Return what the recommended setting must beat.
-
-    `none` has no regularisation and the learning rate of the search's best setting. `default` is AdamW as torch gives
-    it: decay 0.01, no dropout. Tables have `tabular-default`, too: decay 0.02 and dropout 0.15, of Holzmüller,
-    Grinsztajn and Steinwart (2024), "Better by default", table A.1, at the best setting's learning rate.
-    """
-    none = {"dropout": 0.0} if dropping else {}
-    found = {
-        "none": Setting(weight_decay=0.0, lr=best.get("lr", lr), **none),
-        "default": Setting(weight_decay=0.01, lr=lr, **none),
-    }
-    if has_table_default(dropping, data):
-        found["tabular-default"] = Setting(weight_decay=0.02, lr=best.get("lr", lr), dropout=0.15)
-    return found
-
-
-def has_table_default(dropping: bool, data: Data) -> bool:
-    """Return whether the published default for tables is a reference."""
-    return dropping and is_table(data)
+    return (Bracket(len(drawn), stages(len(drawn)), drawn),)
 
 
 @dataclass(frozen=True)
@@ -263,13 +233,21 @@ class Split:
         sets: what `Population.fit` takes: one `Data` for all seeds, or one for each.
         ranking: rows that rank settings, for all seeds or for each.
         judging: rows that the verdict rests on; with folds the same ones.
-        first: what the first epoch of a search passes over instead, where it is given fewer rows.
     """
 
     sets: Data | list[Data]
     ranking: Any
     judging: Any
-    first: Data | None = None
+
+    @property
+    def of_seeds(self) -> list[Data] | None:
+        """One `Data` for each seed; None where all seeds share one."""
+        return self.sets if isinstance(self.sets, list) else None
+
+    def test_share(self) -> float:
+        """Return the held-out rows over the training rows, the mean over folds."""
+        sets = self.of_seeds or [self.sets]
+        return float(np.mean([len(data.validation_rows) / len(data.train_rows) for data in sets]))  # type: ignore[union-attr]
 
 
 def split(plan: Plan, seeds: Sequence[int], again: bool) -> Split:
@@ -287,12 +265,7 @@ def split(plan: Plan, seeds: Sequence[int], again: bool) -> Split:
         rows = [fold.validation for fold in folds]
         return Split(folds, rows, rows)
     ranking, judging = held_out(data, plan.seed)
-    first = None
-    if not again and plan.brackets and (share := plan.brackets[0].first) < 1:
-        train = ranking.train_rows
-        drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(plan.seed))
-        first = replace(ranking, train_rows=train[drawn[: round(share * len(drawn))].sort().values])
-    return Split(judging if again else ranking, ranking.validation, judging.validation, first)
+    return Split(judging if again else ranking, ranking.validation, judging.validation)
 
 
 def held_out(data: Data, seed: int) -> tuple[Data, Data]:
@@ -335,13 +308,6 @@ def _equally_long(folds: Sequence[Data], seed: int) -> list[Data]:
     ]
 
 
-def training_rows(data: Data, scheme: str) -> float:
-    """Return how many rows train a member before the test set is opened."""
-    if scheme == "folds":
-        return len(data.train_rows) * (1 - 1 / FOLDS)
-    return len(data.train_rows) * (1.0 if len(data.validation_rows) else 1 - HELD_OUT)
-
-
 def training_and_validation_rows(data: Data) -> Data:
     """Return the data with its validation rows among the training rows, for the last training."""
     rows = torch.cat([data.train_rows, data.validation_rows]).sort().values
@@ -375,15 +341,3 @@ def scheme_of(data: Data, wanted: str | None) -> str:
 def name_of(model: object) -> str:
     """Return a name by which a folder recognises its model."""
     return getattr(model, "__qualname__", None) or repr(model)
-
-
-def plain(setting: Setting) -> dict[str, Any]:
-    """Return a setting as JSON can hold it."""
-    return {
-        name: dict(value)
-        if isinstance(value, tuple) and value and isinstance(value[0], tuple)
-        else list(value)
-        if isinstance(value, tuple)
-        else value
-        for name, value in setting.items()
-    }

@@ -31,6 +31,7 @@ BOOSTING_VALUES, BOOSTING_MOST, BOOSTING_LEAST = 5_000_000_000, 100, 10  # sciki
 HISTOGRAMS = 16_000
 LARGEST_STEP = 0.3  # of boosting, where few rounds must do what scikit-learn's 100 of step 0.1 would
 MOST_THREADS = 8
+THREADED_VALUES = 1_000_000  # rows x inputs below which threads cost more than they bring
 
 Numbers = Float[np.ndarray, "N D"]
 Weights = Float[np.ndarray, " N"] | None
@@ -51,8 +52,9 @@ class Simple:
 
     def __call__(self, rows: Rows) -> Float[Tensor, "N C"]:
         """Return float32 outputs: normalised log-probabilities, or numbers in the unit of the training targets."""
-        with _quiet():
-            outputs = self.predict(_inputs(rows))
+        inputs = _inputs(rows)
+        with _quiet(inputs.size):
+            outputs = self.predict(inputs)
         return torch.from_numpy(outputs).to(rows.features.device, torch.float32)
 
 
@@ -98,7 +100,7 @@ def linear(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
     """
     x, y, weights = _arrays(rows)
     groups = None if rows.groups is None else rows.groups.cpu()[_counting(rows)].numpy()
-    with _quiet():
+    with _quiet(x.size):
         if task != "classification":
             return _ridge(x, y, weights, groups) if len(y) > 2 else constant(rows, task, outputs, seed)
         if len(np.unique(y)) == 1:
@@ -132,7 +134,7 @@ def boosting(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
     step = min(LARGEST_STEP, 0.1 * BOOSTING_MOST / rounds)
     splits = not of_classes or np.unique(y, return_counts=True)[1].min() > 1
     kind = HistGradientBoostingClassifier if of_classes else HistGradientBoostingRegressor
-    with _quiet():
+    with _quiet(x.size):
         stopping: Any = "auto" if splits else False  # scikit-learn's annotation lacks the bool
         model = kind(max_iter=rounds, learning_rate=step, early_stopping=stopping, random_state=seed)
         model.fit(x, y, sample_weight=weights)
@@ -241,11 +243,11 @@ def _group_folds(y: np.ndarray, groups: np.ndarray) -> Folds:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet(n_values: int) -> Iterator[None]:
     """Keep scikit-learn to a few threads, and its warnings, of rare classes or capped iterations, to itself."""
     from threadpoolctl import threadpool_limits
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with threadpool_limits(min(torch.get_num_threads(), MOST_THREADS)):
+        with threadpool_limits(min(torch.get_num_threads(), MOST_THREADS) if n_values > THREADED_VALUES else 1):
             yield

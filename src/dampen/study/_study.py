@@ -11,11 +11,13 @@ from torch import nn
 
 from dampen.data import Preprocessing
 from dampen.errors import InputError, NotExported
-from dampen.knobs import Setting
 from dampen.population import Population
 from dampen.search import export_to_optuna
 from dampen.study import _plan
-from dampen.study._run import Ranked, document_of
+from dampen.study._on_test_rows import on_test_rows
+from dampen.study._references import SEARCH
+from dampen.study._search import Ranked
+from dampen.study._training import Training
 from dampen.study._verdict import Verdict
 from dampen.study._winner import Exported, Winner, winner_of
 
@@ -29,24 +31,26 @@ class Study:
 
     Args:
         plan: what was done.
-        ranked: what each rung of the search found; empty for a comparison.
-        references: what the recommended setting was compared with, by name.
-        verdict: which setting, how sure, against what.
+        ranked: what each rung of the search found; empty for a comparison of one length.
+        verdict: which setting and length, how sure, against what.
         test: by `recommended`, the references' names and `ensemble`: metrics on the test rows, each with its mean and
-            interval; empty where there are no test rows.
+            interval, and `against`: the recommended one's metric minus this one's; empty where there are no test rows.
         seconds: spent.
+        member_epochs: how often members passed over the training rows, all members of all phases together.
+        recommended: setting and length.
         folder: where it is kept, if anywhere.
     """
 
     plan: _plan.Plan
     ranked: tuple[Ranked, ...]
-    references: Mapping[str, Setting]
     verdict: Verdict
     test: dict[str, dict[str, Any]]
     seconds: float
     _curves: "pd.DataFrame"
-    _confirmed: int
+    member_epochs: float
+    recommended: Training
     _last: Population
+    _checkpoints: Mapping[str, str]
     folder: Path | None = None
 
     def model(self) -> nn.Module:
@@ -68,17 +72,9 @@ class Study:
         """Return all learning curves as a tidy pandas frame, with the phase that each belongs to."""
         return self._curves
 
-    @property
-    def member_epochs(self) -> float:
-        """How often members passed over the training rows, all members of all phases together."""
-        found, before = 0.0, (-1, 0)
-        for rung in self.ranked:
-            passes = self.plan.brackets[rung.bracket].passes
-            start = passes(before[1]) if before[0] == rung.bracket else 0.0
-            found += len(rung.settings) * len(self.plan.seeds) * (passes(rung.epochs) - start)
-            before = rung.bracket, rung.epochs
-        full = self._confirmed + len(self._last.settings)
-        return found + full * len(self.plan.confirm_seeds) * self.plan.epochs
+    def sentences(self) -> list[str]:
+        """Return the verdict in words, and what the test rows add to it."""
+        return [*self.verdict.sentences(), *on_test_rows(self.test, self.verdict)]
 
     def report(self, path: str | Path) -> None:
         """Write the report as one HTML file that needs no network.
@@ -87,14 +83,16 @@ class Study:
             InputError: it can't be written.
         """
         pages = import_module("dampen.report")  # a higher row: looked up only when someone asks for it here
-        rungs = [document_of(rung, self.plan) for rung in self.ranked]
+        rungs = [rung.document(self.plan) for rung in self.ranked]
         pages.write_study(Path(path), self.document(), self.frame(), rungs)
 
     def winner(self) -> Winner:
         """Return the network of `model`, and all that its training followed from."""
         plan, rows = self.plan, _plan.training_and_validation_rows(self.plan.data)
         recommended = self.verdict.recommended
-        return winner_of(self._last, plan.model, rows, plan.target_scale, recommended, plan.epochs, plan.training)
+        return winner_of(
+            self._last, plan.model, rows, plan.target_scale, recommended, self.recommended.epochs, plan.training
+        )
 
     def export(self, folder: str | Path, *, onnx: bool = False, data: bool | None = None) -> Exported:
         """Write the recommended network for use without dampen; see `dampen.export.write`, which says what is written.
@@ -126,9 +124,9 @@ class Study:
         Raises:
             InputError: nothing was searched, Optuna is not installed, or the storage can't take it.
         """
-        if not self.ranked:
+        if not self.ranked or self.plan.space is None:
             raise InputError("a comparison has no search to export")
-        rungs = [(rung.epochs, rung.settings, rung.costs) for rung in self.ranked]
+        rungs = [(rung.epochs, rung.settings, rung.costs) for rung in self.ranked if rung.family == SEARCH]
         export_to_optuna(storage, name or self.plan.data.name, self.plan.space, rungs)
 
     def document(self) -> dict[str, Any]:
@@ -139,16 +137,17 @@ class Study:
             "columns": [] if plan.data.columns is None else plan.data.columns.document(plan.data.outputs),
             "notes": list(plan.data.notes),
             **self.verdict.document(),
-            "sentences": self.verdict.sentences(),
+            "sentences": self.sentences(),
             "test": self.test,
             "trained": {
                 "settings": plan.settings,
                 "seeds": len(plan.seeds),
                 "members": plan.settings * len(plan.seeds),
-                "epochs": plan.epochs,
+                "epochs": int(self._curves["length"].to_numpy().max()),
                 "member_epochs": self.member_epochs,
             },
             "seconds": self.seconds,
+            "checkpoints": dict(self._checkpoints),
             "folder": None if self.folder is None else str(self.folder),
             "plan": plan.document(),
         }

@@ -2,22 +2,31 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from dampen.data import Data
 from dampen.errors import InputError
 from dampen.knobs import Setting
-from dampen.population import Model, Population
+from dampen.population import Builder, Model, Population, initial_weights_repeat
 from dampen.search import Space
 from dampen.store import Folder
-from dampen.study import _budget, _metrics, _plan, _usual
-from dampen.study._begin import check_network, check_whole, open_folder, prepared, refuse_patience
+from dampen.study import _budget, _metrics, _plan, _references, _usual
+from dampen.study._begin import check_margin, check_network, check_whole, open_folder, prepared, refuse_patience
+from dampen.study._confirm import Confirmation, simple_models
 from dampen.study._finish import finish
-from dampen.study._run import Progress, Ranked, Runner
+from dampen.study._run import Progress, Runner
+from dampen.study._search import check_found
+from dampen.study._search import search as run_search
 from dampen.study._study import Study
+from dampen.study._usual import Lengths
+
+Planned = tuple[tuple[_plan.Bracket, ...], dict[str, tuple[Setting, ...]], int]
+LEAST_AROUND = 16  # settings of a search that afterwards looks around the best one
 
 
 def tune(
@@ -29,9 +38,10 @@ def tune(
     seeds: int | None = None,
     epochs: int | None = None,
     metric: str | None = None,
+    margin: float | None = None,
     search: str = "sobol",
     halving: bool = True,
-    eta: int = 3,
+    eta: int = 2,
     per_layer: bool = False,
     confirmed: int = 3,
     confirm_seeds: int | None = None,
@@ -47,70 +57,73 @@ def tune(
     resume: bool = False,
     callback: Callable[[Progress], object] | None = None,
 ) -> Study:
-    """Find how much regularisation a network needs, and say how sure that is.
+    """Find how much regularisation a network needs, and how sure that is.
 
-    All settings train at once; successive halving drops the worse ones; the best few, no regularisation and the
-    framework's default train again with fresh seeds, and the verdict rests on those. The test rows are looked at once,
-    at the end.
+    All settings train at once, for lengths that grow while successive halving drops the worse ones, until longer
+    trainings are no better; no regularisation and the framework's default get learning rates and lengths of their own.
+    The best train again with fresh seeds beside these references and beside the same without each regulariser; the
+    verdict rests on those. The test rows are looked at once, at the end.
 
     Args:
         model: as for `Population`.
         data: with or without validation rows; test rows are optional.
         space: a dimension for each knob, or a value; by default weight decay, learning rate and, if the network drops
             units, dropout.
-        settings: how many are tried; by default 64.
-        seeds: of each setting in the search; by default 3.
-        epochs: length of a full training; by default 30 below 5000 training rows, 10 above; for tables 600 steps below
-            1000 rows, 1000 above, but 10 to 200 epochs.
+        settings: how many are tried; by default 64 below 1000 training rows, 32 below 5000, 24 above.
+        seeds: of each setting in the search; by default 5 below 1000 training rows, 3 below 5000, 1 above.
+        epochs: the longest training; by default it follows from what longer trainings gain.
         metric: `nll`, `accuracy`, `brier`, `mc-nll` (of the mean under Monte-Carlo dropout) for classes; `mse`, `rmse`,
             `mae`, `r2`, `nll` (noise fitted) for numbers.
+        margin: share of the loss below which a difference does not matter; by default 0.01, or a tenth of the spread
+            between seeds where that is more.
         search: `sobol`, `random`, `grid`, `tpe` (Optuna's, in batches) or `hyperband`.
-        halving: whether to drop settings before they are fully trained.
-        eta: one in so many survives a rung.
+        halving: whether to drop settings after short trainings; if not, all train for the longest.
+        eta: one in so many survives a rung, and trains so many times as long in the next.
         per_layer: a dropout rate for each layer, in the default space.
         confirmed: how many of the best train again.
-        confirm_seeds: of each of these; by default 10 below 5000 training rows, 5 above.
+        confirm_seeds: of each of these; by default 10 below 1000 training rows, 5 below 5000, 3 above.
         budget: seconds that the study may take: settings, seeds, epochs and confirming seeds that are not given follow
             from it and from a measured training.
         validation: `folds` or `held-out`; by default folds below 5000 training rows.
         batch_size: rows a step; by default 32 below 5000 training rows, 128 above.
         lr: learning rate where the space has none, and of the default reference.
         schedule: of the learning rate: `constant`, `cosine`, `linear` or `one-cycle`, as for `Population.fit`; by
-            default `cosine` for tables, else `constant`.
+            default `cosine`, whatever the length.
         precision: as for `Population.fit`.
         device: as for `Population.fit`.
         seed: of draws, splits and members.
         out: folder for the results; None keeps them in memory.
         resume: go on with the study that `out` holds.
-        callback: is told where the study is.
+        callback: called with where the study is.
 
     Raises:
         InputError: an argument outside its range, unfit data, or a folder with another study.
     """
-    whole = {"settings": (settings, 1), "seeds": (seeds, 2), "epochs": (epochs, 1), "eta": (eta, 2)}
+    whole = {"settings": (settings, 1), "seeds": (seeds, 1), "epochs": (epochs, 1), "eta": (eta, 2)}
     check_whole(whole | {"confirmed": (confirmed, 1), "confirm_seeds": (confirm_seeds, 2), "seed": (seed, 0)})
+    check_margin(margin)
     if budget is not None and not (math.isfinite(budget) and budget > 0):
         raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
-    data, scale, training = prepared(data, batch_size, lr, schedule, precision, device, out if resume else None)
+    data, scale, training = prepared(data, batch_size, lr, schedule, precision, device)
     check_network(model, data)
-    small = len(data.train_rows) < _usual.SMALL
-    dropping = _dropping(model, data, training)
-    chosen = _space(space, data, dropping, per_layer)
+    places = _dropping(model, data, training)
+    dropping, chosen = places > 0, _space(space, data, places, per_layer)
     judged_by, scheme = _metrics.find(metric, data.task, data.weights is not None), _plan.scheme_of(data, validation)
-    n_references = 2 + _plan.has_table_default(dropping > 0, data)
+    sizes = _usual.usual_sizes(len(data.train_rows))
+    lengths = _usual.usual_lengths(data, training["batch_size"], epochs)
 
-    steps = _plan.training_rows(data, scheme) / training["batch_size"]
+    def planned(settings: int, lengths: Lengths) -> Planned:
+        brackets = _plan.brackets(chosen, search, settings, lengths, confirmed, eta, halving, seed)
+        families = _references.families(chosen, dropping, data, lr, settings)
+        around = settings // 8 if halving and settings >= LEAST_AROUND and search != "grid" else 0
+        return brackets, families, around
 
-    def brackets(settings: int, epochs: int) -> tuple[_plan.Bracket, ...]:
-        return _plan.brackets(chosen, search, settings, epochs, confirmed, eta, halving, seed, steps)
-
-    length = epochs or _usual.usual_length(data, training["batch_size"])
     clock = time.perf_counter()
     if budget is not None:
-        full = confirmed + 1 + 2 * n_references
-        asked = settings, seeds, epochs, length
-        settings, seeds, length = _within(budget, model, data, training, out, full, brackets, asked)
-    seeds, n_confirm = seeds or 3, confirm_seeds or (10 if small else 5)
+        wanted = Wanted(settings, seeds, lengths, epochs is not None, confirmed)
+        settings, seeds, lengths = _within(budget, model, data, training, out, planned, wanted)
+    n_confirm = confirm_seeds or sizes.confirm_seeds
+    brackets, families, around = planned(settings or sizes.settings, lengths)
     plan = _plan.Plan(
         _plan.name_of(model),
         data,
@@ -118,24 +131,28 @@ def tune(
         judged_by,
         chosen,
         search,
-        brackets(settings or 64, length),
-        tuple(range(seed, seed + seeds)),
-        length,
+        brackets,
+        families,
+        around,
+        tuple(range(seed, seed + (seeds or sizes.seeds))),
+        lengths,
         confirmed,
         tuple(range(seed, seed + n_confirm)),
+        margin,
         scheme,
         seed,
         training,
         budget,
+        same_start=initial_weights_repeat(model, data.inputs, data.outputs),
+        own_dropout=dropping and "dropout" not in chosen.dimensions and _drops_by_itself(model, data),
     )
     _plan.split(plan, plan.seeds, again=False)  # raises what is to be raised before anything is written
-    runner = Runner(model, plan, open_folder(out, plan, resume), callback, n_references)
-    ranked = runner.search()
-    best = [s for _, s in sorted(_last_rungs(ranked, plan), key=lambda found: found[0])][:confirmed]
-    references = _plan.references(best[0], dropping > 0, data, lr)
+    runner = Runner(model, plan, open_folder(out, plan, resume), callback)
+    ranked = run_search(runner)
+    check_found(ranked)
     if budget is not None and confirm_seeds is None:
-        runner.plan = _confirm_within(budget, runner, clock, len({*best, *references.values()}) + 1 + len(references))
-    return finish(runner, best, references, tuple(ranked))
+        runner.plan = _confirm_within(budget, runner, clock)
+    return finish(runner, Confirmation(runner, dropping).of_search(ranked), ranked)
 
 
 def _space(space: Mapping[str, Any] | None, data: Data, dropping: int, per_layer: bool) -> Space:
@@ -153,11 +170,30 @@ def _dropping(model: Model, data: Data, training: dict[str, Any]) -> int:
     return len(explained.dropping)
 
 
-def _last_rungs(ranked: Sequence[Ranked], plan: _plan.Plan) -> list[tuple[float, Setting]]:
-    """Return costs and settings that were trained for the full length, each once."""
-    rungs = [rung for rung in ranked if rung.epochs == plan.epochs]
-    full = {setting: cost for rung in rungs for setting, cost in zip(rung.settings, rung.costs, strict=True)}
-    return [(cost, setting) for setting, cost in full.items()]
+def _drops_by_itself(model: Model, data: Data) -> bool:
+    """Return whether a network that can drop units has rates above 0 of its own."""
+    network = Builder(model)(0, data.inputs, data.outputs)
+    rates = [module.p for module in network.modules() if isinstance(module, nn.modules.dropout._DropoutNd)]
+    return not rates or any(rate > 0 for rate in rates)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Sizes of a study as they were asked for.
+
+    Args:
+        settings: None lets the budget choose.
+        seeds: likewise.
+        lengths: of trainings without a budget.
+        fixed: whether the longest was asked for.
+        confirmed: how many of the best train again.
+    """
+
+    settings: int | None
+    seeds: int | None
+    lengths: Lengths
+    fixed: bool
+    confirmed: int
 
 
 def _within(
@@ -166,40 +202,39 @@ def _within(
     data: Data,
     training: dict[str, Any],
     out: str | Path | None,
-    full: int,
-    brackets: Callable[[int, int], tuple[_plan.Bracket, ...]],
-    asked: tuple[int | None, int | None, int | None, int],
-) -> tuple[int, int, int]:
-    """Return the settings, seeds and epochs of a budget, or those that the folder says it had."""
-    held = Folder(Path(out)).read_json("budget.json") if out is not None else None
+    planned: Callable[[int, Lengths], Planned],
+    wanted: Wanted,
+) -> tuple[int, int, Lengths]:
+    """Return the settings, seeds and lengths of a budget, or those that the folder holds."""
+    folder = None if out is None else Folder(Path(out))
+    held = folder.read_json("budget.json") if folder is not None else None
+    if held is not None and not {"settings", "seeds", "lengths"} <= set(held):
+        raise InputError(f"{out} holds a study of another version of dampen: choose another folder")
     if held is None:
-        settings, seeds, epochs, length = asked
+
+        def member_epochs(settings: int, seeds: int, lengths: Lengths) -> float:
+            brackets, families, around = planned(settings, lengths)
+            searched = sum(bracket.member_epochs(seeds) for bracket in brackets)
+            return searched * (1 + sum(map(len, families.values())) / settings) + around * seeds * lengths.planned
+
         rate = _budget.seconds_per_member_epoch(model, data, training)
-        sizes = _budget.fit_search(
-            budget,
-            rate,
-            full,
-            lambda n, of_seeds, epochs: sum(b.member_epochs(of_seeds) for b in brackets(n, epochs)),
-            settings,
-            seeds,
-            length,
-            epochs is not None,
-        )
-        held = {"sizes": sizes}
-        if out is not None:
-            Folder(Path(out)).write_json("budget.json", held)
-    return tuple(held["sizes"])  # type: ignore[return-value]
+        settings, seeds, lengths = _budget.fit_search(budget, rate, wanted, member_epochs)
+        held = {"settings": settings, "seeds": seeds, "lengths": vars(lengths)}
+        if folder is not None:
+            folder.write_json("budget.json", held)
+    return held["settings"], held["seeds"], Lengths(**held["lengths"])
 
 
-def _confirm_within(budget: float, runner: Runner, clock: float, full: int) -> _plan.Plan:
-    """Return the plan with as many confirming seeds as the budget still allows, or as the folder says it had."""
-    held = runner.folder.read_json("budget.json") if runner.folder is not None else {}
+def _confirm_within(budget: float, runner: Runner, clock: float) -> _plan.Plan:
+    """Return the plan with as many confirming seeds as the budget still allows, or as the folder holds."""
+    held = runner.read("budget.json") or {}
     if "confirm_seeds" not in held:
-        left = budget - runner.seconds - (runner.began - clock)
-        held["confirm_seeds"] = _budget.confirm_seeds(
-            left, budget, runner.seconds_per_member_epoch, full, runner.plan.epochs
-        )
-        if runner.folder is not None:
-            runner.folder.write_json("budget.json", held)
+        plan, rate = runner.plan, runner.seconds_per_member_epoch
+        simple = _budget.seconds_of_simple_models(simple_models(plan.data), plan.data)
+        left = budget - runner.seconds - (runner.began - clock) - simple  # they are fitted for the test rows, too
+        full = _budget.full_trainings(plan.confirmed, len(plan.families))
+        of_seed = rate * full * plan.lengths.planned + (simple if plan.scheme == "folds" else 0.0)
+        held["confirm_seeds"] = _budget.confirm_seeds(left, budget, of_seed)
+        runner.write("budget.json", held)
     seed = runner.plan.seed
     return replace(runner.plan, confirm_seeds=tuple(range(seed, seed + held["confirm_seeds"])))

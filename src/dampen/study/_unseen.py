@@ -80,8 +80,8 @@ def read(folder: Folder, fingerprint: str, preprocessing: Preprocessing | None) 
     file = folder.path / FILE
     if not file.is_file():
         raise InputError(
-            f"{folder.path} has no {FILE}, on which predictions are calibrated: an older version left it so; finish "
-            "the study again with resume (dampen tune --resume), which writes it and trains nothing"
+            f"{folder.path} has no {FILE}, on which predictions are calibrated: finish the study again with resume "
+            "(dampen tune --resume), which writes it and trains nothing; one of an older version has to be made anew"
         )
     try:
         with safe_open(file, "pt") as held:

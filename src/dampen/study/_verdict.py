@@ -1,170 +1,228 @@
-"""The verdict: which setting, how sure, against what; from trainings that the search did not see."""
+"""The verdict: which training, how sure, against what, and where its gain comes from."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from dampen.errors import InputError
+from dampen.data import Data
 from dampen.knobs import KNOBS, Scales, Setting
-from dampen.population import Population
 from dampen.search import Dimension
-from dampen.statistics import Estimate, over_folds, over_seeds_and_rows
-from dampen.study._metrics import Metric
-from dampen.study._plan import Plan, Split, plain
-from dampen.study._run import costs_of_rows, mean_costs
-
-LEVEL = 0.95
+from dampen.statistics import Estimate, against_all, bonferroni
+from dampen.study import _verdict_text
+from dampen.study._confirm import LEVEL, Confirmed
+from dampen.study._diagnosis import Diagnosis, diagnose
+from dampen.study._evaluate import Candidate, Evaluation
+from dampen.study._metrics import Metric, interval_of
+from dampen.study._plan import Plan, Split
+from dampen.study._references import UNREGULARISED, regularisers
+from dampen.study._training import Training, plain
 
 
 @dataclass(frozen=True)
-class Against:
-    """The recommended setting beside another one.
+class Part:
+    """A difference of two trainings in the metric's unit, above 0 where it is to the better.
 
     Args:
-        setting: the other one.
-        value: the metric of the other one.
-        difference: the metric of the recommended one minus the other's.
-        interval: around the difference, 95 %.
-        probability_better: that the recommended one is truly better.
+        estimate: the difference.
+        interval: around it.
     """
 
-    setting: Setting
-    value: float
-    difference: float
+    estimate: float
     interval: tuple[float, float]
-    probability_better: float
 
     @property
     def settled(self) -> bool:
         """Whether the interval excludes zero."""
         return self.interval[0] > 0 or self.interval[1] < 0
 
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return {"estimate": number(self.estimate), "interval": [number(end) for end in self.interval]}
+
+
+@dataclass(frozen=True)
+class Against:
+    """The recommended training beside another one.
+
+    Args:
+        training: the other one; None for a simple model.
+        value: the metric of the other one.
+        difference: the metric of the recommended one minus the other's.
+        interval: around the difference.
+        better: whether the recommended one is shown to be better (True), worse (False), or neither (None).
+        equivalent: whether both are shown to differ by less than the margin.
+    """
+
+    training: Training | None
+    value: float
+    difference: float
+    interval: tuple[float, float]
+    better: bool | None
+    equivalent: bool
+
+    @property
+    def settled(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.better is not None
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return {
+            **(self.training.document() if self.training else {"setting": None, "epochs": None, "stopped_at": None}),
+            "mean": number(self.value),
+            "difference": number(self.difference),
+            "interval": [number(end) for end in self.interval],
+            "better": self.better,
+            "equivalent": self.equivalent,
+        }
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What regularisation buys: the recommended training against the best one without.
+
+    Args:
+        against: name of that one.
+        part: the gain in the metric's unit.
+        unit: the metric.
+        share: of the other one's loss.
+        told: the same in the reader's own unit; None where it is unknown.
+        told_unit: that unit.
+    """
+
+    against: str
+    part: Part
+    unit: str
+    share: float
+    told: float | None
+    told_unit: str
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return {
+            "against": self.against,
+            **self.part.document(),
+            "unit": self.unit,
+            "share": number(self.share),
+            "own_unit": {"estimate": self.told, "unit": self.told_unit},
+        }
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long to train.
+
+    Args:
+        epochs: recommended.
+        doubled: what twice as long would gain, in the metric's unit, above 0 where it is better; None where it was not
+            tried.
+        standard_error: of that.
+        rising: whether more of the metric is better.
+    """
+
+    epochs: int
+    doubled: float | None
+    standard_error: float | None
+    rising: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON can hold it; `difference` is the metric of twice as long minus that of the recommended."""
+        doubled = None
+        if self.doubled is not None and math.isfinite(self.doubled):
+            difference = self.doubled if self.rising else -self.doubled
+            doubled = {"difference": difference, "standard_error": self.standard_error}
+        return {"epochs": self.epochs, "doubled": doubled}
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a study found; printing it tells.
+    """What a study found; printing it gives sentences.
 
     Args:
-        metric: what judged.
+        metric: what it is about.
         recommended: the setting.
-        value: its metric on the judging rows.
+        regularised: whether it has a regulariser.
+        chosen: the best on the selection rows, before what does nothing was left out.
+        dropped: regularisers that the best setting had, and whose removal is shown to change nothing.
+        value: its metric on the evaluation rows.
         interval: around it, 95 %.
         references: by name, what it was compared with.
-        indistinguishable: confirmed settings whose difference from the recommended one is not settled.
+        helps: whether regularisation is shown to help (True), shown not to be worth it (False), or neither (None).
+        learnt: whether it is shown to be better than the constant (True); False where it is not better in the estimate,
+            or shown not to be by more than the margin; None where that is not settled.
+        gain: over the best without regularisation; None in a comparison, or where none is recommended.
+        attribution: what the learning rate, the length, regularisation and each regulariser contribute.
+        total: how much better it is than no regularisation at the usual learning rate and length.
+        length: how long to train.
+        diagnosis: what ails it; None in a comparison.
+        off: the recommended training without any regulariser; None in a comparison.
+        margin: difference of the metric that does not matter.
+        equivalent: trainings that are shown to differ from it by less than the margin.
         mildest: the one of them, or the recommended one, with the least regularisation: the fewest other knobs, then
             the least decay, then the least dropout.
         edges: knobs whose recommended value lies at an end of the space, with the range to try next.
-        epochs: length of training.
         memory_epochs: decay as a time scale, `1 / (lr * weight_decay * steps in an epoch)`; None without decay.
+        usual: learning rate and length that `total` is told against.
         method: how intervals were found.
         bias: what the selection does to the figures.
     """
 
     metric: Metric
     recommended: Setting
+    regularised: bool
+    chosen: Training
+    dropped: tuple[str, ...]
     value: float
     interval: tuple[float, float]
     references: Mapping[str, Against]
-    indistinguishable: tuple[Setting, ...]
-    mildest: Setting
+    helps: bool | None
+    learnt: bool | None
+    gain: Gain | None
+    attribution: Mapping[str, Part]
+    total: Part | None
+    length: Length
+    diagnosis: Diagnosis | None
+    off: Training | None
+    margin: float
+    equivalent: tuple[Training, ...]
+    mildest: Training
     edges: Mapping[str, Dimension]
-    epochs: int
     memory_epochs: float | None
+    usual: tuple[float, int]
     method: str
     bias: str
-
-    @property
-    def regularisation_helps(self) -> bool:
-        """Whether the recommended setting is better than no regularisation, and that is settled."""
-        none = self.references.get("none")
-        return none is not None and none.settled and none.probability_better > 0.5
 
     def __str__(self) -> str:
         return "\n".join(self.sentences())
 
     def sentences(self) -> list[str]:
         """Return the verdict in words, the answer first."""
-        none = self.references.get("none")
-        name = self.metric.name
-        best = tell(self.recommended)
-        for which in ("default", "tabular-default"):
-            if which in self.references and self.references[which].setting == self.recommended:
-                best += f" ({_WORDS[which]})"
-        said: list[str] = []
-        if none is None:
-            unsettled = sum(not other.settled for other in self.references.values()) - 1  # itself
-            sure = f"{unsettled} others may be as good" if unsettled else "and better than every other one"
-            said.append(f"The best is {tell(self.recommended)}: {sure}.")
-        elif none.setting == self.recommended:
-            said.append(f"Use no regularisation ({tell(self.recommended)}): nothing that was tried is better.")
-        elif self.regularisation_helps:
-            said.append(f"Use {best}: regularisation helps.")
-        elif none.settled:
-            said.append(f"Use no regularisation ({tell(none.setting)}): it is better than all that was tried.")
-        elif none.probability_better > 0.5:
-            said.append(
-                f"Nothing here is shown to beat no regularisation. The best guess is {best}; the "
-                "difference may be luck."
-            )
-        else:
-            said.append(
-                f"Nothing here beats no regularisation: {best}, first on the rows that rank, did not do better on "
-                "those that judge."
-            )
-        said.append(f"Its {name} is {self.value:.4g} (95 % interval {_ends(self.interval)}).")
-        for which, other in self.references.items():
-            if math.isnan(other.value):
-                said.append(f"{_WORDS.get(which, which).capitalize()} diverged.")
-            elif other.setting != self.recommended:
-                chance = _probability(other.probability_better)
-                said.append(
-                    f"Against {_WORDS.get(which, which)} ({other.value:.4g}): {other.difference:+.4g} "
-                    f"({_ends(other.interval, '+')}), truly better with probability {chance}."
-                )
-        if self.indistinguishable:
-            n = len(self.indistinguishable)
-            said.append(
-                f"{n} other confirmed {'setting' if n == 1 else 'settings'} can't be told apart from it; the mildest "
-                f"that will do is {tell(self.mildest)}."
-            )
-        for knob, dimension in self.edges.items():
-            said.append(f"{knob} lies at the edge of what was searched: try {dimension} next.")
-        if self.memory_epochs is not None and self.memory_epochs > 10 * self.epochs:
-            said.append(
-                f"This decay hardly acts: it forgets over {self.memory_epochs:.3g} epochs, 1 / (lr * weight_decay * "
-                f"steps per epoch), and the training has {self.epochs}."
-            )
-        elif self.memory_epochs is not None:
-            said.append(
-                f"This decay forgets over {self.memory_epochs:.3g} epochs, 1 / (lr * weight_decay * steps per epoch) "
-                "(Wang and Aitchison 2024): with another learning rate, batch size or amount of data, choose the decay "
-                "that keeps this number."
-            )
-        return [*said, self.method, self.bias]
+        return _verdict_text.sentences(self)
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
         return {
             "metric": self.metric.name,
             "recommended": plain(self.recommended),
-            "validation": {"mean": _number(self.value), "interval": [_number(end) for end in self.interval]},
-            "references": {
-                name: {
-                    "setting": plain(other.setting),
-                    "mean": _number(other.value),
-                    "difference": _number(other.difference),
-                    "interval": [_number(end) for end in other.interval],
-                    "probability_better": _number(other.probability_better),
-                }
-                for name, other in self.references.items()
-            },
-            "indistinguishable": [plain(setting) for setting in self.indistinguishable],
-            "mildest": plain(self.mildest),
-            "regularisation_helps": self.regularisation_helps,
+            "chosen": self.chosen.document(),
+            "dropped": list(self.dropped),
+            "validation": {"mean": number(self.value), "interval": [number(end) for end in self.interval]},
+            "helps": self.helps,
+            "learnt": self.learnt,
+            "gain": None if self.gain is None else self.gain.document(),
+            "attribution": {name: part.document() for name, part in self.attribution.items()},
+            "total": None if self.total is None else self.total.document(),
+            "length": self.length.document(),
+            "diagnosis": None if self.diagnosis is None else self.diagnosis.document(),
+            "off": None if self.off is None else self.off.document(),
+            "margin": number(self.margin),
+            "references": {name: other.document() for name, other in self.references.items()},
+            "equivalent": [training.document() for training in self.equivalent],
+            "mildest": self.mildest.document(),
             "edges": {name: str(dimension) for name, dimension in self.edges.items()},
             "memory_epochs": self.memory_epochs,
             "method": self.method,
@@ -172,132 +230,229 @@ class Verdict:
         }
 
 
-def judge(plan: Plan, population: Population, rows: Split, references: Mapping[str, Setting]) -> Verdict:
+def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
     """Return the verdict of a confirmation.
 
     Args:
         plan: the study.
-        population: the confirmed members, references among them.
-        rows: those that rank and those that judge.
-        references: by name.
+        data: what it is about.
+        confirmed: what was trained and evaluated for it.
     """
-    settings = population.settings
-    ranking = mean_costs(population, rows.ranking, plan.metric).mean(0)
-    if not np.isfinite(ranking).any():
-        raise InputError("every confirmed setting diverged, no regularisation too: search lower learning rates")
-    best = int(ranking.argmin())
-    costs = [c.double().numpy() for c in costs_of_rows(population, rows.judging, plan.metric)]
-
-    def estimate(weights: Mapping[int, float]) -> Estimate:
-        """Estimate a weighted sum of settings' costs."""
-        each = [np.sum([w * seed[m] for m, w in weights.items()], axis=0) for seed in costs]
-        if not all(np.isfinite(e).all() for e in each):
-            return Estimate(math.inf, math.nan, 1.0)
-        if plan.scheme == "folds":
-            return over_folds(np.array([e.mean() for e in each]), _test_share(rows))
-        return over_seeds_and_rows(np.stack(each))
-
-    own = estimate({best: 1.0})
-
-    def against(m: int) -> Against:
-        if m == best:
-            return Against(settings[m], plan.told(own.mean), 0.0, (0.0, 0.0), 0.5)
-        found, other = estimate({best: 1.0, m: -1.0}), estimate({m: 1.0}).mean
-        if not math.isfinite(other):  # the other one diverged, with a seed at least
-            return Against(settings[m], math.nan, math.nan, (math.nan, math.nan), 1.0)
-        difference, low, high = plan.metric.told_difference(
-            own.mean, other, found.interval(LEVEL), plan.target_scale[1]
-        )
-        return Against(settings[m], plan.told(other), difference, (low, high), found.probability_below(0.0))
-
-    others = [m for m in range(len(settings)) if m != best and np.isfinite(ranking[m])]
-    alike = [settings[m] for m in others if not against(m).settled]
-    recommended = settings[best]
-    interval = plan.metric.told_interval(own.interval(LEVEL), plan.target_scale[1])
+    evaluation, recommended = confirmed.evaluation, confirmed.recommended
+    own, scale = evaluation.estimate({recommended: 1.0}), plan.target_scale[1]
+    searched = confirmed.off is not None
+    references = {name: _against(confirmed, other) for name, other in confirmed.references.items()}
+    regularised = bool(regularisers(recommended.setting, plan.own_dropout))
+    gain = _gain(confirmed) if searched and regularised else None
+    attribution, total = _attribution(confirmed) if searched else ({}, None)
+    learnt = _learnt(confirmed) if searched else None
+    candidates = _candidates(confirmed)
+    level = bonferroni(LEVEL, max(1, len(candidates)))
+    alike = tuple(c for c in candidates if evaluation.excess(c, recommended).equivalent(confirmed.margin, level))
+    steps = _steps(plan, evaluation.rows)
+    inside = plan.space is not None and set(plan.space.dimensions) <= set(recommended.setting)
     return Verdict(
-        plan.metric,
-        recommended,
-        plan.told(own.mean),
-        interval,
-        {name: against(settings.index(setting)) for name, setting in references.items()},
-        tuple(alike),
-        min((recommended, *alike), key=partial(_strength, steps=_steps(plan, rows))),
-        plan.space.edges(recommended) if set(plan.space.dimensions) <= set(recommended) else {},
-        plan.epochs,
-        _memory(plan, recommended, rows),
-        _METHODS[plan.scheme].format(seeds=len(population.seeds))
-        + " Rows of a group are one observation." * (plan.data.groups is not None)
-        + " Rows count by their weights." * (plan.data.weights is not None),
-        _BIASES[plan.scheme],
+        metric=plan.metric,
+        recommended=recommended.setting,
+        regularised=regularised,
+        chosen=confirmed.chosen,
+        dropped=confirmed.dropped,
+        value=plan.told(own.mean),
+        interval=interval_of(plan.metric, own, evaluation.n_rows, LEVEL, scale),
+        references=references,
+        helps=_helps(confirmed, gain, learnt) if searched else None,
+        learnt=learnt,
+        gain=gain,
+        attribution=attribution,
+        total=total,
+        length=_length(confirmed),
+        diagnosis=diagnose(data, confirmed) if searched else None,
+        off=confirmed.off,
+        margin=_told_margin(confirmed, own.mean),
+        equivalent=alike,
+        mildest=min((recommended, *alike), key=partial(_strength, steps=steps, lr=plan.training["lr"])),
+        edges=plan.space.edges(recommended.setting) if inside and plan.space is not None else {},
+        memory_epochs=_memory(plan, recommended.setting, steps),
+        usual=(plan.training["lr"], plan.lengths.usual),
+        method=_verdict_text.method(plan, confirmed.chosen_among, len(attribution), searched),
+        bias=_verdict_text.BIASES[plan.scheme],
     )
 
 
-_METHODS = {
-    "folds": "Intervals: {seeds} fresh folds with fresh seeds, corrected for the rows that folds share (Nadeau and "
-    "Bengio 2003); they carry the luck of seeds and of rows.",
-    "held-out": "Intervals: {seeds} fresh seeds crossed with the judging rows (two-way random effects); they carry the "
-    "luck of seeds and of rows.",
-}
-_BIASES = {
-    "folds": "The data is small: the same rows, split anew, ranked and judged, so the recommended setting's advantage "
-    "may be slightly overstated. The test rows were not seen.",
-    "held-out": "The rows that judged took no part in the choice.",
-}
-_WORDS = {
-    "none": "no regularisation",
-    "default": "AdamW's default",
-    "tabular-default": "the published default for tables",
-}
+def number(value: float) -> float | None:
+    """Return a number as JSON can hold it."""
+    return float(value) if math.isfinite(value) else None
 
 
-def tell(setting: Setting) -> str:
-    """Return a setting in words."""
+def _part(evaluation: Evaluation, other: Candidate, one: Candidate, level: float) -> Part:
+    """Return by how much `one` is better than `other`."""
+    if other == one:
+        return Part(0.0, (0.0, 0.0))
+    estimate, low, high = evaluation.told_excess(other, one, evaluation.excess(other, one), level)
+    return Part(estimate, (low, high))
 
-    def value(v: Any) -> str:
-        if isinstance(v, tuple):
-            return "(" + ", ".join(f"{p[0]}: {p[1]:.3g}" if isinstance(p, tuple) else f"{p:.3g}" for p in v) + ")"
-        return f"{v:.3g}" if isinstance(v, int | float) else str(v)
 
-    return ", ".join(f"{name.replace('_', ' ')} {value(v)}" for name, v in setting.items()) or "the network as it is"
+def _against(confirmed: Confirmed, other: Candidate) -> Against:
+    evaluation, one = confirmed.evaluation, confirmed.recommended
+    plan, training = evaluation.plan, other if isinstance(other, Training) else None
+    if other == one:
+        return Against(training, plan.told(evaluation.mean(one)), 0.0, (0.0, 0.0), None, True)
+    mean = evaluation.mean(other)
+    if not math.isfinite(mean):  # it diverged, with a seed at least
+        return Against(training, math.nan, math.nan, (math.nan, math.nan), True, False)
+    excess = evaluation.excess(other, one)
+    part = _part(evaluation, other, one, confirmed.level)
+    better = excess.mean > 0 if part.settled else None
+    sign = 1.0 if evaluation.metric.rising else -1.0
+    low, high = sorted(sign * end for end in part.interval)
+    return Against(
+        training,
+        plan.told(mean),
+        sign * part.estimate,
+        (low, high),
+        better,
+        excess.equivalent(confirmed.margin),
+    )
+
+
+def _unregularised(confirmed: Confirmed) -> dict[str, Training]:
+    """Return the trainings without regularisation that did not diverge, by name."""
+    found = {n: c for n, c in confirmed.references.items() if n in UNREGULARISED and isinstance(c, Training)}
+    if confirmed.off is not None:
+        found["off"] = confirmed.off
+    return {name: t for name, t in found.items() if math.isfinite(confirmed.evaluation.mean(t))}
+
+
+def _gain(confirmed: Confirmed) -> Gain | None:
+    """Return the gain over the best training without regularisation: own learning rate and length, stopped, or off."""
+    evaluation, one = confirmed.evaluation, confirmed.recommended
+    others = _unregularised(confirmed)
+    if not others:
+        return None
+    excesses = {name: evaluation.excess(other, one) for name, other in others.items()}
+    name = min(excesses, key=lambda other: excesses[other].mean)
+    _, low, _ = against_all(list(excesses.values()), confirmed.level)
+    estimate = excesses[name]
+    told = evaluation.told_excess(others[name], one, estimate, confirmed.level)
+    lowest = min(_part(evaluation, other, one, confirmed.level).interval[0] for other in others.values())
+    share = estimate.mean / abs(evaluation.mean(others[name])) if evaluation.mean(others[name]) else math.nan
+    unit = "fewer wrong of 1000 rows" if evaluation.companion.is_share else "smaller RMSE"
+    part = Part(told[0], (min(lowest, told[1]) if math.isfinite(low) else told[1], told[2]))
+    return Gain(name, part, evaluation.metric.name, share, evaluation.told_companion(others[name], one), unit)
+
+
+def _helps(confirmed: Confirmed, gain: Gain | None, learnt: bool | None) -> bool | None:
+    """Return whether regularisation is shown to help.
+
+    It must be better than each training without it, which as an intersection-union test needs no correction for their
+    number (Berger 1982), by more than the margin in the estimate, and something must have been learnt at all.
+    """
+    evaluation, one = confirmed.evaluation, confirmed.recommended
+    if not regularisers(one.setting, evaluation.plan.own_dropout):
+        return False
+    if gain is None:
+        return None
+    others = _unregularised(confirmed).values()
+    excesses = [evaluation.excess(other, one) for other in others]
+    mean, low, _ = against_all(excesses, confirmed.level)
+    _, _, high = against_all(excesses, bonferroni(confirmed.level, len(excesses)))
+    if learnt is False or high < confirmed.margin:
+        return False
+    return True if low > 0 and mean >= confirmed.margin and learnt else None
+
+
+def _learnt(confirmed: Confirmed) -> bool | None:
+    """Return whether the recommended training is shown to beat the constant answer (True), or no better (False)."""
+    evaluation = confirmed.evaluation
+    excess = evaluation.excess("constant", confirmed.recommended)
+    low, high = excess.interval(confirmed.level)
+    return True if low > 0 else False if excess.mean <= 0 or high < confirmed.margin else None
+
+
+def _attribution(confirmed: Confirmed) -> tuple[dict[str, Part], Part | None]:
+    """Return what each part of the recommended training contributes, and all of them together.
+
+    Three steps lead from no regularisation with the usual learning rate and length to the recommended training, and add
+    up: a learning rate of its own, a length of its own, and regularisation with the learning rate and length that go
+    with it. `together` is what is lost without all regularisers, and each of them what is lost without it alone, the
+    rest left as it is.
+    """
+    one, off, own, usual_length, usual = (
+        confirmed.recommended,
+        confirmed.off,
+        confirmed.own,
+        confirmed.usual_length,
+        confirmed.usual,
+    )
+    assert off is not None
+    assert own is not None
+    assert usual_length is not None
+    assert usual is not None
+    pairs = {"lr": (usual, usual_length), "length": (usual_length, own)}
+    if own != one:
+        pairs["regularisation"] = (own, one)
+    if len(confirmed.removed) > 1:
+        pairs["together"] = (off, one)
+    pairs |= {knob: (training, one) for knob, training in confirmed.removed.items()}
+    level = bonferroni(confirmed.level, max(1, sum(other != better for other, better in pairs.values())))
+    evaluation = confirmed.evaluation
+    parts = {name: _part(evaluation, other, better, level) for name, (other, better) in pairs.items()}
+    return parts, None if usual == one else _part(evaluation, usual, one, confirmed.level)
+
+
+def _length(confirmed: Confirmed) -> Length:
+    evaluation, one, doubled = confirmed.evaluation, confirmed.recommended, confirmed.doubled
+    if doubled is None:
+        return Length(one.epochs, None, None)
+    excess: Estimate = evaluation.excess(one, doubled)
+    if not math.isfinite(excess.mean):
+        return Length(one.epochs, None, None)
+    told = evaluation.told_excess(one, doubled, excess, LEVEL)
+    slope = told[0] / excess.mean if excess.mean else evaluation.plan.told(1.0) - evaluation.plan.told(0.0)
+    return Length(one.epochs, told[0], abs(slope) * excess.error, evaluation.metric.rising)
+
+
+def _candidates(confirmed: Confirmed) -> list[Training]:
+    """Return what was confirmed at the recommended or another length of its own, the recommended one left out."""
+    references = [c for name, c in confirmed.references.items() if isinstance(c, Training) and c.stopped_at is None]
+    found = [
+        *confirmed.finalists,
+        *references,
+        *confirmed.removed.values(),
+        *([confirmed.off] if confirmed.off else []),
+    ]
+    evaluation = confirmed.evaluation
+    return [c for c in dict.fromkeys(found) if c != confirmed.recommended and math.isfinite(evaluation.mean(c))]
+
+
+def _told_margin(confirmed: Confirmed, cost: float) -> float:
+    """Return the margin in the metric's unit, at the recommended training's cost."""
+    plan = confirmed.evaluation.plan
+    told = plan.metric.told_difference(cost + confirmed.margin, cost, (0.0, 0.0), plan.target_scale[1])[0]
+    return abs(told)
 
 
 def _steps(plan: Plan, rows: Split) -> int:
     """Return the steps of an epoch."""
-    data = rows.sets[0] if isinstance(rows.sets, list) else rows.sets
-    return math.ceil(len(data.train_rows) / plan.training["batch_size"])
+    data = (rows.of_seeds or [rows.sets])[0]
+    return math.ceil(len(data.train_rows) / plan.training["batch_size"])  # type: ignore[union-attr]
 
 
-def _memory(plan: Plan, setting: Setting, rows: Split) -> float | None:
+def _memory(plan: Plan, setting: Setting, steps: int) -> float | None:
     if "decay_timescale" in setting:
         return setting["decay_timescale"]
     decay, lr = setting.get("weight_decay", 0.0), setting.get("lr", plan.training["lr"])
-    return 1 / (lr * decay * _steps(plan, rows)) if decay else None
+    return 1 / (lr * decay * steps) if decay else None
 
 
-def _test_share(rows: Split) -> float:
-    assert isinstance(rows.sets, list)
-    return float(np.mean([len(data.validation_rows) / len(data.train_rows) for data in rows.sets]))
-
-
-def _strength(setting: Setting, steps: int) -> tuple[int, float, float]:
+def _strength(training: Training, steps: int, lr: float) -> tuple[int, float, float]:
     """Return how many other knobs a setting turns, then its decay in a step, then its mean dropout rate."""
+    setting = training.setting
     usual = ("weight_decay", "decay_timescale", "dropout", "lr")
     others = sum(knob.on(setting) and not isinstance(knob.acts, Scales) for n, knob in KNOBS.items() if n not in usual)
     rate = setting.get("dropout", 0.0)
-    rates: Sequence[Any] = rate if isinstance(rate, tuple) else (rate,)
+    rates: Any = rate if isinstance(rate, tuple) else (rate,)
     mean = float(np.mean([r[1] if isinstance(r, tuple) else r for r in rates])) if len(rates) else 0.0
     if "decay_timescale" in setting:
         return others, 1 / (setting["decay_timescale"] * steps), mean
-    return others, setting.get("weight_decay", 0.0) * setting.get("lr", 1.0), mean
-
-
-def _ends(interval: tuple[float, float], sign: str = "") -> str:
-    return f"{interval[0]:{sign}.4g} to {interval[1]:{sign}.4g}"
-
-
-def _probability(p: float) -> str:
-    return "unknown" if math.isnan(p) else "above 0.999" if p > 0.999 else "below 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    return others, setting.get("weight_decay", 0.0) * setting.get("lr", lr), mean

@@ -1,0 +1,181 @@
+"""Training and validation loss over the epochs, with and without regularisation."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dampen.knobs import KNOBS
+from dampen.report import _page
+from dampen.report._pictures import BLUE, ORANGE
+from dampen.study import REFERENCE_NAMES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00")
+_SPLITS = (("train_loss", "training", "dash"), ("validation_loss", "validation", "solid"))
+_BELOW = 8.0  # how many times below the least validation loss the axis goes: training losses fall to nothing
+_STEEP = 5.0  # ratio of losses from which the axis is logarithmic
+_LONGER, _FEW = 4, 12  # ratio of lengths from which epochs are logarithmic; epochs of which each has a tick
+Named = Sequence[tuple[str, "pd.DataFrame"]]
+
+
+def curves(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict[str, Any]]) -> str:
+    """Return the learning curves as HTML; nothing where there are none.
+
+    Args:
+        document: the study's.
+        frame: its curves.
+        rungs: of its search.
+    """
+    import plotly.graph_objects as go
+
+    named = _named(document, frame, rungs)
+    if not named:
+        return ""
+    figure, lows, highs = go.Figure(), [], []
+    without = None
+    for colour, (name, found) in zip(_COLOURS, named, strict=False):
+        for column, split, dash in _SPLITS:
+            if column not in found:
+                continue
+            values = found.pivot(index="epoch", columns="seed", values=column).dropna(how="all")
+            if values.empty:
+                continue
+            mean, error = values.mean(axis=1), values.sem(axis=1).fillna(0.0)
+            if column == "validation_loss":
+                lows.append(float(mean.min()))
+                without = mean if name.startswith("without") else without
+            highs.append(float(mean.max()))
+            x = values.index.to_numpy()
+            band = np.concatenate([(mean + error).clip(lower=mean / 3), (mean - error).clip(lower=mean / 3)[::-1]])
+            figure.add_scatter(
+                x=np.concatenate([x, x[::-1]]),
+                y=band,
+                fill="toself",
+                fillcolor=_page.faint(colour),
+                line={"width": 0},
+                mode="lines",
+                hoverinfo="skip",
+                showlegend=False,
+            )
+            line = {"color": colour, "width": 2.5, "dash": dash}
+            figure.add_scatter(x=x, y=mean, mode="lines", name=f"{_page.label(name)}: {split}", line=line)
+    if not highs:
+        return ""
+    note = "Means over seeds, with bands of one standard error. The training loss is that of the batches, with "
+    note += "dropout active where there is any."
+    if document["metric"] not in ("nll", "mse"):
+        note += " The loss is what training minimises, not the metric."
+    note += _overfitting(figure, document, without)
+    figure.update_layout(
+        xaxis=_epochs([int(found["epoch"].to_numpy().max()) for _, found in named]),
+        yaxis=_axis(lows, highs),
+        height=520,
+        legend={"orientation": "h", "y": -0.16, "yanchor": "top", "x": 0},
+    )
+    return (
+        "<h2>Training and validation loss</h2>"
+        + _page.embed(figure, "curves")
+        + f'<p class="note">{_page.escaped(note)}</p>'
+    )
+
+
+def curves_of(
+    frame: "pd.DataFrame", setting: dict[str, Any], epochs: int, stopped_at: int | None = None
+) -> "pd.DataFrame | None":
+    """Return the confirmation's curves of a training; None where there are none."""
+    confirmed = frame[(frame["phase"] == "confirmation") & (frame["length"] == epochs)]
+    knobs = [str(name) for name in frame if name in KNOBS]
+    found: Any  # a frame; pandas' types don't tell
+    for _, found in confirmed.groupby(["run", "setting"]):
+        row = found.iloc[0]
+        whole = found["epoch"].max() == (stopped_at or epochs)
+        if whole and all(_same(setting.get(name), row[name]) for name in knobs):
+            return found
+    return None
+
+
+def _named(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict[str, Any]]) -> Named:
+    """Return what is drawn: with and without regularisation; of a comparison its trainings."""
+    recommended = {"setting": document["recommended"], "epochs": document["length"]["epochs"], "stopped_at": None}
+    off = document["off"]
+    wanted: list[tuple[str, dict[str, Any]]] = []
+    if off is None:
+        references = document["references"].items()
+        others = [(str(REFERENCE_NAMES.get(name, name)), of) for name, of in references if of["setting"] is not None]
+        wanted = [other for other in others if _training(other[1]) == recommended]
+        wanted += [other for other in others if _training(other[1]) != recommended]
+    elif _training(off) == recommended:
+        searched = _best_of_search(rungs)
+        wanted = [("without regularisation, recommended", recommended)]
+        wanted = [("the best with regularisation", searched), *wanted] if searched else wanted
+    else:
+        wanted = [("recommended", recommended), ("without regularisation", off)]
+    found = [(name, curves_of(frame, of["setting"], of["epochs"], of["stopped_at"])) for name, of in wanted]
+    return [(name, one) for name, one in found if one is not None]
+
+
+def _training(other: dict[str, Any]) -> dict[str, Any]:
+    return {name: other[name] for name in ("setting", "epochs", "stopped_at")}
+
+
+def _best_of_search(rungs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    tried = [
+        (cost, rung["epochs"], setting)
+        for rung in rungs
+        if rung["family"] == "search"
+        for setting, cost in zip(rung["settings"], rung["costs"], strict=True)
+        if cost is not None
+    ]
+    if not tried:
+        return None
+    _, epochs, setting = min(tried, key=lambda one: one[:2])
+    return {"setting": setting, "epochs": epochs, "stopped_at": None}
+
+
+def _overfitting(figure: Any, document: dict[str, Any], without: "pd.Series | None") -> str:
+    """Mark where overfitting begins, and return the sentence about it."""
+    diagnosis = document["diagnosis"]
+    start = None if diagnosis is None else diagnosis["overfits_from"]
+    if start is None:
+        return ""
+    if without is None or start not in without.index or without.idxmin() != start:
+        return f" Without regularisation, with its own learning rate and length, it overfits from epoch {start:d} on."
+    figure.add_scatter(
+        x=[start],
+        y=[without[start]],
+        mode="markers",
+        marker={"size": 13, "symbol": "diamond", "color": "white", "line": {"color": "black", "width": 2.5}},
+        name=f"overfits from epoch {start:d} on",
+    )
+    return " From the diamond on the validation loss rises while the training loss falls: overfitting."
+
+
+def _axis(lows: Sequence[float], highs: Sequence[float]) -> dict[str, Any]:
+    """Return the axis of losses: logarithmic where they fall far, and not far below the least validation loss."""
+    least, most = min(lows, default=0.0), max(highs)
+    if least <= 0 or most / least < _STEEP:
+        return {"title": {"text": "loss"}, "rangemode": "tozero"}
+    ends = [np.log10(least / _BELOW), np.log10(most * 1.15)]
+    return {"type": "log", "range": ends, "title": {"text": "loss (log scale)"}, "dtick": "D2", "tickformat": ".3~g"}
+
+
+def _epochs(lengths: Sequence[int]) -> dict[str, Any]:
+    """Return the axis of epochs: logarithmic where one training is many times as long as another."""
+    if max(lengths) > _LONGER * min(lengths):
+        return {"title": {"text": "epochs (log scale)"}, "type": "log", "dtick": "D2", "tickformat": "~g"}
+    steps = {"dtick": 1} if max(lengths) <= _FEW else {}
+    return {"title": {"text": "epochs"}, "rangemode": "tozero", **steps}
+
+
+def _same(value: Any, cell: Any) -> bool:
+    """Return whether a knob's value is what a frame holds of it: text for values that are tuples."""
+    if value is None:
+        return str(cell) in ("None", "nan")
+    if isinstance(value, dict):
+        value = tuple(value.items())
+    elif isinstance(value, list):
+        value = tuple(value)
+    return bool(cell == value) or str(cell) == str(value)

@@ -1,0 +1,169 @@
+"""Differences with their intervals, one below the other: a forest plot; and what a study draws as one."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dampen.report import _page
+from dampen.report._pictures import BLACK, BLUE, GREEN, ORANGE
+from dampen.study import METRICS, REFERENCE_NAMES
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_GREY = "#777777"
+_LOOKS = {"better": (BLUE, "circle"), "worse": (ORANGE, "square")}  # colours that shapes repeat
+_OPEN = (_GREY, "circle-open")
+_FAR = 6.0  # times the middle reference's distance from 0: what lies beyond would squash the others
+_NEVER_FAR = ("none", "none_stopped_early", "off")  # what the verdict is about
+_ROW = 62  # pixels
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a forest plot.
+
+    Args:
+        name: what the difference is to.
+        detail: a second, smaller line below the name.
+        estimate: the difference.
+        ends: of its interval; None where it has none.
+        colour: of its mark.
+        symbol: of its mark, in plotly's words.
+    """
+
+    name: str
+    detail: str
+    estimate: float
+    ends: tuple[float, float] | None
+    colour: str
+    symbol: str
+
+    @property
+    def reach(self) -> float:
+        """How far from 0 it and its interval go."""
+        return max(abs(x) for x in (self.estimate, *(self.ends or ())))
+
+
+def rising(metric: str) -> bool:
+    """Return whether more of a metric is better."""
+    return any(known.rising for known in METRICS.values() if known.name == metric)
+
+
+def differences(document: dict[str, Any]) -> str:
+    """Return the recommended training against all that it was compared with, as HTML."""
+    recommended = (document["recommended"], document["length"]["epochs"])
+    rows: dict[str, Row] = {}
+    diverged = []
+    for name, other in document["references"].items():
+        if (other["setting"], other["epochs"]) == recommended and other["stopped_at"] is None:
+            continue
+        if other["difference"] is None:
+            diverged.append(_name(name))
+            continue
+        word = {True: "better", False: "worse", None: "not told apart"}[other["better"]]
+        word = "equivalent" if other["better"] is None and other["equivalent"] else word
+        ends = _ends(other["interval"])
+        detail = f"{_page.with_ends(other['difference'], ends, '+')}, {word}"
+        rows[name] = Row(_name(name), detail, other["difference"], ends, *_LOOKS.get(word, _OPEN))
+    far = _far(rows)
+    metric = document["metric"]
+    side = "right" if rising(metric) else "left"
+    notes = [f"Differences are the recommended training's {metric} minus the other's: {side} of 0 it is better."]
+    notes = notes if rows else []
+    notes += [f"{row.name} would squash the axis and is not drawn: {row.detail}." for row in far.values()]
+    notes += [f"{name} diverged." for name in diverged]
+    drawn = [row for name, row in rows.items() if name not in far]
+    picture = _page.embed(forest(drawn, f"difference of {_page.label(metric)}"), "differences") if drawn else ""
+    said = " ".join(note[:1].upper() + note[1:] for note in notes)
+    return picture + (f'<p class="note">{_page.escaped(said)}</p>' if said else "")
+
+
+def gain(document: dict[str, Any]) -> str:
+    """Return where the gain comes from, as HTML; nothing for a comparison."""
+    steps = {"lr": "learning rate", "length": "length", "regularisation": "regularisation"}
+    parts = {name: part for name, part in document["attribution"].items() if part["estimate"] is not None}
+    rows = [_part(words, parts[name], BLUE, "circle") for name, words in steps.items() if name in parts]
+    total = document["total"]
+    if total is not None and total["estimate"] is not None and len(rows) > 1:
+        rows.append(_part("all of these", total, BLACK, "diamond"))
+    knobs = [name for name in parts if name not in steps]
+    rows += [_part(f"its {_page.words(name)}", parts[name], GREEN, "square") for name in knobs]
+    if not rows:
+        return ""
+    note = (
+        "From the usual learning rate and length without regularisation to the recommended training, step by step: "
+        "first the learning rate, then the length, then regularisation."
+    )
+    if knobs:
+        note += " Squares are what is lost where one regulariser alone is left out; these need not add up."
+    metric = _page.label(document["metric"])
+    return (
+        "<h2>Where the gain comes from</h2>"
+        + _page.embed(forest(rows, f"better by ({metric})"), "gain")
+        + f'<p class="note">{note}</p>'
+    )
+
+
+def forest(rows: Sequence[Row], title: str) -> "go.Figure":
+    """Draw rows from the top down; `title` is the axis' and escaped already."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    places = list(range(len(rows)))[::-1]
+    for row, place in zip(rows, places, strict=True):
+        low, high = row.ends or (row.estimate, row.estimate)
+        figure.add_scatter(
+            x=[row.estimate],
+            y=[place],
+            error_x={"array": [high - row.estimate], "arrayminus": [row.estimate - low], "thickness": 2.5, "width": 6},
+            marker={"size": 13, "color": row.colour, "symbol": row.symbol, "line": {"width": 2.5, "color": row.colour}},
+            text=f"{_page.label(row.name)}<br>{_page.label(row.detail)}",
+            hoverinfo="text",
+        )
+    figure.add_vline(x=0, line_dash="dash", line_width=1.5)
+    ticks = [
+        f"{_page.label(row.name)}<br><span style='font-size:12px;color:#555'>{_page.label(row.detail)}</span>"
+        for row in rows
+    ]
+    figure.update_layout(
+        showlegend=False,
+        xaxis={"title": {"text": title}, "zeroline": False, "nticks": 7},
+        yaxis={
+            "range": [-0.6, len(rows) - 0.4],
+            "tickvals": places,
+            "ticktext": ticks,
+            "tickfont": {"size": 15},
+            "automargin": True,
+            "ticklabelstandoff": 8,
+            "showgrid": False,
+            "zeroline": False,
+        },
+        height=120 + _ROW * len(rows),
+    )
+    return figure
+
+
+def _part(name: str, part: dict[str, Any], colour: str, symbol: str) -> Row:
+    ends = _ends(part["interval"])
+    return Row(name, _page.with_ends(part["estimate"], ends, "+"), part["estimate"], ends, colour, symbol)
+
+
+def _far(rows: dict[str, Row]) -> dict[str, Row]:
+    """Return those that lie so far out that the others could not be read."""
+    kept = [row.reach for name, row in rows.items() if name in _NEVER_FAR]
+    if len(rows) < 3:
+        return {}
+    limit = _FAR * max([float(np.median([row.reach for row in rows.values()])), *kept])
+    return {name: row for name, row in rows.items() if row.reach > limit}
+
+
+def _ends(interval: Iterable[float | None]) -> tuple[float, float] | None:
+    low, high = interval
+    return None if low is None or high is None else (low, high)
+
+
+def _name(name: str) -> str:
+    return REFERENCE_NAMES.get(name, name)

@@ -1,0 +1,73 @@
+"""How long to train: the best of each kind of setting at each length."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from dampen.report import _page
+from dampen.report._forest import rising
+from dampen.report._pictures import BLUE, GREEN, ORANGE
+from dampen.study import REFERENCE_NAMES
+
+_FAMILIES = {"search": (BLUE, "circle"), "none": (ORANGE, "square"), "default": (GREEN, "diamond")}
+_OTHER_FAMILY = ("#CC79A7", "triangle-up")
+_STEEP = 4.0  # ratio of values from which the axis is logarithmic
+
+
+def lengths(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
+    """Return each family's best against the length of its trainings, as HTML."""
+    import plotly.graph_objects as go
+
+    metric = document["metric"]
+    pick = max if rising(metric) else min
+    found: dict[str, dict[int, float]] = {}
+    for rung in rungs:
+        values = [value for value in rung[metric] if value is not None]
+        if values:
+            of = found.setdefault(rung["family"], {})
+            of[rung["epochs"]] = pick([pick(values), *([of[rung["epochs"]]] if rung["epochs"] in of else [])])
+    ticks = sorted({epochs for of in found.values() for epochs in of})
+    if len(ticks) < 2:
+        return ""
+    figure = go.Figure()
+    for family, of in found.items():
+        colour, symbol = _FAMILIES.get(family, _OTHER_FAMILY)
+        x = sorted(of)
+        name = "settings of the search" if family == "search" else REFERENCE_NAMES.get(family, family)
+        figure.add_scatter(
+            x=x,
+            y=[of[epochs] for epochs in x],
+            name=_page.label(name),
+            mode="lines+markers",
+            line={"color": colour, "width": 2.5},
+            marker={"size": 10, "symbol": symbol},
+        )
+    chosen = document["length"]["epochs"]
+    mark = {"x0": chosen, "x1": chosen, "y0": 0, "y1": 1, "xref": "x", "yref": "paper"}
+    figure.add_shape(type="line", **mark, line={"dash": "dash", "width": 1.5})
+    above = {"y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False}
+    figure.add_annotation(x=math.log10(chosen), text="recommended", **above)
+    values = [value for of in found.values() for value in of.values()]
+    steep = min(values) > 0 and max(values) > _STEEP * min(values)
+    figure.update_layout(
+        xaxis={
+            "type": "log",
+            "range": [math.log10(min(*ticks, chosen) / 1.1), math.log10(max(*ticks, chosen) * 1.1)],
+            "tickvals": ticks,
+            "ticktext": [str(tick) for tick in ticks],
+            "title": {"text": "epochs (log scale)"},
+        },
+        yaxis={
+            "title": {"text": f"{_page.label(metric)} of the best{' (log scale)' * steep}"},
+            "type": "log" if steep else "linear",
+            **({"dtick": "D2", "tickformat": ".3~g"} if steep else {}),
+        },
+        height=420,
+        legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
+    )
+    return (
+        "<h2>How long to train</h2>"
+        + _page.embed(figure, "lengths")
+        + '<p class="note">Every point is a finished training: its learning rate has run its whole schedule. The best '
+        "of each kind, on the selection rows; fewer settings are left at each longer length.</p>"
+    )

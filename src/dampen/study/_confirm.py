@@ -1,0 +1,219 @@
+"""The confirmation: the best trainings again with fresh seeds, their references, and what each part is worth."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dampen.data import Data
+from dampen.errors import InputError
+from dampen.knobs import Setting
+from dampen.statistics import bonferroni
+from dampen.study._evaluate import Candidate, Evaluation
+from dampen.study._references import NONE, SEARCH, STOPPED, regularisers, without
+from dampen.study._run import Runner, Trained, mean_costs
+from dampen.study._search import Ranked, best, best_costs, best_stop
+from dampen.study._training import Training
+from dampen.study._usual import is_table
+
+LEVEL = 0.95
+MARGIN, OF_SPREAD = (
+    0.01,
+    0.1,
+)  # the default margin: the larger of these shares, of the loss and of its spread over seeds
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """What was trained for the verdict, evaluated.
+
+    Args:
+        evaluation: of all of it.
+        trained: all of it.
+        recommended: what is best, without the regularisers that turned out to do nothing.
+        chosen: what is best on the selection rows, before any was left out.
+        dropped: these regularisers.
+        finalists: the search's best.
+        references: by name, what the recommended one is compared with.
+        removed: by regulariser, the recommended training without it.
+        off: the recommended training without any.
+        own: no regularisation with its own learning rate and length.
+        usual_length: that one for the usual length.
+        usual: that one with the usual learning rate, too.
+        doubled: the recommended training, twice as long; None where lengths were given.
+        chosen_among: trainings from which the recommended one was chosen on the very rows that are evaluated on; the
+            search chooses on others, or on the same rows split anew.
+        margin: mean cost below which a difference does not matter.
+    """
+
+    evaluation: Evaluation
+    trained: Trained
+    recommended: Training
+    chosen: Training
+    dropped: tuple[str, ...]
+    finalists: tuple[Training, ...]
+    references: Mapping[str, Candidate]
+    removed: Mapping[str, Training]
+    off: Training | None
+    own: Training | None
+    usual_length: Training | None
+    usual: Training | None
+    doubled: Training | None
+    chosen_among: int
+    margin: float
+
+    @property
+    def level(self) -> float:
+        """Coverage of each comparison with the recommended training, so that the choice is paid for."""
+        return bonferroni(LEVEL, self.chosen_among)
+
+
+def simple_models(data: Data) -> tuple[str, ...]:
+    """Return the names of the simple models that a network is compared with."""
+    return ("constant", "linear", "boosting") if is_table(data) else ("constant",)
+
+
+class Confirmation:
+    """Trains and evaluates for the verdict.
+
+    Args:
+        runner: trains.
+        dropping: whether the network drops units.
+    """
+
+    def __init__(self, runner: Runner, dropping: bool):
+        self._runner, self._plan, self._dropping = runner, runner.plan, dropping
+        self._trained = Trained(runner, "confirmation")
+        self._evaluation = Evaluation.of(self._plan, runner.rows("confirmation"))
+        self._ranking: dict[Training, float] = {}
+
+    def of_search(self, ranked: Sequence[Ranked]) -> Confirmed:
+        """Confirm what a search found.
+
+        Raises:
+            InputError: all of it diverged.
+        """
+        plan = self._plan
+        finalists = tuple(best(ranked, SEARCH)[: plan.confirmed])
+        references: dict[str, Candidate] = {f: best(ranked, f)[0] for f in plan.families if best(ranked, f)}
+        stopped = best_stop(ranked, NONE)
+        if stopped is not None:
+            references[STOPPED] = stopped
+        competing = [*finalists, *(r for name, r in references.items() if name != STOPPED)]
+        self._train([*competing, *references.values()])
+        # The search has chosen: neither the rows nor the seeds that are evaluated have a part in it.
+        self._ranking |= {t: cost for f in (SEARCH, *plan.families) for t, cost in best_costs(ranked, f).items()}
+        chosen = self._best_of([t for t in competing if math.isfinite(self._evaluation.mean(t))])
+        margin = self._margin(chosen)
+        simple = simple_models(plan.data)
+        self._evaluation.add_simple(simple, len(plan.confirm_seeds))
+        references |= {name: name for name in simple}
+        recommended, gone = self._spared(chosen, references.get(NONE), margin)
+        removed = self._removed(recommended)
+        off = self._off(recommended)
+        lengths, lr, none = plan.lengths, plan.training["lr"], references.get(NONE)
+        own = none if isinstance(none, Training) and self._regularisers(recommended) else off
+        usual_length = replace(own, epochs=lengths.usual)
+        rate = {"lr": lr} if "lr" in own.setting else {}
+        usual = replace(usual_length, setting=Setting(**{**own.setting, **rate}))
+        doubled = replace(recommended, epochs=2 * recommended.epochs) if lengths.longest > lengths.planned else None
+        self._train([off, usual_length, usual, *([doubled] if doubled else [])])
+        return Confirmed(
+            self._evaluation,
+            self._trained,
+            recommended,
+            chosen,
+            gone,
+            finalists,
+            references,
+            removed,
+            off,
+            own,
+            usual_length,
+            usual,
+            doubled,
+            1,
+            margin,
+        )
+
+    def of_comparison(self, named: Mapping[str, Training]) -> Confirmed:
+        """Confirm trainings that were asked for by name.
+
+        Raises:
+            InputError: all of them diverged.
+        """
+        trainings = tuple(dict.fromkeys(named.values()))
+        self._train(trainings)
+        chosen = self._best_of(trainings)
+        # each of the others is compared with the best: that pays for the choice, too
+        among = len(trainings)
+        return Confirmed(
+            self._evaluation,
+            self._trained,
+            chosen,
+            chosen,
+            (),
+            trainings,
+            dict(named),
+            {},
+            None,
+            None,
+            None,
+            None,
+            None,
+            among,
+            self._margin(chosen),
+        )
+
+    def _train(self, candidates: Sequence[Candidate]) -> None:
+        """Train and evaluate those that have not been."""
+        for population, trainings in self._trained.add([c for c in candidates if isinstance(c, Training)]):
+            self._evaluation.add(population, trainings)
+            ranking = mean_costs(population, self._runner.rows("confirmation").ranking, self._plan.metric).mean(0)
+            self._ranking |= dict(zip(trainings, ranking.tolist(), strict=True))
+
+    def _best_of(self, trainings: Sequence[Training]) -> Training:
+        found = min(trainings, key=lambda training: self._ranking[training], default=None)
+        if found is None or not math.isfinite(self._ranking[found]):
+            raise InputError("every confirmed setting diverged, no regularisation too: search lower learning rates")
+        return found
+
+    def _margin(self, chosen: Training) -> float:
+        """Return the margin as a mean cost; of a metric without a zero it is a number, not a share."""
+        cost = abs(self._evaluation.mean(chosen)) if math.isfinite(self._plan.metric.bounds[0]) else 1.0
+        if self._plan.margin is not None:
+            return self._plan.margin * cost
+        return max(MARGIN * cost, OF_SPREAD * self._evaluation.spread(chosen))
+
+    def _spared(self, chosen: Training, none: Candidate | None, margin: float) -> tuple[Training, tuple[str, ...]]:
+        """Return the mildest of a training's simpler forms that is shown to be equivalent to it, and what it lacks.
+
+        Regularisers are left out one by one, the one that does least first; each form is compared with the training
+        that was chosen, not with the one before.
+        """
+        found, n = chosen, len(self._regularisers(chosen))
+        level = bonferroni(LEVEL, n * (n + 1) // 2 + 1)  # as many forms as can be compared
+        while self._regularisers(found):
+            less = {training: self._evaluation.excess(training, chosen) for training in self._removed(found).values()}
+            fit = {t: e for t, e in less.items() if e.equivalent(margin, level)}
+            if not fit:
+                break
+            found = min(fit, key=lambda training: abs(fit[training].mean))
+        if self._regularisers(found) and isinstance(none, Training):
+            excess = self._evaluation.excess(none, chosen)
+            if excess.equivalent(margin, level):
+                return none, ()  # another learning rate or length: that no regulariser does anything is not shown
+        left = self._regularisers(found)
+        return found, tuple(knob for knob in self._regularisers(chosen) if knob not in left)
+
+    def _regularisers(self, training: Training) -> tuple[str, ...]:
+        return regularisers(training.setting, self._plan.own_dropout)
+
+    def _removed(self, training: Training) -> dict[str, Training]:
+        knobs = self._regularisers(training)
+        found = {knob: replace(training, setting=without(training.setting, [knob], self._dropping)) for knob in knobs}
+        self._train(list(found.values()))
+        return found
+
+    def _off(self, training: Training) -> Training:
+        knobs = self._regularisers(training)
+        return replace(training, setting=without(training.setting, knobs, self._dropping)) if knobs else training

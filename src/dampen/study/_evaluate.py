@@ -1,0 +1,128 @@
+"""What trainings cost on the evaluation rows, paired: the same seeds, batches, masks and rows for all."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from dampen.data import Data
+from dampen.population import Population
+from dampen.statistics import Estimate, over_folds, over_seeds_and_rows
+from dampen.study import _metrics
+from dampen.study._metrics import Metric
+from dampen.study._plan import FOLDS, Plan, Split
+from dampen.study._run import costs_of_outputs, outputs_of
+from dampen.study._simple import SIMPLE
+from dampen.study._training import Training
+
+Candidate = Training | str
+"""A training, or the name of a simple model."""
+
+Costs = list[Float64[np.ndarray, " N"]]
+"""For each seed the cost of each of its evaluation rows."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Costs of everything that was trained, on the same rows.
+
+    Args:
+        plan: the study.
+        rows: those that are evaluated on: with `of_seeds` folds that share training rows, else crossed with the seeds.
+        metric: what is evaluated.
+        companion: a second metric, in the reader's own unit: wrong rows, or the target's.
+        costs: by candidate, of the metric.
+        companions: by candidate, of the second metric.
+    """
+
+    plan: Plan
+    rows: Split
+    metric: Metric
+    companion: Metric
+    costs: dict[Candidate, Costs]
+    companions: dict[Candidate, Costs]
+
+    @classmethod
+    def of(cls, plan: Plan, rows: Split) -> "Evaluation":
+        """Return an evaluation that has nothing to compare yet."""
+        name = "accuracy" if plan.data.task == "classification" else "rmse"
+        return cls(plan, rows, plan.metric, _metrics.find(name, plan.data.task), {}, {})
+
+    def add(self, population: Population, trainings: Sequence[Training]) -> None:
+        """Evaluate trainings, which are the settings of a population in their order."""
+        rows = self.rows.judging
+        outputs = outputs_of(population, rows, self.metric)
+        plain = population.outputs(rows) if self.metric.samples else outputs
+        for metric, of, to in ((self.metric, outputs, self.costs), (self.companion, plain, self.companions)):
+            costs = [seed.double().numpy() for seed in costs_of_outputs(population, of, rows, metric)]
+            for m, training in enumerate(trainings):
+                to[training] = [seed[m] for seed in costs]
+
+    def add_simple(self, names: Sequence[str], n_seeds: int) -> None:
+        """Fit simple models on each seed's training rows, and evaluate them."""
+        parts: list[Data] = self.rows.of_seeds or [self.rows.sets]  # type: ignore[list-item]
+        judging = self.rows.judging if isinstance(self.rows.judging, list) else [self.rows.judging]
+        for name in names:
+            both: tuple[Costs, Costs] = [], []
+            for data, rows in zip(parts, judging, strict=True):
+                outputs = SIMPLE[name](data.train, data.task, data.outputs, self.plan.seed)(rows)
+                for metric, costs in zip((self.metric, self.companion), both, strict=True):
+                    costs.append(metric.costs(outputs, rows).double().numpy())
+            times = n_seeds if len(parts) == 1 else 1  # no seed changes them
+            self.costs[name], self.companions[name] = both[0] * times, both[1] * times
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows, or groups of rows, are evaluated: with folds those of one repeat, which are all."""
+        costs = next(iter(self.costs.values()))
+        return sum(map(len, costs[:FOLDS])) if self.plan.scheme == "folds" else len(costs[0])
+
+    def estimate(self, weights: Mapping[Candidate, float], companion: bool = False) -> Estimate:
+        """Estimate a weighted sum of costs; infinite where one of them diverged with a seed."""
+        of = self.companions if companion else self.costs
+        each = [
+            np.sum([w * costs for w, costs in zip(weights.values(), seed, strict=True)], axis=0)
+            for seed in zip(*(of[one] for one in weights), strict=True)
+        ]
+        if not all(np.isfinite(e).all() for e in each):
+            return Estimate(math.inf, math.nan, 1.0)
+        if self.plan.scheme == "folds":
+            return over_folds(np.array([e.mean() for e in each]), self.rows.test_share())
+        return over_seeds_and_rows(np.stack(each))
+
+    def mean(self, candidate: Candidate) -> float:
+        """Return a mean cost; infinite for one that diverged."""
+        return self.estimate({candidate: 1.0}).mean
+
+    def excess(self, other: Candidate, one: Candidate) -> Estimate:
+        """Estimate how much more `other` costs than `one`: above 0 where `one` is better."""
+        return Estimate(0.0, 0.0, math.inf) if other == one else self.estimate({other: 1.0, one: -1.0})
+
+    def spread(self, candidate: Candidate) -> float:
+        """Return the standard deviation over seeds of a mean cost."""
+        return float(np.std([costs.mean() for costs in self.costs[candidate]], ddof=1))
+
+    def told_excess(
+        self, other: Candidate, one: Candidate, found: Estimate, level: float
+    ) -> tuple[float, float, float]:
+        """Return an excess and its interval as the metric tells them, above 0 where `one` is better."""
+        a, b = self.mean(one), self.mean(other)
+        if not (math.isfinite(a) and math.isfinite(b)):
+            return math.nan, math.nan, math.nan
+        ends = found.interval(level)
+        told = self.metric.told_difference(b, a, ends, self.plan.target_scale[1])
+        if self.metric.rising:
+            return -told[0], -told[2], -told[1]
+        return told[0], told[1], told[2]
+
+    def told_companion(self, other: Candidate, one: Candidate) -> float | None:
+        """Return how many fewer of 1000 rows `one` gets wrong, or by how much its RMSE is smaller; None if unknown."""
+        a, b = (self.estimate({which: 1.0}, companion=True).mean for which in (one, other))
+        if not (math.isfinite(a) and math.isfinite(b)):
+            return None
+        if self.companion.is_share:
+            return 1000 * (b - a)
+        scale = self.plan.target_scale[1]
+        return self.companion.told(b, scale) - self.companion.told(a, scale)

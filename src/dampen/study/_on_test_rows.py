@@ -1,0 +1,32 @@
+"""What the test rows add to the verdict, in a sentence."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dampen.study._references import NONE
+from dampen.study._verdict_text import NAMES
+
+if TYPE_CHECKING:
+    from dampen.study._verdict import Verdict
+
+
+def on_test_rows(test: Mapping[str, Mapping[str, Any]], verdict: "Verdict") -> list[str]:
+    """Return whether the test rows agree with the verdict; nothing where there are none."""
+    against = {name: found["against"] for name, found in test.items() if "against" in found}
+    against = {name: found for name, found in against.items() if found["interval"] is not None}
+    if not against:
+        return []
+    contradicted = [name for name, found in against.items() if found["agrees"] is False]
+    name = verdict.gain.against if verdict.gain is not None and verdict.gain.against in against else NONE
+    name = name if name in against else next(iter(against))
+    found = against[name]
+    low, high = found["interval"]
+    size = f"{found['difference']:+.4g} ({low:+.4g} to {high:+.4g}) against {NAMES.get(name, name)}"
+    if contradicted:
+        names = " and ".join(NAMES.get(other, other) for other in contradicted)
+        return [f"The test rows contradict this: {size}; the difference to {names} has the other sign there."]
+    if found["agrees"]:
+        return [f"The test rows agree: {size}."]
+    if low <= 0 <= high:
+        return [f"The test rows neither confirm nor contradict this: {size}."]
+    return [f"The test rows settle what the evaluation left open: {size}."]

@@ -1,0 +1,335 @@
+"""The verdict in words: the answer first, then what it rests on."""
+
+import math
+from typing import TYPE_CHECKING
+
+from dampen.study._references import DEFAULT, NONE, STOPPED, TABULAR
+from dampen.study._training import Training, tell
+
+if TYPE_CHECKING:
+    from dampen.study._plan import Plan
+    from dampen.study._verdict import Against, Part, Verdict
+
+NAMES = {
+    NONE: "no regularisation",
+    STOPPED: "no regularisation, stopped early",
+    "off": "the same training without regularisation",
+    DEFAULT: "AdamW's default decay",
+    TABULAR: "the published default for tables",
+    "constant": "the constant",
+    "linear": "a linear model",
+    "boosting": "boosted trees",
+}
+BIASES = {
+    "folds": "The data is small: the same rows, split anew, served the search and the evaluation, so figures of what "
+    "was found best may be slightly too good.",
+    "held-out": "The evaluation rows took no part in the choice; by them only that was left out which does nothing.",
+}
+
+
+def method(plan: "Plan", chosen_among: int, n_parts: int, searched: bool) -> str:
+    """Return how intervals were found."""
+    seeds = len(plan.confirm_seeds)
+    found = (
+        f"95 % intervals from {seeds} fresh folds with fresh seeds, corrected for the rows that folds share (Nadeau "
+        "and Bengio 2003)"
+        if plan.scheme == "folds"
+        else f"95 % intervals from {seeds} fresh seeds crossed with the evaluation rows (two-way random effects)"
+    )
+    found += "; they account for variation across seeds and rows"
+    if chosen_among > 1:
+        found += f", and hold for each of the {chosen_among} that were compared (Bonferroni, Dunn 1961)"
+    if n_parts > 1:
+        found += f"; those of the {n_parts} parts of the gain hold together"
+    if searched:
+        found += (
+            ". Regularisation helps where it is better than every training without it (an intersection-union test, "
+            "Berger 1982)"
+        )
+    found += "."
+    if plan.same_start:
+        found += (
+            " The network starts from the same weights with every seed (does its function set a seed itself?): the "
+            "variation across initial weights is not in the intervals."
+        )
+    if plan.data.groups is not None:
+        found += " Rows of a group are one observation."
+    if plan.data.weights is not None:
+        found += " Rows count by their weights."
+    return found
+
+
+def sentences(verdict: "Verdict") -> list[str]:
+    """Return a verdict in words."""
+    found = [_headline(verdict), _value(verdict), *_references(verdict)]
+    if verdict.learnt is not False:
+        found += [*_attribution(verdict), *_length(verdict)]
+    elif verdict.length.doubled is not None and verdict.length.doubled > (verdict.length.standard_error or 0.0):
+        found += _length(verdict)
+    found += _diagnosis(verdict)
+    if verdict.learnt is not False:
+        found += _mildest(verdict)
+        found += [f"{knob} lies at the edge of what was searched: try {d} next." for knob, d in verdict.edges.items()]
+        found += _memory(verdict)
+    return [*found, _margin(verdict), verdict.method, verdict.bias]
+
+
+def _headline(verdict: "Verdict") -> str:
+    best = f"{tell(verdict.recommended)}, {_epochs(verdict.length.epochs)}"
+    if verdict.diagnosis is None:
+        return _comparison(verdict, best)
+    if verdict.learnt is False:
+        constant = verdict.references["constant"]
+        return (
+            f"Nothing is shown to have been learnt: always giving {_constant(verdict)} has {verdict.metric.name} "
+            f"{constant.value:.4g}, the network {verdict.value:.4g}; how much to regularise it is no question."
+        )
+    gain, margin = verdict.gain, verdict.margin
+    if not verdict.regularised:
+        return f"Use no regularisation ({best}): {_why_none(verdict)}."
+    if gain is None:
+        return f"Use {best}: without regularisation every training diverged."
+    size = (
+        f"{verdict.metric.name} {'+' if verdict.metric.rising else '-'}{abs(gain.part.estimate):.4g} "
+        f"({_gain_ends(verdict)})"
+    )
+    if verdict.helps:
+        return f"Use {best}: regularisation helps, {size} against {_name(verdict, gain.against)}.{_own_unit(verdict)}"
+    if verdict.helps is False:
+        if gain.part.interval[1] < 0:
+            return (
+                f"Regularisation does not help: {_name(verdict, gain.against)} is better than the best with it, {best}."
+            )
+        return (
+            f"Regularisation is not worth it: the best, {best}, gains {gain.part.estimate:.2g} "
+            f"({_ends(gain.part.interval)}) over {_name(verdict, gain.against)}, and below {margin:.2g} it does not "
+            "matter."
+        )
+    if gain.part.interval[0] > 0 and gain.part.estimate >= margin and verdict.learnt is None:
+        return (
+            f"Use {best}: it is better than {_name(verdict, gain.against)}, by {gain.part.estimate:.2g} "
+            f"({_ends(gain.part.interval)}), but not shown to be better than always giving {_constant(verdict)}."
+        )
+    if gain.part.interval[0] > 0:
+        return (
+            f"Use {best}: it is better than {_name(verdict, gain.against)}, but by {gain.part.estimate:.2g} "
+            f"({_ends(gain.part.interval)}), which may be too little to matter."
+        )
+    if gain.part.estimate > 0:
+        return (
+            f"Nothing here is shown to beat {_name(verdict, gain.against)}. The best guess is {best}: a gain of "
+            f"{gain.part.estimate:.2g} ({_ends(gain.part.interval)}), which may be luck."
+        )
+    return (
+        f"Nothing here is shown to beat {_name(verdict, gain.against)}: {best}, the best on the selection rows, was "
+        f"not better on the evaluation rows (a gain of {gain.part.estimate:.2g}, {_ends(gain.part.interval)})."
+    )
+
+
+def _constant(verdict: "Verdict") -> str:
+    return "the mean" if verdict.metric.task == "regression" else "the class shares"
+
+
+def _comparison(verdict: "Verdict", best: str) -> str:
+    others = [other for other in verdict.references.values() if not _same(verdict, other)]
+    unsettled = sum(not other.settled for other in others)
+    small = [o for o in others if o.settled and abs(o.difference) < verdict.margin]
+    worse = [name for name, other in verdict.references.items() if other.better is False]
+    if worse:
+        return f"The best on the selection rows is {best}, but on the evaluation rows {worse[0]} is better."
+    sure = f"{unsettled} of {len(others)} others may be as good" if unsettled else "better than every other one"
+    note = ", though not always by enough to matter" if small and not unsettled else ""
+    return f"The best is {best}: {sure}{note}."
+
+
+def _value(verdict: "Verdict") -> str:
+    return f"Its {verdict.metric.name} is {verdict.value:.4g} (95 % interval {_ends(verdict.interval)})."
+
+
+def _references(verdict: "Verdict") -> list[str]:
+    found = []
+    for name, other in verdict.references.items():
+        if _same(verdict, other):
+            continue
+        what = _name(verdict, name)
+        if math.isnan(other.value):
+            found.append(f"{what[:1].upper()}{what[1:]} diverged.")
+            continue
+        how = {True: "better", False: "worse", None: "not told apart"}[other.better]
+        if other.equivalent:
+            how = "equivalent"
+        ends = _ends(other.interval, "+")
+        found.append(f"Against {what}{_with(other)} ({other.value:.4g}): {other.difference:+.4g} ({ends}), {how}.")
+    return found
+
+
+def _with(other: "Against") -> str:
+    if other.training is None:
+        return ""
+    lr = other.training.setting.get("lr")
+    rate = "" if lr is None else f"learning rate {lr:.2g}, "
+    if other.training.stopped_at is not None:
+        return f" with {rate}after epoch {other.training.stopped_at} of {other.training.epochs}"
+    return f" with {rate}{_epochs(other.training.epochs)}"
+
+
+def _attribution(verdict: "Verdict") -> list[str]:
+    parts, total = verdict.attribution, verdict.total
+    if not parts or total is None or math.isnan(total.estimate):
+        return []
+    lr, epochs = verdict.usual
+    words = {"lr": "a better learning rate", "length": "a better length", "regularisation": "regularisation"}
+    steps = [
+        f"{words[name]} {part.estimate:+.2g} ({_ends(part.interval, '+', 2)})"
+        for name, part in parts.items()
+        if name in words and part.interval != (0.0, 0.0) and not math.isnan(part.estimate)
+    ]
+    found = []
+    if steps:
+        found.append(
+            f"Where the gain comes from: no regularisation with learning rate {lr:g} and {_epochs(epochs)} is "
+            f"{abs(total.estimate):.2g} {'worse' if total.estimate >= 0 else 'better'}; {', '.join(steps)}."
+        )
+    losses = [_loss(_knob(name), part) for name, part in parts.items() if name not in words]
+    if losses:
+        found.append(f"At the same learning rate and length: {'; '.join(losses)}.")
+    return found
+
+
+def _loss(knob: str, part: "Part") -> str:
+    """Return what is lost without a knob."""
+    if math.isnan(part.estimate):
+        return f"without {knob} it diverges"
+    how = "worse" if part.estimate >= 0 else "better"
+    sure = "" if part.settled else ", not settled"
+    return f"without {knob} it would be {abs(part.estimate):.2g} {how} ({_ends(part.interval, '+', 2)}{sure})"
+
+
+def _knob(name: str) -> str:
+    return "any of it" if name == "together" else f"its {name.replace('_', ' ')}"
+
+
+def _length(verdict: "Verdict") -> list[str]:
+    length = verdict.length
+    if length.doubled is None or length.standard_error is None:
+        return []
+    long = 2 * length.epochs
+    if length.doubled > length.standard_error:
+        return [
+            f"With {long} epochs it would be better still, by {length.doubled:.2g} (standard error "
+            f"{length.standard_error:.2g})."
+        ]
+    what = "worse" if length.doubled < -length.standard_error else "no better"
+    return [
+        f"{_epochs(length.epochs)} are enough: with {long} it is {what} ({length.doubled:+.2g}, standard error "
+        f"{length.standard_error:.2g})."
+    ]
+
+
+def _diagnosis(verdict: "Verdict") -> list[str]:
+    diagnosis = verdict.diagnosis
+    if diagnosis is None:
+        return []
+    found = []
+    if diagnosis.overfits_from is not None:
+        found.append(f"Without regularisation it overfits from epoch {diagnosis.overfits_from} on.")
+    if diagnosis.underfits:
+        found.append("It underfits: longer trainings are better than those that were tried.")
+    for name in diagnosis.beaten_by:
+        if name != STOPPED:
+            what = NAMES[name]
+            found.append(f"Better than the network on these rows: {what}. Consider using that instead.")
+    copies, tested = diagnosis.leaks.get("copies", 0), diagnosis.leaks.get("test_copies", 0)
+    if copies:
+        found.append(f"{copies} rows are copies of another one.")
+    if tested:
+        found.append(f"{tested} test rows are equal to training rows: the test figures may be too good.")
+    for name in diagnosis.leaks.get("identifiers", []):
+        found.append(
+            f"Column '{name}' looks like an identifier that repeats: if its rows belong together, these figures are "
+            f"too good; --group {name} keeps them together."
+        )
+    return found
+
+
+def _mildest(verdict: "Verdict") -> list[str]:
+    found = []
+    gone = _dropped(verdict)
+    if gone and verdict.gain is not None:
+        found.append(f"{gone[0].upper()}{gone[1:]}: left out.")
+    mildest = verdict.mildest
+    if (mildest.setting, mildest.epochs) != (verdict.recommended, verdict.length.epochs):
+        found.append(
+            f"The mildest that is shown to be as good, within the margin: {tell(mildest.setting)}, "
+            f"{_epochs(mildest.epochs)}."
+        )
+    return found
+
+
+def _why_none(verdict: "Verdict") -> str:
+    gone = _dropped(verdict)
+    if gone:
+        return gone
+    chosen = verdict.chosen
+    if (chosen.setting, chosen.epochs) == (verdict.recommended, verdict.length.epochs):
+        return "nothing that was tried is better"
+    return f"the best that was found, {tell(chosen.setting)}, is shown not to differ from it by enough to matter"
+
+
+def _dropped(verdict: "Verdict") -> str:
+    if not verdict.dropped:
+        return ""
+    names = " and ".join(name.replace("_", " ") for name in verdict.dropped)
+    return f"{names} {'is' if len(verdict.dropped) == 1 else 'are'} shown to change nothing that matters"
+
+
+def _memory(verdict: "Verdict") -> list[str]:
+    if verdict.memory_epochs is None:
+        return []
+    if verdict.memory_epochs > 10 * verdict.length.epochs:
+        return [
+            f"This decay hardly acts: it forgets over {verdict.memory_epochs:.3g} epochs, 1 / (lr * weight_decay * "
+            f"steps per epoch), and the training has {verdict.length.epochs}."
+        ]
+    return [
+        f"This decay forgets over {verdict.memory_epochs:.3g} epochs, 1 / (lr * weight_decay * steps per epoch) (Wang "
+        "and Aitchison 2024): with another learning rate, batch size or amount of data, choose the decay that keeps "
+        "this number."
+    ]
+
+
+def _margin(verdict: "Verdict") -> str:
+    return f"Differences of {verdict.metric.name} below {verdict.margin:.2g} are taken as too small to matter."
+
+
+def _own_unit(verdict: "Verdict") -> str:
+    gain = verdict.gain
+    if gain is None or gain.told is None or verdict.metric.name in ("accuracy", "rmse"):
+        return ""
+    if "1000" in gain.told_unit:
+        few = "fewer" if gain.told >= 0 else "more"
+        return f" Of 1000 rows it gets {abs(gain.told):.0f} {few} wrong."
+    return f" Its RMSE is {abs(gain.told):.4g} {'smaller' if gain.told >= 0 else 'larger'}."
+
+
+def _gain_ends(verdict: "Verdict") -> str:
+    assert verdict.gain is not None
+    low, high = verdict.gain.part.interval
+    sign = "+" if verdict.metric.rising else "-"
+    return f"{sign}{low:.4g} to {sign}{high:.4g}"
+
+
+def _name(verdict: "Verdict", name: str) -> str:
+    return NAMES.get(name, name)
+
+
+def _same(verdict: "Verdict", other: "Against") -> bool:
+    return other.training == Training(verdict.recommended, verdict.length.epochs)
+
+
+def _epochs(n: int) -> str:
+    return f"{n} epoch{'s' * (n != 1)}"
+
+
+def _ends(interval: tuple[float, float], sign: str = "", digits: int = 4) -> str:
+    return f"{interval[0]:{sign}.{digits}g} to {interval[1]:{sign}.{digits}g}"
