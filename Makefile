@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint format docs bench clean
+.PHONY: demo test test-slow lint format docs pictures bench clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -38,9 +38,13 @@ docs: $(READY)
 	sed -i '/^| knob /,$$d' docs/knobs.md
 	$(BIN)/dampen knobs --markdown >> docs/knobs.md
 
+pictures: $(READY)
+	$(BIN)/python -m benchmarks.pictures
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks.population --json
 	$(BIN)/python -m benchmarks.tune --json
+	$(BIN)/python -m benchmarks.verdict --json
 	$(BIN)/python -m benchmarks.uncertainty --json
 	$(BIN)/python -m benchmarks.tables --only real --json
 

@@ -34,7 +34,7 @@ from benchmarks.rows import Row
 from dampen.data import Data
 from dampen.population import Model
 from dampen.statistics import over_seeds_and_rows
-from dampen.study import usual_batch_size
+from dampen.study import Training, usual_batch_size
 
 SETTINGS, SEEDS, EPOCHS, EPOCHS_OF_DIGITS = 64, 3, 10, 30
 FRESH_SEEDS = range(5_000_000, 5_000_020)  # for comparing winners
@@ -129,8 +129,8 @@ def whole_study(network: Model, data: Data, **options: Any) -> tuple[float, damp
 def after_search(found: dampen.Study) -> float:
     """Return how many epochs of members the confirmation and the last training took."""
     frame = found.frame()
-    full = frame[frame["phase"] != "search"].groupby(["phase", "setting"]).ngroups
-    return full * len(found.plan.confirm_seeds) * found.plan.epochs
+    after = frame[frame["phase"] != "search"]
+    return float(after.groupby(["run", "setting", "seed"])["epoch"].max().sum())
 
 
 def fashion_mnist(data: Data) -> list[Row]:
@@ -210,13 +210,16 @@ def winner(name: str, network: Model, data: Data, epochs: int) -> list[Row]:
     """Compare the winner of halving with that of a search that trains everything, on the test rows, by fresh seeds."""
     options: dict[str, Any] = {"settings": SETTINGS, "seeds": SEEDS, "epochs": epochs}
     halved, every = (dampen.tune(network, data, SPACE, halving=halving, **options) for halving in (True, False))
-    ours, theirs = halved.verdict.recommended, every.verdict.recommended
-    settings = list(dict.fromkeys([ours, theirs]))
-    population = dampen.Population(network, settings, FRESH_SEEDS)
-    population.fit(replace(data, test_rows=data.test_rows[:0]), epochs=epochs, evaluate_every=None, **batch(data))
-    outputs = torch.stack(population.outputs(data.test)).double()
-    costs = -outputs.log_softmax(-1)[..., torch.arange(len(data.test.targets)), data.test.targets].numpy()
-    a, b = costs[:, settings.index(ours)], costs[:, settings.index(theirs)]
+    ours, theirs = halved.recommended, every.recommended
+
+    def costs(training: Training) -> np.ndarray:
+        population = dampen.Population(network, [training.setting], FRESH_SEEDS)
+        how = {"epochs": training.epochs, "schedule": "cosine", "evaluate_every": None} | batch(data)
+        population.fit(replace(data, test_rows=data.test_rows[:0]), **how)
+        outputs = torch.stack(population.outputs(data.test))[:, 0].double()
+        return -outputs.log_softmax(-1)[..., torch.arange(len(data.test.targets)), data.test.targets].numpy()
+
+    a, b = costs(ours), costs(theirs)
     if ours == theirs:
         difference, low, high = 0.0, 0.0, 0.0
     else:
