@@ -15,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/dampen tune digits
+	$(BIN)/dampen tune breast-cancer
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
