@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from dampen.data import Data
 from dampen.errors import InputError
 from dampen.knobs import Setting
+from dampen.population import Population
 from dampen.statistics import bonferroni
 from dampen.study._evaluate import Candidate, Evaluation
 from dampen.study._references import NONE, SEARCH, STOPPED, regularisers, without
@@ -16,10 +17,8 @@ from dampen.study._training import Training
 from dampen.study._usual import is_table
 
 LEVEL = 0.95
-MARGIN, OF_SPREAD = (
-    0.01,
-    0.1,
-)  # the default margin: the larger of these shares, of the loss and of its spread over seeds
+# The default margin is the larger of these shares, of the loss and of its spread over seeds.
+MARGIN, OF_SPREAD = 0.01, 0.1
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,6 @@ class Confirmation:
         self._runner, self._plan, self._dropping = runner, runner.plan, dropping
         self._trained = Trained(runner, "confirmation")
         self._evaluation = Evaluation.of(self._plan, runner.rows("confirmation"))
-        self._ranking: dict[Training, float] = {}
 
     def of_search(self, ranked: Sequence[Ranked]) -> Confirmed:
         """Confirm what a search found.
@@ -101,8 +99,8 @@ class Confirmation:
         competing = [*finalists, *(r for name, r in references.items() if name != STOPPED)]
         self._train([*competing, *references.values()])
         # The search has chosen: neither the rows nor the seeds that are evaluated have a part in it.
-        self._ranking |= {t: cost for f in (SEARCH, *plan.families) for t, cost in best_costs(ranked, f).items()}
-        chosen = self._best_of([t for t in competing if math.isfinite(self._evaluation.mean(t))])
+        costs = {t: cost for f in (SEARCH, *plan.families) for t, cost in best_costs(ranked, f).items()}
+        chosen = _best_of({t: costs[t] for t in competing if math.isfinite(self._evaluation.mean(t))})
         margin = self._margin(chosen)
         simple = simple_models(plan.data)
         self._evaluation.add_simple(simple, len(plan.confirm_seeds))
@@ -142,8 +140,11 @@ class Confirmation:
             InputError: all of them diverged.
         """
         trainings = tuple(dict.fromkeys(named.values()))
-        self._train(trainings)
-        chosen = self._best_of(trainings)
+        costs: dict[Training, float] = {}
+        for population, alike in self._train(trainings):
+            ranking = mean_costs(population, self._runner.rows("confirmation").ranking, self._plan.metric).mean(0)
+            costs |= dict(zip(alike, ranking.tolist(), strict=True))
+        chosen = _best_of(costs)
         # each of the others is compared with the best: that pays for the choice, too
         among = len(trainings)
         return Confirmed(
@@ -164,17 +165,11 @@ class Confirmation:
             self._margin(chosen),
         )
 
-    def _train(self, candidates: Sequence[Candidate]) -> None:
-        """Train and evaluate those that have not been."""
-        for population, trainings in self._trained.add([c for c in candidates if isinstance(c, Training)]):
+    def _train(self, candidates: Sequence[Candidate]) -> list[tuple[Population, list[Training]]]:
+        """Train and evaluate those that have not been, and return the new populations with what they hold."""
+        found = self._trained.add([candidate for candidate in candidates if isinstance(candidate, Training)])
+        for population, trainings in found:
             self._evaluation.add(population, trainings)
-            ranking = mean_costs(population, self._runner.rows("confirmation").ranking, self._plan.metric).mean(0)
-            self._ranking |= dict(zip(trainings, ranking.tolist(), strict=True))
-
-    def _best_of(self, trainings: Sequence[Training]) -> Training:
-        found = min(trainings, key=lambda training: self._ranking[training], default=None)
-        if found is None or not math.isfinite(self._ranking[found]):
-            raise InputError("every confirmed setting diverged, no regularisation too: search lower learning rates")
         return found
 
     def _margin(self, chosen: Training) -> float:
@@ -217,3 +212,10 @@ class Confirmation:
     def _off(self, training: Training) -> Training:
         knobs = self._regularisers(training)
         return replace(training, setting=without(training.setting, knobs, self._dropping)) if knobs else training
+
+
+def _best_of(costs: Mapping[Training, float]) -> Training:
+    found = min(costs, key=lambda training: costs[training], default=None)
+    if found is None or not math.isfinite(costs[found]):
+        raise InputError("every confirmed setting diverged, no regularisation too: search lower learning rates")
+    return found

@@ -245,9 +245,6 @@ class Trained:
         self._where: dict[Training, tuple[str, Population]] = {}
         self._runs = 0
 
-    def __contains__(self, training: Training) -> bool:
-        return training in self._where
-
     def add(self, trainings: Sequence[Training]) -> list[tuple[Population, list[Training]]]:
         """Train what has not been trained, and return the new populations with what they hold."""
         lengths: dict[tuple[int, int | None], list[Training]] = {}
@@ -270,9 +267,6 @@ class Trained:
     def name(self, training: Training) -> str:
         """Return the name under which the folder keeps it."""
         return self._where[training][0]
-
-    def __len__(self) -> int:
-        return len(self._where)
 
 
 def storable(frame: "pd.DataFrame") -> "pd.DataFrame":
