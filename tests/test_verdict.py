@@ -47,8 +47,12 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def costs(study):
-    """Hold the mean squared errors of each confirmed training in each fold, from the folder's checkpoints alone."""
-    folds, found = numbers().folds(5, 1, seed=1), {}
+    return costs_of(study, numbers())
+
+
+def costs_of(study, data):
+    """Return the mean squared errors of each confirmed training in each fold, from the folder's checkpoints alone."""
+    folds, found = data.folds(5, 1, seed=1), {}
     mean, deviation = study.plan.target_scale
     runs = study.frame().groupby("run")[["length", "epoch"]].max()
     for folder in (study.folder / "checkpoints").glob("confirmation-*"):
@@ -182,6 +186,25 @@ def test_a_margin_within_which_all_is_alike_leaves_no_regularisation():
     assert verdict.recommended["weight_decay"] == 0
     gone = "weight decay is shown to change nothing that matters."
     assert verdict.sentences()[0] == f"Use no regularisation (weight decay 0, lr 0.1, 4 epochs): {gone}"
+
+
+def test_where_the_choice_turns_out_no_better_than_no_regularisation_that_is_recommended(tmp_path):
+    data, space = numbers(60, 2, noise=1.0, seed=3), {"weight_decay": [0.03, 0.3], "lr": [0.1]}
+    found = tune(NETWORK, data, space, settings=2, epochs=16, out=tmp_path / "s", **SIZES)
+    verdict, costs = found.verdict, costs_of(found, data)
+    chosen, none = costs[key(verdict.chosen)], costs[key(verdict.references["none"].training)]
+    gains = none - chosen
+    assert gains.mean() < 0
+    assert verdict.chosen.setting["weight_decay"] == 0.3
+    assert verdict.recommended == verdict.references["none"].training.setting
+    assert verdict.passed_over.estimate == pytest.approx(gains.mean(), rel=1e-3)
+    assert verdict.passed_over.interval == pytest.approx(interval(gains, 0.95), rel=1e-3)
+    assert (verdict.helps, verdict.gain) == (None, None)
+    assert verdict.sentences()[0] == (
+        "Nothing here is shown to beat no regularisation; use none (weight decay 0, lr 0.1, 16 epochs). The best with "
+        "it on the selection rows, weight decay 0.3, lr 0.1, 16 epochs, was not better on the evaluation rows (a gain "
+        f"of {gains.mean():.2g}, {verdict.passed_over.interval[0]:.4g} to {verdict.passed_over.interval[1]:.4g})."
+    )
 
 
 def test_no_regularisation_has_the_learning_rate_that_is_best_for_it():

@@ -28,7 +28,8 @@ class Confirmed:
     Args:
         evaluation: of all of it.
         trained: all of it.
-        recommended: what is best, without the regularisers that turned out to do nothing.
+        recommended: what is best, without the regularisers that turned out to do nothing; no regularisation where the
+            best turned out no better than that.
         chosen: what is best on the selection rows, before any was left out.
         dropped: these regularisers.
         finalists: the search's best.
@@ -180,10 +181,11 @@ class Confirmation:
         return max(MARGIN * cost, OF_SPREAD * self._evaluation.spread(chosen))
 
     def _spared(self, chosen: Training, none: Candidate | None, margin: float) -> tuple[Training, tuple[str, ...]]:
-        """Return the mildest of a training's simpler forms that is shown to be equivalent to it, and what it lacks.
+        """Return what to recommend where a training was chosen, and the regularisers left out since they do nothing.
 
-        Regularisers are left out one by one, the one that does least first; each form is compared with the training
-        that was chosen, not with the one before.
+        Regularisers are left out one by one, the one that does least first, as long as the form without them is shown
+        to be equivalent to the training that was chosen. Where what is left is no better in the estimate than a
+        training without any, that one is returned.
         """
         found, n = chosen, len(self._regularisers(chosen))
         level = bonferroni(LEVEL, n * (n + 1) // 2 + 1)  # as many forms as can be compared
@@ -197,6 +199,13 @@ class Confirmation:
             excess = self._evaluation.excess(none, chosen)
             if excess.equivalent(margin, level):
                 return none, ()  # another learning rate or length: that no regulariser does anything is not shown
+        if self._regularisers(found):
+            off = self._off(found)
+            self._train([off])
+            bare: list[Training] = [off, none] if isinstance(none, Training) else [off]
+            least = min(bare, key=self._evaluation.mean)
+            if self._evaluation.excess(least, found).mean <= 0:
+                return least, ()
         left = self._regularisers(found)
         return found, tuple(knob for knob in self._regularisers(chosen) if knob not in left)
 

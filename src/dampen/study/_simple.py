@@ -189,22 +189,34 @@ def _logistic(
     from sklearn.preprocessing import StandardScaler
 
     classes = np.unique(y)
-    if len(classes) == 1:  # a fold without the other classes
-        return lambda x: _log_probabilities(np.ones((len(x), 1)), classes, outputs)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=iterations))
     model.fit(x, y, standardscaler__sample_weight=weights, logisticregression__sample_weight=weights)
     return lambda x: _log_probabilities(model.predict_proba(x), classes, outputs)
 
 
 def _chosen(x: Numbers, y: np.ndarray, weights: Weights, folds: Folds, outputs: int, iterations: int) -> float:
-    """Return the penalty whose weighted mean cost on rows left out is least; the stronger one of equals."""
+    """Return the penalty whose weighted mean cost on rows left out is least; the stronger one of equals.
+
+    Within a fold each weaker penalty starts from the solution of the stronger one before.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     costs = np.zeros(len(PENALTIES))
     for train, held in folds:
         of_train = None if weights is None else weights[train]
         of_held = 1.0 if weights is None else weights[held]
+        classes = np.unique(y[train])
+        scaler = StandardScaler().fit(x[train], sample_weight=of_train)
+        inside, outside = scaler.transform(x[train]), scaler.transform(x[held])
+        model = LogisticRegression(max_iter=iterations, warm_start=True)
         for i, penalty in enumerate(PENALTIES):
-            predict = _logistic(x[train], y[train], of_train, penalty, outputs, iterations)
-            costs[i] -= (of_held * predict(x[held])[np.arange(len(held)), y[held]]).sum()
+            if len(classes) == 1:  # a fold without the other classes
+                shares = np.ones((len(held), 1))
+            else:
+                shares = model.set_params(C=penalty).fit(inside, y[train], of_train).predict_proba(outside)
+            logs = _log_probabilities(shares, classes, outputs)
+            costs[i] -= (of_held * logs[np.arange(len(held)), y[held]]).sum()
     return PENALTIES[int(costs.argmin())]
 
 

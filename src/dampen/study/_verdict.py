@@ -155,6 +155,8 @@ class Verdict:
         learnt: whether it is shown to be better than the constant (True); False where it is not better in the estimate,
             or shown not to be by more than the margin; None where that is not settled.
         gain: over the best without regularisation; None in a comparison, or where none is recommended.
+        passed_over: by how much the best on the selection rows is better than no regularisation where that is
+            recommended nevertheless; None otherwise.
         attribution: what the learning rate, the length, regularisation and each regulariser contribute.
         total: how much better it is than no regularisation at the usual learning rate and length.
         length: how long to train.
@@ -182,6 +184,7 @@ class Verdict:
     helps: bool | None
     learnt: bool | None
     gain: Gain | None
+    passed_over: Part | None
     attribution: Mapping[str, Part]
     total: Part | None
     length: Length
@@ -214,6 +217,7 @@ class Verdict:
             "helps": self.helps,
             "learnt": self.learnt,
             "gain": None if self.gain is None else self.gain.document(),
+            "passed_over": None if self.passed_over is None else self.passed_over.document(),
             "attribution": {name: part.document() for name, part in self.attribution.items()},
             "total": None if self.total is None else self.total.document(),
             "length": self.length.document(),
@@ -244,6 +248,7 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
     references = {name: _against(confirmed, other) for name, other in confirmed.references.items()}
     regularised = bool(regularisers(recommended.setting, plan.own_dropout))
     gain = _gain(confirmed) if searched and regularised else None
+    overruled = searched and not regularised and confirmed.chosen != recommended
     attribution, total = _attribution(confirmed) if searched else ({}, None)
     learnt = _learnt(confirmed) if searched else None
     candidates = _candidates(confirmed)
@@ -263,6 +268,7 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
         helps=_helps(confirmed, gain, learnt) if searched else None,
         learnt=learnt,
         gain=gain,
+        passed_over=_part(evaluation, recommended, confirmed.chosen, confirmed.level) if overruled else None,
         attribution=attribution,
         total=total,
         length=_length(confirmed),
@@ -348,8 +354,13 @@ def _helps(confirmed: Confirmed, gain: Gain | None, learnt: bool | None) -> bool
     number (Berger 1982), by more than the margin in the estimate, and something must have been learnt at all.
     """
     evaluation, one = confirmed.evaluation, confirmed.recommended
-    if not regularisers(one.setting, evaluation.plan.own_dropout):
-        return False
+    own_dropout = evaluation.plan.own_dropout
+    if not regularisers(one.setting, own_dropout):
+        if learnt is False or not regularisers(confirmed.chosen.setting, own_dropout):
+            return False
+        excess = evaluation.excess(one, confirmed.chosen)
+        worthless = excess.equivalent(confirmed.margin) or excess.interval(confirmed.level)[1] < confirmed.margin
+        return False if worthless else None
     if gain is None:
         return None
     others = _unregularised(confirmed).values()

@@ -23,7 +23,8 @@ NAMES = {
 BIASES = {
     "folds": "The data is small: the same rows, split anew, served the search and the evaluation, so figures of what "
     "was found best may be slightly too good.",
-    "held-out": "The evaluation rows took no part in the choice; by them only that was left out which does nothing.",
+    "held-out": "The evaluation rows took no part in the choice among settings; by them only that was left out which "
+    "does nothing, or all regularisation where the choice was no better without it.",
 }
 
 
@@ -85,6 +86,11 @@ def _headline(verdict: "Verdict") -> str:
             f"{constant.value:.4g}, the network {verdict.value:.4g}; how much to regularise it is no question."
         )
     gain, margin = verdict.gain, verdict.margin
+    if not verdict.regularised and verdict.helps is None and verdict.passed_over is not None:
+        return (
+            f"Nothing here is shown to beat no regularisation; use none ({best}). The best with it on the selection "
+            f"rows, {_chosen(verdict)}, was not better on the evaluation rows ({_passed_over(verdict)})."
+        )
     if not verdict.regularised:
         return f"Use no regularisation ({best}): {_why_none(verdict)}."
     if gain is None:
@@ -270,10 +276,21 @@ def _why_none(verdict: "Verdict") -> str:
     gone = _dropped(verdict)
     if gone:
         return gone
-    chosen = verdict.chosen
-    if (chosen.setting, chosen.epochs) == (verdict.recommended, verdict.length.epochs):
+    part = verdict.passed_over
+    if part is None:
         return "nothing that was tried is better"
-    return f"the best that was found, {tell(chosen.setting)}, is shown not to differ from it by enough to matter"
+    how = "is worse" if part.interval[1] < 0 else "is shown not to be better by enough to matter"
+    return f"the best that was found, {_chosen(verdict)}, {how} ({_passed_over(verdict)})"
+
+
+def _chosen(verdict: "Verdict") -> str:
+    return f"{tell(verdict.chosen.setting)}, {_epochs(verdict.chosen.epochs)}"
+
+
+def _passed_over(verdict: "Verdict") -> str:
+    part = verdict.passed_over
+    assert part is not None
+    return f"a gain of {part.estimate:.2g}, {_ends(part.interval)}"
 
 
 def _dropped(verdict: "Verdict") -> str:
