@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from dampen.cli import _doctor, _dropout, _explore, _export, _knobs, _predict, _tune, _weight_decay
+from dampen.cli import _doctor, _dropout, _explore, _export, _knobs, _predict, _threads, _tune, _weight_decay
 from dampen.errors import InputError
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
@@ -48,6 +48,7 @@ def _root(
 
 def main() -> NoReturn:
     """Run the command line: exit code 0, 2 for bad input (one line on stderr), 130 when interrupted."""
+    _threads.prepare()
     command = typer.main.get_command(app)
     try:
         code = command.main(prog_name="dampen", standalone_mode=False)
