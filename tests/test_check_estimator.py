@@ -1,7 +1,7 @@
 """scikit-learn's own checks of an estimator, all of them."""
 
 import pytest
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from dampen import DampenClassifier, DampenRegressor
 
@@ -16,15 +16,27 @@ TINY = {  # as little as passes what the checks ask of accuracy
 }
 
 
+def cases(estimator, quick):
+    """Return every check of an estimator; those whose names `quick` does not admit are slow."""
+    for one, check in estimator_checks_generator(estimator):
+        name, options = check.func.__name__, check.keywords
+        marks = () if quick(name, options) else pytest.mark.slow
+        yield pytest.param(one, check, marks=marks, id="-".join([name, *map(str, options.values())]))
+
+
+def fits_little(name, options):
+    """Tell whether a check of a classifier is no repetition of a long one with arrays of another kind."""
+    return not (name == "check_classifiers_train" and options)
+
+
 # Hundreds of fits, of which checking shapes would take the most; other tests fit with it on.
 @pytest.mark.usefixtures("without_shape_checks")
-@parametrize_with_checks([DampenClassifier(**TINY)])
+@pytest.mark.parametrize(("estimator", "check"), list(cases(DampenClassifier(**TINY), fits_little)))
 def test_scikit_learn_s_checks_of_a_classifier_pass(estimator, check):
     check(estimator)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("without_shape_checks")
-@parametrize_with_checks([DampenRegressor(**TINY)])
+@pytest.mark.parametrize(("estimator", "check"), list(cases(DampenRegressor(**TINY), lambda *_: False)))
 def test_scikit_learn_s_checks_of_a_regressor_pass(estimator, check):
     check(estimator)
