@@ -7,6 +7,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 
+_AS_GIVEN = "used as given"
+
+
 @dataclass(frozen=True, eq=False)
 class Normalisation:
     """How raw features become a network's inputs: `(x - mean) / std`, in float32.
@@ -22,14 +25,16 @@ class Normalisation:
     std: Float[Tensor, "..."]
     note: str
 
-    def apply(self, features: Shaped[Tensor, "N ..."]) -> Float[Tensor, "N ..."]:
-        """Normalise a copy of raw `features`."""
+    def apply(self, features: Shaped[Tensor, "N ..."]) -> Shaped[Tensor, "N ..."]:
+        """Normalise a copy of raw `features`; whole numbers that are not scaled stay whole."""
+        if features.dtype == torch.int64 and self.note == _AS_GIVEN:
+            return features.clone()
         return features.to(torch.float32, copy=True).sub_(self.mean).div_(self.std)
 
 
 def identity() -> Normalisation:
     """Leave the features as they are."""
-    return Normalisation(torch.tensor(0.0), torch.tensor(1.0), "used as given")
+    return Normalisation(torch.tensor(0.0), torch.tensor(1.0), _AS_GIVEN)
 
 
 def pixels(pixel_max: float) -> Normalisation:

@@ -11,9 +11,10 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from dampen.data import _check
-from dampen.data._arrays import features_of, from_arrays
+from dampen.data._arrays import features_of
 from dampen.data._data import Data
 from dampen.data._incoming import Incoming
+from dampen.data._in_memory import read_arrays
 from dampen.data._normalise import Normalisation
 from dampen.errors import InputError
 
@@ -22,7 +23,9 @@ _TARGETS = ("y", "labels", "targets", "target", "label")
 _TRAIN, _TEST = ("", "train", "training"), ("test", "testing")
 
 
-def read_npz(path: Path, *, target: str | None, task: str | None, seed: int, test_fraction: float) -> Data:
+def read_npz(
+    path: Path, *, target: str | None, task: str | None, seed: int, test_fraction: float, normalise: bool = True
+) -> Data:
     """Read inputs (`x`, `features`, `images`, `data`) and targets (`y`, `labels`, `targets`), with `train` and `test`.
 
     Args:
@@ -31,6 +34,7 @@ def read_npz(path: Path, *, target: str | None, task: str | None, seed: int, tes
         task: None guesses.
         seed: of the draw of test rows where there is no test set.
         test_fraction: how many are drawn then.
+        normalise: as for `load`.
 
     Raises:
         InputError: the file is damaged, or which array is what can't be told.
@@ -43,13 +47,14 @@ def read_npz(path: Path, *, target: str | None, task: str | None, seed: int, tes
     of_test = _named(arrays, _INPUTS, _TEST, None), _named(arrays, _TARGETS, _TEST, None)
     if all(of_test):
         test = arrays[of_test[0]], arrays[of_test[1]]  # type: ignore[index]
-    return from_arrays(
+    return read_arrays(
         _plain(arrays[inputs]),
         _column(arrays[targets]),
         test=None if test is None else (_plain(test[0]), _column(test[1])),
         test_fraction=test_fraction,
         seed=seed,
         task=task,
+        normalise=normalise,
         name=path.stem,
         source=str(path),
     )
