@@ -3,7 +3,8 @@
 from dampen.data._arrays import from_arrays
 from dampen.data._columns import Column, Columns
 from dampen.data._data import Data, Rows
-from dampen.data._decide import decide, numbers_only
+from dampen.data._decide import IDENTIFIER, counts_rows, decide, numbers_only
+from dampen.data._frame import all_typed
 from dampen.data._incoming import Incoming
 from dampen.data._leaks import Leaks, leaks
 from dampen.data._load import NAMES, is_table, load
@@ -13,6 +14,7 @@ from dampen.data._preprocessing import Preprocessing
 from dampen.data._vectorise import Vectoriser
 
 __all__ = [
+    "IDENTIFIER",
     "NAMES",
     "Column",
     "Columns",
@@ -23,6 +25,8 @@ __all__ = [
     "Preprocessing",
     "Rows",
     "Vectoriser",
+    "all_typed",
+    "counts_rows",
     "decide",
     "from_arrays",
     "is_table",

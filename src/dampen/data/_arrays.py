@@ -218,7 +218,7 @@ def _numbered(labels: np.ndarray, classes: tuple[str, ...]) -> tuple[Tensor, tup
         if unknown:
             raise InputError(f"targets hold '{unknown[0]}', which is not among classes {', '.join(classes)}")
         place = {label: i for i, label in enumerate(classes)}
-        return torch.from_numpy(text.map(place).to_numpy(np.int64)), classes
+        return torch.from_numpy(text.map(place).to_numpy(np.int64, copy=True)), classes
     if labels.dtype.kind == "f" and not (np.isfinite(labels) & (labels == np.floor(labels))).all():
         raise InputError("targets of a classification must be whole numbers or names; or pass task='regression'")
     numbers = labels.astype(np.int64)

@@ -22,6 +22,7 @@ _NUMBERS = 0.9  # share of a text column's values that must be numbers for it to
 _DISTINCT = 0.9  # levels for each row above which a category is an identifier, or text
 _LEAST_IDS = 20  # rows below which distinct whole numbers prove nothing
 _INDEX = re.compile(r"(unnamed: 0(\.\d+)?|index|level_0|__index_level_0__|rownames|row\.names)(\.\d+)?", re.IGNORECASE)
+IDENTIFIER = "an identifier: a whole number of its own for every row"
 _ID = re.compile(r"(^|[_\W])(id|uuid|guid|index|key|no|nr)$|^(id|unnamed: 0)|[a-z]ID$|Id$", re.ASCII)
 
 
@@ -71,6 +72,25 @@ def numbers_only(values: Float64[np.ndarray, "N n"], names: Sequence[str] | None
         name = names[j] if names is not None else f"x{j}"
         used.append(Column(name, "number", offset=offset, unit=unit, missing=bool(np.isnan(v).any())))
     return Columns(tuple(used))
+
+
+def counts_rows(values: Series) -> bool:
+    """Return whether numbers count the rows in their order, but for rows that have been left out."""
+    import pandas as pd
+
+    if not pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
+        return False
+    numbers = as_numbers(values)
+    return len(numbers) >= _LEAST_IDS and bool(np.isfinite(numbers).all()) and _counted(numbers)
+
+
+def _counted(known: Float64[np.ndarray, " n"]) -> bool:
+    return bool(
+        (known == np.floor(known)).all()
+        and (np.diff(known) >= 1).all()
+        and 0 <= known[0] < _LEAST_IDS
+        and known[-1] - known[0] < 2 * len(known)
+    )
 
 
 def _decided(name: str, values: Series, decimal_comma: bool, orders: bool, every: Series) -> "Column | str":
@@ -139,7 +159,7 @@ def _number(name: str, numbers: Float64[np.ndarray, " N"], values: Series, comma
         if known.min() == known.max():
             return f"constant, {known[0]:g} in every row"
         if _is_identifier(name, known):
-            return "an identifier: a whole number of its own for every row"
+            return IDENTIFIER
     if n_missing and not infinite and not said:
         said = f"{n_missing} missing"
     offset, unit = _offset_and_unit(known)
@@ -149,8 +169,8 @@ def _number(name: str, numbers: Float64[np.ndarray, " N"], values: Series, comma
 def _is_identifier(name: str, known: Float64[np.ndarray, " n"]) -> bool:
     if len(known) < _LEAST_IDS or (known != np.floor(known)).any():
         return False
-    if (np.diff(known) >= 1).all() and 0 <= known[0] < _LEAST_IDS and known[-1] - known[0] < 2 * len(known):
-        return True  # a count of the rows: test rows have left gaps
+    if _counted(known):  # test rows have left gaps
+        return True
     return bool(_ID.search(name.strip()) or _ID.search(name.strip().lower())) and len(np.unique(known)) == len(known)
 
 

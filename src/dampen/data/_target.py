@@ -102,11 +102,11 @@ def read(
         if _are_values(numbers[is_value & ~bad], int(is_value.sum()), task, _quoted(text[bad]), name):
             left_out = [f"{_rows(bad)}{_of(where)} left out: target '{name}' holds {_quoted(text[bad])}, no number"]
             task, is_value = "regression", is_value & ~bad
-    all_numbers = is_value.any() and not np.isnan(numbers[is_value]).any()
+    all_numbers = bool(is_value.any()) and not bool(np.isnan(numbers[is_value]).any())
     finite = is_value & ~np.isinf(numbers)
     if task == "regression" or (task is None and all_numbers and not codes and not _few_whole(numbers[finite])):
         notes = _missing(text, finite | (bad if left_out else False), name, where)
-        return _values(text, numbers, finite, name, where, [*notes, *left_out])
+        return _values(text, numbers, finite, name, where, [*notes, *left_out], least)
     guessed = task is None
     text = as_levels(settled(text, LEAST_OF_CLASS)).mask(np.isinf(numbers), None)
     kept = text.notna().to_numpy()
@@ -148,19 +148,19 @@ def _are_values(numbers: np.ndarray, n: int, task: str | None, quoted: str, name
 
 
 def _values(
-    text: Series, numbers: np.ndarray, kept: np.ndarray, name: str, where: str, notes: list[str]
+    text: Series, numbers: np.ndarray, kept: np.ndarray, name: str, where: str, notes: list[str], least: int
 ) -> Target:
     _refuse_none(kept, name, where)
     if np.isnan(numbers[kept]).any():
         bad = kept & np.isnan(numbers)
         raise InputError(
-            f"target '{name}' holds {_quoted(text[bad], 1)}, a regression needs numbers; use task classification, or "
+            f"target '{name}' holds '{str(text[bad].iloc[0])[:30]}', a regression needs numbers; use task classification, or "
             f"correct {_rows(bad)} of {len(kept)}"
         )
     if np.abs(numbers[kept]).max() > _LARGEST:
         raise InputError(f"target '{name}' holds numbers beyond {_LARGEST:g}, whose squares float32 can't hold: divide")
     found = np.where(kept, numbers, 0.0).astype(np.float32)[kept]
-    if not where and found.min() == found.max():
+    if not where and least > 1 and found.min() == found.max():
         raise InputError(f"target '{name}' is {found[0]:g} in every row: there is nothing to learn")
     return Target("regression", found, None, kept, tuple(notes))
 
@@ -204,7 +204,7 @@ def numbers_of(
     if not kept.any():
         raise InputError(f"{where}: target '{name}' is missing in every row")
     place = {label: i for i, label in enumerate(classes)}
-    return Target(task, text[kept].map(place).to_numpy(np.int64), classes, kept, tuple(notes))
+    return Target(task, text[kept].map(place).to_numpy(np.int64, copy=True), classes, kept, tuple(notes))
 
 
 def known_classes(text: Series, classes: tuple[str, ...]) -> Series:
@@ -259,7 +259,7 @@ def _classes(
     labels = list(enough.index)
     labels.sort(key=(lambda label: (float(label), label)) if all_numbers else str)
     place = {label: i for i, label in enumerate(labels)}
-    found = text[kept].map(place).to_numpy(np.int64)
+    found = text[kept].map(place).to_numpy(np.int64, copy=True)
     return Target("classification", found, tuple(map(str, labels)), kept, tuple(notes))
 
 
