@@ -10,7 +10,7 @@ from dampen.data._leaks import Leaks, leaks
 from dampen.data._load import NAMES, is_table, load
 from dampen.data._normalise import Normalisation
 from dampen.data._npz import read_incoming
-from dampen.data._preprocessing import Preprocessing
+from dampen.data._preprocessing import Preprocessing, read_rows
 from dampen.data._vectorise import Vectoriser
 
 __all__ = [
@@ -34,4 +34,5 @@ __all__ = [
     "load",
     "numbers_only",
     "read_incoming",
+    "read_rows",
 ]

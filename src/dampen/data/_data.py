@@ -153,7 +153,7 @@ class Data:
             return _normalise.pixels(self.pixel_max)
         if self.scaling == "standardise":
             return _normalise.standardise(self.features[self.train_rows])
-        return _normalise.identity()
+        return _normalise.identity(self.features.dtype == torch.int64)
 
     @cached_property
     def _vectorised(self) -> tuple[Vectoriser, Tensor]:
@@ -189,6 +189,19 @@ class Data:
                 raise InputError(f"every one of {len(rows)} rows that judge has weight 0; give some of them a weight")
             weights = weights.double() / weights.double().mean()
         return Rows(inputs, self.targets[rows], weights, None if self.groups is None else self.groups[rows])
+
+    def whole(self) -> "Data | None":
+        """Return the data of an array of whole numbers with these as inputs, to be embedded; None where it has others."""
+        used = () if self.columns is None else self.columns.used
+        plain = all(
+            column.kind == "number" and column.name == f"x{j}" and (column.offset, column.unit) == (0.0, 1.0)
+            for j, column in enumerate(used)
+        )
+        if not used or not plain or not (self.features == self.features.floor()).all():  # NaN equals nothing
+            return None
+        reading = None if self.reading is None else {**self.reading, "normalise": False}
+        features = self.features.to(torch.int64)
+        return replace(self, features=features, columns=None, feature_names=None, scaling=None, reading=reading)
 
     @property
     def _shared(self) -> tuple[str, ...] | None:

@@ -11,6 +11,8 @@ from dampen.data._join import as_series, join
 from dampen.data._types import Table
 from dampen.errors import InputError
 
+_EXACT = 2**20  # up to which a table holds whole numbers as they are
+
 
 def read_arrays(
     inputs: Any,
@@ -47,7 +49,8 @@ def read_arrays(
         InputError: shapes that do not fit, no numbers, or as for a table.
     """
     raw = _arrays.array_of(inputs, "inputs", objects=True)
-    if raw.ndim != 2 or not normalise:
+    whole = not normalise and raw.ndim == 2 and raw.dtype.kind in "iu"
+    if raw.ndim != 2 or not (normalise or (whole and np.abs(raw).max(initial=0) < _EXACT)):
         roles = {"weights": weight, "groups": group}
         if time_order is not None:
             raise InputError("time_order is for tables: inputs of shape [rows, columns] that are scaled")
@@ -75,7 +78,7 @@ def read_arrays(
                 "columns"
             )
         test_frame, _ = _joined(test_raw, {"target": test[1]})
-    return _tables.from_frame(
+    data = _tables.from_frame(
         frame,
         _tables.roles(task=task, **names),
         test=test_frame,
@@ -85,6 +88,7 @@ def read_arrays(
         source=source,
         every_column=numeric,
     )
+    return (data.whole() or data) if whole else data
 
 
 def as_table(raw: np.ndarray) -> Table:

@@ -80,7 +80,7 @@ def read_incoming(
     inputs, targets = _named(arrays, _INPUTS, _TRAIN, None), _named(arrays, _TARGETS, _TRAIN, None)
     if inputs is None:
         raise InputError(f"{path} holds {_told(arrays)}; inputs are to be called x, and targets, if there are any, y")
-    features = features_of(_plain(arrays[inputs]), inputs)
+    features = features_of(_plain(arrays[inputs]), inputs, normalisation.keeps_whole)
     _check.features(features, None)
     known, notes = None, ()
     if targets is not None:
@@ -89,6 +89,27 @@ def read_incoming(
             raise InputError(f"{path} holds {len(features)} rows and {targets} of shape {list(values.shape)}")
         known, notes = _known(values, targets, classes)
     return Incoming(path.stem, normalisation, task, classes, features, known, notes, str(path))
+
+
+def rows_of(path: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """Return the inputs of rows to come and their targets, if there are any; None where the file has a test part.
+
+    Raises:
+        InputError: the file is damaged, there are no inputs, or not as many targets.
+    """
+    arrays = _arrays(path)
+    if _named(arrays, _INPUTS, _TEST, None):
+        return None
+    inputs, targets = _named(arrays, _INPUTS, _TRAIN, None), _named(arrays, _TARGETS, _TRAIN, None)
+    if inputs is None:
+        raise InputError(f"{path} holds {_told(arrays)}; inputs are to be called x, and targets, if there are any, y")
+    if targets is None:
+        return arrays[inputs], None
+    values = _column(arrays[targets])
+    if values.shape != arrays[inputs].shape[:1]:
+        n = len(arrays[inputs])
+        raise InputError(f"{path} holds {n} rows and {targets} of shape {list(values.shape)}")
+    return arrays[inputs], values
 
 
 def _known(

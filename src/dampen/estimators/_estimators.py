@@ -381,7 +381,8 @@ def _is_mixed(X: Any) -> bool:
     if not (hasattr(X, "iloc") or hasattr(X, "to_pandas")) or getattr(X, "ndim", 2) != 2:
         return False
     kinds = pd.api.types
-    return not all(kinds.is_numeric_dtype(dtype) and not kinds.is_bool_dtype(dtype) for dtype in _pandas(X).dtypes)
+    dtypes = (X.to_pandas() if hasattr(X, "to_pandas") else X).dtypes
+    return not all(kinds.is_numeric_dtype(dtype) and not kinds.is_bool_dtype(dtype) for dtype in dtypes)
 
 
 def _pandas(X: Any) -> Any:
