@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int, Shaped
+from jaxtyping import Float32, Int, Shaped
 from torch import Tensor
 
 from dampen.data._columns import Columns
@@ -47,7 +47,7 @@ class Incoming:
     def __len__(self) -> int:
         return len(self.features)
 
-    def inputs_of(self, rows: Int[Tensor, " n"]) -> Float[Tensor, "n ..."]:
+    def inputs_of(self, rows: Int[Tensor, " n"]) -> Shaped[Tensor, "n ..."]:
         """Return the network's inputs for some rows."""
         return self.normalisation.apply(self.features[rows])
 
