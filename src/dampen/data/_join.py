@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from dampen.data._types import Series, Table
+from dampen.data._values import as_text, typed
 from dampen.errors import InputError
 
 
@@ -113,9 +114,11 @@ def _only_column(values: Any) -> str | None:
 
 
 def _same(column: Any, series: Series) -> bool:
+    """Return whether two columns hold the same values, as numbers or as text."""
     if getattr(column, "ndim", 1) != 1:
         return False
-    try:
-        return bool(column.reset_index(drop=True).astype(object).equals(series.reset_index(drop=True).astype(object)))
-    except (TypeError, ValueError):
-        return False
+    for n in (50, len(series)):  # the first rows tell most columns apart
+        one, other = (as_text(typed(values.iloc[:n].reset_index(drop=True))) for values in (column, series))
+        if not one.fillna("").equals(other.fillna("")):
+            return False
+    return True

@@ -112,7 +112,7 @@ def are_codes(text: Series) -> bool:
     codes = known.str.match(_CODE).astype(bool)
     if not codes.any() or not known.str.fullmatch(r"\d+").all():
         return False
-    return codes.mean() >= _FEW_CODES or known.str.len().nunique() == 1
+    return bool(codes.mean() >= _FEW_CODES) or known.str.len().nunique() == 1
 
 
 def typed(values: Series, decimal_comma: bool = False) -> Series:
