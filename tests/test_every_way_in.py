@@ -62,7 +62,10 @@ def ways(table: pd.DataFrame, target: np.ndarray, folder) -> dict:
     found["types"] = {"source": types}
     found["polars"] = {"source": polars.from_pandas(read)}
     found["beside"] = {"source": beside, "target": read["y"]}
-    found["beside, an array"] = {"source": types.drop(columns="y"), "target": pd.Series(types["y"].to_numpy(), name="y")}
+    found["beside, an array"] = {
+        "source": types.drop(columns="y"),
+        "target": pd.Series(types["y"].to_numpy(), name="y"),
+    }
     found["beside, polars"] = {"source": polars.from_pandas(beside), "target": polars.Series("y", read["y"].tolist())}
     found["file and series"] = {"source": folder / "comma.csv", "target": read["y"], "drop": []}
     return found

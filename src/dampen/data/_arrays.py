@@ -72,7 +72,11 @@ def from_arrays(
         if task is None and labels.dtype.kind in "iu" and raw.ndim > 2:
             task = "classification"
         read = _target.read(_series(labels), task, "targets", least=1)
-        task, classes, notes = read.task, read.classes, [*notes, *(n for n in read.notes if labels.dtype.kind not in "iu")]
+        task, classes, notes = (
+            read.task,
+            read.classes,
+            [*notes, *(n for n in read.notes if labels.dtype.kind not in "iu")],
+        )
         numbers = torch.from_numpy(read.numbers)
         if not read.kept.all():
             kept = torch.from_numpy(np.flatnonzero(read.kept))

@@ -17,7 +17,9 @@ def features(features: Shaped[Tensor, "..."], names: tuple[str, ...] | None, *, 
     if len(shape) < 2 or math.prod(shape[1:]) == 0:
         raise InputError(f"features must have shape [rows, columns] or [rows, ...], got {list(shape)}")
     if features.dtype not in _FEATURE_TYPES:
-        raise InputError(f"features must be float32 or uint8, or int64 to embed, got {features.dtype}; from_arrays converts")
+        raise InputError(
+            f"features must be float32 or uint8, or int64 to embed, got {features.dtype}; from_arrays converts"
+        )
     if names is not None and len(names) != shape[1]:
         raise InputError(f"{len(names)} feature names for {shape[1]} columns; give one name a column")
     if not missing:

@@ -14,7 +14,11 @@ _TIME = re.compile(
     r"(?P<half>\ ?[AaPp][Mm])?(?P<zone>\ ?(?:Z|UTC|GMT|[+-]\d{2}:?\d{2}))?$"
 )
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}(:?\d{2}(:?\d{2}([.,]\d+)?)?)?\ ?(Z|[+-]\d{2}(:?\d{2})?)?)?$")
-_DAY_FIRST = {"/": False, "-": True, ".": True}  # where both fit: 1/2 is read as in the United States, 1.2. as elsewhere
+_DAY_FIRST = {
+    "/": False,
+    "-": True,
+    ".": True,
+}  # where both fit: 1/2 is read as in the United States, 1.2. as elsewhere
 
 
 @dataclass(frozen=True)

@@ -116,4 +116,3 @@ def _joined(raw: np.ndarray, given: dict[str, Any]) -> tuple[Frame, dict[str, st
             table, names[role], _ = join(table, series.reset_index(drop=True).rename(role), role, own=False)
             notes += said
     return tidy(Frame(table, tuple(notes)), "the array"), names
-

@@ -65,7 +65,9 @@ def _array(values: list[Any] | tuple[Any, ...], role: str) -> np.ndarray:
         except ValueError:
             raise InputError(f"{role} must be one value for each row; give every row the same shape") from None
     found = np.empty(len(values), dtype=object)
-    found[:] = [value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value for value in values]
+    found[:] = [
+        value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value for value in values
+    ]
     return found
 
 

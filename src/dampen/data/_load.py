@@ -101,7 +101,11 @@ def load(
         return replace(data, reading=_reading(told))
     if _is_frame(source):
         return _table(source, target, task, words, test, seed, test_fraction)
-    if any(isinstance(word, str) or (name in ("drop", "category") and len(word)) for name, word in words.items() if word is not None):
+    if any(
+        isinstance(word, str) or (name in ("drop", "category") and len(word))
+        for name, word in words.items()
+        if word is not None
+    ):
         raise InputError(
             "drop, category, group, weight and time_order name columns of a table; arrays have none: give group, weight "
             "and time_order as arrays"
@@ -166,9 +170,7 @@ def _named(
         folder, origin = find(name, data_dir, progress=progress)
         return read_folder(folder, name=name, classes=PUBLISHED[name].classes, source=origin)
     if path.suffix.lower() == ".npz":
-        return read_npz(
-            path, target=target, task=task, seed=seed, test_fraction=test_fraction, normalise=normalise
-        )
+        return read_npz(path, target=target, task=task, seed=seed, test_fraction=test_fraction, normalise=normalise)
     if not os.path.isdir(path):
         if os.path.exists(path):
             known = ", ".join((*READERS, ".npz"))

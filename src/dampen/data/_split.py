@@ -81,7 +81,9 @@ def _cut(
     of_rows, order = times[rows].sort(stable=True)
     between = (of_rows[1:] != of_rows[:-1]).nonzero().flatten() + 1
     if not len(between):
-        raise InputError(f"{purpose}: all {len(rows)} rows are of one time, so that none comes later; split them otherwise")
+        raise InputError(
+            f"{purpose}: all {len(rows)} rows are of one time, so that none comes later; split them otherwise"
+        )
     cut = between[(between - n_rest).abs().argmin()]
     return rows[order[:cut]].sort().values, rows[order[cut:]].sort().values
 

@@ -145,12 +145,16 @@ def from_frame(
 
     def read(train_rows: torch.Tensor) -> tuple[Columns, torch.Tensor]:
         some = table[inputs].iloc[train_rows.numpy()]
-        decided = numbers_only(some.to_numpy(np.float64), inputs) if every_column else decide(
-            some,
-            decimal_comma=frame.decimal_comma,
-            time=special.get("time_order"),
-            category=category,
-            every=table[inputs],
+        decided = (
+            numbers_only(some.to_numpy(np.float64), inputs)
+            if every_column
+            else decide(
+                some,
+                decimal_comma=frame.decimal_comma,
+                time=special.get("time_order"),
+                category=category,
+                every=table[inputs],
+            )
         )
         raw = decided.encode(table, source)
         if test_table is not None:
@@ -230,7 +234,9 @@ def _groups(table: Table, test: Table | None, column: str | None) -> torch.Tenso
         return None
     text = _values.plain(_values.as_text(table[column]))
     if test is not None:
-        other = _values.plain(_values.as_text(test[column])) if column in test.columns else pd.Series([None] * len(test))
+        other = (
+            _values.plain(_values.as_text(test[column])) if column in test.columns else pd.Series([None] * len(test))
+        )
         text = pd.concat([text, other])
     codes = pd.factorize(text)[0].astype(np.int64)
     alone = codes < 0

@@ -66,7 +66,12 @@ def existing(columns: list[str], wanted: str, role: str, what: str) -> str:
 
 
 def read(
-    values: Series, task: str | None, name: str, decimal_comma: bool = False, where: str = "", least: int = LEAST_OF_CLASS
+    values: Series,
+    task: str | None,
+    name: str,
+    decimal_comma: bool = False,
+    where: str = "",
+    least: int = LEAST_OF_CLASS,
 ) -> Target:
     """Read a target; rows without one, and classes of too few rows, are left out, and that is told.
 

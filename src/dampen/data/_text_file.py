@@ -253,7 +253,9 @@ def _is_whole(values: Series) -> bool:
     if numbers.dtype.kind in "iu":
         return True
     known = numbers[np.isfinite(numbers)]
-    return bool(len(known)) and bool((known[:1000] == np.floor(known[:1000])).all() and (known == np.floor(known)).all())
+    return bool(len(known)) and bool(
+        (known[:1000] == np.floor(known[:1000])).all() and (known == np.floor(known)).all()
+    )
 
 
 def _has_leading_zero(source: Callable[[], Any], separator: str) -> bool:
@@ -396,4 +398,3 @@ def _decodes(path: Path, opener: Callable[[Path], Any], encoding: str) -> bool:
         except _DAMAGED as e:
             raise InputError(f"{path} can't be unpacked ({e}); it is damaged or cut off") from None
     return True
-

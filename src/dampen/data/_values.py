@@ -13,7 +13,14 @@ MISSING = (
     *("", "#N/A", "#N/A N/A", "#NA", "<NA>", "NaN", "nan", "NaT", "-NaN", "-nan"),
     *("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
 )  # texts that are never a value
-WORDS = ("NA", "N/A", "n/a", "NULL", "null", "None")  # a missing value, or a class like any other: no disorder, no alley
+WORDS = (
+    "NA",
+    "N/A",
+    "n/a",
+    "NULL",
+    "null",
+    "None",
+)  # a missing value, or a class like any other: no disorder, no alley
 SYMBOLS = ("?", "-", "--")  # likewise: `+` and `-` are two classes
 _DAY = 86_400.0  # seconds
 _CODE = re.compile(r"0\d+$")
@@ -130,7 +137,16 @@ def typed(values: Series, decimal_comma: bool = False) -> Series:
     if values.dtype != object and not pd.api.types.is_string_dtype(values.dtype):
         return values
     kind = pd.api.types.infer_dtype(values, skipna=True)
-    if kind not in ("string", "mixed", "mixed-integer", "mixed-integer-float", "decimal", "boolean", "integer", "floating"):
+    if kind not in (
+        "string",
+        "mixed",
+        "mixed-integer",
+        "mixed-integer-float",
+        "decimal",
+        "boolean",
+        "integer",
+        "floating",
+    ):
         return values
     if kind == "mixed" and any(not isinstance(v, str | int | float | bool | None) for v in values.iloc[:1000]):
         return values

@@ -16,7 +16,15 @@ from dampen.population import Builder, Model, Population, initial_weights_repeat
 from dampen.search import Space
 from dampen.store import Folder
 from dampen.study import _budget, _metrics, _plan, _references, _usual
-from dampen.study._begin import check_margin, check_network, check_whole, open_folder, prepared, refuse_patience, with_ids
+from dampen.study._begin import (
+    check_margin,
+    check_network,
+    check_whole,
+    open_folder,
+    prepared,
+    refuse_patience,
+    with_ids,
+)
 from dampen.study._confirm import Confirmation, simple_models
 from dampen.study._finish import finish
 from dampen.study._run import Progress, Runner
