@@ -54,7 +54,7 @@ def ways(table: pd.DataFrame, target: np.ndarray, folder) -> dict:
     whole.to_parquet(folder / "table.parquet")
     whole.to_excel(folder / "table.xlsx", index=False)
     read = pd.read_csv(folder / "comma.csv", keep_default_na=False, dtype=str)
-    types = read.apply(lambda column: as_typed(column))
+    types = read.apply(as_typed)
     beside = read.drop(columns="y")
     found = {name: {"source": folder / f"{name}.csv"} for name in ("comma", "tab", "semicolon")}
     found |= {name: {"source": folder / f"table.{name}"} for name in ("parquet", "xlsx")}
@@ -140,7 +140,7 @@ def test_an_array_is_the_frame_of_its_numbers(tmp_path):
         assert data.train.features.equal(expected.train.features)
         assert data.test.features.equal(expected.test.features)
     own = load(x, target=y, test=(x[:30] + 1, y[:30]))
-    assert own.test.features.equal(load(frame, test=frame.iloc[:30] + [1, 1, 1, 0]).test.features)
+    assert own.test.features.equal(load(frame, test=frame.iloc[:30].add([1, 1, 1, 0])).test.features)
 
 
 ROLES = {"group": np.arange(N) // 6, "weight": RNG.random(N).round(3), "time_order": DAYS[::-1]}

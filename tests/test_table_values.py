@@ -1,4 +1,4 @@
-"""What the cells of people's tables mean: dates, codes, words for nothing, thousands, odd targets, lines above the names."""
+"""What the cells of people's tables mean: dates, codes, words for nothing, thousands, odd targets, odd lines."""
 
 import numpy as np
 import pandas as pd
@@ -90,8 +90,8 @@ def test_a_bad_cell_is_a_missing_date_wherever_it_stands(bad, row, tmp_path):
 
 
 def test_one_day_above_12_decides_for_the_whole_column_and_none_is_told(tmp_path):
-    early = pd.Series(pd.to_datetime([f"2020-{m:02d}-{d:02d}" for m, d in zip(RNG.integers(1, 13, N),
-                                                                             RNG.integers(1, 13, N), strict=True)]))  # fmt: skip
+    month_and_day = zip(RNG.integers(1, 13, N), RNG.integers(1, 13, N), strict=True)
+    early = pd.Series(pd.to_datetime([f"2020-{month:02d}-{day:02d}" for month, day in month_and_day]))
     for pattern, said in (("%d/%m/%Y", "month first; day first fits, too"), ("%d.%m.%Y", "day first; month first fits"),
                           ("%d-%m-%Y", "day first; month first fits, too")):  # fmt: skip
         data = load(numbers(d=early.dt.strftime(pattern), y=Y), target="y")
@@ -135,7 +135,7 @@ def test_a_target_of_numbers_with_many_odd_cells_is_refused_with_their_count():
     target[:40] = "unknown"
     with pytest.raises(InputError, match="target 'y' holds numbers, but in 40 of 240 rows 'unknown': leave these"):
         load(numbers(y=target), target="y")
-    with pytest.raises(InputError, match="holds 'unknown', a regression needs numbers; .* correct 40 rows of 240"):
+    with pytest.raises(InputError, match=r"holds 'unknown', a regression needs numbers; .* correct 40 rows of 240"):
         load(numbers(y=target), target="y", task="regression")
 
 
@@ -177,8 +177,11 @@ def test_plus_and_minus_are_two_classes_and_a_question_mark_beside_two_is_none(t
 
 
 def test_a_word_for_nothing_is_a_category_of_its_own_in_an_input_and_missing_among_numbers(tmp_path):
-    frame = numbers(c=RNG.choice(["None", "Pave", "Grvl"], N), d=np.where(RNG.random(N) < 0.3, "NA", RNG.random(N).astype(str)),
-                    y=RNG.choice(["p", "q"], N))  # fmt: skip
+    frame = numbers(
+        c=RNG.choice(["None", "Pave", "Grvl"], N),
+        d=np.where(RNG.random(N) < 0.3, "NA", RNG.random(N).astype(str)),
+        y=RNG.choice(["p", "q"], N),
+    )
     for source in both(tmp_path, frame):
         data = load(source, target="y")
         assert set(data.columns.used[2].levels) == {"None", "Pave", "Grvl"}
@@ -191,8 +194,11 @@ def test_a_word_for_nothing_is_a_category_of_its_own_in_an_input_and_missing_amo
 
 
 def test_digits_with_a_leading_zero_are_codes(tmp_path):
-    frame = numbers(zip=[f"{z:05d}" for z in RNG.choice([2134, 2139, 10001, 94110], N)], c=RNG.choice(["007", "07", "7"], N),
-                    y=RNG.choice(["01", "02", "03"], N))  # fmt: skip
+    frame = numbers(
+        zip=[f"{z:05d}" for z in RNG.choice([2134, 2139, 10001, 94110], N)],
+        c=RNG.choice(["007", "07", "7"], N),
+        y=RNG.choice(["01", "02", "03"], N),
+    )
     for source in both(tmp_path, frame):
         data = load(source, target="y")
         assert data.classes == ("01", "02", "03")

@@ -61,7 +61,7 @@ class Data:
     - `weights`: how much each row counts; None where all count alike.
     - `groups`: rows with the same number stay together in every split; `together` adds those of equal rows.
     - `stratified`: whether each class keeps its share in every split; False where classes have too few rows for that.
-    - `times`: the rank of each row's time: later rows judge, those of one time stay together; None where rows have none.
+    - `times`: the rank of each row's time: later rows judge, those of one time stay together; None without times.
     - `target_name`: the target's column.
     - `reading`: what `load` was told, for reading the same again; None for what was in memory.
     - `notes`: what was done to the rows on the way, a sentence each.
@@ -191,7 +191,7 @@ class Data:
         return Rows(inputs, self.targets[rows], weights, None if self.groups is None else self.groups[rows])
 
     def whole(self) -> "Data | None":
-        """Return the data of an array of whole numbers with these as inputs, to be embedded; None where it has others."""
+        """Return the data of an array of whole numbers with these as inputs, to embed; None for other data."""
         used = () if self.columns is None else self.columns.used
         plain = all(
             column.kind == "number" and column.name == f"x{j}" and (column.offset, column.unit) == (0.0, 1.0)

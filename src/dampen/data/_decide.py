@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from dampen.data import _dates, _dressed
 from dampen.data._columns import Column, Columns
 from dampen.data._types import Series, Table
-from dampen.data._values import are_codes, as_days, as_numbers, as_levels, as_text, grouped, plain, settled
+from dampen.data._values import are_codes, as_days, as_levels, as_numbers, as_text, grouped, plain, settled
 from dampen.errors import InputError
 
 MANY = 40  # levels above which a category becomes its mean target, as in skrub's TableVectorizer

@@ -3,8 +3,10 @@
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 from dampen.data._types import Table
-from dampen.data._values import as_text, plain, typed
+from dampen.data._values import as_numbers, as_text, plain, typed
 from dampen.errors import InputError
 
 _UNIT = re.compile(r"[\[(].*[\])]|[^\d\s]{1,12}|%|.{0,3}/.{1,6}|[^\d]{1,6}\d?")
@@ -94,11 +96,11 @@ def _units(table: Table) -> list[str]:
         first, rest = text.iloc[0], text.iloc[1:].dropna()
         if pd.isna(first):
             continue
-        if not _UNIT.fullmatch(first) or (rest == first).any() or not pd.isna(pd.to_numeric(first, errors="coerce")):
+        if not _UNIT.fullmatch(first) or rest.isin([first]).any() or not np.isnan(as_numbers(text.iloc[:1])[0]):
             return []
         units.append(first)
         known = plain(rest).dropna()
-        n_numbers += bool(len(known)) and bool(pd.to_numeric(known, errors="coerce").notna().all())
+        n_numbers += bool(len(known)) and not np.isnan(as_numbers(known)).any()
     bracketed = all(unit[0] in "[(" for unit in units)
     sure = n_numbers > 1 or (n_numbers == 1 and (bracketed or (len(units) == 1 and table.shape[1] > 1)))
     return units if sure else []

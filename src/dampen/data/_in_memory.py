@@ -51,7 +51,10 @@ def read_arrays(
     raw = _arrays.array_of(inputs, "inputs", objects=True)
     whole = not normalise and raw.ndim == 2 and raw.dtype.kind in "iu"
     if raw.ndim != 2 or not (normalise or (whole and np.abs(raw).max(initial=0) < _EXACT)):
-        roles = {"weights": weight, "groups": group}
+        weights, groups = (
+            None if value is None else as_series(value, role)[0].to_numpy()
+            for role, value in (("weight", weight), ("group", group))
+        )
         if time_order is not None:
             raise InputError("time_order is for tables: inputs of shape [rows, columns] that are scaled")
         return _arrays.from_arrays(
@@ -65,7 +68,8 @@ def read_arrays(
             keep_whole=not normalise,
             name=name,
             source=source,
-            **{key: None if value is None else as_series(value, key)[0].to_numpy() for key, value in roles.items()},
+            weights=weights,
+            groups=groups,
         )
     numeric = raw.dtype.kind in "biuf"
     frame, names = _joined(raw, {"target": target, "group": group, "weight": weight, "time_order": time_order})
@@ -102,8 +106,8 @@ def as_table(raw: np.ndarray) -> Table:
     if raw.dtype.kind == "f" and np.isinf(raw).any():
         row, column = (int(i[0]) for i in np.isinf(raw).nonzero())
         raise InputError(
-            f"features hold {int(np.isinf(raw).sum())} values that are infinite, the first in row {row}, column {column}; "
-            "fill them in or drop these rows"
+            f"features hold {int(np.isinf(raw).sum())} values that are infinite, the first in row {row}, column "
+            f"{column}; fill them in or drop these rows"
         )
     return pd.DataFrame(raw, columns=[f"x{j}" for j in range(raw.shape[1])])
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from dampen.data._columns import Columns
 from dampen.data._frame import Frame
-from dampen.data._types import Series, Table
 from dampen.data._normalise import Normalisation
 from dampen.data._target import known_classes, listed
+from dampen.data._types import Series, Table
 from dampen.data._values import as_numbers, as_text, plain
 from dampen.data._vectorise import Vectoriser
 

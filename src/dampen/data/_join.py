@@ -18,8 +18,8 @@ def as_series(values: Any, role: str) -> tuple[Series, tuple[str, ...]]:
     """Return values as a series, and what is to be said of them.
 
     Args:
-        values: a series, an array, a tensor, a list, of pandas, polars, NumPy or torch; for a target also a single column
-            or columns of 0 and 1 of which one is 1 in each row.
+        values: a series, an array, a tensor, a list, of pandas, polars, NumPy or torch; for a target also a single
+            column, or columns of 0 and 1 of which one is 1 in each row.
         role: what they are for.
 
     Raises:
@@ -75,8 +75,8 @@ def join(table: Table, values: Any, role: str, *, own: bool = True) -> tuple[Tab
     """Return a table with values as a column, that column's name, and what is to be said of it.
 
     pandas' values whose index has the table's labels, in whatever order, are matched by them, others by their place. A
-    column of the table that holds a target's values under its name is that column, and one that holds them under another
-    name is no input.
+    column of the table that holds a target's values under its name is that column, and one that holds them under
+    another name is no input.
 
     Args:
         table: the rows.
@@ -112,7 +112,7 @@ def join(table: Table, values: Any, role: str, *, own: bool = True) -> tuple[Tab
 
 def _only_column(values: Any) -> str | None:
     columns = getattr(values, "columns", None)
-    return str(list(columns)[0]) if columns is not None and len(columns) == 1 else None
+    return str(next(iter(columns))) if columns is not None and len(columns) == 1 else None
 
 
 def _same(column: Any, series: Series) -> bool:

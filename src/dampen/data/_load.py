@@ -53,8 +53,8 @@ def load(
     What was done to a table is in `columns` and `notes` of the result. Text becomes numbers, dates or categories by
     what it holds; see `docs/data.md`.
 
-    - `target`: the column to predict; None takes one called target, label, class, y, outcome or response. Or the targets
-      themselves, for a frame as for an array: a series, an array, a list, one column, or columns of 0 and 1.
+    - `target`: the column to predict; None takes one called target, label, class, y, outcome or response. Or the
+      targets themselves, for a frame as for an array: a series, an array, a list, one column, or columns of 0 and 1.
     - `task`: `classification` or `regression`; None guesses, and says so where it might be wrong.
     - `drop`: columns not to use.
     - `category`: columns that are categories, whatever they hold: codes that look like numbers.
@@ -81,7 +81,7 @@ def load(
     """
     told = {name: value for name, value in locals().items() if name != "progress"}
     words = {"drop": drop, "category": category, "group": group, "weight": weight, "time_order": time_order}
-    asked = [name for name, word in words.items() if is_values(word) and len(word) or isinstance(word, str) and word]
+    asked = [name for name, word in words.items() if word is not None and len(word)]
     if isinstance(source, str | os.PathLike):
         if is_table(source):
             data = _table(source, target, task, words, test, seed, test_fraction)
@@ -107,8 +107,8 @@ def load(
         if word is not None
     ):
         raise InputError(
-            "drop, category, group, weight and time_order name columns of a table; arrays have none: give group, weight "
-            "and time_order as arrays"
+            "drop, category, group, weight and time_order name columns of a table; arrays have none: give group, "
+            "weight and time_order as arrays"
         )
     roles = {name: word for name, word in words.items() if name not in ("drop", "category")}
     options = {"task": task, "seed": seed, "test_fraction": test_fraction, "normalise": normalise, **roles}

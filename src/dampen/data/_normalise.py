@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-
 _AS_GIVEN = "used as given"
 _WHOLE = "whole numbers, used as given"
 

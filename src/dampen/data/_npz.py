@@ -13,8 +13,8 @@ from torch import Tensor
 from dampen.data import _check
 from dampen.data._arrays import features_of
 from dampen.data._data import Data
-from dampen.data._incoming import Incoming
 from dampen.data._in_memory import read_arrays
+from dampen.data._incoming import Incoming
 from dampen.data._normalise import Normalisation
 from dampen.errors import InputError
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from dampen.data._data import Data
 from dampen.data._frames import read_frame, tidy
-from dampen.data._npz import rows_of
-from dampen.data._types import Table
 from dampen.data._in_memory import as_table
 from dampen.data._incoming import Incoming, oddities, targets_of
+from dampen.data._npz import rows_of
+from dampen.data._types import Table
 from dampen.data._vectorise import Vectoriser
 from dampen.errors import InputError
 

@@ -11,8 +11,8 @@ from dampen.data._columns import Columns
 from dampen.data._data import Data
 from dampen.data._decide import decide, numbers_only
 from dampen.data._frame import Frame
-from dampen.data._types import Series, Table
 from dampen.data._leaks import noted
+from dampen.data._types import Series, Table
 from dampen.errors import InputError
 
 LEAST_ROWS = 20  # with a target: a tenth fewer could not be split into test rows and five folds that say anything

@@ -146,8 +146,8 @@ def _are_values(numbers: np.ndarray, n: int, task: str | None, quoted: str, name
         return True
     if task is None and 2 * len(numbers) > n:
         raise InputError(
-            f"target '{name}' holds numbers, but in {n - len(numbers)} of {n} rows {quoted}: leave these cells empty, or "
-            "use task classification"
+            f"target '{name}' holds numbers, but in {n - len(numbers)} of {n} rows {quoted}: leave these cells empty, "
+            "or use task classification"
         )
     return False
 
@@ -159,8 +159,8 @@ def _values(
     if np.isnan(numbers[kept]).any():
         bad = kept & np.isnan(numbers)
         raise InputError(
-            f"target '{name}' holds '{str(text[bad].iloc[0])[:30]}', a regression needs numbers; use task classification, or "
-            f"correct {_rows(bad)} of {len(kept)}"
+            f"target '{name}' holds '{str(text[bad].iloc[0])[:30]}', a regression needs numbers; use task "
+            f"classification, or correct {_rows(bad)} of {len(kept)}"
         )
     if np.abs(numbers[kept]).max() > _LARGEST:
         raise InputError(f"target '{name}' holds numbers beyond {_LARGEST:g}, whose squares float32 can't hold: divide")
@@ -222,7 +222,8 @@ def _words(text: Series, name: str) -> list[str]:
     """Return what is to be said of classes whose names may mean that a value is missing."""
     counts = text[text.isin((*WORDS, *SYMBOLS))].value_counts()
     return [
-        f"target '{name}': '{word}' in {_count(int(n))} is taken as a class; leave these cells empty if they are missing"
+        f"target '{name}': '{word}' in {_count(int(n))} is taken as a class; leave these cells empty if they are "
+        "missing"
         for word, n in counts.items()
     ]
 

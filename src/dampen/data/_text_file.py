@@ -147,11 +147,11 @@ def _layout(lines: list[str], separator: str | None) -> _Layout:
     if comments:
         names = _fields(comments[-1], separator)
         first = next((line for line in rest if line.strip()), "")
-        if len(names) > 1 and len(names) == len(_fields(first, separator)) and not _all_numbers(names):
-            if any(map(_is_number, _fields(first, separator))):
-                line = 1 + max(i for i in range(above) if lines[i].lstrip("#%/ \t") == comments[-1])
-                notes.append(f"the column names are read from the comment in line {line}")
-                return _Layout(separator, above, tuple(names), tuple(notes))
+        below = _fields(first, separator)
+        if len(names) == len(below) > 1 and not _all_numbers(names) and any(map(_is_number, below)):
+            line = 1 + max(i for i in range(above) if lines[i].lstrip("#%/ \t") == comments[-1])
+            notes.append(f"the column names are read from the comment in line {line}")
+            return _Layout(separator, above, tuple(names), tuple(notes))
         n = len(comments)
         notes.append(f"{n} comment line{'s' * (n > 1)} above the column names passed by ('{comments[0][:30]}')")
     titles = _titles(rest, separator)
@@ -280,7 +280,8 @@ def _share_of_commas(values: Series) -> float:
     with_comma = known.str.match(_COMMA).astype(bool)
     if not with_comma.any():
         return 0.0
-    return float((with_comma | known.str.fullmatch(r"[+-]?\d+")).mean())
+    whole = known.str.fullmatch(r"[+-]?\d+").astype(bool)
+    return int((with_comma | whole).sum()) / len(known)
 
 
 def _may_be_grouped(text: Series, commas: bool) -> bool:
@@ -300,8 +301,8 @@ def _without_commas(values: Series) -> Series:
     known = text.dropna()
     if known.str.contains(".", regex=False).any():
         return values
-    replaced = text.where(text.isna() | ~text.str.match(_COMMA).fillna(False).astype(bool), text.str.replace(",", "."))
-    return replaced
+    with_comma = text.str.match(_COMMA).fillna(False).astype(bool)
+    return text.where(~with_comma, text.str.replace(",", "."))
 
 
 def _tabs_for_blanks(open_text: Callable[[], io.TextIOWrapper], path: Path) -> Callable[[], io.StringIO]:

@@ -160,10 +160,10 @@ def typed(values: Series, decimal_comma: bool = False) -> Series:
         if lower.isin(("true", "false")).all():
             return values.where(~text.isin(known), text.str.capitalize()) if kind == "string" else values
         return values
-    numbers = pd.to_numeric(plain(text), errors="coerce")
+    numbers = cast(Series, pd.to_numeric(plain(text), errors="coerce"))
     if numbers.notna().sum() < len(known) or are_codes(text) or (decimal_comma and grouped(text) is not None):
         return values
-    return cast(Series, numbers)
+    return numbers
 
 
 def as_days(values: Series, format: str | None) -> Float64[np.ndarray, " N"]:

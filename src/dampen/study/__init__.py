@@ -63,6 +63,6 @@ __all__ = [
     "usual_network",
     "usual_schedule",
     "usual_space",
-    "with_unit_targets",
     "with_ids",
+    "with_unit_targets",
 ]
