@@ -8,10 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from torch import nn
 
+import dampen
 from dampen import load
 from dampen.data import from_arrays, read_incoming
 from dampen.errors import InputError
+from dampen.study import open_study, with_ids
 
 FEATURES = np.arange(40.0).reshape(20, 2)
 LABELS = np.arange(20) % 2
@@ -220,3 +223,52 @@ def test_a_file_with_a_test_part_is_for_load(tmp_path):
     np.savez(tmp_path / "rows.npz", x_train=FEATURES, y_train=LABELS, x_test=FEATURES, y_test=LABELS)
     normalisation = from_arrays(FEATURES, LABELS).normalisation
     assert read_incoming(tmp_path / "rows.npz", normalisation, "classification", ("0", "1")) is None
+
+
+class Embedded(nn.Module):
+    """Embeds every number of a row, as it is or cast first; or only the first column."""
+
+    def __init__(self, inputs, outputs, how):
+        super().__init__()
+        self.how = how
+        self.embedding = nn.Embedding(30, 6)
+        self.linear = nn.Linear(6 * inputs if how != "first" else 6 + inputs, outputs)
+
+    def forward(self, x):
+        if self.how == "first":
+            return self.linear(torch.cat([self.embedding(x[:, 0].long().clamp(0, 29)), x], 1))
+        return self.linear(self.embedding(x.long() if self.how == "cast" else x).flatten(1))
+
+
+@pytest.mark.parametrize(("how", "whole"), [("as it is", True), ("cast", True), ("first", False), ("linear", False)])
+def test_whole_numbers_stay_whole_where_the_network_embeds_them(how, whole):
+    ids = RNG.integers(0, 30, (200, 4))
+
+    def make(inputs, outputs):
+        return nn.Linear(inputs, outputs) if how == "linear" else Embedded(inputs, outputs, how)
+
+    data = with_ids(make, load(ids, target=RNG.integers(0, 2, 200)))
+    assert (data.train.features.dtype == torch.int64) == whole
+    if whole:
+        np.testing.assert_array_equal(data.train.features.numpy(), ids[data.train_rows])
+        by_hand = load(ids, target=data.targets, normalise=False)
+        assert by_hand.train.features.equal(data.train.features)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_a_network_that_embeds_whole_numbers_is_tuned_and_predicts(tmp_path):
+    ids = RNG.integers(0, 30, (200, 4))
+    y = (RNG.normal(size=30)[ids].sum(1) > 0).astype(int)
+    few = {"settings": 2, "seeds": 1, "epochs": 2, "confirmed": 1, "confirm_seeds": 2}
+
+    def make(inputs, outputs):
+        return Embedded(inputs, outputs, "as it is")
+
+    data = load(ids, target=y)
+    study = dampen.tune(make, data, out=tmp_path / "study", **few)
+    with torch.no_grad():
+        logits = study.model()(torch.from_numpy(ids[data.test_rows]))
+    kept = open_study(tmp_path / "study", load(ids, target=y, normalise=False), make)
+    np.savez(tmp_path / "rows.npz", x=ids)
+    rows = read_incoming(tmp_path / "rows.npz", kept.description.normalisation, "classification", ("0", "1"))
+    torch.testing.assert_close(kept.networks[0](rows.inputs_of(data.test_rows)).detach(), logits)

@@ -87,6 +87,9 @@ def test_a_bad_cell_is_a_missing_date_wherever_it_stands(bad, row, tmp_path):
         assert column(data, "d")[0] == "date"
         assert column(data, "d")[2] == f"1 no dates ('{bad}'), taken as missing"
         assert np.isnan(days_of(data, "d")).nonzero()[0].tolist() == [row]
+        drawn = load(source, target="y")  # the row may be a test row
+        assert column(drawn, "d")[0] == "date"
+        assert column(drawn, "d")[2] == column(data, "d")[2]
 
 
 def test_one_day_above_12_decides_for_the_whole_column_and_none_is_told(tmp_path):

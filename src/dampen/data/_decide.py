@@ -107,13 +107,13 @@ def _decided(name: str, values: Series, decimal_comma: bool, orders: bool, every
         if not orders and _INDEX.fullmatch(name.strip()) and _counts(as_numbers(values)):
             return "the rows' own numbers"
         if not pd.api.types.is_timedelta64_dtype(dtype) and _dates.is_compact(values):
-            return _date(name, values, "%Y%m%d", orders)
+            return _date(name, values, "%Y%m%d", orders, every)
         return "it puts the rows in order" if orders else _number(name, as_numbers(values), values, False, "")
     if pd.api.types.is_datetime64_any_dtype(dtype) or isinstance(dtype, pd.PeriodDtype):
-        return _date(name, values, None, orders)
+        return _date(name, values, None, orders, every)
     inferred = pd.api.types.infer_dtype(values, skipna=True)
     if inferred in ("date", "datetime", "datetime64"):
-        return _date(name, values, None, orders)
+        return _date(name, values, None, orders, every)
     if inferred in ("complex", "bytes") or _holds_containers(values):
         return "complex numbers" if inferred == "complex" else "holds lists, mappings or bytes, not single values"
     text = as_text(values)
@@ -127,11 +127,13 @@ def _decided(name: str, values: Series, decimal_comma: bool, orders: bool, every
     numbers = as_numbers(text, decimal_comma)
     wrong = np.isnan(numbers) & plain(text).notna().to_numpy()
     if len(known) and wrong.sum() <= (1 - _NUMBERS) * len(known):
-        said = f"{_some(text[wrong], 'number')}, taken as missing" if wrong.any() else ""
+        everywhere = plain(as_text(every)).dropna()
+        odd = everywhere[np.isnan(as_numbers(everywhere, decimal_comma))]
+        said = f"{_some(odd, 'number')}, taken as missing" if len(odd) else ""
         return "it puts the rows in order" if orders else _number(name, numbers, values, decimal_comma, said)
     format = _dates.date_format(plain(as_text(every)).dropna())
     if format is not None:
-        return _date(name, text, format.format, orders, format.said)
+        return _date(name, text, format.format, orders, every, format.said)
     return "it puts the rows in order" if orders else _category(name, text, decimal_comma)
 
 
@@ -187,16 +189,18 @@ def _offset_and_unit(known: Float64[np.ndarray, " n"]) -> tuple[float, float]:
     return low + half, half
 
 
-def _date(name: str, values: Series, format: str | None, orders: bool, said: str = "") -> "Column | str":
+def _date(
+    name: str, values: Series, format: str | None, orders: bool, every: Series, said: str = ""
+) -> "Column | str":
     days = as_days(values, format)
     known = days[~np.isnan(days)]
     if not len(known):
         return "every value is missing"
     n_missing = len(days) - len(known)
-    text = plain(as_text(values)) if format is not None else values
-    wrong = np.isnan(days) & text.notna().to_numpy()
-    if wrong.any():
-        said = "; ".join(filter(None, [said, f"{_some(text[wrong], 'date')}, taken as missing"]))
+    everywhere = plain(as_text(every)).dropna() if format is not None else every.iloc[:0]
+    wrong = everywhere[np.isnan(as_days(everywhere, format))] if len(everywhere) else everywhere
+    if len(wrong):
+        said = "; ".join(filter(None, [said, f"{_some(wrong, 'date')}, taken as missing"]))
     elif n_missing:
         said = "; ".join(filter(None, [said, f"{n_missing} missing"]))
     span = known.max() - known.min()

@@ -274,14 +274,11 @@ _COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?$")
 
 
 def _share_of_commas(values: Series) -> float:
-    known = plain(as_text(values)).dropna()
-    if not len(known):
-        return 0.0
-    with_comma = known.str.match(_COMMA).astype(bool)
-    if not with_comma.any():
-        return 0.0
-    whole = known.str.fullmatch(r"[+-]?\d+").astype(bool)
-    return int((with_comma | whole).sum()) / len(known)
+    """Return the share of numbers with a decimal comma and whole ones; 0 where no value has a comma."""
+    texts = [str(text) for text in plain(as_text(values)).dropna()]
+    n_commas = sum(_COMMA.match(text) is not None for text in texts)
+    n_whole = sum(re.fullmatch(r"[+-]?\d+", text) is not None for text in texts)
+    return (n_commas + n_whole) / len(texts) if n_commas else 0.0
 
 
 def _may_be_grouped(text: Series, commas: bool) -> bool:
