@@ -189,9 +189,7 @@ def _offset_and_unit(known: Float64[np.ndarray, " n"]) -> tuple[float, float]:
     return low + half, half
 
 
-def _date(
-    name: str, values: Series, format: str | None, orders: bool, every: Series, said: str = ""
-) -> "Column | str":
+def _date(name: str, values: Series, format: str | None, orders: bool, every: Series, said: str = "") -> "Column | str":
     days = as_days(values, format)
     known = days[~np.isnan(days)]
     if not len(known):
