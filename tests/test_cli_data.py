@@ -49,6 +49,23 @@ def test_with_json_the_table_goes_to_stderr(run):
     assert said["day"] == said["size"] == "asked for"
 
 
+def test_a_column_is_a_category_on_request_and_what_is_odd_is_a_line_or_a_note(run):
+    table = pd.read_csv("wines.csv", index_col=0).assign(shop=np.arange(120) % 5 + 1001)
+    table["quality"] = np.where(np.arange(120) % 3 == 0, "None", table["quality"])
+    table.loc[2, "day"] = "0000-00-00"
+    table.to_csv("shops.csv", index=False)
+    words = ("tune", "shops.csv", "--target", "quality", "--category", "shop", *SMALL)
+    code, out, err = run(*words)
+    assert code == 0, err
+    line = next(line for line in out.splitlines() if line.strip().startswith("shop"))
+    assert "5 categories" in line
+    assert "1 no dates ('0000-00-00'), taken as missing" in out
+    assert "Note: target 'quality': 'None' in 40 rows is taken as a class" in out
+    code, out, err = run(*words, "--json")
+    assert any("'None' in 40 rows is taken as a class" in note for note in json.loads(out)["notes"])
+    assert "Note: target 'quality': 'None' in 40 rows" in err
+
+
 def test_a_repeating_identifier_is_named_with_the_option_for_it(run):
     table = pd.read_csv("wines.csv").assign(customer=np.arange(120) % 40)
     table.to_csv("sales.csv")

@@ -1,17 +1,24 @@
 """Arrays in memory become a `Data`."""
 
 import numpy as np
+import pandas as pd
+import polars
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from torch import nn
 
+import dampen
+from dampen import load
 from dampen.data import from_arrays, read_incoming
 from dampen.errors import InputError
+from dampen.study import open_study, with_ids
 
 FEATURES = np.arange(40.0).reshape(20, 2)
 LABELS = np.arange(20) % 2
+RNG = np.random.default_rng(0)
 
 
 @given(
@@ -24,7 +31,7 @@ LABELS = np.arange(20) % 2
 )
 def test_every_type_of_number_becomes_the_same_float32(features, values):
     targets = [values.random() for _ in features]
-    data = from_arrays(features, targets, test_fraction=0.0)
+    data = from_arrays(features, targets, test_fraction=0.0, task="regression")
     np.testing.assert_array_equal(data.features.numpy(), features.astype(np.float32), strict=True)
     np.testing.assert_array_equal(data.targets.numpy(), np.float32(targets), strict=True)
 
@@ -54,12 +61,77 @@ def test_later_changes_to_the_arrays_do_not_reach_the_data(shape):
         assert data.targets.sum() == 10
 
 
-def test_integers_mean_classes_and_floating_point_means_values():
-    assert from_arrays(FEATURES, LABELS).task == "classification"
-    assert from_arrays(FEATURES, LABELS == 1).classes == ("0", "1")
-    assert from_arrays(FEATURES, LABELS * 1.0).task == "regression"
-    assert from_arrays(FEATURES, LABELS * 1.0, task="classification").targets.dtype == torch.int64
+@pytest.mark.parametrize("convert", [np.asarray, torch.tensor, np.ndarray.tolist, pd.Series, polars.Series])
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        ([1, 2, 3], ("1", "2", "3")),
+        ([100, 101, 102], ("100", "101", "102")),
+        ([-1, 1], ("-1", "1")),
+        ([0.0, 1.0], ("0", "1")),
+        ([0, 2], ("0", "2")),
+        ([False, True], ("False", "True")),
+        ([0.5, 1.0, 2.0], None),
+    ],
+)
+def test_labels_of_an_array_are_what_the_same_numbers_are_in_a_table(convert, values, classes):
+    labels = np.array(values * 40)[RNG.permutation(40 * len(values))]
+    x = RNG.normal(size=(len(labels), 3))
+    frame = load(pd.DataFrame(x, columns=["x0", "x1", "x2"]).assign(target=labels))
+    for data in (load(x, target=convert(labels)), load(x, target=convert(labels.astype(labels.dtype))[:, None]
+                 if convert in (np.asarray, torch.tensor) else convert(labels))):  # fmt: skip
+        assert data.classes == frame.classes == classes
+        assert data.task == frame.task
+        assert data.notes == frame.notes
+        assert data.targets.equal(frame.targets)
+        assert data.test_rows.equal(frame.test_rows)
+        assert data.train.features.equal(frame.train.features)
+    raw = from_arrays(x, convert(labels))
+    assert (raw.task, raw.classes) == (data.task, data.classes)
+    assert raw.targets.equal(data.targets)
+
+
+def test_objects_and_columns_of_0_and_1_are_labels_too():
+    labels = RNG.integers(0, 3, 120)
+    x = RNG.normal(size=(120, 3))
+    expected = load(x, target=labels)
+    one_hot = load(x, target=np.eye(3)[labels])
+    for data in (load(x, target=labels.astype(object)), load(x, target=list(labels)), one_hot):
+        assert data.targets.equal(expected.targets)
+        assert data.classes == ("0", "1", "2")
+    assert one_hot.notes[0] == "the target's 3 columns of 0 and 1 are taken as classes"
+    named = load(x, target=pd.DataFrame(np.eye(3)[labels], columns=["cat", "dog", "emu"]))
+    assert named.classes == ("cat", "dog", "emu")
+    assert named.targets.equal(expected.targets)
+    with pytest.raises(InputError, match=r"target must be one value for each row, got shape \[120, 2\]"):
+        load(x, target=x[:, :2])
+
+
+def test_whole_numbers_of_images_are_classes_however_many_there_are():
+    images, labels = RNG.integers(0, 255, (130, 4, 4), dtype=np.uint8), np.arange(130) % 26
+    assert from_arrays(images, labels).classes == tuple(map(str, range(26)))
     assert from_arrays(FEATURES, LABELS, task="regression").targets.dtype == torch.float32
+    assert from_arrays(FEATURES, LABELS * 1.0, task="classification").targets.dtype == torch.int64
+
+
+def test_rows_without_a_label_are_left_out_and_that_is_told():
+    x, y = RNG.normal(size=(60, 3)), RNG.normal(size=60)
+    y[[3, 7]] = np.nan
+    for make in (load, from_arrays):
+        data = make(x, **{"target" if make is load else "targets": y})
+        assert len(data.targets) == 58
+        assert "2 rows without a target" in data.notes[0]
+    with pytest.raises(InputError, match="missing in every row"):
+        load(x, target=y * np.nan)
+
+
+def test_whole_numbers_stay_whole_where_they_are_not_scaled():
+    ids = RNG.integers(0, 2**40, (60, 5))
+    for values in (ids, torch.from_numpy(ids), ids.tolist()):
+        data = load(values, target=np.arange(60) % 2, normalise=False)
+        assert data.train.features.dtype == torch.int64
+        np.testing.assert_array_equal(data.train.features.numpy(), ids[data.train_rows])
+    assert load(ids * 0.5, target=np.arange(60) % 2, normalise=False).train.features.dtype == torch.float32
 
 
 @pytest.mark.parametrize("dtype", [str, object])
@@ -91,7 +163,6 @@ def test_a_test_set_that_is_given_is_used_as_it_is():
     ("features", "targets", "options", "says"),
     [
         (FEATURES, LABELS[:19], {}, "one value for each of 20 rows"),
-        (FEATURES, LABELS[:, None], {}, r"got shape \[20, 1\]"),
         (FEATURES[:, 0], LABELS, {}, r"features must have shape .* got \[20\]"),
         (3.0, LABELS, {}, r"features must have shape .* got \[\]"),
         ([[1.0], [2.0, 3.0]], [0, 1], {}, "same shape"),
@@ -99,17 +170,16 @@ def test_a_test_set_that_is_given_is_used_as_it_is():
         (FEATURES.astype(object), LABELS, {}, "features must be numbers"),
         (FEATURES * 1j, LABELS, {}, "features must be numbers"),
         (FEATURES * 1e300, LABELS, {}, "infinite in float32"),
-        (FEATURES, LABELS * 900, {}, "pass task='regression' if they are values"),
-        (FEATURES, LABELS - 1, {}, "class -1 in row 0 is negative"),
-        (FEATURES, LABELS * 0, {}, "at least two classes"),
-        (FEATURES, LABELS + 0.5, {"task": "classification"}, "whole numbers"),
-        (FEATURES, LABELS * np.nan, {"task": "classification"}, "whole numbers"),
-        (FEATURES, ["a", "b"] * 10, {"task": "regression"}, "must be numbers, got strings"),
+        (FEATURES, LABELS - 1, {"classes": ("a", "b")}, "class -1 in row 0 is negative"),
+        (FEATURES, LABELS * 0, {}, "'0' in every row: there is nothing to learn"),
+        (FEATURES, LABELS + 0.5, {"classes": ("a", "b")}, "whole numbers"),
+        (FEATURES, LABELS * np.nan, {"task": "classification"}, "missing in every row"),
+        (FEATURES, ["a", "b"] * 10, {"task": "regression"}, "holds 'a', a regression needs numbers"),
         (FEATURES, ["a", "b"] * 10, {"classes": ("a", "c")}, "'b', which is not among classes a, c"),
         (FEATURES, LABELS, {"test": (FEATURES[:, :1], LABELS)}, "training and test features differ"),
         (FEATURES, LABELS, {"test": (FEATURES, LABELS[:3])}, r"\[3\] for 20 test rows"),
         (FEATURES, LABELS, {"test": (FEATURES, ["a"] * 20)}, "one holds strings"),
-        (FEATURES[:0], LABELS[:0], {}, "training set is empty|leave none|number the classes"),
+        (FEATURES[:0], LABELS[:0], {}, "training set is empty|leave none|missing in every row"),
     ],
 )
 def test_what_cannot_be_a_data_set_is_refused_in_one_line(features, targets, options, says):
@@ -153,3 +223,52 @@ def test_a_file_with_a_test_part_is_for_load(tmp_path):
     np.savez(tmp_path / "rows.npz", x_train=FEATURES, y_train=LABELS, x_test=FEATURES, y_test=LABELS)
     normalisation = from_arrays(FEATURES, LABELS).normalisation
     assert read_incoming(tmp_path / "rows.npz", normalisation, "classification", ("0", "1")) is None
+
+
+class Embedded(nn.Module):
+    """Embeds every number of a row, as it is or cast first; or only the first column."""
+
+    def __init__(self, inputs, outputs, how):
+        super().__init__()
+        self.how = how
+        self.embedding = nn.Embedding(30, 6)
+        self.linear = nn.Linear(6 * inputs if how != "first" else 6 + inputs, outputs)
+
+    def forward(self, x):
+        if self.how == "first":
+            return self.linear(torch.cat([self.embedding(x[:, 0].long().clamp(0, 29)), x], 1))
+        return self.linear(self.embedding(x.long() if self.how == "cast" else x).flatten(1))
+
+
+@pytest.mark.parametrize(("how", "whole"), [("as it is", True), ("cast", True), ("first", False), ("linear", False)])
+def test_whole_numbers_stay_whole_where_the_network_embeds_them(how, whole):
+    ids = RNG.integers(0, 30, (200, 4))
+
+    def make(inputs, outputs):
+        return nn.Linear(inputs, outputs) if how == "linear" else Embedded(inputs, outputs, how)
+
+    data = with_ids(make, load(ids, target=RNG.integers(0, 2, 200)))
+    assert (data.train.features.dtype == torch.int64) == whole
+    if whole:
+        np.testing.assert_array_equal(data.train.features.numpy(), ids[data.train_rows])
+        by_hand = load(ids, target=data.targets, normalise=False)
+        assert by_hand.train.features.equal(data.train.features)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_a_network_that_embeds_whole_numbers_is_tuned_and_predicts(tmp_path):
+    ids = RNG.integers(0, 30, (200, 4))
+    y = (RNG.normal(size=30)[ids].sum(1) > 0).astype(int)
+    few = {"settings": 2, "seeds": 1, "epochs": 2, "confirmed": 1, "confirm_seeds": 2}
+
+    def make(inputs, outputs):
+        return Embedded(inputs, outputs, "as it is")
+
+    data = load(ids, target=y)
+    study = dampen.tune(make, data, out=tmp_path / "study", **few)
+    with torch.no_grad():
+        logits = study.model()(torch.from_numpy(ids[data.test_rows]))
+    kept = open_study(tmp_path / "study", load(ids, target=y, normalise=False), make)
+    np.savez(tmp_path / "rows.npz", x=ids)
+    rows = read_incoming(tmp_path / "rows.npz", kept.description.normalisation, "classification", ("0", "1"))
+    torch.testing.assert_close(kept.networks[0](rows.inputs_of(data.test_rows)).detach(), logits)

@@ -188,7 +188,7 @@ def test_a_subset_outside_the_training_set_is_refused(n):
 
 
 def test_drawing_the_only_row_leaves_nothing_to_train_on():
-    data = from_arrays([[1.0], [2.0]], [1.0, 2.0], test_fraction=0.5)
+    data = from_arrays([[1.0], [2.0]], [1.0, 2.0], test_fraction=0.5, task="regression")
     with pytest.raises(InputError, match="leave none to train on"):
         data.with_validation(0.5)
 

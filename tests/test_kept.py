@@ -160,7 +160,7 @@ def test_arrays_in_memory_are_asked_by_npz_files_with_targets_and_without(run, m
     bare, err = asked(run, made / "arrays", "rows.npz")
     assert (bare["summary"], err, len(bare["predictions"])) == (None, "", 120)
     known, err = asked(run, made / "arrays", "known.npz")
-    assert "y is no number in 1 row: not judged" in err
+    assert "is missing in 1 row: not judged" in err
     assert known["summary"]["n"] == 119
     residuals = [row["prediction"] - t for row, t in zip(known["predictions"], y, strict=True) if not np.isnan(t)]
     assert known["summary"]["rmse"] == pytest.approx(np.sqrt(np.mean(np.square(residuals))), rel=1e-6)

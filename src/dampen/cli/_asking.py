@@ -100,13 +100,17 @@ def _other(kept: "Kept", data: str, data_dir: Path | None) -> "Source":
     Raises:
         InputError: as `load`, `Preprocessing.read` and `read_incoming`; or a table for a study of something else.
     """
-    from dampen.data import Normalisation, is_table, load, read_incoming
+    from dampen.data import Normalisation, is_table, load, read_incoming, read_rows
 
     about = kept.description
     if _is_npz(data) and isinstance(about.normalisation, Normalisation):
         found = read_incoming(Path(data), about.normalisation, about.task, about.classes)
         if found is not None:
             return found
+    if _is_npz(data) and kept.preprocessing is not None:
+        rows = read_rows(Path(data), kept.preprocessing)
+        if rows is not None:
+            return rows
     if not is_table(data):
         return load(data, data_dir=data_dir, progress=sys.stderr.isatty())
     if kept.preprocessing is None:

@@ -33,6 +33,10 @@ def _options(
         str | None, typer.Option(help="classification or regression.", show_default="by what the target holds")
     ] = None,
     drop: Annotated[str | None, typer.Option(help="Columns not to use, separated by commas.")] = None,
+    category: Annotated[
+        str | None,
+        typer.Option(help="Columns that are categories though they look like numbers (codes), separated by commas."),
+    ] = None,
     group: Annotated[
         str | None, typer.Option(help="Column: rows with the same value stay together in every split.")
     ] = None,
@@ -75,8 +79,9 @@ def read(source: str, reading: dict[str, Any]) -> "Data":
     from dampen.data import load
 
     reading = dict(reading)
-    if reading["drop"] is not None:
-        reading["drop"] = [name.strip() for name in reading["drop"].split(",") if name.strip()]
+    for option in ("drop", "category"):
+        if reading[option] is not None:
+            reading[option] = [name.strip() for name in reading[option].split(",") if name.strip()]
     reading = {name: value for name, value in reading.items() if value is not None}
     try:
         return load(source, **reading, progress=sys.stderr.isatty())

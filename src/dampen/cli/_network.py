@@ -23,13 +23,14 @@ def own(target: str, insert: bool, data: "Data") -> tuple[Any, int, list[str]]:
     """
     from dampen.knobs import Setting
     from dampen.population import Population, insert_dropout
-    from dampen.study import check_network
+    from dampen.study import check_network, with_ids
 
     model = network_maker(target)
     said = []
     if insert:
         model = insert_dropout(model)
         said.append(str(model.inserted(data.inputs, data.outputs)))
+    data = with_ids(model, data)
     check_network(model, data)
     found = Population(model, [Setting()], [0]).explain(replace(data, test_rows=data.test_rows[:0]))
     if not found.dropping:

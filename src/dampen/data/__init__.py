@@ -3,16 +3,18 @@
 from dampen.data._arrays import from_arrays
 from dampen.data._columns import Column, Columns
 from dampen.data._data import Data, Rows
-from dampen.data._decide import decide, numbers_only
+from dampen.data._decide import IDENTIFIER, counts_rows, decide, numbers_only
+from dampen.data._frame import all_typed
 from dampen.data._incoming import Incoming
 from dampen.data._leaks import Leaks, leaks
 from dampen.data._load import NAMES, is_table, load
 from dampen.data._normalise import Normalisation
 from dampen.data._npz import read_incoming
-from dampen.data._preprocessing import Preprocessing
+from dampen.data._preprocessing import Preprocessing, read_rows
 from dampen.data._vectorise import Vectoriser
 
 __all__ = [
+    "IDENTIFIER",
     "NAMES",
     "Column",
     "Columns",
@@ -23,6 +25,8 @@ __all__ = [
     "Preprocessing",
     "Rows",
     "Vectoriser",
+    "all_typed",
+    "counts_rows",
     "decide",
     "from_arrays",
     "is_table",
@@ -30,4 +34,5 @@ __all__ = [
     "load",
     "numbers_only",
     "read_incoming",
+    "read_rows",
 ]

@@ -7,9 +7,11 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from dampen.data import _copies, _split
+from dampen.data import _copies, _split, _target
 from dampen.data._data import Data, Scaling
+from dampen.data._join import as_series
 from dampen.data._leaks import noted
+from dampen.data._values import as_text
 from dampen.errors import InputError
 
 
@@ -27,6 +29,7 @@ def from_arrays(
     pixel_max: float = 255.0,
     weights: Any = None,
     groups: Any = None,
+    keep_whole: bool = False,
     name: str = "arrays",
     source: str = "memory",
 ) -> Data:
@@ -34,39 +37,52 @@ def from_arrays(
 
     - `features`: `[N, D]`, or `[N, ...]`. Bytes of three or four dimensions, `[N, H, W]` or
       `[N, C, H, W]`, are images and stay bytes; everything else becomes float32.
-    - `targets`: `[N]`; class numbers from 0, or names (any strings, sorted), or values.
+    - `targets`: `[N]` or `[N, 1]`: classes (any whole numbers, names or truth values, in their order) or values; or
+      `[N, C]` with a 1 for the class and 0 elsewhere.
     - `test`: `(features, targets)` of the test set; when None, `test_fraction` of the rows is drawn
       from `seed`, each class in its share, copies of a row on one side.
-    - `task`: when None, floating-point targets mean regression, everything else classification.
-    - `classes`: the classes' names in the order of their numbers.
+    - `task`: when None, names, truth values and few distinct whole numbers mean classification, as in a table; for
+      features of three dimensions or more any whole numbers do.
+    - `classes`: the classes' names in the order of their numbers, which then start at 0.
     - `weights`, `groups`: `[N]`, for rows without a test set of their own: how much each counts; rows with equal
       entries stay together in every split.
+    - `keep_whole`: whether whole numbers stay int64, for a network that embeds them; then nothing is scaled.
     - `scaling`: see `Data`; guessed as `"pixels"` for images and `"standardise"` for the rest.
 
-    Raises `InputError` for what `Data` refuses, and when integers look like values, not classes.
+    Rows without a target are left out, and that is told. Raises `InputError` for what `Data` refuses.
 
     >>> import numpy as np
     >>> from_arrays(np.eye(8), ["cat", "dog"] * 4).classes
     ('cat', 'dog')
     """
-    raw = features_of(features, "features")
-    labels = _array(targets, "targets")
+    raw, notes = features_of(features, "features", keep_whole), []
+    labels, said = _labels(targets, "targets")
+    notes += said
     parts = [len(raw), 0]
     if test is not None:
-        test_raw, test_labels = features_of(test[0], "test features"), _array(test[1], "test targets")
+        test_raw, test_labels = features_of(test[0], "test features", keep_whole), _labels(test[1], "test targets")[0]
         _check_test(raw, test_raw, labels, test_labels)
         parts = [len(raw), len(test_raw)]
         raw, labels = torch.cat([raw, test_raw]), np.concatenate([labels, test_labels])
-    if len(labels) != len(raw) or labels.ndim != 1:
+    if len(labels) != len(raw):
         raise InputError(f"targets must be one value for each of {len(raw)} rows, got shape {list(labels.shape)}")
-    if task not in (None, "classification", "regression"):
-        raise InputError(f"task must be classification or regression, got {task!r}")
-    if task is None:
-        task = "regression" if labels.dtype.kind == "f" else "classification"
-    if task == "classification":
-        numbers, classes = _classes(labels, classes)
+    if classes is not None and task != "regression":
+        task, (numbers, classes) = "classification", _numbered(labels, tuple(classes))
     else:
-        numbers, classes = _values(labels), None
+        if task is None and labels.dtype.kind in "iu" and raw.ndim > 2:
+            task = "classification"
+        read = _target.read(_series(labels), task, "targets", least=1)
+        task, classes, notes = (
+            read.task,
+            read.classes,
+            [*notes, *(n for n in read.notes if labels.dtype.kind not in "iu")],
+        )
+        numbers = torch.from_numpy(read.numbers)
+        if not read.kept.all():
+            kept = torch.from_numpy(np.flatnonzero(read.kept))
+            raw = raw[kept]
+            weights, groups = (None if v is None else array_of(v, "weights")[read.kept] for v in (weights, groups))
+            parts = [int(read.kept[: parts[0]].sum()), int(read.kept[parts[0] :].sum())]
     train_rows, test_rows = torch.arange(sum(parts)).split(parts)
     of_rows, of_groups = _roles(weights, groups, parts)
     copies = _copies.find(raw)
@@ -97,9 +113,27 @@ def from_arrays(
         pixel_max=pixel_max,
         weights=of_rows,
         groups=of_groups,
+        notes=tuple(notes),
         source=source,
     )
     return noted(data)
+
+
+def _labels(targets: Any, what: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return targets as one array `[N]`, and what is to be said of them."""
+    series, notes = as_series(targets, "target")
+    array = series.to_numpy()
+    if array.dtype.kind not in "biufUOT":
+        raise InputError(f"{what} must be numbers or names, got an array of type {array.dtype}; encode them first")
+    return array, notes
+
+
+def _series(labels: np.ndarray) -> Any:
+    import pandas as pd
+
+    from dampen.data._values import typed
+
+    return typed(pd.Series(labels))
 
 
 def _roles(weights: Any, groups: Any, parts: list[int]) -> tuple[Tensor | None, Tensor | None]:
@@ -110,16 +144,21 @@ def _roles(weights: Any, groups: Any, parts: list[int]) -> tuple[Tensor | None, 
         raise InputError("weights and groups are for rows without a test set of their own; leave test out")
     of_rows = of_groups = None
     if weights is not None:
-        of_rows = torch.from_numpy(_float32(_array(weights, "weights")))
+        of_rows = torch.from_numpy(_float32(array_of(weights, "weights")))
     if groups is not None:
-        of_groups = torch.from_numpy(np.unique(_array(groups, "groups"), return_inverse=True)[1].astype(np.int64))
+        of_groups = torch.from_numpy(np.unique(array_of(groups, "groups"), return_inverse=True)[1].astype(np.int64))
     for name, values in (("weights", of_rows), ("groups", of_groups)):
         if values is not None and values.shape != (parts[0],):
             raise InputError(f"{name} must be one value for each of {parts[0]} rows, got shape {list(values.shape)}")
     return of_rows, of_groups
 
 
-def _array(values: Any, what: str) -> np.ndarray:
+def array_of(values: Any, what: str, *, objects: bool = False) -> np.ndarray:
+    """Return numbers or strings as an array; with `objects` also what else a table may hold.
+
+    Raises:
+        InputError: rows of different length, or something else.
+    """
     if isinstance(values, Tensor):
         values = values.detach().cpu()
         values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
@@ -127,20 +166,22 @@ def _array(values: Any, what: str) -> np.ndarray:
         array = np.asarray(values)
     except ValueError as error:  # rows of different length
         raise InputError(f"{what} can't be made an array; give every row the same shape") from error
-    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat):
+    if array.dtype.kind == "O" and not objects and all(isinstance(value, str) for value in array.flat):
         array = array.astype(str)  # what pandas calls a column of strings
-    if array.dtype.kind not in "biufU":
+    if array.dtype.kind not in ("biufUO" if objects else "biufU"):
         raise InputError(f"{what} must be numbers, got an array of type {array.dtype}; encode them first")
     return array
 
 
-def features_of(values: Any, what: str) -> Shaped[Tensor, "N ..."]:
+def features_of(values: Any, what: str, keep_whole: bool = False) -> Shaped[Tensor, "N ..."]:
     """Return features as `Data` holds them: images of bytes `[N, C, H, W]`, everything else float32.
+
+    With `keep_whole` whole numbers are int64.
 
     Raises:
         InputError: no numbers, or no rows; the message says `what`.
     """
-    array = _array(values, what)
+    array = array_of(values, what)
     if array.dtype.kind == "U":
         raise InputError(f"{what} must be numbers, got strings; encode them first")
     if array.ndim < 2:
@@ -148,6 +189,8 @@ def features_of(values: Any, what: str) -> Shaped[Tensor, "N ..."]:
     if array.dtype == np.uint8 and array.ndim in (3, 4):
         images = torch.from_numpy(array.copy(order="C"))
         return images.unsqueeze(1) if images.ndim == 3 else images
+    if keep_whole and array.dtype.kind in "iu":
+        return torch.from_numpy(array.astype(np.int64))
     return torch.from_numpy(_float32(array))
 
 
@@ -167,35 +210,22 @@ def _check_test(raw: Tensor, test_raw: Tensor, labels: np.ndarray, test_labels: 
             f"targets must be one value a row, got shape {list(labels.shape)} for {len(raw)} training rows "
             f"and {list(test_labels.shape)} for {len(test_raw)} test rows"
         )
-    if (labels.dtype.kind == "U") != (test_labels.dtype.kind == "U"):
+    if (labels.dtype.kind in "UOT") != (test_labels.dtype.kind in "UOT"):
         raise InputError("training and test targets differ: one holds strings, the other numbers; encode both alike")
 
 
-def _classes(labels: np.ndarray, classes: tuple[str, ...] | None) -> tuple[Tensor, tuple[str, ...]]:
-    if labels.dtype.kind == "U":
-        names = tuple(map(str, np.unique(labels))) if classes is None else tuple(classes)
-        unknown = sorted(set(map(str, np.unique(labels))) - set(names))
+def _numbered(labels: np.ndarray, classes: tuple[str, ...]) -> tuple[Tensor, tuple[str, ...]]:
+    """Return class numbers where the classes' names are given: the labels are these names, or their numbers."""
+    if labels.dtype.kind in "UOT":
+        text = as_text(_series(labels))
+        unknown = sorted(set(map(str, text)) - set(classes))
         if unknown:
-            raise InputError(f"targets hold '{unknown[0]}', which is not among classes {', '.join(names)}")
-        numbers = np.select([labels == label for label in names], range(len(names)))
-        return torch.from_numpy(numbers.astype(np.int64)), names
+            raise InputError(f"targets hold '{unknown[0]}', which is not among classes {', '.join(classes)}")
+        place = {label: i for i, label in enumerate(classes)}
+        return torch.from_numpy(text.map(place).to_numpy(np.int64, copy=True)), classes
     if labels.dtype.kind == "f" and not (np.isfinite(labels) & (labels == np.floor(labels))).all():
         raise InputError("targets of a classification must be whole numbers or names; or pass task='regression'")
     numbers = labels.astype(np.int64)
     if numbers.min(initial=0) < 0:
         raise InputError(f"class {numbers.min()} in row {numbers.argmin()} is negative; number the classes from 0")
-    if classes is None:
-        n_classes = int(numbers.max(initial=0)) + 1
-        if n_classes > max(len(numbers), 2):
-            raise InputError(
-                f"targets go up to {n_classes - 1} in {len(numbers)} rows: pass task='regression' if they "
-                "are values, else number the classes from 0 or name them all in classes"
-            )
-        classes = tuple(str(number) for number in range(n_classes))
-    return torch.from_numpy(numbers), tuple(classes)
-
-
-def _values(targets: np.ndarray) -> Tensor:
-    if targets.dtype.kind == "U":
-        raise InputError("targets of a regression must be numbers, got strings; or pass task='classification'")
-    return torch.from_numpy(_float32(targets))
+    return torch.from_numpy(numbers), classes

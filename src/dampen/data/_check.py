@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dampen.errors import InputError
 
-_FEATURE_TYPES = (torch.uint8, torch.float32)
+_FEATURE_TYPES = (torch.uint8, torch.float32, torch.int64)
 
 
 def features(features: Shaped[Tensor, "..."], names: tuple[str, ...] | None, *, missing: bool = False) -> None:
@@ -17,7 +17,9 @@ def features(features: Shaped[Tensor, "..."], names: tuple[str, ...] | None, *, 
     if len(shape) < 2 or math.prod(shape[1:]) == 0:
         raise InputError(f"features must have shape [rows, columns] or [rows, ...], got {list(shape)}")
     if features.dtype not in _FEATURE_TYPES:
-        raise InputError(f"features must be float32 or uint8, got {features.dtype}; from_arrays converts")
+        raise InputError(
+            f"features must be float32 or uint8, or int64 to embed, got {features.dtype}; from_arrays converts"
+        )
     if names is not None and len(names) != shape[1]:
         raise InputError(f"{len(names)} feature names for {shape[1]} columns; give one name a column")
     if not missing:
@@ -94,10 +96,10 @@ def weights(weights: Tensor | None, train_rows: Tensor, *, n_rows: int) -> None:
         raise InputError("every training row has weight 0; give some of them a weight")
 
 
-def groups(groups: Tensor | None, *, n_rows: int) -> None:
-    """Require a group's number for each row."""
+def groups(groups: Tensor | None, *, n_rows: int, what: str = "groups") -> None:
+    """Require a group's number, or a time's, for each row."""
     if groups is not None and (groups.shape != (n_rows,) or groups.dtype != torch.int64):
-        raise InputError(f"groups must be {n_rows} int64 numbers, got {groups.dtype} {list(groups.shape)}")
+        raise InputError(f"{what} must be {n_rows} int64 numbers, got {groups.dtype} {list(groups.shape)}")
 
 
 def _finite(values: Tensor, what: str, names: tuple[str, ...] | None) -> None:

@@ -7,13 +7,16 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from dampen.data._dressed import LIKE_NUMBERS
-from dampen.data._frames import Series, Table
-from dampen.data._values import as_days, as_numbers, as_text
+from dampen.data._types import Series, Table
+from dampen.data._values import SYMBOLS, WORDS, as_days, as_numbers, as_text
 from dampen.errors import InputError
 
 Kind = Literal["number", "date", "two", "category", "many"]
 
 PERIODS = {"year": 365.2425, "week": 7.0, "day": 1.0}  # periods of a date's waves, in days
+_TRUTH = {"1": "True", "0": "False", "1.0": "True", "0.0": "False"} | {
+    written(word): word for word in ("True", "False") for written in (str, str.lower, str.upper)
+}  # how rows to come may write what was true or false
 _LARGEST = 1e30  # far below float32's largest, so that later sums of squares stay finite
 
 
@@ -169,6 +172,9 @@ def _encoded(column: Column, values: Series) -> Float64[np.ndarray, " N"]:
     import pandas as pd
 
     text = as_text(values)
+    text = text.mask(text.isin({*WORDS, *SYMBOLS}.difference(column.levels)), None)
+    if set(column.levels) <= {"False", "True"}:
+        text = text.map(_TRUTH).fillna(text)
     codes = pd.Index(column.levels, dtype=object).get_indexer(text.astype(object)).astype(np.float64)
     codes[text.isna().to_numpy()] = np.nan
     return codes

@@ -25,13 +25,13 @@ Scaling = Literal["pixels", "standardise"]
 class Rows:
     """Rows that are ready for a network.
 
-    - `features`: normalised, float32.
+    - `features`: normalised, float32; int64 where whole numbers are to be embedded.
     - `targets`: int64 class numbers, or float32 values in the target's own unit.
     - `weights`: how much each row counts, with mean 1; None where all count alike.
     - `groups`: rows with the same number belong together; None where each stands for itself.
     """
 
-    features: Float[Tensor, "N ..."]
+    features: Shaped[Tensor, "N ..."]
     targets: Shaped[Tensor, " N"]
     weights: Float[Tensor, " N"] | None = None
     groups: Int[Tensor, " N"] | None = None
@@ -50,7 +50,7 @@ class Data:
 
     Nothing in it changes: `with_validation` and `subset` return a new `Data` that shares the memory.
 
-    - `features`: raw, all rows; images uint8 `[N, C, H, W]`, tables float32 `[N, D]`.
+    - `features`: raw, all rows; images uint8 `[N, C, H, W]`, tables float32 `[N, D]`, numbers to embed int64.
     - `targets`: int64 class numbers from 0, or float32 values in the target's own unit.
     - `classes`: the classes' names in the order of their numbers; None for regression.
     - `train_rows`, `validation_rows`, `test_rows`: row numbers; the last two may be empty.
@@ -61,7 +61,7 @@ class Data:
     - `weights`: how much each row counts; None where all count alike.
     - `groups`: rows with the same number stay together in every split; `together` adds those of equal rows.
     - `stratified`: whether each class keeps its share in every split; False where classes have too few rows for that.
-    - `ordered`: rows are in the order of time: splits keep it, later rows judge.
+    - `times`: the rank of each row's time: later rows judge, those of one time stay together; None without times.
     - `target_name`: the target's column.
     - `reading`: what `load` was told, for reading the same again; None for what was in memory.
     - `notes`: what was done to the rows on the way, a sentence each.
@@ -93,7 +93,7 @@ class Data:
     weights: Float[Tensor, " _"] | None = None
     groups: Int[Tensor, " _"] | None = None
     stratified: bool = True
-    ordered: bool = False
+    times: Int[Tensor, " _"] | None = None
     target_name: str | None = None
     reading: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
@@ -113,6 +113,7 @@ class Data:
         _check.scaling(self.scaling, self.pixel_max)
         _check.weights(self.weights, self.train_rows, n_rows=len(self.features))
         _check.groups(self.groups, n_rows=len(self.features))
+        _check.groups(self.times, n_rows=len(self.features), what="times")
 
     def __repr__(self) -> str:
         return (
@@ -127,6 +128,11 @@ class Data:
         if self.columns is not None:
             return (_vectorise.width(self.columns, self.outputs),)
         return tuple(self.features.shape[1:])
+
+    @property
+    def ordered(self) -> bool:
+        """Whether rows are in the order of time, which splits keep."""
+        return self.times is not None
 
     @property
     def n_inputs(self) -> int:
@@ -147,7 +153,7 @@ class Data:
             return _normalise.pixels(self.pixel_max)
         if self.scaling == "standardise":
             return _normalise.standardise(self.features[self.train_rows])
-        return _normalise.identity()
+        return _normalise.identity(self.features.dtype == torch.int64)
 
     @cached_property
     def _vectorised(self) -> tuple[Vectoriser, Tensor]:
@@ -175,7 +181,7 @@ class Data:
     def _rows(self, rows: Int[Tensor, " n"]) -> Rows:
         return self._with_roles(self.normalisation.apply(self.features[rows]), rows)
 
-    def _with_roles(self, inputs: Float[Tensor, "n ..."], rows: Int[Tensor, " n"]) -> Rows:
+    def _with_roles(self, inputs: Shaped[Tensor, "n ..."], rows: Int[Tensor, " n"]) -> Rows:
         weights = None
         if self.weights is not None and len(rows):
             weights = self.weights[rows]
@@ -183,6 +189,19 @@ class Data:
                 raise InputError(f"every one of {len(rows)} rows that judge has weight 0; give some of them a weight")
             weights = weights.double() / weights.double().mean()
         return Rows(inputs, self.targets[rows], weights, None if self.groups is None else self.groups[rows])
+
+    def whole(self) -> "Data | None":
+        """Return the data of an array of whole numbers with these as inputs, to embed; None for other data."""
+        used = () if self.columns is None else self.columns.used
+        plain = all(
+            column.kind == "number" and column.name == f"x{j}" and (column.offset, column.unit) == (0.0, 1.0)
+            for j, column in enumerate(used)
+        )
+        if not used or not plain or not (self.features == self.features.floor()).all():  # NaN equals nothing
+            return None
+        reading = None if self.reading is None else {**self.reading, "normalise": False}
+        features = self.features.to(torch.int64)
+        return replace(self, features=features, columns=None, feature_names=None, scaling=None, reading=reading)
 
     @property
     def _shared(self) -> tuple[str, ...] | None:
@@ -221,7 +240,7 @@ class Data:
             purpose=purpose,
             groups=data.groups,
             alike=self.copies.are(data.groups),
-            ordered=self.ordered,
+            times=self.times,
         )
         return replace(data, train_rows=rest, validation_rows=drawn)
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from dampen.data._arrays import from_arrays
 from dampen.data._data import Data
+from dampen.data._in_memory import read_arrays
 from dampen.errors import InputError
 
 
@@ -16,24 +16,21 @@ def is_dataset(source: object) -> bool:
     return isinstance(source, Dataset)
 
 
-def read_dataset(
-    source: Any, test: Any, *, task: str | None, seed: int, test_fraction: float, name: str | None = None
-) -> Data:
+def read_dataset(source: Any, test: Any, *, name: str | None = None, **options: Any) -> Data:
     """Read a dataset, and another one of test rows if it is given.
+
+    Args:
+        source: the dataset.
+        test: that of the test rows, or None.
+        name: of the data.
+        options: as for `read_arrays`.
 
     Raises:
         InputError: it has no length, its items are no pairs, or they can't be stacked.
     """
     inputs, targets = _pairs(source)
-    return from_arrays(
-        inputs,
-        targets,
-        test=None if test is None else _pairs(test),
-        task=task,
-        seed=seed,
-        test_fraction=test_fraction,
-        name=name or type(source).__name__,
-    )
+    pairs = None if test is None else _pairs(test)
+    return read_arrays(inputs, targets, test=pairs, name=name or type(source).__name__, **options)
 
 
 def _pairs(source: Any) -> tuple[Tensor, Tensor]:

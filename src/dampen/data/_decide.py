@@ -5,15 +5,15 @@ share its inputs. What is estimated (medians, mean targets) is `_vectorise`'s an
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from jaxtyping import Float64
 
-from dampen.data import _dressed
+from dampen.data import _dates, _dressed
 from dampen.data._columns import Column, Columns
-from dampen.data._frames import Series, Table
-from dampen.data._values import as_days, as_numbers, as_text, date_format, is_ambiguous
+from dampen.data._types import Series, Table
+from dampen.data._values import are_codes, as_days, as_levels, as_numbers, as_text, grouped, plain, settled
 from dampen.errors import InputError
 
 MANY = 40  # levels above which a category becomes its mean target, as in skrub's TableVectorizer
@@ -21,23 +21,38 @@ RARE = 5  # rows below which a level has no input of its own
 _NUMBERS = 0.9  # share of a text column's values that must be numbers for it to be one
 _DISTINCT = 0.9  # levels for each row above which a category is an identifier, or text
 _LEAST_IDS = 20  # rows below which distinct whole numbers prove nothing
+_INDEX = re.compile(r"(unnamed: 0(\.\d+)?|index|level_0|__index_level_0__|rownames|row\.names)(\.\d+)?", re.IGNORECASE)
+IDENTIFIER = "an identifier: a whole number of its own for every row"
 _ID = re.compile(r"(^|[_\W])(id|uuid|guid|index|key|no|nr)$|^(id|unnamed: 0)|[a-z]ID$|Id$", re.ASCII)
 
 
-def decide(table: Table, *, decimal_comma: bool = False, time: str | None = None) -> Columns:
+def decide(
+    table: Table,
+    *,
+    decimal_comma: bool = False,
+    time: str | None = None,
+    category: Collection[str] = (),
+    every: Table | None = None,
+) -> Columns:
     """Say what each column is.
 
     Args:
         table: the rows that are not test rows, columns that are inputs only.
         decimal_comma: whether text such as `3,14` is a number.
         time: a column that puts the rows in order: it has no trend, which the rows that follow would only exceed.
+        category: columns that are categories whatever they hold.
+        every: the same columns with the test rows too: which of day and month comes first is told by all dates.
 
     Raises:
         InputError: none is of use.
     """
     used, dropped = [], []
     for name in table.columns:
-        found = _decided(str(name), table[name], decimal_comma, name == time)
+        whole = table[name] if every is None else every[name]
+        if name in category:
+            found = _category(str(name), as_text(table[name]), asked=True)
+        else:
+            found = _decided(str(name), table[name], decimal_comma, name == time, whole)
         if isinstance(found, Column):
             used.append(found)
         else:
@@ -59,7 +74,26 @@ def numbers_only(values: Float64[np.ndarray, "N n"], names: Sequence[str] | None
     return Columns(tuple(used))
 
 
-def _decided(name: str, values: Series, decimal_comma: bool, orders: bool) -> "Column | str":
+def counts_rows(values: Series) -> bool:
+    """Return whether numbers count the rows in their order, but for rows that have been left out."""
+    import pandas as pd
+
+    if not pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
+        return False
+    numbers = as_numbers(values)
+    return len(numbers) >= _LEAST_IDS and bool(np.isfinite(numbers).all()) and _counted(numbers)
+
+
+def _counted(known: Float64[np.ndarray, " n"]) -> bool:
+    return bool(
+        (known == np.floor(known)).all()
+        and (np.diff(known) >= 1).all()
+        and 0 <= known[0] < _LEAST_IDS
+        and known[-1] - known[0] < 2 * len(known)
+    )
+
+
+def _decided(name: str, values: Series, decimal_comma: bool, orders: bool, every: Series) -> "Column | str":
     import pandas as pd
 
     dtype = values.dtype
@@ -70,31 +104,48 @@ def _decided(name: str, values: Series, decimal_comma: bool, orders: bool) -> "C
     if pd.api.types.is_complex_dtype(dtype):
         return "complex numbers"
     if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
+        if not orders and _INDEX.fullmatch(name.strip()) and _counts(as_numbers(values)):
+            return "the rows' own numbers"
+        if not pd.api.types.is_timedelta64_dtype(dtype) and _dates.is_compact(values):
+            return _date(name, values, "%Y%m%d", orders, every)
         return "it puts the rows in order" if orders else _number(name, as_numbers(values), values, False, "")
     if pd.api.types.is_datetime64_any_dtype(dtype) or isinstance(dtype, pd.PeriodDtype):
-        return _date(name, as_days(values, None), None, orders)
+        return _date(name, values, None, orders, every)
     inferred = pd.api.types.infer_dtype(values, skipna=True)
     if inferred in ("date", "datetime", "datetime64"):
-        return _date(name, as_days(values, None), None, orders)
+        return _date(name, values, None, orders, every)
     if inferred in ("complex", "bytes") or _holds_containers(values):
         return "complex numbers" if inferred == "complex" else "holds lists, mappings or bytes, not single values"
     text = as_text(values)
-    known = text.dropna()
-    if not len(known):
-        return "every value is missing"
+    known = plain(text).dropna()
+    if are_codes(text):
+        return _category(name, text, codes=True)
+    thousand = grouped(text) if decimal_comma else None
+    if thousand is not None:
+        return _dressed.said(thousand)
+    decimal_comma = decimal_comma and bool(known.str.contains(",", regex=False).any())
     numbers = as_numbers(text, decimal_comma)
-    wrong = np.isnan(numbers) & text.notna().to_numpy()
-    if wrong.sum() <= (1 - _NUMBERS) * len(known):
-        said = ""
-        if wrong.any():
-            first = str(text[wrong].iloc[0])[:20]
-            said = f"{int(wrong.sum())} no numbers ('{first}'{', ...' if wrong.sum() > 1 else ''}), taken as missing"
+    wrong = np.isnan(numbers) & plain(text).notna().to_numpy()
+    if len(known) and wrong.sum() <= (1 - _NUMBERS) * len(known):
+        everywhere = plain(as_text(every)).dropna()
+        odd = everywhere[np.isnan(as_numbers(everywhere, decimal_comma))]
+        said = f"{_some(odd, 'number')}, taken as missing" if len(odd) else ""
         return "it puts the rows in order" if orders else _number(name, numbers, values, decimal_comma, said)
-    format = date_format(known)
+    format = _dates.date_format(plain(as_text(every)).dropna())
     if format is not None:
-        said = "month first; day first fits, too" if is_ambiguous(known, format) else ""
-        return _date(name, as_days(text, format), format, orders, said)
+        return _date(name, text, format.format, orders, every, format.said)
     return "it puts the rows in order" if orders else _category(name, text, decimal_comma)
+
+
+def _some(wrong: Series, what: str) -> str:
+    """Return how many values are no numbers, or no dates, and the first of them."""
+    return f"{len(wrong)} no {what}s ('{str(wrong.iloc[0])[:20]}'{', ...' if len(wrong) > 1 else ''})"
+
+
+def _counts(numbers: Float64[np.ndarray, " N"]) -> bool:
+    """Return whether numbers may count rows: whole ones from 0 on."""
+    known = numbers[np.isfinite(numbers)]
+    return bool(len(known)) and bool((known >= 0).all() and (known == np.floor(known)).all())
 
 
 def _number(name: str, numbers: Float64[np.ndarray, " N"], values: Series, comma: bool, said: str) -> "Column | str":
@@ -110,7 +161,7 @@ def _number(name: str, numbers: Float64[np.ndarray, " N"], values: Series, comma
         if known.min() == known.max():
             return f"constant, {known[0]:g} in every row"
         if _is_identifier(name, known):
-            return "an identifier: a whole number of its own for every row"
+            return IDENTIFIER
     if n_missing and not infinite and not said:
         said = f"{n_missing} missing"
     offset, unit = _offset_and_unit(known)
@@ -120,8 +171,8 @@ def _number(name: str, numbers: Float64[np.ndarray, " N"], values: Series, comma
 def _is_identifier(name: str, known: Float64[np.ndarray, " n"]) -> bool:
     if len(known) < _LEAST_IDS or (known != np.floor(known)).any():
         return False
-    if (np.diff(known) >= 1).all() and 0 <= known[0] < _LEAST_IDS and known[-1] - known[0] < 2 * len(known):
-        return True  # a count of the rows: test rows have left gaps
+    if _counted(known):  # test rows have left gaps
+        return True
     return bool(_ID.search(name.strip()) or _ID.search(name.strip().lower())) and len(np.unique(known)) == len(known)
 
 
@@ -138,13 +189,18 @@ def _offset_and_unit(known: Float64[np.ndarray, " n"]) -> tuple[float, float]:
     return low + half, half
 
 
-def _date(
-    name: str, days: Float64[np.ndarray, " N"], format: str | None, orders: bool, said: str = ""
-) -> "Column | str":
+def _date(name: str, values: Series, format: str | None, orders: bool, every: Series, said: str = "") -> "Column | str":
+    days = as_days(values, format)
     known = days[~np.isnan(days)]
     if not len(known):
         return "every value is missing"
     n_missing = len(days) - len(known)
+    everywhere = plain(as_text(every)).dropna() if format is not None else every.iloc[:0]
+    wrong = everywhere[np.isnan(as_days(everywhere, format))] if len(everywhere) else everywhere
+    if len(wrong):
+        said = "; ".join(filter(None, [said, f"{_some(wrong, 'date')}, taken as missing"]))
+    elif n_missing:
+        said = "; ".join(filter(None, [said, f"{n_missing} missing"]))
     span = known.max() - known.min()
     if span == 0 and not n_missing:
         return "constant, the same time in every row"
@@ -152,31 +208,33 @@ def _date(
     parts = [] if orders else ["trend"]
     if span > 60:
         parts.append("year")
-    if len(np.unique(whole[:100_000] % 7)) > 1:
+    if (format is None or "d" in format or format == "ISO8601") and len(np.unique(whole[:100_000] % 7)) > 1:
         parts.append("week")
     if (known != whole).any():
         parts.append("day")
     if not parts:
         return "it puts the rows in order"
-    said = "; ".join(filter(None, [said, f"{n_missing} missing" if n_missing else ""]))
     offset = float(np.floor(np.median(known)))
     return Column(name, "date", offset=offset, missing=n_missing > 0, parts=tuple(parts), format=format, said=said)
 
 
-def _category(name: str, text: Series, decimal_comma: bool = False) -> "Column | str":
+def _category(
+    name: str, text: Series, decimal_comma: bool = False, *, codes: bool = False, asked: bool = False
+) -> "Column | str":
+    text = as_levels(settled(text, RARE))
     counts = text.value_counts(dropna=True)
     n_known, n_missing = int(counts.sum()), int(text.isna().sum())
     levels = sorted(map(str, counts.index), key=lambda level: (-int(counts[level]), level))
-    said = f"{n_missing} missing" if n_missing else ""
+    said = "; ".join(filter(None, ["codes, no numbers" * codes, f"{n_missing} missing" * (n_missing > 0)]))
     if not levels:
         return "every value is missing"
     if len(levels) == 1 and not n_missing:
         return f"constant, '{levels[0][:30]}' in every row"
-    if len(levels) > min(MANY, n_known / 2):
+    if not asked and not codes and len(levels) > min(MANY, n_known / 2):
         example = _dressed.dressed(counts, decimal_comma)
         if example is not None:
             return _dressed.said(example)
-    if len(levels) > max(_DISTINCT * n_known, 2):
+    if not asked and len(levels) > max(_DISTINCT * n_known, 2):
         return f"an identifier or text: {len(levels)} different values in {n_known} rows"
     if len(levels) == 2:
         return Column(name, "two", tuple(sorted(levels)), 2, said=said)

@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 
-from dampen.data._frames import Series
+from dampen.data._types import Series
 from dampen.data._values import as_numbers
 
 LIKE_NUMBERS = "looks like numbers with a comma, sign or unit"

@@ -6,8 +6,8 @@ from typing import cast
 import numpy as np
 from jaxtyping import Float64, Int
 
-from dampen.data._frames import Series, Table
-from dampen.data._values import as_numbers, as_text, date_format
+from dampen.data._types import Series, Table
+from dampen.data._values import as_numbers, as_text, date_format, plain
 
 _WHO = (
     *("patient", "subject", "participant", "person", "individual", "respondent", "proband", "donor", "animal"),
@@ -81,7 +81,7 @@ def _discrete(values: Series) -> tuple[Int[np.ndarray, " N"], Float64[np.ndarray
         return codes.astype(np.int64), np.asarray(levels, dtype=np.float64)
     if not isinstance(dtype, pd.CategoricalDtype) and pd.api.types.infer_dtype(values, skipna=True) != "string":
         return None
-    codes, levels = pd.factorize(as_text(values), sort=True)
+    codes, levels = pd.factorize(plain(as_text(values)), sort=True)
     texts = cast(Series, pd.Series(levels, dtype=object))
     numbers = as_numbers(texts)
     if np.isnan(numbers).any():

@@ -5,14 +5,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int, Shaped
+from jaxtyping import Float32, Int, Shaped
 from torch import Tensor
 
 from dampen.data._columns import Columns
-from dampen.data._frames import Frame, Series, Table
+from dampen.data._frame import Frame
 from dampen.data._normalise import Normalisation
-from dampen.data._target import listed
-from dampen.data._values import as_numbers, as_text
+from dampen.data._target import known_classes, listed
+from dampen.data._types import Series, Table
+from dampen.data._values import as_numbers, as_text, plain
 from dampen.data._vectorise import Vectoriser
 
 _LONGEST = 30  # letters of a value in a note
@@ -46,7 +47,7 @@ class Incoming:
     def __len__(self) -> int:
         return len(self.features)
 
-    def inputs_of(self, rows: Int[Tensor, " n"]) -> Float[Tensor, "n ..."]:
+    def inputs_of(self, rows: Int[Tensor, " n"]) -> Shaped[Tensor, "n ..."]:
         """Return the network's inputs for some rows."""
         return self.normalisation.apply(self.features[rows])
 
@@ -67,12 +68,13 @@ def targets_of(
     values = frame.table[column]
     text = as_text(values)
     if classes is not None:
+        text = known_classes(text, classes)
         place = {label: i for i, label in enumerate(classes)}
         numbers = np.array([place.get(label, -1) for label in text], dtype=np.int64)
         known, what = numbers >= 0, "is a class that the training rows lack"
     else:
         numbers = as_numbers(values, frame.decimal_comma)
-        numbers = np.where(np.isfinite(numbers), numbers, np.nan)
+        numbers, text = np.where(np.isfinite(numbers), numbers, np.nan), plain(text)
         known, what = ~np.isnan(numbers), "is no number"
     there = text.notna().to_numpy()
     notes = []
@@ -102,7 +104,7 @@ def oddities(columns: Columns, table: Table, encoded: Float32[np.ndarray, "N col
         missing = np.isnan(encoded[:, j])
         if not missing.any():
             continue
-        text = as_text(values[missing])
+        text = plain(as_text(values[missing]))
         unreadable = missing.copy()
         unreadable[missing] = text.notna().to_numpy()
         filled = "missing" if column.missing else "the median" if column.kind == "number" else "the middle"

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from dampen.data import _tables
-from dampen.data._arrays import from_arrays
 from dampen.data._bundled import BUNDLED, load_bundled
 from dampen.data._data import Data
 from dampen.data._dataset import is_dataset, read_dataset
@@ -16,6 +15,8 @@ from dampen.data._find import existing, find
 from dampen.data._frames import READERS, Frame, kind_of, read_frame, tidy
 from dampen.data._idx_folder import find_files, read_folder
 from dampen.data._images import classes_in, read_images
+from dampen.data._in_memory import read_arrays
+from dampen.data._join import is_values, join
 from dampen.data._npz import read_npz
 from dampen.data._published import PUBLISHED
 from dampen.errors import InputError
@@ -29,14 +30,16 @@ def load(
     target: Any = None,
     task: str | None = None,
     drop: str | Sequence[str] = (),
-    group: str | None = None,
-    weight: str | None = None,
+    category: str | Sequence[str] = (),
+    group: Any = None,
+    weight: Any = None,
     test: Any = None,
-    time_order: str | None = None,
+    time_order: Any = None,
     image_size: int | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
     test_fraction: float = 0.25,
+    normalise: bool = True,
     progress: bool = False,
 ) -> Data:
     """Load a data set: by name, from a file or a folder, or of what is in memory already.
@@ -50,18 +53,21 @@ def load(
     What was done to a table is in `columns` and `notes` of the result. Text becomes numbers, dates or categories by
     what it holds; see `docs/data.md`.
 
-    - `target`: the column to predict; None takes one called target, label, class, y, outcome or response. For an array
-      the targets themselves.
+    - `target`: the column to predict; None takes one called target, label, class, y, outcome or response. Or the
+      targets themselves, for a frame as for an array: a series, an array, a list, one column, or columns of 0 and 1.
     - `task`: `classification` or `regression`; None guesses, and says so where it might be wrong.
     - `drop`: columns not to use.
-    - `group`: a column; rows with the same value stay together in every split.
-    - `weight`: a column; how much a row counts in the loss and in what is measured.
-    - `test`: the test rows, where they are not to be drawn: as `source`.
-    - `time_order`: a column of dates or numbers: rows are split in that order, later ones judge.
+    - `category`: columns that are categories, whatever they hold: codes that look like numbers.
+    - `group`: a column, or values; rows with the same value stay together in every split.
+    - `weight`: a column, or values; how much a row counts in the loss and in what is measured.
+    - `test`: the test rows, where they are not to be drawn: as `source`, or with their targets as `(rows, targets)`.
+    - `time_order`: a column of dates or numbers, or values: rows are split in that order, later ones judge, and rows of
+      one time stay together.
     - `image_size`: pixels of a side that images are resized to.
     - `data_dir`: where `fashion-mnist` and `mnist` are looked for first; then in the folder that the
       environment variable `DAMPEN_DATA` names, then in the user's cache, then at their publisher.
     - `seed`, `test_fraction`: draw the test rows of data without its own, each class in its share.
+    - `normalise`: of arrays: False leaves numbers as they are; whole ones stay whole, for a network that embeds them.
     - `progress`: tell on stderr where the data comes from, with a bar when that is a terminal.
 
     Raises `InputError` for what can't be found, read or learnt from, in one line.
@@ -74,42 +80,49 @@ def load(
     ['size', 'garden=yes']
     """
     told = {name: value for name, value in locals().items() if name != "progress"}
-    if not (isinstance(target, str) or target is None) and not _is_array(source):
-        raise InputError(f"target must be the name of a column, got {type(target).__name__}")
-    words = {"drop": drop, "group": group, "weight": weight, "time_order": time_order}
+    words = {"drop": drop, "category": category, "group": group, "weight": weight, "time_order": time_order}
+    asked = [name for name, word in words.items() if word is not None and len(word)]
     if isinstance(source, str | os.PathLike):
         if is_table(source):
             data = _table(source, target, task, words, test, seed, test_fraction)
             return replace(data, reading=_reading(told))
-        if test is not None or any(words.values()):
-            given = ", ".join([name for name, word in words.items() if word] + ["test"] * (test is not None))
+        if test is not None or asked:
+            given = ", ".join(asked + ["test"] * (test is not None))
             raise InputError(
                 f"{given}: only for tables, '{source}' is none; a table's file ends in {', '.join(READERS)}"
             )
         if target is not None and not str(source).lower().endswith(".npz"):
             raise InputError(f"target: only for tables and .npz files, '{source}' is neither; leave it out")
+        if is_values(target):
+            raise InputError(f"target must be the name of an array in {source}, got {type(target).__name__}")
         if task is not None and not str(source).lower().endswith(".npz"):
             raise InputError(f"task: only for tables and .npz files, the task of '{source}' is known; leave it out")
-        data = _named(source, target, task, image_size, data_dir, seed, test_fraction, progress)
+        data = _named(source, target, task, image_size, data_dir, seed, test_fraction, progress, normalise)
         return replace(data, reading=_reading(told))
-    if hasattr(source, "to_pandas") or hasattr(source, "iloc"):
+    if _is_frame(source):
         return _table(source, target, task, words, test, seed, test_fraction)
-    if any(words.values()):
+    if any(
+        isinstance(word, str) or (name in ("drop", "category") and len(word))
+        for name, word in words.items()
+        if word is not None
+    ):
         raise InputError(
-            "drop, group, weight and time_order name columns of a table; arrays have none (see from_arrays)"
+            "drop, category, group, weight and time_order name columns of a table; arrays have none: give group, "
+            "weight and time_order as arrays"
         )
+    roles = {name: word for name, word in words.items() if name not in ("drop", "category")}
+    options = {"task": task, "seed": seed, "test_fraction": test_fraction, "normalise": normalise, **roles}
     if is_dataset(source):
-        return read_dataset(source, test, task=task, seed=seed, test_fraction=test_fraction)
+        return read_dataset(source, test, **options)
     if not _is_array(source):
         raise InputError(
             f"data must be a name, a path, a frame, arrays or a torch Dataset, got {type(source).__name__}"
         )
     if target is None:
         raise InputError("an array of inputs needs its targets: load(inputs, target=targets)")
-    pair = None if test is None else tuple(test)
-    if pair is not None and len(pair) != 2:
-        raise InputError(f"test must be (inputs, targets), got {len(pair)} parts")
-    return from_arrays(source, target, test=pair, task=task, seed=seed, test_fraction=test_fraction)
+    if isinstance(target, str):
+        raise InputError("an array of inputs has no columns with names: give the targets as another array")
+    return read_arrays(source, target, test=_pair(test), **options)
 
 
 def is_table(source: str | os.PathLike[str]) -> bool:
@@ -124,9 +137,12 @@ def _reading(told: dict[str, Any]) -> dict[str, Any] | None:
         if isinstance(value, str | os.PathLike):
             is_path = name in ("source", "test", "data_dir") and str(value) not in NAMES
             found[name] = os.path.abspath(value) if is_path else str(value)
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, list | tuple) and name in ("drop", "category"):
             if value:
                 found[name] = [str(word) for word in value]
+        elif name == "normalise":
+            if not value:
+                found[name] = False
         elif isinstance(value, int | float):
             found[name] = value
         elif value is not None:
@@ -143,6 +159,7 @@ def _named(
     seed: int,
     test_fraction: float,
     progress: bool,
+    normalise: bool,
 ) -> Data:
     if data_dir is not None:
         data_dir = existing(Path(data_dir), "data_dir")
@@ -153,7 +170,7 @@ def _named(
         folder, origin = find(name, data_dir, progress=progress)
         return read_folder(folder, name=name, classes=PUBLISHED[name].classes, source=origin)
     if path.suffix.lower() == ".npz":
-        return read_npz(path, target=target, task=task, seed=seed, test_fraction=test_fraction)
+        return read_npz(path, target=target, task=task, seed=seed, test_fraction=test_fraction, normalise=normalise)
     if not os.path.isdir(path):
         if os.path.exists(path):
             known = ", ".join((*READERS, ".npz"))
@@ -173,10 +190,24 @@ def _named(
 def _table(
     source: Any, target: Any, task: str | None, words: dict[str, Any], test: Any, seed: int, test_fraction: float
 ) -> Data:
-    roles = _tables.roles(target, task, **words)
-    frame = _frame(source, "the frame")
+    beside: Any = None
+    if isinstance(test, tuple | list) and len(test) == 2 and not isinstance(test[0], str):
+        test, beside = test
+    if is_values(target) and test is not None and beside is None:
+        raise InputError("the targets are given beside the table: give the test rows as (rows, targets), too")
+    if beside is not None and not is_values(target):
+        raise InputError("the test rows' targets are given beside them: give the training rows' as target, too")
     on_disk = isinstance(source, str | os.PathLike)
-    test_frame = None if test is None else _frame(test, "the test frame")
+    given = {name: word for name, word in {"target": target, **words}.items() if name not in ("drop", "category")}
+    joins = {name: word for name, word in given.items() if is_values(word)}
+    frame, names = _frame(source, "the frame", joins)
+    roles = _tables.roles(task=task, drop=words["drop"], category=words["category"], **(given | names))
+    test_frame = None
+    if test is not None:
+        test_frame, of_test = _frame(test, "the test frame", {} if beside is None else {"target": beside})
+        if of_test and of_test["target"] != names["target"]:
+            renamed = test_frame.table.rename(columns={of_test["target"]: names["target"]})
+            test_frame = replace(test_frame, table=renamed)
     if test_frame is not None and _same(source, test):
         what = f"test file {test} holds" if on_disk else "test frame is"
         raise InputError(f"the {what} the training rows themselves; give other rows, or leave it out to draw some")
@@ -198,16 +229,38 @@ def _same(source: Any, test: Any) -> bool:
     return source is test
 
 
-def _frame(source: Any, what: str) -> Frame:
+def _frame(source: Any, what: str, joins: dict[str, Any]) -> tuple[Frame, dict[str, str]]:
+    """Return a table with what is given beside it as columns, and these columns' names by their roles."""
     if isinstance(source, str | os.PathLike):
-        return read_frame(Path(source))
-    if hasattr(source, "collect"):  # polars' lazy frame
-        source = source.collect()
-    if hasattr(source, "to_pandas"):
-        source = source.to_pandas()
-    if not hasattr(source, "iloc") or getattr(source, "ndim", 0) != 2:
-        raise InputError(f"{what} must be a file's name or a pandas or polars frame, got {type(source).__name__}")
-    return tidy(source, what)
+        frame = read_frame(Path(source))
+    else:
+        if hasattr(source, "collect"):  # polars' lazy frame
+            source = source.collect()
+        if hasattr(source, "to_pandas"):
+            source = source.to_pandas()
+        if not hasattr(source, "iloc") or getattr(source, "ndim", 0) != 2:
+            raise InputError(f"{what} must be a file's name or a pandas or polars frame, got {type(source).__name__}")
+        frame = Frame(source)
+    names, table, notes = {}, frame.table, list(frame.notes)
+    for role, values in joins.items():
+        table, names[role], said = join(table, values, role)
+        notes += said
+    if joins:
+        frame = replace(frame, table=table, notes=tuple(notes))
+    return (frame if isinstance(source, str | os.PathLike) and not joins else tidy(frame, what)), names
+
+
+def _pair(test: Any) -> tuple[Any, Any] | None:
+    if test is None:
+        return None
+    pair = tuple(test)
+    if len(pair) != 2:
+        raise InputError(f"test must be (inputs, targets), got {len(pair)} parts")
+    return pair[0], pair[1]
+
+
+def _is_frame(source: Any) -> bool:
+    return hasattr(source, "collect") or hasattr(source, "to_pandas") or hasattr(source, "iloc")
 
 
 def _is_array(source: Any) -> bool:

@@ -6,6 +6,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+_AS_GIVEN = "used as given"
+_WHOLE = "whole numbers, used as given"
+
 
 @dataclass(frozen=True, eq=False)
 class Normalisation:
@@ -22,14 +25,21 @@ class Normalisation:
     std: Float[Tensor, "..."]
     note: str
 
-    def apply(self, features: Shaped[Tensor, "N ..."]) -> Float[Tensor, "N ..."]:
-        """Normalise a copy of raw `features`."""
+    @property
+    def keeps_whole(self) -> bool:
+        """Whether inputs are whole numbers, for a network that embeds them."""
+        return self.note == _WHOLE
+
+    def apply(self, features: Shaped[Tensor, "N ..."]) -> Shaped[Tensor, "N ..."]:
+        """Normalise a copy of raw `features`; whole numbers that are not scaled stay whole."""
+        if self.keeps_whole:
+            return features.to(torch.int64, copy=True)
         return features.to(torch.float32, copy=True).sub_(self.mean).div_(self.std)
 
 
-def identity() -> Normalisation:
-    """Leave the features as they are."""
-    return Normalisation(torch.tensor(0.0), torch.tensor(1.0), "used as given")
+def identity(whole: bool = False) -> Normalisation:
+    """Leave the features as they are; with `whole` they are numbers to embed."""
+    return Normalisation(torch.tensor(0.0), torch.tensor(1.0), _WHOLE if whole else _AS_GIVEN)
 
 
 def pixels(pixel_max: float) -> Normalisation:

@@ -11,8 +11,9 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from dampen.data import _check
-from dampen.data._arrays import features_of, from_arrays
+from dampen.data._arrays import features_of
 from dampen.data._data import Data
+from dampen.data._in_memory import read_arrays
 from dampen.data._incoming import Incoming
 from dampen.data._normalise import Normalisation
 from dampen.errors import InputError
@@ -22,7 +23,9 @@ _TARGETS = ("y", "labels", "targets", "target", "label")
 _TRAIN, _TEST = ("", "train", "training"), ("test", "testing")
 
 
-def read_npz(path: Path, *, target: str | None, task: str | None, seed: int, test_fraction: float) -> Data:
+def read_npz(
+    path: Path, *, target: str | None, task: str | None, seed: int, test_fraction: float, normalise: bool = True
+) -> Data:
     """Read inputs (`x`, `features`, `images`, `data`) and targets (`y`, `labels`, `targets`), with `train` and `test`.
 
     Args:
@@ -31,6 +34,7 @@ def read_npz(path: Path, *, target: str | None, task: str | None, seed: int, tes
         task: None guesses.
         seed: of the draw of test rows where there is no test set.
         test_fraction: how many are drawn then.
+        normalise: as for `load`.
 
     Raises:
         InputError: the file is damaged, or which array is what can't be told.
@@ -43,13 +47,14 @@ def read_npz(path: Path, *, target: str | None, task: str | None, seed: int, tes
     of_test = _named(arrays, _INPUTS, _TEST, None), _named(arrays, _TARGETS, _TEST, None)
     if all(of_test):
         test = arrays[of_test[0]], arrays[of_test[1]]  # type: ignore[index]
-    return from_arrays(
+    return read_arrays(
         _plain(arrays[inputs]),
         _column(arrays[targets]),
         test=None if test is None else (_plain(test[0]), _column(test[1])),
         test_fraction=test_fraction,
         seed=seed,
         task=task,
+        normalise=normalise,
         name=path.stem,
         source=str(path),
     )
@@ -75,7 +80,7 @@ def read_incoming(
     inputs, targets = _named(arrays, _INPUTS, _TRAIN, None), _named(arrays, _TARGETS, _TRAIN, None)
     if inputs is None:
         raise InputError(f"{path} holds {_told(arrays)}; inputs are to be called x, and targets, if there are any, y")
-    features = features_of(_plain(arrays[inputs]), inputs)
+    features = features_of(_plain(arrays[inputs]), inputs, normalisation.keeps_whole)
     _check.features(features, None)
     known, notes = None, ()
     if targets is not None:
@@ -84,6 +89,27 @@ def read_incoming(
             raise InputError(f"{path} holds {len(features)} rows and {targets} of shape {list(values.shape)}")
         known, notes = _known(values, targets, classes)
     return Incoming(path.stem, normalisation, task, classes, features, known, notes, str(path))
+
+
+def rows_of(path: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """Return the inputs of rows to come and their targets, if there are any; None where the file has a test part.
+
+    Raises:
+        InputError: the file is damaged, there are no inputs, or not as many targets.
+    """
+    arrays = _arrays(path)
+    if _named(arrays, _INPUTS, _TEST, None):
+        return None
+    inputs, targets = _named(arrays, _INPUTS, _TRAIN, None), _named(arrays, _TARGETS, _TRAIN, None)
+    if inputs is None:
+        raise InputError(f"{path} holds {_told(arrays)}; inputs are to be called x, and targets, if there are any, y")
+    if targets is None:
+        return arrays[inputs], None
+    values = _column(arrays[targets])
+    if values.shape != arrays[inputs].shape[:1]:
+        n = len(arrays[inputs])
+        raise InputError(f"{path} holds {n} rows and {targets} of shape {list(values.shape)}")
+    return arrays[inputs], values
 
 
 def _known(

@@ -1,7 +1,7 @@
 """How a raw table becomes a network's inputs, as plain data: kept with a study, used again on rows to come."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dampen.data._data import Data
-from dampen.data._frames import Table, read_frame, tidy
+from dampen.data._frames import read_frame, tidy
+from dampen.data._in_memory import as_table
 from dampen.data._incoming import Incoming, oddities, targets_of
+from dampen.data._npz import rows_of
+from dampen.data._types import Table
 from dampen.data._vectorise import Vectoriser
 from dampen.errors import InputError
 
@@ -111,3 +114,24 @@ class Preprocessing:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise InputError(f"the preprocessing is damaged: {type(e).__name__} {e}") from None
+
+
+def read_rows(path: Path, kept: Preprocessing) -> Incoming | None:
+    """Read rows of a `.npz` file for a network of such rows, `x` with `y` or without; None where it has a test part.
+
+    Raises:
+        InputError: the file is damaged, or its rows are of another width.
+    """
+    found = rows_of(path)
+    if found is None:
+        return None
+    inputs, targets = found
+    columns = kept.vectoriser.columns.used
+    if inputs.ndim != 2 or inputs.shape[1] != len(columns) or inputs.dtype.kind not in "biuf":
+        raise InputError(
+            f"{path} holds inputs of shape {list(inputs.shape)}; the study's rows are [N, {len(columns)}] numbers"
+        )
+    table = as_table(inputs).set_axis([column.name for column in columns], axis=1)
+    if targets is not None and kept.target is not None:
+        table[kept.target] = targets
+    return replace(kept.read(table), name=path.stem, source=str(path))

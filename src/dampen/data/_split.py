@@ -31,7 +31,7 @@ def draw(
     purpose: str,
     groups: Int[Tensor, " N"] | None = None,
     alike: bool = False,
-    ordered: bool = False,
+    times: Int[Tensor, " N"] | None = None,
 ) -> tuple[Int[Tensor, " rest"], Int[Tensor, " drawn"]]:
     """Split `rows` into those that stay and `n_drawn` that are drawn, both in ascending order.
 
@@ -40,7 +40,8 @@ def draw(
     - `purpose`: what the rows are drawn for; error messages open with it.
     - `groups`: of the whole data set; rows of a group stay on one side, so that about `n_drawn` are drawn.
     - `alike`: whether the rows of a group are copies: then one of each is drawn, as rows are, and brings its copies.
-    - `ordered`: the last rows are drawn, whatever their class: what comes later judges what came before.
+    - `times`: of the whole data set, by rank: the last rows are drawn, whatever their class, since what comes later
+      judges what came before. Rows of one time stay on one side, so that about `n_drawn` are drawn.
 
     Raises `InputError` when nothing would stay, or a class has too few rows to be split.
     """
@@ -51,9 +52,8 @@ def draw(
         raise InputError(f"{purpose}: {n_drawn} of {len(rows)} rows leave none to train on; draw fewer")
     if n_drawn == 0:
         return rows.sort().values, rows[:0]
-    if ordered:
-        rows = rows.sort().values
-        return rows[:n_rest], rows[n_rest:]
+    if times is not None:
+        return _cut(rows, times, n_rest, purpose)
     if groups is not None and not alike:
         parts = max(2, round(len(rows) / n_drawn))
         rest, drawn = _grouped(rows, targets, groups, parts, seed=seed, classes=classes, purpose=purpose)[0]
@@ -72,6 +72,20 @@ def draw(
         rows.numpy(), train_size=n_rest, test_size=n_drawn, random_state=seed, stratify=labels
     )
     return torch.from_numpy(np.sort(rest)), torch.from_numpy(np.sort(drawn))
+
+
+def _cut(
+    rows: Int[Tensor, " n"], times: Int[Tensor, " N"], n_rest: int, purpose: str
+) -> tuple[Int[Tensor, " rest"], Int[Tensor, " drawn"]]:
+    """Split rows between two times, as near to the first `n_rest` as there are such."""
+    of_rows, order = times[rows].sort(stable=True)
+    between = (of_rows[1:] != of_rows[:-1]).nonzero().flatten() + 1
+    if not len(between):
+        raise InputError(
+            f"{purpose}: all {len(rows)} rows are of one time, so that none comes later; split them otherwise"
+        )
+    cut = between[(between - n_rest).abs().argmin()]
+    return rows[order[:cut]].sort().values, rows[order[cut:]].sort().values
 
 
 def folds(

@@ -9,9 +9,10 @@ import torch
 from dampen.data import _copies, _identifiers, _split, _target, _values
 from dampen.data._columns import Columns
 from dampen.data._data import Data
-from dampen.data._decide import decide
-from dampen.data._frames import Frame, Series, Table
+from dampen.data._decide import decide, numbers_only
+from dampen.data._frame import Frame
 from dampen.data._leaks import noted
+from dampen.data._types import Series, Table
 from dampen.errors import InputError
 
 LEAST_ROWS = 20  # with a target: a tenth fewer could not be split into test rows and five folds that say anything
@@ -25,6 +26,7 @@ class Roles:
         target: to predict; None guesses.
         task: None guesses.
         drop: columns not to use.
+        category: columns that are categories whatever they hold.
         group: rows with the same value stay together when rows are split.
         weight: how much a row counts.
         time_order: rows are split by it: earlier ones train, later ones judge.
@@ -33,6 +35,7 @@ class Roles:
     target: str | None = None
     task: str | None = None
     drop: tuple[str, ...] = ()
+    category: tuple[str, ...] = ()
     group: str | None = None
     weight: str | None = None
     time_order: str | None = None
@@ -43,7 +46,15 @@ class Roles:
 
 
 def from_frame(
-    frame: Frame, roles: Roles, *, test: Frame | None, seed: int, test_fraction: float, name: str, source: str
+    frame: Frame,
+    roles: Roles,
+    *,
+    test: Frame | None,
+    seed: int,
+    test_fraction: float,
+    name: str,
+    source: str,
+    every_column: bool = False,
 ) -> Data:
     """Make a `Data` of a table.
 
@@ -55,6 +66,7 @@ def from_frame(
         test_fraction: how many are drawn.
         name: of the data.
         source: where it was read from.
+        every_column: whether all columns are numbers and inputs, whatever they hold.
 
     Raises:
         InputError: a column that is not there, or too little to learn from.
@@ -73,13 +85,17 @@ def from_frame(
     dropped = [_target.existing(columns, column, "drop", source) for column in roles.drop]
     if target_name in dropped:
         raise InputError(f"column '{target_name}' is the target, it can't be dropped too")
+    category = [_target.existing(columns, column, "category", source) for column in roles.category]
     copies = [called for name, called in frame.again if name == target_name and called not in dropped]
     if copies:
         raise InputError(
             f"{source} has {len(copies) + 1} columns called '{target_name}', the target: rename or remove all but one, "
             f"or drop '{copies[0]}'"
         )
-    target = _target.read(table[target_name], roles.task, target_name, frame.decimal_comma)
+    task = roles.task
+    if target_name in category:
+        category, task = [column for column in category if column != target_name], task or "classification"
+    target = _target.read(table[target_name], task, target_name, frame.decimal_comma)
     notes += target.notes
     table = table[target.kept]
     if len(table) < LEAST_ROWS:
@@ -95,13 +111,20 @@ def from_frame(
         notes += [*test.notes, *found.notes]
         test_table = test.table[found.kept]
         numbers = np.concatenate([numbers, found.numbers])
+    times = None
     if "time_order" in special:
-        order = _order(table[special["time_order"]], special["time_order"])
+        times = _ranks(table, test_table, special["time_order"])
+        order = np.argsort(times[:n_train], kind="stable")
         table, numbers[:n_train] = table.iloc[order], numbers[:n_train][order]
+        times[:n_train] = times[:n_train][order]
+        early = int((times[n_train:] <= times[n_train - 1]).sum())
+        if early:
+            notes.append(f"{early} test row{'s are' if early > 1 else ' is'} not later than all training rows")
     weights = _of_both(table, test_table, special.get("weight"), _weights)
     groups = _groups(table, test_table, special.get("group"))
     targets, all_rows = torch.from_numpy(numbers), torch.arange(n_train)
-    ordered = "time_order" in special
+    ordered = times is not None
+    of_times = None if times is None else torch.from_numpy(times)
     inputs = [c for c in columns if c not in (target_name, special.get("group"), special.get("weight"), *dropped)]
     if not inputs:
         raise InputError(f"{source} has no column beside the target to learn from")
@@ -117,12 +140,22 @@ def from_frame(
             purpose=f"test rows of '{name}'",
             groups=groups,
             alike=alike,
-            ordered=ordered,
+            times=of_times,
         )
 
     def read(train_rows: torch.Tensor) -> tuple[Columns, torch.Tensor]:
         some = table[inputs].iloc[train_rows.numpy()]
-        decided = decide(some, decimal_comma=frame.decimal_comma, time=special.get("time_order"))
+        decided = (
+            numbers_only(some.to_numpy(np.float64), inputs)
+            if every_column
+            else decide(
+                some,
+                decimal_comma=frame.decimal_comma,
+                time=special.get("time_order"),
+                category=category,
+                every=table[inputs],
+            )
+        )
         raw = decided.encode(table, source)
         if test_table is not None:
             raw = np.concatenate([raw, decided.encode(test_table, "the test file")])
@@ -152,7 +185,7 @@ def from_frame(
         columns=Columns(decided.used, (*decided.dropped, *reasons), repeating),
         weights=None if weights is None else torch.from_numpy(weights),
         groups=groups,
-        ordered=ordered,
+        times=of_times,
         target_name=target_name,
         notes=tuple(notes),
         source=source,
@@ -199,9 +232,11 @@ def _groups(table: Table, test: Table | None, column: str | None) -> torch.Tenso
 
     if column is None:
         return None
-    text = _values.as_text(table[column])
+    text = _values.plain(_values.as_text(table[column]))
     if test is not None:
-        other = _values.as_text(test[column]) if column in test.columns else pd.Series([None] * len(test))
+        other = (
+            _values.plain(_values.as_text(test[column])) if column in test.columns else pd.Series([None] * len(test))
+        )
         text = pd.concat([text, other])
     codes = pd.factorize(text)[0].astype(np.int64)
     alone = codes < 0
@@ -209,15 +244,19 @@ def _groups(table: Table, test: Table | None, column: str | None) -> torch.Tenso
     return torch.from_numpy(codes)
 
 
-def _order(values: Series, name: str) -> np.ndarray:
-    """Return the rows in the order of a column: numbers, or times."""
+def _ranks(table: Table, test: Table | None, name: str) -> np.ndarray:
+    """Return the rank of each row's time, numbers or dates, of the test rows too; without one they come last."""
     import pandas as pd
 
+    values = table[name]
+    known = test is not None and name in test.columns
+    if known and test is not None:
+        values = pd.concat([values, test[name]])
     numbers = _values.as_numbers(values)
     if np.isnan(numbers).all():
-        known = _values.as_text(values).dropna()
+        text = _values.plain(_values.as_text(values)).dropna()
         times = pd.api.types.is_datetime64_any_dtype(values.dtype) or isinstance(values.dtype, pd.PeriodDtype)
-        format = None if times or not len(known) else _values.date_format(known)
+        format = None if times or not len(text) else _values.date_format(text)
         if not times and format is None and pd.api.types.infer_dtype(values, skipna=True) not in ("date", "datetime"):
             raise InputError(f"time order '{name}' must hold numbers or dates, such as 2024-12-31")
         numbers = _values.as_days(values, format)
@@ -225,16 +264,20 @@ def _order(values: Series, name: str) -> np.ndarray:
         raise InputError(
             f"time order '{name}' is missing in {int(np.isnan(numbers).sum())} rows; fill it in or drop them"
         )
-    return np.argsort(numbers, kind="stable")
+    ranks = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
+    if test is not None and not known:
+        ranks = np.concatenate([ranks, np.full(len(test), ranks.max() + 1)])
+    return ranks
 
 
 def roles(
     target: str | None,
     task: str | None,
-    drop: str | Sequence[str],
-    group: str | None,
-    weight: str | None,
-    time_order: str | None,
+    drop: str | Sequence[str] = (),
+    group: str | None = None,
+    weight: str | None = None,
+    time_order: str | None = None,
+    category: str | Sequence[str] = (),
 ) -> Roles:
     """Return the roles that a user's words mean.
 
@@ -244,4 +287,5 @@ def roles(
     if group is not None and time_order is not None:
         raise InputError("rows can be split by group or by time_order, not by both; give one of them")
     dropped = (drop,) if isinstance(drop, str) else tuple(drop)
-    return Roles(target, task, dropped, group, weight, time_order)
+    categories = (category,) if isinstance(category, str) else tuple(category)
+    return Roles(target, task, dropped, categories, group, weight, time_order)

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from dampen.data import _dressed
-from dampen.data._frames import Series
-from dampen.data._values import as_numbers, as_text
+from dampen.data._types import Series
+from dampen.data._values import SYMBOLS, WORDS, are_codes, as_levels, as_numbers, as_text, grouped, plain, settled
 from dampen.errors import InputError
 
 NAMES = ("target", "label", "class", "y", "outcome", "response", "labels", "targets")
 LEAST_OF_CLASS = 8  # rows of a class, so that test rows, and each of five folds of the others, have one
 _FEW = 20  # distinct whole numbers up to which a target may be class numbers
+_NEARLY_ALL = 0.9  # share of a target's values that must be numbers for the others to be left out, as in an input
 _LARGEST = 1e18  # of a value
 _LEAST_EACH = 5  # rows for each of them then
 
@@ -64,14 +65,25 @@ def existing(columns: list[str], wanted: str, role: str, what: str) -> str:
     raise InputError(f"{what} has no column '{wanted}' ({role}); there are {listed(columns)}")
 
 
-def read(values: Series, task: str | None, name: str, decimal_comma: bool = False) -> Target:
+def read(
+    values: Series,
+    task: str | None,
+    name: str,
+    decimal_comma: bool = False,
+    where: str = "",
+    least: int = LEAST_OF_CLASS,
+) -> Target:
     """Read a target; rows without one, and classes of too few rows, are left out, and that is told.
+
+    Where nine tenths of the values are numbers, too many to be classes, rows with anything else are left out.
 
     Args:
         values: the column.
         task: None guesses: text, booleans and few distinct whole numbers are classes.
         name: of the column.
         decimal_comma: whether text such as `3,14` is a number.
+        where: the rows are, if not in the table itself.
+        least: rows of a class that is kept.
 
     Raises:
         InputError: nothing is left, or values that are no numbers in a regression.
@@ -83,37 +95,98 @@ def read(values: Series, task: str | None, name: str, decimal_comma: bool = Fals
     text = as_text(values)
     numeric = pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
     numbers = as_numbers(values if numeric else text, decimal_comma)
-    kept = text.notna().to_numpy() & ~np.isinf(numbers)
-    if not kept.any():
-        raise InputError(f"target '{name}' is missing in every row; name another column")
-    notes = [f"{_rows(~kept)} without a target '{name}' left out"] if not kept.all() else []
-    all_numbers = not np.isnan(numbers[kept]).any()
+    codes = not numeric and are_codes(text)
+    thousand = grouped(text) if decimal_comma and not numeric and task != "classification" else None
+    if thousand is not None:
+        raise InputError(f"target '{name}' {_dressed.said(thousand)}")
+    is_value = plain(text).notna().to_numpy()
+    bad = is_value & np.isnan(numbers)
+    left_out: list[str] = []
+    if bad.any() and task != "classification":
+        _refuse_dressed(text[is_value].value_counts(), task, name, decimal_comma)
+        if _are_values(numbers[is_value & ~bad], int(is_value.sum()), task, _quoted(text[bad]), name):
+            left_out = [f"{_rows(bad)}{_of(where)} left out: target '{name}' holds {_quoted(text[bad])}, no number"]
+            task, is_value = "regression", is_value & ~bad
+    all_numbers = bool(is_value.any()) and not bool(np.isnan(numbers[is_value]).any())
+    finite = is_value & ~np.isinf(numbers)
+    if task == "regression" or (task is None and all_numbers and not codes and not _few_whole(numbers[finite])):
+        notes = _missing(text, finite | (bad if left_out else False), name, where)
+        return _values(text, numbers, finite, name, where, [*notes, *left_out], least)
     guessed = task is None
-    if not all_numbers and task != "classification":
-        counts = text[kept].value_counts()
-        example = _dressed.dressed(counts, decimal_comma) if task == "regression" or len(counts) > _FEW else None
-        if example is not None:
-            raise InputError(f"target '{name}' {_dressed.said(example)}")
-    if guessed:
-        task = "classification" if not all_numbers or _few_whole(numbers[kept]) else "regression"
-    if task == "regression":
-        if not all_numbers:
-            bad = str(text[kept][np.isnan(numbers[kept])].iloc[0])[:30]
-            raise InputError(f"target '{name}' holds '{bad}', a regression needs numbers; use task classification")
-        if np.abs(numbers[kept]).max() > _LARGEST:
-            raise InputError(
-                f"target '{name}' holds numbers beyond {_LARGEST:g}, whose squares float32 can't hold: divide"
-            )
-        found = np.where(kept, numbers, 0.0).astype(np.float32)
-        if found[kept].min() == found[kept].max():
-            raise InputError(f"target '{name}' is {found[kept][0]:g} in every row: there is nothing to learn")
-        return Target(task, found[kept], None, kept, tuple(notes))
+    text = as_levels(settled(text, LEAST_OF_CLASS)).mask(np.isinf(numbers), None)
+    kept = text.notna().to_numpy()
+    notes = [*_missing(as_text(values), kept, name, where), *_words(text, name)]
     if guessed and all_numbers:
+        distinct = len(np.unique(numbers[kept]))
         notes.append(
-            f"target '{name}' has {len(np.unique(numbers[kept]))} distinct whole numbers: taken as classes (task "
-            "regression takes them as values)"
+            f"target '{name}' holds digits with a leading zero: taken as classes (task regression takes them as values)"
+            if codes
+            else f"target '{name}' has {distinct} distinct whole numbers: taken as classes (task regression takes them "
+            "as values)"
         )
-    return _classes(text, numbers, all_numbers, kept, name, notes)
+    return _classes(text, numbers, all_numbers, kept, name, notes, least)
+
+
+def _refuse_dressed(counts: Series, task: str | None, name: str, decimal_comma: bool) -> None:
+    example = _dressed.dressed(counts, decimal_comma) if task == "regression" or len(counts) > _FEW else None
+    if example is not None:
+        raise InputError(f"target '{name}' {_dressed.said(example)}")
+
+
+def _are_values(numbers: np.ndarray, n: int, task: str | None, quoted: str, name: str) -> bool:
+    """Return whether numbers among n cells, of which some hold none, are values of a regression but for these.
+
+    Raises:
+        InputError: they are most, but not nearly all.
+    """
+    numbers = numbers[np.isfinite(numbers)]
+    if not len(numbers) or (task is None and _few_whole(numbers)):
+        return False
+    if len(numbers) >= _NEARLY_ALL * n:
+        return True
+    if task is None and 2 * len(numbers) > n:
+        raise InputError(
+            f"target '{name}' holds numbers, but in {n - len(numbers)} of {n} rows {quoted}: leave these cells empty, "
+            "or use task classification"
+        )
+    return False
+
+
+def _values(
+    text: Series, numbers: np.ndarray, kept: np.ndarray, name: str, where: str, notes: list[str], least: int
+) -> Target:
+    _refuse_none(kept, name, where)
+    if np.isnan(numbers[kept]).any():
+        bad = kept & np.isnan(numbers)
+        raise InputError(
+            f"target '{name}' holds '{str(text[bad].iloc[0])[:30]}', a regression needs numbers; use task "
+            f"classification, or correct {_rows(bad)} of {len(kept)}"
+        )
+    if np.abs(numbers[kept]).max() > _LARGEST:
+        raise InputError(f"target '{name}' holds numbers beyond {_LARGEST:g}, whose squares float32 can't hold: divide")
+    found = np.where(kept, numbers, 0.0).astype(np.float32)[kept]
+    if not where and least > 1 and found.min() == found.max():
+        raise InputError(f"target '{name}' is {found[0]:g} in every row: there is nothing to learn")
+    return Target("regression", found, None, kept, tuple(notes))
+
+
+def _refuse_none(kept: np.ndarray, name: str, where: str) -> None:
+    if not kept.any():
+        raise InputError(f"{where}{': ' * bool(where)}target '{name}' is missing in every row; name another column")
+
+
+def _missing(text: Series, kept: np.ndarray, name: str, where: str) -> list[str]:
+    """Return what is to be said of rows without a target, with the words that were taken so."""
+    if kept.all():
+        return []
+    words = text[~kept]
+    words = words[words.isin((*WORDS, *SYMBOLS))]
+    quoted = f" ({_quoted(words)})" if len(words) else ""
+    return [f"{_rows(~kept)}{_of(where)} without a target '{name}'{quoted} left out"]
+
+
+def _of(where: str) -> str:
+    return f" of {where}" if where else ""
 
 
 def numbers_of(
@@ -125,10 +198,10 @@ def numbers_of(
         InputError: a class that the training rows lack, or no number in a regression.
     """
     if task == "regression":
-        return read(values, task, name, decimal_comma)
-    text = as_text(values)
-    kept = text.notna().to_numpy()
+        return read(values, task, name, decimal_comma, where)
     assert classes is not None
+    text = known_classes(as_text(values), classes)
+    kept = text.notna().to_numpy()
     unknown = sorted(set(text.dropna()) - set(classes))
     if unknown:
         raise InputError(f"{where}: target '{name}' has the class '{unknown[0]}', which the training rows lack")
@@ -136,7 +209,27 @@ def numbers_of(
     if not kept.any():
         raise InputError(f"{where}: target '{name}' is missing in every row")
     place = {label: i for i, label in enumerate(classes)}
-    return Target(task, text[kept].map(place).to_numpy(np.int64), classes, kept, tuple(notes))
+    return Target(task, text[kept].map(place).to_numpy(np.int64, copy=True), classes, kept, tuple(notes))
+
+
+def known_classes(text: Series, classes: tuple[str, ...]) -> Series:
+    """Return texts, missing where a word may mean so and is no class; `TRUE` is `True` where that is one."""
+    text = text.mask(text.isin({*WORDS, *SYMBOLS}.difference(classes)), None)
+    return as_levels(text) if set(classes) == {"False", "True"} else text
+
+
+def _words(text: Series, name: str) -> list[str]:
+    """Return what is to be said of classes whose names may mean that a value is missing."""
+    counts = text[text.isin((*WORDS, *SYMBOLS))].value_counts()
+    return [
+        f"target '{name}': '{word}' in {_count(int(n))} is taken as a class; leave these cells empty if they are "
+        "missing"
+        for word, n in counts.items()
+    ]
+
+
+def _quoted(values: Series, most: int = 3) -> str:
+    return listed([str(value)[:30] for value in values.value_counts().index], most)
 
 
 def _few_whole(numbers: np.ndarray) -> bool:
@@ -147,11 +240,12 @@ def _few_whole(numbers: np.ndarray) -> bool:
 
 
 def _classes(
-    text: Series, numbers: np.ndarray, all_numbers: bool, kept: np.ndarray, name: str, notes: list[str]
+    text: Series, numbers: np.ndarray, all_numbers: bool, kept: np.ndarray, name: str, notes: list[str], least: int
 ) -> Target:
+    _refuse_none(kept, name, "")
     counts = text[kept].value_counts()
-    enough = counts[counts >= LEAST_OF_CLASS]
-    rare = counts[counts < LEAST_OF_CLASS]
+    enough = counts[counts >= least]
+    rare = counts[counts < least]
     if len(enough) < 2:
         if len(counts) == 1:
             raise InputError(
@@ -159,19 +253,19 @@ def _classes(
             )
         raise InputError(
             f"target '{name}' has {len(counts)} classes in {int(counts.sum())} rows, {len(enough) or 'none'} of them "
-            f"with {LEAST_OF_CLASS} rows or more; two such classes are needed"
+            f"with {least} rows or more; two such classes are needed"
             + (", or the task regression" if all_numbers else "")
         )
     if len(rare):
         kept = kept & text.isin(enough.index).to_numpy()
         listed_rare = listed([str(label)[:30] for label in rare.index], most=3)
         notes.append(
-            f"{int(rare.sum())} rows left out: their classes ({listed_rare}) have fewer than {LEAST_OF_CLASS} rows each"
+            f"{int(rare.sum())} rows left out: their classes ({listed_rare}) have fewer than {least} rows each"
         )
     labels = list(enough.index)
-    labels.sort(key=float if all_numbers else str)
+    labels.sort(key=(lambda label: (float(label), label)) if all_numbers else str)
     place = {label: i for i, label in enumerate(labels)}
-    found = text[kept].map(place).to_numpy(np.int64)
+    found = text[kept].map(place).to_numpy(np.int64, copy=True)
     return Target("classification", found, tuple(map(str, labels)), kept, tuple(notes))
 
 
@@ -181,5 +275,8 @@ def listed(names: list[str], most: int = 30) -> str:
 
 
 def _rows(mask: np.ndarray) -> str:
-    n = int(mask.sum())
+    return _count(int(mask.sum()))
+
+
+def _count(n: int) -> str:
     return f"{n} row{'s' * (n != 1)}"

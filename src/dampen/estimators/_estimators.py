@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 from torch import Tensor, nn
 
-from dampen.data import Data, Preprocessing
+from dampen.data import Data, Preprocessing, all_typed
 from dampen.estimators._rows import Merged, as_data, columns_of, encoded, merged
 from dampen.knobs import Setting
 from dampen.population import Model, Population
@@ -85,10 +85,11 @@ class _Dampen(BaseEstimator):
         )
         return X, y
 
-    def _fit(self, rows: Merged, classes: tuple[str, ...] | None) -> None:
+    def _fit(self, rows: Merged, given: Any, classes: tuple[str, ...] | None) -> None:
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self._columns = columns_of(rows.table, getattr(self, "feature_names_in_", None))
-        data = as_data(rows, self._columns, classes)
+        self._names = None if self._mixed else getattr(self, "feature_names_in_", None)
+        self._columns = columns_of(rows.table, self._names, given)
+        data = as_data(rows, self._columns, classes, self._names)
         n = len(data.train_rows)
         widths = None if self.hidden is None else _widths(self.hidden)
         network = self.model if self.model is not None else usual_network(data, widths)
@@ -151,7 +152,7 @@ class _Dampen(BaseEstimator):
             X = _pandas(X)
         else:
             X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
-        inputs = self.preprocessing_.vectoriser.apply(encoded(self._columns, X)).double()
+        inputs = self.preprocessing_.vectoriser.apply(encoded(self._columns, X, self._names)).double()
         return [copy.deepcopy(network).double() for network in self.networks_], inputs
 
     def _outputs(self, X: Any) -> Float64[np.ndarray, "networks N outputs"]:
@@ -261,7 +262,7 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         known = np.isin(y, present)
         codes = np.searchsorted(present, np.where(known, y, present[0]))
         rows = merged(X, codes.astype(np.int64), np.where(known, weights, 0.0))
-        self._fit(rows, tuple(map(str, present)))
+        self._fit(rows, X, tuple(map(str, present)))
         return self
 
     def predict_proba(self, X: Any) -> Float64[np.ndarray, "N C"]:
@@ -327,7 +328,7 @@ class DampenRegressor(RegressorMixin, _Dampen):
         deviation = float(np.std(rows.targets - mean))
         # float32 then has every digit; the unit stays, for the verdict to speak in it, unless squares can't hold it
         unit = 1.0 if deviation == 0 or _UNITS[0] < deviation < _UNITS[1] else deviation
-        self._fit(replace(rows, targets=(rows.targets - mean) / unit), None)
+        self._fit(replace(rows, targets=(rows.targets - mean) / unit), X, None)
         self._scale = mean + unit * self._scale[0], unit * self._scale[1]
         self.noise_ = None
         if self.tuned_ and self.study_.verdict.metric.name in ("mse", "rmse"):
@@ -374,18 +375,20 @@ def _weights(sample_weight: Any, X: Any) -> Float64[np.ndarray, " N"]:
 
 
 def _is_mixed(X: Any) -> bool:
-    """Return whether rows are a frame with columns that are no numbers."""
+    """Return whether rows are a frame with columns that are no numbers, or truth values."""
     import pandas as pd
 
     if not (hasattr(X, "iloc") or hasattr(X, "to_pandas")) or getattr(X, "ndim", 2) != 2:
         return False
-    return not all(pd.api.types.is_numeric_dtype(dtype) for dtype in _pandas(X).dtypes)
+    kinds = pd.api.types
+    dtypes = (X.to_pandas() if hasattr(X, "to_pandas") else X).dtypes
+    return not all(kinds.is_numeric_dtype(dtype) and not kinds.is_bool_dtype(dtype) for dtype in dtypes)
 
 
 def _pandas(X: Any) -> Any:
     if hasattr(X, "to_pandas"):
-        return X.to_pandas()
+        return all_typed(X.to_pandas())
     if not hasattr(X, "iloc"):
         kind = type(X).__name__
         raise ValueError(f"the estimator was fitted on a frame with columns that are no numbers: give one, not {kind}")
-    return X.set_axis([str(name) for name in X.columns], axis=1)
+    return all_typed(X.set_axis([str(name) for name in X.columns], axis=1))

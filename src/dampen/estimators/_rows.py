@@ -1,17 +1,20 @@
 """Rows as an estimator takes them: equal ones merged, in an order of their own, ready for a study."""
 
+import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float64
 
-from dampen.data import Columns, Data, decide, numbers_only
+from dampen.data import IDENTIFIER, Columns, Data, counts_rows, decide, numbers_only
 
 _LEAST_OF_CLASS = 5  # rows of a class below which classes can't have their share in each of five folds
+
+_MISSING = re.compile(r"\d+ missing")  # what needs no warning: a missing value is an input of its own
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,14 +62,33 @@ def merged(table: Any, targets: np.ndarray, weights: Float64[np.ndarray, " N"]) 
     return Merged(table.iloc[rows] if hasattr(table, "iloc") else table[rows], targets[rows], sums)
 
 
-def columns_of(table: Any, names: Sequence[Any] | None) -> Columns:
-    """Return what a table's columns are: all numbers of an array are used, a frame's as `dampen.load` reads them."""
-    if hasattr(table, "iloc"):
-        columns = decide(table)
-        for name, why in columns.unread:
-            warnings.warn(f"column '{name}' is not used: it {why}", UserWarning, stacklevel=4)
-        return columns
-    return numbers_only(np.asarray(table, np.float64), None if names is None else [str(name) for name in names])
+def columns_of(table: Any, names: Sequence[Any] | None, given: Any = None) -> Columns:
+    """Return what a table's columns are, a frame's as `dampen.load` reads them; all numbers of an array are used.
+
+    What is not used, and what is odd, is told in a warning.
+
+    Args:
+        table: merged rows: a frame, or an array.
+        names: of an array's columns where it was a frame of numbers.
+        given: the rows in the order in which they were given.
+    """
+    import pandas as pd
+
+    if not hasattr(table, "iloc"):
+        if names is None:
+            return numbers_only(np.asarray(table, np.float64))
+        table = pd.DataFrame(np.asarray(table, np.float64), columns=list(names))
+        given = None if given is None else pd.DataFrame(np.asarray(given, np.float64), columns=list(names))
+    counting = [] if given is None else [name for name in given.columns if counts_rows(given[name])]
+    columns = decide(table.drop(columns=counting))
+    columns = replace(columns, dropped=(*columns.dropped, *((str(name), IDENTIFIER) for name in counting)))
+    for name, why in columns.dropped:
+        said = f"it {why}" if why.startswith("looks") else why
+        warnings.warn(f"column '{name}' is not used: {said}", UserWarning, stacklevel=4)
+    for column in columns.used:
+        if column.said and not _MISSING.fullmatch(column.said):
+            warnings.warn(f"column '{column.name}': {column.said}", UserWarning, stacklevel=4)
+    return columns
 
 
 def _key(column: Any) -> np.ndarray:
@@ -75,18 +97,19 @@ def _key(column: Any) -> np.ndarray:
     return column.to_numpy() if pd.api.types.is_numeric_dtype(column.dtype) else column.astype(str).to_numpy(object)
 
 
-def encoded(columns: Columns, table: Any) -> torch.Tensor:
-    """Return a table's values as `Data` takes them."""
+def encoded(columns: Columns, table: Any, names: Sequence[Any] | None = None) -> torch.Tensor:
+    """Return a table's values as `Data` takes them; an array's columns are those with these names, or all."""
     import pandas as pd
 
-    frame = table if hasattr(table, "iloc") else pd.DataFrame(table)
-    names = [column.name for column in columns.used]
+    frame = table
     if not hasattr(table, "iloc"):
-        frame = frame.set_axis(names, axis=1)  # of an array every column is used
+        frame = pd.DataFrame(table, columns=[column.name for column in columns.used] if names is None else list(names))
     return torch.from_numpy(columns.encode(frame, "X"))
 
 
-def as_data(rows: Merged, columns: Columns, classes: tuple[str, ...] | None) -> Data:
+def as_data(
+    rows: Merged, columns: Columns, classes: tuple[str, ...] | None, names: Sequence[Any] | None = None
+) -> Data:
     """Return rows for a study, all of them for training."""
     weights = None
     if not np.allclose(rows.weights, rows.weights[0], rtol=1e-12):
@@ -96,7 +119,7 @@ def as_data(rows: Merged, columns: Columns, classes: tuple[str, ...] | None) -> 
     return Data(
         name="X",
         task="regression" if classes is None else "classification",
-        features=encoded(columns, rows.table),
+        features=encoded(columns, rows.table, names),
         targets=targets,
         train_rows=torch.arange(len(targets)),
         classes=classes,

@@ -392,7 +392,9 @@ class Population:
             raise InputError("there is nothing to look at yet: load a population, or call fit")
         held = self._chunks[0].state[0]
         self._probes = {}
-        self._probe_for([t.to(held.device, held.dtype) for t in _feed.table(rows).inputs])
+        self._probe_for(
+            [t.to(held.device, held.dtype if t.is_floating_point() else None) for t in _feed.table(rows).inputs]
+        )
 
     def save(self, folder: str | Path) -> None:
         """Write everything that going on needs into `folder`, as `population.safetensors`, whole or not at all."""

@@ -1,7 +1,7 @@
 """`tune` and `compare`: a search over settings, the verdict on it, and the folder that keeps both."""
 
 from dampen.study._answer import Calibration, Method, answer, calibrate, labelled
-from dampen.study._begin import check_network
+from dampen.study._begin import check_network, with_ids
 from dampen.study._compare import compare
 from dampen.study._description import Description
 from dampen.study._kept import Kept, inputs_of, open_study
@@ -63,5 +63,6 @@ __all__ = [
     "usual_network",
     "usual_schedule",
     "usual_space",
+    "with_ids",
     "with_unit_targets",
 ]

@@ -75,6 +75,25 @@ def check_network(model: Model, data: Data) -> None:
         raise InputError("the network's outputs are not finite before any training: look for a division or a logarithm")
 
 
+def with_ids(model: Model, data: Data) -> Data:
+    """Return the data of an array with its whole numbers unscaled where the network embeds all of them."""
+    whole = data.whole()
+    if whole is None:
+        return data
+    network = Builder(model)(0, whole.inputs, whole.outputs).eval()
+    embedded: list[torch.Tensor] = []
+    for module in network.modules():
+        if isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag):
+            module.register_forward_pre_hook(lambda _, inputs: embedded.extend(inputs[:1]))
+    rows = whole.features[whole.train_rows[:2]]
+    try:
+        with torch.no_grad():
+            network(rows)
+    except Exception:
+        return data  # the training says more: it knows the layer
+    return whole if any(ids.numel() == rows.numel() and ids.reshape_as(rows).equal(rows) for ids in embedded) else data
+
+
 def prepared(
     data: Data,
     batch_size: int | None,

@@ -8,7 +8,15 @@ from dampen.errors import InputError
 from dampen.knobs import Setting
 from dampen.population import Model, initial_weights_repeat
 from dampen.study import _metrics, _plan, _usual
-from dampen.study._begin import check_margin, check_network, check_whole, open_folder, prepared, refuse_patience
+from dampen.study._begin import (
+    check_margin,
+    check_network,
+    check_whole,
+    open_folder,
+    prepared,
+    refuse_patience,
+    with_ids,
+)
 from dampen.study._confirm import Confirmation
 from dampen.study._finish import finish
 from dampen.study._references import SEARCH
@@ -72,7 +80,7 @@ def compare(
     check_margin(margin)
     for setting in named.values():
         refuse_patience(setting)
-    data, scale, training = prepared(data, batch_size, lr, schedule, precision, device)
+    data, scale, training = prepared(with_ids(model, data), batch_size, lr, schedule, precision, device)
     check_network(model, data)
     sizes, lengths = (
         _usual.usual_sizes(len(data.train_rows)),

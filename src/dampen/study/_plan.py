@@ -280,8 +280,11 @@ def _halves(data: Data, seed: int) -> Sequence[torch.Tensor]:
     """Return the places of two halves of the validation rows: drawn; groups whole; in time, the later one judges."""
     n = len(data.validation_rows)
     generator = torch.Generator().manual_seed(seed)
-    if data.ordered:
-        return torch.arange(n).tensor_split(2)
+    if data.times is not None:
+        ranks = data.times[data.validation_rows]
+        cuts = (ranks[1:] != ranks[:-1]).nonzero().flatten() + 1  # rows of one time stay together
+        cut = int(cuts[(cuts - n / 2).abs().argmin()]) if len(cuts) else n // 2
+        return torch.arange(n).tensor_split([cut])
     if data.groups is None:
         return torch.randperm(n, generator=generator).tensor_split(2)
     groups, members = data.groups[data.validation_rows].unique(return_inverse=True)

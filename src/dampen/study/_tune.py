@@ -16,7 +16,15 @@ from dampen.population import Builder, Model, Population, initial_weights_repeat
 from dampen.search import Space
 from dampen.store import Folder
 from dampen.study import _budget, _metrics, _plan, _references, _usual
-from dampen.study._begin import check_margin, check_network, check_whole, open_folder, prepared, refuse_patience
+from dampen.study._begin import (
+    check_margin,
+    check_network,
+    check_whole,
+    open_folder,
+    prepared,
+    refuse_patience,
+    with_ids,
+)
 from dampen.study._confirm import Confirmation, simple_models
 from dampen.study._finish import finish
 from dampen.study._run import Progress, Runner
@@ -104,7 +112,7 @@ def tune(
     check_margin(margin)
     if budget is not None and not (math.isfinite(budget) and budget > 0):
         raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
-    data, scale, training = prepared(data, batch_size, lr, schedule, precision, device)
+    data, scale, training = prepared(with_ids(model, data), batch_size, lr, schedule, precision, device)
     check_network(model, data)
     places = _dropping(model, data, training)
     dropping, chosen = places > 0, _space(space, data, places, per_layer)
