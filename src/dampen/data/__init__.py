@@ -4,6 +4,8 @@ from dampen.data._arrays import from_arrays
 from dampen.data._columns import Column, Columns
 from dampen.data._data import Data, Rows
 from dampen.data._decide import decide, numbers_only
+from dampen.data._image_files import is_image
+from dampen.data._images import read_new_images
 from dampen.data._incoming import Incoming
 from dampen.data._leaks import Leaks, leaks
 from dampen.data._load import NAMES, is_table, load
@@ -25,9 +27,11 @@ __all__ = [
     "Vectoriser",
     "decide",
     "from_arrays",
+    "is_image",
     "is_table",
     "leaks",
     "load",
     "numbers_only",
     "read_incoming",
+    "read_new_images",
 ]
