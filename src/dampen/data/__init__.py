@@ -1,6 +1,7 @@
 """Data sets as immutable values: built-in sets, tables, images, arrays."""
 
 from dampen.data._arrays import from_arrays
+from dampen.data._arrow import read_parquet
 from dampen.data._columns import Column, Columns
 from dampen.data._data import Data, Rows
 from dampen.data._decide import decide, numbers_only
@@ -34,4 +35,5 @@ __all__ = [
     "numbers_only",
     "read_incoming",
     "read_new_images",
+    "read_parquet",
 ]

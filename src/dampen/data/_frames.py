@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dampen.data._arrow import read_feather, read_parquet
 from dampen.errors import InputError
 
 Table = Any
@@ -236,25 +237,6 @@ def _decodes(path: Path, opener: Callable[[Path], Any], encoding: str) -> bool:
     return True
 
 
-def _parquet(path: Path) -> Table:
-    import pandas as pd
-
-    return pd.read_parquet(path)
-
-
-def _feather(path: Path) -> Table:
-    import pandas as pd
-
-    with path.open("rb") as file:
-        start = file.read(6)
-        file.seek(-min(6, path.stat().st_size), os.SEEK_END)
-        end = file.read(6)
-    # pyarrow's threads can end the whole process over a file without its end, and say nothing of it here
-    if (start, end) != (b"ARROW1", b"ARROW1") and (start[:4], end[-4:]) != (b"FEA1", b"FEA1"):
-        raise ValueError("a Feather file starts and ends with ARROW1")
-    return pd.read_feather(path)
-
-
 def _excel(path: Path) -> Frame:
     import pandas as pd
 
@@ -272,10 +254,10 @@ _TEXT: dict[str, Callable[[Path], Any]] = {
 }
 READERS: dict[str, Callable[[Path], Any]] = {
     **_TEXT,
-    ".parquet": _parquet,
-    ".pq": _parquet,
-    ".feather": _feather,
-    ".arrow": _feather,
+    ".parquet": read_parquet,
+    ".pq": read_parquet,
+    ".feather": read_feather,
+    ".arrow": read_feather,
     ".xlsx": _excel,
     ".xls": _excel,
 }

@@ -1,5 +1,6 @@
 """Images by class as `Data`, and images that come after training."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
-from dampen.data import _copies, _image_pixels, _split
+from dampen.data import _copies, _image_pixels, _memory, _split
 from dampen.data._data import Data
 from dampen.data._image_files import Labelled, has_splits, holds_images, is_image, labelled, unlabelled
 from dampen.data._image_pixels import Look, NoImage
@@ -184,7 +185,7 @@ def _read(files: Sequence[Path], wanted: _Wanted) -> tuple[UInt8[Tensor, "N C H 
         sizes = Counter(one.size for one in looks)
         size = wanted.size or (next(iter(sizes)) if len(sizes) == 1 else (_SIDE, _SIDE))
         shape = (len(files), 3 if colour else 1, *size)
-        if np.prod(shape, dtype=np.float64) > _free_bytes() / 6:  # bytes here, float32 while training
+        if math.prod(shape) > _memory.free_bytes() / 6:  # bytes here, float32 while training
             raise InputError(
                 f"{len(files)} images of {size[1]}x{size[0]} do not fit into memory; choose a smaller image size"
             )
@@ -251,12 +252,3 @@ def _each(
 
 def _images(n: int) -> str:
     return f"{n} image{'s' * (n != 1)}"
-
-
-def _free_bytes() -> float:
-    import os
-
-    try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError, AttributeError):
-        return 8e9

@@ -94,7 +94,10 @@ def load(
             raise InputError(f"target: only for tables and .npz files, '{source}' is neither; leave it out")
         if task is not None and not str(source).lower().endswith(".npz"):
             raise InputError(f"task: only for tables and .npz files, the task of '{source}' is known; leave it out")
-        data = _named(source, target, task, image_size, image_max, data_dir, seed, test_fraction, progress)
+        try:
+            data = _named(source, target, task, image_size, image_max, data_dir, seed, test_fraction, progress)
+        except MemoryError:
+            raise InputError(f"{source} does not fit into memory; give a part of its rows") from None
         reading = _reading(told)
         return replace(data, reading=reading if reading is None else reading | dict(data.reading or {}))
     if hasattr(source, "to_pandas") or hasattr(source, "iloc"):
