@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
+from pyarrow import feather, parquet
 
 from dampen import InputError, load
 from dampen.data import read_incoming
@@ -150,6 +150,12 @@ def test_offsets_that_lead_out_of_an_arrow_file_s_buffers_are_refused(tmp_path):
         wrong[place] = value
         path.write_bytes(content.replace(offsets.tobytes(), wrong.tobytes()))
         refused(path, "can't be read as feather, damaged or cut off", target="y")
+
+
+def test_feather_s_first_version_is_refused_since_its_reader_checks_nothing(tmp_path):
+    with pytest.warns(DeprecationWarning, match="Feather V1"):
+        feather.write_feather(pa.table({"x": X[:, 0], "y": Y}), tmp_path / "old.feather", version=1)
+    refused(tmp_path / "old.feather", "is of Feather's first version, which can't be read safely: write it anew")
 
 
 @pytest.mark.parametrize("index", [77, -1])

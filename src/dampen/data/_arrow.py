@@ -5,12 +5,12 @@ process. So a table is validated in full first.
 """
 
 import os
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from dampen.data import _memory
+from dampen.errors import InputError
 
 _ENDS = b"ARROW1"
 _ENDS_OF_VERSION_1 = b"FEA1"
@@ -22,7 +22,7 @@ def read_feather(path: Path) -> Any:
     """Return the frame in a Feather or Arrow file.
 
     Raises:
-        InputError: it does not fit into memory.
+        InputError: it does not fit into memory, or is of Feather's first version.
         Exception: pyarrow's, of a damaged file.
     """
     import pyarrow as pa
@@ -32,11 +32,11 @@ def read_feather(path: Path) -> Any:
         file.seek(-min(6, path.stat().st_size), os.SEEK_END)
         end = file.read(6)
     if (start[:4], end[-4:]) == (_ENDS_OF_VERSION_1, _ENDS_OF_VERSION_1):
-        from pyarrow import feather
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that this format is an old one
-            return _frame(feather.read_table(path, memory_map=False))
+        # pyarrow reads its metadata unchecked: a changed byte can end the process before there is anything to validate
+        raise InputError(
+            f"{path} is of Feather's first version, which can't be read safely: write it anew, "
+            "pandas.read_feather(old).to_feather(new)"
+        )
     # pyarrow's threads can end the whole process over a file without its end, and say nothing of it here
     if (start, end) != (_ENDS, _ENDS):
         raise ValueError("a Feather file starts and ends with ARROW1")

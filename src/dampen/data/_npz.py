@@ -45,7 +45,7 @@ def read_npz(path: Path, *, target: str | None, task: str | None, seed: int, tes
         names = [inputs, targets]
         of_test = _named(there, _INPUTS, _TEST, None), _named(there, _TARGETS, _TEST, None)
         if of_test[0] is not None and of_test[1] is not None:
-            names += of_test
+            names += [of_test[0], of_test[1]]
         arrays = file.read(names)
     return from_arrays(
         _plain(arrays[0]),
