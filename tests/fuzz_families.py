@@ -2,9 +2,9 @@
 
 import bz2
 import contextlib
+import functools
 import gzip
 import io
-import json
 import lzma
 import shutil
 import struct
@@ -24,7 +24,7 @@ from PIL import Image
 import dampen
 import fuzz_changes as changes
 from dampen.cli import main
-from dampen.data import Preprocessing, read_incoming, read_new_images
+from dampen.data import Preprocessing, read_incoming
 
 RNG = np.random.default_rng(0)
 
@@ -104,7 +104,7 @@ def tables(_: Path) -> st.SearchStrategy[Input]:
     ]
     packed = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
     return st.one_of(
-        changes.text(plain, *cells).map(_of("table.csv")),
+        *[changes.text(plain, *cells).map(_of("table.csv"))] * 6,
         changes.changed(plain, other).map(_of("table.csv")),
         changes.changed(frame().to_csv(index=False, sep="\t").encode()).map(_of("table.tsv")),
         *[changes.changed(pack(plain)).map(_of(f"table.csv{ending}")) for ending, pack in packed.items()],
@@ -126,16 +126,16 @@ def _xlsx(book: bytes) -> st.SearchStrategy[bytes]:
     )
 
 
-def use_table(folder: Path, given: Input, made: Path) -> None:
+def use_table(folder: Path, given: Input, _: Path) -> None:
     read_all(folder / given.name, target="y")
-    saved = Preprocessing.from_document(json.loads((made / "preprocessing.json").read_text()))
-    saved.inputs(folder / given.name)
+    known_table().inputs(folder / given.name)
 
 
-def keep_preprocessing(made: Path) -> None:
+@functools.cache
+def known_table() -> Preprocessing:
     kept = Preprocessing.of(dampen.load(frame(), target="y"))
     assert kept is not None
-    (made / "preprocessing.json").write_text(json.dumps(kept.document()))
+    return kept
 
 
 # arrays ------------------------------------------------------------------------------------------------------------
@@ -291,6 +291,8 @@ def use_image(folder: Path, given: Input, made: Path) -> None:
         finally:
             place.unlink()
     else:
+        from dampen.data import read_new_images
+
         normal = dampen.from_arrays(np.zeros((4, 1, 9, 7), np.uint8), [0, 1, 0, 1], test_fraction=0).normalisation
         read_new_images(folder / given.name, normal, ("cat", "dog"), (1 + len(given.content) % 2 * 2, 9, 7))
 
@@ -383,16 +385,17 @@ def _refusal(*words: object) -> str:
 
 
 def preprocessing(made: Path) -> st.SearchStrategy[Input]:
-    keep_preprocessing(made)
-    return changes.document((made / "preprocessing.json").read_bytes()).map(_of("changed.json"))
+    [file] = _study_files(made, "preprocessing.json")
+    return changes.document(file.read_bytes()).map(_of(file.name))
 
 
-def use_preprocessing(folder: Path, given: Input, _: Path) -> None:
-    from dampen.store import Folder
-
-    document = Folder(folder).read_json(given.name)
-    found = Preprocessing.from_document(document)
-    found.inputs(frame())
+def use_preprocessing(folder: Path, given: Input, made: Path) -> None:
+    whole = folder / "study"
+    shutil.copytree(made / "study", whole)
+    (whole / given.name).write_bytes(given.content)
+    line = _refusal("predict", whole, made / "table.csv", "--samples", 0, "--rows", "all")
+    if line:
+        raise dampen.InputError(line)
 
 
 def weights(made: Path) -> st.SearchStrategy[Input]:
@@ -416,12 +419,12 @@ def use_weights(folder: Path, given: Input, made: Path) -> None:
 
 
 FAMILIES = {
-    "tables": Family(tables, use_table, keep_preprocessing),
+    "tables": Family(tables, use_table),
     "npz": Family(npz, use_npz),
-    "arrow": Family(arrow, use_table, keep_preprocessing),
+    "arrow": Family(arrow, use_table),
     "images": Family(images, use_image, make_pets),
     "idx": Family(idx, use_idx),
     "studies": Family(study, use_study, make_study),
-    "preprocessing": Family(preprocessing, use_preprocessing),
+    "preprocessing": Family(preprocessing, use_preprocessing, make_study),
     "weights": Family(weights, use_weights, make_study),
 }

@@ -96,7 +96,7 @@ def test_turned_photos_are_turned_before_they_are_resized(tmp_path):
             exif[0x112] = 6 if tall else 1
             Image.fromarray(np.rot90(array) if tall else array).save(tmp_path / name / f"{i}.png", exif=exif)
     data = load(tmp_path, image_size=5)
-    assert data.notes == ("images of one size (10x20) resized to 5x5 pixels (image size)",)
+    assert data.notes == ("images of 1 size (10x20) resized to 5x5 pixels (image size)",)
     plain = Image.fromarray(array).resize((5, 5), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(data.features[-1].numpy(), np.asarray(plain).transpose(2, 0, 1))
 
@@ -384,7 +384,7 @@ def test_new_images_of_another_kind_are_brought_to_the_study_s(run, study, tmp_p
     Image.fromarray(bytes_of((40, 30, 3))).save(tmp_path / "new" / "photo.jpg")
     rows, document, _ = predicted(run, study[0], "new")
     assert len(rows) == 1
-    assert "images of one size (30x40) resized to 6x8 pixels (image size)" in document["notes"]
+    assert "images of 1 size (30x40) resized to 6x8 pixels (image size)" in document["notes"]
     assert "1 image in colour taken as grey" in document["notes"]
 
 

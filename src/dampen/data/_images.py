@@ -210,8 +210,8 @@ def _notes(
     height, width = size
     if len(sizes) > 1 or size not in sizes:
         told = ", ".join(f"{w}x{h}" for (h, w), _ in sizes.most_common(3)) + ", ..." * (len(sizes) > 3)
-        kinds = "of one size" if len(sizes) == 1 else f"of {len(sizes)} sizes"
-        notes.append(f"images {kinds} ({told}) resized to {width}x{height} pixels (image size)")
+        kinds = f"{len(sizes)} size{'s' * (len(sizes) > 1)}"
+        notes.append(f"images of {kinds} ({told}) resized to {width}x{height} pixels (image size)")
     tops = [one.top for one in looks if one.top is not None]
     if tops and top is not None:
         bits = "" if any(one.fractions for one in looks) else f", {int(top).bit_length()} bits,"
