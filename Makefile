@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint format docs pictures bench clean
+.PHONY: demo test test-slow fuzz lint format docs pictures bench clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -22,6 +22,10 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+FUZZ_MINUTES ?= 60
+fuzz: $(READY)
+	$(BIN)/python tests/fuzz.py --minutes $(FUZZ_MINUTES)
 
 lint: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lint]'

@@ -339,7 +339,7 @@ def test_an_image_that_is_cut_is_named(images):
 def test_a_folder_of_one_class_is_refused(images):
     for file in (images / "dog").iterdir():
         file.unlink()
-    refused(images, "has 1 subfolders with images")
+    refused(images, "has 1 subfolder with images")
 
 
 def test_folders_for_training_and_test_are_split_so(images, tmp_path):

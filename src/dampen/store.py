@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dampen.data import Data
+from dampen.data import Data, read_parquet
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
@@ -74,12 +74,12 @@ class Folder:
         Raises:
             InputError: there is none, or it is damaged.
         """
-        import pandas as pd
-
         try:
-            return pd.read_parquet(self.path / name)
-        except (OSError, ValueError) as e:
-            raise InputError(f"{self.path / name} can't be read: {e}") from e
+            return read_parquet(self.path / name)
+        except InputError:
+            raise
+        except Exception as e:  # pyarrow's and pandas', of a damaged file
+            raise InputError(f"{self.path / name} can't be read: {(str(e) or type(e).__name__).splitlines()[0]}") from e
 
     def write(self, name: str, writer: Callable[[Path], object]) -> None:
         """Let `writer` write a file beside the one that is meant, then put it in its place.

@@ -100,7 +100,7 @@ def _other(kept: "Kept", data: str, data_dir: Path | None) -> "Source":
     Raises:
         InputError: as `load`, `Preprocessing.read` and `read_incoming`; or a table for a study of something else.
     """
-    from dampen.data import Normalisation, is_table, load, read_incoming, read_rows
+    from dampen.data import Normalisation, is_table, load, read_incoming, read_new_images, read_rows
 
     about = kept.description
     if _is_npz(data) and isinstance(about.normalisation, Normalisation):
@@ -111,6 +111,14 @@ def _other(kept: "Kept", data: str, data_dir: Path | None) -> "Source":
         rows = read_rows(Path(data), kept.preprocessing)
         if rows is not None:
             return rows
+    if _is_images(data) and isinstance(about.normalisation, Normalisation):
+        reading: Any = kept.document["plan"].get("reading") or {}
+        white = reading.get("image_max")
+        images = read_new_images(Path(data), about.normalisation, about.classes, about.inputs, white)
+        if images is not None:
+            return images
+        if len(about.inputs) == 3 and about.inputs[1] == about.inputs[2]:
+            return load(data, image_size=about.inputs[1], image_max=white, data_dir=data_dir)
     if not is_table(data):
         return load(data, data_dir=data_dir, progress=sys.stderr.isatty())
     if kept.preprocessing is None:
@@ -149,7 +157,7 @@ def _opened(
     study: Path, data: str, rows: str, model: str | None, data_dir: Path | None
 ) -> tuple["Kept", "Source", list[str]]:
     """Return the study, what it is asked about, and what is to be said of that."""
-    from dampen.data import is_table, load
+    from dampen.data import is_image, is_table, load
     from dampen.store import Folder, fingerprint
     from dampen.study import open_study, with_unit_targets
 
@@ -159,17 +167,17 @@ def _opened(
     if table and not os.path.isfile(data):
         raise InputError(f"there is no file {data}; correct the name")
     loaded = None
-    if not table:
+    if not table and not is_image(Path(data)):
         try:
             loaded = load(data, data_dir=data_dir, progress=sys.stderr.isatty())
         except InputError:
-            if not _is_npz(data):  # which may have no targets
+            if not _is_npz(data) and not _is_images(data):  # which may have no targets
                 raise
     same = loaded is not None and fingerprint(with_unit_targets(loaded)[0]) == plan["data"]["fingerprint"]
     kept = open_study(study, loaded if same else None, made, data_dir)
 
     def other() -> "Source":
-        return _other(kept, data, data_dir) if loaded is None or _is_npz(data) else loaded
+        return _other(kept, data, data_dir) if loaded is None or _is_npz(data) or _is_images(data) else loaded
 
     if not same and not _is_own_file(kept, data):
         return kept, other(), []
@@ -188,6 +196,13 @@ def _opened(
 
 def _is_npz(data: str) -> bool:
     return data.lower().endswith(".npz")
+
+
+def _is_images(data: str) -> bool:
+    """Return whether data may be images that come after training: a file, or a folder, unless it is a set's name."""
+    from dampen.data import NAMES, is_image
+
+    return data not in NAMES and (os.path.isdir(data) or is_image(Path(data)))
 
 
 def _is_own_file(kept: "Kept", data: str) -> bool:

@@ -10,6 +10,9 @@ from dampen.cli import _asking, _lines, _options, _output
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from dampen.data import Data, Incoming
     from dampen.study import Kept, Method
 
 _AGREE = 1e-5  # mutual information, in nats, that is rounding
@@ -19,7 +22,7 @@ _Data = Annotated[
     str,
     typer.Argument(
         help="For a study of a table: any file with its columns, the target's or not (.csv, .tsv, .parquet, .feather, "
-        ".xlsx). Else digits, fashion-mnist, iris ..., a .npz file, a folder of images by class or of IDX files.",
+        ".xlsx). Else digits, fashion-mnist, iris ..., a .npz file, an image, a folder of images or of IDX files.",
         show_default=False,
     ),
 ]
@@ -71,7 +74,8 @@ def predict(
 
             def each(columns: dict[str, Any]) -> None:
                 gathered.add(columns)
-                take({name: values for name, values in columns.items() if not name.startswith("_")})
+                told = {name: values for name, values in columns.items() if not name.startswith("_")}
+                take({"row": told.pop("row")} | _files(source, columns["row"]) | told)
                 advance(gathered.n, len(at))
 
             answer(kept, source, at, method, calibration, each)
@@ -155,6 +159,14 @@ def trust(
         _output.print_json(document)
         return
     _tell(document, method, kept, page)
+
+
+def _files(source: "Data | Incoming", rows: "np.ndarray") -> dict[str, Any]:
+    """Return the column with the rows' files, where rows are files."""
+    import numpy as np
+
+    files = getattr(source, "files", ())
+    return {"file": np.array(files, dtype=object)[rows]} if files else {}
 
 
 class _Gathered:

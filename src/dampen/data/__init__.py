@@ -1,10 +1,13 @@
 """Data sets as immutable values: built-in sets, tables, images, arrays."""
 
 from dampen.data._arrays import from_arrays
+from dampen.data._arrow import read_parquet
 from dampen.data._columns import Column, Columns
 from dampen.data._data import Data, Rows
 from dampen.data._decide import IDENTIFIER, counts_rows, decide, numbers_only
 from dampen.data._frame import all_typed
+from dampen.data._image_files import is_image
+from dampen.data._images import read_new_images
 from dampen.data._incoming import Incoming
 from dampen.data._leaks import Leaks, leaks
 from dampen.data._load import NAMES, is_table, load
@@ -29,10 +32,13 @@ __all__ = [
     "counts_rows",
     "decide",
     "from_arrays",
+    "is_image",
     "is_table",
     "leaks",
     "load",
     "numbers_only",
     "read_incoming",
+    "read_new_images",
+    "read_parquet",
     "read_rows",
 ]

@@ -184,7 +184,7 @@ def features_of(values: Any, what: str, keep_whole: bool = False) -> Shaped[Tens
     array = array_of(values, what)
     if array.dtype.kind == "U":
         raise InputError(f"{what} must be numbers, got strings; encode them first")
-    if array.ndim < 2:
+    if array.ndim < 2 or 0 in array.shape[1:]:
         raise InputError(f"{what} must have shape [rows, columns] or [rows, ...], got {list(array.shape)}")
     if array.dtype == np.uint8 and array.ndim in (3, 4):
         images = torch.from_numpy(array.copy(order="C"))

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dampen.data._arrow import read_feather, read_parquet
 from dampen.data._frame import Frame, tidy
 from dampen.data._text_file import OPENERS, again, read_text
-from dampen.data._types import Table
 from dampen.errors import InputError
 
 __all__ = ["READERS", "Frame", "kind_of", "read_frame", "tidy"]
@@ -49,25 +49,6 @@ def read_frame(path: Path) -> Frame:
     return tidy(found, str(path))
 
 
-def _parquet(path: Path) -> Table:
-    import pandas as pd
-
-    return pd.read_parquet(path)
-
-
-def _feather(path: Path) -> Table:
-    import pandas as pd
-
-    with path.open("rb") as file:
-        start = file.read(6)
-        file.seek(-min(6, path.stat().st_size), os.SEEK_END)
-        end = file.read(6)
-    # pyarrow's threads can end the whole process over a file without its end, and say nothing of it here
-    if (start, end) != (b"ARROW1", b"ARROW1") and (start[:4], end[-4:]) != (b"FEA1", b"FEA1"):
-        raise ValueError("a Feather file starts and ends with ARROW1")
-    return pd.read_feather(path)
-
-
 def _excel(path: Path) -> Frame:
     import pandas as pd
 
@@ -86,10 +67,10 @@ _TEXT: dict[str, Callable[[Path], Any]] = {
 }
 READERS: dict[str, Callable[[Path], Any]] = {
     **_TEXT,
-    ".parquet": _parquet,
-    ".pq": _parquet,
-    ".feather": _feather,
-    ".arrow": _feather,
+    ".parquet": read_parquet,
+    ".pq": read_parquet,
+    ".feather": read_feather,
+    ".arrow": read_feather,
     ".xlsx": _excel,
     ".xls": _excel,
 }

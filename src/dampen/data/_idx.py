@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from dampen.data import _memory
 from dampen.errors import InputError
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -40,6 +41,7 @@ def read_idx(path: str | os.PathLike[str], dimensions: int) -> UInt8[np.ndarray,
                 return _read_gzip(file.read(), path, dimensions)
             shape = _shape(file.read(_header_length(dimensions)), path, dimensions)
             _check_length(os.fstat(file.fileno()).st_size - file.tell(), shape, path)
+            _memory.check(math.prod(shape), str(path))
             return np.frombuffer(file.read(), dtype=np.uint8).reshape(shape)
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror or error}") from error
@@ -53,6 +55,7 @@ def _read_gzip(compressed: bytes, path: Path, dimensions: int) -> np.ndarray:
         announced = math.prod(shape)
         if announced > _DEFLATE_LIMIT * len(compressed):
             raise InputError(_cut(path, f"{len(compressed)} compressed", announced))
+        _memory.check(announced, str(path))
         # one byte more than announced shows whether there is too much, without unpacking all of it
         body = stream.decompress(stream.unconsumed_tail, announced + 1)
     except zlib.error as error:

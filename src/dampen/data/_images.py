@@ -1,112 +1,158 @@
-"""A folder of images by class: `folder/cat/1.png`, or `folder/train/cat/1.png` and `folder/test/cat/2.png`."""
+"""Images by class as `Data`, and images that come after training."""
 
+import math
 from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import torch
+from jaxtyping import Shaped, UInt8
+from torch import Tensor
 
-from dampen.data import _copies, _split
+from dampen.data import _copies, _image_pixels, _memory, _split
 from dampen.data._data import Data
+from dampen.data._image_files import Labelled, has_splits, holds_images, is_image, labelled, unlabelled
+from dampen.data._image_pixels import Look, NoImage
+from dampen.data._incoming import Incoming
 from dampen.data._leaks import noted
-from dampen.data._target import LEAST_OF_CLASS, listed
+from dampen.data._normalise import Normalisation
 from dampen.errors import InputError
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-_SPLITS = {"train": ("train", "training"), "validation": ("val", "valid", "validation"), "test": ("test", "testing")}
 _SIDE = 32  # pixels of a side where the images differ in size and no size is asked for
-_LEAST = 2  # images of a class
+_MOST_NAMED = 20  # damaged files in a message
 
 
-def classes_in(folder: Path) -> list[str]:
-    """Return the subfolders that hold images, by name; those of `train` where there is one."""
-    root = _splits_in(folder).get("train", folder)
-    return sorted(child.name for child in root.iterdir() if _is_class(child))
+@dataclass(frozen=True)
+class _Wanted:
+    """What images are brought to; None where they decide.
+
+    Args:
+        colour: three channels, or one.
+        size: height and width.
+        top: the value that is white in images of more than 8 bits.
+    """
+
+    colour: bool | None = None
+    size: tuple[int, int] | None = None
+    top: float | None = None
 
 
 def read_images(
-    folder: Path, *, side: int | None = None, seed: int = 0, test_fraction: float = 0.25, name: str | None = None
+    folder: Path,
+    *,
+    side: int | None = None,
+    image_max: float | None = None,
+    seed: int = 0,
+    test_fraction: float = 0.25,
+    name: str | None = None,
 ) -> Data:
     """Read a folder of images by class: grey if all are, else RGB; of one size.
 
     Args:
         folder: with a subfolder for each class, or subfolders `train`, `test` and perhaps `validation` of such folders.
         side: pixels of a side that images are resized to; by default their own size if they agree, else 32.
+        image_max: the value that is white in images of more than 8 bits; by default what as many bits as the images use
+            can hold. The result's `reading` has it where there are such images.
         seed: of the draw of test rows where there is no `test`.
         test_fraction: how many are drawn then.
         name: of the data; the folder's own when None.
 
     Raises:
-        InputError: fewer than two classes or a class that only the test images have; a file that is no image; too many
+        InputError: fewer than two classes or a class that only the test images have; files that are no images; too many
             pixels for the memory.
     """
-    try:
-        from PIL import Image
-    except ImportError:  # pragma: no cover
-        raise InputError("reading images needs Pillow: pip install pillow") from None
-    del Image
     if side is not None and side < 1:
         raise InputError(f"the side of images must be 1 pixel or more, got {side}")
-    splits = _splits_in(folder)
-    roots = splits if "train" in splits else {"train": folder}
-    classes = classes_in(folder)
-    if len(classes) < 2:
-        raise InputError(
-            f"folder {folder} has {len(classes)} subfolders with images; a folder for each class is needed, two or more"
-        )
-    files: list[Path] = []
-    labels: list[int] = []
-    rows: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
-    for split, root in roots.items():
-        for child in sorted(filter(_is_class, root.iterdir())):
-            if child.name not in classes:
-                raise InputError(f"{child} is a class that the training images lack; they have {listed(classes)}")
-            for image in _images_in(child):
-                rows[split].append(len(files))
-                files.append(image)
-                labels.append(classes.index(child.name))
-    counts = np.bincount([labels[i] for i in rows["train"]], minlength=len(classes))
-    least = _LEAST if "test" in roots else LEAST_OF_CLASS
-    if counts.min() < least:
-        raise InputError(
-            f"class '{classes[int(counts.argmin())]}' of {folder} has {counts.min()} training images, {least} is the "
-            "least; add some"
-        )
-    with ThreadPoolExecutor(4) as threads:  # decoding lets other threads run meanwhile
-        looks = list(threads.map(_look, files))
-        colour = any(grey is False for _, grey in looks)
-        sizes = Counter(size for size, _ in looks)
-        height, width = (side, side) if side else (next(iter(sizes)) if len(sizes) == 1 else (_SIDE, _SIDE))
-        notes = []
-        n_hidden = sum(map(_hidden_in, roots.values()))
-        if n_hidden:
-            notes.append(f"{n_hidden} hidden image{'s' * (n_hidden > 1)} (.name, __MACOSX) passed by")
-        if len(sizes) > 1 or (height, width) not in sizes:
-            told = ", ".join(f"{w}x{h}" for (h, w), _ in sizes.most_common(3))
-            notes.append(f"images of {len(sizes)} sizes ({told}) resized to {width}x{height} pixels (image size)")
-        shape = (len(files), 3 if colour else 1, height, width)
-        if np.prod(shape, dtype=np.float64) > _free_bytes() / 6:  # bytes here, float32 while training
-            raise InputError(
-                f"{len(files)} images of {width}x{height} do not fit into memory; choose a smaller image size"
-            )
-        pixels = np.empty(shape, dtype=np.uint8)
+    if image_max is not None and not 0 < image_max < float("inf"):
+        raise InputError(f"image_max must be larger than 0, got {image_max}")
+    found = labelled(folder)
+    size = None if side is None else (side, side)
+    features, top, notes = _read(found.files, _Wanted(None, size, image_max))
+    return _as_data(folder, found, features, top, (*found.notes, *notes), seed, test_fraction, name)
 
-        def read(i: int) -> None:
-            pixels[i] = _pixels(files[i], colour, height, width)
 
-        list(threads.map(read, range(len(files))))
-    targets = torch.tensor(labels)
-    train_rows, test_rows = torch.tensor(rows["train"]), torch.tensor(rows["test"], dtype=torch.int64)
+def read_new_images(
+    path: Path,
+    normalisation: Normalisation,
+    classes: tuple[str, ...] | None,
+    inputs: tuple[int, ...],
+    image_max: float | None = None,
+) -> Incoming | None:
+    """Read images for a trained network: a file, or all in a folder; None where that is no such thing, or has `train`.
+
+    Where the folder has two subfolders or more that are called as classes are, these are the images' targets.
+
+    Args:
+        path: an image or a folder.
+        normalisation: of the network's inputs.
+        classes: that it knows.
+        inputs: channels, height and width that it takes.
+        image_max: what was white in the training images of more than 8 bits.
+
+    Raises:
+        InputError: files that are no images.
+    """
+    if not (is_image(path) or (path.is_dir() and holds_images(path))) or (path.is_dir() and has_splits(path)):
+        return None
+    if len(inputs) != 3 or inputs[0] not in (1, 3):
+        raise InputError(
+            f"a row of the study's data has shape {list(inputs)}, which is no image's: {path} can't be one"
+        )
+    files, labels, notes = unlabelled(path, classes or ())
+    features, _, more = _read(files, _Wanted(inputs[0] == 3, (inputs[1], inputs[2]), image_max))
+    features, said = _in_units(features, normalisation)
+    root = path if path.is_dir() else path.parent
+    return Incoming(
+        name=path.resolve().name,
+        normalisation=normalisation,
+        task="classification" if classes is not None else "regression",
+        classes=classes,
+        features=features,
+        targets=None if labels is None else torch.tensor(labels),
+        notes=(*notes, *more, *said),
+        source=str(path),
+        files=tuple(str(file.relative_to(root)) for file in files),
+    )
+
+
+def _in_units(
+    features: UInt8[Tensor, "N C H W"], normalisation: Normalisation
+) -> tuple[Shaped[Tensor, "N C H W"], list[str]]:
+    """Return pixels in the units of the training rows, whose white may be another number than 255."""
+    mean, std = normalisation.mean, normalisation.std
+    if mean.numel() != 1 or not mean.equal(std):
+        return features, ["the training rows were not read from images: pixels are taken as numbers from 0 to 255"]
+    top = 2 * float(mean)
+    if top == 255:
+        return features, []
+    return features * (top / 255), [f"pixels scaled to 0..{top:g}, the training rows' range"]
+
+
+def _as_data(
+    folder: Path,
+    found: Labelled,
+    features: UInt8[Tensor, "N C H W"],
+    top: float | None,
+    notes: tuple[str, ...],
+    seed: int,
+    test_fraction: float,
+    name: str | None,
+) -> Data:
+    targets = torch.tensor(found.labels)
+    rows = {split: torch.tensor(numbers, dtype=torch.int64) for split, numbers in found.rows.items()}
     title = name or folder.resolve().name
-    features = torch.from_numpy(pixels)
     copies = _copies.find(features)
-    if "test" not in roots:
-        n_test = _split.count(test_fraction, len(train_rows), "test_fraction", zero_allowed=True)
-        train_rows, test_rows = _split.draw(
-            *(train_rows, targets, n_test),
+    if not found.has_test:
+        n_test = _split.count(test_fraction, len(rows["train"]), "test_fraction", zero_allowed=True)
+        rows["train"], rows["test"] = _split.draw(
+            *(rows["train"], targets, n_test),
             seed=seed,
-            classes=tuple(classes),
+            classes=found.classes,
             purpose=f"test rows of '{title}'",
             groups=copies.together,
             alike=True,
@@ -116,88 +162,93 @@ def read_images(
         task="classification",
         features=features,
         targets=targets,
-        train_rows=train_rows,
-        validation_rows=torch.tensor(rows["validation"], dtype=torch.int64),
-        test_rows=test_rows,
-        classes=tuple(classes),
+        train_rows=rows["train"],
+        validation_rows=rows["validation"],
+        test_rows=rows["test"],
+        classes=found.classes,
         scaling="pixels",
         groups=copies.together,
-        notes=tuple(notes),
+        notes=notes,
         source=str(folder),
+        reading=None if top is None else {"image_max": top},
     )
     return noted(data)
 
 
-def _splits_in(folder: Path) -> dict[str, Path]:
-    children = {child.name.lower(): child for child in folder.iterdir() if child.is_dir()}
-    found = {
-        split: next((children[name] for name in names if name in children), None) for split, names in _SPLITS.items()
-    }
-    if found["train"] is None:
-        return {}
-    return {split: path for split, path in found.items() if path is not None}
+def _read(files: Sequence[Path], wanted: _Wanted) -> tuple[UInt8[Tensor, "N C H W"], float | None, list[str]]:
+    """Return images as they are wanted, what was white in those of more than 8 bits, and what was done to them."""
+    with ThreadPoolExecutor(4) as threads, catch_warnings():  # decoding lets other threads run meanwhile
+        simplefilter("ignore")  # Pillow's, of damaged metadata and large images
+        looks = _each(_image_pixels.look, files, threads)
+        top = _image_pixels.white(looks) if wanted.top is None else wanted.top
+        colour = wanted.colour if wanted.colour is not None else any(not one.grey for one in looks)
+        sizes = Counter(one.size for one in looks)
+        size = wanted.size or (next(iter(sizes)) if len(sizes) == 1 else (_SIDE, _SIDE))
+        shape = (len(files), 3 if colour else 1, *size)
+        if math.prod(shape) > _memory.free_bytes() / 6:  # bytes here, float32 while training
+            raise InputError(
+                f"{len(files)} images of {size[1]}x{size[0]} do not fit into memory; choose a smaller image size"
+            )
+        found = np.empty(shape, dtype=np.uint8)
+
+        def read(path: Path, i: int) -> None:
+            found[i] = _image_pixels.pixels(path, colour, size, top)
+
+        _each(read, files, threads, range(len(files)))
+    deep = [one.top for one in looks if one.top is not None]
+    return torch.from_numpy(found), top if deep else None, _notes(looks, sizes, size, colour, top)
 
 
-def _is_class(path: Path) -> bool:
-    return path.is_dir() and not _is_hidden(path.name) and bool(_images_in(path))
+def _notes(
+    looks: list[Look],
+    sizes: Counter[tuple[int, int]],
+    size: tuple[int, int],
+    colour: bool,
+    top: float | None,
+) -> list[str]:
+    notes = []
+    height, width = size
+    if len(sizes) > 1 or size not in sizes:
+        told = ", ".join(f"{w}x{h}" for (h, w), _ in sizes.most_common(3)) + ", ..." * (len(sizes) > 3)
+        kinds = f"{len(sizes)} size{'s' * (len(sizes) > 1)}"
+        notes.append(f"images of {kinds} ({told}) resized to {width}x{height} pixels (image size)")
+    tops = [one.top for one in looks if one.top is not None]
+    if tops and top is not None:
+        bits = "" if any(one.fractions for one in looks) else f", {int(top).bit_length()} bits,"
+        said = f"{_images(len(tops))} of more than 8 bits scaled: {top:g}{bits} is white"
+        notes.append(f"{said}, their largest value is {max(tops):g}")
+        n = sum(one > top for one in tops)
+        notes += [f"{_images(n)} with values above {top:g}, the training images' white: cut there"] if n else []
+    n = sum(one.transparent for one in looks)
+    notes += [f"{_images(n)} with transparent parts laid on white"] if n else []
+    n = sum(one.frames for one in looks)
+    notes += [f"{_images(n)} of several frames: the first one is taken"] if n else []
+    n = sum(not one.grey for one in looks)
+    notes += [f"{_images(n)} in colour taken as grey"] if n and not colour else []
+    return notes
 
 
-def _images_in(folder: Path) -> list[Path]:
-    return [path for path in _all_images_in(folder) if not any(map(_is_hidden, path.relative_to(folder).parts))]
+def _each(
+    work: Callable[..., Any], files: Sequence[Path], threads: ThreadPoolExecutor, *more: Sequence[Any]
+) -> list[Any]:
+    """Return what is done with each file; all that can't be read are named at once."""
+
+    def tried(path: Path, *rest: Any) -> Any:
+        try:
+            return work(path, *rest)
+        except NoImage as e:
+            return e
+
+    found = list(threads.map(tried, files, *more))
+    bad = [(path, why) for path, why in zip(files, found, strict=True) if isinstance(why, NoImage)]
+    if not bad:
+        return found
+    if len(bad) == 1:
+        raise InputError(f"{bad[0][0]} is no image that can be read ({bad[0][1]}); remove it, or save it anew")
+    named = ", ".join(f"{path} ({why})" for path, why in bad[:_MOST_NAMED])
+    rest = f" and {len(bad) - _MOST_NAMED} more" if len(bad) > _MOST_NAMED else ""
+    raise InputError(f"{len(bad)} files are no images that can be read: {named}{rest}; remove them, or save them anew")
 
 
-def _hidden_in(root: Path) -> int:
-    return sum(any(map(_is_hidden, path.relative_to(root).parts)) for path in _all_images_in(root))
-
-
-def _all_images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-
-
-def _is_hidden(name: str) -> bool:
-    """Return whether a file or folder is made by a system or a notebook, not by a person."""
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def _look(path: Path) -> tuple[tuple[int, int], bool]:
-    """Return an image's height and width, and whether it is grey, from its header."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return (image.height, image.width), image.mode in ("1", "L", "LA", "I", "I;16", "F")
-    except Exception as e:  # Pillow's plug-ins raise anything on a damaged file
-        raise InputError(f"{path} is no image that can be read ({_word(e)}); remove it") from None
-
-
-def _pixels(path: Path, colour: bool, height: int, width: int) -> np.ndarray:
-    """Return an image's pixels `[C, H, W]`."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as image:
-            turned = ImageOps.exif_transpose(image)
-            if turned.mode in ("I", "I;16", "F"):  # more than 8 bits: Pillow would cut, not scale
-                values = np.asarray(turned, dtype=np.float64)
-                top = 65535.0 if turned.mode != "F" else max(float(values.max()), 1e-12)
-                turned = Image.fromarray((np.clip(values / top, 0, 1) * 255).astype(np.uint8))
-            turned = turned.convert("RGB" if colour else "L")
-            if turned.size != (width, height):
-                turned = turned.resize((width, height), Image.Resampling.BILINEAR)
-            found = np.asarray(turned, dtype=np.uint8)
-    except Exception as e:
-        raise InputError(f"{path} is no image that can be read ({_word(e)}); remove it") from None
-    return found.transpose(2, 0, 1) if colour else found[None]
-
-
-def _word(e: Exception) -> str:
-    return (str(e).splitlines() or [type(e).__name__])[0][:100]
-
-
-def _free_bytes() -> float:
-    import os
-
-    try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError, AttributeError):
-        return 8e9
+def _images(n: int) -> str:
+    return f"{n} image{'s' * (n != 1)}"

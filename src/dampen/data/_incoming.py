@@ -33,6 +33,7 @@ class Incoming:
             no row has one.
         notes: what was odd about the values, a sentence each.
         source: where they were read from.
+        files: the file of each row, from the source on; none where rows are not files.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Incoming:
     targets: Shaped[Tensor, " N"] | None
     notes: tuple[str, ...] = ()
     source: str = "memory"
+    files: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.features)

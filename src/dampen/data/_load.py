@@ -13,8 +13,9 @@ from dampen.data._data import Data
 from dampen.data._dataset import is_dataset, read_dataset
 from dampen.data._find import existing, find
 from dampen.data._frames import READERS, Frame, kind_of, read_frame, tidy
-from dampen.data._idx_folder import find_files, read_folder
-from dampen.data._images import classes_in, read_images
+from dampen.data._idx_folder import FILES, find_files, read_folder
+from dampen.data._image_files import holds_images
+from dampen.data._images import read_images
 from dampen.data._in_memory import read_arrays
 from dampen.data._join import is_values, join
 from dampen.data._npz import read_npz
@@ -36,6 +37,7 @@ def load(
     test: Any = None,
     time_order: Any = None,
     image_size: int | None = None,
+    image_max: float | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
     test_fraction: float = 0.25,
@@ -64,6 +66,8 @@ def load(
     - `time_order`: a column of dates or numbers, or values: rows are split in that order, later ones judge, and rows of
       one time stay together.
     - `image_size`: pixels of a side that images are resized to.
+    - `image_max`: the value that is white in images of more than 8 bits; None takes what as many bits as they use can
+      hold.
     - `data_dir`: where `fashion-mnist` and `mnist` are looked for first; then in the folder that the
       environment variable `DAMPEN_DATA` names, then in the user's cache, then at their publisher.
     - `seed`, `test_fraction`: draw the test rows of data without its own, each class in its share.
@@ -97,8 +101,14 @@ def load(
             raise InputError(f"target must be the name of an array in {source}, got {type(target).__name__}")
         if task is not None and not str(source).lower().endswith(".npz"):
             raise InputError(f"task: only for tables and .npz files, the task of '{source}' is known; leave it out")
-        data = _named(source, target, task, image_size, data_dir, seed, test_fraction, progress, normalise)
-        return replace(data, reading=_reading(told))
+        try:
+            data = _named(
+                source, target, task, image_size, image_max, data_dir, seed, test_fraction, progress, normalise
+            )
+        except MemoryError:
+            raise InputError(f"{source} does not fit into memory; give a part of its rows") from None
+        reading = _reading(told)
+        return replace(data, reading=reading if reading is None else reading | dict(data.reading or {}))
     if _is_frame(source):
         return _table(source, target, task, words, test, seed, test_fraction)
     if any(
@@ -155,6 +165,7 @@ def _named(
     target: str | None,
     task: str | None,
     image_size: int | None,
+    image_max: float | None,
     data_dir: str | os.PathLike[str] | None,
     seed: int,
     test_fraction: float,
@@ -180,9 +191,14 @@ def _named(
             "folder of images by class or a folder with the four IDX files works too"
         )
     try:
-        if not find_files(path) and classes_in(path):
-            return read_images(path, side=image_size, seed=seed, test_fraction=test_fraction)
-        return read_folder(path)
+        if find_files(path):
+            return read_folder(path)
+        if holds_images(path):
+            return read_images(path, side=image_size, image_max=image_max, seed=seed, test_fraction=test_fraction)
+        raise InputError(
+            f"folder {path} holds no images, and none of the four IDX files ({', '.join(FILES)}); give a folder with a "
+            "folder of images for each class, or with these files"
+        )
     except OSError as e:
         raise InputError(f"folder {path} can't be read: {e.strerror or e}") from None
 

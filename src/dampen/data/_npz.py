@@ -1,9 +1,7 @@
 """Arrays in a `.npz` file: inputs and targets, perhaps with a test set, by the names that such files use."""
 
-import os
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +14,13 @@ from dampen.data._data import Data
 from dampen.data._in_memory import read_arrays
 from dampen.data._incoming import Incoming
 from dampen.data._normalise import Normalisation
+from dampen.data._npz_file import opened
 from dampen.errors import InputError
 
 _INPUTS = ("x", "features", "images", "data", "inputs")
 _TARGETS = ("y", "labels", "targets", "target", "label")
 _TRAIN, _TEST = ("", "train", "training"), ("test", "testing")
+_LONGEST = 40  # letters of an array's name in a message
 
 
 def read_npz(
@@ -39,18 +39,22 @@ def read_npz(
     Raises:
         InputError: the file is damaged, or which array is what can't be told.
     """
-    arrays = _arrays(path)
-    inputs, targets = _named(arrays, _INPUTS, _TRAIN, None), _named(arrays, _TARGETS, _TRAIN, target)
-    if inputs is None or targets is None or inputs == targets:
-        raise InputError(f"{path} holds {_told(arrays)}; inputs are to be called x and targets y (or name the target)")
-    test: Any = None
-    of_test = _named(arrays, _INPUTS, _TEST, None), _named(arrays, _TARGETS, _TEST, None)
-    if all(of_test):
-        test = arrays[of_test[0]], arrays[of_test[1]]  # type: ignore[index]
+    with opened(path) as file:
+        there = file.shapes
+        inputs, targets = _named(there, _INPUTS, _TRAIN, None), _named(there, _TARGETS, _TRAIN, target)
+        if inputs is None or targets is None or inputs == targets:
+            raise InputError(
+                f"{path} holds {_told(there)}; inputs are to be called x and targets y (or name the target)"
+            )
+        names = [inputs, targets]
+        of_test = _named(there, _INPUTS, _TEST, None), _named(there, _TARGETS, _TEST, None)
+        if of_test[0] is not None and of_test[1] is not None:
+            names += [of_test[0], of_test[1]]
+        arrays = file.read(names)
     return read_arrays(
-        _plain(arrays[inputs]),
-        _column(arrays[targets]),
-        test=None if test is None else (_plain(test[0]), _column(test[1])),
+        _plain(arrays[0]),
+        _column(arrays[1]),
+        test=(_plain(arrays[2]), _column(arrays[3])) if len(arrays) == 4 else None,
         test_fraction=test_fraction,
         seed=seed,
         task=task,
@@ -74,17 +78,15 @@ def read_incoming(
     Raises:
         InputError: the file is damaged, there are no inputs, or they are no finite numbers.
     """
-    arrays = _arrays(path)
-    if _named(arrays, _INPUTS, _TEST, None):
+    found = _to_come(path)
+    if found is None:
         return None
-    inputs, targets = _named(arrays, _INPUTS, _TRAIN, None), _named(arrays, _TARGETS, _TRAIN, None)
-    if inputs is None:
-        raise InputError(f"{path} holds {_told(arrays)}; inputs are to be called x, and targets, if there are any, y")
-    features = features_of(_plain(arrays[inputs]), inputs, normalisation.keeps_whole)
+    inputs, targets, arrays = found
+    features = features_of(_plain(arrays[0]), inputs, normalisation.keeps_whole)
     _check.features(features, None)
     known, notes = None, ()
     if targets is not None:
-        values = _column(arrays[targets])
+        values = _column(arrays[1])
         if values.shape != features.shape[:1]:
             raise InputError(f"{path} holds {len(features)} rows and {targets} of shape {list(values.shape)}")
         known, notes = _known(values, targets, classes)
@@ -97,19 +99,30 @@ def rows_of(path: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
     Raises:
         InputError: the file is damaged, there are no inputs, or not as many targets.
     """
-    arrays = _arrays(path)
-    if _named(arrays, _INPUTS, _TEST, None):
+    found = _to_come(path)
+    if found is None:
         return None
-    inputs, targets = _named(arrays, _INPUTS, _TRAIN, None), _named(arrays, _TARGETS, _TRAIN, None)
-    if inputs is None:
-        raise InputError(f"{path} holds {_told(arrays)}; inputs are to be called x, and targets, if there are any, y")
+    _, targets, arrays = found
     if targets is None:
-        return arrays[inputs], None
-    values = _column(arrays[targets])
-    if values.shape != arrays[inputs].shape[:1]:
-        n = len(arrays[inputs])
-        raise InputError(f"{path} holds {n} rows and {targets} of shape {list(values.shape)}")
-    return arrays[inputs], values
+        return arrays[0], None
+    values = _column(arrays[1])
+    if values.shape != arrays[0].shape[:1]:
+        raise InputError(f"{path} holds {len(arrays[0])} rows and {targets} of shape {list(values.shape)}")
+    return arrays[0], values
+
+
+def _to_come(path: Path) -> tuple[str, str | None, list[np.ndarray]] | None:
+    """Return the names of inputs and targets, if there are any, and both; None where the file has a test part."""
+    with opened(path) as file:
+        there = file.shapes
+        if _named(there, _INPUTS, _TEST, None):
+            return None
+        inputs, targets = _named(there, _INPUTS, _TRAIN, None), _named(there, _TARGETS, _TRAIN, None)
+        if inputs is None:
+            raise InputError(
+                f"{path} holds {_told(there)}; inputs are to be called x, and targets, if there are any, y"
+            )
+        return inputs, targets, file.read([inputs] if targets is None else [inputs, targets])
 
 
 def _known(
@@ -132,34 +145,19 @@ def _known(
     return torch.from_numpy(found) if known.any() else None, notes
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    if not os.path.isfile(path):
-        raise InputError(f"there is no file {path}; correct the name")
-    try:
-        with path.open("rb") as opened:
-            file = np.load(opened, allow_pickle=False)
-            if not hasattr(file, "files"):
-                raise InputError(f"{path} holds one array, not inputs and targets; write both with numpy.savez")
-            return {name: file[name] for name in file.files}
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as e:
-        said = "it holds Python objects" if "pickle" in str(e) else (str(e) or "damaged").splitlines()[0]
-        raise InputError(f"{path} can't be read as npz: {said}; write plain arrays with numpy.savez") from None
-
-
-def _told(arrays: dict[str, np.ndarray]) -> str:
-    return ", ".join(f"'{name}' {list(array.shape)}" for name, array in arrays.items()) or "nothing"
+def _told(shapes: Mapping[str, tuple[int, ...]], most: int = 10) -> str:
+    told = [f"'{name[:_LONGEST]}' {list(shape)}" for name, shape in list(shapes.items())[:most]]
+    return ", ".join(told) + f" and {len(shapes) - most} more" * (len(shapes) > most) if told else "nothing"
 
 
 def _named(
-    arrays: dict[str, np.ndarray], words: tuple[str, ...], splits: tuple[str, ...], wanted: str | None
+    shapes: Mapping[str, tuple[int, ...]], words: tuple[str, ...], splits: tuple[str, ...], wanted: str | None
 ) -> str | None:
     if wanted is not None:
-        if wanted not in arrays:
-            raise InputError(f"there is no array '{wanted}' (target); there are {', '.join(arrays)}")
+        if wanted not in shapes:
+            raise InputError(f"there is no array '{wanted}' (target); there are {_told(shapes)}")
         return wanted
-    spelt = {name.lower().replace("_", "").replace("-", ""): name for name in arrays}
+    spelt = {name.lower().replace("_", "").replace("-", ""): name for name in shapes}
     for word in words:
         for split in splits:
             for key in (word + split, split + word):
