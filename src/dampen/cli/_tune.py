@@ -206,15 +206,10 @@ def report(
 ) -> None:
     """Write the report of a finished study again, and print where it is."""
     from dampen.report import write_study
-    from dampen.store import Folder
+    from dampen.study import read_results
 
-    folder = Folder(study)
-    document = folder.read_json("study.json")
-    if document is None:
-        raise InputError(f"{study} holds no finished study: there is no study.json; dampen tune --resume finishes one")
-    write_study(
-        study / "report.html", document, folder.read_frame("curves.parquet"), folder.read_json("search.json") or []
-    )
+    found = read_results(study)
+    write_study(study / "report.html", found.document, found.frame, found.rungs)
     print(study / "report.html")
 
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from dampen import _schema
 from dampen.errors import InputError, NotFused
 from dampen.knobs import Setting, weight_decay
 from dampen.population import _checkpoint, _chunks, _feed, _interrupt, _losses, _recipe
@@ -307,6 +308,11 @@ class Population:
         return self._names.given(self._stacked(self._networks, len(self.settings)))
 
     @property
+    def row(self) -> tuple[tuple[int, ...], int] | None:
+        """The shape of a row and the number of outputs that the network was made for; None before anything is known."""
+        return self._row
+
+    @property
     def _known_row(self) -> tuple[tuple[int, ...], int]:
         if self._build.wants and self._row is None:
             raise InputError("the network's size follows from the data: call fit first")
@@ -422,13 +428,15 @@ class Population:
             InputError: there is none, the file is damaged, or it is of another network.
         """
         about, snapshot, recorder = _checkpoint.read(Path(folder))
-        population = cls(
-            model, [Setting(**values) for values in about["settings"]], about["seeds"], chunk=about["chunk"]
-        )
+        with _schema.damaged(Path(folder) / _checkpoint.FILE):
+            settings = [Setting(**values) for values in about.settings]
+            population = cls(model, settings, about.seeds, chunk=about.chunk)
         population._recorder = recorder
-        population._row = tuple(about["row"][0]), about["row"][1]
-        population._places = [tuple(slice(*p) for p in place) for place in about["places"]]  # type: ignore[misc]
-        population._at_once = about["at_once"]
+        population._row = about.row
+        population._places = [(slice(*seeds), slice(*members)) for seeds, members in about.places]
+        population._at_once = about.at_once
+        if population._build.wants and (outline := population._build.outline(*population._known_row)) is not None:
+            snapshot.check(outline, Path(folder))  # before memory is taken for it
         network = population._build(population.seeds[0], *population._known_row)
         population._networks = [network.to(snapshot.dtype)]
         snapshot.check(network, Path(folder))

@@ -8,7 +8,15 @@ from dampen.errors import InputError
 from dampen.knobs import Setting
 from dampen.population import Model, initial_weights_repeat
 from dampen.study import _metrics, _plan, _usual
-from dampen.study._begin import check_margin, check_network, check_whole, open_folder, prepared, refuse_patience
+from dampen.study._begin import (
+    check_margin,
+    check_network,
+    check_whole,
+    one_writer,
+    open_folder,
+    prepared,
+    refuse_patience,
+)
 from dampen.study._confirm import Confirmation
 from dampen.study._finish import finish
 from dampen.study._references import SEARCH
@@ -18,6 +26,7 @@ from dampen.study._study import Study
 from dampen.study._training import Training, tell
 
 
+@one_writer
 def compare(
     model: Model,
     data: Data,
