@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _SCRATCH = ".dampen-tmp-"  # begins the name of what is being written; nobody else's file is called so
 _SCRATCH_NAME = re.compile(re.escape(_SCRATCH) + r"[a-z0-9_]{8}(\.[A-Za-z0-9]{1,8})?")
-_LOCK = ".dampen-lock"
+_LOCK, _STAGE = ".dampen-lock", ".dampen-staged"
 
 
 def write_whole(target: Path, writer: Callable[[Path], object]) -> None:
@@ -62,6 +62,37 @@ def told_in_one_line(target: Path) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def staged(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Give a new folder within a folder; the files written to it take their places when all of them are whole.
+
+    A kill on the way leaves that new folder, by which the next one knows whose the others are (`is_staged`).
+
+    Args:
+        folder: where files end up; those of `names` that are not written anew are removed from it.
+        names: of all files that can be.
+    """
+    stage = folder / _STAGE
+    remove(stage)
+    stage.mkdir()
+    try:
+        yield stage
+    except BaseException:
+        remove(stage)
+        raise
+    written = sorted(entry.name for entry in stage.iterdir())
+    for name in written:
+        os.replace(stage / name, folder / name)
+    for name in set(names) - set(written):
+        (folder / name).unlink(missing_ok=True)
+    remove(stage)
+
+
+def is_staged(folder: Path) -> bool:
+    """Return whether somebody was killed who put files into place in a folder."""
+    return (folder / _STAGE).is_dir()
+
+
 def tidy(folder: Path) -> None:
     """Remove what writers left in a folder when they were killed; files of any other name stay."""
     with contextlib.suppress(OSError):
@@ -79,7 +110,7 @@ def folders_in(folder: Path) -> list[Path]:
 
 def is_own(name: str) -> bool:
     """Return whether a file's name is one that only dampen gives, to what is gone when it has finished."""
-    return name == _LOCK or _SCRATCH_NAME.fullmatch(name) is not None
+    return name in (_LOCK, _STAGE) or _SCRATCH_NAME.fullmatch(name) is not None
 
 
 def remove(path: Path) -> None:

@@ -1,8 +1,8 @@
 """Documents from outside: read once, against their types, before anything is made of them.
 
 A study's folder may come from a stranger. Every JSON text in it is decoded by `decode` into classes that name each
-field's type and range; what has another type, is out of range, too long or nested too deeply is refused in one line, and
-fields that nobody knows are left out. What depends on sizes is checked against the tensors that are really there.
+field's type and range; what has another type, is out of range, too long or nested too deeply is refused in one line,
+and fields that nobody knows are left out. What depends on sizes is checked against the tensors that are really there.
 """
 
 import re
@@ -29,7 +29,7 @@ Word = Annotated[str, Meta(min_length=1, max_length=1000)]
 Place = Annotated[str, Meta(max_length=4096, pattern=rf"\A{_CONTROL}*\Z")]  # of a file or folder
 Fingerprint = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]  # what a float can still count
-Seed = Annotated[int, Meta(ge=0, lt=2**63)]
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Epochs = Annotated[int, Meta(ge=1, le=10_000_000)]
 Size = Annotated[int, Meta(ge=1, le=2**31)]  # of what is allocated: compared with what is there, too
 Real = Annotated[float, Meta(ge=-1e300, le=1e300)]  # a power of 10 above it is still a number

@@ -79,9 +79,7 @@ class Folder:
         file = self.path / name
         try:
             about = pq.read_metadata(file)
-            if (
-                about.num_rows > _MOST_ROWS or about.num_columns > _MOST_COLUMNS
-            ):  # in the file, repetition takes no room
+            if about.num_rows > _MOST_ROWS or about.num_columns > _MOST_COLUMNS:
                 raise InputError(
                     f"{file} is damaged: no curves have {about.num_rows:,} rows of {about.num_columns:,} columns"
                 )

@@ -17,7 +17,8 @@ from dampen.store import Folder
 from dampen.study import _documents, _plan, _usual
 from dampen.study._training import plain
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def refuse_patience(knobs: Iterable[str]) -> None:
