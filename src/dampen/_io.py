@@ -173,10 +173,12 @@ def _missing(folder: Path) -> list[Path]:
 
 def _reason(e: OSError) -> str:
     if e.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{e.strerror}; free some space, then do the same again"
+        return f"{os.strerror(e.errno)}; free some space, then do the same again"
     if e.errno == errno.EFBIG:
-        return f"{e.strerror}; the system allows no file of this size"
-    return e.strerror or _reason_in_words(str(e) or type(e).__name__)
+        return f"{os.strerror(e.errno)}; the system allows no file of this size"
+    if e.errno:
+        return os.strerror(e.errno)
+    return _reason_in_words(str(e) or type(e).__name__)
 
 
 def _reason_in_words(said: str) -> str:
