@@ -160,10 +160,24 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def shortened(text: object, most: int = 200) -> str:
-    """Return a text, its middle left out where it is longer than a line can be."""
+    """Return a text, its middle left out where it is longer than a line can be; words stay whole."""
     whole = str(text)
-    half = (most - 3) // 2
-    return whole if len(whole) <= most else f"{whole[:half]}...{whole[-half:]}"
+    if len(whole) <= most:
+        return whole
+    half = (most - 5) // 2
+    start, end = whole[:half], whole[-half:]
+    start = start.rpartition(" ")[0] or start if whole[half] != " " else start
+    end = end.partition(" ")[2] or end if whole[-half - 1] != " " else end
+    return f"{start.rstrip()} ... {end.lstrip()}" if " " in whole else f"{start}...{end}"
+
+
+def counted(n: int, word: str) -> str:
+    """Return a number of things in words.
+
+    >>> counted(1, "member"), counted(2, "member")
+    ('1 member', '2 members')
+    """
+    return f"{n} {word}{'s' * (n != 1)}"
 
 
 def _missing(folder: Path) -> list[Path]:

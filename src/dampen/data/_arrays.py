@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from dampen._tensors import check_dense
 from dampen.data import _copies, _split
 from dampen.data._data import Data, Scaling
 from dampen.data._leaks import noted
@@ -121,6 +122,7 @@ def _roles(weights: Any, groups: Any, parts: list[int]) -> tuple[Tensor | None, 
 
 def _array(values: Any, what: str) -> np.ndarray:
     if isinstance(values, Tensor):
+        check_dense(values, what)
         values = values.detach().cpu()
         values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     try:

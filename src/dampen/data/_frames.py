@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dampen._io import shortened
 from dampen.errors import InputError
 
 Table = Any
@@ -78,7 +79,7 @@ def read_frame(path: Path) -> Frame:
         raise InputError(f"{path} does not fit into memory; give a part of its rows or columns") from None
     except Exception as e:  # each reader's library has exceptions of its own for a damaged file
         said = (str(e).strip() or type(e).__name__).splitlines()[0]
-        raise InputError(f"{path} can't be read as {kind[1:]}, damaged or cut off? ({said[:200]})") from None
+        raise InputError(f"{path} can't be read as {kind[1:]}, damaged or cut off? ({shortened(said)})") from None
     return tidy(found, str(path))
 
 

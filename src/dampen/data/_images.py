@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dampen._io import counted, shortened
 from dampen.data import _copies, _split
 from dampen.data._data import Data
 from dampen.data._leaks import noted
@@ -84,7 +85,9 @@ def read_images(
             notes.append(f"{n_hidden} hidden image{'s' * (n_hidden > 1)} (.name, __MACOSX) passed by")
         if len(sizes) > 1 or (height, width) not in sizes:
             told = ", ".join(f"{w}x{h}" for (h, w), _ in sizes.most_common(3))
-            notes.append(f"images of {len(sizes)} sizes ({told}) resized to {width}x{height} pixels (image size)")
+            notes.append(
+                f"images of {counted(len(sizes), 'size')} ({told}) resized to {width}x{height} pixels (image size)"
+            )
         shape = (len(files), 3 if colour else 1, height, width)
         if np.prod(shape, dtype=np.float64) > _free_bytes() / 6:  # bytes here, float32 while training
             raise InputError(
@@ -191,7 +194,7 @@ def _pixels(path: Path, colour: bool, height: int, width: int) -> np.ndarray:
 
 
 def _word(e: Exception) -> str:
-    return (str(e).splitlines() or [type(e).__name__])[0][:100]
+    return shortened((str(e).splitlines() or [type(e).__name__])[0])
 
 
 def _free_bytes() -> float:

@@ -68,7 +68,7 @@ class Explanation:
         on = [name for name, yes in self.decayed.items() if yes]
         off = [name for name, yes in self.decayed.items() if not yes]
         lines += [
-            f"{self.members} members, {self.chunk} at a time, {_size(self.member_bytes)} of parameters each, "
+            f"{counted(self.members, 'member')}, {self.chunk} at a time, {_size(self.member_bytes)} of parameters each, "
             f"{_size(self.expected_bytes)} of memory expected",
             f"weight decay on {', '.join(on) or 'nothing'}; not on {', '.join(off) or 'nothing'}",
         ]

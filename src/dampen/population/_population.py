@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from dampen import _schema
+from dampen._io import counted
 from dampen.errors import InputError, NotFused
 from dampen.knobs import Setting, weight_decay
 from dampen.population import _checkpoint, _chunks, _feed, _interrupt, _losses, _recipe
@@ -72,7 +73,7 @@ class Population:
 
     def __repr__(self) -> str:
         S, M = len(self.seeds), len(self.settings)
-        return f"Population({S * M} members: {M} settings x {S} seeds)"
+        return f"Population({counted(S * M, 'member')}: {counted(M, 'setting')} x {counted(S, 'seed')})"
 
     def fit(
         self,
@@ -151,7 +152,7 @@ class Population:
         reached = int(self.reached.min()) if self._chunks else 0
         if not reached < until <= epochs:
             raise InputError(
-                f"the population has trained for {reached} epochs; to go on, epochs (got {epochs}) and until (got "
+                f"the population has trained for {counted(reached, 'epoch')}; to go on, epochs (got {epochs}) and until (got "
                 f"{until}) must be larger, and until at most epochs"
             )
         patient = early_stopping is not None or any(setting.get("patience") for setting in self.settings)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dampen._io import counted
 from dampen.report import _curves, _forest, _lengths, _map
 from dampen.report._page import n_epochs, render, short, tell, with_ends, write_page
 from dampen.study import REFERENCE_NAMES
@@ -112,9 +113,14 @@ def _leaks(document: dict[str, Any]) -> str:
     leaks = {} if document["diagnosis"] is None else document["diagnosis"]["leaks"]
     said = []
     if leaks.get("copies"):
-        said.append(f"{leaks['copies']} rows are copies of another one; copies stay on one side of every split.")
+        n = leaks["copies"]
+        which = "1 row is a copy" if n == 1 else f"{n} rows are copies"
+        said.append(f"{which} of another one; copies stay on one side of every split.")
     if leaks.get("test_copies"):
-        said.append(f"{leaks['test_copies']} test rows are equal to training rows: the test figures may be too good.")
+        n = leaks["test_copies"]
+        said.append(
+            f"{'1 test row is' if n == 1 else f'{n} test rows are'} equal to training rows: the test figures may be too good."
+        )
     said += [
         f"Column '{name}' looks like an identifier that repeats: if its rows belong together, group by it."
         for name in leaks.get("identifiers", [])
@@ -133,13 +139,13 @@ def _again(document: dict[str, Any]) -> str:
         "space": "; ".join(f"{name}: {dimension}" for name, dimension in plan["space"].items()),
         "search": f"{plan['search']}, seeds {_list(plan['seeds'])}" if trained["settings"] else "",
         "lengths": ", ".join(f"{name} {short(value)}" for name, value in plan["lengths"].items()),
-        "evaluation": f"{plan['metric']}, {plan['scheme']}, {len(plan['confirm_seeds'])} fresh seeds",
+        "evaluation": f"{plan['metric']}, {plan['scheme']}, {counted(len(plan['confirm_seeds']), 'fresh seed')}",
         "training": ", ".join(f"{name} {value}" for name, value in plan["training"].items()),
         "versions": ", ".join(f"{name} {value}" for name, value in plan["versions"].items()),
         "folder": document["folder"] or "",
     }
     tried = (
-        f"{trained['settings']} settings with {trained['seeds']} seeds each were searched, the longest training had "
+        f"{counted(trained['settings'], 'setting')} with {counted(trained['seeds'], 'seed')} each were searched, the longest training had "
         if trained["settings"]
         else "The trainings had "
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dampen._io import counted
 from dampen.data import Data, Incoming
 from dampen.report import _page
 from dampen.report._page import embed, render, write_page
@@ -48,7 +49,7 @@ def _answer(document: dict[str, Any]) -> str:
     said, refusal, calibration = document["summary"], document["refusal"], document["calibration"]
     refused = 1 - refusal["answered"]
     if "accuracy" in said:
-        lead = f"Right in {said['accuracy']:.1%} of {said['n']} rows"
+        lead = f"Right in {said['accuracy']:.1%} of {counted(said['n'], 'row')}"
         if refusal["accuracy_answered"] is not None:
             lead += f"; refusing the least certain {refused:.1%}, in {refusal['accuracy_answered']:.1%}."
         temperature = calibration["temperature"]
@@ -61,7 +62,7 @@ def _answer(document: dict[str, Any]) -> str:
             "average."
         )
     else:
-        lead = f"Off by {said['rmse']:.4g} (RMSE) on {said['n']} rows"
+        lead = f"Off by {said['rmse']:.4g} (RMSE) on {counted(said['n'], 'row')}"
         if refusal["rmse_answered"] is not None:
             lead += f"; refusing the least certain {refused:.1%}, by {refusal['rmse_answered']:.4g}."
         told = (
@@ -87,7 +88,7 @@ def _reliability(own: Columns) -> str:
             name=f"{name}, error {found.error:.4f}",
             marker={"size": size, "color": colour, "symbol": symbol},
             line={"color": colour},
-            text=[f"{n} rows" for n in found.count],
+            text=[counted(int(n), "row") for n in found.count],
         )
     figure.update_layout(
         xaxis_title="probability of the predicted class", yaxis_title="share of right predictions", height=480
