@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SCRATCH = ".dampen-tmp-"  # begins the name of what is being written; nobody else's file is called so
 _SCRATCH_NAME = re.compile(re.escape(_SCRATCH) + r"[a-z0-9_]{8}(\.[A-Za-z0-9]{1,8})?")
+_LONGEST_WORD = 30  # letters: a longer one is cut
 _LOCK, _STAGE = ".dampen-lock", ".dampen-staged"
 
 
@@ -166,9 +167,12 @@ def shortened(text: object, most: int = 200) -> str:
         return whole
     half = (most - 5) // 2
     start, end = whole[:half], whole[-half:]
-    start = start.rpartition(" ")[0] or start if whole[half] != " " else start
-    end = end.partition(" ")[2] or end if whole[-half - 1] != " " else end
-    return f"{start.rstrip()} ... {end.lstrip()}" if " " in whole else f"{start}...{end}"
+    left, right = start.rpartition(" ")[0], end.partition(" ")[2]
+    if whole[half] != " " and len(left) > half - _LONGEST_WORD:
+        start = left
+    if whole[-half - 1] != " " and len(right) > half - _LONGEST_WORD:
+        end = right
+    return f"{start.rstrip()} ... {end.lstrip()}"
 
 
 def counted(n: int, word: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dampen._io import exists
 from dampen.cli import _output
 from dampen.errors import InputError
 
@@ -31,7 +32,7 @@ def check_file(out: Path | None) -> None:
         return
     if out.suffix.lower() not in (".csv", ".parquet"):
         raise InputError(f"--out takes a file that ends in .csv or .parquet, got {out}")
-    if not out.parent.is_dir():
+    if not exists(out) and not out.parent.is_dir():
         raise InputError(f"there is no folder {out.parent} to write into: make it, or choose another")
 
 

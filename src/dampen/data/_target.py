@@ -167,7 +167,8 @@ def _classes(
         kept = kept & text.isin(enough.index).to_numpy()
         listed_rare = listed([str(label)[:30] for label in rare.index], most=3)
         notes.append(
-            f"{counted(int(rare.sum()), 'row')} left out: their classes ({listed_rare}) have fewer than {LEAST_OF_CLASS} rows each"
+            f"{counted(int(rare.sum()), 'row')} left out: their classes ({listed_rare}) have fewer than "
+            f"{LEAST_OF_CLASS} rows each"
         )
     labels = list(enough.index)
     labels.sort(key=float if all_numbers else str)

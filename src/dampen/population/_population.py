@@ -152,8 +152,8 @@ class Population:
         reached = int(self.reached.min()) if self._chunks else 0
         if not reached < until <= epochs:
             raise InputError(
-                f"the population has trained for {counted(reached, 'epoch')}; to go on, epochs (got {epochs}) and until (got "
-                f"{until}) must be larger, and until at most epochs"
+                f"the population has trained for {counted(reached, 'epoch')}; to go on, epochs (got {epochs}) "
+                f"and until (got {until}) must be larger, and until at most epochs"
             )
         patient = early_stopping is not None or any(setting.get("patience") for setting in self.settings)
         if patient:

@@ -118,9 +118,8 @@ def _leaks(document: dict[str, Any]) -> str:
         said.append(f"{which} of another one; copies stay on one side of every split.")
     if leaks.get("test_copies"):
         n = leaks["test_copies"]
-        said.append(
-            f"{'1 test row is' if n == 1 else f'{n} test rows are'} equal to training rows: the test figures may be too good."
-        )
+        which = "1 test row is" if n == 1 else f"{n} test rows are"
+        said.append(f"{which} equal to training rows: the test figures may be too good.")
     said += [
         f"Column '{name}' looks like an identifier that repeats: if its rows belong together, group by it."
         for name in leaks.get("identifiers", [])
@@ -145,7 +144,8 @@ def _again(document: dict[str, Any]) -> str:
         "folder": document["folder"] or "",
     }
     tried = (
-        f"{counted(trained['settings'], 'setting')} with {counted(trained['seeds'], 'seed')} each were searched, the longest training had "
+        f"{counted(trained['settings'], 'setting')} with {counted(trained['seeds'], 'seed')} each were searched, the "
+        "longest training had "
         if trained["settings"]
         else "The trainings had "
     )
