@@ -151,23 +151,21 @@ def test_words_that_are_shortened_stay_whole():
 
 ROWS = torch.randn(40, 3)
 ODD = {
-    "sparse": (ROWS.to_sparse(), "dense"),
-    "compressed rows": (ROWS.to_sparse_csr(), "dense"),
-    "float8": (ROWS.to(torch.float8_e4m3fn), "real numbers, got float8"),
-    "meta": (ROWS.to("meta"), "meta device"),
-    "complex": (ROWS.to(torch.complex64), "real numbers, got complex64"),
-    "quantised": (None, "real numbers, got qint8"),
-    "too large": (ROWS * 0 + 3e38, "beyond 1e\\+30"),
+    "sparse": (lambda: ROWS.to_sparse(), "dense"),
+    "compressed rows": (lambda: ROWS.to_sparse_csr(), "dense"),
+    "float8": (lambda: ROWS.to(torch.float8_e4m3fn), "real numbers, got float8"),
+    "meta": (lambda: ROWS.to("meta"), "meta device"),
+    "complex": (lambda: ROWS.to(torch.complex64), "real numbers, got complex64"),
+    "too large": (lambda: ROWS * 0 + 3e38, r"beyond 1e\+30"),
 }
 NETWORK = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 2))
 TARGETS = torch.arange(40) % 2
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize(("x", "said"), ODD.values(), ids=ODD)
-def test_tensors_that_are_no_plain_numbers_are_refused_everywhere(x, said):
-    if x is None:
-        x = torch.quantize_per_tensor(ROWS, 0.1, 0, torch.qint8)
+@pytest.mark.parametrize(("make", "said"), ODD.values(), ids=ODD)
+def test_tensors_that_are_no_plain_numbers_are_refused_everywhere(make, said):
+    x = make()
     for use in (
         lambda: dampen.load(x, target=TARGETS),
         lambda: dampen.from_arrays(x, TARGETS),
