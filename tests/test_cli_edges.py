@@ -151,8 +151,8 @@ def test_words_that_are_shortened_stay_whole():
 
 ROWS = torch.randn(40, 3)
 ODD = {
-    "sparse": (lambda: ROWS.to_sparse(), "dense"),
-    "compressed rows": (lambda: ROWS.to_sparse_csr(), "dense"),
+    "sparse": (ROWS.to_sparse, "dense"),
+    "compressed rows": (ROWS.to_sparse_csr, "dense"),
     "float8": (lambda: ROWS.to(torch.float8_e4m3fn), "real numbers, got float8"),
     "meta": (lambda: ROWS.to("meta"), "meta device"),
     "complex": (lambda: ROWS.to(torch.complex64), "real numbers, got complex64"),

@@ -37,8 +37,8 @@ def check_size(t: "Tensor", what: str) -> None:
     """
     if t.is_floating_point() and t.numel():
         least, most = t.aminmax()
-        if max(-float(least), float(most)) > LARGEST:
+        if max(-float(least), float(most)) > LARGEST * (1 + 1e-6):  # float32's nearest number to it is a bit larger
             raise InputError(
-                f"{what} hold {max(-float(least), float(most)):.2g}, and numbers beyond {LARGEST:g} become infinite or "
-                "NaN in float32 arithmetic: use another unit"
+                f"{what}: {max(-float(least), float(most)):.2g} is among the numbers, and those beyond {LARGEST:g} "
+                "become infinite or NaN in float32 arithmetic: use another unit"
             )
