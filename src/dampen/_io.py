@@ -190,7 +190,7 @@ def _missing(folder: Path) -> list[Path]:
 
 
 def _reason(e: OSError) -> str:
-    if e.errno in (errno.ENOSPC, errno.EDQUOT):
+    if e.errno is not None and e.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{os.strerror(e.errno)}; free some space, then do the same again"
     if e.errno == errno.EFBIG:
         return f"{os.strerror(e.errno)}; the system allows no file of this size"

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from dampen.data import _dressed
-from dampen.data._columns import Column, Columns
+from dampen.data._columns import Column, Columns, Part
 from dampen.data._frames import Series, Table
 from dampen.data._values import as_days, as_numbers, as_text, date_format, is_ambiguous
 from dampen.errors import InputError
@@ -149,7 +149,7 @@ def _date(
     if span == 0 and not n_missing:
         return "constant, the same time in every row"
     whole = np.floor(known)
-    parts = [] if orders else ["trend"]
+    parts: list[Part] = [] if orders else ["trend"]
     if span > 60:
         parts.append("year")
     if len(np.unique(whole[:100_000] % 7)) > 1:

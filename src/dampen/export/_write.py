@@ -78,12 +78,13 @@ def write(winner: Winner, folder: Path, *, onnx: bool = False, data: bool | None
     with locked(folder), told_in_one_line(folder), staged(folder, FILES) as scratch:
         if onnx:
             document["onnx"] = _to_onnx(winner, scratch / "model.onnx")
-        document["files"] = sorted([*writers, *(["model.onnx"] if onnx else []), "model.json"])
+        names = [*writers, "model.json", *(["model.onnx"] if onnx else [])]
+        document["files"] = sorted(names)
         for name, writer in writers.items():
             writer(scratch / name)
         text = json.dumps(document, indent=1, allow_nan=False)
         (scratch / "model.json").write_text(text + "\n", encoding="utf-8")
-    return Exported(folder, tuple(document["files"]), refused, document)
+    return Exported(folder, tuple(sorted(names)), refused, document)
 
 
 def check_folder(folder: Path) -> None:
