@@ -64,7 +64,7 @@ class Folder:
 
     def write_frame(self, name: str, frame: "pd.DataFrame") -> None:
         """Write a Parquet file, whole or not at all."""
-        self.write(name, lambda file: frame.to_parquet(file, index=False))
+        self.write(name, lambda file: frame.to_parquet(file, engine="pyarrow", index=False))
 
     def read_frame(self, name: str) -> "pd.DataFrame":
         """Return the rows of a Parquet file.
@@ -83,7 +83,7 @@ class Folder:
                 raise InputError(
                     f"{file} is damaged: no curves have {about.num_rows:,} rows of {about.num_columns:,} columns"
                 )
-            return pd.read_parquet(file)
+            return pd.read_parquet(file, engine="pyarrow")
         except (OSError, ValueError, pa.ArrowException, KeyError, TypeError) as e:
             if isinstance(e, InputError):
                 raise

@@ -87,7 +87,7 @@ def lacks_memory(error: BaseException | None) -> bool:
         said = f"{type(error).__name__} {error}"
         if isinstance(error, MemoryError) or _MEMORY.search(said):
             return True
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ if error.__suppress_context__ else error.__context__
     return False
 
 
@@ -97,7 +97,7 @@ _OUT_OF_MEMORY = (
 )
 _MEMORY = re.compile(
     r"[Cc]an(no|')t allocate|failed to map segment|bad_alloc|OutOfMemory|out of memory|[Mm]alloc of size|"
-    r"Unable to allocate|can't start new thread|Resource temporarily unavailable|not enough memory"
+    r"Unable to allocate|can't start new thread|not enough memory"
 )
 
 

@@ -240,7 +240,7 @@ def _decodes(path: Path, opener: Callable[[Path], Any], encoding: str) -> bool:
 def _parquet(path: Path) -> Table:
     import pandas as pd
 
-    return pd.read_parquet(path)
+    return pd.read_parquet(path, engine="pyarrow")
 
 
 def _feather(path: Path) -> Table:
