@@ -205,7 +205,7 @@ def test_a_search_of_other_settings_is_not_gone_on_with(study):
 
 
 PROGRESS = {
-    ("plan.json", "{}"): "plan.json is damaged",
+    ("plan.json", "{}"): "another version of dampen",
     ("plan.json", "[]"): "plan.json is damaged",
     ("plan.json", '{"format": "2"}'): "plan.json is damaged: format",
     ("plan.json", NESTED): "plan.json is damaged",

@@ -190,13 +190,12 @@ def _missing(folder: Path) -> list[Path]:
 
 
 def _reason(e: OSError) -> str:
-    if e.errno is not None and e.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{os.strerror(e.errno)}; free some space, then do the same again"
-    if e.errno == errno.EFBIG:
-        return f"{os.strerror(e.errno)}; the system allows no file of this size"
-    if e.errno:
-        return os.strerror(e.errno)
-    return _reason_in_words(str(e) or type(e).__name__)
+    code = e.errno or 0
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        return f"{os.strerror(code)}; free some space, then do the same again"
+    if code == errno.EFBIG:
+        return f"{os.strerror(code)}; the system allows no file of this size"
+    return os.strerror(code) if code else _reason_in_words(str(e) or type(e).__name__)
 
 
 def _reason_in_words(said: str) -> str:

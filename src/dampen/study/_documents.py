@@ -24,7 +24,7 @@ _Words = dict[Word, Text]
 
 
 class _Begun(Struct, frozen=True, kw_only=True):
-    format: Count
+    format: Count = 0
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -88,7 +88,7 @@ class Options(Struct, frozen=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """What a study does, as `_plan.Plan.document` writes it."""
 
-    format: Count
+    format: Count | UnsetType = UNSET  # the first studies had none, and neither lengths nor families
     data: Source
     reading: Reading | UnsetType | None = UNSET
     target_scale: tuple[Real, Annotated[float, Meta(gt=0, le=1e300)]]
@@ -97,10 +97,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     space: _Words
     search: Word
     brackets: list[Bracket]
-    families: dict[Word, list[Setting]]
+    families: dict[Word, list[Setting]] | UnsetType = UNSET
     refined: _Members
     seeds: _Seeds
-    lengths: Lengths
+    lengths: Lengths | UnsetType = UNSET
     epochs: Epochs | UnsetType = UNSET
     confirmed: _Members
     confirm_seeds: _Seeds

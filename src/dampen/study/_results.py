@@ -38,7 +38,7 @@ def read_results(folder: str | Path) -> Results:
     """
     place = Folder(Path(folder))
     document = finished(folder)
-    if "length" not in document:
+    if "length" not in document or "lengths" not in document["plan"]:
         raise InputError(f"{folder} holds a study of an older version, which has no report: make it anew")
     frame = place.read_frame("curves.parquet")
     _check_curves(frame, place.path / "curves.parquet")
