@@ -125,8 +125,12 @@ def test_a_value_that_is_not_finite_is_counted_and_located(bad):
         table(task="regression", targets=values, classes=None)
 
 
-def test_large_finite_values_whose_sum_overflows_are_accepted():
-    table(features=torch.full((60, 4), 3e38))
+def test_values_with_which_float32_still_computes_are_accepted_and_larger_ones_refused():
+    data = table(features=torch.full((60, 4), 1e30))
+    assert data.train.features.isfinite().all()
+    for large in (3e38, -1e31):
+        with pytest.raises(InputError, match=r"beyond 1e\+30 become infinite or NaN"):
+            table(features=torch.full((60, 4), large))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "dampen"
 ROWS = [  # top to bottom
     *("cli", "estimators", "report", "export", "lessons", "explore", "doctor", "study", "search", "statistics"),
-    *("uncertainty", "store", "population", "knobs", "models", "data", "errors"),
+    *("uncertainty", "store", "population", "knobs", "models", "data", "_schema", "_tensors", "_io", "errors"),
 ]
 FILES = [f for f in SOURCE.rglob("*.py") if f != SOURCE / "__init__.py"]
 

@@ -173,7 +173,7 @@ def test_leaks_have_a_section_where_there_are_any(written, document):
     document["diagnosis"]["leaks"] = {"copies": 2, "test_copies": 1, "identifiers": ["patient"]}
     text = written(document)
     assert "What may make figures too good" in headings(text)
-    assert "Column &#x27;patient&#x27; looks like an identifier" in text
+    assert "Column &#39;patient&#39; looks like an identifier" in text
 
 
 def test_no_text_of_a_document_is_taken_as_code(study, document, written):

@@ -2,17 +2,20 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
+from dampen import _io, _schema
 from dampen.data import Data, read_parquet
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+T = TypeVar("T")
+_PLACES = ("checkpoints", "curves")  # folders within a study's
+_MOST_ROWS, _MOST_COLUMNS = 20_000_000, 1000
 
 
 def fingerprint(data: Data) -> str:
@@ -42,44 +45,48 @@ class Folder:
     def write_json(self, name: str, value: object) -> None:
         """Write a JSON file, whole or not at all."""
         text = json.dumps(value, indent=1, allow_nan=False)
-        self.write(name, lambda file: file.write_text(text + "\n"))
+        self.write(name, lambda file: file.write_text(text + "\n", encoding="utf-8"))
 
-    def read_json(self, name: str) -> Any:
+    def read(self, name: str, kind: type[T]) -> T | None:
         """Return what a JSON file says, None where there is no such file.
 
         Raises:
-            InputError: it is damaged.
+            InputError: it is damaged, or says something else than `kind`.
         """
-        file = self.path / name
-        try:
-            return json.loads(file.read_text())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as e:
-            raise InputError(f"{file} can't be read: {e}") from e
+        return _schema.read_file(self.path / name, kind)
 
     def tidy(self) -> None:
-        """Remove what writers left that were killed."""
-        for scratch in self.path.rglob(".*"):
-            if scratch.is_file():
-                scratch.unlink(missing_ok=True)
+        """Remove what writers left that were killed, wherever a study writes; files of any other name stay."""
+        for place in (self.path, *(self.path / name for name in _PLACES)):
+            _io.tidy(place)
+        for checkpoint in _io.folders_in(self.path / "checkpoints"):
+            _io.tidy(checkpoint)
 
     def write_frame(self, name: str, frame: "pd.DataFrame") -> None:
         """Write a Parquet file, whole or not at all."""
-        self.write(name, lambda file: frame.to_parquet(file, index=False))
+        self.write(name, lambda file: frame.to_parquet(file, engine="pyarrow", index=False))
 
     def read_frame(self, name: str) -> "pd.DataFrame":
         """Return the rows of a Parquet file.
 
         Raises:
-            InputError: there is none, or it is damaged.
+            InputError: there is none, it is damaged, or it has more rows than a study's curves.
         """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        file = self.path / name
         try:
-            return read_parquet(self.path / name)
-        except InputError:
-            raise
-        except Exception as e:  # pyarrow's and pandas', of a damaged file
-            raise InputError(f"{self.path / name} can't be read: {(str(e) or type(e).__name__).splitlines()[0]}") from e
+            about = pq.read_metadata(file)
+            if about.num_rows > _MOST_ROWS or about.num_columns > _MOST_COLUMNS:
+                raise InputError(
+                    f"{file} is damaged: no curves have {about.num_rows:,} rows of {about.num_columns:,} columns"
+                )
+            return read_parquet(file)
+        except (OSError, ValueError, pa.ArrowException, KeyError, TypeError) as e:
+            if isinstance(e, InputError):
+                raise
+            raise InputError(f"{_io.shortened(file)} can't be read: {_io.shortened(e)}") from e
 
     def write(self, name: str, writer: Callable[[Path], object]) -> None:
         """Let `writer` write a file beside the one that is meant, then put it in its place.
@@ -87,23 +94,4 @@ class Folder:
         Raises:
             InputError: the folder can't be written to.
         """
-        target = self.path / name
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-            os.close(handle)
-            try:
-                writer(Path(scratch))
-                os.chmod(scratch, 0o666 & ~_umask())
-                os.replace(scratch, target)
-            except BaseException:
-                Path(scratch).unlink(missing_ok=True)
-                raise
-        except OSError as e:
-            raise InputError(f"{target} can't be written: {e.strerror or e}") from e
-
-
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value
+        _io.write_whole(self.path / name, writer)

@@ -65,8 +65,6 @@ def ready(
         raise InputError(f"--coverage must be between 0 and 1, got {coverage}")
     if rows not in ("", "test", "all"):
         raise InputError(f"--rows must be test or all, got {rows!r}")
-    if not (study / "study.json").is_file():
-        raise InputError(f"{study} holds no finished study: there is no study.json; dampen tune --resume finishes one")
 
     from dampen.study import Method, calibrate, inputs_of, labelled
     from dampen.uncertainty import dropout_rates
@@ -158,10 +156,10 @@ def _opened(
 ) -> tuple["Kept", "Source", list[str]]:
     """Return the study, what it is asked about, and what is to be said of that."""
     from dampen.data import is_image, is_table, load
-    from dampen.store import Folder, fingerprint
-    from dampen.study import open_study, with_unit_targets
+    from dampen.store import fingerprint
+    from dampen.study import finished, open_study, with_unit_targets
 
-    plan = Folder(study).read_json("study.json")["plan"]
+    plan = finished(study)["plan"]
     made = network_maker(model) if model is not None else None
     table = is_table(data)
     if table and not os.path.isfile(data):

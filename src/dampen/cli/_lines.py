@@ -2,16 +2,21 @@
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dampen._io import exists
 from dampen.cli import _output
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
+
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r]")  # the last four: as wide letters
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 
 Take = Callable[[dict[str, "np.ndarray"]], object]
 """Takes the columns of some rows."""
@@ -27,7 +32,7 @@ def check_file(out: Path | None) -> None:
         return
     if out.suffix.lower() not in (".csv", ".parquet"):
         raise InputError(f"--out takes a file that ends in .csv or .parquet, got {out}")
-    if not out.parent.is_dir():
+    if not exists(out) and not out.parent.is_dir():
         raise InputError(f"there is no folder {out.parent} to write into: make it, or choose another")
 
 
@@ -44,6 +49,28 @@ def write(out: Path, run: Callable[[Take], None]) -> None:
     Folder(out.parent).write(out.name, whole)
 
 
+def harmless(columns: dict[str, Any]) -> dict[str, Any]:
+    """Return columns in which no text is a spreadsheet's formula: one that begins like it gets an apostrophe in front.
+
+    Names of classes come from the data, and a spreadsheet that opens the file would run `=cmd|...`. Numbers stay what
+    they are. See OWASP, "CSV injection".
+    """
+
+    def text(value: Any) -> Any:
+        return (
+            f"'{value}" if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value) else value
+        )
+
+    def each(values: Any) -> Any:
+        if values.dtype != object:
+            return values
+        found = values.copy()
+        found[:] = [text(value) for value in values]
+        return found
+
+    return {name: each(values) for name, values in columns.items()}
+
+
 @contextlib.contextmanager
 def _csv_file(file: Path) -> Iterator[Take]:
     import pandas as pd
@@ -52,7 +79,7 @@ def _csv_file(file: Path) -> Iterator[Take]:
         begun: list[bool] = []
 
         def take(columns: dict[str, Any]) -> None:
-            pd.DataFrame(columns).to_csv(stream, index=False, header=not begun)
+            pd.DataFrame(harmless(columns)).to_csv(stream, index=False, header=not begun)
             begun.append(True)
 
         yield take
@@ -88,7 +115,7 @@ def stream_csv(run: Callable[[Take], None]) -> None:
     begun: list[bool] = []
 
     def take(columns: dict[str, Any]) -> None:
-        pd.DataFrame(columns).to_csv(sys.stdout, index=False, header=not begun)
+        pd.DataFrame(harmless(columns)).to_csv(sys.stdout, index=False, header=not begun)
         begun.append(True)
 
     run(take)

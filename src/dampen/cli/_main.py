@@ -1,20 +1,22 @@
 """The `dampen` command: its subcommands, and how every failure that is the user's ends in one line."""
 
 import os
+import re
 import sys
 from typing import NoReturn
 
 import typer
 
+from dampen._io import shortened
 from dampen.cli import _doctor, _dropout, _explore, _export, _knobs, _predict, _threads, _tune, _weight_decay
 from dampen.errors import InputError
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
+_LONGEST = 2000  # letters of a message: names may have thousands
 
 app = typer.Typer(
     name="dampen",
     help="How much weight decay and dropout a network needs, whether they help, and when to trust a prediction.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -49,18 +51,28 @@ def _root(
 def main() -> NoReturn:
     """Run the command line: exit code 0, 2 for bad input (one line on stderr), 130 when interrupted."""
     _threads.prepare()
+    if sys.stderr is None:  # closed: what would be told there must not go to stdout
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stdout is None:
+        sys.exit(_fail("standard output is closed, and results go there: send it to a file or to /dev/null"))
     command = typer.main.get_command(app)
     try:
         code = command.main(prog_name="dampen", standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
-        code = _fail(str(error))
+        code = _fail(_OUT_OF_MEMORY if lacks_memory(error) else str(error))
     except BrokenPipeError:  # the reader of our output has gone, `dampen ... | head` for one
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_stdout()
         code = 1
     except KeyboardInterrupt:
         code = INTERRUPTED
     except Exception as error:
+        if lacks_memory(error):
+            sys.exit(_fail(_OUT_OF_MEMORY))
+        if isinstance(error, OSError):
+            code = _fail(_told(error))
+            _close_stdout()
+            sys.exit(code)
         if type(error).__name__ == "Abort":  # what click makes of Ctrl-C
             code = INTERRUPTED
         elif isinstance(message := getattr(error, "message", None), str):  # click's: an unknown option, and so on
@@ -70,6 +82,38 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
+def lacks_memory(error: BaseException | None) -> bool:
+    """Return whether the want of memory is behind an error: libraries tell of it in many ways, some of a chain."""
+    while error is not None:
+        said = f"{type(error).__name__} {error}"
+        if isinstance(error, MemoryError) or _MEMORY.search(said):
+            return True
+        error = error.__cause__ if error.__suppress_context__ else error.__context__
+    return False
+
+
+_OUT_OF_MEMORY = (
+    "there is not enough memory for this: use a machine with more, fewer rows or a smaller network, or raise the limit "
+    "(ulimit -v)"
+)
+_MEMORY = re.compile(
+    r"[Cc]an(no|')t allocate|failed to map segment|bad_alloc|OutOfMemory|out of memory|[Mm]alloc of size|"
+    r"Unable to allocate|can't start new thread|not enough memory"
+)
+
+
+def _told(error: OSError) -> str:
+    """Return what the system says, in a line."""
+    if error.filename is None:
+        return f"the results can't be written: {error.strerror or error}"
+    return f"{shortened(error.filename)}: {error.strerror or error}"
+
+
+def _close_stdout() -> None:
+    """Let what could not be printed go nowhere, so that Python does not try again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _fail(message: str) -> int:
-    print(f"dampen: {' '.join(message.split())}", file=sys.stderr)
+    print(f"dampen: {shortened(' '.join(message.split()), _LONGEST)}", file=sys.stderr)
     return BAD_INPUT

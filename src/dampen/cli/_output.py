@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+_WIDEST = 10_000  # letters of a table's line
+
+
 def print_json(document: dict[str, Any]) -> None:
     """Print one JSON document; what is not a finite number becomes null."""
     print(json.dumps(plain(document), ensure_ascii=False, allow_nan=False))
@@ -31,8 +34,11 @@ def print_table(
     for row in rows:
         table.add_row(*map(Text, row))  # names in brackets are no markup
     console = Console(highlight=False, file=stream)
-    if not console.is_terminal:
-        console.width = 200  # a file or a pipe has no width: cut nothing
+    whole = console.measure(table, options=console.options.update(max_width=_WIDEST)).maximum
+    if not console.is_terminal:  # a file or a pipe has no width: cut nothing
+        console.width = max(200, whole) if not left else 200
+    elif not left:
+        console.width = max(console.width, whole)  # figures go over the edge of a narrow window, none is cut
     console.print(table)
 
 

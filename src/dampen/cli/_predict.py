@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dampen._io import counted, exists
 from dampen.cli import _asking, _lines, _options, _output
 from dampen.errors import InputError
 
@@ -122,6 +123,8 @@ def trust(
     """Write a page on how far a study's predictions can be trusted: calibration, refusal, foreign data, examples."""
     if out is not None and out.suffix.lower() != ".html":
         raise InputError(f"--out takes a file that ends in .html, got {out}")
+    if out is not None:
+        exists(out)  # raises where it is no name of a file
     asking = _asking.ready(
         study, data, samples, ensemble, coverage, rows, model, data_dir, seed, against, with_targets=True
     )
@@ -226,7 +229,7 @@ def _tell(document: dict[str, Any], method: "Method", kept: "Kept", file: Path |
     if said is not None and "accuracy" in said:
         refusal = document["refusal"]
         print(
-            f"Accuracy {said['accuracy']:.4f} on {said['n']} rows; nll {said['nll']:.4f}, after temperature "
+            f"Accuracy {said['accuracy']:.4f} on {counted(said['n'], 'row')}; nll {said['nll']:.4f}, after temperature "
             f"{calibration['temperature']:.3g}: {said['nll_calibrated']:.4f}; calibration error {said['ece']:.4f}, "
             f"after: {said['ece_calibrated']:.4f}.",
             file=stream,
@@ -241,8 +244,8 @@ def _tell(document: dict[str, Any], method: "Method", kept: "Kept", file: Path |
             )
     elif said is not None:
         print(
-            f"RMSE {said['rmse']:.4g} on {said['n']} rows; log likelihood {said['log_likelihood']:.4f}; Gaussian 95 % "
-            f"intervals cover {said['coverage_95']:.1%}, conformal ones "
+            f"RMSE {said['rmse']:.4g} on {counted(said['n'], 'row')}; log likelihood {said['log_likelihood']:.4f}; "
+            f"Gaussian 95 % intervals cover {said['coverage_95']:.1%}, conformal ones "
             f"{document['refusal']['conformal_coverage']:.1%}.",
             file=stream,
         )

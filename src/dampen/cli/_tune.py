@@ -1,11 +1,14 @@
 """`dampen tune`: from a data set to a verdict; and `dampen report`: its picture, again."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dampen._io import counted, shortened
 from dampen.cli import _data, _knobs, _network, _options, _output
 from dampen.errors import InputError
 
@@ -164,7 +167,7 @@ def tune(
         space["dropout"] = PerLayer(space["dropout"], places)
     folder = out or _folder(source.name, resume)
     tell_data = _data.teller(source, json, said)
-    with _output.progress("tuning") as advance:
+    with _told_how_to_go_on(folder), _output.progress("tuning") as advance:
         found = run(
             network,
             source,
@@ -206,15 +209,10 @@ def report(
 ) -> None:
     """Write the report of a finished study again, and print where it is."""
     from dampen.report import write_study
-    from dampen.store import Folder
+    from dampen.study import read_results
 
-    folder = Folder(study)
-    document = folder.read_json("study.json")
-    if document is None:
-        raise InputError(f"{study} holds no finished study: there is no study.json; dampen tune --resume finishes one")
-    write_study(
-        study / "report.html", document, folder.read_frame("curves.parquet"), folder.read_json("search.json") or []
-    )
+    found = read_results(study)
+    write_study(study / "report.html", found.document, found.frame, found.rungs)
     print(study / "report.html")
 
 
@@ -246,11 +244,25 @@ def seconds_of(text: str) -> float:
 
 def _folder(name: str, resume: bool) -> Path:
     """Return the next free folder for a data set, or with `resume` the latest one."""
+    name = shortened(name, 100)
     taken = [n for n in range(1, 10_000) if (_RUNS / f"{name}-{n}").exists()]
     if resume and not taken:
         raise InputError(f"there is no study of {name} in {_RUNS} to resume: name its folder in --out")
     last = max(taken, default=0)
     return _RUNS / f"{name}-{last if resume else last + 1}"
+
+
+@contextlib.contextmanager
+def _told_how_to_go_on(folder: Path) -> Iterator[None]:
+    """Name, when Ctrl-C is pressed, the option that goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (folder / "plan.json").is_file():
+            print(
+                f"dampen: interrupted; the same command with --resume --out {folder} goes on from here", file=sys.stderr
+            )
+        raise
 
 
 def _teller(advance: Any, first: Any) -> Any:
@@ -260,7 +272,7 @@ def _teller(advance: Any, first: Any) -> Any:
     def tell(at: "Progress") -> None:
         first()
         best = "" if at.best is None else f", best so far {at.best:.4g}"
-        now = f"{at.phase}: {at.members} members to epoch {at.epochs}{best}"
+        now = f"{at.phase}: {counted(at.members, 'member')} to epoch {at.epochs}{best}"
         advance(at.share, 1, now)
         if not sys.stderr.isatty() and (at.phase, at.members, at.epochs) not in told:
             told.add((at.phase, at.members, at.epochs))

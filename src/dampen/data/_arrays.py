@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from dampen._tensors import check_dense
 from dampen.data import _copies, _split, _target
 from dampen.data._data import Data, Scaling
 from dampen.data._join import as_series
@@ -160,6 +161,7 @@ def array_of(values: Any, what: str, *, objects: bool = False) -> np.ndarray:
         InputError: rows of different length, or something else.
     """
     if isinstance(values, Tensor):
+        check_dense(values, what)
         values = values.detach().cpu()
         values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     try:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from dampen._tensors import check_size
 from dampen.errors import InputError
 
 _FEATURE_TYPES = (torch.uint8, torch.float32, torch.int64)
@@ -104,9 +105,11 @@ def groups(groups: Tensor | None, *, n_rows: int, what: str = "groups") -> None:
 
 def _finite(values: Tensor, what: str, names: tuple[str, ...] | None) -> None:
     if not values.is_floating_point() or torch.isfinite(values.sum()):  # a finite sum has finite terms
+        check_size(values, what)
         return
     wrong = ~torch.isfinite(values)
     if not wrong.any():  # the sum overflowed, its terms did not
+        check_size(values, what)
         return
     row = _first(wrong.flatten(1).any(dim=1) if values.ndim > 1 else wrong)
     column = f", column '{names[_first(wrong[row])]}'" if names is not None else ""

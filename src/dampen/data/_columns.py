@@ -13,6 +13,7 @@ from dampen.errors import InputError
 
 Kind = Literal["number", "date", "two", "category", "many"]
 
+Part = Literal["trend", "year", "week", "day"]
 PERIODS = {"year": 365.2425, "week": 7.0, "day": 1.0}  # periods of a date's waves, in days
 _TRUTH = {"1": "True", "0": "False", "1.0": "True", "0.0": "False"} | {
     written(word): word for word in ("True", "False") for written in (str, str.lower, str.upper)
@@ -45,10 +46,19 @@ class Column:
     offset: float = 0.0
     unit: float = 1.0
     missing: bool = False
-    parts: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
     decimal_comma: bool = False
     format: str | None = None
     said: str = ""
+
+    def __post_init__(self) -> None:
+        """Make sure that the numbers belong together: a column may have been read from a document."""
+        if not 0 <= self.own <= len(self.levels):
+            raise ValueError(f"column '{self.name}': {self.own} of its {len(self.levels)} levels can't be inputs")
+        if self.kind == "two" and not self.levels:
+            raise ValueError(f"column '{self.name}' has no levels")
+        if not self.unit > 0:
+            raise ValueError(f"column '{self.name}': its unit must be larger than 0, got {self.unit}")
 
     def inputs(self, outputs: int) -> list[str]:
         """Return a name for each input that it becomes, for a network with so many outputs."""
@@ -149,16 +159,6 @@ class Columns:
             "dropped": [list(pair) for pair in self.dropped],
             "repeating": [list(pair) for pair in self.repeating],
         }
-
-    @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> "Columns":
-        """Return what `plain` told."""
-        used = []
-        for column in plain["used"]:
-            values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in column.items()}
-            used.append(Column(**values))
-        dropped, repeating = plain["dropped"], plain.get("repeating", [])
-        return cls(tuple(used), tuple((n, why) for n, why in dropped), tuple((n, count) for n, count in repeating))
 
 
 def _encoded(column: Column, values: Series) -> Float64[np.ndarray, " N"]:

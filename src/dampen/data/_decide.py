@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from dampen.data import _dates, _dressed
-from dampen.data._columns import Column, Columns
+from dampen.data._columns import Column, Columns, Part
 from dampen.data._types import Series, Table
 from dampen.data._values import are_codes, as_days, as_levels, as_numbers, as_text, grouped, plain, settled
 from dampen.errors import InputError
@@ -205,7 +205,7 @@ def _date(name: str, values: Series, format: str | None, orders: bool, every: Se
     if span == 0 and not n_missing:
         return "constant, the same time in every row"
     whole = np.floor(known)
-    parts = [] if orders else ["trend"]
+    parts: list[Part] = [] if orders else ["trend"]
     if span > 60:
         parts.append("year")
     if (format is None or "d" in format or format == "ISO8601") and len(np.unique(whole[:100_000] % 7)) > 1:

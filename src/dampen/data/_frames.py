@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dampen._io import shortened
 from dampen.data._arrow import read_feather, read_parquet
 from dampen.data._frame import Frame, tidy
 from dampen.data._text_file import OPENERS, again, read_text
@@ -45,7 +46,7 @@ def read_frame(path: Path) -> Frame:
         raise InputError(f"{path} does not fit into memory; give a part of its rows or columns") from None
     except Exception as e:  # each reader's library has exceptions of its own for a damaged file
         said = (str(e).strip() or type(e).__name__).splitlines()[0]
-        raise InputError(f"{path} can't be read as {kind[1:]}, damaged or cut off? ({said[:200]})") from None
+        raise InputError(f"{path} can't be read as {kind[1:]}, damaged or cut off? ({shortened(said)})") from None
     return tidy(found, str(path))
 
 

@@ -1,13 +1,19 @@
 """How a raw table becomes a network's inputs, as plain data: kept with a study, used again on rows to come."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import numpy as np
 from jaxtyping import Float
+from msgspec import Meta, Struct
 from torch import Tensor
 
+from dampen import _schema
+from dampen._io import shortened
+from dampen.data._columns import Columns
 from dampen.data._data import Data
 from dampen.data._frames import read_frame, tidy
 from dampen.data._in_memory import as_table
@@ -96,24 +102,33 @@ class Preprocessing:
         }
 
     @classmethod
+    def read_document(cls, file: Path) -> "Preprocessing | None":
+        """Return what a file with such a document says; None where there is no such file.
+
+        Raises:
+            InputError: it is of another version, or damaged.
+        """
+        text = _schema.read_bytes(file)
+        return None if text is None else cls._decoded(text, file)
+
+    @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Preprocessing":
         """Return what `document` told.
 
         Raises:
             InputError: it is of another version, or not whole.
         """
-        if document.get("version") != _VERSION:
-            raise InputError(f"this preprocessing is of version {document.get('version')}, {_VERSION} is known")
-        try:
-            classes = document["classes"]
-            return cls(
-                Vectoriser.from_document(document),
-                document["task"],
-                None if classes is None else tuple(classes),
-                document["target"],
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as e:
-            raise InputError(f"the preprocessing is damaged: {type(e).__name__} {e}") from None
+        with _schema.damaged("the preprocessing"):
+            text = json.dumps(document)
+        return cls._decoded(text, "the preprocessing")
+
+    @classmethod
+    def _decoded(cls, text: str | bytes, what: object) -> "Preprocessing":
+        version = _schema.decode(text, _Version, what).version
+        if version != _VERSION:
+            raise InputError(f"{what} is of version {shortened(version)}, {_VERSION} is known")
+        found = _schema.decode(text, _Document, what)
+        return cls(found.vectoriser(), found.task, found.classes, found.target)
 
 
 def read_rows(path: Path, kept: Preprocessing) -> Incoming | None:
@@ -135,3 +150,52 @@ def read_rows(path: Path, kept: Preprocessing) -> Incoming | None:
     if targets is not None and kept.target is not None:
         table[kept.target] = targets
     return replace(kept.read(table), name=path.stem, source=str(path))
+
+
+class _Version(Struct, frozen=True):
+    version: int | str | None = None
+
+
+_Numbers = list[Annotated[float, Meta(ge=-3.5e38, le=3.5e38)]]  # float32's
+_Place = Annotated[str, Meta(pattern=r"\A[0-9]{1,9}\Z")]  # of a column
+
+
+class _Document(Struct, frozen=True, kw_only=True):
+    """What `Preprocessing.document` writes; sizes agree with each other, and none is larger than its lists."""
+
+    task: Literal["classification", "regression"]
+    classes: Annotated[tuple[str, ...], Meta(min_length=2)] | None
+    target: str | None
+    columns: Columns
+    outputs: _schema.Size
+    centre: _Numbers
+    scale: _Numbers
+    seen: dict[_Place, list[bool]]
+    means: dict[_Place, list[_Numbers]]
+    counts: dict[_Place, _Numbers]
+
+    def __post_init__(self) -> None:
+        used, outputs = self.columns.used, 1 if self.classes is None else len(self.classes)
+        if (self.classes is None) != (self.task == "regression") or self.outputs != outputs:
+            raise ValueError("outputs: there is one for each class, or one for numbers")
+        if not used or not len(used) == len(self.centre) == len(self.scale):
+            raise ValueError("columns, centre and scale have different lengths, or there are none")
+        means = 1 if outputs <= 2 else outputs
+        for j, column in enumerate(used):
+            n, place = len(column.levels), str(j)
+            if column.kind == "category" and len(self.seen.get(place, ())) != n:
+                raise ValueError(f"seen: column {j} has {n} levels")
+            if column.kind == "many":
+                rows = self.means.get(place, ())
+                if len(rows) != n + 2 or len(self.counts.get(place, ())) != n + 2 or {len(r) for r in rows} != {means}:
+                    raise ValueError(f"means, counts: column {j} has {n} levels, and {means} means of each")
+
+    def vectoriser(self) -> Vectoriser:
+        """Return how a table's values become inputs."""
+
+        def by_column(values: Mapping[str, Any], dtype: Any) -> dict[int, np.ndarray]:
+            return {int(j): np.array(of, dtype=dtype) for j, of in values.items() if int(j) < len(self.columns.used)}
+
+        centre, scale = (np.array(values, dtype=np.float32) for values in (self.centre, self.scale))
+        seen, means = by_column(self.seen, bool), by_column(self.means, np.float32)
+        return Vectoriser(self.columns, self.outputs, centre, scale, seen, means, by_column(self.counts, np.float32))

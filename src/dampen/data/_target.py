@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dampen._io import counted
 from dampen.data import _dressed
 from dampen.data._types import Series
 from dampen.data._values import SYMBOLS, WORDS, are_codes, as_levels, as_numbers, as_text, grouped, plain, settled
@@ -260,7 +261,8 @@ def _classes(
         kept = kept & text.isin(enough.index).to_numpy()
         listed_rare = listed([str(label)[:30] for label in rare.index], most=3)
         notes.append(
-            f"{int(rare.sum())} rows left out: their classes ({listed_rare}) have fewer than {least} rows each"
+            f"{counted(int(rare.sum()), 'row')} left out: their classes ({listed_rare}) have fewer than {least} rows "
+            "each"
         )
     labels = list(enough.index)
     labels.sort(key=(lambda label: (float(label), label)) if all_numbers else str)

@@ -126,23 +126,6 @@ class Vectoriser:
             "counts": {str(j): values.tolist() for j, values in self.counts.items()},
         }
 
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> "Vectoriser":
-        """Return what `document` told."""
-
-        def by_column(name: str, dtype: Any) -> dict[int, np.ndarray]:
-            return {int(j): np.array(values, dtype=dtype) for j, values in document[name].items()}
-
-        return cls(
-            Columns.from_plain(document["columns"]),
-            document["outputs"],
-            np.array(document["centre"], dtype=np.float32),
-            np.array(document["scale"], dtype=np.float32),
-            by_column("seen", bool),
-            by_column("means", np.float32),
-            by_column("counts", np.float32),
-        )
-
 
 def width(columns: Columns, outputs: int) -> int:
     """Return how many inputs a table becomes."""

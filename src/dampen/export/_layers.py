@@ -1,7 +1,6 @@
 """A network as a list of torch's own layers: as plain data, and as the Python that makes it."""
 
 import inspect
-import json
 from collections import OrderedDict
 from typing import Any
 
@@ -10,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dampen.errors import InputError
+from dampen.export._literal import literal
 from dampen.models import Scaling
 
 # Layers that draw no random numbers of their own, and dropout as `train.py` writes it: what their arguments say is all
@@ -51,15 +51,18 @@ def code(network: nn.Module, indent: str = "    ") -> str:
         if [name for name, _ in children] == [str(i) for i in range(len(children))]:
             lines = [f"{inner}{code(child, inner)},\n" for _, child in children]
             return f"nn.Sequential(\n{''.join(lines)}{indent})"
-        lines = [f"{inner}    ({json.dumps(name)}, {code(child, inner + '    ')}),\n" for name, child in children]
+        lines = [f"{inner}    ({literal(name, str)}, {code(child, inner + '    ')}),\n" for name, child in children]
         return f"nn.Sequential(\n{inner}OrderedDict([\n{''.join(lines)}{inner}])\n{indent})"
     if isinstance(network, DROPOUT):
-        return f"Dropout({network.p!r}{', whole_channels=True' if isinstance(network, nn.Dropout2d) else ''})"
+        whole = ", whole_channels=True" if isinstance(network, nn.Dropout2d) else ""
+        return f"Dropout({literal(network.p, int, float)}{whole})"
     if isinstance(network, Scaling):
-        return f"Scaling({network.inputs})"
+        return f"Scaling({literal(network.inputs, int)})"
     defaults = inspect.signature(type(network)).parameters
     given = {name: value for name, value in _arguments(network).items() if value != defaults[name].default}
-    return f"nn.{type(network).__name__}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+    kinds = (bool, int, float, str, tuple, type(None))
+    told = ", ".join(f"{name}={literal(value, *kinds)}" for name, value in given.items())
+    return f"nn.{type(network).__name__}({told})"
 
 
 def remade(network: nn.Module) -> nn.Module:

@@ -1,12 +1,13 @@
 """`train.py`: a study's last training again, in plain PyTorch, along the same trajectory."""
 
-import json
 from string import Template
 
 import torch
 
+from dampen._io import shortened
 from dampen.errors import InputError
 from dampen.export import _layers
+from dampen.export._literal import literal
 from dampen.knobs.weight_decay import decayed
 from dampen.models import Scaling
 from dampen.study import Winner
@@ -27,7 +28,7 @@ def check(winner: Winner) -> None:
     others = [name for name in winner.setting if name not in KNOBS]
     if others:
         raise InputError(f"the setting turns {', '.join(others)}, and the script knows {', '.join(KNOBS)} only")
-    if torch.device(training["device"]).type != "cpu":
+    if training["device"].partition(":")[0] != "cpu":
         raise InputError(f"the training ran on {training['device']}, whose random numbers are not the CPU's")
     if training["precision"] not in ("float32", "float64"):
         raise InputError(f"the training's precision is {training['precision']}, whose rounding no other loop repeats")
@@ -65,15 +66,17 @@ def source(winner: Winner) -> str:
         "data": f"Recommended for: {_in_quotes(winner.description.name)}.",
         "math": "import math\n" if "math." in factor else "",
         "ordered": "from collections import OrderedDict\n" if "OrderedDict" in made else "",
-        "seed": winner.seed,
-        "epochs": winner.epochs,
-        "batch_size": winner.training["batch_size"],
+        "seed": literal(winner.seed, int),
+        "epochs": literal(winner.epochs, int),
+        "batch_size": literal(winner.training["batch_size"], int),
         "cut": _EVEN if winner.training["even_batches"] else _FULL,
-        "lr": repr(winner.setting.get("lr", winner.training["lr"])),
-        "weight_decay": repr(winner.setting.get("weight_decay", 0.0)),
+        "lr": literal(winner.setting.get("lr", winner.training["lr"]), float),
+        "weight_decay": literal(winner.setting.get("weight_decay", 0.0), float),
         "decayed": _listed(names),
         "precision": winner.training["precision"],
-        "scale": "" if classes else f"TARGET_MEAN, TARGET_DEVIATION = {mean!r}, {deviation!r}  # here 0, 1\n",
+        "scale": ""
+        if classes
+        else f"TARGET_MEAN, TARGET_DEVIATION = {literal(mean, float)}, {literal(deviation, float)}  # here 0, 1\n",
         "dropout": _DROPOUT if drops else "",
         "scaling": Template(_SCALING).substitute(factor=Scaling.FACTOR) if scales else "",
         "made": made,
@@ -93,12 +96,13 @@ def source(winner: Winner) -> str:
 
 def _in_quotes(name: str) -> str:
     """Return a name, often that of a file, as it may stand in a docstring."""
-    return "".join(c if c.isprintable() and c not in '"\\' else " " for c in name)
+    return "".join(c if c.isprintable() and c not in '"\\' else " " for c in shortened(name))
 
 
 def _listed(names: list[str]) -> str:
-    line = "[" + ", ".join(map(json.dumps, names)) + "]"
-    return line if len(line) < 100 else "[\n" + "".join(f"    {json.dumps(name)},\n" for name in names) + "]"
+    texts = [literal(name, str) for name in names]
+    line = "[" + ", ".join(texts) + "]"
+    return line if len(line) < 100 else "[\n" + "".join(f"    {text},\n" for text in texts) + "]"
 
 
 _SCRIPT = '''\

@@ -4,7 +4,6 @@ import copy
 import json
 import math
 import platform
-import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -12,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
+from dampen._io import exists, is_own, is_staged, locked, save_tensors, shortened, staged, told_in_one_line
 from dampen.data import Data, Normalisation, Vectoriser
 from dampen.errors import InputError
 from dampen.export import _layers, _onnx, _script
 from dampen.knobs.weight_decay import decayed
-from dampen.store import Folder
 from dampen.study import METRICS, Description, Exported, Winner, plain_setting
 
 FILES = (
@@ -48,8 +46,7 @@ def write(winner: Winner, folder: Path, *, onnx: bool = False, data: bool | None
         InputError: the folder holds something else or can't be written, rows are asked for that are gone, or ONNX is
             not installed or can't hold the network.
     """
-    place = Folder(folder)
-    _check_folder(folder)
+    check_folder(folder)
     if onnx:
         _onnx.check_installed()
     if data and winner.data is None:
@@ -72,28 +69,37 @@ def write(winner: Winner, folder: Path, *, onnx: bool = False, data: bool | None
     document = _document(winner)
     table = winner.description.preprocessing
     if table is not None:
-        writers["preprocessing.json"] = lambda file: file.write_text(json.dumps(table.document(), indent=1) + "\n")
+        writers["preprocessing.json"] = lambda file: file.write_text(
+            json.dumps(table.document(), indent=1) + "\n", encoding="utf-8"
+        )
     document["train"] = {"refused": refused, "needs": None if refused or "data.npz" in writers else "data.npz"}
     about = {"model": winner.model, "setting": json.dumps(document["setting"])}
     writers["model.safetensors"] = lambda file: _save(winner.network, file, about)
-    with tempfile.TemporaryDirectory() as scratch:
+    with locked(folder), told_in_one_line(folder), staged(folder, FILES) as scratch:
         if onnx:
-            made = Path(scratch) / "model.onnx"
-            document["onnx"] = _to_onnx(winner, made)
-            writers["model.onnx"] = lambda file: file.write_bytes(made.read_bytes())
-        document["files"] = sorted([*writers, "model.json"])
+            document["onnx"] = _to_onnx(winner, scratch / "model.onnx")
+        names = [*writers, "model.json", *(["model.onnx"] if onnx else [])]
+        document["files"] = sorted(names)
         for name, writer in writers.items():
-            place.write(name, writer)
-    place.write_json("model.json", document)
-    for name in set(FILES) - set(document["files"]):  # of an earlier export
-        (folder / name).unlink(missing_ok=True)
-    return Exported(folder, tuple(document["files"]), refused, document)
+            writer(scratch / name)
+        text = json.dumps(document, indent=1, allow_nan=False)
+        (scratch / "model.json").write_text(text + "\n", encoding="utf-8")
+    return Exported(folder, tuple(sorted(names)), refused, document)
 
 
-def _check_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file: name a folder for the export")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "model.json").is_file():
+def check_folder(folder: Path) -> None:
+    """Make sure that an export can go to a folder: it is new, empty, or of an export, if of one that was killed.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    if exists(folder) and not folder.is_dir():
+        raise InputError(f"{shortened(folder)} is a file: name a folder for the export")
+    if not folder.is_dir() or is_staged(folder):
+        return
+    with told_in_one_line(folder):
+        names = {file.name for file in folder.iterdir() if not is_own(file.name)}
+    if names and "model.json" not in names:
         raise InputError(f"{folder} is not empty and holds no export: choose another folder")
 
 
@@ -204,7 +210,7 @@ def _to_onnx(winner: Winner, file: Path) -> dict[str, Any]:
 
 
 def _save(network: nn.Module, file: Path, about: dict[str, str]) -> None:
-    save_file({name: t.contiguous().clone() for name, t in network.state_dict().items()}, file, about)
+    save_tensors({name: t.clone() for name, t in network.state_dict().items()}, file, about)
 
 
 def _save_arrays(file: Path, arrays: dict[str, np.ndarray]) -> None:

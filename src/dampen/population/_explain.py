@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from dampen._io import counted
 from dampen.knobs import KNOBS, Averages, OnActivation, OnBatch, OnWeights, Scales, Setting, Variants
 from dampen.population._chunk import Chunk
 from dampen.population._lanes import CONVOLUTIONS, LINEAR
@@ -68,8 +69,8 @@ class Explanation:
         on = [name for name, yes in self.decayed.items() if yes]
         off = [name for name, yes in self.decayed.items() if not yes]
         lines += [
-            f"{self.members} members, {self.chunk} at a time, {_size(self.member_bytes)} of parameters each, "
-            f"{_size(self.expected_bytes)} of memory expected",
+            f"{counted(self.members, 'member')}, {self.chunk} at a time, {_size(self.member_bytes)} of parameters "
+            f"each, {_size(self.expected_bytes)} of memory expected",
             f"weight decay on {', '.join(on) or 'nothing'}; not on {', '.join(off) or 'nothing'}",
         ]
         lines += [

@@ -10,6 +10,7 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from dampen._tensors import check_dense, check_size
 from dampen.data import Data
 from dampen.errors import InputError
 from dampen.population import _losses
@@ -152,6 +153,7 @@ def table(source: Source, task: str | None = None) -> Table:
     for t in (*inputs, targets):
         if t.is_floating_point() and not (t.sum().isfinite() or t.isfinite().all()):  # a sum takes a fortieth
             raise InputError("inputs and targets must be finite numbers: there is a NaN or an infinity among the rows")
+        check_size(t, "inputs or targets")
     if not targets.is_floating_point():
         targets = targets.long()
         if len(targets) and targets.min() < 0:
@@ -191,6 +193,7 @@ def _collated(dataset: Dataset) -> Any:
 
 def _tensor(part: Any) -> Tensor:
     if isinstance(part, Tensor):
+        check_dense(part, "inputs and targets")
         return part.detach()
     try:
         return torch.from_numpy(np.ascontiguousarray(part))

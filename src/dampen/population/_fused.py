@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
+from dampen._io import shortened
 from dampen.errors import InputError
 from dampen.population._average import batch_statistics
 from dampen.population._lanes import FastLanes
@@ -184,7 +185,7 @@ def _reason(e: Exception) -> str:
     for sign, reason in _REASONS.items():
         if sign in said:
             return reason
-    return said[:200].rstrip(".") or type(e).__name__
+    return shortened(said).rstrip(".") or type(e).__name__
 
 
 _REASONS = {

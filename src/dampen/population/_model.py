@@ -45,6 +45,14 @@ class Builder:
             torch.manual_seed(seed)
             return self.make(input_shape, outputs)
 
+    def outline(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module | None:
+        """Return a network without memory for its parameters; None where a function can't make one so."""
+        try:
+            with torch.device("meta"):
+                return self(0, input_shape, outputs)
+        except Exception:
+            return None
+
     def make(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         """Return a network drawn from torch's global generator as it is."""
         if isinstance(self._model, nn.Module):

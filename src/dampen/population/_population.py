@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from dampen import _schema
+from dampen._io import counted
 from dampen.errors import InputError, NotFused
 from dampen.knobs import Setting, weight_decay
 from dampen.population import _checkpoint, _chunks, _feed, _interrupt, _losses, _recipe
@@ -71,7 +73,7 @@ class Population:
 
     def __repr__(self) -> str:
         S, M = len(self.seeds), len(self.settings)
-        return f"Population({S * M} members: {M} settings x {S} seeds)"
+        return f"Population({counted(S * M, 'member')}: {counted(M, 'setting')} x {counted(S, 'seed')})"
 
     def fit(
         self,
@@ -150,8 +152,8 @@ class Population:
         reached = int(self.reached.min()) if self._chunks else 0
         if not reached < until <= epochs:
             raise InputError(
-                f"the population has trained for {reached} epochs; to go on, epochs (got {epochs}) and until (got "
-                f"{until}) must be larger, and until at most epochs"
+                f"the population has trained for {counted(reached, 'epoch')}; to go on, epochs (got {epochs}) "
+                f"and until (got {until}) must be larger, and until at most epochs"
             )
         patient = early_stopping is not None or any(setting.get("patience") for setting in self.settings)
         if patient:
@@ -307,6 +309,11 @@ class Population:
         return self._names.given(self._stacked(self._networks, len(self.settings)))
 
     @property
+    def row(self) -> tuple[tuple[int, ...], int] | None:
+        """The shape of a row and the number of outputs that the network was made for; None before anything is known."""
+        return self._row
+
+    @property
     def _known_row(self) -> tuple[tuple[int, ...], int]:
         if self._build.wants and self._row is None:
             raise InputError("the network's size follows from the data: call fit first")
@@ -424,13 +431,15 @@ class Population:
             InputError: there is none, the file is damaged, or it is of another network.
         """
         about, snapshot, recorder = _checkpoint.read(Path(folder))
-        population = cls(
-            model, [Setting(**values) for values in about["settings"]], about["seeds"], chunk=about["chunk"]
-        )
+        with _schema.damaged(Path(folder) / _checkpoint.FILE):
+            settings = [Setting(**values) for values in about.settings]
+            population = cls(model, settings, about.seeds, chunk=about.chunk)
         population._recorder = recorder
-        population._row = tuple(about["row"][0]), about["row"][1]
-        population._places = [tuple(slice(*p) for p in place) for place in about["places"]]  # type: ignore[misc]
-        population._at_once = about["at_once"]
+        population._row = about.row
+        population._places = [(slice(*seeds), slice(*members)) for seeds, members in about.places]
+        population._at_once = about.at_once
+        if population._build.wants and (outline := population._build.outline(*population._known_row)) is not None:
+            snapshot.check(outline, Path(folder))  # before memory is taken for it
         network = population._build(population.seeds[0], *population._known_row)
         population._networks = [network.to(snapshot.dtype)]
         snapshot.check(network, Path(folder))

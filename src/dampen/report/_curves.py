@@ -75,11 +75,7 @@ def curves(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict
         height=520,
         legend={"orientation": "h", "y": -0.16, "yanchor": "top", "x": 0},
     )
-    return (
-        "<h2>Training and validation loss</h2>"
-        + _page.embed(figure, "curves")
-        + f'<p class="note">{_page.escaped(note)}</p>'
-    )
+    return _page.embed(figure, "curves", "Training and validation loss", note)
 
 
 def curves_of(

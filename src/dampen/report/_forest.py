@@ -76,9 +76,10 @@ def differences(document: dict[str, Any]) -> str:
     notes += [f"{row.name} would squash the axis and is not drawn: {row.detail}." for row in far.values()]
     notes += [f"{name} diverged." for name in diverged]
     drawn = [row for name, row in rows.items() if name not in far]
-    picture = _page.embed(forest(drawn, f"difference of {_page.label(metric)}"), "differences") if drawn else ""
     said = " ".join(note[:1].upper() + note[1:] for note in notes)
-    return picture + (f'<p class="note">{_page.escaped(said)}</p>' if said else "")
+    if not drawn:
+        return _page.render("note.html", note=said) if said else ""
+    return _page.embed(forest(drawn, f"difference of {_page.label(metric)}"), "differences", note=said)
 
 
 def gain(document: dict[str, Any]) -> str:
@@ -100,11 +101,7 @@ def gain(document: dict[str, Any]) -> str:
     if knobs:
         note += " Squares are what is lost where one regulariser alone is left out; these need not add up."
     metric = _page.label(document["metric"])
-    return (
-        "<h2>Where the gain comes from</h2>"
-        + _page.embed(forest(rows, f"better by ({metric})"), "gain")
-        + f'<p class="note">{note}</p>'
-    )
+    return _page.embed(forest(rows, f"better by ({metric})"), "gain", "Where the gain comes from", note)
 
 
 def forest(rows: Sequence[Row], title: str) -> "go.Figure":

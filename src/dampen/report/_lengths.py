@@ -65,9 +65,8 @@ def lengths(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
         height=420,
         legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
     )
-    return (
-        "<h2>How long to train</h2>"
-        + _page.embed(figure, "lengths")
-        + '<p class="note">Every point is a finished training: its learning rate has run its whole schedule. The best '
-        "of each kind, on the selection rows; fewer settings are left at each longer length.</p>"
+    note = (
+        "Every point is a finished training: its learning rate has run its whole schedule. The best of each kind, on "
+        "the selection rows; fewer settings are left at each longer length."
     )
+    return _page.embed(figure, "lengths", "How long to train", note)

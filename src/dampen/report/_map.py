@@ -114,11 +114,7 @@ def landscape(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
     rest = [_page.words(name) for name in knobs[2:]]
     if rest:
         note += f" Settings differ in {' and '.join(rest)}, too: hold the pointer over a point."
-    return (
-        "<h2>Where the good settings are</h2>"
-        + _page.embed(figure, "map")
-        + f'<p class="note">{_page.escaped(note)}</p>'
-    )
+    return _page.embed(figure, "map", "Where the good settings are", note)
 
 
 @dataclass(frozen=True)

@@ -1,74 +1,58 @@
 """The page that reports are: one HTML file that opens without a network, and whose texts are texts.
 
-A study's folder may come from a stranger, so no text from it is taken as HTML: `escaped` is for the page, `label` for
-plotly, which reads tags in its texts too.
+A study's folder may come from a stranger, so no text from it is taken as HTML: pages are made by templates that escape
+what is put into them, and `label` does so for plotly, which reads tags in its texts too.
 """
 
 import html
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from dampen.store import Folder
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:">
-<title>{title}</title>
-<link rel="icon" href="data:,">
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #111; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-h1 {{ font-size: 1.6rem; }} h2 {{ font-size: 1.2rem; margin-top: 2.5rem; }}
-p.lead {{ font-size: 1.25rem; font-weight: 600; }}
-figure {{ margin: 0; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; }}
-td, th {{ padding: .25rem .8rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }}
-td:first-child, th:first-child, td.text {{ text-align: left; }}
-td small {{ color: #444; white-space: nowrap; }}
-pre {{ background: #f5f5f5; padding: .8rem; overflow-x: auto; white-space: pre-wrap; }}
-.note {{ color: #444; }}
-@media print {{ body {{ margin: 0; }} figure {{ break-inside: avoid; }} }}
-</style>
-<script>{plotly}</script></head><body>
-<h1>{title}</h1>
-{body}
-</body></html>
-"""
 _LONGEST = 60  # letters of a label: longer ones take a picture's room
 
 
+def render(template: str, **values: Any) -> Markup:
+    """Return HTML by a template of this folder: values are escaped, but for those that are HTML already."""
+    return Markup(_templates().get_template(template).render(**values))
+
+
+@cache
+def _templates() -> Environment:
+    loader = PackageLoader("dampen.report")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
 def write_page(path: Path, title: str, sections: Iterable[str]) -> None:
-    """Write a page; sections are HTML, empty ones are left out.
+    """Write a page; sections are HTML of `render`, empty ones are left out.
 
     Raises:
         InputError: it can't be written.
     """
     from plotly.offline import get_plotlyjs
 
-    body = "\n".join(f"<section>{section}</section>" for section in sections if section)
-    page = _PAGE.format(title=escaped(title), body=body, plotly=get_plotlyjs())
+    parts = [section for section in sections if section]
+    page = render("page.html", title=title, sections=parts, plotly=Markup(get_plotlyjs()))
     Folder(path.parent).write(path.name, lambda file: file.write_text(page, encoding="utf-8"))
 
 
-def embed(figure: "go.Figure", name: str) -> str:
-    """Return a picture as HTML; `name` tells it from the page's others."""
+def embed(figure: "go.Figure", name: str, title: str = "", note: str = "") -> Markup:
+    """Return a picture as HTML, with its title and note if it has any; `name` tells it from the page's others."""
     figure.update_layout(template="plotly_white", margin={"l": 70, "r": 20, "t": 28, "b": 60})
     figure.update_layout(font={"family": "system-ui, sans-serif", "size": 13, "color": "#111"})
     config = {"displayModeBar": False, "responsive": True}
     inner = figure.to_html(full_html=False, include_plotlyjs=False, config=config, div_id=f"figure-{name}")
-    return f"<figure>{inner}</figure>"
-
-
-def escaped(value: object) -> str:
-    """Return a value as HTML that shows it."""
-    return html.escape(str(value))
+    return render("figure.html", title=title, figure=Markup(inner), note=note)  # plotly escapes what its script holds
 
 
 def label(value: object) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dampen._io import counted
 from dampen.report import _curves, _forest, _lengths, _map
-from dampen.report._page import escaped, n_epochs, short, tell, with_ends, write_page
+from dampen.report._page import n_epochs, render, short, tell, with_ends, write_page
 from dampen.study import REFERENCE_NAMES
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def write_study(path: Path, document: dict[str, Any], frame: "pd.DataFrame", run
     of_test = [sentence for sentence in rest if sentence.startswith("The test rows")] if document["test"] else []
     others = [sentence for sentence in rest if sentence not in of_test]
     sections = [
-        f'<p class="lead">{escaped(lead)}</p>',
+        render("lead.html", lead=lead),
         _forest.differences(document),
         _curves.curves(document, frame, rungs),
         _forest.gain(document),
@@ -49,8 +50,7 @@ def write_study(path: Path, document: dict[str, Any], frame: "pd.DataFrame", run
 def _in_words(sentences: Sequence[str]) -> str:
     if not sentences:
         return ""
-    items = "".join(f"<li>{escaped(sentence)}</li>" for sentence in sentences)
-    return f"<h2>In words</h2><ul>{items}</ul>"
+    return render("list.html", title="In words", items=sentences)
 
 
 def _dropped(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
@@ -63,16 +63,9 @@ def _dropped(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
         n = len(rung["settings"])
         gone = n - len(after["settings"]) if after is not None and after["bracket"] == rung["bracket"] else None
         best, went = rung[metric][0], "" if gone is None else str(max(gone, 0))
-        rows.append(
-            f"<tr><td>{n_epochs(rung['epochs'])}{_stage(rung['run'])}</td><td>{n}</td><td>{went}</td>"
-            f"<td class='text'>{escaped(tell(rung['settings'][0]))}</td>"
-            f"<td>{'diverged' if best is None else f'{best:.4g}'}</td></tr>"
-        )
-    return (
-        "<h2>What was dropped when</h2><div class='wide'><table><tr><th>trained for</th><th>settings</th>"
-        f"<th>dropped then</th><th style='text-align:left'>best</th><th>{escaped(metric)}</th></tr>{''.join(rows)}"
-        "</table></div>"
-    )
+        told = "diverged" if best is None else f"{best:.4g}"
+        rows.append((n_epochs(rung["epochs"]) + _stage(rung["run"]), n, went, tell(rung["settings"][0]), told))
+    return render("dropped.html", metric=metric, rows=rows)
 
 
 def _stage(run: str) -> str:
@@ -86,54 +79,54 @@ def _test(document: dict[str, Any], sentences: Sequence[str]) -> str:
     paired = any("against" in found for found in document["test"].values())
     rows = []
     for name, found in document["test"].items():
-        cells = "".join(f"<td>{_told(found.get(metric))}</td>" for metric in metrics)
-        cells += f"<td>{_against(found.get('against'))}</td>" if paired else ""
-        rows.append(f"<tr><td>{escaped(REFERENCE_NAMES.get(name, name))}</td>{cells}</tr>")
-    head = "".join(f"<th>{escaped(metric)}</th>" for metric in metrics)
-    head += f"<th>{escaped(document['metric'])}, recommended minus this</th>" if paired else ""
-    said = "".join(f"<p>{escaped(sentence)}</p>" for sentence in sentences)
-    return (
-        f"<h2>The test set, opened once</h2>{said}<div class='wide'><table><tr><th></th>{head}</tr>{''.join(rows)}"
-        "</table></div><p class='note'>Trained on training and validation rows; means over fresh seeds, with 95 % "
-        "intervals over seeds and rows. Differences are paired: the same seeds and rows on both sides. The ensemble "
-        "averages the recommended training's members.</p>"
-    )
+        cells = [_told(found.get(metric)) for metric in metrics] + [_against(found.get("against"))] * paired
+        rows.append((REFERENCE_NAMES.get(name, name), cells))
+    head = [*metrics, *[f"{document['metric']}, recommended minus this"] * paired]
+    return render("test.html", sentences=sentences, head=head, rows=rows)
 
 
-def _told(found: dict[str, Any] | None) -> str:
+Lines = list[str]
+"""Of a cell: its value, then what is small below it."""
+
+
+def _told(found: dict[str, Any] | None) -> Lines:
     if found is None:
-        return ""
-    return "diverged" if found["mean"] is None else _cell(found["mean"], found["interval"])
+        return [""]
+    return ["diverged"] if found["mean"] is None else _cell(found["mean"], found["interval"])
 
 
-def _against(found: dict[str, Any] | None) -> str:
+def _against(found: dict[str, Any] | None) -> Lines:
     if found is None:
-        return ""
+        return [""]
     if found["difference"] is None:
-        return "diverged"
-    said = f"<br><small>{_AGREES[found['agrees']]}</small>" if found["agrees"] is not None else ""
+        return ["diverged"]
+    said = [_AGREES[found["agrees"]]] if found.get("agrees") is not None else []
     return _cell(found["difference"], found["interval"], "+") + said
 
 
-def _cell(value: float, ends: Sequence[float | None] | None, sign: str = "") -> str:
+def _cell(value: float, ends: Sequence[float | None] | None, sign: str = "") -> Lines:
     mean, *interval = with_ends(value, ends, sign).split(" (", 1)
-    return mean + (f"<br><small>{interval[0].rstrip(')')}</small>" if interval else "")
+    return [mean, *(one.rstrip(")") for one in interval)]
 
 
 def _leaks(document: dict[str, Any]) -> str:
     leaks = {} if document["diagnosis"] is None else document["diagnosis"]["leaks"]
     said = []
     if leaks.get("copies"):
-        said.append(f"{leaks['copies']} rows are copies of another one; copies stay on one side of every split.")
+        n = leaks["copies"]
+        which = "1 row is a copy" if n == 1 else f"{n} rows are copies"
+        said.append(f"{which} of another one; copies stay on one side of every split.")
     if leaks.get("test_copies"):
-        said.append(f"{leaks['test_copies']} test rows are equal to training rows: the test figures may be too good.")
+        n = leaks["test_copies"]
+        which = "1 test row is" if n == 1 else f"{n} test rows are"
+        said.append(f"{which} equal to training rows: the test figures may be too good.")
     said += [
         f"Column '{name}' looks like an identifier that repeats: if its rows belong together, group by it."
         for name in leaks.get("identifiers", [])
     ]
     if not said:
         return ""
-    return "<h2>What may make figures too good</h2><ul>" + "".join(f"<li>{escaped(s)}</li>" for s in said) + "</ul>"
+    return render("list.html", title="What may make figures too good", items=said)
 
 
 def _again(document: dict[str, Any]) -> str:
@@ -145,16 +138,14 @@ def _again(document: dict[str, Any]) -> str:
         "space": "; ".join(f"{name}: {dimension}" for name, dimension in plan["space"].items()),
         "search": f"{plan['search']}, seeds {_list(plan['seeds'])}" if trained["settings"] else "",
         "lengths": ", ".join(f"{name} {short(value)}" for name, value in plan["lengths"].items()),
-        "evaluation": f"{plan['metric']}, {plan['scheme']}, {len(plan['confirm_seeds'])} fresh seeds",
+        "evaluation": f"{plan['metric']}, {plan['scheme']}, {counted(len(plan['confirm_seeds']), 'fresh seed')}",
         "training": ", ".join(f"{name} {value}" for name, value in plan["training"].items()),
         "versions": ", ".join(f"{name} {value}" for name, value in plan["versions"].items()),
         "folder": document["folder"] or "",
     }
-    rows = "".join(
-        f"<tr><td>{name}</td><td class='text'>{escaped(value)}</td></tr>" for name, value in facts.items() if value
-    )
     tried = (
-        f"{trained['settings']} settings with {trained['seeds']} seeds each were searched, the longest training had "
+        f"{counted(trained['settings'], 'setting')} with {counted(trained['seeds'], 'seed')} each were searched, the "
+        "longest training had "
         if trained["settings"]
         else "The trainings had "
     )
@@ -163,10 +154,8 @@ def _again(document: dict[str, Any]) -> str:
         f"{document['seconds']:.0f} s. The same plan gives the same study."
     )
     recommended = {"setting": document["recommended"], "epochs": document["length"]["epochs"]}
-    return (
-        f"<h2>How to repeat it</h2><p>{escaped(work)}</p><div class='wide'><table>{rows}</table></div>"
-        f"<pre>{escaped(json.dumps(recommended, indent=1))}</pre>"
-    )
+    told = [(name, value) for name, value in facts.items() if value]
+    return render("again.html", work=work, facts=told, recommended=json.dumps(recommended, indent=1))
 
 
 def _list(seeds: Sequence[int]) -> str:

@@ -1,7 +1,6 @@
 """The page on how far a study's predictions can be trusted: one HTML file that opens without a network."""
 
 import base64
-import html
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from dampen._io import counted
 from dampen.data import Data, Incoming
 from dampen.report import _page
-from dampen.report._page import embed, write_page
+from dampen.report._page import embed, render, write_page
 from dampen.report._pictures import BLACK, BLUE, ORANGE
 from dampen.study import reliabilities, risk
 
@@ -49,7 +49,7 @@ def _answer(document: dict[str, Any]) -> str:
     said, refusal, calibration = document["summary"], document["refusal"], document["calibration"]
     refused = 1 - refusal["answered"]
     if "accuracy" in said:
-        lead = f"Right in {said['accuracy']:.1%} of {said['n']} rows"
+        lead = f"Right in {said['accuracy']:.1%} of {counted(said['n'], 'row')}"
         if refusal["accuracy_answered"] is not None:
             lead += f"; refusing the least certain {refused:.1%}, in {refusal['accuracy_answered']:.1%}."
         temperature = calibration["temperature"]
@@ -62,17 +62,14 @@ def _answer(document: dict[str, Any]) -> str:
             "average."
         )
     else:
-        lead = f"Off by {said['rmse']:.4g} (RMSE) on {said['n']} rows"
+        lead = f"Off by {said['rmse']:.4g} (RMSE) on {counted(said['n'], 'row')}"
         if refusal["rmse_answered"] is not None:
             lead += f"; refusing the least certain {refused:.1%}, by {refusal['rmse_answered']:.4g}."
         told = (
             f"Gaussian 95 % intervals cover {said['coverage_95']:.1%} of the rows, conformal ones "
             f"{refusal['conformal_coverage']:.1%}. The log likelihood is {said['log_likelihood']:.4f} a row."
         )
-    return (
-        f'<p class="lead">{lead}</p><p>{told}</p><p class="note">Asked: {html.escape(document["method"])}. What is '
-        f"fitted was fitted on {calibration['rows']} predictions of rows that took no part in training.</p>"
-    )
+    return render("trust-answer.html", lead=lead, told=told, method=document["method"], rows=calibration["rows"])
 
 
 def _reliability(own: Columns) -> str:
@@ -91,17 +88,13 @@ def _reliability(own: Columns) -> str:
             name=f"{name}, error {found.error:.4f}",
             marker={"size": size, "color": colour, "symbol": symbol},
             line={"color": colour},
-            text=[f"{n} rows" for n in found.count],
+            text=[counted(int(n), "row") for n in found.count],
         )
     figure.update_layout(
         xaxis_title="probability of the predicted class", yaxis_title="share of right predictions", height=480
     )
-    return (
-        "<h2>Do probabilities mean what they say?</h2>"
-        + embed(figure, "reliability")
-        + '<p class="note">Fifteen bins of equal width; larger marks have more rows. Below the line the network is '
-        "too sure of itself.</p>"
-    )
+    note = "Fifteen bins of equal width; larger marks have more rows. Below the line the network is too sure of itself."
+    return embed(figure, "reliability", "Do probabilities mean what they say?", note)
 
 
 def _risk(own: Columns, classes: bool) -> str:
@@ -119,24 +112,21 @@ def _risk(own: Columns, classes: bool) -> str:
         showlegend=False,
         height=420,
     )
-    return (
-        "<h2>What does refusing buy?</h2>"
-        + embed(figure, "risk")
-        + f'<p class="note">The least certain rows are refused first; area under the curve {curve.aurc:.4g} '
-        f"({'AURC' if classes else 'of squared errors'}).</p>"
+    note = (
+        f"The least certain rows are refused first; area under the curve {curve.aurc:.4g} "
+        f"({'AURC' if classes else 'of squared errors'})."
     )
+    return embed(figure, "risk", "What does refusing buy?", note)
 
 
 def _foreign(document: dict[str, Any], own: Columns, other: Columns) -> str:
     import plotly.graph_objects as go
 
-    name = html.escape(document["foreign"]["data"])
     scores = {key: value for key, value in document["foreign"].items() if key != "data"}
-    rows = "".join(
-        f"<tr><td>{key.replace('_', ' ')}</td><td>{v['auroc']:.4f}</td><td>{v['aupr']:.4f}</td>"
-        f"<td>{v['fpr95']:.4f}</td></tr>"
-        for key, v in scores.items()
-    )
+    rows = [
+        (key.replace("_", " "), *(f"{of[score]:.4f}" for score in ("auroc", "aupr", "fpr95")))
+        for key, of in scores.items()
+    ]
     column = "entropy" if "entropy" in own else "standard_deviation"
     figure = go.Figure()
     for columns, label, colour in ((own, document["data"], BLUE), (other, document["foreign"]["data"], ORANGE)):
@@ -149,10 +139,7 @@ def _foreign(document: dict[str, Any], own: Columns, other: Columns) -> str:
     figure.update_layout(
         barmode="overlay", bargap=0, xaxis_title=column.replace("_", " "), yaxis_title="share of the rows", height=380
     )
-    return (
-        f"<h2>Does it notice foreign data? {name}</h2>{embed(figure, 'foreign')}<table><tr><th>uncertainty</th>"
-        f"<th>AUROC</th><th>AUPR</th><th>false alarms at 95 % found</th></tr>{rows}</table>"
-    )
+    return render("trust-foreign.html", name=document["foreign"]["data"], figure=embed(figure, "foreign"), rows=rows)
 
 
 def _examples(own: Columns, data: Data | Incoming) -> str:
@@ -161,27 +148,24 @@ def _examples(own: Columns, data: Data | Incoming) -> str:
     order = np.argsort(uncertainty, kind="stable")
     least = order[::-1][:_EXAMPLES]
     groups = (("The most certain", order[:_EXAMPLES]), ("The least certain", least))
-    return "<h2>The most and the least certain inputs</h2>" + "".join(
-        f"<h3>{title}</h3>{_shown(places, own, data)}" for title, places in groups
-    )
+    shown = [(title, _shown(places, own, data)) for title, places in groups]
+    return render("trust-examples.html", groups=shown)
 
 
-def _shown(places: Sequence[int] | np.ndarray, own: Columns, data: Data | Incoming) -> str:
-    said = []
+def _shown(places: Sequence[int] | np.ndarray, own: Columns, data: Data | Incoming) -> list[tuple[int, str, str, str]]:
+    """Return each row's number, its picture in base64 if it is one, its target, and what was predicted."""
+    found = []
     for i in places:
         row = int(own["row"][i])
         assert data.targets is not None
         target = data.targets[row]
-        name = html.escape(data.classes[int(target)]) if data.classes else f"{float(own['target'][i]):.4g}"
+        name = data.classes[int(target)] if data.classes else f"{float(own['target'][i]):.4g}"
         if "probability" in own:
-            text = f"{name}<br>{'right' if own['_right'][i] else 'wrong'}, {own['probability'][i]:.3f}"
+            said = f"{'right' if own['_right'][i] else 'wrong'}, {own['probability'][i]:.3f}"
         else:
-            text = f"{name}<br>{own['prediction'][i]:.4g} ± {own['standard_deviation'][i]:.2g}"
-        picture = _picture(data.features[row].numpy())
-        if picture:
-            text = f'<img src="data:image/png;base64,{picture}" width="84" alt="row {row}"><br>{text}'
-        said.append(f'<td style="text-align:center">row {row}<br>{text}</td>')
-    return f"<table><tr>{''.join(said)}</tr></table>"
+            said = f"{own['prediction'][i]:.4g} ± {own['standard_deviation'][i]:.2g}"
+        found.append((row, _picture(data.features[row].numpy()), name, said))
+    return found
 
 
 def _picture(features: np.ndarray) -> str:
@@ -202,9 +186,9 @@ def _picture(features: np.ndarray) -> str:
 
 def _figures(document: dict[str, Any]) -> str:
     parts = {**document["summary"], **document["refusal"], **document["calibration"]}
-    rows = "".join(
-        f"<tr><td>{name.replace('_', ' ')}</td><td>{value if isinstance(value, int) else f'{value:.4g}'}</td></tr>"
+    rows = [
+        (name.replace("_", " "), value if isinstance(value, int) else f"{value:.4g}")
         for name, value in parts.items()
         if value is not None
-    )
-    return f"<h2>All figures</h2><table>{rows}</table>"
+    ]
+    return render("trust-figures.html", rows=rows)

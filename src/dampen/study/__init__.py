@@ -8,6 +8,7 @@ from dampen.study._kept import Kept, inputs_of, open_study
 from dampen.study._metrics import METRICS, Metric
 from dampen.study._metrics import find as find_metric
 from dampen.study._plan import held_out, with_unit_targets
+from dampen.study._results import Results, finished, read_results
 from dampen.study._run import Progress, costs_of_rows
 from dampen.study._study import Study
 from dampen.study._training import Training
@@ -37,6 +38,7 @@ __all__ = [
     "Method",
     "Metric",
     "Progress",
+    "Results",
     "Study",
     "Training",
     "Verdict",
@@ -47,11 +49,13 @@ __all__ = [
     "compare",
     "costs_of_rows",
     "find_metric",
+    "finished",
     "held_out",
     "inputs_of",
     "labelled",
     "open_study",
     "plain_setting",
+    "read_results",
     "refusal",
     "reliabilities",
     "risk",

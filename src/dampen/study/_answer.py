@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dampen._io import counted
 from dampen.data import Data, Incoming
 from dampen.errors import InputError
 from dampen.study._kept import Kept, inputs_of
@@ -48,7 +49,7 @@ class Method:
         """What it is called."""
         once = "ensemble" if self.ensemble else "single pass"
         sampled = "ensemble with Monte-Carlo dropout" if self.ensemble else "Monte-Carlo dropout"
-        return f"{sampled}, {self.samples} samples" if self.samples else once
+        return f"{sampled}, {counted(self.samples, 'sample')}" if self.samples else once
 
     def ask(
         self, networks: Sequence[nn.Module], x: Tensor, kept: Kept, first_row: int = 0, keep: bool = False

@@ -1,18 +1,24 @@
 """How a study begins: what can't be part of it, its data and training made ready, its folder opened."""
 
-from collections.abc import Iterable, Mapping
+import functools
+import os
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
+from dampen._io import exists, is_own, locked
 from dampen.data import Data
 from dampen.errors import InputError
 from dampen.knobs import Setting
 from dampen.population import Builder, Model, Schedule
 from dampen.store import Folder
-from dampen.study import _plan, _usual
+from dampen.study import _documents, _plan, _usual
 from dampen.study._training import plain
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def refuse_patience(knobs: Iterable[str]) -> None:
@@ -134,20 +140,48 @@ def open_folder(
         raise InputError(f"{folder.path} is a file: name a folder for the study")
     if named:
         wanted["compared"] = {name: plain(setting) for name, setting in named.items()}
-    held = folder.read_json("plan.json")
+    held = _documents.planned(folder)
     if held is None:
-        if resume:
-            raise InputError(f"there is no study in {folder.path} to resume: leave resume out to begin one")
-        if folder.path.is_dir() and any(file.name != "budget.json" for file in folder.path.iterdir()):
-            raise InputError(f"{folder.path} is not empty and holds no study: choose another folder")
+        others = [] if not folder.path.is_dir() else [f.name for f in folder.path.iterdir() if not is_own(f.name)]
+        if set(others) - {"budget.json"}:
+            raise InputError(
+                f"there is no study in {folder.path} to resume: leave resume out to begin one"
+                if resume
+                else f"{folder.path} is not empty and holds no study: choose another folder"
+            )
+        folder.tidy()  # a run may have been killed before it had written its plan
         folder.write_json("plan.json", wanted)
         return folder
     if not resume:
         raise InputError(f"{folder.path} holds a study already: resume it, or choose another folder")
-    if held.get("format") != _plan.FORMAT:
-        raise InputError(f"{folder.path} holds a study of another version of dampen: choose another folder")
     for name in wanted:
-        if name not in ("versions", "reading") and held.get(name) != wanted[name]:
+        if name not in ("versions", "reading") and _told_apart(name, held.get(name), wanted[name]):
             raise InputError(f"{folder.path} holds another study, its {name} differs: choose another folder")
     folder.tidy()
     return folder
+
+
+def _told_apart(name: str, held: Any, wanted: Any) -> bool:
+    """Return whether an entry of two plans differs; data is known by its content, a network's file by its name."""
+    if name == "data":
+        return held["fingerprint"] != wanted["fingerprint"]
+    if name == "model" and ".py:" in held and ".py:" in wanted:  # the same from another directory
+        held, wanted = (os.path.basename(one) for one in (held, wanted))
+    return held != wanted
+
+
+def one_writer(study: Callable[P, T]) -> Callable[P, T]:
+    """Let a study be the only one that writes to the folder in its argument `out`, from beginning to end."""
+
+    @functools.wraps(study)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> T:
+        out: Any = kwargs.get("out")
+        if out is None:
+            return study(*args, **kwargs)
+        folder = Path(out)
+        if kwargs.get("resume") and not exists(folder):
+            raise InputError(f"there is no study in {folder} to resume: leave resume out to begin one")
+        with locked(folder):
+            return study(*args, **kwargs)
+
+    return alone

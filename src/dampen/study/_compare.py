@@ -12,6 +12,7 @@ from dampen.study._begin import (
     check_margin,
     check_network,
     check_whole,
+    one_writer,
     open_folder,
     prepared,
     refuse_patience,
@@ -26,6 +27,7 @@ from dampen.study._study import Study
 from dampen.study._training import Training, tell
 
 
+@one_writer
 def compare(
     model: Model,
     data: Data,

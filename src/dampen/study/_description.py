@@ -61,9 +61,3 @@ class Description:
         """Return all but the normalisation as JSON can hold it."""
         found = {name: value for name, value in vars(self).items() if name != "normalisation"}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
-
-    @classmethod
-    def from_plain(cls, plain: dict[str, Any], normalisation: Normalisation | Vectoriser) -> "Description":
-        """Return what `plain` told."""
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in plain.items()}
-        return cls(**values, normalisation=normalisation)

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dampen._io import save_tensors
 from dampen.data import Rows
 from dampen.population import Population
 from dampen.statistics import Estimate, over_rows, over_seeds_and_rows
 from dampen.store import Folder, fingerprint
-from dampen.study import _metrics, _plan, _unseen
+from dampen.study import _documents, _metrics, _plan, _unseen
 from dampen.study._confirm import LEVEL, Confirmed
 from dampen.study._evaluate import Candidate
 from dampen.study._run import Runner, Trained, outputs_of
@@ -26,7 +27,7 @@ from dampen.study._verdict import Verdict, judge
 def finish(runner: Runner, confirmed: Confirmed, ranked: tuple[Ranked, ...]) -> Study:
     """Judge, open the test set, and write everything."""
     plan, folder = runner.plan, runner.folder
-    held = folder.read_json("study.json") if folder is not None else None  # of a study that is finished
+    held = _documents.finished(folder) if folder is not None else None  # of a study that is finished
     verdict = judge(plan, plan.data, confirmed)
     recommended = confirmed.recommended
     trained = Trained(runner, "test")
@@ -139,8 +140,6 @@ def _difference(plan: _plan.Plan, one: np.ndarray, other: np.ndarray, verdict: V
 
 
 def _write(folder: Folder, study: Study, confirmed: Confirmed) -> None:
-    from safetensors.torch import save_file
-
     document = study.document()
     about = {
         "model": study.plan.model,
@@ -150,7 +149,7 @@ def _write(folder: Folder, study: Study, confirmed: Confirmed) -> None:
         "target_scale": json.dumps(list(study.plan.target_scale)),
     }
     tensors = {name: t.contiguous().clone() for name, t in study.model().state_dict().items()}
-    folder.write("model.safetensors", lambda file: save_file(tensors, file, about))
+    folder.write("model.safetensors", lambda file: save_tensors(tensors, file, about))
     preprocessing = study.preprocessing()
     if preprocessing is not None:
         folder.write_json("preprocessing.json", preprocessing.document())

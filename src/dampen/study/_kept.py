@@ -1,30 +1,31 @@
 """The networks of a study that a folder keeps, and rows that they have not seen."""
 
 import ast
-import json
 import os
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from msgspec import Meta, Struct
 from torch import nn
 
+from dampen import _schema
+from dampen._io import exists, shortened
 from dampen.data import NAMES, Data, Incoming, Preprocessing, Rows, load
 from dampen.errors import InputError
 from dampen.knobs import Setting
-from dampen.models import MLP, Linear
+from dampen.models import Linear, mlp
 from dampen.population import INSERTED, Model, Population, WithDropout, insert_dropout
 from dampen.store import Folder, fingerprint
-from dampen.study import _plan, _unseen
+from dampen.study import _documents, _plan, _unseen
 from dampen.study._description import Description
+from dampen.study._results import finished
 from dampen.study._training import setting_of
 from dampen.study._winner import Winner, winner_of, winner_without_rows
 
-_CHECKPOINT = re.compile(r"(confirmation|test)(-[0-9]+)?")
-_BUILDERS: dict[str, type] = {"MLP": MLP, "Linear": Linear}
+_LONGEST_NAME = 10_000  # letters of what a network is called
 
 
 class _Origin:
@@ -109,15 +110,8 @@ class Kept:
     def winner(self) -> Winner:
         """The first of the networks as `Study.winner` has it; without rows where they are gone or have changed."""
         plan = self.document["plan"]
-        written = plan["training"]
-        numbers = {"batch_size": int(written["batch_size"]), "lr": float(written["lr"])}
-        training = (
-            written | numbers | {"even_batches": written.get("even_batches") == "True"}
-        )  # older studies cut plainly
         epochs = self.document["length"]["epochs"] if "length" in self.document else plan["epochs"]
-        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-            raise InputError(f"{self.folder / 'study.json'} is damaged: its length is no number of epochs")
-        last = self.target_scale, self.setting, epochs, training
+        last = self.target_scale, self.setting, epochs, _documents.training_of(plan)
         try:
             rows = _plan.training_and_validation_rows(self.data)
         except InputError as e:
@@ -144,25 +138,23 @@ def open_study(
     if data_dir is not None and not Path(data_dir).is_dir():
         raise InputError(f"there is no folder {data_dir} (data_dir); correct the name")
     place = Folder(Path(folder))
-    document = place.read_json("study.json")
-    if document is None:
-        raise InputError(f"{folder} holds no finished study: there is no study.json; dampen tune --resume finishes one")
+    document = finished(folder)
     plan = document["plan"]
     model = model if model is not None else _builder(plan["model"])
     if plan["model"].endswith(INSERTED) and not isinstance(model, WithDropout):
         model = insert_dropout(model)
     origin = _Origin(place.path, plan, data, data_dir)
-    said = place.read_json("preprocessing.json")
-    preprocessing = None if said is None else Preprocessing.from_document(said)
+    preprocessing = Preprocessing.read_document(place.path / "preprocessing.json")
     unseen = _unseen.read(place, plan["data"]["fingerprint"], preprocessing)
     setting = setting_of(document["recommended"])
     some = _batch(unseen.rows[0], int(plan["training"]["batch_size"]))
     names = document.get("checkpoints", {})  # older studies have one population in each phase
-    if not isinstance(names, dict) or not all(isinstance(n, str) and _CHECKPOINT.fullmatch(n) for n in names.values()):
-        raise InputError(f"{folder}/study.json is damaged: its checkpoints are no names of trainings")
     last, confirmed = (_population(place, names.get(phase, phase), model) for phase in ("test", "confirmation"))
+    about = unseen.description
     for population in (last, confirmed):
-        population.look(some)
+        if population.row not in (None, (about.inputs, about.outputs)):
+            raise InputError(f"{place.path / _unseen.FILE} and the study's checkpoints are of rows of different shapes")
+        _look(population, some, place)
         if setting not in population.settings:
             raise InputError(f"the checkpoints in {folder} have no member with the recommended setting")
     if len(unseen.rows) not in (1, len(confirmed.seeds)):
@@ -171,6 +163,8 @@ def open_study(
     _check(networks[0], place)
     judged = (confirmed.member(setting, seed).float() for seed in confirmed.seeds)
     mean, deviation = plan["target_scale"]
+    if about.task == "classification" and (mean, deviation) != (0, 1):
+        raise InputError(f"{place.path / 'study.json'} is damaged: classes have no scale")
     return Kept(
         place.path,
         document,
@@ -212,24 +206,42 @@ def inputs_of(kept: Kept, data: Data | Incoming, rows: torch.Tensor) -> torch.Te
 
 
 def _batch(rows: Rows, n: int) -> Rows:
-    """Return n rows, some more than once where there are fewer: networks that norm batches refuse a single one."""
-    at = torch.arange(n) % len(rows)
+    """Return up to n rows, but two where there is one: networks that norm batches refuse a single one."""
+    at = torch.arange(min(n, max(len(rows), 2))) % len(rows)
     return Rows(rows.features[at], rows.targets[at])
 
 
 def _builder(name: str) -> Model:
     """Make dampen's own builder from what `repr` says of it."""
     try:
+        if len(name) > _LONGEST_NAME:
+            raise ValueError
         call = ast.parse(name, mode="eval").body
         assert isinstance(call, ast.Call)
         assert isinstance(call.func, ast.Name)
         values = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
-        return _BUILDERS[call.func.id](**values)
-    except (SyntaxError, ValueError, AssertionError, KeyError, TypeError):
+        if call.func.id == "Linear":
+            return Linear(**values)
+        assert call.func.id == "MLP"
+        described = _schema.converted(values, _Mlp, "the network's description")
+        shape = {"dropout": described.dropout, "activation": described.activation, "scaling": described.scaling}
+        return mlp(*described.hidden, **shape)
+    except (SyntaxError, ValueError, AssertionError, TypeError, MemoryError, RecursionError) as e:
+        if isinstance(e, InputError):
+            raise
         raise InputError(
-            f"the study's network is {name}, none of dampen's own: name what makes it with --model MODULE:FUNCTION, or "
-            "give model"
+            f"the study's network is {shortened(name)}, none of dampen's own: name what makes it with --model "
+            "MODULE:FUNCTION, or give model"
         ) from None
+
+
+class _Mlp(Struct, frozen=True):
+    """What `repr` says of an `MLP`; each layer's size is compared with the checkpoint before it is made."""
+
+    hidden: tuple[Annotated[int, Meta(ge=1, le=10_000_000)], ...]
+    dropout: tuple[_schema.Share, ...]
+    activation: str = "relu"
+    scaling: bool = False
 
 
 def _load(plan: dict[str, Any], data_dir: str | Path | None) -> Data:
@@ -241,6 +253,14 @@ def _load(plan: dict[str, Any], data_dir: str | Path | None) -> Data:
             f"the study was made on data in memory, {name!r}, of which its folder has no copy: open_study(folder, "
             "data) takes it"
         )
+    for path in (reading["source"], reading.get("test")):
+        if (
+            path is not None
+            and path not in NAMES
+            and exists(Path(path))
+            and not (os.path.isfile(path) or os.path.isdir(path))
+        ):
+            raise InputError(f"the data that the study was made on, {path}, is neither a file nor a folder")
     try:
         return load(**reading | where)
     except InputError as e:
@@ -252,6 +272,22 @@ def _population(place: Folder, phase: str, model: Model) -> Population:
     if not (folder / "population.safetensors").is_file():
         raise InputError(f"{folder} has no checkpoint: predictions need the folder as dampen tune left it")
     return Population.load(folder, model)
+
+
+def _look(population: Population, rows: Rows, place: Folder) -> None:
+    """Let a population see some rows, so that members get the rates of their dropout layers.
+
+    Raises:
+        InputError: its network does not take them.
+    """
+    try:
+        population.look(rows)
+    except (RuntimeError, ValueError, TypeError, IndexError) as e:
+        if isinstance(e, InputError):
+            raise
+        raise InputError(
+            f"the network of the study in {place.path} does not take the rows that it was made on: {shortened(e)}"
+        ) from None
 
 
 def _check(network: nn.Module, place: Folder) -> None:
@@ -271,5 +307,5 @@ def _check(network: nn.Module, place: Folder) -> None:
         raise InputError(f"{file} can't be read: {e}") from e
     mine = network.state_dict()
     same = mine.keys() == tensors.keys() and all(torch.equal(mine[name], tensors[name].float()) for name in mine)
-    if not same or "setting" not in about or json.loads(about["setting"]) is None:
+    if not same or "setting" not in about or _schema.decode(about["setting"], _schema.Setting, file) is None:
         raise InputError(f"{file} and the study's checkpoints are of different networks")

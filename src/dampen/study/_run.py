@@ -15,6 +15,7 @@ from dampen.errors import InputError
 from dampen.knobs import Setting
 from dampen.population import ChunkDone, Epoch, Event, Model, Population
 from dampen.store import Folder
+from dampen.study import _documents
 from dampen.study._metrics import Metric
 from dampen.study._plan import CONFIRM_SEED, TEST_SEED, Plan, Split, split, training_and_validation_rows
 from dampen.study._training import Training
@@ -66,8 +67,8 @@ class Runner:
     def __init__(self, model: Model, plan: Plan, folder: Folder | None, callback: Callable[[Progress], object] | None):
         self.model, self.plan, self.folder = model, plan, folder
         self._callback = callback
-        held = self.read("time.json") or {}  # of runs that died
-        self._before, self._before_trained = held.get("seconds", 0.0), held.get("member_epochs", 0.0)
+        held = _documents.time_so_far(folder)  # of runs that died
+        self._before, self._before_trained = held.seconds, held.member_epochs
         self.began = time.perf_counter()
         self.best: float | None = None  # the metric of the best setting so far
         self.member_epochs = 0.0  # of the whole study so far
@@ -141,6 +142,7 @@ class Runner:
         """Take trainings of the search that the folder has the results of as done."""
         if self.folder is not None:
             self.curves.append(self.folder.read_frame(f"curves/{name}.parquet"))
+            self.forget(name)  # left by a run that died between writing its results and this
         self._count("search", float(members * epochs))
         self._share_before = self._share
 
@@ -221,10 +223,6 @@ class Runner:
             trained = self._before_trained + self._trained
             self.write("time.json", {"seconds": self.seconds, "member_epochs": trained})
             self._saving = time.perf_counter() - begun
-
-    def read(self, name: str) -> Any:
-        """Return what a file of the folder holds, None where there is none."""
-        return self.folder.read_json(name) if self.folder is not None else None
 
     def write(self, name: str, value: object) -> None:
         """Write a file of the folder, if there is one."""

@@ -11,6 +11,7 @@ from dampen.errors import InputError
 from dampen.knobs import Setting
 from dampen.population import Population
 from dampen.search import Tpe
+from dampen.study import _documents
 from dampen.study._plan import Plan
 from dampen.study._references import SEARCH
 from dampen.study._run import Runner, mean_costs
@@ -110,7 +111,8 @@ def best_stop(ranked: Sequence[Ranked], family: str) -> Training | None:
 class _Search:
     def __init__(self, runner: Runner):
         self.runner, self.plan = runner, runner.plan
-        self.held = [Ranked.from_document(document) for document in runner.read("search.json") or []]
+        held = [] if runner.folder is None else _documents.progress(runner.folder, self.plan.metric.name)
+        self.held = [Ranked.from_document(document) for document in held]
         self.found: list[Ranked] = []  # in the order of training, so that a resumed search decides on the same rungs
         self.tpe = None
         if self.plan.search == "tpe" and self.plan.space is not None:
@@ -141,6 +143,9 @@ class _Search:
         settings = list(dict.fromkeys(setting for of in alive.values() for setting in of))
         known = {rung.family: rung for rung in self.held if rung.run == run}
         if known:
+            for family, rung in known.items():
+                if rung.epochs != epochs or set(rung.settings) != set(alive.get(family, ())):
+                    raise InputError(f"{_documents.PROGRESS} is damaged: its {run} is of another search")
             self.found += known.values()
             self.runner.skip(run, len(settings) * len(self.plan.seeds), epochs)
             self._note_best()

@@ -15,11 +15,12 @@ from dampen.knobs import Setting
 from dampen.population import Builder, Model, Population, initial_weights_repeat
 from dampen.search import Space
 from dampen.store import Folder
-from dampen.study import _budget, _metrics, _plan, _references, _usual
+from dampen.study import _budget, _documents, _metrics, _plan, _references, _usual
 from dampen.study._begin import (
     check_margin,
     check_network,
     check_whole,
+    one_writer,
     open_folder,
     prepared,
     refuse_patience,
@@ -37,6 +38,7 @@ Planned = tuple[tuple[_plan.Bracket, ...], dict[str, tuple[Setting, ...]], int]
 LEAST_AROUND = 16  # settings of a search that afterwards looks around the best one
 
 
+@one_writer
 def tune(
     model: Model,
     data: Data,
@@ -215,9 +217,7 @@ def _within(
 ) -> tuple[int, int, Lengths]:
     """Return the settings, seeds and lengths of a budget, or those that the folder holds."""
     folder = None if out is None else Folder(Path(out))
-    held = folder.read_json("budget.json") if folder is not None else None
-    if held is not None and not {"settings", "seeds", "lengths"} <= set(held):
-        raise InputError(f"{out} holds a study of another version of dampen: choose another folder")
+    held = _documents.budget(folder)
     if held is None:
 
         def member_epochs(settings: int, seeds: int, lengths: Lengths) -> float:
@@ -235,7 +235,7 @@ def _within(
 
 def _confirm_within(budget: float, runner: Runner, clock: float) -> _plan.Plan:
     """Return the plan with as many confirming seeds as the budget still allows, or as the folder holds."""
-    held = runner.read("budget.json") or {}
+    held = _documents.budget(runner.folder) or {}
     if "confirm_seeds" not in held:
         plan, rate = runner.plan, runner.seconds_per_member_epoch
         simple = _budget.seconds_of_simple_models(simple_models(plan.data), plan.data)

@@ -4,18 +4,23 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import torch
+from msgspec import Meta, Struct
 from torch import Tensor
 
-from dampen.data import Data, Normalisation, Preprocessing, Rows
+from dampen import _schema
+from dampen._io import save_tensors
+from dampen.data import Data, Normalisation, Preprocessing, Rows, Vectoriser
 from dampen.errors import InputError
 from dampen.store import Folder
 from dampen.study._description import Description
 
 FILE = "calibration.safetensors"
 _FORMAT = 1
+_TYPES = (torch.float32, torch.float64, torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool)
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,6 @@ def write(folder: Folder, data: Data, sets: Data | Sequence[Data], fingerprint: 
         sets: that the confirmation's networks were trained on: one for all, or one for each.
         fingerprint: of the study's data, by which its file is told from another study's.
     """
-    from safetensors.torch import save_file
-
     tensors: dict[str, Tensor] = {}
     raw = data.columns is None and data.scaling != "standardise"  # scaled by no row: pixels stay bytes
     parts = [sets] if isinstance(sets, Data) else sets
@@ -61,7 +64,7 @@ def write(folder: Folder, data: Data, sets: Data | Sequence[Data], fingerprint: 
         for name in ("mean", "std"):
             tensors[name] = getattr(description.normalisation, name).clone()  # of pixels they are one tensor
     about["digest"] = _digest(about, tensors)
-    folder.write(FILE, lambda file: save_file(tensors, file, {"dampen": json.dumps(about)}))
+    folder.write(FILE, lambda file: save_tensors(tensors, file, {"dampen": json.dumps(about)}))
 
 
 def read(folder: Folder, fingerprint: str, preprocessing: Preprocessing | None) -> Unseen:
@@ -75,39 +78,125 @@ def read(folder: Folder, fingerprint: str, preprocessing: Preprocessing | None) 
     Raises:
         InputError: there is no such file, or it is damaged, of another study, or lacks its preprocessing.
     """
-    from safetensors import SafetensorError, safe_open
-
     file = folder.path / FILE
     if not file.is_file():
         raise InputError(
             f"{folder.path} has no {FILE}, on which predictions are calibrated: finish the study again with resume "
             "(dampen tune --resume), which writes it and trains nothing; one of an older version has to be made anew"
         )
-    try:
-        with safe_open(file, "pt") as held:
-            about = json.loads((held.metadata() or {})["dampen"])
-            tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
-        if about["format"] != _FORMAT:
-            raise InputError(f"{file} has format {about['format']}, this version of dampen reads {_FORMAT}")
-        if about.pop("digest") != _digest(about, tensors):
-            raise ValueError("its contents are not what was written")
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as e:
-        if isinstance(e, InputError):
-            raise
-        raise InputError(f"{file} is damaged: {(str(e) or type(e).__name__).splitlines()[0]}") from None
-    if about["fingerprint"] != fingerprint:
+    text, tensors = _schema.read_tensors(file)
+    first = _schema.decode(text, _Version, file)
+    if first.format != _FORMAT:
+        raise InputError(f"{file} has format {first.format}, this version of dampen reads {_FORMAT}")
+    about = _schema.decode(text, _About, file)
+    told = {name: value for name, value in json.loads(text).items() if name != "digest"}
+    if about.digest != _digest(told, tensors):
+        raise InputError(f"{file} is damaged: its contents are not what was written")
+    if about.fingerprint != fingerprint:
         raise InputError(f"{file} is of a study of other data")
-    if about["note"] is not None:
-        normalisation: Any = Normalisation(tensors["mean"], tensors["std"], about["note"])
+    normalisation: Normalisation | Vectoriser
+    if about.note is not None:
+        mean, std = (_tensor(tensors, name, file) for name in ("mean", "std"))
+        if not (mean.shape == std.shape and mean.isfinite().all() and std.isfinite().all() and bool((std > 0).all())):
+            raise InputError(f"{file} is damaged: its mean and deviation scale no rows")
+        normalisation = Normalisation(mean.float(), std.float(), about.note)
     elif preprocessing is None:
         raise InputError(f"{folder.path} has no preprocessing.json, without which a table's rows can't be read")
     else:
         normalisation = preprocessing.vectoriser
-    rows = []
-    for i in range(about["sets"]):
-        features = tensors[f"features/{i}"]
-        rows.append(Rows(normalisation.apply(features) if about["raw"] else features, tensors[f"targets/{i}"]))
-    return Unseen(Description.from_plain(about["description"], normalisation), tuple(rows))
+        _check_preprocessing(preprocessing, about.description, folder)
+    description = about.description.with_(normalisation)
+    found = []
+    for i in range(about.sets):
+        features, targets = _tensor(tensors, f"features/{i}", file), _tensor(tensors, f"targets/{i}", file)
+        try:
+            rows = Rows(normalisation.apply(features) if about.raw else features, targets)
+        except (RuntimeError, IndexError, ValueError, TypeError):
+            raise InputError(f"{file} is damaged: its rows are not of the shape that is scaled") from None
+        _check_rows(rows, description, file)
+        found.append(rows)
+    return Unseen(description, tuple(found))
+
+
+class _Version(Struct, frozen=True):
+    format: _schema.Count
+
+
+class _Described(Struct, frozen=True, kw_only=True):
+    """A description without its normalisation."""
+
+    name: _schema.Text
+    task: Literal["classification", "regression"]
+    classes: Annotated[tuple[_schema.Text, ...], Meta(min_length=2)] | None
+    inputs: Annotated[tuple[_schema.Size, ...], Meta(min_length=1, max_length=8)]
+    outputs: _schema.Size
+    rows: _schema.Count
+    weighted: bool
+    target: _schema.Text | None
+    feature_names: tuple[_schema.Text, ...] | None
+
+    def __post_init__(self) -> None:
+        if (self.classes is None) != (self.task == "regression"):
+            raise ValueError("classes have names, a regression has none")
+        if self.outputs != (1 if self.classes is None else len(self.classes)):
+            raise ValueError("outputs: there is one for each class, or one for numbers")
+
+    def with_(self, normalisation: Normalisation | Vectoriser) -> Description:
+        """Return the description."""
+        return Description(
+            **{name: getattr(self, name) for name in self.__struct_fields__}, normalisation=normalisation
+        )
+
+
+class _About(Struct, frozen=True, kw_only=True):
+    """What the header says."""
+
+    format: _schema.Count
+    fingerprint: _schema.Fingerprint
+    sets: Annotated[int, Meta(ge=1, le=100_000)]
+    raw: bool
+    description: _Described
+    note: _schema.Text | None
+    digest: _schema.Fingerprint
+
+
+def _tensor(tensors: Mapping[str, Tensor], name: str, file: Path) -> Tensor:
+    if name not in tensors:
+        raise InputError(f"{file} is damaged: it lacks {name}")
+    t = tensors[name]
+    if t.dtype not in _TYPES:
+        raise InputError(f"{file} is damaged: {name} is of type {t.dtype}")
+    return t
+
+
+def _check_rows(rows: Rows, description: Description, file: Path) -> None:
+    """Make sure that rows are what the description tells of them.
+
+    Raises:
+        InputError: their shape differs, they hold numbers that no study has, or there are none.
+    """
+    features, targets = rows.features, rows.targets
+    if tuple(features.shape[1:]) != description.inputs or targets.shape != features.shape[:1] or not len(targets):
+        raise InputError(f"{file} is damaged: its rows are not of the shape that the study's networks take")
+    if features.is_floating_point() and not features.isfinite().all():
+        raise InputError(f"{file} is damaged: its rows hold what is no number")
+    if description.classes is None:
+        whole = targets.is_floating_point() and bool(targets.isfinite().all())
+    else:
+        whole = targets.dtype == torch.int64 and int(targets.min()) >= 0 and int(targets.max()) < description.outputs
+    if not whole:
+        raise InputError(f"{file} is damaged: its targets are not of the study's task")
+
+
+def _check_preprocessing(preprocessing: Preprocessing, description: _Described, folder: Folder) -> None:
+    made = preprocessing.vectoriser
+    same = (preprocessing.task, preprocessing.classes, made.outputs) == (
+        description.task,
+        description.classes,
+        description.outputs,
+    )
+    if not same or (made.width,) != description.inputs:
+        raise InputError(f"{folder.path / 'preprocessing.json'} and {FILE} are of different tables")
 
 
 def _digest(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

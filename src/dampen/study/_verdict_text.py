@@ -247,7 +247,7 @@ def _diagnosis(verdict: "Verdict") -> list[str]:
             found.append(f"Better than the network on these rows: {what}. Consider using that instead.")
     copies, tested = diagnosis.leaks.get("copies", 0), diagnosis.leaks.get("test_copies", 0)
     if copies:
-        found.append(f"{copies} rows are copies of another one.")
+        found.append(f"{'1 row is a copy' if copies == 1 else f'{copies} rows are copies'} of another one.")
     if tested:
         found.append(f"{tested} test rows are equal to training rows: the test figures may be too good.")
     for name in diagnosis.leaks.get("identifiers", []):

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dampen._tensors import check_dense, check_size
 from dampen.errors import InputError
 from dampen.knobs.dropout import rates as read_rates
 from dampen.uncertainty._masks import Numbers, keeps
@@ -220,6 +221,8 @@ def rows_of(x: Any, network: nn.Module) -> list[Tensor]:
     """
     x = x.features if hasattr(x, "features") and hasattr(x, "targets") else x
     inputs = [torch.as_tensor(t) for t in (x if isinstance(x, tuple | list) else (x,))]
+    for t in inputs:
+        check_dense(t, "x")
     lengths = {len(t) if t.ndim else 0 for t in inputs}
     if len(lengths) != 1 or 0 in lengths:
         raise InputError(
@@ -228,6 +231,7 @@ def rows_of(x: Any, network: nn.Module) -> list[Tensor]:
     for t in inputs:
         if t.is_floating_point() and not (t.sum().isfinite() or t.isfinite().all()):  # a sum takes a fortieth
             raise InputError("x must be finite numbers: there is a NaN or an infinity among the rows")
+        check_size(t, "x")
     parameter = next(network.parameters(), None)
     return inputs if parameter is None else [t.to(parameter.device) for t in inputs]
 

@@ -1,0 +1,243 @@
+"""Files that are whole or not there, whatever happens while they are written, and folders with one writer at a time."""
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dampen.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SCRATCH = ".dampen-tmp-"  # begins the name of what is being written; nobody else's file is called so
+_SCRATCH_NAME = re.compile(re.escape(_SCRATCH) + r"[a-z0-9_]{8}(\.[A-Za-z0-9]{1,8})?")
+_LONGEST_WORD = 30  # letters: a longer one is cut
+_LOCK, _STAGE = ".dampen-lock", ".dampen-staged"
+
+
+def write_whole(target: Path, writer: Callable[[Path], object]) -> None:
+    """Let `writer` write a file beside the one that is meant, then put it in its place.
+
+    Raises:
+        InputError: it can't be written; nothing has changed then.
+    """
+    with told_in_one_line(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        ending = target.suffix if re.fullmatch(r"\.[A-Za-z0-9]{1,8}", target.suffix) else ""
+        handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=_SCRATCH, suffix=ending)  # some look at the ending
+        os.close(handle)
+        try:
+            writer(Path(scratch))
+            os.chmod(scratch, 0o666 & ~_umask())
+            os.replace(scratch, target)
+        except BaseException:
+            Path(scratch).unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def told_in_one_line(target: Path) -> Iterator[None]:
+    """Turn what the system, or a library on its behalf, says of a file that can't be written into one line.
+
+    Raises:
+        InputError: it can't.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except OSError as e:
+        raise InputError(f"{shortened(target)} can't be written: {_reason(e)}") from e
+    except SafetensorError as e:
+        raise InputError(f"{shortened(target)} can't be written: {_reason_in_words(str(e))}") from e
+    except RuntimeError as e:  # zipfile's and torch's way to pass on the system's refusal
+        if isinstance(cause := e.__context__, OSError):
+            raise InputError(f"{shortened(target)} can't be written: {_reason(cause)}") from e
+        raise
+
+
+@contextlib.contextmanager
+def staged(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Give a new folder within a folder; the files written to it take their places when all of them are whole.
+
+    A kill on the way leaves that new folder, by which the next one knows whose the others are (`is_staged`).
+
+    Args:
+        folder: where files end up; those of `names` that are not written anew are removed from it.
+        names: of all files that can be.
+    """
+    stage = folder / _STAGE
+    remove(stage)
+    stage.mkdir()
+    try:
+        yield stage
+    except BaseException:
+        remove(stage)
+        raise
+    written = sorted(entry.name for entry in stage.iterdir())
+    for name in written:
+        os.replace(stage / name, folder / name)
+    for name in set(names) - set(written):
+        (folder / name).unlink(missing_ok=True)
+    remove(stage)
+
+
+def is_staged(folder: Path) -> bool:
+    """Return whether somebody was killed who put files into place in a folder."""
+    return (folder / _STAGE).is_dir()
+
+
+def tidy(folder: Path) -> None:
+    """Remove what writers left in a folder when they were killed; files of any other name stay."""
+    with contextlib.suppress(OSError):
+        for entry in folder.iterdir():
+            if _SCRATCH_NAME.fullmatch(entry.name):
+                remove(entry)
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder, links left out; none where there is no such folder."""
+    with contextlib.suppress(OSError):
+        return [entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink()]
+    return []
+
+
+def is_own(name: str) -> bool:
+    """Return whether a file's name is one that only dampen gives, to what is gone when it has finished."""
+    return name in (_LOCK, _STAGE) or _SCRATCH_NAME.fullmatch(name) is not None
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there and can be."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Be the only one that writes to a folder, which is made where it is missing, and gone again if it stays empty.
+
+    A lock that a killed process left does not hold: the system lets go of it.
+
+    Raises:
+        InputError: another process writes to it, or it can't be written to.
+    """
+    from filelock import FileLock, Timeout
+
+    if exists(folder) and not folder.is_dir():
+        raise InputError(f"{folder} is a file: name a folder")
+    lock = FileLock(folder / _LOCK, timeout=0)
+    with told_in_one_line(folder):
+        made = _missing(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise InputError(
+                f"another process is writing to {folder}: wait until it has ended, or choose another folder"
+            ) from None
+        except OSError as e:
+            if e.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise  # a folder that can't be written to may still be read: a finished study, for one
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(folder / _LOCK)  # while it is held, so that nobody waits at a file that is gone
+        lock.release()
+        with contextlib.suppress(OSError):  # not empty: there is something to keep
+            for path in made:
+                path.rmdir()
+
+
+def shortened(text: object, most: int = 200) -> str:
+    """Return a text, its middle left out where it is longer than a line can be; words stay whole."""
+    whole = str(text)
+    if len(whole) <= most:
+        return whole
+    half = (most - 5) // 2
+    start, end = whole[:half], whole[-half:]
+    left, right = start.rpartition(" ")[0], end.partition(" ")[2]
+    if whole[half] != " " and len(left) > half - _LONGEST_WORD:
+        start = left
+    if whole[-half - 1] != " " and len(right) > half - _LONGEST_WORD:
+        end = right
+    return f"{start.rstrip()} ... {end.lstrip()}"
+
+
+def counted(n: int, word: str) -> str:
+    """Return a number of things in words.
+
+    >>> counted(1, "member"), counted(2, "member")
+    ('1 member', '2 members')
+    """
+    return f"{n} {word}{'s' * (n != 1)}"
+
+
+def _missing(folder: Path) -> list[Path]:
+    """Return the folders that have to be made, the innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _reason(e: OSError) -> str:
+    code = e.errno or 0
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        return f"{os.strerror(code)}; free some space, then do the same again"
+    if code == errno.EFBIG:
+        return f"{os.strerror(code)}; the system allows no file of this size"
+    return os.strerror(code) if code else _reason_in_words(str(e) or type(e).__name__)
+
+
+def _reason_in_words(said: str) -> str:
+    """Return what a library has put around the system's own words."""
+    number = re.search(r"\(os error (\d+)\)|errno (\d+)|\[Errno (\d+)\]", said)
+    if number:
+        code = int(next(group for group in number.groups() if group))
+        return _reason(OSError(code, os.strerror(code)))
+    return shortened(said.splitlines()[0])
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is a file or folder.
+
+    Raises:
+        InputError: the system refuses the name: too long, a null byte.
+    """
+    try:
+        return path.exists()
+    except (OSError, ValueError) as e:
+        raise InputError(f"{shortened(path)} is no name of a file: {getattr(e, 'strerror', None) or e}") from None
+
+
+def save_tensors(tensors: "Mapping[str, Tensor]", file: Path, about: Mapping[str, str]) -> None:
+    """Write a safetensors file whose bytes follow from what it holds: the entries of its header are in order.
+
+    The library writes them in the order of a hash table, another one in every process.
+    """
+    from safetensors.torch import save_file
+
+    save_file({name: t.contiguous() for name, t in tensors.items()}, file, dict(about))
+    with file.open("r+b") as stream:
+        n = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(n))
+        header = {name: dict(sorted(of.items())) if name == "__metadata__" else of for name, of in header.items()}
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= n:
+            stream.seek(8)
+            stream.write(text.ljust(n))

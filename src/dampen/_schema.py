@@ -1,0 +1,164 @@
+"""Documents from outside: read once, against their types, before anything is made of them.
+
+A study's folder may come from a stranger. Every JSON text in it is decoded by `decode` into classes that name each
+field's type and range; what has another type, is out of range, too long or nested too deeply is refused in one line,
+and fields that nobody knows are left out. What depends on sizes is checked against the tensors that are really there.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from dampen._io import shortened
+from dampen.errors import InputError
+
+LARGEST_FILE = 128 << 20  # bytes of a document: a table with millions of categories has less
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
+_CONTROL = r"[^\x00-\x1f\x7f]"
+
+Text = Annotated[str, Meta(max_length=100_000)]
+Word = Annotated[str, Meta(min_length=1, max_length=1000)]
+Place = Annotated[str, Meta(max_length=4096, pattern=rf"\A{_CONTROL}*\Z")]  # of a file or folder
+Fingerprint = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+Count = Annotated[int, Meta(ge=0, le=2**53)]  # what a float can still count
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Epochs = Annotated[int, Meta(ge=1, le=10_000_000)]
+Size = Annotated[int, Meta(ge=1, le=2**31)]  # of what is allocated: compared with what is there, too
+Real = Annotated[float, Meta(ge=-1e300, le=1e300)]  # a power of 10 above it is still a number
+Share = Annotated[float, Meta(ge=0, le=1)]
+Interval = Annotated[list[Real | None], Meta(min_length=2, max_length=2)]
+Number = Annotated[int, Meta(ge=-(2**53), le=2**53)] | Annotated[float, Meta(ge=-1e300, le=1e300)]
+Setting = dict[Word, bool | Number | Annotated[str, Meta(max_length=1000)] | list[Number] | dict[Word, Number]]
+
+
+def decode(text: bytes | str, kind: type[T], what: object) -> T:
+    """Return a JSON text as a value of a type that msgspec knows: structs, dataclasses, annotated ranges.
+
+    Args:
+        text: to read.
+        kind: what it must be.
+        what: holds it, for the message.
+
+    Raises:
+        InputError: it is no JSON, or something else.
+
+    Example:
+        >>> decode('{"epochs": 3}', dict[str, Epochs], "plan.json")
+        {'epochs': 3}
+    """
+    with damaged(what):
+        return msgspec.json.decode(text, type=kind)
+
+
+def converted(value: object, kind: type[T], what: object) -> T:
+    """Return a value that JSON can hold as one of a type, as `decode` does.
+
+    Raises:
+        InputError: it is something else.
+    """
+    with damaged(what):
+        return msgspec.convert(value, kind)
+
+
+def read_file(file: Path, kind: type[T]) -> T | None:
+    """Return what a JSON file says; None where there is no such file.
+
+    Raises:
+        InputError: it can't be read, or says something else than its type.
+    """
+    text = read_bytes(file)
+    return None if text is None else decode(text, kind, file)
+
+
+def read_bytes(file: Path) -> bytes | None:
+    """Return a document's bytes; None where there is no such file.
+
+    Raises:
+        InputError: it is no file, is too large, or can't be read.
+    """
+    try:
+        if not file.is_file():
+            if file.exists():
+                raise InputError(f"{file} is no file: a document is expected there")
+            return None
+        if file.stat().st_size > LARGEST_FILE:
+            raise InputError(f"{file} is damaged: no document of dampen's has {file.stat().st_size:,} bytes")
+        return file.read_bytes()
+    except OSError as e:
+        raise InputError(f"{shortened(file)} can't be read: {e.strerror or e}") from e
+
+
+def read_tensors(file: Path) -> "tuple[str, dict[str, Tensor]]":
+    """Return what a safetensors file of dampen's says in its header, as a JSON text, and its tensors.
+
+    The library lets no tensor be larger than the file.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "pt") as held:
+            about = held.metadata() or {}
+            if "dampen" not in about:
+                raise InputError(f"{shortened(file)} is damaged: it is none of dampen's")
+            return about["dampen"], {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError, RuntimeError, TypeError, KeyError) as e:
+        if isinstance(e, InputError):
+            raise
+        raise InputError(
+            f"{shortened(file)} is damaged: {shortened((str(e) or type(e).__name__).splitlines()[0])}"
+        ) from None
+
+
+def plain(value: object) -> Any:
+    """Return a decoded value as dictionaries, lists, texts and numbers."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+@contextmanager
+def damaged(what: object) -> Iterator[None]:
+    """Turn what is wrong with a document into one line.
+
+    Raises:
+        InputError: something is.
+    """
+    try:
+        yield
+    except InputError as e:
+        raise InputError(f"{shortened(what)} is damaged: {shortened(e)}") from None
+    except RecursionError:
+        raise InputError(f"{shortened(what)} is damaged: it is nested too deeply") from None
+    except msgspec.ValidationError as e:
+        raise InputError(f"{shortened(what)} is damaged: {_in_words(str(e))}") from None
+    except TypeError as e:
+        raise InputError(f"{shortened(what)} is damaged: {shortened(e)}") from None
+    except (msgspec.MsgspecError, ValueError) as e:
+        raise InputError(f"{shortened(what)} is damaged: it is no JSON ({shortened(e)})") from None
+
+
+def check_lengths(lists: Sequence[Sequence[object]], names: str) -> None:
+    """Make sure that lists belong together.
+
+    Raises:
+        ValueError: they have different lengths.
+    """
+    if len({len(one) for one in lists}) > 1:
+        raise ValueError(f"{names} have different lengths")
+
+
+def _in_words(said: str) -> str:
+    """Return msgspec's message with the place in front: `plan.seed: expected `int`, got `str``."""
+    found = re.fullmatch(r"(.*) - at `\$\.?(.*)`", said, re.DOTALL)
+    if not found:
+        return shortened(said[:1].lower() + said[1:])
+    return shortened(f"{found[2]}: {found[1][:1].lower()}{found[1][1:]}")

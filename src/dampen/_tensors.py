@@ -1,0 +1,44 @@
+"""Tensors from outside: what they must be before anything computes with them."""
+
+from typing import TYPE_CHECKING
+
+from dampen.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LARGEST = 1e30  # of an input: far below float32's largest number, so that sums of squares stay finite
+
+
+def check_dense(t: "Tensor", what: str) -> None:
+    """Make sure that a tensor holds a plain number at each place.
+
+    Raises:
+        InputError: it is sparse or otherwise packed, holds no numbers (torch's meta device), or numbers of a kind that
+            is not computed with, such as float8 or quantised ones; the message says `what`.
+    """
+    import torch
+
+    if t.layout is not torch.strided or t.is_nested:
+        layout = "nested" if t.is_nested else str(t.layout).removeprefix("torch.")
+        raise InputError(f"{what} must be dense, got a tensor of layout {layout}: to_dense() makes it so")
+    if t.is_meta:
+        raise InputError(f"{what} must hold numbers, got a tensor on the meta device, which has none")
+    kind = str(t.dtype).removeprefix("torch.")
+    if t.is_quantized or kind.startswith(("float8", "float4", "q", "bits", "complex")) or t.is_complex():
+        raise InputError(f"{what} must be real numbers, got {kind}: convert them with .float() or the like")
+
+
+def check_size(t: "Tensor", what: str) -> None:
+    """Make sure that numbers are not so large that computing with them gives what is none.
+
+    Raises:
+        InputError: one is; the message says `what`.
+    """
+    if t.is_floating_point() and t.numel():
+        least, most = t.aminmax()
+        if max(-float(least), float(most)) > LARGEST * (1 + 1e-6):  # float32's nearest number to it is a bit larger
+            raise InputError(
+                f"{what}: {max(-float(least), float(most)):.2g} is among the numbers, and those beyond {LARGEST:g} "
+                "become infinite or NaN in float32 arithmetic: use another unit"
+            )
