@@ -1,6 +1,5 @@
 """Run one member's network once, in the ordinary way, to see what it does: where it drops, what it calls."""
 
-import copy
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,13 @@ from torch.func import functional_call
 
 from dampen.errors import InputError
 from dampen.knobs import Site
+from dampen.population import _noise
+from dampen.population._copied import attributes, copied
 from dampen.population._dropping import Place, RecordDropout
+from dampen.population._plain import named, quiet
 from dampen.population._where import ModulePath
+
+_MUCH_LATER = 100_000  # of a number that counts
 
 
 @dataclass(frozen=True)
@@ -50,17 +54,17 @@ def probe(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
         InputError: the network can't take such a batch, gives something else than one tensor with a row for each, or
             puts a new tensor in the place of a buffer.
     """
-    network = copy.deepcopy(network)
+    network, fresh = copied(network), network
     where = ModulePath(network)
     state = {name: t.clone() for name, t in state.items()}
-    before = _plain_values(network)
+    before = attributes(network)
     python, numpy = random.getstate(), np.random.get_state()
     recorded = RecordDropout(where, additions)
     replaced: list[str] = []
     network.register_forward_hook(
         lambda *_: replaced.extend(name for name, b in network.named_buffers() if b is not state.get(name))
     )
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), where, recorded:
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), quiet(), where, recorded:
         try:
             output = functional_call(network, state, tuple(inputs))
         except Exception as e:
@@ -86,39 +90,78 @@ def probe(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
     drew = random.getstate() != python, not _same(np.random.get_state(), numpy)
     random.setstate(python)
     np.random.set_state(numpy)
-    stateful = _change(before, _plain_values(network))
+    changed = _changed(before, attributes(network))
+    if changed:
+        carried = _carried(fresh, network, state, inputs)
+        if carried is not None:
+            module, attribute = carried if carried in changed else changed[0]
+            raise InputError(
+                f"the network keeps {attribute!r} ({named(network, module)}) from one batch to the next, and what it "
+                "computes depends on that: make it a buffer that is updated in place (self.register_buffer(...), then "
+                f"self.{attribute}.copy_(...)), so that every member can have its own"
+            )
+    stateful = next(
+        (
+            (module, f"it changes its attribute {name!r} while it runs")
+            for module, name in changed
+            if _is_plain(network, module, name)
+        ),
+        None,
+    )
     if any(drew):
         stateful = "", f"it draws from {'Python' if drew[0] else 'NumPy'}'s own random generator"
     sites = *recorded.sites, *(Site("module", name, shape) for name, shape in where.returned)
     return Probe(tuple(recorded.places), tuple(sites), recorded.functions, recorded.activation_bytes, stateful)
 
 
+def _changed(before: Mapping[tuple[str, str], Any], after: Mapping[tuple[str, str], Any]) -> list[tuple[str, str]]:
+    return [key for key, value in after.items() if key not in before or before[key] != value]
+
+
+def _carried(
+    fresh: nn.Module, used: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tensor]
+) -> tuple[str, str] | None:
+    """Return an attribute by which a pass depends on the passes before it, if it does: used is a copy that has run."""
+
+    def run(network: nn.Module) -> Tensor:
+        own = {name: t.clone() for name, t in state.items()}
+        with torch.no_grad(), _noise.global_generators(0, 0), quiet():
+            return functional_call(network.train(), own, tuple(inputs))
+
+    before = attributes(used)
+    first, again = run(copied(fresh)), run(used)
+    moving = _changed(before, attributes(used))
+    differs = not _alike(first, again)
+    for module, name in moving:
+        value = getattr(used.get_submodule(module), name)
+        if not differs and isinstance(value, int | float) and not isinstance(value, bool):  # what comes much later
+            setattr(used.get_submodule(module), name, value + _MUCH_LATER)
+            try:
+                differs = not _alike(first, run(used))
+            except Exception:  # it can't be so large, say as an index: then it matters
+                differs = True
+            if differs:
+                return module, name
+    return (moving or _changed(attributes(fresh), attributes(used)))[0] if differs else None
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-5, atol=1e-6 * float(a.abs().max()), equal_nan=True)
+
+
+def _is_plain(network: nn.Module, module: str, name: str) -> bool:
+    return isinstance(getattr(network.get_submodule(module), name), int | float | str | None)
+
+
 def _places_in_evaluation(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> list[Place]:
     where = ModulePath(network)
     recorded = RecordDropout(where)
     modes = {module: module.training for module in network.modules()}
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), where, recorded:
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), quiet(), where, recorded:
         functional_call(network.eval(), dict(state), tuple(inputs))
     for module, training in modes.items():
         module.training = training
     return recorded.places
-
-
-def _plain_values(network: nn.Module) -> dict[tuple[str, str], Any]:
-    """Return everything that modules hold apart from tensors and modules, if it can be compared cheaply."""
-    return {
-        (name, attribute): value
-        for name, module in network.named_modules()
-        for attribute, value in vars(module).items()
-        if isinstance(value, int | float | str | None) and not attribute.startswith("_")
-    }
-
-
-def _change(before: dict[tuple[str, str], Any], after: dict[tuple[str, str], Any]) -> tuple[str, str] | None:
-    for key in after:
-        if key not in before or before[key] != after[key]:
-            return key[0], f"it changes its attribute {key[1]!r} while it runs"
-    return None
 
 
 def _same(a: Any, b: Any) -> bool:

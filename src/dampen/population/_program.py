@@ -111,6 +111,8 @@ class Program:
 
     def __init__(self, network: nn.Module, names: Names, recipe: Recipe, device: torch.device):
         self.network, self.names, self.recipe, self._device = network, names, recipe, device.type
+        self.unreached: tuple[str, ...] = ()
+        """Parameters that no loss reaches."""
 
     @property
     def on_cpu(self) -> bool:
