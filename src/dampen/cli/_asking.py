@@ -84,7 +84,9 @@ def ready(
     some = inputs_of(kept, source, at[:2])  # raises where rows have another shape
     said += [f"note: {line}" for line in notes(source)]
     method = Method(samples, ensemble, seed)
-    if samples and not any(p > 0 for network in kept.networks for p in dropout_rates(network, some)):
+    if samples and not any(
+        p > 0 for network in kept.networks for p in dropout_rates(network, some, kept.setting.get("dropout"))
+    ):
         method = Method(0, ensemble, seed)
         said.append("the recommended setting drops no units, so there is nothing to sample: a single pass answers")
     for line in said:

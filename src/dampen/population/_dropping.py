@@ -172,7 +172,7 @@ class CatchDropout(TorchFunctionMode):
 class RecordDropout(CatchDropout):
     """Notes in `places` where a forward pass drops units, in `functions` what else each module calls.
 
-    `activation_bytes` is the size of what these functions returned.
+    `activation_bytes` is the size of what these functions returned, `last` the id and the function of the last one.
 
     Args:
         where: knows which module a forward pass is in.
@@ -187,6 +187,7 @@ class RecordDropout(CatchDropout):
         self.sites: list[Site] = []
         self.functions: dict[str, set[Any]] = {}
         self.activation_bytes = 0
+        self.last: tuple[int, str] = 0, ""
         self._where = where
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -223,6 +224,7 @@ class RecordDropout(CatchDropout):
         result = func(*args, **kwargs)
         if isinstance(result, Tensor):
             self.activation_bytes += result.nbytes
+            self.last = id(result), getattr(func, "__name__", "")
         return result
 
 

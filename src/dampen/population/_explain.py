@@ -42,6 +42,7 @@ class Explanation:
         dropping: the module of each place where units are dropped, in the order of the forward pass.
         knobs: by each knob that a setting turns, where it acts: modules, parameters or a part of the step; empty if
             it can act nowhere.
+        unreached: parameters that the loss does not depend on: they only decay.
     """
 
     layers: tuple[Layer, ...]
@@ -53,6 +54,7 @@ class Explanation:
     decayed: Mapping[str, bool]
     dropping: tuple[str, ...]
     knobs: Mapping[str, tuple[str, ...]]
+    unreached: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         width = max((len(layer.name) + len(layer.kind) for layer in self.layers), default=0) + 3
@@ -75,6 +77,8 @@ class Explanation:
         lines += [
             f"{name} acts on {', '.join(where) or 'nothing in this network'}" for name, where in self.knobs.items()
         ]
+        if self.unreached:
+            lines.append(f"the loss does not depend on {', '.join(self.unreached)}: no training but decay")
         return "\n".join(lines)
 
 
@@ -103,7 +107,9 @@ def explain(
     expected = members * (copies * one + slots * trained) + largest * trained + 2 * at_once * found.activation_bytes
     places = tuple(place.module for place in found.places)
     knobs = _acting([s for chunk in chunks for s in chunk.settings], found, chunks[0], decayed)
-    return Explanation(tuple(layers), reason, members, at_once, trained, expected, dict(decayed), places, knobs)
+    return Explanation(
+        tuple(layers), reason, members, at_once, trained, expected, dict(decayed), places, knobs, program.unreached
+    )
 
 
 def _acting(

@@ -66,8 +66,8 @@ class Builder:
         for name, t in (*network.named_parameters(), *network.named_buffers()):
             if t.is_complex():
                 raise InputError(
-                    f"the network's tensor {name} is complex ({str(t.dtype).removeprefix('torch.')}), members are real: "
-                    "keep its real and imaginary parts ([..., 2]) and use torch.view_as_complex in the forward pass"
+                    f"the network's tensor {name} is complex ({str(t.dtype).removeprefix('torch.')}), members are "
+                    "real: keep its real and imaginary parts ([..., 2]), and use torch.view_as_complex in forward"
                 )
         return network
 
@@ -83,8 +83,8 @@ class Builder:
         for name, p in model.named_parameters():
             if any(hooks_of(p)):
                 raise InputError(
-                    f"{name} has a hook on its gradient, but its weights are drawn again for each seed: give a function "
-                    "that makes the network and registers the hook"
+                    f"{name} has a hook on its gradient, but its weights are drawn again for each seed: give a "
+                    "function that makes the network and registers the hook"
                 )
         kept = _not_drawn_again(model)
         if kept is not None:
@@ -131,8 +131,8 @@ def unwrapped(network: nn.Module) -> nn.Module:
     for path, module in list(network.named_modules()):
         if isinstance(module, torch.jit.ScriptModule):
             raise InputError(
-                f"{getattr(module, 'original_name', 'a module')} ({path or 'the network itself'}) is a torch.jit script, "
-                "whose dropout can't be seen: give the Python module that it was made of"
+                f"{getattr(module, 'original_name', 'a module')} ({path or 'the network itself'}) is a torch.jit "
+                "script, whose dropout can't be seen: give the Python module that it was made of"
             )
         if getattr(module, "_compiled_call_impl", None) is not None:  # module.compile()
             module._compiled_call_impl = None

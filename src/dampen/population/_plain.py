@@ -153,8 +153,8 @@ def watched(step: Step, network: nn.Module, shown: Sequence[Tensor], loss: Calla
         except NotRepeated as e:
             raise InputError(
                 f"{named(network, where.current)} runs again in the backward pass with other random numbers than in "
-                "the forward pass, so that it would drop other units: let torch.utils.checkpoint preserve_rng_state, or "
-                "set torch's generator back before running again"
+                "the forward pass, so that it would drop other units: let torch.utils.checkpoint preserve_rng_state, "
+                "or set torch's generator back before running again"
             ) from e
         except InputError:
             raise

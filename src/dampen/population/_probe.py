@@ -12,12 +12,13 @@ from torch.func import functional_call
 
 from dampen.errors import InputError
 from dampen.knobs import Site
-from dampen.population import _noise
+from dampen.population import _losses, _noise
 from dampen.population._copied import attributes, copied
 from dampen.population._dropping import Place, RecordDropout
 from dampen.population._plain import named, quiet
 from dampen.population._where import ModulePath
 
+_ROUNDING = 1e-2  # of a sum of probabilities, in bfloat16
 _MUCH_LATER = 100_000  # of a number that counts
 
 
@@ -32,6 +33,8 @@ class Probe:
         activation_bytes: size of what these functions return.
         stateful: the module that changes something other than a tensor while it runs, or draws from Python's or
             NumPy's generator, and what; None if there is none. What such a network does can't be recorded once.
+        ends: `softmax` or `sigmoid` where its outputs are probabilities, None where they are not.
+        one_output: whether it gives one number a row.
     """
 
     places: tuple[Place, ...]
@@ -39,6 +42,8 @@ class Probe:
     functions: dict[str, set[Any]]
     activation_bytes: int
     stateful: tuple[str, str] | None
+    ends: str | None = None
+    one_output: bool = False
 
 
 def probe(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tensor], additions: bool = False) -> Probe:
@@ -73,8 +78,7 @@ def probe(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
             raise InputError(f"the network fails on a batch of shape {shapes}{name}: {_first_line(e)}") from e
     if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != len(inputs[0]):
         raise InputError(
-            "the network must return one tensor with a row for each row of its input, not "
-            + (f"a tensor of shape {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__)
+            f"the network must return one tensor with a row for each row of its input, not {described(output)}"
         )
     always = _places_in_evaluation(network, state, inputs)
     if always:
@@ -111,7 +115,39 @@ def probe(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
     if any(drew):
         stateful = "", f"it draws from {'Python' if drew[0] else 'NumPy'}'s own random generator"
     sites = *recorded.sites, *(Site("module", name, shape) for name, shape in where.returned)
-    return Probe(tuple(recorded.places), tuple(sites), recorded.functions, recorded.activation_bytes, stateful)
+    ends = "sigmoid" if recorded.last == (id(output), "sigmoid") and output.ndim > 1 and output.shape[1] > 1 else None
+    ends = "softmax" if are_probabilities(output) else ends
+    return Probe(
+        tuple(recorded.places),
+        tuple(sites),
+        recorded.functions,
+        recorded.activation_bytes,
+        stateful,
+        ends,
+        _losses.has_one_output(output),
+    )
+
+
+def described(output: Any) -> str:
+    """Say what a network returned instead of a tensor with a row for each row, and how to come by the tensor."""
+    if isinstance(output, Tensor):
+        return f"a tensor of shape {list(output.shape)}"
+    name = type(output).__name__
+    if isinstance(output, Mapping):
+        part = f"one of its entries ({', '.join(map(str, list(output)[:4]))})"
+    elif isinstance(output, tuple | list):
+        part = "one of its parts"
+    else:
+        part = "its .logits" if hasattr(output, "logits") else "the tensor in it"
+    return f"{name}: wrap it in a nn.Module whose forward returns {part}"
+
+
+def are_probabilities(outputs: Tensor, dim: int = 1) -> bool:
+    """Return whether outputs `[N, C, ...]` are what a softmax gives: 0 or larger, with a sum of 1 along `dim`."""
+    if outputs.ndim <= dim or outputs.shape[dim] < 2 or not outputs.is_floating_point():
+        return False
+    sums = outputs.double().sum(dim)
+    return bool((outputs >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), rtol=0, atol=_ROUNDING)
 
 
 def _changed(before: Mapping[tuple[str, str], Any], after: Mapping[tuple[str, str], Any]) -> list[tuple[str, str]]:

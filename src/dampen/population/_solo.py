@@ -71,6 +71,9 @@ def solo(
     rows = _feed.to_device([sets.tables["train"]], torch.device(device), recipe.dtype)
     network = Builder(model)(seed, sets.input_shape, sets.outputs).to(device, recipe.dtype).train()
     spans = batches(len(rows), recipe.batch_size, recipe.even_batches)
+    if any(span.stop - span.start == 1 for span in spans):  # one row alone can't be normalised: said before it trains
+        state = dict(network.named_parameters()) | dict(network.named_buffers())
+        probe(network, state, [t[0] for t in rows.span(0, 1)[0]])
     per_epoch = len(spans)
     turned = Turned([setting])
     average = Average(turned, _stacked(network)) if turned.averages else None
@@ -167,8 +170,8 @@ def _check(network: nn.Module, twin: nn.Module, step: Step, shown: Sequence[torc
     for (name, p), q in zip(network.named_parameters(), twin.parameters(), strict=True):
         if p.requires_grad and p.grad is not None and not torch.allclose(p.grad, gradient(q), 1e-3, 1e-6, True):
             raise InputError(
-                f"{named(network, name.rpartition('.')[0])} trains otherwise than a copy of it: its gradients depend on "
-                "something else than its parameters, its buffers and its batch"
+                f"{named(network, name.rpartition('.')[0])} trains otherwise than a copy of it: its gradients depend "
+                "on something else than its parameters, its buffers and its batch"
             )
 
 

@@ -57,8 +57,8 @@ def choose(
         differs = _differs_alone(alone, step)
         if differs is not None:
             raise InputError(
-                f"{named(network, differs)} trains otherwise than by an ordinary backward pass: its gradients depend on "
-                "something else than its parameters, its buffers and its batch"
+                f"{named(network, differs)} trains otherwise than by an ordinary backward pass: its gradients depend "
+                "on something else than its parameters, its buffers and its batch"
             )
     return alone, why
 
