@@ -2,12 +2,14 @@
 
 import os
 import sys
-from typing import NoReturn
+import warnings
+from typing import Any, NoReturn
 
 import typer
 
 from dampen.cli import _doctor, _dropout, _explore, _export, _knobs, _predict, _tune, _weight_decay
-from dampen.errors import InputError
+from dampen.cli._output import WARNED
+from dampen.errors import InputError, NotFused, NotSampled, OutputsWarning
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
 
@@ -48,6 +50,16 @@ def _root(
 
 def main() -> NoReturn:
     """Run the command line: exit code 0, 2 for bad input (one line on stderr), 130 when interrupted."""
+    with warnings.catch_warnings():
+        for category in (NotFused, NotSampled, OutputsWarning):
+            warnings.simplefilter("always", category)
+        warnings.showwarning = _show
+        WARNED.clear()
+        code = _run()
+    sys.exit(code)
+
+
+def _run() -> int:
     command = typer.main.get_command(app)
     try:
         code = command.main(prog_name="dampen", standalone_mode=False)
@@ -66,7 +78,20 @@ def main() -> NoReturn:
             code = _fail(getattr(error, "format_message", lambda: message)())
         else:
             raise
-    sys.exit(code)
+    return code
+
+
+def _show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Print a warning of ours as one line; another one as Python does."""
+    line = " ".join(str(message).split())
+    if category.__module__.partition(".")[0] != "dampen":
+        _python_shows(message, category, *where, **more)
+    elif line not in WARNED:
+        WARNED.append(line)
+        print(f"dampen: note: {line}", file=sys.stderr)
+
+
+_python_shows = warnings.showwarning
 
 
 def _fail(message: str) -> int:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+WARNED: list[str] = []
+"""What warnings have told since the command began."""
+
+
 def print_json(document: dict[str, Any]) -> None:
     """Print one JSON document; what is not a finite number becomes null."""
     print(json.dumps(plain(document), ensure_ascii=False, allow_nan=False))

@@ -5,9 +5,11 @@ from dampen.population._history import ChunkDone, Epoch, Event, History
 from dampen.population._insert import INSERTED, Inserted, WithDropout, insert_dropout
 from dampen.population._model import Builder, Model, initial_weights_repeat
 from dampen.population._optimizers import SGD, Adam, AdamW
-from dampen.population._population import Population
+from dampen.population._population import Population, outputs_line, outputs_notes
+from dampen.population._probe import are_probabilities, described
 from dampen.population._schedules import Schedule
 from dampen.population._solo import Solo, solo
+from dampen.population._tell import once, tell
 
 __all__ = [
     "INSERTED",
@@ -26,7 +28,13 @@ __all__ = [
     "Schedule",
     "Solo",
     "WithDropout",
+    "are_probabilities",
+    "described",
     "initial_weights_repeat",
     "insert_dropout",
+    "once",
+    "outputs_line",
+    "outputs_notes",
     "solo",
+    "tell",
 ]

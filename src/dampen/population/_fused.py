@@ -187,7 +187,7 @@ def _reason(e: Exception) -> str:
     for sign, reason in _REASONS.items():
         if sign in said:
             return reason
-    operator = re.search(r"(?:not implemented for|batching rule for) (aten::[\w.]+)", said)
+    operator = re.search(r"(?:not implemented for|batching rule for) (aten::\w+(?:\.\w+)?)", said)
     if operator:
         return f"torch has no batching rule for one of its operations ({operator[1]})"
     return textwrap.shorten(re.split(r"(?<=\w)[.:] ", said)[0], 160, placeholder=" ...").rstrip(".") or type(e).__name__

@@ -603,6 +603,16 @@ def tell_outputs(ends: str | None, loss: _losses.RowLoss) -> None:
         tell(outputs_line(ends), OutputsWarning, stacklevel=4)
 
 
+def outputs_notes(network: nn.Module, rows: Tensor) -> tuple[str, ...]:
+    """Return what is to be said of a classifier's outputs for some rows."""
+    state = dict(network.named_parameters()) | dict(network.named_buffers())
+    try:
+        ends = probe(network.train(), state, [rows]).ends
+    except InputError:  # whoever trains it says more
+        return ()
+    return () if ends is None else (outputs_line(ends),)
+
+
 def outputs_line(ends: str) -> str:
     """Return what is to be said of a network whose outputs are probabilities."""
     return (

@@ -9,7 +9,7 @@ import torch
 from dampen.data import Data
 from dampen.errors import InputError
 from dampen.knobs import Setting
-from dampen.population import Builder, Model, Schedule
+from dampen.population import Builder, Model, Schedule, described, outputs_notes
 from dampen.store import Folder
 from dampen.study import _plan, _usual
 from dampen.study._training import plain
@@ -49,8 +49,11 @@ def check_margin(margin: float | None) -> None:
         raise InputError(f"margin must be a share of the loss from 0 to below 1, got {margin!r}")
 
 
-def check_network(model: Model, data: Data) -> None:
+def check_network(model: Model, data: Data) -> tuple[str, ...]:
     """Make sure that a network answers each row with as many finite numbers as the data asks for.
+
+    Returns:
+        What is to be said of it all the same.
 
     Raises:
         InputError: it does not.
@@ -61,9 +64,9 @@ def check_network(model: Model, data: Data) -> None:
         with torch.no_grad():
             outputs = network(rows)
     except Exception:
-        return  # the training says more: it knows the layer
+        return ()  # the training says more: it knows the layer
     if not isinstance(outputs, torch.Tensor):
-        raise InputError(f"the network must return one tensor, it returned {type(outputs).__name__}")
+        raise InputError(f"the network must return one tensor, it returned {described(outputs)}")
     wanted = [(2, data.outputs)] + [(2,)] * (data.task == "regression")
     if tuple(outputs.shape) not in wanted:
         what = f"a number for each of the {data.outputs} classes" if data.task == "classification" else "one number"
@@ -73,6 +76,7 @@ def check_network(model: Model, data: Data) -> None:
         )
     if not outputs.isfinite().all():
         raise InputError("the network's outputs are not finite before any training: look for a division or a logarithm")
+    return () if data.task == "regression" else outputs_notes(network, rows)
 
 
 def prepared(

@@ -6,10 +6,11 @@ from pathlib import Path
 from dampen.data import Data
 from dampen.errors import InputError
 from dampen.knobs import Setting
-from dampen.population import Model, initial_weights_repeat
+from dampen.population import Model, initial_weights_repeat, once
 from dampen.study import _metrics, _plan, _usual
 from dampen.study._begin import check_margin, check_network, check_whole, open_folder, prepared, refuse_patience
 from dampen.study._confirm import Confirmation
+from dampen.study._diverged import check_learnt
 from dampen.study._finish import finish
 from dampen.study._references import SEARCH
 from dampen.study._run import Progress, Runner
@@ -18,6 +19,7 @@ from dampen.study._study import Study
 from dampen.study._training import Training, tell
 
 
+@once()
 def compare(
     model: Model,
     data: Data,
@@ -73,7 +75,7 @@ def compare(
     for setting in named.values():
         refuse_patience(setting)
     data, scale, training = prepared(data, batch_size, lr, schedule, precision, device)
-    check_network(model, data)
+    notes = check_network(model, data)
     sizes, lengths = (
         _usual.usual_sizes(len(data.train_rows)),
         _usual.usual_lengths(data, training["batch_size"], epochs),
@@ -100,9 +102,13 @@ def compare(
         seed,
         training,
         same_start=initial_weights_repeat(model, data.inputs, data.outputs),
+        notes=notes,
     )
     runner = Runner(model, plan, open_folder(out, plan, resume, named), callback)
     ranked = search(runner)
+    check_learnt(runner, "search")
     lengths_of = {found.setting: found.epochs for found in best(ranked, SEARCH)}
     trainings = {name: Training(s, lengths_of.get(s, lengths.planned)) for name, s in named.items()}
-    return finish(runner, Confirmation(runner, dropping=False).of_comparison(trainings), ranked)
+    confirmed = Confirmation(runner, dropping=False).of_comparison(trainings)
+    check_learnt(runner, "confirmation")
+    return finish(runner, confirmed, ranked)

@@ -9,10 +9,7 @@ from torch import Tensor, nn
 
 from dampen.errors import InputError, OutputsWarning
 from dampen.knobs.dropout import rates as read_rates
-from dampen.population import _losses
-from dampen.population._population import outputs_line
-from dampen.population._probe import are_probabilities, described
-from dampen.population._tell import once, tell
+from dampen.population import _losses, are_probabilities, described, once, outputs_line, tell
 from dampen.uncertainty._masks import Numbers, keeps
 from dampen.uncertainty._moments import ClassSums, ValueSums
 from dampen.uncertainty._places import NothingDrops, find, tensor_of
