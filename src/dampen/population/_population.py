@@ -510,9 +510,7 @@ class Population:
         try:
             self._probe_for(row)
         except InputError as e:
-            raise InputError(
-                f"batches of {recipe.batch_size} leave one of a single row: {e}; choose another batch_size"
-            ) from e
+            raise InputError(f"batches of {recipe.batch_size} leave one of a single row: {e}") from e
 
     def _cut(self, alike: Sequence[slice]) -> list[Span]:
         """Return places for chunks: of seeds that have equally many rows, which train in lockstep."""
@@ -601,6 +599,15 @@ def tell_outputs(ends: str | None, loss: _losses.RowLoss) -> None:
     """Warn of probabilities where a loss wants logits."""
     if ends is not None and _losses.wants_logits(loss):
         tell(outputs_line(ends), OutputsWarning, stacklevel=4)
+
+
+def one_row(network: nn.Module, row: Tensor) -> None:
+    """Run a network in training mode on a batch of a single row.
+
+    Raises:
+        InputError: it can't, as batch normalisation can't.
+    """
+    probe(network.train(), dict(network.named_parameters()) | dict(network.named_buffers()), [row])
 
 
 def outputs_notes(network: nn.Module, rows: Tensor) -> tuple[str, ...]:

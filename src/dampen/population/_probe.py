@@ -75,7 +75,8 @@ def probe(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
         except Exception as e:
             shapes = " and ".join(str(list(t.shape)) for t in inputs)
             name = f" in {where.current}" if where.current else ""
-            raise InputError(f"the network fails on a batch of shape {shapes}{name}: {_first_line(e)}") from e
+            alone = "; choose another batch_size" if len(inputs[0]) == 1 and "more than 1 value" in str(e) else ""
+            raise InputError(f"the network fails on a batch of shape {shapes}{name}: {_first_line(e)}{alone}") from e
     if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != len(inputs[0]):
         raise InputError(
             f"the network must return one tensor with a row for each row of its input, not {described(output)}"

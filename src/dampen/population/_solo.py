@@ -108,13 +108,15 @@ def solo(
                 seen.append(partial(one.forward, shown=shown))
             loss = _Loss(recipe, extra, targets)
             twin = None if step else copied(network)
+            if twin is not None:
+                watched(one, twin, shown, _Loss(recipe, extra, targets))
             optimizer.zero_grad()
             one.backward(network, shown, loss)
             for p in network.parameters():
                 if p.requires_grad:  # one that this step did not use has zeros: it decays all the same
                     p.grad = gradient(p)
             if twin is not None:
-                _check(network, twin, one, shown, _Loss(recipe, extra, targets))
+                _check(network, twin)
             if recipe.clip is not None:
                 nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
             factor = recipe.schedule.factor(step, epochs * per_epoch)
@@ -160,13 +162,12 @@ class _Loss:
         return losses.mean()
 
 
-def _check(network: nn.Module, twin: nn.Module, step: Step, shown: Sequence[torch.Tensor], loss: _Loss) -> None:
-    """Refuse a network whose gradients are not those of a copy of it.
+def _check(network: nn.Module, twin: nn.Module) -> None:
+    """Refuse a network whose gradients are not those of a copy that has run the same step.
 
     Raises:
-        InputError: they are not, or the backward pass runs a part again with other random numbers.
+        InputError: they are not.
     """
-    watched(step, twin, shown, loss)
     for (name, p), q in zip(network.named_parameters(), twin.parameters(), strict=True):
         if p.requires_grad and p.grad is not None and not torch.allclose(p.grad, gradient(q), 1e-3, 1e-6, True):
             raise InputError(

@@ -9,7 +9,7 @@ import torch
 from dampen.data import Data
 from dampen.errors import InputError
 from dampen.knobs import Setting
-from dampen.population import Builder, Model, Schedule, described, outputs_notes
+from dampen.population import Builder, Model, Schedule, batches, described, one_row, outputs_notes
 from dampen.store import Folder
 from dampen.study import _plan, _usual
 from dampen.study._training import plain
@@ -77,6 +77,28 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
     if not outputs.isfinite().all():
         raise InputError("the network's outputs are not finite before any training: look for a division or a logarithm")
     return () if data.task == "regression" else outputs_notes(network, rows)
+
+
+def check_batches(model: Model, plan: _plan.Plan) -> None:
+    """Refuse, before anything trains, a network that can't train on a single row if a phase has a batch of one.
+
+    Raises:
+        InputError: batch normalisation is such a network.
+    """
+    phases = [(plan.seeds, False), (plan.confirm_seeds, True)]
+    splits = [_plan.split(plan, seeds, again) for seeds, again in phases]
+    sets = [one for split in splits for one in (split.of_seeds or [split.sets])]
+    counts = {len(one.train_rows) for one in sets if isinstance(one, Data)}
+    counts.add(len(plan.data.train_rows) + len(plan.data.validation_rows))
+    size, even = plan.training["batch_size"], plan.training["even_batches"]
+    for n in sorted(counts):
+        if any(span.stop - span.start == 1 for span in batches(n, size, even)):
+            data = plan.data
+            try:
+                one_row(Builder(model)(0, data.inputs, data.outputs), data.train.features[:1].float())
+            except InputError as e:
+                raise InputError(f"{n} rows in batches of {size} leave one of a single row: {e}") from e
+            return
 
 
 def prepared(

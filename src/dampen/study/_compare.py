@@ -8,7 +8,15 @@ from dampen.errors import InputError
 from dampen.knobs import Setting
 from dampen.population import Model, initial_weights_repeat, once
 from dampen.study import _metrics, _plan, _usual
-from dampen.study._begin import check_margin, check_network, check_whole, open_folder, prepared, refuse_patience
+from dampen.study._begin import (
+    check_batches,
+    check_margin,
+    check_network,
+    check_whole,
+    open_folder,
+    prepared,
+    refuse_patience,
+)
 from dampen.study._confirm import Confirmation
 from dampen.study._diverged import check_learnt
 from dampen.study._finish import finish
@@ -104,6 +112,7 @@ def compare(
         same_start=initial_weights_repeat(model, data.inputs, data.outputs),
         notes=notes,
     )
+    check_batches(model, plan)
     runner = Runner(model, plan, open_folder(out, plan, resume, named), callback)
     ranked = search(runner)
     check_learnt(runner, "search")

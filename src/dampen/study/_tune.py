@@ -16,7 +16,15 @@ from dampen.population import Builder, Model, Population, initial_weights_repeat
 from dampen.search import Space
 from dampen.store import Folder
 from dampen.study import _budget, _metrics, _plan, _references, _usual
-from dampen.study._begin import check_margin, check_network, check_whole, open_folder, prepared, refuse_patience
+from dampen.study._begin import (
+    check_batches,
+    check_margin,
+    check_network,
+    check_whole,
+    open_folder,
+    prepared,
+    refuse_patience,
+)
 from dampen.study._confirm import Confirmation, simple_models
 from dampen.study._diverged import check_learnt
 from dampen.study._finish import finish
@@ -149,7 +157,7 @@ def tune(
         notes=notes,
         own_dropout=dropping and "dropout" not in chosen.dimensions and _drops_by_itself(model, data),
     )
-    _plan.split(plan, plan.seeds, again=False)  # raises what is to be raised before anything is written
+    check_batches(model, plan)  # this and what it splits raises what is to be raised before anything is written
     runner = Runner(model, plan, open_folder(out, plan, resume), callback)
     ranked = run_search(runner)
     check_learnt(runner, "search")
