@@ -177,13 +177,13 @@ def test_logits_are_taken_out_of_an_object_and_other_things_are_refused_with_a_w
     with pytest.raises(InputError, match="x must be one tensor, or a tuple of them, got str"):
         mc_dropout(network, "words")
     y = torch.zeros(20, dtype=torch.long)
-    with pytest.raises(InputError, match="SimpleNamespace: wrap it in a nn.Module whose forward returns its .logits"):
+    with pytest.raises(InputError, match=r"SimpleNamespace: wrap it in a nn.Module .* returns its \.logits"):
         Population(Object, [Setting()], [0]).fit((x, y), epochs=1)
 
 
 @pytest.mark.filterwarnings("ignore:.*jit.* is deprecated")
 def test_scripts_are_refused_and_networks_that_have_run_are_sampled(x):
-    with pytest.raises(InputError, match="torch.jit script"):
+    with pytest.raises(InputError, match=r"torch\.jit script"):
         mc_dropout(torch.jit.script(Functional()), x)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -229,7 +229,9 @@ class Functional(nn.Module):
         return self.b(F.dropout(torch.relu(self.a(x)), 0.5, self.training))
 
 def functional(inputs, outputs): return Functional(inputs, outputs)
-def soft(inputs, outputs): return nn.Sequential(nn.Linear(inputs, 8), nn.GRUCell(8, 8), nn.Linear(8, outputs), nn.Softmax(1))
+def soft(inputs, outputs):
+    hidden = nn.Sequential(nn.Linear(inputs, 8), nn.ReLU(inplace=True))
+    return nn.Sequential(hidden, nn.Linear(8, outputs), nn.Softmax(1))
 def loaded(inputs, outputs):
     network = nn.Linear(inputs, outputs)
     values = torch.linspace(-0.1, 0.1, inputs * outputs).view(outputs, inputs)
@@ -260,18 +262,15 @@ def test_predict_of_a_study_without_dropout_is_one_pass_however_its_network_drop
     first, second = (json.loads(own(*words)[1]) for _ in range(2))
     assert first["predictions"] == second["predictions"]
     assert first["method"] == "single pass"
-    assert first["notes"] == [
-        "the recommended setting drops no units, so there is nothing to sample: a single pass answers"
-    ]
+    assert len(first["notes"]) == 1
+    assert "drops no units, so there is nothing to sample" in first["notes"][0]
 
 
 def test_a_study_tells_each_thing_once_as_a_line_and_keeps_it(own, tmp_path):
     _, out, err = own("tune", "iris", "--model", "told_nets:soft", *SMALL, "--out", "s", "--json")
     lines = [line for line in err.splitlines() if line.startswith("dampen: note: ")]
-    assert [("softmax" in line, "can't be fused" in line) for line in lines] in (
-        [(True, False), (False, True)],
-        [(True, False)],
-    )
+    assert ["softmax" in line for line in lines] == [True, False]
+    assert ["can't be fused" in line for line in lines] == [False, True]
     notes = json.loads(out)["notes"]
     assert [note for note in notes if "ends in a softmax" in note] == [lines[0].removeprefix("dampen: note: ")]
     assert "ends in a softmax" in (tmp_path / "s" / "report.html").read_text()
@@ -295,16 +294,18 @@ def test_a_search_that_leaves_every_network_worse_than_no_network_is_one_line(lr
 
 
 def test_a_comparison_and_an_estimator_say_so_too():
-    data = dampen.load("iris")
-    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
-    settings = [Setting(lr=1e5), Setting(lr=1e6)]
-    for epochs in (None, 2):
-        with pytest.raises(InputError, match=r"every setting diverged: lower the learning rate \(lr\)"):
-            dampen.compare(network, data, settings, seeds=2, epochs=epochs)
-    rows, classes = data.train.features.numpy(), data.train.targets.numpy()
-    model = dampen.DampenClassifier(space={"lr": [1e5, 1e6]}, settings=2, seeds=1, epochs=2, confirm_seeds=2)
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(60, 4, generator=generator), torch.randint(2, (60,), generator=generator)
+    network = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+    data, settings = dampen.from_arrays(x, y, task="classification"), [Setting(lr=1e5), Setting(lr=1e6)]
+    with pytest.raises(
+        InputError, match=r"every setting diverged: lower the learning rate \(lr\), which was 1e\+05 to"
+    ):
+        dampen.compare(network, data, settings, seeds=2, epochs=2)
+    how = {"settings": 2, "seeds": 1, "epochs": 2, "confirm_seeds": 2}
+    model = dampen.DampenClassifier(model=lambda inputs: network, space={"lr": [1e5, 1e6]}, random_state=0, **how)
     with pytest.raises(InputError, match="every setting diverged"):
-        model.fit(rows, classes)
+        model.fit(x.numpy(), y.numpy())
 
 
 def test_one_row_left_over_is_refused_before_the_search():
@@ -315,6 +316,6 @@ def test_one_row_left_over_is_refused_before_the_search():
         return nn.Sequential(nn.Linear(inputs, 8), nn.BatchNorm1d(8), nn.Linear(8, outputs))
 
     seen = []
-    with pytest.raises(InputError, match="in batches of 2 leave one of a single row.*choose another batch_size"):
+    with pytest.raises(InputError, match=r"in batches of 2 leave one of a single row.*choose another batch_size"):
         dampen.compare(make, data, [Setting(), Setting(weight_decay=1.0)], 2, batch_size=2, callback=seen.append)
     assert not seen
