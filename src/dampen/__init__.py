@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dampen.data import Data, from_arrays, load
     from dampen.doctor import diagnose
-    from dampen.errors import InputError, NotFused
+    from dampen.errors import InputError, NotFused, NotSampled, OutputsWarning
     from dampen.estimators import DampenClassifier, DampenRegressor
     from dampen.knobs import Setting
     from dampen.models import linear, mlp, tabular

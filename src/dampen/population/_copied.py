@@ -4,7 +4,6 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 _CONTAINERS = (list, tuple, set, frozenset)
@@ -81,9 +80,10 @@ class _Same:
 
 
 def _cut_off(t: Tensor) -> Tensor | None:
-    if torch._C._functorch.is_functorch_wrapped_tensor(t):  # left by a pass under vmap: it holds no values any more
+    try:
+        return t.detach().clone()
+    except RuntimeError:  # left by a pass under vmap: it holds no values any more
         return None
-    return t.detach().clone()
 
 
 def _kept(network: nn.Module) -> Iterator[Tensor]:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 
 from dampen.data import Data
@@ -30,7 +31,7 @@ def check_learnt(runner: Runner, phase: str) -> None:
     last = frame.groupby(["run", "seed", "setting"]).tail(1)  # of each training: a population's epochs are in order
     worse = ~(last["train_loss"] <= _LOSS * constant_loss(runner.plan.data))
     grown = ~(last["weight_norm"] <= _NORM * _initial_norm(runner))
-    if (last["diverged"] | (worse & grown)).all():
+    if bool(np.all(last["diverged"] | (worse & grown))):
         rates = sorted(set(last["lr"].dropna())) if "lr" in last else []
         rates = rates or [runner.plan.training["lr"]]
         tried = f"{rates[0]:.3g}" if len(rates) == 1 else f"{rates[0]:.3g} to {rates[-1]:.3g}"
