@@ -32,7 +32,9 @@ def check_learnt(runner: Runner, phase: str) -> None:
     worse = ~(last["train_loss"] <= _LOSS * constant_loss(runner.plan.data))
     grown = ~(last["weight_norm"] <= _NORM * _initial_norm(runner))
     if bool(np.all(last["diverged"] | (worse & grown))):
-        rates = sorted(set(last["lr"].dropna())) if "lr" in last else []
+        rates = (
+            sorted({float(rate) for rate in last["lr"] if rate is not None and rate == rate}) if "lr" in last else []
+        )
         rates = rates or [runner.plan.training["lr"]]
         tried = f"{rates[0]:.3g}" if len(rates) == 1 else f"{rates[0]:.3g} to {rates[-1]:.3g}"
         raise InputError(f"every setting diverged: lower the learning rate (lr), which was {tried}")
