@@ -48,7 +48,7 @@ def choose(
     alone.unreached = steps[0].unreached
     why = found.stateful or hooked(network) or _again(steps[0])
     if why is None:
-        fused = Fused(copied(network), names, recipe, device)
+        fused = Fused(steps[0].network, names, recipe, device)
         fused.unreached = steps[0].unreached
         why = next((said for step in steps if (said := _differs(fused, step)) is not None), None)
         if why is None:
@@ -78,6 +78,7 @@ class _Ordinary:
         loss: sum over the rows.
         unreached: parameters without a gradient.
         again: a module that ran again in the backward pass.
+        network: the copy, which holds nothing of the step any more but its values.
     """
 
     state: list[Tensor]
@@ -90,6 +91,7 @@ class _Ordinary:
     loss: Tensor
     unreached: tuple[str, ...]
     again: str | None
+    network: nn.Module
 
 
 def _ordinary(alone: OneByOne, chunk: Chunk, found: Probe, inputs: Sequence[Tensor], targets: Tensor) -> _Ordinary:
@@ -110,7 +112,10 @@ def _ordinary(alone: OneByOne, chunk: Chunk, found: Probe, inputs: Sequence[Tens
     seen = watched(alone.step(noise, 0, m), network, alone.shown(noise, 0, m, inputs), loss)
     gradients = [gradient(own[name]).clone() for name in names.trained]
     rest = [own[name].detach() for name in (*names.trained, *names.rest)]
-    return _Ordinary(chunk.state, noise, inputs, targets, m, gradients, rest, loss.sums[0], seen.unreached, seen.again)
+    network.zero_grad()
+    return _Ordinary(
+        chunk.state, noise, inputs, targets, m, gradients, rest, loss.sums[0], seen.unreached, seen.again, network
+    )
 
 
 def _differs(fused: Fused, step: _Ordinary) -> tuple[str, str] | None:
