@@ -361,7 +361,7 @@ def test_a_masked_row_stays_where_it_was(rows):
         population.fit(rows, **OPTIONS)
     before, after = population.untrained(4)[0].weight, population.member(Setting(), 4)[0].weight
     torch.testing.assert_close(after[:3], before[:3].double(), rtol=0, atol=0)
-    assert (after[3:] - before[3:]).abs().min() > 1e-3
+    assert (after[3:] - before[3:]).abs().amax(1).min() > 1e-3
 
 
 class Carries(nn.Module):
