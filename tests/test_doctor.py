@@ -434,6 +434,16 @@ CASES = {
             lambda: {"model": net(nn.Dropout(0.0), nn.Dropout()), "batch": ROWS},
         ],
     ),
+    "softmax-output": (
+        [
+            (lambda: {"model": nn.Sequential(nn.Linear(6, 3), nn.Softmax(-1)), "batch": ROWS}, "warning", "the model"),
+            (lambda: calls(lambda m, x: torch.softmax(m.out(x), 1), out=nn.Linear(6, 3)), "warning", "the model"),
+        ],
+        [
+            lambda: {"model": nn.Sequential(nn.Linear(6, 3), nn.LogSoftmax(-1)), "batch": ROWS},
+            lambda: {"model": nn.Sequential(nn.Linear(6, 3), nn.Softmax(-1), nn.Linear(3, 2)), "batch": ROWS},
+        ],
+    ),
 }  # fmt: skip
 
 

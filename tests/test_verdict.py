@@ -435,7 +435,7 @@ def test_a_finished_study_of_an_older_version_is_opened_and_no_unfinished_one_re
 
 
 def test_a_search_that_diverges_altogether_is_one_line():
-    with pytest.raises(InputError, match="every setting of the search diverged: search lower learning rates"):
+    with pytest.raises(InputError, match="every setting diverged: lower the learning rate"):
         tune(NETWORK, numbers(), {"weight_decay": [1.0], "lr": 1e30}, settings=1, epochs=2, **SIZES)
 
 

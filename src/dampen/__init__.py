@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dampen.data import Data, from_arrays, load
     from dampen.doctor import diagnose
-    from dampen.errors import InputError, NotFused
+    from dampen.errors import InputError, NotFused, NotSampled, OutputsWarning
     from dampen.estimators import DampenClassifier, DampenRegressor
     from dampen.knobs import Setting
     from dampen.models import linear, mlp, tabular
@@ -41,6 +41,8 @@ _HOME = {
     "InputError": "errors",
     "LogUniform": "search",
     "NotFused": "errors",
+    "NotSampled": "errors",
+    "OutputsWarning": "errors",
     "PerLayer": "search",
     "Population": "population",
     "SGD": "population",
@@ -77,6 +79,8 @@ __all__ = [
     "InputError",
     "LogUniform",
     "NotFused",
+    "NotSampled",
+    "OutputsWarning",
     "PerLayer",
     "Population",
     "Schedule",

@@ -15,5 +15,13 @@ class NotFused(UserWarning):
     """Members train one after the other, or samples are drawn one by one: the network can't be run for all at once."""
 
 
+class NotSampled(UserWarning):
+    """Something random in a network is left out of its samples, or nothing in it is random."""
+
+
+class OutputsWarning(UserWarning):
+    """A network's outputs are probably not what they are taken for; the message says for what, and what to do."""
+
+
 class NotExported(UserWarning):
     """A part of an export that can't be written; the message says which and why."""

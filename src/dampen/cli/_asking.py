@@ -30,6 +30,7 @@ class Asking:
         method: how they are predicted.
         calibration: of that.
         foreign: other data beside it, with the numbers of its rows.
+        notes: what is to be said of the rows and of the method.
     """
 
     kept: "Kept"
@@ -38,6 +39,7 @@ class Asking:
     method: "Method"
     calibration: "Calibration"
     foreign: "tuple[Source, torch.Tensor] | None" = None
+    notes: tuple[str, ...] = ()
 
 
 def ready(
@@ -80,16 +82,20 @@ def ready(
         foreign = other, _rows_of(other, rows)
         inputs_of(kept, other, foreign[1][:2])
     some = inputs_of(kept, source, at[:2])  # raises where rows have another shape
-    said += [f"note: {line}" for line in notes(source)]
+    told = [*notes(source)]
+    said += [f"note: {line}" for line in told]
     method = Method(samples, ensemble, seed)
-    if samples and not any(p > 0 for network in kept.networks for p in dropout_rates(network, some)):
+    if samples and not any(
+        p > 0 for network in kept.networks for p in dropout_rates(network, some, kept.setting.get("dropout"))
+    ):
         method = Method(0, ensemble, seed)
-        said.append("the recommended setting drops no units, so there is nothing to sample: a single pass answers")
+        told.append("the recommended setting drops no units, so there is nothing to sample: a single pass answers")
+        said.append(told[-1])
     for line in said:
         print(f"dampen: {line}", file=sys.stderr)
     with _output.progress("calibrating"):
         calibration = calibrate(kept, method, coverage)
-    return Asking(kept, source, at, method, calibration, foreign)
+    return Asking(kept, source, at, method, calibration, foreign, tuple(told))
 
 
 def _other(kept: "Kept", data: str, data_dir: Path | None) -> "Source":

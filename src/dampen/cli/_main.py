@@ -3,13 +3,15 @@
 import os
 import re
 import sys
-from typing import NoReturn
+import warnings
+from typing import Any, NoReturn
 
 import typer
 
 from dampen._io import shortened
 from dampen.cli import _doctor, _dropout, _explore, _export, _knobs, _predict, _threads, _tune, _weight_decay
-from dampen.errors import InputError
+from dampen.cli._output import WARNED
+from dampen.errors import InputError, NotFused, NotSampled, OutputsWarning
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
 _LONGEST = 2000  # letters of a message: names may have thousands
@@ -55,6 +57,16 @@ def main() -> NoReturn:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     if sys.stdout is None:
         sys.exit(_fail("standard output is closed, and results go there: send it to a file or to /dev/null"))
+    with warnings.catch_warnings():
+        for category in (NotFused, NotSampled, OutputsWarning):
+            warnings.simplefilter("always", category)
+        warnings.showwarning = _show
+        WARNED.clear()
+        code = _run()
+    sys.exit(code)
+
+
+def _run() -> int:
     command = typer.main.get_command(app)
     try:
         code = command.main(prog_name="dampen", standalone_mode=False)
@@ -79,7 +91,20 @@ def main() -> NoReturn:
             code = _fail(getattr(error, "format_message", lambda: message)())
         else:
             raise
-    sys.exit(code)
+    return code
+
+
+def _show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Print a warning of ours as one line; another one as Python does."""
+    line = " ".join(str(message).split())
+    if category.__module__.partition(".")[0] != "dampen":
+        _python_shows(message, category, *where, **more)
+    elif line not in WARNED:
+        WARNED.append(line)
+        print(f"dampen: note: {line}", file=sys.stderr)
+
+
+_python_shows = warnings.showwarning
 
 
 def lacks_memory(error: BaseException | None) -> bool:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 
 _WIDEST = 10_000  # letters of a table's line
+WARNED: list[str] = []
+"""What warnings have told since the command began."""
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -62,7 +62,7 @@ def predict(
     asking = _asking.ready(study, data, samples, ensemble, coverage, rows, model, data_dir, seed)
     kept, source, at, method, calibration = asking.kept, asking.source, asking.rows, asking.method, asking.calibration
     gathered = _Gathered()
-    head = {"study": str(study), "data": source.name, "method": method.name, "notes": list(_asking.notes(source))}
+    head = {"study": str(study), "data": source.name, "method": method.name, "notes": [*asking.notes, *_output.WARNED]}
 
     from dampen.report import draw_predictions
     from dampen.study import answer, labelled, refusal, summary
@@ -150,7 +150,7 @@ def trust(
         "study": str(study),
         "data": source.name,
         "method": method.name,
-        "notes": list(_asking.notes(source)),
+        "notes": [*asking.notes, *_output.WARNED],
         "calibration": calibration.document(),
         "refusal": refusal(own.judged()),
         "foreign": None if name is None else {"data": name, **_told_apart(own.columns(), other.columns())},

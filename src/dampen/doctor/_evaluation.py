@@ -52,6 +52,19 @@ def output_differs(case: Case) -> Iterator[Symptom]:
         )
 
 
+def probabilities(case: Case) -> Iterator[Symptom]:
+    """Look for outputs that are probabilities, which losses and Monte-Carlo dropout take for logits."""
+    if case.ran.probabilities:
+        yield Symptom(
+            ("the model",),
+            "warning",
+            "the outputs are probabilities: nn.CrossEntropyLoss, and whoever samples the model, take a softmax of "
+            "them, so that it is trained on the softmax of a softmax, which can't become sure of anything.",
+            "return the logits, or log-probabilities (a log-softmax of a log-softmax is the same), and take the "
+            "softmax where probabilities are read; ignore this finding if the loss takes probabilities",
+        )
+
+
 def _places(case: Case, *, attention: bool) -> tuple[str, ...]:
     drops = case.ran.evaluation.drops
     return tuple(

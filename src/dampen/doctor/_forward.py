@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 from dampen.doctor._intact import intact, reseed, tensors_in
 from dampen.doctor._trace import Trace, Watch
 from dampen.errors import InputError
+from dampen.population._probe import are_probabilities
 from dampen.population._where import ModulePath
 
 Batch = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
@@ -31,6 +32,7 @@ class Passes:
         remembers: whether a second evaluation pass after the first, with the same random numbers, gives another output.
         difference: the largest difference of two outputs, relative to the largest number among them.
         rows: of the batch.
+        probabilities: whether its one output is what a softmax gives.
     """
 
     training: Trace
@@ -39,6 +41,7 @@ class Passes:
     remembers: bool
     difference: float
     rows: int | None
+    probabilities: bool = False
 
 
 def run(model: nn.Module, batch: Batch) -> Passes:
@@ -66,7 +69,8 @@ def run(model: nn.Module, batch: Batch) -> Passes:
         drawn = max(drawn, _difference(first, other))
     kept, limit = _difference(first, after), _tolerance(first)
     rows = next((len(t) for t in tensors_in(batch) if t.ndim), None)
-    return Passes(training, evaluation, drawn > limit, kept > limit, max(drawn, kept), rows)
+    probabilities = len(first) == 1 and are_probabilities(first[0])
+    return Passes(training, evaluation, drawn > limit, kept > limit, max(drawn, kept), rows, probabilities)
 
 
 def _pass(

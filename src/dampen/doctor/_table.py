@@ -246,6 +246,14 @@ CHECKS = (
         f"{_SRIVASTAVA}, section 4",
         ("batch",),
     ),
+    Check(
+        "softmax-output",
+        _evaluation.probabilities,
+        "outputs that are probabilities, where losses want logits",
+        ("warning",),
+        "torch.nn.CrossEntropyLoss: the input is expected to contain the unnormalized logits",
+        ("batch",),
+    ),
 )
 
 

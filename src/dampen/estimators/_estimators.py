@@ -1,6 +1,5 @@
 """`DampenClassifier` and `DampenRegressor`."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from dampen.data import Data, Preprocessing, all_typed
 from dampen.estimators._rows import Merged, as_data, columns_of, encoded, merged
 from dampen.knobs import Setting
-from dampen.population import Model, Population
+from dampen.population import Model, Population, copied
 from dampen.study import tune, usual_batch_size, usual_length, usual_network, usual_schedule, with_unit_targets
 from dampen.uncertainty import ClassPrediction, Prediction, ValuePrediction, predict
 
@@ -153,7 +152,7 @@ class _Dampen(BaseEstimator):
         else:
             X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
         inputs = self.preprocessing_.vectoriser.apply(encoded(self._columns, X, self._names)).double()
-        return [copy.deepcopy(network).double() for network in self.networks_], inputs
+        return [copied(network).double() for network in self.networks_], inputs
 
     def _outputs(self, X: Any) -> Float64[np.ndarray, "networks N outputs"]:
         """Return what each network says of rows."""

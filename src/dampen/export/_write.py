@@ -1,6 +1,5 @@
 """What an export's folder holds, and how it is written: everything that can fail before the first file."""
 
-import copy
 import json
 import math
 import platform
@@ -18,6 +17,7 @@ from dampen.data import Data, Normalisation, Vectoriser
 from dampen.errors import InputError
 from dampen.export import _layers, _onnx, _script
 from dampen.knobs.weight_decay import decayed
+from dampen.population import copied
 from dampen.study import METRICS, Description, Exported, Winner, plain_setting
 
 FILES = (
@@ -195,7 +195,7 @@ def _arrays(data: Data) -> dict[str, np.ndarray]:
 
 
 def _to_onnx(winner: Winner, file: Path) -> dict[str, Any]:
-    data, network = winner.description, copy.deepcopy(winner.network).float()
+    data, network = winner.description, copied(winner.network).float()
     scaling = data.normalisation if isinstance(data.normalisation, Normalisation) else None
     classes = data.task == "classification"
     whole = _onnx.Whole(network, scaling, None if classes else winner.target_scale).eval()

@@ -3,15 +3,17 @@
 The user's module is never rewritten: a `TorchFunctionMode` sees each call of a torch function while the module runs.
 """
 
+import contextlib
 import math
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
 from dampen.errors import InputError
@@ -56,9 +58,8 @@ class CatchDropout(TorchFunctionMode):
 
     def __init__(self, placed: Placed | None = None) -> None:
         super().__init__()
-        self._calls = 0
         self._placed = placed or {}
-        self._sites: dict[str, int] = dict.fromkeys(("dropout", "weight", "map", "addend"), 0)
+        self._seen: dict[str, int] = {}
         self._adds = any(kind == "addend" for kind, _ in self._placed)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -72,7 +73,7 @@ class CatchDropout(TorchFunctionMode):
             if batch_ndim:  # whole channels; a tensor without a batch dimension starts with them
                 leading = 2 if h.ndim >= batch_ndim else 1
                 shape = (*shape[:leading], *[1] * (h.ndim - leading))
-            dropped = self.drop(self._next(), kind, self.site("dropout", h), p, shape)
+            dropped = self.drop(self.number("drop"), kind, self.site("dropout", h), p, shape)
             return h.copy_(dropped) if inplace and self.in_place else dropped
         if func is F.scaled_dot_product_attention:
             arguments = _attention_arguments(*args, **kwargs)
@@ -84,9 +85,14 @@ class CatchDropout(TorchFunctionMode):
         if getattr(func, "__name__", "") in _RECURRENT:
             i = 5 if isinstance(args[3], bool) else 6  # packed sequences have one argument more
             if args[i] > 0 and args[i + 1]:
-                return self.recurrent(self._next(), func, args, i, kwargs)
+                return self.recurrent(self.number("drop"), func, args, i, kwargs)
         if func in WEIGHTED:
             return self._weighted(func, args, kwargs)
+        if func in _SPARSE:  # a stacked gradient is dense
+            i = _SPARSE[func]
+            args, kwargs = (
+                ((*args[:i], False, *args[i + 1 :]), kwargs) if len(args) > i else (args, kwargs | {"sparse": False})
+            )
         if self._adds and (pair := addends(func, args, kwargs)) is not None:
             return self.added(func, args, kwargs, pair)
         return self.other(func, args, kwargs)
@@ -101,11 +107,15 @@ class CatchDropout(TorchFunctionMode):
 
     def site(self, kind: str, h: Tensor) -> Tensor:
         """Return a tensor as the knobs at its site have it."""
-        number = self._sites[kind]
-        self._sites[kind] += 1
-        for function in self._placed.get((kind, number), ()):
+        for function in self._placed.get((kind, self.number(kind)), ()):
             h = function(h)
         return h
+
+    def number(self, kind: str) -> int:
+        """Return how many of a kind the forward pass has met before this one."""
+        number = self._seen.get(kind, 0)
+        self._seen[kind] = number + 1
+        return number
 
     def _weighted(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run a linear layer or a convolution."""
@@ -127,10 +137,6 @@ class CatchDropout(TorchFunctionMode):
     def other(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run a function that drops nothing."""
         return func(*args, **kwargs)
-
-    def _next(self) -> int:
-        self._calls += 1
-        return self._calls - 1
 
     def _attention(
         self,
@@ -159,14 +165,14 @@ class CatchDropout(TorchFunctionMode):
         weights = scores.softmax(-1)
         if dropout_p > 0:
             shape = tuple(weights.shape)
-            weights = self.drop(self._next(), "unit", self.site("dropout", weights), dropout_p, shape)
+            weights = self.drop(self.number("drop"), "unit", self.site("dropout", weights), dropout_p, shape)
         return weights @ value
 
 
 class RecordDropout(CatchDropout):
     """Notes in `places` where a forward pass drops units, in `functions` what else each module calls.
 
-    `activation_bytes` is the size of what these functions returned.
+    `activation_bytes` is the size of what these functions returned, `last` the id and the function of the last one.
 
     Args:
         where: knows which module a forward pass is in.
@@ -181,6 +187,7 @@ class RecordDropout(CatchDropout):
         self.sites: list[Site] = []
         self.functions: dict[str, set[Any]] = {}
         self.activation_bytes = 0
+        self.last: tuple[int, str] = 0, ""
         self._where = where
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -217,11 +224,19 @@ class RecordDropout(CatchDropout):
         result = func(*args, **kwargs)
         if isinstance(result, Tensor):
             self.activation_bytes += result.nbytes
+            self.last = id(result), getattr(func, "__name__", "")
         return result
+
+
+class NotRepeated(RuntimeError):
+    """A part of the forward pass runs again in the backward pass, with other random numbers than it had."""
 
 
 class PairedDropout(CatchDropout):
     """Drops units by given rates and uniforms instead of the modules' own rates and torch's global generator.
+
+    Checkpointing runs parts of the forward pass again in the backward pass, after it has set torch's generator back.
+    So every place draws a number there: one that has been met before is of the same place.
 
     Args:
         rates: rate at each place of the forward pass.
@@ -232,15 +247,71 @@ class PairedDropout(CatchDropout):
     def __init__(self, rates: Sequence[float], uniforms: Sequence[Tensor], placed: Placed | None = None):
         super().__init__(placed)
         self._rates, self._uniforms = rates, uniforms
+        self._kinds = {"drop", *(kind for kind, _ in self._placed)}
+        self._met: dict[tuple[str, int], int] = {}
+        self._again = False
+
+    @contextlib.contextmanager
+    def again(self) -> Iterator[None]:
+        """Be on while the backward pass runs."""
+        self._again = True
+        try:
+            with self:
+                yield
+        finally:
+            self._again = False
+
+    def number(self, kind: str) -> int:
+        """See `CatchDropout`; the number that a place had where it runs again."""
+        if kind not in self._kinds:
+            return -1
+        drawn = kind, int(torch.empty((), dtype=torch.int64).random_())
+        if not self._again:
+            self._met[drawn] = super().number(kind)
+        elif drawn not in self._met:
+            if kind == "addend":  # hooks on gradients add, too
+                return -1
+            raise NotRepeated
+        return self._met[drawn]
 
     def drop(self, number: int, kind: Kind, h: Tensor, p: float, shape: tuple[int, ...]) -> Tensor:
         """Drop by the place's rate and uniforms."""
+        if number >= len(self._rates):
+            raise InputError(
+                "the network drops units in more places than in its first forward pass: let it call its dropout in "
+                "every forward pass of training, with F.dropout(x, 0.0) where nothing is to be dropped"
+            )
         function = alpha_dropout if kind == "alpha" else dropout
         return function(h, self._rates[number], self._uniforms[number])
+
+    def other(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a function that drops nothing; a backward pass with this mode on, for what runs again in it."""
+        if func is torch.autograd.backward:
+            tensors = args[0] if isinstance(args[0], tuple | list) else (args[0],)
+            grads = _given(kwargs.pop("grad_tensors", None), tensors)
+            inputs = kwargs.pop("inputs", None)
+            with self:  # edges of the graph instead of tensors: those are handed to modes, which are off then
+                return func(_edges(tensors), grads, **kwargs, inputs=None if inputs is None else _edges(inputs))
+        if func is torch.autograd.grad:
+            outputs, inputs = args[:2]
+            grads = _given(kwargs.pop("grad_outputs", None), outputs)
+            with self:
+                return func(_edges(outputs), _edges(inputs), grads, **kwargs)
+        return func(*args, **kwargs)
 
     def recurrent(self, number: int, func: Any, args: Any, place_of_p: int, kwargs: Any) -> Any:
         """Drop at the place's rate; the noise is that of torch's global generator."""
         return func(*args[:place_of_p], self._rates[number], *args[place_of_p + 1 :], **kwargs)
+
+
+def _edges(tensors: Sequence[Tensor]) -> tuple[GradientEdge, ...]:
+    return tuple(get_gradient_edge(t) if isinstance(t, Tensor) else t for t in tensors)
+
+
+def _given(gradients: Any, of: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return the gradients that a backward pass starts from, ones where none are given."""
+    given = [gradients] if isinstance(gradients, Tensor) else gradients or [None] * len(of)
+    return tuple(torch.ones_like(t) if g is None else g for g, t in zip(given, of, strict=True))
 
 
 def rates_at(value: Rates | None, places: Sequence[Place]) -> list[float]:
@@ -329,6 +400,7 @@ def _without_override_check(function: Callable[..., Any]) -> Callable[..., Any]:
 
 _attention_body = _without_override_check(F.multi_head_attention_forward)
 WEIGHTED = {F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
+_SPARSE: dict[Any, int] = {F.embedding: 6, F.embedding_bag: 7}  # and the place of `sparse` among their arguments
 _RECURRENT = {"gru", "lstm", "rnn_tanh", "rnn_relu"}
 # How a call is read, what it drops and, for whole channels, how many dimensions a batch has at least.
 _READ: dict[Any, tuple[Callable[..., tuple[Tensor, float, bool, bool]], Kind, int]] = {

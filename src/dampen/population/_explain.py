@@ -43,6 +43,7 @@ class Explanation:
         dropping: the module of each place where units are dropped, in the order of the forward pass.
         knobs: by each knob that a setting turns, where it acts: modules, parameters or a part of the step; empty if
             it can act nowhere.
+        unreached: parameters that the loss does not depend on: they only decay.
     """
 
     layers: tuple[Layer, ...]
@@ -54,6 +55,7 @@ class Explanation:
     decayed: Mapping[str, bool]
     dropping: tuple[str, ...]
     knobs: Mapping[str, tuple[str, ...]]
+    unreached: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         width = max((len(layer.name) + len(layer.kind) for layer in self.layers), default=0) + 3
@@ -76,6 +78,8 @@ class Explanation:
         lines += [
             f"{name} acts on {', '.join(where) or 'nothing in this network'}" for name, where in self.knobs.items()
         ]
+        if self.unreached:
+            lines.append(f"the loss does not depend on {', '.join(self.unreached)}: no training but decay")
         return "\n".join(lines)
 
 
@@ -104,7 +108,9 @@ def explain(
     expected = members * (copies * one + slots * trained) + largest * trained + 2 * at_once * found.activation_bytes
     places = tuple(place.module for place in found.places)
     knobs = _acting([s for chunk in chunks for s in chunk.settings], found, chunks[0], decayed)
-    return Explanation(tuple(layers), reason, members, at_once, trained, expected, dict(decayed), places, knobs)
+    return Explanation(
+        tuple(layers), reason, members, at_once, trained, expected, dict(decayed), places, knobs, program.unreached
+    )
 
 
 def _acting(

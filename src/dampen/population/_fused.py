@@ -1,5 +1,6 @@
 """All members of a chunk as one: their network runs once under `vmap`, and what that does is recorded."""
 
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from dampen._io import shortened
 from dampen.errors import InputError
 from dampen.population._average import batch_statistics
 from dampen.population._lanes import FastLanes
+from dampen.population._plain import eager
 from dampen.population._program import Noise, Program
 from dampen.population._tape import record
 from dampen.population._turned import following
@@ -98,7 +100,7 @@ class Fused(Program):
     def _record(self, function: Callable[..., list[Tensor]], tensors: list[Tensor]) -> Callable[..., list[Tensor]]:
         where = ModulePath(self.network)
         try:
-            with where, warnings.catch_warnings():
+            with where, eager(), warnings.catch_warnings():
                 # Operations without a batching rule run member by member: slower, and what explain() is for.
                 warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
                 return record(function, tensors)
@@ -180,19 +182,44 @@ def _key(state: list[Tensor], inputs: list[Tensor]) -> tuple[Any, ...]:
 
 
 def _reason(e: Exception) -> str:
-    """Say in a few words why a network could not be run for all members at once."""
-    said = " ".join(str(e).split())
+    """Say in a few words why a network could not be run for all members at once, and what would change that."""
+    said = " ".join(str(e).split()).removeprefix("vmap: ")
     for sign, reason in _REASONS.items():
         if sign in said:
             return reason
-    return shortened(said).rstrip(".") or type(e).__name__
+    operator = re.search(r"(?:not implemented for|batching rule for) (aten::\w+(?:\.\w+)?)", said)
+    if operator:
+        return f"torch has no batching rule for one of its operations ({operator[1]})"
+    return shortened(re.split(r"(?<=\w)[.:] ", said)[0]).rstrip(".") or type(e).__name__
 
 
+_ITEM = "it reads a tensor's value (.item() or the like): compute with tensors throughout"
+_BRANCHES = "its control flow depends on the values of a tensor: choose by torch.where instead"
+_DRAWS = (
+    "it draws random numbers of its own: nn.Dropout and F.dropout can be fused, so draw masks by F.dropout of a tensor "
+    "of ones"
+)
+_IN_PLACE = (
+    "it changes in place a tensor that all members share: leave in-place operations out (inplace=False; x = x + y for "
+    "x += y)"
+)
 _REASONS = {
-    "data-dependent control flow": "its control flow depends on the values of a tensor",
-    "value at runtime": "its control flow depends on the values of a tensor",
-    ".item()": "it reads a tensor's value (.item() or the like)",
-    "_local_scalar_dense": "it reads a tensor's value (.item() or the like)",
-    "called random operation": "it draws random numbers of its own",
-    "randomness": "it draws random numbers of its own",
+    "data-dependent control flow": _BRANCHES,
+    "value at runtime": _BRANCHES,
+    ".item()": _ITEM,
+    "_local_scalar_dense": _ITEM,
+    "called random operation": _DRAWS,
+    "randomness": _DRAWS,
+    "embedding_renorm_": "its embedding changes its weights in the forward pass: leave max_norm out",
+    "there exists a Tensor `other` in extra_args that has more elements": _IN_PLACE,
+    "custom autograd.Function": "its autograd.Function has no vmap rule: give it setup_context and "
+    "generate_vmap_rule = True",
+    "In order to use an autograd.Function": "its autograd.Function has no vmap rule: give it setup_context and "
+    "generate_vmap_rule = True",
+    "generate_vmap_rule": "its autograd.Function has no vmap rule: give it generate_vmap_rule = True",
+    "modified inplace": _IN_PLACE,
+    "doesn't match the broadcast shape": _IN_PLACE,
+    "data pointer": "it leaves torch (numpy(), tolist() or the like): compute with tensors throughout",
+    "requires_grad_()": "it calls requires_grad_() in its forward pass: torch.func.grad would not",
+    "accessing `data`": "it uses .data of a tensor: use .detach(), or change parameters under torch.no_grad()",
 }

@@ -96,6 +96,11 @@ def by_row(loss: RowLoss, outputs: Tensor, targets: Tensor) -> Float[Tensor, " N
     return losses
 
 
+def wants_logits(loss: RowLoss) -> bool:
+    """Return whether a loss takes a softmax of outputs itself."""
+    return (loss.loss if isinstance(loss, Weighted) else loss) is cross_entropy
+
+
 def correct(outputs: Float[Tensor, "N C ..."], targets: Tensor) -> Tensor:
     """Return for each row whether its largest logit is its class, `[N]`: a share where it has several targets.
 
@@ -106,6 +111,22 @@ def correct(outputs: Float[Tensor, "N C ..."], targets: Tensor) -> Tensor:
         return (outputs.argmax(1) == plain.long()) * weights
     right = outputs.argmax(1) == targets
     return right if right.ndim == 1 else right.flatten(1).double().mean(1)
+
+
+def has_one_output(outputs: Tensor) -> bool:
+    """Return whether outputs `[N]` or `[N, 1]` are one number a row."""
+    return outputs.ndim == 1 or (outputs.ndim == 2 and outputs.shape[1] == 1)
+
+
+def correct_of_one(loss: RowLoss, losses: Tensor, outputs: Float[Tensor, "N ..."], targets: Tensor) -> Tensor:
+    """Return for each row whether its own one of two classes costs less than the other, where one output tells them.
+
+    So a logit of binary cross entropy, a probability and a hinge loss's margin are each read as their loss reads them.
+    """
+    if targets.is_floating_point():
+        plain, weights = targets.unbind(-1)
+        return (losses < by_row(loss, outputs, torch.stack([1 - plain, weights], -1))) * weights
+    return losses < by_row(loss, outputs, 1 - targets)
 
 
 def _mean_of_row(values: Tensor) -> Float[Tensor, " N"]:

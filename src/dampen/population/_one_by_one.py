@@ -5,13 +5,11 @@ from itertools import product
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
-from dampen.population import _noise
 from dampen.population._average import batch_statistics
-from dampen.population._dropping import PairedDropout
+from dampen.population._plain import Step, gradient, holding, quiet, tensors_of
 from dampen.population._program import Noise, Program
-from dampen.population._turned import following
+from dampen.population._turned import Extra
 
 
 class OneByOne(Program):
@@ -25,69 +23,89 @@ class OneByOne(Program):
         """See `Program`."""
         self.network.train()
         n = len(self.names.trained)
+        own = tensors_of(self.network)
 
         def member(s: int, m: int) -> list[Tensor]:
-            leaves = [p[s, m].detach().requires_grad_() for p in state[:n]]
-            given = self.names.given([*leaves, *(t[s, m] for t in state[n:])])
-            outputs = self._forward(given, noise, s, m, inputs)
-            losses, sums = self._member_sums(outputs[None, None], targets[s : s + 1], noise.only(s, m).extra)
-            gradients = torch.autograd.grad(losses.mean(), leaves, allow_unused=True)
-            return [
-                *(torch.zeros_like(p) if g is None else g for g, p in zip(gradients, leaves, strict=True)),
-                losses.detach().sum(dtype=torch.float64),
-                *(right.sum() for right in sums),
-            ]
+            with holding(own, self.names.given([t[s, m] for t in state])):
+                step, shown = self.step(noise, s, m), self.shown(noise, s, m, inputs)
+                found = self.loss(noise, s, m, targets)
+                step.backward(self.network, shown, found)
+                return [*(gradient(own[name]) for name in self.names.trained), *found.sums]
 
         found = _for_each(state, member)
         return found[:n], found[n:]
 
-    def _forward(self, given: dict[str, Tensor], noise: Noise, s: int, m: int, inputs: list[Tensor]) -> Tensor:
-        """Return a member's outputs in training mode, `[B, ...]`."""
+    def step(self, noise: Noise, s: int, m: int) -> Step:
+        """Return what decides a member's step."""
         mine = noise.only(s, m)
         extra = mine.extra
         placed = extra.placed(None if extra.rates is None else extra.rates[0], [t[0] for t in extra.draws])
-        drop = PairedDropout(mine.rates[0].tolist(), [u[0] for u in mine.uniforms], placed)
-        shown = [t[0, 0] for t in extra.inputs([t[s : s + 1] for t in inputs])]
-        generators = _noise.global_generators(noise.seeds[s], noise.step)
-        with generators, self._autocast(), following(self.network, placed), drop:
-            return functional_call(self.network, given, tuple(shown))
+        return Step(
+            noise.seeds[s], noise.step, mine.rates[0].tolist(), [u[0] for u in mine.uniforms], placed, self.recipe.low
+        )
+
+    def shown(self, noise: Noise, s: int, m: int, inputs: list[Tensor]) -> list[Tensor]:
+        """Return what a member is shown of a batch, `[B, ...]`."""
+        return [t[0, 0] for t in noise.only(s, m).extra.inputs([t[s : s + 1] for t in inputs])]
+
+    def loss(self, noise: Noise, s: int, m: int, targets: Tensor) -> "_Loss":
+        """Return a member's loss as a function of its outputs."""
+        return _Loss(self, noise.only(s, m).extra, targets[s : s + 1])
 
     @torch.no_grad()
     def statistics(self, state: list[Tensor], noise: Noise, inputs: list[Tensor]) -> None:
         """See `Program`."""
         self.network.train()
+        own = tensors_of(self.network)
         with batch_statistics(self.network):
             for s, m in product(*map(range, state[0].shape[:2])):
-                self._forward(self.names.given([t[s, m] for t in state]), noise, s, m, inputs)
+                with holding(own, self.names.given([t[s, m] for t in state])):
+                    self.step(noise, s, m).forward(self.network, self.shown(noise, s, m, inputs))
 
     @torch.no_grad()
     def losses(self, state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> list[Tensor]:
         """See `Program`."""
-        self.network.eval()
 
-        def member(s: int, m: int) -> list[Tensor]:
+        def sums(outputs: Tensor, s: int) -> list[Tensor]:
             mine = s if len(targets) > 1 else 0
-            with self._autocast():
-                outputs = functional_call(
-                    self.network, self.names.given([t[s, m] for t in state]), tuple(t[mine] for t in inputs)
-                )
             losses, sums = self._member_sums(outputs[None, None], targets[mine : mine + 1])
             return [losses.sum(dtype=torch.float64), *(right.sum() for right in sums)]
 
-        return _for_each(state, member)
+        return self._evaluated(state, inputs, sums)
 
     @torch.no_grad()
     def outputs(self, state: list[Tensor], inputs: list[Tensor]) -> Tensor:
         """See `Program`."""
+        return self._evaluated(state, inputs, lambda outputs, _: [outputs])[0]
+
+    def _evaluated(
+        self, state: list[Tensor], inputs: list[Tensor], take: Callable[[Tensor, int], list[Tensor]]
+    ) -> list[Tensor]:
+        """Return what `take` makes of each member's outputs in evaluation mode, given the number of its seed."""
         self.network.eval()
+        own = tensors_of(self.network)
 
         def member(s: int, m: int) -> list[Tensor]:
             mine = s if len(inputs[0]) > 1 else 0
-            with self._autocast():
-                given = self.names.given([t[s, m] for t in state])
-                return [functional_call(self.network, given, tuple(t[mine] for t in inputs))]
+            with holding(own, self.names.given([t[s, m] for t in state])), self._autocast():
+                outputs = self.network(*(t[mine] for t in inputs))
+            return take(outputs, s)
 
-        return _for_each(state, member)[0]
+        with quiet():
+            return _for_each(state, member)
+
+
+class _Loss:
+    """The loss of a member's outputs; `sums` are those that `Program.gradients` returns."""
+
+    def __init__(self, program: OneByOne, extra: Extra, targets: Tensor):
+        self._program, self._extra, self._targets = program, extra, targets
+        self.sums: list[Tensor] = []
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        losses, sums = self._program._member_sums(outputs[None, None], self._targets, self._extra)
+        self.sums = [losses.detach().sum(dtype=torch.float64), *(right.sum() for right in sums)]
+        return losses.mean()
 
 
 def _for_each(state: list[Tensor], member: Callable[[int, int], list[Tensor]]) -> list[Tensor]:

@@ -1,7 +1,6 @@
 """The population: every setting with every seed, trained as one."""
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from dampen import _schema
 from dampen._io import counted
-from dampen.errors import InputError, NotFused
+from dampen.errors import InputError, NotFused, OutputsWarning
 from dampen.knobs import Setting, weight_decay
 from dampen.population import _checkpoint, _chunks, _feed, _interrupt, _losses, _recipe
 from dampen.population._batches import batches
@@ -22,9 +21,11 @@ from dampen.population._dropping import rates_at, set_rates
 from dampen.population._explain import Explanation, explain
 from dampen.population._history import ChunkDone, Epoch, Event, History, Recorder, Span
 from dampen.population._model import Builder, Model
+from dampen.population._plain import named
 from dampen.population._probe import Probe, probe
 from dampen.population._program import Names, Program
 from dampen.population._recipe import Recipe
+from dampen.population._tell import tell
 from dampen.population._trial import choose
 from dampen.population._turned import Turned
 
@@ -482,6 +483,16 @@ class Population:
         inputs, targets = first.span(largest.start, largest.stop)
         self._probes = {}
         found = self._probe_for([t[0] for t in inputs])
+        for one in {len(one.tables["train"]): one for one in sets}.values():  # one row alone can't be normalised
+            spans = batches(len(one.tables["train"]), recipe.batch_size, recipe.even_batches)
+            if any(span.stop - span.start == 1 for span in spans):
+                self._check_one_row([t[0, :1] for t in inputs], recipe)
+        tell_outputs(found.ends, recipe.loss)
+        if sets[0].task == "classification" and found.one_output and sets[0].outputs > 2:
+            raise InputError(
+                f"the network gives one number a row for {sets[0].outputs} classes: give it an output for each class, "
+                "or float targets, of which no accuracy is counted"
+            )
         alike = _runs([one.key for one in sets])
         if not self._chunks:
             own = sum(t.numel() * t.element_size() for t in self._networks[0].parameters())
@@ -501,14 +512,16 @@ class Population:
             )
             if self._why is not None:
                 module, reason = self._why
-                kind = type(self._networks[0].get_submodule(module)).__name__
-                warnings.warn(
-                    f"{kind} ({module or 'the network itself'}) can't be fused: {reason}; members train one after "
-                    "the other",
-                    NotFused,
-                    stacklevel=3,
-                )
+                kind = named(self._networks[0], module)
+                line = f"{kind} can't be fused: {reason}; members train one after the other, with the same results"
+                tell(line, NotFused, stacklevel=3)
         self._program.recipe = recipe
+
+    def _check_one_row(self, row: list[Tensor], recipe: Recipe) -> None:
+        try:
+            self._probe_for(row)
+        except InputError as e:
+            raise InputError(f"batches of {recipe.batch_size} leave one of a single row: {e}") from e
 
     def _cut(self, alike: Sequence[slice]) -> list[Span]:
         """Return places for chunks: of seeds that have equally many rows, which train in lockstep."""
@@ -591,6 +604,40 @@ class Population:
 
     def _a_probe(self) -> Probe:
         return next(iter(self._probes.values()))
+
+
+def tell_outputs(ends: str | None, loss: _losses.RowLoss) -> None:
+    """Warn of probabilities where a loss wants logits."""
+    if ends is not None and _losses.wants_logits(loss):
+        tell(outputs_line(ends), OutputsWarning, stacklevel=4)
+
+
+def one_row(network: nn.Module, row: Tensor) -> None:
+    """Run a network in training mode on a batch of a single row.
+
+    Raises:
+        InputError: it can't, as batch normalisation can't.
+    """
+    probe(network.train(), dict(network.named_parameters()) | dict(network.named_buffers()), [row])
+
+
+def outputs_notes(network: nn.Module, rows: Tensor) -> tuple[str, ...]:
+    """Return what is to be said of a classifier's outputs for some rows."""
+    state = dict(network.named_parameters()) | dict(network.named_buffers())
+    try:
+        ends = probe(network.train(), state, [rows]).ends
+    except InputError:  # whoever trains it says more
+        return ()
+    return () if ends is None else (outputs_line(ends),)
+
+
+def outputs_line(ends: str) -> str:
+    """Return what is to be said of a network whose outputs are probabilities."""
+    return (
+        f"the network ends in a {ends}: its outputs are taken for logits, of which the loss takes a softmax, so that "
+        f"it would be a softmax of the {ends}'s probabilities: leave the network's last {ends} out (a log-softmax may "
+        "stay)"
+    )
 
 
 def _runs(keys: Sequence[object]) -> list[slice]:

@@ -111,6 +111,8 @@ class Program:
 
     def __init__(self, network: nn.Module, names: Names, recipe: Recipe, device: torch.device):
         self.network, self.names, self.recipe, self._device = network, names, recipe, device.type
+        self.unreached: tuple[str, ...] = ()
+        """Parameters that no loss reaches."""
 
     @property
     def on_cpu(self) -> bool:
@@ -174,4 +176,9 @@ class Program:
             losses = _losses.by_row(self.recipe.loss, rows, every).view(S, M, B)
         if not self.recipe.accuracy:
             return losses, []
-        return losses, [_losses.correct(rows.detach(), every).view(S, M, B).sum(-1)]
+        if _losses.has_one_output(rows):
+            plain = _losses.by_row(self.recipe.loss, rows.detach(), every)
+            right = _losses.correct_of_one(self.recipe.loss, plain, rows.detach(), every)
+        else:
+            right = _losses.correct(rows.detach(), every)
+        return losses, [right.view(S, M, B).sum(-1)]

@@ -1,7 +1,5 @@
 """One member trained alone by an ordinary PyTorch loop: the reference for everything that is fused."""
 
-import contextlib
-import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,11 +15,13 @@ from dampen.knobs import Setting, decay_timescale, weight_decay
 from dampen.population import _feed, _noise, _optimizers, _recipe
 from dampen.population._average import Average
 from dampen.population._batches import batches
-from dampen.population._dropping import PairedDropout, Place, rates_at, set_rates
+from dampen.population._copied import copied
+from dampen.population._dropping import Place, rates_at, set_rates
 from dampen.population._model import Builder, Model
 from dampen.population._on_weights import AroundStep
+from dampen.population._plain import Step, gradient, named, watched
 from dampen.population._probe import Probe, probe
-from dampen.population._turned import Placed, Turned, following
+from dampen.population._turned import Extra, Turned
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,9 @@ def solo(
     rows = _feed.to_device([sets.tables["train"]], torch.device(device), recipe.dtype)
     network = Builder(model)(seed, sets.input_shape, sets.outputs).to(device, recipe.dtype).train()
     spans = batches(len(rows), recipe.batch_size, recipe.even_batches)
+    if any(span.stop - span.start == 1 for span in spans):  # one row alone can't be normalised: said before it trains
+        state = dict(network.named_parameters()) | dict(network.named_buffers())
+        probe(network, state, [t[0] for t in rows.span(0, 1)[0]])
     per_epoch = len(spans)
     turned = Turned([setting])
     average = Average(turned, _stacked(network)) if turned.averages else None
@@ -100,17 +103,20 @@ def solo(
             uniforms = _noise.dropout_uniforms([seed], step, [place.shape for place in places], device)
 
             shown = [t[0, 0] for t in extra.inputs(batch)]
-            mine = [u[0] for u in uniforms]
-            forward = partial(_forward, shown, rates, mine, placed, seed, step, recipe, device)
-            outputs = forward(network)
+            one = Step(seed, step, rates, [u[0] for u in uniforms], placed, recipe.low)
             if average is not None:
-                seen.append(forward)
-            losses = extra.losses(recipe.loss, outputs[None, None].to(recipe.dtype), targets)
+                seen.append(partial(one.forward, shown=shown))
+            loss = _Loss(recipe, extra, targets)
+            twin = None if step else copied(network)
+            if twin is not None:
+                watched(one, twin, shown, _Loss(recipe, extra, targets))
             optimizer.zero_grad()
-            losses.mean().backward()
+            one.backward(network, shown, loss)
             for p in network.parameters():
-                if p.requires_grad and p.grad is None:  # a parameter that this step did not use: it decays all the same
-                    p.grad = torch.zeros_like(p)
+                if p.requires_grad:  # one that this step did not use has zeros: it decays all the same
+                    p.grad = gradient(p)
+            if twin is not None:
+                _check(network, twin)
             if recipe.clip is not None:
                 nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
             factor = recipe.schedule.factor(step, epochs * per_epoch)
@@ -122,13 +128,13 @@ def solo(
             schedule.step()
             if average is not None:
                 average.update("step", _stacked(network), step + 1, epochs * per_epoch, free)
-            total += losses.detach().sum(dtype=torch.float64).item()
+            total += loss.total
             step += 1
         curve.append(total / len(rows))
         if average is not None:
             average.update("epoch", _stacked(network), epoch, epochs, free)
             if average.stale(epoch, epochs).any():
-                averaged = _load(copy.deepcopy(network), average)
+                averaged = _load(copied(network), average)
                 _update_bn(averaged, seen)
                 average.tensors = [t.clone() for t in _stacked(averaged)]
         finite = math.isfinite(curve[-1])
@@ -142,25 +148,32 @@ def solo(
     return Solo(network.cpu().eval(), curve, 0)
 
 
-def _forward(
-    shown: Sequence[torch.Tensor],
-    rates: Sequence[float],
-    uniforms: Sequence[torch.Tensor],
-    placed: Placed,
-    seed: int,
-    step: int,
-    recipe: _recipe.Recipe,
-    device: str | torch.device,
-    network: nn.Module,
-) -> torch.Tensor:
-    """Return the outputs of a training step's forward pass."""
-    drop = PairedDropout(rates, uniforms, placed)
-    with _noise.global_generators(seed, step), _cast(recipe, device), following(network, placed), drop:
-        return network(*shown)
+class _Loss:
+    """The mean loss of a batch's outputs; `total` is its sum over the rows."""
+
+    def __init__(self, recipe: _recipe.Recipe, extra: Extra, targets: torch.Tensor):
+        self._recipe, self._extra, self._targets = recipe, extra, targets
+        self.total = 0.0
+
+    def __call__(self, outputs: torch.Tensor) -> torch.Tensor:
+        stacked = outputs[None, None].to(self._recipe.dtype)
+        losses = self._extra.losses(self._recipe.loss, stacked, self._targets)
+        self.total = losses.detach().sum(dtype=torch.float64).item()
+        return losses.mean()
 
 
-def _cast(recipe: _recipe.Recipe, device: str | torch.device) -> contextlib.AbstractContextManager[object]:
-    return torch.autocast(torch.device(device).type, recipe.low) if recipe.low else contextlib.nullcontext()
+def _check(network: nn.Module, twin: nn.Module) -> None:
+    """Refuse a network whose gradients are not those of a copy that has run the same step.
+
+    Raises:
+        InputError: they are not.
+    """
+    for (name, p), q in zip(network.named_parameters(), twin.parameters(), strict=True):
+        if p.requires_grad and p.grad is not None and not torch.allclose(p.grad, gradient(q), 1e-3, 1e-6, True):
+            raise InputError(
+                f"{named(network, name.rpartition('.')[0])} trains otherwise than a copy of it: its gradients depend "
+                "on something else than its parameters, its buffers and its batch"
+            )
 
 
 def _stacked(network: nn.Module) -> list[torch.Tensor]:

@@ -1,15 +1,19 @@
-"""Whether a network's members can run as one: tried on the first batch, and compared with a member that runs alone."""
+"""Whether a network's members can run as one: tried on the first batch, and compared with an ordinary backward pass."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from dampen.errors import InputError
 from dampen.population._chunk import Chunk
+from dampen.population._copied import copied, hooks_of
 from dampen.population._fused import Fused, NotFusable
 from dampen.population._one_by_one import OneByOne
+from dampen.population._plain import gradient, named, tensors_of, watched
 from dampen.population._probe import Probe
-from dampen.population._program import Names, Program, noise_at, rates_of
+from dampen.population._program import Names, Noise, Program, noise_at, rates_of
 from dampen.population._recipe import Recipe
 
 # How far a fused gradient may be from the member's own, relative to its norm: rounding and no more.
@@ -39,42 +43,131 @@ def choose(
         targets: `[1, B, ...]`.
     """
     alone = OneByOne(network, names, recipe, device)
-    if found.stateful is not None:
-        return alone, found.stateful
-    fused = Fused(network, names, recipe, device)
-    for chunk in {chunk.turned.key: chunk for chunk in reversed(chunks)}.values():
-        why = _differs(fused, alone, chunk, found, inputs, targets)
-        if why is not None:
-            return alone, why
-    return fused, None
+    kinds = {chunk.turned.key: chunk for chunk in reversed(chunks)}.values()
+    steps = [_ordinary(alone, chunk, found, inputs, targets) for chunk in kinds]
+    alone.unreached = steps[0].unreached
+    why = found.stateful or hooked(network) or _again(steps[0])
+    if why is None:
+        fused = Fused(steps[0].network, names, recipe, device)
+        fused.unreached = steps[0].unreached
+        why = next((said for step in steps if (said := _differs(fused, step)) is not None), None)
+        if why is None:
+            return fused, None
+    for step in steps:
+        differs = _differs_alone(alone, step)
+        if differs is not None:
+            raise InputError(
+                f"{named(network, differs)} trains otherwise than by an ordinary backward pass: its gradients depend "
+                "on something else than its parameters, its buffers and its batch"
+            )
+    return alone, why
 
 
-def _differs(
-    fused: Fused, alone: OneByOne, chunk: Chunk, found: Probe, inputs: Sequence[Tensor], targets: Tensor
-) -> tuple[str, str] | None:
-    """Say where and why a chunk's members can't be run as one, if they can't."""
-    S, names = len(chunk.seeds), fused.names
+@dataclass(frozen=True)
+class _Ordinary:
+    """The first step of a chunk, and what an ordinary backward pass on a copy of the network gives its busiest member.
+
+    Args:
+        state: of all members.
+        noise: likewise.
+        inputs: `[S, B, ...]` each.
+        targets: `[S, B, ...]`.
+        m: number of the member's setting; its seed is the first.
+        gradients: of the trained parameters.
+        rest: the parameters and buffers afterwards.
+        loss: sum over the rows.
+        unreached: parameters without a gradient.
+        again: a module that ran again in the backward pass.
+        network: the copy, which holds nothing of the step any more but its values.
+    """
+
+    state: list[Tensor]
+    noise: Noise
+    inputs: list[Tensor]
+    targets: Tensor
+    m: int
+    gradients: list[Tensor]
+    rest: list[Tensor]
+    loss: Tensor
+    unreached: tuple[str, ...]
+    again: str | None
+    network: nn.Module
+
+
+def _ordinary(alone: OneByOne, chunk: Chunk, found: Probe, inputs: Sequence[Tensor], targets: Tensor) -> _Ordinary:
+    """Load a member's weights into a copy of the user's network and run its first step as a training loop does."""
+    S, names = len(chunk.seeds), alone.names
     inputs = [t.expand(S, *t.shape[1:]).contiguous() for t in inputs]
     targets = targets.expand(S, *targets.shape[1:]).contiguous()
     rates = rates_of(chunk.settings, found.places, chunk.state[0])
     extra = chunk.turned.at(chunk.seeds, 0, found.sites, inputs, targets)
     noise = noise_at(chunk.seeds, 0, rates, found.places, targets.device, extra)
-    state = [t.clone() for t in chunk.state]
+    m = chunk.turned.busiest  # its own gradients show what the knobs do
+    network = copied(alone.network).train()
+    own = tensors_of(network)
+    with torch.no_grad():
+        for name, t in names.given(chunk.state).items():
+            own[name].copy_(t[0, m])
+    loss = alone.loss(noise, 0, m, targets)
+    seen = watched(alone.step(noise, 0, m), network, alone.shown(noise, 0, m, inputs), loss)
+    gradients = [gradient(own[name]).clone() for name in names.trained]
+    rest = [own[name].detach() for name in (*names.trained, *names.rest)]
+    network.zero_grad()
+    return _Ordinary(
+        chunk.state, noise, inputs, targets, m, gradients, rest, loss.sums[0], seen.unreached, seen.again, network
+    )
+
+
+def _differs(fused: Fused, step: _Ordinary) -> tuple[str, str] | None:
+    """Say where and why a chunk's members can't be run as one, if they can't."""
+    state = [t.clone() for t in step.state]
     try:
-        gradients, sums = fused.gradients(state, noise, inputs, targets)
-        fused.losses(state, [t[:1] for t in inputs], targets[:1])
+        gradients, sums = fused.gradients(state, step.noise, step.inputs, step.targets)
+        fused.losses(state, [t[:1] for t in step.inputs], step.targets[:1])
     except NotFusable as e:
         return e.module, e.reason
-    m = chunk.turned.busiest  # its own gradients show what the knobs do
-    one = noise.only(0, m)
-    own = [t[:1, m : m + 1].clone() for t in chunk.state]
-    own_gradients, own_sums = alone.gradients(own, one, [t[:1] for t in inputs], targets[:1])
-    pairs = [*zip(gradients, own_gradients, strict=True), (sums[0], own_sums[0])]
-    pairs += [(a, b) for a, b in zip(state, own, strict=True) if a.is_floating_point()]
-    total = sum(g.double().square().sum() for g in own_gradients) ** 0.5
+    m = slice(step.m, step.m + 1)
+    where = _distant(fused, step, [g[:1, m] for g in gradients], sums[0][:1, m], [t[:1, m] for t in state])
+    return None if where is None else (where, "what it computes differs when all members run at once")
+
+
+def _differs_alone(alone: OneByOne, step: _Ordinary) -> str | None:
+    """Return the module in which a member by itself differs from the ordinary step, if it does."""
+    own = [t[:1, step.m : step.m + 1].clone() for t in step.state]
+    one = step.noise.only(0, step.m)
+    gradients, sums = alone.gradients(own, one, [t[:1] for t in step.inputs], step.targets[:1])
+    return _distant(alone, step, gradients, sums[0], own)
+
+
+def _distant(
+    program: Program, step: _Ordinary, gradients: Sequence[Tensor], loss: Tensor, state: Sequence[Tensor]
+) -> str | None:
+    """Return the module of the first tensor that is not the ordinary step's, if there is one."""
+    names = program.names
+    pairs = [*zip(gradients, step.gradients, strict=True), (loss, step.loss)]
+    pairs += [(a, b) for a, b in zip(state, step.rest, strict=True) if a.is_floating_point()]
+    total = sum(g.double().square().sum() for g in step.gradients) ** 0.5
     for (mine, theirs), name in zip(pairs, (*names.trained, "", *names.trained, *names.rest), strict=False):
-        distance = (mine[:1, m : m + 1].double() - theirs.double()).norm()
+        distance = (mine.double() - theirs.double()).norm()
         scale = torch.maximum(theirs.double().norm(), torch.as_tensor(total))
-        if distance > _TOLERANCE[fused.recipe.precision] * scale:
-            return name.rpartition(".")[0], "what it computes differs when all members run at once"
+        if distance > _TOLERANCE[program.recipe.precision] * scale:
+            return name.rpartition(".")[0]
     return None
+
+
+def hooked(network: nn.Module) -> tuple[str, str] | None:
+    """Return where and why a network's gradients pass through hooks, if they do: what these do can't be recorded."""
+    for name, p in network.named_parameters():
+        if any(hooks_of(p)):
+            module, _, own = name.rpartition(".")
+            return module, f"its parameter {own} has a hook on its gradient"
+    for name, module in network.named_modules():
+        if module._backward_hooks or module._backward_pre_hooks:
+            return name, "it has a hook on its gradients"
+    return None
+
+
+def _again(step: _Ordinary) -> tuple[str, str] | None:
+    if step.again is None:
+        return None
+    return step.again, "it runs again in the backward pass (checkpointing): leave that out where memory allows"

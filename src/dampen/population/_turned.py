@@ -302,17 +302,17 @@ def _with_tensors(
 
 
 @contextlib.contextmanager
-def following(network: nn.Module, placed: Placed) -> Iterator[None]:
-    """While entered, let what acts on modules change what they return."""
+def following(network: nn.Module, placed: Placed, number: Callable[[str], int] | None = None) -> Iterator[None]:
+    """While entered, let what acts on modules change what they return; `number` counts those that have returned."""
     hooks: list[Any] = []
     if any(kind == "module" for kind, _ in placed):
         count = iter(range(1 << 62))
+        numbered = number or (lambda _kind: next(count))
 
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
             if not isinstance(output, Tensor):
                 return output
-            number = next(count)
-            for function in placed.get(("module", number), []):
+            for function in placed.get(("module", numbered("module")), []):
                 output = function(output)
             return output
 

@@ -1,5 +1,6 @@
 """Which module a forward pass is in: to name a dropout layer, or the place where fusing fails."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,12 +12,14 @@ class ModulePath:
     Args:
         network: the network to follow.
 
-    `returned` lists, in their order, the modules that have returned a tensor, with its shape.
+    `returned` lists, in their order, the modules that have returned a tensor, with its shape; `entered`, if it is set,
+    is called with each module that begins.
     """
 
     def __init__(self, network: nn.Module):
         self._network = network
         self.returned: list[tuple[str, tuple[int, ...]]] = []
+        self.entered: Callable[[str], object] | None = None
         self._stack: list[str] = []
         self._given: list[tuple[Any, ...]] = []
         self._hooks: list[Any] = []
@@ -37,6 +40,8 @@ class ModulePath:
 
             def enter(_module: nn.Module, args: Any, kwargs: Any, name: str = name) -> None:
                 self._stack.append(name)
+                if self.entered is not None:
+                    self.entered(name)
                 self._given.append((*args, *kwargs.values()))
 
             def leave(_module: nn.Module, _inputs: Any, output: Any, name: str = name) -> None:

@@ -12,7 +12,7 @@ from dampen._io import exists, is_own, locked
 from dampen.data import Data
 from dampen.errors import InputError
 from dampen.knobs import Setting
-from dampen.population import Builder, Model, Schedule
+from dampen.population import Builder, Model, Schedule, batches, described, one_row, outputs_notes
 from dampen.store import Folder
 from dampen.study import _documents, _plan, _usual
 from dampen.study._training import plain
@@ -55,8 +55,11 @@ def check_margin(margin: float | None) -> None:
         raise InputError(f"margin must be a share of the loss from 0 to below 1, got {margin!r}")
 
 
-def check_network(model: Model, data: Data) -> None:
+def check_network(model: Model, data: Data) -> tuple[str, ...]:
     """Make sure that a network answers each row with as many finite numbers as the data asks for.
+
+    Returns:
+        What is to be said of it all the same.
 
     Raises:
         InputError: it does not.
@@ -67,9 +70,9 @@ def check_network(model: Model, data: Data) -> None:
         with torch.no_grad():
             outputs = network(rows)
     except Exception:
-        return  # the training says more: it knows the layer
+        return ()  # the training says more: it knows the layer
     if not isinstance(outputs, torch.Tensor):
-        raise InputError(f"the network must return one tensor, it returned {type(outputs).__name__}")
+        raise InputError(f"the network must return one tensor, it returned {described(outputs)}")
     wanted = [(2, data.outputs)] + [(2,)] * (data.task == "regression")
     if tuple(outputs.shape) not in wanted:
         what = f"a number for each of the {data.outputs} classes" if data.task == "classification" else "one number"
@@ -79,6 +82,29 @@ def check_network(model: Model, data: Data) -> None:
         )
     if not outputs.isfinite().all():
         raise InputError("the network's outputs are not finite before any training: look for a division or a logarithm")
+    return () if data.task == "regression" else outputs_notes(network, rows)
+
+
+def check_batches(model: Model, plan: _plan.Plan) -> None:
+    """Refuse, before anything trains, a network that can't train on a single row if a phase has a batch of one.
+
+    Raises:
+        InputError: batch normalisation is such a network.
+    """
+    phases = [(plan.seeds, False), (plan.confirm_seeds, True)]
+    splits = [_plan.split(plan, seeds, again) for seeds, again in phases]
+    sets = [one for split in splits for one in (split.of_seeds or [split.sets])]
+    counts = {len(one.train_rows) for one in sets if isinstance(one, Data)}
+    counts.add(len(plan.data.train_rows) + len(plan.data.validation_rows))
+    size, even = plan.training["batch_size"], plan.training["even_batches"]
+    for n in sorted(counts):
+        if any(span.stop - span.start == 1 for span in batches(n, size, even)):
+            data = plan.data
+            try:
+                one_row(Builder(model)(0, data.inputs, data.outputs), data.train.features[:1].float())
+            except InputError as e:
+                raise InputError(f"{n} rows in batches of {size} leave one of a single row: {e}") from e
+            return
 
 
 def with_ids(model: Model, data: Data) -> Data:

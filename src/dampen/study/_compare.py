@@ -6,9 +6,10 @@ from pathlib import Path
 from dampen.data import Data
 from dampen.errors import InputError
 from dampen.knobs import Setting
-from dampen.population import Model, initial_weights_repeat
+from dampen.population import Model, initial_weights_repeat, once
 from dampen.study import _metrics, _plan, _usual
 from dampen.study._begin import (
+    check_batches,
     check_margin,
     check_network,
     check_whole,
@@ -19,6 +20,7 @@ from dampen.study._begin import (
     with_ids,
 )
 from dampen.study._confirm import Confirmation
+from dampen.study._diverged import check_learnt
 from dampen.study._finish import finish
 from dampen.study._references import SEARCH
 from dampen.study._run import Progress, Runner
@@ -28,6 +30,7 @@ from dampen.study._training import Training, tell
 
 
 @one_writer
+@once()
 def compare(
     model: Model,
     data: Data,
@@ -83,7 +86,7 @@ def compare(
     for setting in named.values():
         refuse_patience(setting)
     data, scale, training = prepared(with_ids(model, data), batch_size, lr, schedule, precision, device)
-    check_network(model, data)
+    notes = check_network(model, data)
     sizes, lengths = (
         _usual.usual_sizes(len(data.train_rows)),
         _usual.usual_lengths(data, training["batch_size"], epochs),
@@ -110,9 +113,14 @@ def compare(
         seed,
         training,
         same_start=initial_weights_repeat(model, data.inputs, data.outputs),
+        notes=notes,
     )
+    check_batches(model, plan)
     runner = Runner(model, plan, open_folder(out, plan, resume, named), callback)
     ranked = search(runner)
+    check_learnt(runner, "search")
     lengths_of = {found.setting: found.epochs for found in best(ranked, SEARCH)}
     trainings = {name: Training(s, lengths_of.get(s, lengths.planned)) for name, s in named.items()}
-    return finish(runner, Confirmation(runner, dropping=False).of_comparison(trainings), ranked)
+    confirmed = Confirmation(runner, dropping=False).of_comparison(trainings)
+    check_learnt(runner, "confirmation")
+    return finish(runner, confirmed, ranked)

@@ -226,5 +226,5 @@ class Confirmation:
 def _best_of(costs: Mapping[Training, float]) -> Training:
     found = min(costs, key=lambda training: costs[training], default=None)
     if found is None or not math.isfinite(costs[found]):
-        raise InputError("every confirmed setting diverged, no regularisation too: search lower learning rates")
+        raise InputError("every setting diverged: lower the learning rate (lr)")
     return found

@@ -42,11 +42,14 @@ class Reading(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
     target: Word | None = None
     task: Literal["classification", "regression"] | None = None
     drop: list[Word] | Word | None = None
+    category: list[Word] | Word | None = None
     group: Word | None = None
     weight: Word | None = None
     test: Place | None = None
     time_order: Word | None = None
     image_size: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    image_max: Annotated[float, Meta(gt=0, le=3.5e38)] | None = None
+    normalise: bool | None = None
     data_dir: Place | None = None
     seed: Seed | None = None
     test_fraction: Share | None = None

@@ -87,6 +87,7 @@ class Plan:
         budget: seconds that the study may take, which then decides on the number of confirming seeds.
         same_start: whether the network's initial weights are the same for every seed.
         own_dropout: whether the network drops units at rates of its own, which the space does not search.
+        notes: what else is to be said of the network.
     """
 
     model: str
@@ -109,6 +110,7 @@ class Plan:
     budget: float | None = None
     same_start: bool = False
     own_dropout: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def settings(self) -> int:

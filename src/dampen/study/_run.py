@@ -316,13 +316,19 @@ def outputs_of(population: Population, rows: Any, metric: Metric) -> list[Tensor
         each = []
         for setting in population.settings:
             network = population.member(setting, seed).float()
-            prediction = predict(
-                network, table.features, metric.samples, seed, task="classification", dropout=setting.get("dropout")
-            )
+            dropout = setting.get("dropout")
+            samples = None if _all_zero(dropout) else metric.samples  # one pass is what each sample would be
+            rates = None if samples is None else dropout
+            prediction = predict(network, table.features, samples, seed, task="classification", dropout=rates)
             assert isinstance(prediction, ClassPrediction)
             each.append(prediction.probabilities.log().clamp_min(-700))
         found.append(torch.stack(each))
     return found
+
+
+def _all_zero(dropout: Any) -> bool:
+    rates = dropout if isinstance(dropout, tuple) else (dropout,)
+    return all(rate is not None and (rate[1] if isinstance(rate, tuple) else rate) == 0 for rate in rates)
 
 
 def mean_costs(population: Population, rows: Any, metric: Metric) -> Float[np.ndarray, "S M"]:

@@ -233,7 +233,7 @@ def check_found(ranked: Sequence[Ranked]) -> None:
         InputError: they did.
     """
     if not best(ranked, SEARCH):
-        raise InputError("every setting of the search diverged: search lower learning rates")
+        raise InputError("every setting diverged: lower the learning rate (lr)")
 
 
 def _finite(value: float) -> float | None:

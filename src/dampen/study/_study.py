@@ -135,7 +135,7 @@ class Study:
         return {
             "data": plan.data.name,
             "columns": [] if plan.data.columns is None else plan.data.columns.document(plan.data.outputs),
-            "notes": list(plan.data.notes),
+            "notes": [*plan.data.notes, *plan.notes],
             **self.verdict.document(),
             "sentences": self.sentences(),
             "test": self.test,

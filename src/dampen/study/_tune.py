@@ -12,11 +12,12 @@ from torch import nn
 from dampen.data import Data
 from dampen.errors import InputError
 from dampen.knobs import Setting
-from dampen.population import Builder, Model, Population, initial_weights_repeat
+from dampen.population import Builder, Model, Population, initial_weights_repeat, once
 from dampen.search import Space
 from dampen.store import Folder
 from dampen.study import _budget, _documents, _metrics, _plan, _references, _usual
 from dampen.study._begin import (
+    check_batches,
     check_margin,
     check_network,
     check_whole,
@@ -27,6 +28,7 @@ from dampen.study._begin import (
     with_ids,
 )
 from dampen.study._confirm import Confirmation, simple_models
+from dampen.study._diverged import check_learnt
 from dampen.study._finish import finish
 from dampen.study._run import Progress, Runner
 from dampen.study._search import check_found
@@ -39,6 +41,7 @@ LEAST_AROUND = 16  # settings of a search that afterwards looks around the best 
 
 
 @one_writer
+@once()
 def tune(
     model: Model,
     data: Data,
@@ -115,7 +118,7 @@ def tune(
     if budget is not None and not (math.isfinite(budget) and budget > 0):
         raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
     data, scale, training = prepared(with_ids(model, data), batch_size, lr, schedule, precision, device)
-    check_network(model, data)
+    notes = check_network(model, data)
     places = _dropping(model, data, training)
     dropping, chosen = places > 0, _space(space, data, places, per_layer)
     judged_by, scheme = _metrics.find(metric, data.task, data.weights is not None), _plan.scheme_of(data, validation)
@@ -154,11 +157,13 @@ def tune(
         training,
         budget,
         same_start=initial_weights_repeat(model, data.inputs, data.outputs),
+        notes=notes,
         own_dropout=dropping and "dropout" not in chosen.dimensions and _drops_by_itself(model, data),
     )
-    _plan.split(plan, plan.seeds, again=False)  # raises what is to be raised before anything is written
+    check_batches(model, plan)  # this and what it splits raises what is to be raised before anything is written
     runner = Runner(model, plan, open_folder(out, plan, resume), callback)
     ranked = run_search(runner)
+    check_learnt(runner, "search")
     check_found(ranked)
     if budget is not None and confirm_seeds is None:
         runner.plan = _confirm_within(budget, runner, clock)

@@ -27,6 +27,7 @@ class ClassSums:
         """Add a part of a network, whose samples begin with this number; squares are merged as for values."""
         logits = part.outputs if self._temperature == 1 else part.outputs / self._temperature
         T, B, C = logits.shape
+        each = part.repeats  # how many samples an output stands for
         N, samples = self._shape
         if not self._sums:
             new = {"p": (N, C), "square": (N, C), "entropy": (N,), "votes": (N, C)}
@@ -47,13 +48,14 @@ class ClassSums:
             votes = torch.nn.functional.one_hot(shifted.argmax(0), C).sum(0).T
         rows = slice(part.start, part.stop)
         mean = p.mean(1)
-        square = (p - mean.unsqueeze(1)).square_().sum(1).T.cpu()
+        square = (p - mean.unsqueeze(1)).square_().sum(1).T.cpu() * each
+        T *= each
         before = float(self._count[part.start])
         step = mean.T.cpu() - self._sums["p"][rows]
         self._sums["square"][rows] += square + step.square() * (before * T / (before + T))
         self._sums["p"][rows] += step * (T / (before + T))
-        self._sums["entropy"][rows] += entropy.cpu()
-        self._sums["votes"][rows] += votes.T.cpu()
+        self._sums["entropy"][rows] += entropy.cpu() * each
+        self._sums["votes"][rows] += votes.T.cpu() * each
         self._count[rows] += T
         if self._draws is not None:
             self._draws[offset + part.first : offset + part.first + T, rows] = p.permute(1, 2, 0).cpu()
@@ -100,16 +102,18 @@ class ValueSums:
             if self._keep:
                 draws = torch.empty(samples, *self._mean.shape, dtype=torch.float64)
                 self._draws = draws, torch.empty_like(draws) if self._head else None
-        T, rows = len(values), slice(part.start, part.stop)
+        T, rows = len(values) * part.repeats, slice(part.start, part.stop)
         before = float(self._count[part.start])
         mean = values.mean(0)
         step = mean - self._mean[rows]
-        self._squares[rows] += (values - mean).square().sum(0) + step.square() * (before * T / (before + T))
+        self._squares[rows] += (values - mean).square().sum(0) * part.repeats + step.square() * (
+            before * T / (before + T)
+        )
         self._mean[rows] += step * (T / (before + T))
         self._count[rows] += T
         at = slice(offset + part.first, offset + part.first + T)
         if noise is not None:
-            self._noise[rows] += noise.sum(0)
+            self._noise[rows] += noise.sum(0) * part.repeats
         if self._draws is not None:
             self._draws[0][at, rows] = values
             if self._draws[1] is not None and noise is not None:

@@ -4,7 +4,6 @@ Dropout is found by running a copy of the network, so that functions and attenti
 """
 
 import contextlib
-import copy
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,10 @@ from torch import Tensor, nn
 
 from dampen.errors import InputError
 from dampen.population import _noise
+from dampen.population._copied import copied
 from dampen.population._dropping import CatchDropout, Kind
+from dampen.population._plain import named, quiet
+from dampen.population._probe import described
 from dampen.population._where import ModulePath
 
 _NORMALISATION = (nn.modules.batchnorm._NormBase,)  # batch and instance normalisation: what they do follows their mode
@@ -55,12 +57,14 @@ class Found:
         modules: paths of those that are random, in training mode while the network is sampled.
         row_bytes: size of what the forward pass makes for one row.
         plain: why the network must run sample by sample; None if it need not.
+        others: class and path of modules that are random in training otherwise than by dropout.
     """
 
     places: tuple[RandomPlace, ...]
     modules: frozenset[str]
     row_bytes: int
     plain: str | None
+    others: tuple[str, ...] = ()
 
 
 class Sampling(CatchDropout):
@@ -84,7 +88,17 @@ class Watch(Sampling):
         super().__init__()
         self.calls: list[tuple[str, Kind, float, tuple[int, ...]]] = []
         self.bytes = 0
+        self.drew: dict[str, None] = {}
+        """Modules that have drawn random numbers."""
         self._where = where
+        self._states = _generator_states()
+
+    def look(self) -> None:
+        """Note the module that runs if random numbers have been drawn since the last look."""
+        states = _generator_states()
+        if states != self._states:
+            self.drew[self._where.current] = None
+            self._states = states
 
     def drop(self, number: int, kind: Kind, h: Tensor, p: float, shape: tuple[int, ...]) -> Tensor:
         """Note the place."""
@@ -108,6 +122,7 @@ class Watch(Sampling):
         result = super().other(func, args, kwargs)
         if isinstance(result, Tensor):
             self.bytes += result.nbytes
+        self.look()
         return result
 
 
@@ -122,9 +137,12 @@ def find(network: nn.Module, inputs: Sequence[Tensor]) -> Found:
         InputError: it can't be copied or run, gives no tensor with a row for each row, drops no units, draws random
             numbers in another way, or changes its buffers where it drops.
     """
+    for module in network.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise InputError("the network is a torch.jit script, whose dropout can't be seen: give the Python module")
     try:
         # Parameters are shared with the copy, not copied: nothing changes them.
-        twin = copy.deepcopy(network, {id(p): p for p in network.parameters()})
+        twin = copied(network, shared=True)
     except Exception as e:
         raise InputError(f"the network can't be copied to see where it drops units: {_line(e)}") from e
     for module in twin.modules():
@@ -132,6 +150,12 @@ def find(network: nn.Module, inputs: Sequence[Tensor]) -> Found:
     with _noise.global_generators(0, 0):
         seen, *_ = _watched(twin, _few(inputs, 2))
     modules = frozenset(module for module, *_ in seen.calls)
+    others = tuple(named(network, module) for module in seen.drew if module not in modules)
+    if not modules and others:
+        raise NothingDrops(
+            f"random in training in a way of their own, which can't be sampled: {', '.join(others)}; nothing in the "
+            "network is nn.Dropout or F.dropout: build it of these, or predict without samples"
+        )
     if not modules:
         raise NothingDrops(
             "the network drops no units, so that all samples would be the same: predict without samples, or build "
@@ -156,8 +180,7 @@ def find(network: nn.Module, inputs: Sequence[Tensor]) -> Found:
             )
     if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != 2:
         raise InputError(
-            "the network must return one tensor with a row for each row of its input, not "
-            + (f"a tensor of shape {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__)
+            f"the network must return one tensor with a row for each row of its input, not {described(output)}"
         )
     three, _ = _watched(twin, _few(inputs, 3))
     if len(two.calls) != len(three.calls):
@@ -167,7 +190,7 @@ def find(network: nn.Module, inputs: Sequence[Tensor]) -> Found:
     plain = (
         None if recurrent is None else f"{recurrent or 'the network'} is recurrent: torch has no batching rule for it"
     )
-    return Found(places, modules, max(1, (three.bytes - two.bytes)), plain)
+    return Found(places, modules, max(1, (three.bytes - two.bytes)), plain, others)
 
 
 def set_random(network: nn.Module, modules: frozenset[str]) -> None:
@@ -196,16 +219,23 @@ def sampling(network: nn.Module, modules: frozenset[str]) -> Iterator[None]:
 def _watched(network: nn.Module, inputs: Sequence[Tensor]) -> tuple[Watch, Any]:
     where = ModulePath(network)
     watch = Watch(where)
-    with torch.no_grad(), where, watch:
+    with torch.no_grad(), quiet(), where, watch:
         try:
-            output = network(*inputs)
+            output = tensor_of(network(*inputs))
         except InputError:
             raise
         except Exception as e:
             shapes = " and ".join(str(list(t.shape)) for t in inputs)
             name = f" in {where.current}" if where.current else ""
             raise InputError(f"the network fails on a batch of shape {shapes}{name}: {_line(e)}") from e
+    watch.look()
     return watch, output
+
+
+def tensor_of(output: Any) -> Any:
+    """Return the logits of what a network returned, where it is an object that holds them."""
+    logits = None if isinstance(output, Tensor) else getattr(output, "logits", None)
+    return logits if isinstance(logits, Tensor) else output
 
 
 def _place(

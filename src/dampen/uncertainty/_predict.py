@@ -1,19 +1,21 @@
 """One way to ask one network or many, once or under dropout."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dampen._tensors import check_dense, check_size
-from dampen.errors import InputError
+from dampen.errors import InputError, OutputsWarning
 from dampen.knobs.dropout import rates as read_rates
+from dampen.population import _losses, are_probabilities, described, once, outputs_line, tell
 from dampen.uncertainty._masks import Numbers, keeps
 from dampen.uncertainty._moments import ClassSums, ValueSums
-from dampen.uncertainty._places import NothingDrops, find
+from dampen.uncertainty._places import NothingDrops, find, tensor_of
 from dampen.uncertainty._prediction import Prediction
-from dampen.uncertainty._sampler import Part, sample
+from dampen.uncertainty._sampler import Part, rates_of, sample
 
 _ROWS = 1024  # of a single pass at once
 
@@ -44,8 +46,9 @@ def mc_dropout(
         x: `[N, ...]`, or a tuple of them for a network with several arguments, or rows of a `Data`.
         samples: T, how many.
         seed: of the masks, 0 or larger.
-        task: `classification` for logits `[N, C]`, `regression` for values; by default regression where the network
-            gives one number a row, classification where it gives several.
+        task: `classification` for logits `[N, C]`, or the logit `[N]` of the second of two classes; `regression` for
+            values; by default regression where the network gives one number a row, classification where it gives
+            several, and a warning that says so.
         variance_head: the network says `(mean, log variance)` for each row (Kendall and Gal 2017, equation 8).
         scale: mean and deviation that turn a regression's values into the target's own unit.
         temperature: that logits are divided by.
@@ -130,8 +133,10 @@ def predict(
     """
     if hasattr(models, "ensemble") and hasattr(models, "plan"):
         dropout = models.verdict.recommended.get("dropout") if dropout is None else dropout
+        task = task or models.plan.data.task
         models, scale = models.ensemble(), models.plan.target_scale
-    networks: list[nn.Module] = [models] if isinstance(models, nn.Module) else list(models)
+    networks: list[Any] = [models] if isinstance(models, nn.Module) else list(models)
+    networks = [getattr(network, "_orig_mod", network) for network in networks]  # what torch.compile wraps
     if not networks or not all(isinstance(network, nn.Module) for network in networks):
         raise InputError("predict needs a network, or a sequence of at least one")
     for name, value, least in (("samples", samples, 1), ("seed", seed, 0), ("first_row", first_row, 0)):
@@ -150,29 +155,38 @@ def predict(
     sums: list[ClassSums | ValueSums] = []  # one, made when the first outputs say of what
 
     def take(part: Part) -> None:
+        classes = _is_classes(part.outputs, task, variance_head)
+        if classes and _losses.has_one_output(part.outputs[0]):  # the logit of the second of two classes
+            logit = part.outputs.flatten(1)[..., None] if part.outputs.ndim > 2 else part.outputs[..., None]
+            part = replace(part, outputs=torch.cat([torch.zeros_like(logit), logit], -1))
         if not sums:
+            if task is None and not variance_head:
+                _tell_guess(list(part.outputs.shape[1:]), classes)
+            if classes and are_probabilities(part.outputs.flatten(0, 1)):
+                tell(outputs_line("softmax"), OutputsWarning, stacklevel=5)
             sums.append(
                 ClassSums(N, total, return_samples, temperature)
-                if _is_classes(part.outputs, task, variance_head)
+                if classes
                 else ValueSums(N, total, return_samples, scale, variance_head)
             )
         sums[0].add(part, i * each)
 
-    for i, network in enumerate(networks):
-        if samples is None:
-            _once(network, inputs, take)
-        else:
-            sample(
-                network,
-                inputs,
-                samples,
-                seed,
-                member=i,
-                first_row=first_row,
-                max_bytes=max_bytes,
-                dropout=rates,
-                take=take,
-            )
+    with once():
+        for i, network in enumerate(networks):
+            if samples is None:
+                _once(network, inputs, take)
+            else:
+                sample(
+                    network,
+                    inputs,
+                    samples,
+                    seed,
+                    member=i,
+                    first_row=first_row,
+                    max_bytes=max_bytes,
+                    dropout=rates,
+                    take=take,
+                )
     return sums[0].prediction()
 
 
@@ -196,19 +210,21 @@ def masks(model: nn.Module, x: Any, samples: int, seed: int = 0, *, first_row: i
     return [keeps(place, a, b) for place, a, b in zip(found.places, of_samples, rows, strict=True)]
 
 
-def dropout_rates(model: nn.Module, x: Any) -> list[float]:
+def dropout_rates(model: nn.Module, x: Any, dropout: Any = None) -> list[float]:
     """Return the rate at each place where a network drops units; none where it has no dropout.
 
     Args:
         model: as for `mc_dropout`.
         x: see there; a few rows will do.
+        dropout: see there.
 
     Example:
         >>> dropout_rates(nn.Sequential(nn.Dropout(0.2), nn.Linear(3, 1)), torch.ones(2, 3))
         [0.2]
     """
     try:
-        return [place.p for place in find(model, rows_of(x, model)).places]
+        places = find(model, rows_of(x, model)).places
+        return [place.p for place in places] if dropout is None else rates_of(places, read_rates(dropout))
     except NothingDrops:
         return []
 
@@ -220,7 +236,18 @@ def rows_of(x: Any, network: nn.Module) -> list[Tensor]:
         InputError: no tensors, no rows, or not equally many.
     """
     x = x.features if hasattr(x, "features") and hasattr(x, "targets") else x
-    inputs = [torch.as_tensor(t) for t in (x if isinstance(x, tuple | list) else (x,))]
+    if isinstance(x, Mapping):
+        names = ", ".join(map(str, x))
+        raise InputError(
+            f"x must be one tensor, or a tuple of them, got arguments by name ({names}): wrap the network in a "
+            "nn.Module whose forward takes them in order and hands them on by name, and give a tuple"
+        )
+    try:
+        inputs = [torch.as_tensor(t) for t in (x if isinstance(x, tuple | list) else (x,))]
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise InputError(
+            f"x must be one tensor, or a tuple of them, got {type(x).__name__}: {str(e).splitlines()[0]}"
+        ) from e
     for t in inputs:
         check_dense(t, "x")
     lengths = {len(t) if t.ndim else 0 for t in inputs}
@@ -243,11 +270,34 @@ def _once(network: nn.Module, inputs: Sequence[Tensor], take: Callable[[Part], o
     network.eval()
     try:
         for start in range(0, len(inputs[0]), _ROWS):
-            outputs = network(*(t[start : start + _ROWS] for t in inputs))
+            outputs = tensor_of(network(*(t[start : start + _ROWS] for t in inputs)))
+            if (
+                not isinstance(outputs, Tensor)
+                or outputs.ndim == 0
+                or len(outputs) != len(inputs[0][start : start + _ROWS])
+            ):
+                raise InputError(
+                    f"the network must return one tensor with a row for each row, not {described(outputs)}"
+                )
             take(Part(start, start + len(outputs), 0, outputs.unsqueeze(0)))
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def _tell_guess(shape: list[int], classes: bool) -> None:
+    """Tell what outputs are taken for where nobody said."""
+    what, other = (
+        (f"logits of {shape[-1]} classes", "task='regression', or variance_head=True for (mean, log variance),")
+        if classes
+        else ("values", "task='classification', for the logit of two classes,")
+    )
+    tell(
+        f"the network's outputs of shape {shape} are taken for {what}: {other} says otherwise, and "
+        "task ends this warning",
+        OutputsWarning,
+        stacklevel=6,
+    )
 
 
 def _is_classes(outputs: Tensor, task: str | None, variance_head: bool) -> bool:
@@ -257,8 +307,10 @@ def _is_classes(outputs: Tensor, task: str | None, variance_head: bool) -> bool:
         if task == "classification" or outputs.ndim != 3 or shape[-1] != 2:
             raise InputError(f"a variance head gives (mean, log variance), [N, 2], for a regression; got {shape}")
         return False
-    if task is None:
-        task = "classification" if outputs.ndim == 3 and shape[-1] > 1 else "regression"
-    if task == "classification" and (outputs.ndim != 3 or shape[-1] < 2):
-        raise InputError(f"classification needs logits [N, C] of at least 2 classes, the network gives {shape}")
-    return task == "classification"
+    if outputs.ndim > 3 and task != "regression":
+        raise InputError(
+            f"the network gives {shape} for {shape[0]} rows: of classes of pixels or tokens each needs a row of its "
+            "own (wrap the network so that it takes and gives one of them a row); task='regression' if they are values"
+        )
+    one = outputs.ndim == 2 or shape[-1] == 1
+    return not one if task is None else task == "classification"

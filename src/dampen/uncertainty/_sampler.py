@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from dampen.errors import InputError, NotFused
+from dampen.errors import InputError, NotFused, NotSampled
 from dampen.knobs.dropout import Rates
 from dampen.population._chunks import free_memory
 from dampen.population._dropping import Place, rates_at
+from dampen.population._plain import eager
 from dampen.population._tape import record_staged
+from dampen.population._tell import tell
 from dampen.uncertainty._masks import Masked, Numbers
-from dampen.uncertainty._places import Found, find, sampling
+from dampen.uncertainty._places import Found, RandomPlace, find, sampling, tensor_of
 
 # Measured with 784-256-128-10 on two cores with 2 MiB of L2 cache each: fewer bytes cost more calls, more the cache.
 _AT_ONCE_BYTES = 48 << 20  # of everything that a forward pass makes, for all samples and rows that run at once
@@ -36,12 +38,14 @@ class Part:
         stop: the row after the last.
         first: number of the first sample.
         outputs: `[T, B, ...]`.
+        repeats: how many samples each of them stands for, where nothing is random.
     """
 
     start: int
     stop: int
     first: int
     outputs: Tensor
+    repeats: int = 1
 
 
 Function = Callable[[list[Tensor], list[Tensor], list[Tensor]], Tensor]
@@ -79,22 +83,35 @@ def sample(
     N = len(inputs[0])
     found = find(network, inputs)
     if dropout is not None:
-        known = [Place(place.module, place.kind, place.p, place.row) for place in found.places]
-        rates = rates_at(dropout, known)
+        rates = rates_of(found.places, dropout)
         places = tuple(replace(place, p=p) for place, p in zip(found.places, rates, strict=True))
         found = replace(found, places=places)
+    if found.others:
+        tell(
+            f"random in training in a way of their own, and left out of the samples: {', '.join(found.others)}; build "
+            "them of nn.Dropout or F.dropout, whose masks can be sampled",
+            NotSampled,
+            stacklevel=4,
+        )
+    if all(place.p == 0 for place in found.places):
+        tell(
+            "nothing was sampled: the network drops units at rates of 0 only, so that every sample is its one pass in "
+            "evaluation mode",
+            NotSampled,
+            stacklevel=4,
+        )
+        for start in range(0, N, _ROWS):
+            with sampling(network, frozenset()), eager():
+                output = tensor_of(network(*(t[start : start + _ROWS] for t in inputs)))
+            take(Part(start, start + len(output), 0, output.unsqueeze(0), samples))
+        return
     rows, at_once = cut(N, samples, found, inputs, max_bytes)
     limit = _KEPT_BYTES if max_bytes is None else min(_KEPT_BYTES, max_bytes // 8)
     drawn = at_once * math.ceil(samples / at_once)  # the last samples run with some more: one shape serves all
     few = drawn * sum(math.prod(place.row) for place in found.places) * 4 <= limit
     numbers = Numbers(found.places, seed, member, inputs[0].device, keep=drawn if few else 0)
     together = min(_OUTPUTS, limit // 8)
-    with sampling(network, found.modules):
-        if all(place.p == 0 for place in found.places):
-            for start in range(0, N, rows):
-                output = network(*(t[start : start + rows] for t in inputs))
-                take(Part(start, min(N, start + rows), 0, output.expand(samples, *output.shape)))
-            return
+    with sampling(network, found.modules), eager():
         batched: Batched | None = None if found.plain else Batched(network, found)
         for start in range(0, N, rows):
             begin = max(0, min(start, N - rows))  # the last rows run with some of those before: one shape serves all
@@ -103,7 +120,7 @@ def sample(
             if batched is not None:
                 batched = batched.on(here, b, numbers.of_samples(0, at_once)) if start == 0 else batched.at(here, b)
             if batched is None and start == 0:
-                warnings.warn(
+                tell(
                     "the network can't be sampled many times at once: it runs once for each sample, with the same "
                     "results, but slower",
                     NotFused,
@@ -119,6 +136,11 @@ def sample(
                     joined = held[0] if len(held) == 1 else torch.cat(held)
                     take(Part(start, begin + len(here[0]), min(first + at_once, samples) - n, joined))
                     held = []
+
+
+def rates_of(places: Sequence[RandomPlace], dropout: Rates) -> list[float]:
+    """Return the rate at each place under a setting's `dropout`."""
+    return rates_at(dropout, [Place(place.module, place.kind, place.p, place.row) for place in places])
 
 
 class Batched:
@@ -139,7 +161,7 @@ class Batched:
 
             def one(of_sample: list[Tensor]) -> Tensor:
                 with Masked(places, of_sample, of_rows, in_place=False):
-                    return self._network(*given)
+                    return tensor_of(self._network(*given))
 
             return [vmap(one)(list(of_samples))]
 
@@ -178,7 +200,7 @@ def one_by_one(network: nn.Module, found: Found, inputs: list[Tensor], b: list[T
     outputs = []
     for t in range(len(a[0])):
         with Masked(found.places, [numbers[t] for numbers in a], b, in_place=True):
-            outputs.append(network(*inputs))
+            outputs.append(tensor_of(network(*inputs)))
     return torch.stack(outputs)
 
 
