@@ -16,7 +16,17 @@ from dampen.knobs import Setting
 from dampen.population import ChunkDone, Epoch, Event, Model, Population
 from dampen.store import Folder
 from dampen.study._metrics import Metric
-from dampen.study._plan import CONFIRM_SEED, TEST_SEED, Plan, Split, split, training_and_validation_rows
+from dampen.study._plan import (
+    CALIBRATION_SEED,
+    CONFIRM_SEED,
+    TEST_SEED,
+    Plan,
+    Split,
+    calibration_folds,
+    n_calibration_folds,
+    split,
+    training_and_validation_rows,
+)
 from dampen.study._training import Training
 from dampen.uncertainty import ClassPrediction, predict
 
@@ -24,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PHASES = ("search", "confirmation", "test")
+CALIBRATION = "calibration"  # trainings that belong to no phase: their numbers are no part of what a study found
 _SAVE_EVERY, _SAVE_SHARE = 20.0, 0.03  # seconds between checkpoints within a training; the share of time they may take
 _POINTS = 100  # of a learning curve: more are not seen
 
@@ -105,6 +116,9 @@ class Runner:
         """Return the seeds of a phase: no phase knows the luck of another."""
         if phase == "search":
             return self.plan.seeds
+        if phase == CALIBRATION:
+            n = len(self.rows(phase).sets)
+            return tuple(range(CALIBRATION_SEED + self.plan.seed, CALIBRATION_SEED + self.plan.seed + n))
         return tuple((CONFIRM_SEED if phase == "confirmation" else TEST_SEED) + s for s in self.plan.confirm_seeds)
 
     def rows(self, phase: str) -> Split:
@@ -113,6 +127,10 @@ class Runner:
             if phase == "test":
                 data = training_and_validation_rows(self.plan.data)
                 self._rows[phase] = Split(replace(data, test_rows=data.test_rows[:0]), None, None)
+            elif phase == CALIBRATION:  # an ensemble of as many networks as predict leaves out each fold
+                each = len(self.plan.confirm_seeds)
+                folds = [fold for fold in calibration_folds(self.plan) for _ in range(each)]
+                self._rows[phase] = Split(folds, None, None)
             else:
                 self._rows[phase] = split(self.plan, self.seeds(phase), again=phase == "confirmation")
         return self._rows[phase]
@@ -130,6 +148,8 @@ class Runner:
         seeds, until = self.seeds(phase), until or epochs
         population = self._population(name, settings, seeds)
         self._fit(phase, name, population, epochs, until)
+        if phase == CALIBRATION:
+            return population
         frame = storable(population.history.frame().assign(phase=phase, length=epochs, run=name))
         self.curves.append(frame)
         if phase == "search" and self.folder is not None:
@@ -178,7 +198,8 @@ class Runner:
                 self._save(name, population)
                 saved = time.perf_counter()
             if self._callback is not None:
-                self._callback(self._progress(phase, epoch, until, members, members * (epoch + share)))
+                shown = phase if phase in PHASES else PHASES[-1]
+                self._callback(self._progress(shown, epoch, until, members, members * (epoch + share)))
 
         options: dict[str, Any] = {"epochs": epochs, "until": until} | plan.training
         if start >= until:
@@ -208,6 +229,7 @@ class Runner:
         searched *= 1 + families / max(1, plan.settings)
         full = len(plan.confirm_seeds) * long
         tested = 1 + (1 + len(plan.families)) * bool(len(plan.data.test_rows))
+        tested += n_calibration_folds(plan) * (self.folder is not None)
         return {
             "search": searched + plan.refined * len(plan.seeds) * long,
             "confirmation": (plan.confirmed + len(plan.families) + 4 * bool(plan.families)) * full,

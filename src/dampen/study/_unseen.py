@@ -16,6 +16,7 @@ from dampen.study._description import Description
 
 FILE = "calibration.safetensors"
 _FORMAT = 1
+_OF_ENSEMBLES = "ensembles/"
 
 
 @dataclass(frozen=True)
@@ -25,17 +26,21 @@ class Unseen:
     Args:
         description: of the data.
         rows: that the confirmation's networks have not seen: the same for all, or some for each.
+        of_ensembles: rows that were left out by ensembles trained for that; none where all networks share their rows.
     """
 
     description: Description
     rows: tuple[Rows, ...]
+    of_ensembles: tuple[Rows, ...] = ()
 
     def of(self, n: int) -> list[Rows]:
         """Return the rows of each of n networks; networks that share their rows get the same object."""
         return list(self.rows) if len(self.rows) > 1 else list(self.rows) * n
 
 
-def write(folder: Folder, data: Data, sets: Data | Sequence[Data], fingerprint: str) -> None:
+def write(
+    folder: Folder, data: Data, sets: Data | Sequence[Data], fingerprint: str, of_ensembles: Sequence[Data] = ()
+) -> None:
     """Write the validation rows of each network's data.
 
     Args:
@@ -43,17 +48,22 @@ def write(folder: Folder, data: Data, sets: Data | Sequence[Data], fingerprint: 
         data: with all rows that train among its training rows.
         sets: that the confirmation's networks were trained on: one for all, or one for each.
         fingerprint: of the study's data, by which its file is told from another study's.
+        of_ensembles: that ensembles were trained on, one for each.
     """
     from safetensors.torch import save_file
 
     tensors: dict[str, Tensor] = {}
     raw = data.columns is None and data.scaling != "standardise"  # scaled by no row: pixels stay bytes
     parts = [sets] if isinstance(sets, Data) else sets
-    for i, one in enumerate(parts):
-        rows = one.validation
-        tensors[f"features/{i}"] = (one.features[one.validation_rows] if raw else rows.features).contiguous()
-        tensors[f"targets/{i}"] = rows.targets.contiguous()
+    for kind, each in (("", parts), (_OF_ENSEMBLES, of_ensembles)):
+        for i, one in enumerate(each):
+            rows = one.validation
+            features = one.features[one.validation_rows] if raw else rows.features
+            tensors[f"{kind}features/{i}"] = features.contiguous()
+            tensors[f"{kind}targets/{i}"] = rows.targets.contiguous()
     about: dict[str, Any] = {"format": _FORMAT, "fingerprint": fingerprint, "sets": len(parts), "raw": raw}
+    if of_ensembles:
+        about["ensembles"] = len(of_ensembles)
     description = Description.of(data)
     about["description"], about["note"] = description.plain(), None
     if isinstance(description.normalisation, Normalisation):
@@ -103,11 +113,15 @@ def read(folder: Folder, fingerprint: str, preprocessing: Preprocessing | None) 
         raise InputError(f"{folder.path} has no preprocessing.json, without which a table's rows can't be read")
     else:
         normalisation = preprocessing.vectoriser
-    rows = []
-    for i in range(about["sets"]):
-        features = tensors[f"features/{i}"]
-        rows.append(Rows(normalisation.apply(features) if about["raw"] else features, tensors[f"targets/{i}"]))
-    return Unseen(Description.from_plain(about["description"], normalisation), tuple(rows))
+
+    def rows(kind: str, n: int) -> tuple[Rows, ...]:
+        features = [tensors[f"{kind}features/{i}"] for i in range(n)]
+        targets = [tensors[f"{kind}targets/{i}"] for i in range(n)]
+        features = [normalisation.apply(t) for t in features] if about["raw"] else features
+        return tuple(map(Rows, features, targets))
+
+    description = Description.from_plain(about["description"], normalisation)
+    return Unseen(description, rows("", about["sets"]), rows(_OF_ENSEMBLES, about.get("ensembles", 0)))
 
 
 def _digest(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
