@@ -76,8 +76,9 @@ def _answer(document: dict[str, Any]) -> str:
             f"{refusal['conformal_coverage']:.1%}. The log likelihood is {said['log_likelihood']:.4f} a row."
         )
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in document["notes"])
+    listed = f"<ul>{notes}</ul>" if notes else ""
     return (
-        f'<p class="lead">{lead}</p><p>{told}</p>{f"<ul>{notes}</ul>" if notes else ""}<p class="note">Asked: {html.escape(document["method"])}. What is '
+        f'<p class="lead">{lead}</p><p>{told}</p>{listed}<p class="note">Asked: {html.escape(document["method"])}. What is '
         f"fitted was fitted on {calibration['rows']} predictions of rows that took no part in training.</p>"
     )
 

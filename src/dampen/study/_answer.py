@@ -135,9 +135,7 @@ def calibrate(kept: Kept, method: Method, coverage: float) -> Calibration:
         limit = max(_limit(1 - p.amax(1), coverage), _CERTAIN)
         threshold = conformal(class_scores(p, targets), coverage, repeats=repeats)
         notes += _of_temperature(temperature, rows)
-        return Calibration(
-            len(targets), temperature.value, None, limit, coverage, threshold, tuple(notes)
-        )
+        return Calibration(len(targets), temperature.value, None, limit, coverage, threshold, tuple(notes))
     mean, deviation = kept.target_scale
     y = targets.double() * deviation + mean
     one = _joined([one for one, _ in found if isinstance(one, ValuePrediction)])
@@ -199,8 +197,8 @@ def _of_older(kept: Kept, ensemble: bool) -> list[str]:
     if not ensemble or of_classes or kept.scheme != "folds" or kept.rows_of_ensembles or len(kept.networks) < 2:
         return []
     return [
-        "the study is of an older version, whose folds were each left out by a single network: an ensemble is calibrated "
-        "by those, and refuses more rows than it should; make the study anew"
+        "the study is of an older version, whose folds were each left out by a single network: an ensemble is "
+        "calibrated by those, and refuses more rows than it should; make the study anew"
     ]
 
 

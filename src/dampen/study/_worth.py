@@ -76,11 +76,17 @@ def remarks(columns: Columns, coverage: float) -> list[str]:
         found.append(f"all {n} rows are refused: they are unlike those that the limit was fitted on")
     elif (after < before) if of_classes else (after > before):
         found.append(
-            f"refusing makes these rows worse: the {what} of the answered ones is {after:.4g}, that of all {before:.4g}; "
-            "here uncertainty does not tell good predictions from bad ones"
+            f"refusing makes these rows worse: the {what} of the answered ones is {after:.4g}, that of all "
+            f"{before:.4g}; here uncertainty does not tell good predictions from bad ones"
         )
     # of three standard errors, of which chance alone leaves one in 370
-    if after is not None and abs(worth["answered"] - coverage) > 3 * math.sqrt(coverage * (1 - coverage) / n):
+    alike = not of_classes and n > 1 and float(np.ptp(columns["epistemic"])) == 0
+    if alike:
+        found.append(
+            "a single pass is equally uncertain of every row, so that none is refused before another: --ensemble, or "
+            "--samples where the setting drops units, tells rows apart"
+        )
+    elif after is not None and abs(worth["answered"] - coverage) > 3 * math.sqrt(coverage * (1 - coverage) / n):
         found.append(
             f"{worth['answered']:.1%} of these rows are answered, where {coverage:.1%} were to be: they are "
             f"{'less' if worth['answered'] < coverage else 'more'} certain than those that the limit was fitted on"
@@ -88,8 +94,8 @@ def remarks(columns: Columns, coverage: float) -> list[str]:
     if of_classes and worth["empty_sets"] > 0:
         found.append(
             f"the prediction set of {worth['empty_sets']:.1%} of these rows is empty: a class is in a set where its "
-            f"probability is large enough for {coverage:.1%} coverage on average over all rows, and the network is right "
-            f"in {before:.1%}, so that leaving out its least certain classes keeps that; take an empty set for a "
+            f"probability is large enough for {coverage:.1%} coverage on average over all rows, and the network is "
+            f"right in {before:.1%}, so that leaving out its least certain classes keeps that; take an empty set for a "
             "refusal, or ask for a larger --coverage"
         )
     return found

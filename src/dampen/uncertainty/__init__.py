@@ -12,7 +12,16 @@ from dampen.uncertainty._calibration import (
 from dampen.uncertainty._predict import dropout_rates, masks, mc_dropout, predict
 from dampen.uncertainty._prediction import ClassPrediction, Prediction, ValuePrediction, fit_noise
 from dampen.uncertainty._temperature import Temperature, find_temperature, fit_temperature, tempered
-from dampen.uncertainty._trust import Foreign, Selective, class_scores, conformal, foreign, rows_for, selective, value_scores
+from dampen.uncertainty._trust import (
+    Foreign,
+    Selective,
+    class_scores,
+    conformal,
+    foreign,
+    rows_for,
+    selective,
+    value_scores,
+)
 
 __all__ = [
     "Brier",
