@@ -19,7 +19,15 @@ from dampen.estimators._noise import noise
 from dampen.estimators._rows import Merged, as_data, columns_of, encoded, merged
 from dampen.knobs import Setting
 from dampen.population import Model, Population
-from dampen.study import tune, usual_batch_size, usual_length, usual_network, usual_schedule, with_unit_targets
+from dampen.study import (
+    check_network,
+    tune,
+    usual_batch_size,
+    usual_length,
+    usual_network,
+    usual_schedule,
+    with_unit_targets,
+)
 from dampen.uncertainty import ClassPrediction, Prediction, ValuePrediction, predict
 
 LEAST_ROWS = 50  # below which ten rows would have to rank settings: noise
@@ -120,6 +128,7 @@ class _Dampen(BaseEstimator):
 
     def _untuned(self, network: Model, data: Data, epochs: int, batch_size: int, seed: int) -> None:
         """Train with the published default."""
+        check_network(network, data)
         seeds = range(seed, seed + self.confirm_seeds)
         default = DEFAULT
         # asking costs a trial run, and dampen's own network is known

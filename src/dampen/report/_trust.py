@@ -78,8 +78,8 @@ def _answer(document: dict[str, Any]) -> str:
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in document["notes"])
     listed = f"<ul>{notes}</ul>" if notes else ""
     return (
-        f'<p class="lead">{lead}</p><p>{told}</p>{listed}<p class="note">Asked: {html.escape(document["method"])}. What is '
-        f"fitted was fitted on {calibration['rows']} predictions of rows that took no part in training.</p>"
+        f'<p class="lead">{lead}</p><p>{told}</p>{listed}<p class="note">Asked: {html.escape(document["method"])}. '
+        f"What is fitted was fitted on {calibration['rows']} predictions of rows that took no part in training.</p>"
     )
 
 

@@ -33,7 +33,7 @@ class Temperature:
 
 
 def find_temperature(
-    logits: Float[Tensor, "N C"], targets: Int64[Tensor, " _"], *, repeats: float = 1.0
+    logits: Float[Tensor, "N C"], targets: Int64[Tensor, " _"], *, repeats: float | int = 1
 ) -> Temperature:
     """Return the mildest temperature that rows support, and how well they tell it.
 
@@ -82,7 +82,7 @@ def find_temperature(
     return Temperature(math.exp(value), math.exp(likeliest), evidence, wrong)
 
 
-def fit_temperature(logits: Float[Tensor, "N C"], targets: Int64[Tensor, " _"], *, repeats: float = 1.0) -> float:
+def fit_temperature(logits: Float[Tensor, "N C"], targets: Int64[Tensor, " _"], *, repeats: float | int = 1) -> float:
     """Return the number by which logits are divided so that probabilities fit rows, 1 where these can't tell.
 
     See `find_temperature` for the arguments and for what is done where rows are few, or hardly one is wrong.

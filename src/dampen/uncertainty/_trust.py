@@ -106,7 +106,7 @@ def rows_for(level: float) -> int:
     return math.ceil(1 / (1 - level) - 1e-9) - 1
 
 
-def conformal(scores: Float[Tensor, " N"], level: float = 0.9, *, repeats: float = 1.0) -> float:
+def conformal(scores: Float[Tensor, " N"], level: float = 0.9, *, repeats: float | int = 1) -> float:
     """Return the threshold that a new row's score does not exceed with probability `level` or more.
 
     Split conformal prediction (Papadopoulos et al. 2002; Angelopoulos and Bates 2023, equation 1): the
