@@ -61,7 +61,7 @@ class CalibrationEnsembles:
     @property
     def folds(self) -> list[Data]:
         """The data of each ensemble, whose validation rows are left out; one for all of its networks."""
-        return self.runner.rows(CALIBRATION).sets[:: len(self.runner.plan.confirm_seeds)]
+        return (self.runner.rows(CALIBRATION).of_seeds or [])[:: len(self.runner.plan.confirm_seeds)]
 
     def get(self) -> list[Ensemble]:
         """Return the ensembles."""

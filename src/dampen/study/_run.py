@@ -117,7 +117,7 @@ class Runner:
         if phase == "search":
             return self.plan.seeds
         if phase == CALIBRATION:
-            n = len(self.rows(phase).sets)
+            n = len(self.rows(phase).of_seeds or [])
             return tuple(range(CALIBRATION_SEED + self.plan.seed, CALIBRATION_SEED + self.plan.seed + n))
         return tuple((CONFIRM_SEED if phase == "confirmation" else TEST_SEED) + s for s in self.plan.confirm_seeds)
 
