@@ -89,7 +89,7 @@ def run(run, tmp_path):
         ("serious", [], 0, []),
         ("serious", ["--input", "6"], 1, ["dropout-on-output"]),
         ("serious", ["--input", "2x6"], 1, ["dropout-on-output"]),
-        ("with_batch", [], 1, ["dropout-on-output"]),
+        ("with_batch", [], 1, ["dropout-on-output", "nothing-decays"]),
         ("tokens", ["--input", "5:10"], 1, ["dropout-on-output"]),
         ("Two", ["--input", "2x3,1:9"], 1, ["dropout-in-evaluation", "output-differs"]),
         ("live", ["--input", "6"], 1, ["dropout-on-output"]),

@@ -206,6 +206,49 @@ def passes_rate(m, x):
     return m.out(F.dropout(x, m.drop.p, m.training))
 
 
+def keyed(key, value=0.1, kind=torch.optim.SGD, default=0.01):
+    """An optimizer whose first group has a key besides its parameters."""
+    model = net()
+    weights, biases = ([p for p in model.parameters() if (p.ndim > 1) == matrix] for matrix in (True, False))
+    groups = [{"params": weights, key: value}, {"params": biases, "weight_decay": 0.0}]
+    return pair(model, kind(groups, lr=0.1, weight_decay=default))
+
+
+def swapped(model, *, meant=False):
+    """An optimizer that decays biases and normalisation, and no matrix; or the other way round."""
+    matrices, rest = ([p for p in model.parameters() if (p.ndim > 1) == matrix] for matrix in (True, False))
+    groups = [{"params": matrices}, {"params": rest}]
+    groups[int(meant)]["weight_decay"] = 0.0
+    return pair(model, torch.optim.AdamW(groups, weight_decay=0.01))
+
+
+class Shrinking(torch.optim.Optimizer):
+    """Not torch's: shrinks every parameter, with a gradient or without."""
+
+    def __init__(self, params, lr=0.1, weight_decay=0.01):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.data.mul_(1 - group["lr"] * group["weight_decay"])
+
+
+def forgets(*, restores):
+    """A network that turns its dropout off in evaluation, by its rate."""
+
+    def forward(m, x):
+        if not m.training:
+            m.p = 0.0
+        elif restores:
+            m.p = 0.5
+        return m.out(F.dropout(x, m.p))
+
+    model = Calls(forward, out=nn.Linear(6, 3))
+    model.p = 0.5
+    return {"model": model, "batch": ROWS}
+
+
 # check: (faults, each with the severity and the places that must be told; networks that only look like it)
 CASES = {
     "decayed-bias": (
@@ -225,8 +268,31 @@ CASES = {
     ),
     "decayed-embedding": ([(lambda: embedded(False), "note", "table.weight")], [lambda: embedded(True)]),
     "decayed-vector": (
-        [(lambda: decayed_only(scaled(8), "2.scale"), "note", "2.scale")],
+        [
+            (lambda: decayed_only(scaled(8), "2.scale"), "note", "2.scale"),
+            (lambda: decayed_only(scaled(1, 8), "2.scale"), "note", "2.scale"),
+            (lambda: decayed_only(scaled(1, 1, 1, 8), "2.scale"), "note", "2.scale"),
+            (lambda: decayed_only(nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)),
+                                  "2.parametrizations.weight.original0"), "note",
+             "2.parametrizations.weight.original0"),
+        ],
         [lambda: decayed_only(scaled(8, 8), "2.scale"), lambda: decayed_only(scaled(8), "0.weight", "0.bias")],
+    ),
+    "swapped-groups": (
+        [
+            (lambda: swapped(net()), "serious", "AdamW's group 1"),
+            (lambda: swapped(nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4))), "serious",
+             "AdamW's group 1"),
+        ],
+        [lambda: swapped(net(), meant=True), lambda: decayed_only(nn.LayerNorm(8), "2.weight", "2.bias")],
+    ),
+    "nothing-decays": (
+        [
+            (lambda: pair(m := net(), grouped_all(m, 0.0)), "note", "SGD's group 0"),
+            (lambda: held_by_two(shared=False), "note",
+             "optimizer 0 (SGD)'s group 0, optimizer 1 (SGD)'s group 0"),
+        ],
+        [lambda: pair(m := net(), grouped(m)), lambda: pair(m := net(), Shrinking(m.parameters(), weight_decay=0.1))],
     ),
     "coupled-decay": (
         [
@@ -246,11 +312,27 @@ CASES = {
         [
             (frozen, "note", "0.weight"),
             (lambda: frozen(gradient=True), "serious", "0.weight"),
+            (lambda: pair(m := net().requires_grad_(False), Shrinking(m.parameters())), "note",
+             "0.weight, 0.bias, 2.weight, 2.bias"),
         ],
         [lambda: frozen(decays=False), lambda: pair(m := net(), grouped(m)), lambda: left_out(meant=True)],
     ),
+    "unread-setting": (
+        [
+            (lambda: keyed("weight_decay_rate"), "serious", "SGD's group 0"),
+            (lambda: keyed("weigth_decay"), "serious", "SGD's group 0"),
+            (lambda: keyed("wd", kind=torch.optim.AdamW), "serious", "AdamW's group 0"),
+            (lambda: keyed("momentun", 0.9), "serious", "SGD's group 0"),
+            (lambda: keyed("lr_mult"), "note", "SGD's group 0"),
+        ],
+        [lambda: keyed("weight_decay"), lambda: keyed("name", "matrices"), lambda: keyed("initial_lr")],
+    ),
     "not-in-optimizer": (
-        [(lambda: left_out(meant=False), "serious", "0.weight, 0.bias")],
+        [
+            (lambda: left_out(meant=False), "serious", "0.weight, 0.bias"),
+            (lambda: embedded(True) | {"optimizer": torch.optim.SGD([nn.Parameter(torch.ones(1))])}, "serious",
+             "table.weight (also out.weight)"),
+        ],
         [lambda: left_out(meant=True), lambda: held_by_two(shared=False)],
     ),
     "in-two-groups": (
@@ -379,6 +461,14 @@ CASES = {
             lambda: attention(lambda m: 0.0),
             lambda: calls(lambda m, x: m.a(x, x, x)[0], SIGNALS, a=nn.MultiheadAttention(4, 2, dropout=0.5)),
         ],
+    ),
+    "rate-changed-by-evaluation": (
+        [
+            (lambda: forgets(restores=False), "serious", "the model"),
+            (lambda: calls(lambda m, x: m.out(with_rate(m.drop, m.drop.p * m.training)(x)), drop=nn.Dropout(0.4),
+                           out=nn.Linear(6, 3)), "serious", "drop"),
+        ],
+        [lambda: forgets(restores=True), lambda: {"model": net(nn.Dropout(0.4)), "batch": ROWS}],
     ),
     "output-differs": (
         [
@@ -537,6 +627,36 @@ def test_nothing_is_found_in_a_sound_network(name, training):
     report = dampen.diagnose(model, grouped(model, kind, spared=["tokens"], **options), batch, steps=10_000)
     assert report.findings == ()
     assert report.skipped == ()
+
+
+def test_a_setting_that_nobody_reads_is_told_with_the_one_that_is_meant():
+    [finding] = [f for f in dampen.diagnose(**keyed("weigth_decay")).findings if f.check == "unread-setting"]
+    assert "sets 'weigth_decay' to 0.1" in finding.message
+    assert "weight_decay=0.01" in finding.message
+    assert finding.remedy == "write 'weight_decay' instead of 'weigth_decay'"
+
+
+def test_swapped_groups_are_one_finding():
+    assert [f.check for f in dampen.diagnose(**swapped(net(nn.LayerNorm(8)))).findings] == ["swapped-groups"]
+
+
+def test_nothing_is_claimed_of_an_optimizer_that_is_not_torch_s():
+    model = net().requires_grad_(False)
+    optimizer = Shrinking(model.parameters(), lr=2.0, weight_decay=1.0)
+    report = dampen.diagnose(model, optimizer, steps=10)
+    assert [f.check for f in report.findings] == ["frozen-decay"]
+    assert "torch skips them" not in report.findings[0].message
+
+
+def test_scales_and_tokens_do_not_decay_and_weights_that_look_like_them_do():
+    model = nn.Module()
+    shapes = {"cls_token": (1, 1, 8), "pos_embed": (1, 5, 8), "position_embeddings": (5, 8), "gain": (1, 8, 1, 1)}
+    for name, shape in (shapes | {"last": (1, 1, 1, 8), "row": (1, 8), "own": (5, 8)}).items():
+        setattr(model, name, nn.Parameter(torch.zeros(shape)))
+    model.unit, model.depthwise, model.point = nn.Linear(8, 1), nn.Conv2d(8, 8, 1, groups=8), nn.Conv2d(8, 1, 1)
+    model.normed = nn.utils.parametrizations.weight_norm(nn.Linear(6, 8))
+    matrices = {"own", "unit.weight", "depthwise.weight", "point.weight", "normed.parametrizations.weight.original1"}
+    assert {name for name, decays in decayed(model).items() if decays} == matrices
 
 
 def test_dampen_s_own_rule_of_what_decays_leaves_at_most_a_note_on_embeddings():

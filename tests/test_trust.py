@@ -21,11 +21,14 @@ from dampen.uncertainty import (
     class_scores,
     conformal,
     ece,
+    find_temperature,
     fit_noise,
     fit_temperature,
     foreign,
     nll,
     reliability,
+    reliability_of,
+    rows_for,
     selective,
     tempered,
     value_scores,
@@ -261,3 +264,80 @@ def test_rows_and_classes_must_fit(call):
         call(torch.ones(3, 2) / 2, torch.zeros(2, dtype=torch.int64))
     with pytest.raises(InputError, match="classes from 0 to 1"):
         call(torch.ones(3, 2) / 2, torch.tensor([0, 1, 2]))
+
+
+def separable(n, seed=0, gap=3.0):
+    """Logits of rows that are all right, as certain as a network trained on separable rows is."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randint(2, (n,), generator=generator)
+    margin = gap + torch.rand(n, generator=generator, dtype=torch.float64)
+    return torch.stack([torch.where(targets == 0, margin, 0), torch.where(targets == 1, margin, 0)], 1), targets
+
+
+@pytest.mark.parametrize("n", [2, 20, 80, 400])
+def test_rows_without_an_error_leave_probabilities_as_they_are(n):
+    found = find_temperature(*separable(n))
+    assert (found.value, found.wrong) == (1.0, 0.0)
+    assert found.likeliest < 0.1  # what it would sharpen to: nothing holds it
+
+
+@pytest.mark.parametrize(("classes", "scale"), [(2, 2.0), (2, 8.0), (10, 3.0), (10, 30.0)])
+@pytest.mark.parametrize("sharpness", [0.4, 1.0, 2.5])
+def test_a_temperature_never_costs_more_than_chance_and_finds_what_enough_rows_show(classes, scale, sharpness):
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(n):
+        logits = scale * torch.randn(n, classes, generator=generator, dtype=torch.float64)
+        return sharpness * logits, torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
+
+    fresh, targets = drawn(4000)
+    before = nll(fresh.softmax(1), targets)
+    best = nll((fresh / sharpness).softmax(1), targets)
+    for n, repetitions in ((20, 15), (40, 15), (400, 6), (3000, 3)):
+        after = [nll((fresh / fit_temperature(*drawn(n))).softmax(1), targets) for _ in range(repetitions)]
+        assert np.mean(after) <= before + 0.01
+        if n == 3000:
+            assert np.mean(after) == pytest.approx(best, abs=0.1 * (before - best) + 0.002)
+
+
+def test_predictions_of_a_row_by_several_networks_are_one_row():
+    logits, targets = forecasts(60, sharpness=1.6, seed=3)
+    once = find_temperature(logits, targets)
+    often = find_temperature(logits.repeat(10, 1), targets.repeat(10), repeats=10)
+    assert often.value == pytest.approx(once.value, rel=1e-6)
+    assert often.evidence == pytest.approx(once.evidence, rel=1e-6)
+    assert find_temperature(logits.repeat(10, 1), targets.repeat(10)).evidence == pytest.approx(10 * once.evidence)
+    scores = torch.arange(30.0)
+    assert conformal(scores.repeat_interleave(4), 0.9, repeats=4) == conformal(scores, 0.9) == 27
+
+
+def test_a_conformal_threshold_takes_as_many_rows_as_are_told():
+    for level in (0.5, 0.9, 0.95, 0.975, 0.999):
+        n = rows_for(level)
+        assert conformal(torch.zeros(n), level) == 0
+        assert n == 1 or conformal(torch.zeros(n - 1), level) == math.inf
+
+
+@given(st.lists(st.tuples(st.integers(5, 10), st.booleans()), min_size=1, max_size=60), st.integers(1, 20))
+def test_equally_confident_rows_share_an_adaptive_bin_whatever_their_order(rows, bins):
+    confidence = np.array([c / 10 for c, _ in rows])
+    right = np.array([r for _, r in rows])
+    found = reliability_of(confidence, right, bins, adaptive=True)
+    order = np.random.default_rng(0).permutation(len(rows))
+    again = reliability_of(confidence[order], right[order], bins, adaptive=True)
+    assert again.error == pytest.approx(found.error, abs=1e-12)
+    each = [
+        confidence == c for c in np.unique(confidence)
+    ]  # bins hold whole groups: their error is at most the groups'
+    most = sum(g.sum() * abs(confidence[g].mean() - right[g].mean()) for g in each) / len(rows)
+    assert found.error <= most + 1e-12
+    assert found.count.sum() == len(rows)
+    if bins >= len(rows):
+        assert found.error == pytest.approx(most, abs=1e-12)
+
+
+def test_one_confidence_for_all_has_the_error_of_a_single_bin():
+    p = torch.tensor([[0.75, 0.25]], dtype=torch.float64).expand(100, 2)
+    targets = (torch.arange(100) >= 75).long()
+    for order in (torch.arange(100), torch.arange(100).flip(0), torch.randperm(100)):
+        assert ece(p, targets[order], adaptive=True) == pytest.approx(0, abs=1e-12)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dampen.data import Data, Incoming
-    from dampen.study import Kept, Method
+    from dampen.study import Method
 
 _AGREE = 1e-5  # mutual information, in nats, that is rounding
 
@@ -62,10 +62,10 @@ def predict(
     asking = _asking.ready(study, data, samples, ensemble, coverage, rows, model, data_dir, seed)
     kept, source, at, method, calibration = asking.kept, asking.source, asking.rows, asking.method, asking.calibration
     gathered = _Gathered()
-    head = {"study": str(study), "data": source.name, "method": method.name, "notes": [*asking.notes, *_output.WARNED]}
+    head = {"study": str(study), "data": source.name, "method": method.name}
 
     from dampen.report import draw_predictions
-    from dampen.study import answer, labelled, refusal, summary
+    from dampen.study import answer, labelled, refusal, remarks, summary
 
     if plot is not None and not labelled(kept, source):
         raise InputError(f"--plot draws what predictions were worth, and {source.name!r} has no targets: leave it out")
@@ -85,7 +85,9 @@ def predict(
         judged = gathered.judged() if labelled(kept, source) else None
         if plot is not None and judged is not None:
             draw_predictions(judged, source, plot)
+        odd = [] if judged is None else remarks(judged, coverage)
         return {
+            "notes": [*asking.notes, *_output.WARNED, *calibration.notes, *odd],
             "calibration": calibration.document(),
             "refusal": None if judged is None else refusal(judged),
             "summary": None if judged is None else summary(judged),
@@ -101,7 +103,7 @@ def predict(
         return
     else:
         _lines.stream_csv(run)
-    _tell(tail(), method, kept, out)
+    _tell(tail(), method, (*asking.notes, *_output.WARNED), out)
 
 
 def trust(
@@ -131,7 +133,7 @@ def trust(
     kept, source, at, method, calibration = asking.kept, asking.source, asking.rows, asking.method, asking.calibration
 
     from dampen.report import write_trust
-    from dampen.study import answer, refusal, summary
+    from dampen.study import answer, refusal, remarks, summary
 
     own, other = _Gathered(), _Gathered()
     with _output.progress("predicting") as advance:
@@ -150,7 +152,7 @@ def trust(
         "study": str(study),
         "data": source.name,
         "method": method.name,
-        "notes": [*asking.notes, *_output.WARNED],
+        "notes": [*asking.notes, *_output.WARNED, *calibration.notes, *remarks(own.judged(), coverage)],
         "calibration": calibration.document(),
         "refusal": refusal(own.judged()),
         "foreign": None if name is None else {"data": name, **_told_apart(own.columns(), other.columns())},
@@ -161,7 +163,7 @@ def trust(
     if json:
         _output.print_json(document)
         return
-    _tell(document, method, kept, page)
+    _tell(document, method, (*asking.notes, *_output.WARNED), page)
 
 
 def _files(source: "Data | Incoming", rows: "np.ndarray") -> dict[str, Any]:
@@ -221,8 +223,11 @@ def _told_apart(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tell(document: dict[str, Any], method: "Method", kept: "Kept", file: Path | None) -> None:
-    """Say in words what was found: on stdout if the lines went to a file, else on stderr."""
+def _tell(document: dict[str, Any], method: "Method", told: tuple[str, ...], file: Path | None) -> None:
+    """Say in words what was found: on stdout if the lines went to a file, else on stderr.
+
+    Notes that have been told already are left out.
+    """
     stream = sys.stderr if file is None else sys.stdout
     said, calibration = document["summary"], document["calibration"]
     print(f"Asked: {method.name}; calibrated on {calibration['rows']} predictions of unseen rows.", file=stream)
@@ -257,5 +262,8 @@ def _tell(document: dict[str, Any], method: "Method", kept: "Kept", file: Path |
             f"{found[best]['auroc']:.4f}, false alarms at 95 % found {found[best]['fpr95']:.1%}.",
             file=stream,
         )
+    for note in document["notes"]:
+        if note not in told:
+            print(f"Note: {note}.", file=stream)
     if file is not None:
         print(file)

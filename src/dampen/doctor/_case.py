@@ -53,6 +53,11 @@ class Group:
     settings: dict[str, Any]
 
     @property
+    def of_torch(self) -> bool:
+        """Whether the steps are those of torch: a class of one's own may decay as it likes."""
+        return str(getattr(type(self.optimizer).step, "__module__", "")).startswith("torch.optim")
+
+    @property
     def weight_decay(self) -> float:
         """The decay, 0 where the optimizer knows none."""
         return float(self.settings.get("weight_decay") or 0)
@@ -65,6 +70,8 @@ class Group:
     @property
     def decoupled(self) -> bool | None:
         """Whether decay shrinks the weights directly; None for an optimizer that torch does not have."""
+        if not self.of_torch:
+            return None
         if isinstance(self.optimizer, _DECOUPLED):
             return True
         if isinstance(self.optimizer, _ADAPTIVE):
@@ -80,7 +87,7 @@ class Group:
         """
         if self.decoupled:
             return self.lr * self.weight_decay
-        if not isinstance(self.optimizer, torch.optim.SGD):
+        if self.decoupled is None or not isinstance(self.optimizer, torch.optim.SGD):
             return None
         momentum = float(self.settings["momentum"])
         gain = (1 - float(self.settings["dampening"])) / (1 - momentum) if 0 < momentum < 1 else 1.0
@@ -127,8 +134,11 @@ class Case:
 
     @cached_property
     def names(self) -> dict[int, str]:
-        """A name for each parameter of the model, by its id."""
-        return {id(p): name for name, p in self.model.named_parameters()}
+        """A name for each parameter of the model, by its id; one that several places share has all their names."""
+        found: dict[int, list[str]] = {}
+        for name, p in self.model.named_parameters(remove_duplicate=False):
+            found.setdefault(id(p), []).append(name)
+        return {key: first + (f" (also {' and '.join(rest)})" if rest else "") for key, (first, *rest) in found.items()}
 
     @cached_property
     def owners(self) -> dict[int, list[tuple[nn.Module, str]]]:

@@ -22,7 +22,7 @@ def diagnose(
 ) -> Report:
     """Find what is wrong with how a model is regularised.
 
-    With a batch the model runs six times, once in training mode, without a backward pass; it is left exactly as it
+    With a batch the model runs eight times, twice in training mode, without a backward pass; it is left exactly as it
     came, with its modes, its buffers and the state of all random generators, after an exception, too.
 
     Args:

@@ -35,6 +35,19 @@ def attention_stays_on(case: Case) -> Iterator[Symptom]:
         )
 
 
+def rate_changed(case: Case) -> Iterator[Symptom]:
+    """Look for dropout that is another one in training once the model was evaluated."""
+    names = case.ran.changed
+    if names:
+        yield Symptom(
+            names,
+            "serious",
+            "an evaluation changes the dropout rate and nothing sets it back: from the first validation on, training "
+            "goes on with another rate, mostly 0.",
+            "leave the rate as it is: write F.dropout(x, self.p, self.training), or use nn.Dropout and model.eval()",
+        )
+
+
 def output_differs(case: Case) -> Iterator[Symptom]:
     """Look for outputs that two evaluation passes on the same batch do not share."""
     ran = case.ran

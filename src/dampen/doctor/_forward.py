@@ -1,6 +1,7 @@
 """Run a model on a batch, in training mode and several times in evaluation, and leave it as it was."""
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from dampen.doctor._intact import intact, reseed, tensors_in
+from dampen.doctor._intact import every_module, intact, reseed, tensors_in
 from dampen.doctor._trace import Trace, Watch
 from dampen.errors import InputError
 from dampen.population._probe import are_probabilities
@@ -18,6 +19,7 @@ from dampen.population._where import ModulePath
 Batch = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 """What a model is called with: one tensor, its arguments in order, or its arguments by name."""
 
+_RATE = re.compile(r"_?(p|dropout\w*|drop_?(prob|rate|p|path\w*)|rate|prob|keep_prob|\w+_dropout|\w+_drop)")
 _OTHER_SEEDS = (1, 2, 3)  # a few units, dropped by two seeds, can happen to be the same
 
 
@@ -32,6 +34,7 @@ class Passes:
         remembers: whether a second evaluation pass after the first, with the same random numbers, gives another output.
         difference: the largest difference of two outputs, relative to the largest number among them.
         rows: of the batch.
+        changed: modules whose dropout in training is another one after an evaluation.
         probabilities: whether its one output is what a softmax gives.
     """
 
@@ -41,6 +44,7 @@ class Passes:
     remembers: bool
     difference: float
     rows: int | None
+    changed: tuple[str, ...] = ()
     probabilities: bool = False
 
 
@@ -62,6 +66,11 @@ def run(model: nn.Module, batch: Batch) -> Passes:
     with intact(model):
         evaluation, first = _pass(model.eval, model, batch, 0)
         _, after = _pass(model.eval, model, batch, 0)
+    with intact(model):
+        before = _rates(model)
+        _pass(model.eval, model, batch, 0)
+        again, _ = _pass(model.train, model, batch, 0, dropping=False)
+        changed = _changed(training, again, before, _rates(model))
     drawn = 0.0
     for seed in _OTHER_SEEDS:
         with intact(model):
@@ -70,7 +79,25 @@ def run(model: nn.Module, batch: Batch) -> Passes:
     kept, limit = _difference(first, after), _tolerance(first)
     rows = next((len(t) for t in tensors_in(batch) if t.ndim), None)
     probabilities = len(first) == 1 and are_probabilities(first[0])
-    return Passes(training, evaluation, drawn > limit, kept > limit, max(drawn, kept), rows, probabilities)
+    return Passes(training, evaluation, drawn > limit, kept > limit, max(drawn, kept), rows, changed, probabilities)
+
+
+def _rates(model: nn.Module) -> dict[str, float]:
+    """Return every number that a module keeps under a name of a dropout rate, by module."""
+    return {
+        f"{path}\n{name}": float(value)
+        for path, module, _ in every_module(model)
+        for name, value in vars(module).items()
+        if _RATE.fullmatch(name) and isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def _changed(training: Trace, again: Trace, before: dict[str, float], after: dict[str, float]) -> tuple[str, ...]:
+    """Return the modules that drop otherwise in training, or hold another rate, than before an evaluation."""
+    first, second = ([(drop.module, drop.p) for drop in trace.drops] for trace in (training, again))
+    more = [*(drop for drop in first if drop not in second), *(drop for drop in second if drop not in first)]
+    held = [key.partition("\n")[0] for key, value in before.items() if after.get(key, value) != value]
+    return tuple(dict.fromkeys(path or "the model" for path in [*held, *(module for module, _ in more)]))
 
 
 def _pass(

@@ -1,16 +1,55 @@
 """Checks of an optimizer against the model: parameters left out, held twice, or of another model."""
 
+import difflib
 from collections import Counter
 from collections.abc import Iterator
 
 from dampen.doctor._case import Case
 from dampen.doctor._report import Symptom
 
+# What schedulers, and dampen itself, put into groups beside the optimizer's own settings.
+_OF_OTHERS = {
+    *("params", "param_names", "initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "swa_lr"),
+}
+_CALLED = {  # by other libraries
+    **dict.fromkeys(("wd", "decay", "l2", "weight_decay_rate", "weight_decay_factor"), "weight_decay"),
+    **dict.fromkeys(("learning_rate", "rate", "alpha_lr"), "lr"),
+}
+
+
+def unread_keys(case: Case) -> Iterator[Symptom]:
+    """Look for settings of a group that its optimizer does not read; labels, which are texts, are meant so."""
+    for group in case.groups:
+        known = {name for name in group.optimizer.defaults if isinstance(name, str)}
+        for key, value in group.settings.items():
+            if key in known | _OF_OTHERS:
+                continue
+            called = _CALLED.get(str(key).lower())
+            close = difflib.get_close_matches(str(key).lower().replace("-", "_"), sorted(known), 1, 0.75)
+            meant = called if called in known else close[0] if close else None
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if meant is None and not (number and group.of_torch):  # a label, or another library's own state
+                continue
+            kind = type(group.optimizer).__name__
+            yield Symptom(
+                (group.name,),
+                "note" if meant is None else "serious",
+                f"the group sets {key!r} to {value!r}, and {kind} reads no such key: it "
+                + (
+                    "changes nothing unless your own loop or scheduler reads it."
+                    if meant is None
+                    else f"goes on with {meant}={group.settings.get(meant)!r}, and torch does not complain."
+                ),
+                "leave the key out, or ignore this finding if something else reads it"
+                if meant is None
+                else f"write {meant!r} instead of {key!r}",
+            )
+
 
 def left_out(case: Case) -> Iterator[Symptom]:
     """Look for parameters that require a gradient and are in no group."""
     held = {id(p) for group in case.groups for p in group.parameters}
-    names = tuple(name for name, p in case.model.named_parameters() if p.requires_grad and id(p) not in held)
+    names = tuple(case.names[id(p)] for p in case.model.parameters() if p.requires_grad and id(p) not in held)
     if names:
         yield Symptom(
             names,

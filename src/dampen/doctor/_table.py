@@ -70,9 +70,25 @@ CHECKS = (
     Check(
         "decayed-vector",
         _decay.vectors,
-        "other scalars and vectors that decay, such as learned scales and temperatures",
+        "other scalars, vectors and tokens that decay, such as learned scales, temperatures, class tokens",
         ("note",),
-        "practice: timm's param_groups_weight_decay spares all parameters with fewer than two dimensions",
+        "practice: timm's param_groups_weight_decay and no_weight_decay spare scales, class and position tokens",
+        ("optimizer",),
+    ),
+    Check(
+        "swapped-groups",
+        _decay.swapped,
+        "groups that decay biases and spare matrices",
+        ("serious",),
+        "Goodfellow, Bengio and Courville 2016, Deep learning, section 7.1: weights are penalised, biases are not",
+        ("optimizer",),
+    ),
+    Check(
+        "nothing-decays",
+        _decay.nothing,
+        "optimizers of which no group decays",
+        ("note",),
+        "torch.optim: weight_decay is 0 by default, but for AdamW",
         ("optimizer",),
     ),
     Check(
@@ -89,6 +105,14 @@ CHECKS = (
         "frozen parameters in a group that decays",
         ("serious", "note"),
         "torch.optim skips a parameter only where its grad is None",
+        ("optimizer",),
+    ),
+    Check(
+        "unread-setting",
+        _groups.unread_keys,
+        "settings of a group that its optimizer does not read, such as `weigth_decay`",
+        ("serious", "note"),
+        "torch.optim.Optimizer.add_param_group takes any key",
         ("optimizer",),
     ),
     Check(
@@ -204,6 +228,14 @@ CHECKS = (
         "`scaled_dot_product_attention` that drops in evaluation",
         ("serious",),
         "torch.nn.functional.scaled_dot_product_attention; pytorch/pytorch#124464",
+        ("batch",),
+    ),
+    Check(
+        "rate-changed-by-evaluation",
+        _evaluation.rate_changed,
+        "a rate that an evaluation changes and nothing sets back",
+        ("serious",),
+        "a training pass before an evaluation and one after it",
         ("batch",),
     ),
     Check(

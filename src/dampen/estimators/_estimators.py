@@ -14,10 +14,19 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 from torch import Tensor, nn
 
 from dampen.data import Data, Preprocessing, all_typed
+from dampen.estimators._noise import noise
 from dampen.estimators._rows import Merged, as_data, columns_of, encoded, merged
 from dampen.knobs import Setting
 from dampen.population import Model, Population, copied
-from dampen.study import tune, usual_batch_size, usual_length, usual_network, usual_schedule, with_unit_targets
+from dampen.study import (
+    check_network,
+    tune,
+    usual_batch_size,
+    usual_length,
+    usual_network,
+    usual_schedule,
+    with_unit_targets,
+)
 from dampen.uncertainty import ClassPrediction, Prediction, ValuePrediction, predict
 
 LEAST_ROWS = 50  # below which ten rows would have to rank settings: noise
@@ -119,6 +128,7 @@ class _Dampen(BaseEstimator):
 
     def _untuned(self, network: Model, data: Data, epochs: int, batch_size: int, seed: int) -> None:
         """Train with the published default."""
+        check_network(network, data)
         seeds = range(seed, seed + self.confirm_seeds)
         default = DEFAULT
         # asking costs a trial run, and dampen's own network is known
@@ -299,8 +309,9 @@ class DampenRegressor(RegressorMixin, _Dampen):
     gives the networks' mean in the target's own unit.
 
     Attributes:
-        noise_: variance of the target around predictions: the mean squared error of single networks on rows that took
-            no part in their training. None without tuning, or for a metric of another kind.
+        noise_: variance of the target around predictions beyond that over the networks: the mean squared error of
+            ensembles like the one that predicts, on rows that none of their networks has seen, less the variance over
+            those networks. None without tuning.
 
     Example:
         >>> from sklearn.datasets import load_diabetes
@@ -329,10 +340,7 @@ class DampenRegressor(RegressorMixin, _Dampen):
         unit = 1.0 if deviation == 0 or _UNITS[0] < deviation < _UNITS[1] else deviation
         self._fit(replace(rows, targets=(rows.targets - mean) / unit), X, None)
         self._scale = mean + unit * self._scale[0], unit * self._scale[1]
-        self.noise_ = None
-        if self.tuned_ and self.study_.verdict.metric.name in ("mse", "rmse"):
-            power = 1 if self.study_.verdict.metric.name == "mse" else 2
-            self.noise_ = float(self.study_.verdict.value) ** power * unit**2
+        self.noise_ = noise(self.study_.calibration.get()) * self._scale[1] ** 2 if self.tuned_ else None
         return self
 
     def predict(self, X: Any) -> Float64[np.ndarray, " N"]:

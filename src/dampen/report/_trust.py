@@ -53,11 +53,17 @@ def _answer(document: dict[str, Any]) -> str:
         if refusal["accuracy_answered"] is not None:
             lead += f"; refusing the least certain {refused:.1%}, in {refusal['accuracy_answered']:.1%}."
         temperature = calibration["temperature"]
-        means = "overconfident" if temperature > 1 else "underconfident"
         told = (
-            f"Its probabilities are {means}: dividing logits by {temperature:.3g} brings the calibration error from "
-            f"{said['ece']:.4f} to {said['ece_calibrated']:.4f} and the nll from {said['nll']:.4f} to "
-            f"{said['nll_calibrated']:.4f}. Prediction sets for {calibration['coverage']:.0%} coverage hold the right "
+            f"Its probabilities stay as they are (temperature 1): calibration error {said['ece']:.4f}, nll "
+            f"{said['nll']:.4f}."
+            if temperature == 1
+            else f"On rows that took no part in training its probabilities are "
+            f"{'overconfident' if temperature > 1 else 'underconfident'}. Dividing logits by {temperature:.3g} changes "
+            f"the calibration error from {said['ece']:.4f} to {said['ece_calibrated']:.4f} and the nll from "
+            f"{said['nll']:.4f} to {said['nll_calibrated']:.4f}."
+        )
+        told += (
+            f" Prediction sets for {calibration['coverage']:.0%} coverage hold the right "
             f"class in {refusal['conformal_coverage']:.1%} of the rows, with {refusal['mean_set_size']:.2f} classes on "
             "average."
         )
@@ -69,7 +75,14 @@ def _answer(document: dict[str, Any]) -> str:
             f"Gaussian 95 % intervals cover {said['coverage_95']:.1%} of the rows, conformal ones "
             f"{refusal['conformal_coverage']:.1%}. The log likelihood is {said['log_likelihood']:.4f} a row."
         )
-    return render("trust-answer.html", lead=lead, told=told, method=document["method"], rows=calibration["rows"])
+    return render(
+        "trust-answer.html",
+        lead=lead,
+        told=told,
+        notes=document["notes"],
+        method=document["method"],
+        rows=calibration["rows"],
+    )
 
 
 def _reliability(own: Columns) -> str:

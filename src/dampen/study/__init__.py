@@ -25,7 +25,7 @@ from dampen.study._usual import (
 from dampen.study._verdict import Against, Verdict
 from dampen.study._verdict_text import NAMES as REFERENCE_NAMES
 from dampen.study._winner import Exported, Winner
-from dampen.study._worth import refusal, reliabilities, risk, summary
+from dampen.study._worth import refusal, reliabilities, remarks, risk, summary
 
 __all__ = [
     "METRICS",
@@ -58,6 +58,7 @@ __all__ = [
     "read_results",
     "refusal",
     "reliabilities",
+    "remarks",
     "risk",
     "summary",
     "tune",

@@ -12,22 +12,27 @@ from torch import Tensor, nn
 from dampen._io import counted
 from dampen.data import Data, Incoming
 from dampen.errors import InputError
+from dampen.study._calibration_ensembles import Ensemble
 from dampen.study._kept import Kept, inputs_of
+from dampen.study._plan import FOLDS
 from dampen.uncertainty import (
     ClassPrediction,
     Prediction,
+    Temperature,
     ValuePrediction,
     class_scores,
     conformal,
+    find_temperature,
     fit_noise,
-    fit_temperature,
     predict,
+    rows_for,
     tempered,
     value_scores,
 )
 
 ROWS = 4096  # that are predicted at a time: memory does not grow with the data, but for the columns themselves
 LEVEL = 0.95  # of intervals
+_CERTAIN = float(torch.finfo(torch.float32).eps)  # an uncertainty below it is rounding: no reason to refuse a row
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class Calibration:
         refuse_above: uncertainty above which a row is refused, so that a share `coverage` of those rows is answered.
         coverage: that share.
         conformal: threshold of the conformal score, at the level `coverage` for classes, `LEVEL` for values.
+        notes: what the rows could not tell, and what to do about it.
     """
 
     rows: int
@@ -87,6 +93,7 @@ class Calibration:
     refuse_above: float
     coverage: float
     conformal: float
+    notes: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -104,10 +111,11 @@ def calibrate(kept: Kept, method: Method, coverage: float) -> Calibration:
     """Fit temperature or noise, the threshold of refusal and the conformal one.
 
     Networks of the study's confirmation predict the rows that each has not seen. An ensemble's rows are predicted by
-    all networks that have not seen them: all where rows were held out, few where there were folds.
+    networks that have not seen them: those of the confirmation where rows were held out; where there were folds, of
+    classes a single one, of values as many as the ensemble has, which were trained for that.
 
     Raises:
-        InputError: a coverage outside 0 to 1.
+        InputError: a coverage outside 0 to 1, or networks that are gone.
     """
     if not 0 < coverage < 1:
         raise InputError(f"coverage must be between 0 and 1, got {coverage!r}")
@@ -118,38 +126,81 @@ def calibrate(kept: Kept, method: Method, coverage: float) -> Calibration:
             part = slice(start, start + ROWS)
             prediction = method.ask(networks, rows.features[part], kept, start, keep=values)
             found.append((prediction, rows.targets[part]))
-    targets = torch.cat([t for _, t in found])
+    targets, repeats = torch.cat([t for _, t in found]), _repeats(kept, method.ensemble)
+    rows = round(len(targets) / repeats)
+    notes = [*_of_older(kept, method.ensemble), *_too_few(rows, LEVEL if values else coverage, values)]
     if not values:
         p = torch.cat([one.probabilities for one, _ in found if isinstance(one, ClassPrediction)])
-        temperature = fit_temperature(p.log().clamp_min(-700), targets)
-        p = tempered(p, temperature)
-        limit = _limit(1 - p.amax(1), coverage)
-        return Calibration(
-            len(targets), temperature, None, limit, coverage, conformal(class_scores(p, targets), coverage)
-        )
+        temperature = find_temperature(p.log().clamp_min(-700), targets, repeats=repeats)
+        p = tempered(p, temperature.value)
+        limit = max(_limit(1 - p.amax(1), coverage), _CERTAIN)
+        threshold = conformal(class_scores(p, targets), coverage, repeats=repeats)
+        notes += _of_temperature(temperature, rows)
+        return Calibration(len(targets), temperature.value, None, limit, coverage, threshold, tuple(notes))
     mean, deviation = kept.target_scale
     y = targets.double() * deviation + mean
     one = _joined([one for one, _ in found if isinstance(one, ValuePrediction)])
     noise = fit_noise(one, y)
     spread = one.with_noise(noise).standard_deviation
-    return Calibration(
-        len(y), 1.0, noise, _limit(spread, coverage), coverage, conformal(value_scores(y, one.mean, spread), LEVEL)
-    )
+    threshold = conformal(value_scores(y, one.mean, spread), LEVEL, repeats=repeats)
+    return Calibration(len(y), 1.0, noise, _limit(spread, coverage), coverage, threshold, tuple(notes))
 
 
 def _limit(uncertainty: Tensor, coverage: float) -> float:
     return float(torch.quantile(uncertainty.double(), coverage, interpolation="higher"))
 
 
-def _unseen(kept: Kept, ensemble: bool) -> list[tuple[tuple[nn.Module, ...], Any]]:
+def _unseen(kept: Kept, ensemble: bool) -> list[Ensemble]:
     """Return networks with rows that they have not seen."""
-    if not ensemble:
-        return [((network,), rows) for network, rows in kept.unseen]
-    groups: dict[int, list[nn.Module]] = {}
-    for network, rows in kept.unseen:
-        groups.setdefault(id(rows), []).append(network)
-    by_id = {id(rows): rows for _, rows in kept.unseen}
-    return [(tuple(networks), by_id[key]) for key, networks in groups.items()]
+    return kept.ensembles if ensemble else [((network,), rows) for network, rows in kept.unseen]
+
+
+def _repeats(kept: Kept, ensemble: bool) -> float:
+    """Return how often each row is predicted: by every network where all share their rows, else once a repeat."""
+    if ensemble and kept.rows_of_ensembles:
+        return 1.0
+    sets = len({id(rows) for _, rows in kept.unseen})
+    if sets == 1:
+        return 1.0 if ensemble else float(len(kept.unseen))
+    return max(1.0, sets / FOLDS)
+
+
+def _of_temperature(found: Temperature, rows: int) -> list[str]:
+    if found.value != 1:
+        return []
+    if found.wrong == 0:
+        return [
+            f"none of the {rows} calibration rows is predicted wrongly, so that they can't tell how certain the "
+            "network should be: its probabilities stay as they are (temperature 1)"
+        ]
+    return [
+        f"the {rows} calibration rows can't tell its probabilities from right ones: they stay as they are "
+        "(temperature 1)"
+    ]
+
+
+def _too_few(rows: int, level: float, values: bool) -> list[str]:
+    """Say why sets or intervals hold everything: too few rows for the level."""
+    if rows >= rows_for(level):
+        return []
+    what = "prediction intervals of" if values else "prediction sets for"
+    all_of_it = "every interval is infinite" if values else "every class is in every set"
+    most = rows / (rows + 1)
+    instead = "calibrate on more" if values else f"ask for a coverage of {math.floor(1000 * most) / 1000:g} or less"
+    return [
+        f"{what} {level:.4g} coverage take {rows_for(level)} calibration rows, ceil(1 / (1 - coverage)) - 1, and there "
+        f"are {rows}: {all_of_it}; {instead}" + ("" if values else ", or tune on more rows")
+    ]
+
+
+def _of_older(kept: Kept, ensemble: bool) -> list[str]:
+    of_classes = kept.description.task == "classification"
+    if not ensemble or of_classes or kept.scheme != "folds" or kept.rows_of_ensembles or len(kept.networks) < 2:
+        return []
+    return [
+        "the study is of an older version, whose folds were each left out by a single network: an ensemble is "
+        "calibrated by those, and refuses more rows than it should; make the study anew"
+    ]
 
 
 def _joined(parts: Sequence[ValuePrediction]) -> ValuePrediction:

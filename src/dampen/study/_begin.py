@@ -55,6 +55,13 @@ def check_margin(margin: float | None) -> None:
         raise InputError(f"margin must be a share of the loss from 0 to below 1, got {margin!r}")
 
 
+# A network of mean and variance has its own likelihood as a loss, which a study does not train with.
+_TWO = (
+    ". If it gives a mean and a log variance: give it the mean alone, for which dampen predict and the estimators fit "
+    "one noise for all rows; or train it with a loss of your own and ask dampen.predict(network, x, variance_head=True)"
+)
+
+
 def check_network(model: Model, data: Data) -> tuple[str, ...]:
     """Make sure that a network answers each row with as many finite numbers as the data asks for.
 
@@ -75,10 +82,11 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
         raise InputError(f"the network must return one tensor, it returned {described(outputs)}")
     wanted = [(2, data.outputs)] + [(2,)] * (data.task == "regression")
     if tuple(outputs.shape) not in wanted:
+        two = tuple(outputs.shape) == (2, 2)
         what = f"a number for each of the {data.outputs} classes" if data.task == "classification" else "one number"
         raise InputError(
             f"the network must answer each row with {what}, shape [rows, {data.outputs}]; for 2 rows it answers with "
-            f"shape {list(outputs.shape)}: mend its last layer"
+            f"shape {list(outputs.shape)}: mend its last layer" + _TWO * (data.task == "regression" and two)
         )
     if not outputs.isfinite().all():
         raise InputError("the network's outputs are not finite before any training: look for a division or a logarithm")

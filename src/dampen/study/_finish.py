@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from dampen._io import save_tensors
-from dampen.data import Rows
+from dampen.data import Data, Rows
 from dampen.population import Population
 from dampen.statistics import Estimate, over_rows, over_seeds_and_rows
 from dampen.store import Folder, fingerprint
 from dampen.study import _documents, _metrics, _plan, _unseen
+from dampen.study._calibration_ensembles import CalibrationEnsembles
 from dampen.study._confirm import LEVEL, Confirmed
 from dampen.study._evaluate import Candidate
 from dampen.study._run import Runner, Trained, outputs_of
@@ -46,12 +47,13 @@ def finish(runner: Runner, confirmed: Confirmed, ranked: tuple[Ranked, ...]) -> 
         recommended,
         trained.population(recommended),
         {"confirmation": confirmed.trained.name(recommended), "test": trained.name(recommended)},
+        CalibrationEnsembles(runner, confirmed),
         None if folder is None else folder.path,
     )
     if folder is not None and not held:
         _write(folder, study, confirmed)
     elif folder is not None and not (folder.path / _unseen.FILE).is_file():
-        _write_unseen(folder, study, confirmed)
+        _write_unseen(folder, study, confirmed, new=False)
     return study
 
 
@@ -158,6 +160,11 @@ def _write(folder: Folder, study: Study, confirmed: Confirmed) -> None:
     folder.write_json("study.json", document)
 
 
-def _write_unseen(folder: Folder, study: Study, confirmed: Confirmed) -> None:
-    data = _plan.training_and_validation_rows(study.plan.data)
-    _unseen.write(folder, data, confirmed.evaluation.rows.sets, fingerprint(study.plan.data))
+def _write_unseen(folder: Folder, study: Study, confirmed: Confirmed, new: bool = True) -> None:
+    """Write rows to calibrate on; for a study that is finished already nothing is trained."""
+    data, ensembles = _plan.training_and_validation_rows(study.plan.data), study.calibration
+    folds: Sequence[Data] = ()
+    if ensembles.of_folds and (new or ensembles.kept):
+        folds = ensembles.folds
+        assert ensembles.population.seeds  # trained, and its checkpoint in the folder
+    _unseen.write(folder, data, confirmed.evaluation.rows.sets, fingerprint(study.plan.data), folds)

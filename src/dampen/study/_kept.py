@@ -20,8 +20,10 @@ from dampen.models import Linear, mlp
 from dampen.population import INSERTED, Model, Population, WithDropout, insert_dropout
 from dampen.store import Folder, fingerprint
 from dampen.study import _documents, _plan, _unseen
+from dampen.study._calibration_ensembles import Ensemble, ensembles_of
 from dampen.study._description import Description
 from dampen.study._results import finished
+from dampen.study._run import CALIBRATION
 from dampen.study._training import setting_of
 from dampen.study._winner import Winner, winner_of, winner_without_rows
 
@@ -80,6 +82,7 @@ class Kept:
         unseen: networks with that setting from the study's confirmation, each with rows that took no part in its
             training: what temperature, noise and thresholds are fitted on.
         preprocessing: of raw tables with the columns that it was made on; None where that was no table.
+        rows_of_ensembles: that `ensembles` have not seen; none where a part was held out, and in older studies.
     """
 
     folder: Path
@@ -90,8 +93,10 @@ class Kept:
     networks: tuple[nn.Module, ...]
     unseen: tuple[tuple[nn.Module, Rows], ...]
     preprocessing: Preprocessing | None
+    rows_of_ensembles: tuple[Rows, ...]
     _origin: _Origin
     _last: Population
+    _model: Model
 
     @property
     def data(self) -> Data:
@@ -105,6 +110,31 @@ class Kept:
     def made_on(self, data: object) -> bool:
         """Say whether data is `data`, that very object; nothing is read for it."""
         return data is not None and data is self._origin.read
+
+    @property
+    def scheme(self) -> str:
+        """How rows were kept unseen: `folds` or `held-out`."""
+        return str(self.document["plan"].get("scheme", ""))
+
+    @cached_property
+    def ensembles(self) -> list[Ensemble]:
+        """As many networks as `networks` each, with rows that none of them has seen.
+
+        Raises:
+            InputError: their checkpoint is gone or damaged.
+        """
+        if self.rows_of_ensembles:
+            place = Folder(self.folder)
+            population = _population(place, CALIBRATION, self._model)
+            population.look(_batch(self.rows_of_ensembles[0], int(self.document["plan"]["training"]["batch_size"])))
+            if self.setting not in population.settings or len(population.seeds) % len(self.rows_of_ensembles):
+                raise InputError(f"{place.path / _unseen.FILE} and the study's checkpoints are of different networks")
+            return ensembles_of(population, self.setting, list(self.rows_of_ensembles))
+        groups: dict[int, list[nn.Module]] = {}
+        for network, rows in self.unseen:
+            groups.setdefault(id(rows), []).append(network)
+        by_id = {id(rows): rows for _, rows in self.unseen}
+        return [(tuple(networks), by_id[key]) for key, networks in groups.items()]
 
     @cached_property
     def winner(self) -> Winner:
@@ -174,8 +204,10 @@ def open_study(
         networks,
         tuple(zip(judged, unseen.of(len(confirmed.seeds)), strict=True)),
         preprocessing,
+        unseen.of_ensembles,
         origin,
         last,
+        model,
     )
 
 

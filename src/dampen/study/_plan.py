@@ -23,6 +23,9 @@ FOLDS = 5
 TPE_BATCHES = 4  # proposals of a batch are independent of each other: more batches learn more and fuse less
 HELD_OUT = 0.2  # of the training rows: a half ranks, a half gives the verdict
 CONFIRM_SEED, TEST_SEED = 1_000_000, 2_000_000  # away from the search's seeds: the verdict's luck is its own
+CALIBRATION_SEED = 3_000_000
+CALIBRATION_FOLDS, FEW = 10, 1000  # below so many rows the tenth that is left out is missed less than a fifth
+CALIBRATION_ROWS = 300  # a variance of so many rows is known to 8 %: no more folds are needed
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,14 @@ class Plan:
     def settings(self) -> int:
         """How many settings the search tries."""
         return sum(bracket.settings for bracket in self.brackets)
+
+    @property
+    def calibrates_ensembles(self) -> bool:
+        """Whether ensembles are trained to calibrate on: of values where there are folds.
+
+        A held-out part serves all networks, and probabilities of classes are calibrated by single networks as well.
+        """
+        return self.scheme == "folds" and self.data.task == "regression"
 
     def told(self, cost: float) -> float:
         """Return a mean cost as the metric tells it."""
@@ -268,6 +279,37 @@ def split(plan: Plan, seeds: Sequence[int], again: bool) -> Split:
         return Split(folds, rows, rows)
     ranking, judging = held_out(data, plan.seed)
     return Split(judging if again else ranking, ranking.validation, judging.validation)
+
+
+def calibration_folds(plan: Plan) -> list[Data]:
+    """Return as many folds as calibrating an ensemble takes, each to be left out by an ensemble of its own.
+
+    Cross-conformal prediction (Vovk 2015, "Cross-conformal predictors"; Barber et al. 2021, "Predictive inference with
+    the jackknife+", section 3) uses rows so: all of them are predicted by what has not seen them.
+    """
+    data = replace(plan.data, test_rows=plan.data.test_rows[:0])
+    few = len(data.train_rows) < FEW
+    try:
+        folds = data.folds(CALIBRATION_FOLDS if few else FOLDS, seed=plan.seed + 2)
+    except InputError:  # a class or groups that are too few for ten
+        folds = data.folds(FOLDS, seed=plan.seed + 2)
+    folds = _equally_long(folds, plan.seed)
+    return folds[: n_calibration_folds(plan, len(folds[0].validation_rows))]
+
+
+def n_calibration_folds(plan: Plan, of: int | None = None) -> int:
+    """Return how many folds calibrating an ensemble takes: trainings for each seed that confirms; 0 of classes.
+
+    Args:
+        plan: the study.
+        of: rows of a fold; None: as many as they should be.
+    """
+    if not plan.calibrates_ensembles:
+        return 0
+    n = len(plan.data.train_rows)
+    # no more rows than the confirmation's networks leave out, one fold of five each: few seeds stay a short study
+    rows = min(CALIBRATION_ROWS, n * len(plan.confirm_seeds) // FOLDS)
+    return max(1, math.ceil(rows / (of or max(1, n // (CALIBRATION_FOLDS if n < FEW else FOLDS))) - 0.5))
 
 
 def held_out(data: Data, seed: int) -> tuple[Data, Data]:

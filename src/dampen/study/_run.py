@@ -17,7 +17,17 @@ from dampen.population import ChunkDone, Epoch, Event, Model, Population
 from dampen.store import Folder
 from dampen.study import _documents
 from dampen.study._metrics import Metric
-from dampen.study._plan import CONFIRM_SEED, TEST_SEED, Plan, Split, split, training_and_validation_rows
+from dampen.study._plan import (
+    CALIBRATION_SEED,
+    CONFIRM_SEED,
+    TEST_SEED,
+    Plan,
+    Split,
+    calibration_folds,
+    n_calibration_folds,
+    split,
+    training_and_validation_rows,
+)
 from dampen.study._training import Training
 from dampen.uncertainty import ClassPrediction, predict
 
@@ -25,6 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PHASES = ("search", "confirmation", "test")
+CALIBRATION = "calibration"  # trainings that belong to no phase: their numbers are no part of what a study found
 _SAVE_EVERY, _SAVE_SHARE = 20.0, 0.03  # seconds between checkpoints within a training; the share of time they may take
 _POINTS = 100  # of a learning curve: more are not seen
 
@@ -106,6 +117,9 @@ class Runner:
         """Return the seeds of a phase: no phase knows the luck of another."""
         if phase == "search":
             return self.plan.seeds
+        if phase == CALIBRATION:
+            n = len(self.rows(phase).of_seeds or [])
+            return tuple(range(CALIBRATION_SEED + self.plan.seed, CALIBRATION_SEED + self.plan.seed + n))
         return tuple((CONFIRM_SEED if phase == "confirmation" else TEST_SEED) + s for s in self.plan.confirm_seeds)
 
     def rows(self, phase: str) -> Split:
@@ -114,6 +128,10 @@ class Runner:
             if phase == "test":
                 data = training_and_validation_rows(self.plan.data)
                 self._rows[phase] = Split(replace(data, test_rows=data.test_rows[:0]), None, None)
+            elif phase == CALIBRATION:  # an ensemble of as many networks as predict leaves out each fold
+                each = len(self.plan.confirm_seeds)
+                folds = [fold for fold in calibration_folds(self.plan) for _ in range(each)]
+                self._rows[phase] = Split(folds, None, None)
             else:
                 self._rows[phase] = split(self.plan, self.seeds(phase), again=phase == "confirmation")
         return self._rows[phase]
@@ -131,6 +149,8 @@ class Runner:
         seeds, until = self.seeds(phase), until or epochs
         population = self._population(name, settings, seeds)
         self._fit(phase, name, population, epochs, until)
+        if phase == CALIBRATION:
+            return population
         frame = storable(population.history.frame().assign(phase=phase, length=epochs, run=name))
         self.curves.append(frame)
         if phase == "search" and self.folder is not None:
@@ -180,7 +200,8 @@ class Runner:
                 self._save(name, population)
                 saved = time.perf_counter()
             if self._callback is not None:
-                self._callback(self._progress(phase, epoch, until, members, members * (epoch + share)))
+                shown = phase if phase in PHASES else PHASES[-1]
+                self._callback(self._progress(shown, epoch, until, members, members * (epoch + share)))
 
         options: dict[str, Any] = {"epochs": epochs, "until": until} | plan.training
         if start >= until:
@@ -210,6 +231,7 @@ class Runner:
         searched *= 1 + families / max(1, plan.settings)
         full = len(plan.confirm_seeds) * long
         tested = 1 + (1 + len(plan.families)) * bool(len(plan.data.test_rows))
+        tested += n_calibration_folds(plan) * (self.folder is not None)
         return {
             "search": searched + plan.refined * len(plan.seeds) * long,
             "confirmation": (plan.confirmed + len(plan.families) + 4 * bool(plan.families)) * full,

@@ -14,6 +14,7 @@ from dampen.errors import InputError, NotExported
 from dampen.population import Population
 from dampen.search import export_to_optuna
 from dampen.study import _plan
+from dampen.study._calibration_ensembles import CalibrationEnsembles
 from dampen.study._on_test_rows import on_test_rows
 from dampen.study._references import SEARCH
 from dampen.study._search import Ranked
@@ -38,6 +39,7 @@ class Study:
         seconds: spent.
         member_epochs: how often members passed over the training rows, all members of all phases together.
         recommended: setting and length.
+        calibration: ensembles with rows that none of their networks has seen.
         folder: where it is kept, if anywhere.
     """
 
@@ -51,6 +53,7 @@ class Study:
     recommended: Training
     _last: Population
     _checkpoints: Mapping[str, str]
+    calibration: CalibrationEnsembles
     folder: Path | None = None
 
     def model(self) -> nn.Module:

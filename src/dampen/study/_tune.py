@@ -245,7 +245,7 @@ def _confirm_within(budget: float, runner: Runner, clock: float) -> _plan.Plan:
         plan, rate = runner.plan, runner.seconds_per_member_epoch
         simple = _budget.seconds_of_simple_models(simple_models(plan.data), plan.data)
         left = budget - runner.seconds - (runner.began - clock) - simple  # they are fitted for the test rows, too
-        full = _budget.full_trainings(plan.confirmed, len(plan.families))
+        full = _budget.full_trainings(plan.confirmed, len(plan.families)) + _plan.n_calibration_folds(plan)
         of_seed = rate * full * plan.lengths.planned + (simple if plan.scheme == "folds" else 0.0)
         held["confirm_seeds"] = _budget.confirm_seeds(left, budget, of_seed)
         runner.write("budget.json", held)

@@ -21,6 +21,7 @@ from dampen.study._description import Description
 FILE = "calibration.safetensors"
 _FORMAT = 1
 _TYPES = (torch.float32, torch.float64, torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool)
+_OF_ENSEMBLES = "ensembles/"
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,21 @@ class Unseen:
     Args:
         description: of the data.
         rows: that the confirmation's networks have not seen: the same for all, or some for each.
+        of_ensembles: rows that were left out by ensembles trained for that; none where all networks share their rows.
     """
 
     description: Description
     rows: tuple[Rows, ...]
+    of_ensembles: tuple[Rows, ...] = ()
 
     def of(self, n: int) -> list[Rows]:
         """Return the rows of each of n networks; networks that share their rows get the same object."""
         return list(self.rows) if len(self.rows) > 1 else list(self.rows) * n
 
 
-def write(folder: Folder, data: Data, sets: Data | Sequence[Data], fingerprint: str) -> None:
+def write(
+    folder: Folder, data: Data, sets: Data | Sequence[Data], fingerprint: str, of_ensembles: Sequence[Data] = ()
+) -> None:
     """Write the validation rows of each network's data.
 
     Args:
@@ -48,15 +53,20 @@ def write(folder: Folder, data: Data, sets: Data | Sequence[Data], fingerprint: 
         data: with all rows that train among its training rows.
         sets: that the confirmation's networks were trained on: one for all, or one for each.
         fingerprint: of the study's data, by which its file is told from another study's.
+        of_ensembles: that ensembles were trained on, one for each.
     """
     tensors: dict[str, Tensor] = {}
     raw = data.columns is None and data.scaling != "standardise"  # scaled by no row: pixels stay bytes
     parts = [sets] if isinstance(sets, Data) else sets
-    for i, one in enumerate(parts):
-        rows = one.validation
-        tensors[f"features/{i}"] = (one.features[one.validation_rows] if raw else rows.features).contiguous()
-        tensors[f"targets/{i}"] = rows.targets.contiguous()
+    for kind, each in (("", parts), (_OF_ENSEMBLES, of_ensembles)):
+        for i, one in enumerate(each):
+            rows = one.validation
+            features = one.features[one.validation_rows] if raw else rows.features
+            tensors[f"{kind}features/{i}"] = features.contiguous()
+            tensors[f"{kind}targets/{i}"] = rows.targets.contiguous()
     about: dict[str, Any] = {"format": _FORMAT, "fingerprint": fingerprint, "sets": len(parts), "raw": raw}
+    if of_ensembles:
+        about["ensembles"] = len(of_ensembles)
     description = Description.of(data)
     about["description"], about["note"] = description.plain(), None
     if isinstance(description.normalisation, Normalisation):
@@ -106,16 +116,20 @@ def read(folder: Folder, fingerprint: str, preprocessing: Preprocessing | None) 
         normalisation = preprocessing.vectoriser
         _check_preprocessing(preprocessing, about.description, folder)
     description = about.description.with_(normalisation)
-    found = []
-    for i in range(about.sets):
-        features, targets = _tensor(tensors, f"features/{i}", file), _tensor(tensors, f"targets/{i}", file)
-        try:
-            rows = Rows(normalisation.apply(features) if about.raw else features, targets)
-        except (RuntimeError, IndexError, ValueError, TypeError):
-            raise InputError(f"{file} is damaged: its rows are not of the shape that is scaled") from None
-        _check_rows(rows, description, file)
-        found.append(rows)
-    return Unseen(description, tuple(found))
+
+    def rows(kind: str, n: int) -> tuple[Rows, ...]:
+        found = []
+        for i in range(n):
+            features, targets = (_tensor(tensors, f"{kind}{what}/{i}", file) for what in ("features", "targets"))
+            try:
+                one = Rows(normalisation.apply(features) if about.raw else features, targets)
+            except (RuntimeError, IndexError, ValueError, TypeError):
+                raise InputError(f"{file} is damaged: its rows are not of the shape that is scaled") from None
+            _check_rows(one, description, file)
+            found.append(one)
+        return tuple(found)
+
+    return Unseen(description, rows("", about.sets), rows(_OF_ENSEMBLES, about.ensembles))
 
 
 class _Version(Struct, frozen=True):
@@ -154,6 +168,7 @@ class _About(Struct, frozen=True, kw_only=True):
     format: _schema.Count
     fingerprint: _schema.Fingerprint
     sets: Annotated[int, Meta(ge=1, le=100_000)]
+    ensembles: Annotated[int, Meta(ge=0, le=100_000)] = 0
     raw: bool
     description: _Described
     note: _schema.Text | None

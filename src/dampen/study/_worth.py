@@ -1,5 +1,6 @@
 """What predictions with known targets were worth, from their columns."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,10 +46,72 @@ def refusal(columns: Columns) -> dict[str, Any]:
         found["accuracy_all"] = float(columns["_right"].mean())
         found["accuracy_answered"] = float(columns["_right"][answered].mean()) if answered.any() else None
         found["mean_set_size"] = float(columns["set_size"].mean())
+        found["empty_sets"] = float((columns["set_size"] == 0).mean())
     else:
         found["rmse_all"] = float(np.sqrt(columns["_square"].mean()))
         found["rmse_answered"] = float(np.sqrt(columns["_square"][answered].mean())) if answered.any() else None
     return found
+
+
+def remarks(columns: Columns, coverage: float) -> list[str]:
+    """Return in words what calibrating and refusing made worse, and what is odd about the sets.
+
+    Args:
+        columns: of rows with targets; see `answer`.
+        coverage: share of the rows that were to be answered, and level of the sets.
+    """
+    n = len(columns["refuse"])
+    if n == 0:
+        return []
+    of_classes, worth = "_right" in columns, refusal(columns)
+    before, after, what = (
+        (worth["accuracy_all"], worth["accuracy_answered"], "accuracy")
+        if of_classes
+        else (worth["rmse_all"], worth["rmse_answered"], "RMSE")
+    )
+    found = []
+    if of_classes:
+        found += _of_temperature(columns)
+    if after is None:
+        found.append(f"all {n} rows are refused: they are unlike those that the limit was fitted on")
+    elif (after < before) if of_classes else (after > before):
+        found.append(
+            f"refusing makes these rows worse: the {what} of the answered ones is {after:.4g}, that of all "
+            f"{before:.4g}; here uncertainty does not tell good predictions from bad ones"
+        )
+    # of three standard errors, of which chance alone leaves one in 370
+    alike = not of_classes and n > 1 and float(np.ptp(columns["epistemic"])) == 0
+    if alike:
+        found.append(
+            "a single pass is equally uncertain of every row, so that none is refused before another: --ensemble, or "
+            "--samples where the setting drops units, tells rows apart"
+        )
+    elif after is not None and abs(worth["answered"] - coverage) > 3 * math.sqrt(coverage * (1 - coverage) / n):
+        found.append(
+            f"{worth['answered']:.1%} of these rows are answered, where {coverage:.1%} were to be: they are "
+            f"{'less' if worth['answered'] < coverage else 'more'} certain than those that the limit was fitted on"
+        )
+    if of_classes and worth["empty_sets"] > 0:
+        found.append(
+            f"the prediction set of {worth['empty_sets']:.1%} of these rows is empty: a class is in a set where its "
+            f"probability is large enough for {coverage:.1%} coverage on average over all rows, and the network is "
+            f"right in {before:.1%}, so that leaving out its least certain classes keeps that; take an empty set for a "
+            "refusal, or ask for a larger --coverage"
+        )
+    return found
+
+
+def _of_temperature(columns: Columns) -> list[str]:
+    """Say that the temperature makes probabilities worse, and whether that is more than chance."""
+    change = columns["_nll_calibrated"] - columns["_nll"]
+    if not change.mean() > 1e-9:
+        return []
+    error = change.std(ddof=1) / math.sqrt(len(change)) if len(change) > 1 else math.inf
+    chance = "more than chance explains" if change.mean() > 2 * error else "no more than chance explains"
+    return [
+        f"the temperature makes these rows worse: their nll is {columns['_nll'].mean():.4g} without it and "
+        f"{columns['_nll_calibrated'].mean():.4g} with it, {chance}"
+    ]
 
 
 def reliabilities(columns: Columns) -> tuple[Reliability, Reliability]:

@@ -5,15 +5,23 @@ from dampen.uncertainty._calibration import (
     Reliability,
     brier,
     ece,
-    fit_temperature,
     nll,
     reliability,
     reliability_of,
-    tempered,
 )
 from dampen.uncertainty._predict import dropout_rates, masks, mc_dropout, predict
 from dampen.uncertainty._prediction import ClassPrediction, Prediction, ValuePrediction, fit_noise
-from dampen.uncertainty._trust import Foreign, Selective, class_scores, conformal, foreign, selective, value_scores
+from dampen.uncertainty._temperature import Temperature, find_temperature, fit_temperature, tempered
+from dampen.uncertainty._trust import (
+    Foreign,
+    Selective,
+    class_scores,
+    conformal,
+    foreign,
+    rows_for,
+    selective,
+    value_scores,
+)
 
 __all__ = [
     "Brier",
@@ -22,12 +30,14 @@ __all__ = [
     "Prediction",
     "Reliability",
     "Selective",
+    "Temperature",
     "ValuePrediction",
     "brier",
     "class_scores",
     "conformal",
     "dropout_rates",
     "ece",
+    "find_temperature",
     "fit_noise",
     "fit_temperature",
     "foreign",
@@ -37,6 +47,7 @@ __all__ = [
     "predict",
     "reliability",
     "reliability_of",
+    "rows_for",
     "selective",
     "tempered",
     "value_scores",

@@ -1,8 +1,6 @@
-"""Do probabilities mean what they say: proper scores, calibration error, and the temperature that repairs it."""
+"""Do probabilities mean what they say: proper scores and calibration error."""
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +66,8 @@ def reliability(
         probabilities: of the classes.
         targets: the right ones.
         bins: how many.
-        adaptive: bins of equally many rows (Nixon et al. 2019) instead of equal width (Guo et al. 2017).
+        adaptive: bins of equally many rows (Nixon et al. 2019) instead of equal width (Guo et al. 2017); rows that
+            are equally confident share one, so that the order of rows is nothing.
 
     Raises:
         InputError: no rows, or fewer than one bin.
@@ -84,9 +83,7 @@ def reliability_of(
     if bins < 1 or len(right) == 0:
         raise InputError(f"reliability needs rows, and 1 bin or more, got {len(right)} and {bins}")
     if adaptive:
-        place = np.empty(len(right), dtype=np.int64)
-        for i, part in enumerate(np.array_split(np.argsort(confidence, kind="stable"), bins)):
-            place[part] = i
+        place = _equally_full(confidence, bins)
     else:
         place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)
@@ -95,6 +92,14 @@ def reliability_of(
     mean, accuracy = (s / count[filled] for s in sums)
     error = float((count[filled] * np.abs(accuracy - mean)).sum() / len(right))
     return Reliability(mean, accuracy, count[filled], error)
+
+
+def _equally_full(confidence: Float[np.ndarray, " N"], bins: int) -> Int64[np.ndarray, " N"]:
+    """Return each row's bin, of as many rows as ties allow: those that tie go where the middle one of them belongs."""
+    _, which, count = np.unique(confidence, return_inverse=True, return_counts=True)
+    bin_of_rank = np.repeat(np.arange(bins), [len(part) for part in np.array_split(confidence, bins)])
+    middle = np.cumsum(count) - (count + 1) // 2
+    return bin_of_rank[middle][which]
 
 
 def ece(
@@ -120,43 +125,6 @@ def brier(probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " _"], bin
         parts += (share * (said - happened) ** 2).sum(), (share * (happened - base) ** 2).sum(), base * (1 - base)
     calibration, resolution, uncertainty = map(float, parts)
     return Brier(score, calibration, resolution, uncertainty, score - (calibration - resolution + uncertainty))
-
-
-def fit_temperature(logits: Float[Tensor, "N C"], targets: Int64[Tensor, " _"]) -> float:
-    """Return the number by which logits are divided so that rows are most likely (Guo et al. 2017, equation 9).
-
-    Args:
-        logits: of rows that took no part in training; logarithms of probabilities will do, such as those of a sampled
-            prediction or an ensemble.
-        targets: their classes.
-
-    Raises:
-        InputError: fewer than two rows.
-
-    Example:
-        >>> logits = 3 * torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-        >>> round(fit_temperature(logits, torch.tensor([0, 1, 1])), 2)  # right in two of three: log 2 is due, not 3
-        4.33
-    """
-    if len(logits) < 2:
-        raise InputError(f"fitting a temperature needs at least 2 rows, got {len(logits)}")
-    from scipy.optimize import minimize_scalar
-
-    z = logits.double().log_softmax(1).clamp_min(-1e4)
-    own = z.gather(1, targets.unsqueeze(1)).squeeze(1)
-
-    def cost(log_temperature: float) -> float:
-        b = math.exp(-log_temperature)
-        return float((torch.logsumexp(z * b, 1) - own * b).mean())
-
-    # The cost is convex in 1 / T; where all rows are right, or none tells anything, the best is an end.
-    found: Any = minimize_scalar(cost, bounds=(-5.0, 5.0), method="bounded", options={"xatol": 1e-8})
-    return math.exp(float(found.x))
-
-
-def tempered(probabilities: Float[Tensor, "N C"], temperature: float) -> Float[Tensor, "N C"]:
-    """Return `softmax(log(probabilities) / temperature)`: a temperature for any prediction, sampled or not."""
-    return (probabilities.double().clamp_min(1e-300).log() / temperature).softmax(1)
 
 
 def _checked(probabilities: Tensor, targets: Tensor) -> Tensor:

@@ -94,17 +94,30 @@ def foreign(own: Float[Tensor, " N"], other: Float[Tensor, " M"]) -> Foreign:
     )
 
 
-def conformal(scores: Float[Tensor, " N"], level: float = 0.9) -> float:
+def rows_for(level: float) -> int:
+    """Return how many calibration rows a finite conformal threshold takes: `ceil(1 / (1 - level)) - 1`.
+
+    Example:
+        >>> rows_for(0.9), rows_for(0.95), rows_for(0.999)
+        (9, 19, 999)
+    """
+    if not 0 < level < 1:
+        raise InputError(f"a level lies between 0 and 1, got {level!r}")
+    return math.ceil(1 / (1 - level) - 1e-9) - 1
+
+
+def conformal(scores: Float[Tensor, " N"], level: float = 0.9, *, repeats: float | int = 1) -> float:
     """Return the threshold that a new row's score does not exceed with probability `level` or more.
 
     Split conformal prediction (Papadopoulos et al. 2002; Angelopoulos and Bates 2023, equation 1): the
     `ceil((N + 1) level)`-th smallest score, infinite where N is too small for the level. It holds for any network and
-    any distribution, as long as the rows are exchangeable.
+    any distribution, as long as the rows are exchangeable. `rows_for` gives the least number of rows.
 
     Args:
         scores: of rows that took no part in training: `1 - probability of the right class`, or
             `|target - mean| / deviation`.
         level: of the coverage.
+        repeats: how often each row is among them, predicted by one network after the other.
 
     Raises:
         InputError: no rows, or a level outside 0 to 1.
@@ -112,7 +125,7 @@ def conformal(scores: Float[Tensor, " N"], level: float = 0.9) -> float:
     N = len(scores)
     if not 0 < level < 1 or N == 0:
         raise InputError(f"conformal prediction needs rows and a level between 0 and 1, got {N} rows and {level!r}")
-    k = math.ceil((N + 1) * level - 1e-9)
+    k = math.ceil((N + repeats) * level - 1e-9)
     return math.inf if k > N else float(scores.double().sort().values[k - 1])
 
 
