@@ -22,6 +22,7 @@ CHECKED = (
     *("study", "uncertainty"),
 )
 jaxtyping.install_import_hook([f"dampen.{row}" for row in CHECKED], "beartype.beartype")
+collect_ignore = ["fuzz.py", "fuzz_changes.py", "fuzz_families.py"]  # a program, which test_fuzz.py runs
 torch.set_num_threads(1)  # the tests' tensors are small: a second thread only adds waiting
 
 hypothesis.settings.register_profile("dampen", deadline=None, max_examples=25, derandomize=bool(os.environ.get("CI")))

@@ -20,13 +20,13 @@ def cases(estimator, quick):
     """Return every check of an estimator; those whose names `quick` does not admit are slow."""
     for one, check in estimator_checks_generator(estimator):
         name, options = check.func.__name__, check.keywords
-        marks = () if quick(name, options) else pytest.mark.slow
+        marks = () if quick(name) else pytest.mark.slow
         yield pytest.param(one, check, marks=marks, id="-".join([name, *map(str, options.values())]))
 
 
-def fits_little(name, options):
-    """Tell whether a check of a classifier is no repetition of a long one with arrays of another kind."""
-    return not (name == "check_classifiers_train" and options)
+def fits_little(name):
+    """Tell whether a check of a classifier is none of those that fit it dozens of times."""
+    return name != "check_classifiers_train"
 
 
 # Hundreds of fits, of which checking shapes would take the most; other tests fit with it on.

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dampen import from_arrays, load
+from dampen._schema import converted
 from dampen.data import Columns, Data, Leaks, leaks
 
 RNG = np.random.default_rng(0)
@@ -243,7 +244,7 @@ def test_a_repeating_identifier_is_named(name, values, y, options):
         f"together, use group {name}, else they are on both sides of every split"
     )
     assert leaks(data).identifiers == (name,)
-    assert Columns.from_plain(data.columns.plain()) == data.columns
+    assert converted(data.columns.plain(), Columns, "columns") == data.columns
 
 
 def test_the_groups_themselves_and_what_lies_within_them_are_not_named():

@@ -98,10 +98,11 @@ def test_class_weights_are_row_weights(classes):
 def test_it_serves_in_pipelines_searches_and_cross_validation(classes):
     X, y = classes
     pipeline = make_pipeline(StandardScaler(), DampenClassifier(**TINY))
-    search = GridSearchCV(pipeline, {"dampenclassifier__epochs": [1, 60]}, cv=2)
+    search = GridSearchCV(pipeline, {"dampenclassifier__epochs": [1, 60]}, cv=2, refit=False)
     search.fit(X, y)
     assert search.best_params_ == {"dampenclassifier__epochs": 60}
-    assert cross_val_score(DampenRegressor(**TINY), X, X[:, 0], cv=2).min() > 0.3
+    one = TINY | {"space": {"weight_decay": [0.01], "lr": 0.03}, "settings": 1}
+    assert cross_val_score(DampenRegressor(**one), X, X[:, 0], cv=2).min() > 0.3
 
 
 def test_parameters_are_kept_as_given_and_cloned(fitted):

@@ -342,7 +342,7 @@ def can_mount(folder):
     return done.returncode == 0
 
 
-@pytest.mark.parametrize("command", ["export", "predict", "tune"])
+@pytest.mark.parametrize("command", ["export", "predict", pytest.param("tune", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("size", [8, *(pytest.param(4 * (i + 1), marks=pytest.mark.slow) for i in range(30) if i != 1)])
 def test_a_full_disk_is_one_line_and_the_same_command_works_with_more_space(tmp_path, command, size):
     (tmp_path / "disk").mkdir()
@@ -363,9 +363,8 @@ def test_a_full_disk_is_one_line_and_the_same_command_works_with_more_space(tmp_
         assert "can't be written: No space left on device" in line
 
 
-@pytest.mark.parametrize(
-    "command", ["predict", *(pytest.param(c, marks=pytest.mark.slow) for c in ("export", "report", "tune"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["export", "predict", "report", "tune"])
 def test_a_file_that_grows_too_large_is_one_line_and_the_next_try_works(place, commands, command):
     compare(place / "study")
     words = {

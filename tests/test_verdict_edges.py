@@ -72,8 +72,8 @@ def kept(wine, tmp_path_factory):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"length": {"epochs": "3\nimport os"}}, "no number of epochs"),
-        ({"checkpoints": {"test": "../../elsewhere"}}, "no names of trainings"),
+        ({"length": {"epochs": "3\nimport os"}}, "length.epochs: expected `int`, got `str`"),
+        ({"checkpoints": {"test": "../../elsewhere"}}, "checkpoints.* expected `str` matching"),
     ],
 )
 def test_a_stranger_s_study_names_no_code_and_no_paths(kept, tmp_path, change, message):

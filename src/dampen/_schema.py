@@ -22,11 +22,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
-_CONTROL = r"[^\x00-\x1f\x7f]"
 
 Text = Annotated[str, Meta(max_length=100_000)]
 Word = Annotated[str, Meta(min_length=1, max_length=1000)]
-Place = Annotated[str, Meta(max_length=4096, pattern=rf"\A{_CONTROL}*\Z")]  # of a file or folder
+Place = Annotated[str, Meta(max_length=4096, pattern=r"\A[^\x00]*\Z")]  # of a file or folder
 Fingerprint = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]  # what a float can still count
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]

@@ -115,6 +115,7 @@ def _other(kept: "Kept", data: str, data_dir: Path | None) -> "Source":
         rows = read_rows(Path(data), kept.preprocessing)
         if rows is not None:
             return rows
+    white = None
     if _is_images(data) and isinstance(about.normalisation, Normalisation):
         reading: Any = kept.document["plan"].get("reading") or {}
         white = reading.get("image_max")
@@ -124,7 +125,7 @@ def _other(kept: "Kept", data: str, data_dir: Path | None) -> "Source":
         if len(about.inputs) == 3 and about.inputs[1] == about.inputs[2]:
             return load(data, image_size=about.inputs[1], image_max=white, data_dir=data_dir)
     if not is_table(data):
-        return load(data, data_dir=data_dir, progress=sys.stderr.isatty())
+        return load(data, image_max=white, data_dir=data_dir, progress=sys.stderr.isatty())
     if kept.preprocessing is None:
         shape = ", ".join(map(str, ("N", *about.inputs)))
         raise InputError(
@@ -162,8 +163,7 @@ def _opened(
 ) -> tuple["Kept", "Source", list[str]]:
     """Return the study, what it is asked about, and what is to be said of that."""
     from dampen.data import is_image, is_table, load
-    from dampen.store import fingerprint
-    from dampen.study import finished, open_study, with_unit_targets
+    from dampen.study import finished, open_study, same_data
 
     plan = finished(study)["plan"]
     made = network_maker(model) if model is not None else None
@@ -177,7 +177,7 @@ def _opened(
         except InputError:
             if not _is_npz(data) and not _is_images(data):  # which may have no targets
                 raise
-    same = loaded is not None and fingerprint(with_unit_targets(loaded)[0]) == plan["data"]["fingerprint"]
+    same = loaded is not None and same_data(loaded, plan) is not None
     kept = open_study(study, loaded if same else None, made, data_dir)
 
     def other() -> "Source":

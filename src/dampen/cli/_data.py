@@ -48,6 +48,7 @@ def _options(
         str | None, typer.Option(help="Column of dates or numbers: later rows judge what earlier ones train.")
     ] = None,
     image_size: Annotated[int | None, typer.Option(min=1, help="Pixels of a side that images are resized to.")] = None,
+    image_max: Annotated[float | None, typer.Option(help="Value that is white in images of more than 8 bits.")] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Carry the options; never called."""

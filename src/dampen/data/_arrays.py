@@ -82,7 +82,10 @@ def from_arrays(
         if not read.kept.all():
             kept = torch.from_numpy(np.flatnonzero(read.kept))
             raw = raw[kept]
-            weights, groups = (None if v is None else array_of(v, "weights")[read.kept] for v in (weights, groups))
+            weights, groups = (
+                None if v is None else _one_each(array_of(v, what), what, len(read.kept))[read.kept]
+                for v, what in ((weights, "weights"), (groups, "groups"))
+            )
             parts = [int(read.kept[: parts[0]].sum()), int(read.kept[parts[0] :].sum())]
     train_rows, test_rows = torch.arange(sum(parts)).split(parts)
     of_rows, of_groups = _roles(weights, groups, parts)
@@ -145,13 +148,27 @@ def _roles(weights: Any, groups: Any, parts: list[int]) -> tuple[Tensor | None, 
         raise InputError("weights and groups are for rows without a test set of their own; leave test out")
     of_rows = of_groups = None
     if weights is not None:
-        of_rows = torch.from_numpy(_float32(array_of(weights, "weights")))
+        numbers = array_of(weights, "weights")
+        if numbers.dtype.kind not in "biuf":
+            raise InputError(f"weights must be numbers, got an array of type {numbers.dtype}")
+        of_rows = torch.from_numpy(_float32(numbers))
     if groups is not None:
         of_groups = torch.from_numpy(np.unique(array_of(groups, "groups"), return_inverse=True)[1].astype(np.int64))
     for name, values in (("weights", of_rows), ("groups", of_groups)):
-        if values is not None and values.shape != (parts[0],):
-            raise InputError(f"{name} must be one value for each of {parts[0]} rows, got shape {list(values.shape)}")
+        if values is not None:
+            _one_each(values, name, parts[0])
     return of_rows, of_groups
+
+
+def _one_each(values: Any, name: str, n: int) -> Any:
+    """Return values of which there must be one for each of n rows.
+
+    Raises:
+        InputError: there are not.
+    """
+    if tuple(values.shape) != (n,):
+        raise InputError(f"{name} must be one value for each of {n} rows, got shape {list(values.shape)}")
+    return values
 
 
 def array_of(values: Any, what: str, *, objects: bool = False) -> np.ndarray:

@@ -1,11 +1,14 @@
 """`load`: a data set by name, from a file or a folder, or of what is in memory."""
 
 import filecmp
+import numbers
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dampen.data import _tables
 from dampen.data._bundled import BUNDLED, load_bundled
@@ -85,6 +88,12 @@ def load(
     """
     told = {name: value for name, value in locals().items() if name != "progress"}
     words = {"drop": drop, "category": category, "group": group, "weight": weight, "time_order": time_order}
+    words = {name: str(w) if isinstance(w, int) else w for name, w in words.items()}  # some frames' names are numbers
+    for name, word in words.items():
+        if word is not None and not hasattr(word, "__len__"):
+            raise InputError(f"{name} must be the name of a column, or values, got {word!r}")
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
+        raise InputError(f"seed must be a whole number, 0 or larger, got {seed!r}")
     asked = [name for name, word in words.items() if word is not None and len(word)]
     if isinstance(source, str | os.PathLike):
         if is_table(source):
@@ -153,8 +162,8 @@ def _reading(told: dict[str, Any]) -> dict[str, Any] | None:
         elif name == "normalise":
             if not value:
                 found[name] = False
-        elif isinstance(value, int | float):
-            found[name] = value
+        elif isinstance(value, numbers.Real):
+            found[name] = value.item() if isinstance(value, np.generic) else value
         elif value is not None:
             return None
     return found
@@ -269,6 +278,8 @@ def _frame(source: Any, what: str, joins: dict[str, Any]) -> tuple[Frame, dict[s
 def _pair(test: Any) -> tuple[Any, Any] | None:
     if test is None:
         return None
+    if not isinstance(test, tuple | list):
+        raise InputError(f"test must be (inputs, targets), got {type(test).__name__}")
     pair = tuple(test)
     if len(pair) != 2:
         raise InputError(f"test must be (inputs, targets), got {len(pair)} parts")

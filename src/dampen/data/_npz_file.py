@@ -18,6 +18,7 @@ from dampen.errors import InputError
 _DEFLATE_LIMIT = 1032  # no deflate stream grows by more; https://zlib.net/zlib_tech.html
 _METHODS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: _DEFLATE_LIMIT}  # by how much each may grow
 _MOST_ARRAYS = 1000  # whose headers are read
+_LAST_LETTER, _SURROGATES = 0x10FFFF, (0xD800, 0xDFFF)  # of Unicode
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Arrays:
         found = []
         for name in names:
             with self._archive.open(self._members[name]) as stream:
-                found.append(npy.read_array(stream, allow_pickle=False))
+                found.append(_readable(npy.read_array(stream, allow_pickle=False), name))
                 if stream.read(1):
                     raise ValueError(f"array '{name}' is longer than its header tells")
         return found
@@ -61,6 +62,15 @@ class Arrays:
         if size > member.file_size or member.file_size > _METHODS[member.compress_type] * (packed + 1):
             raise ValueError(f"array '{name}' of shape {list(shape)} is larger than the file")
         return size
+
+
+def _readable(array: np.ndarray, name: str) -> np.ndarray:
+    """Return an array whose texts, if it holds any, are Unicode: a changed byte makes letters that are none."""
+    if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
+        letters = np.ascontiguousarray(array).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
+        if ((letters > _LAST_LETTER) | ((letters >= _SURROGATES[0]) & (letters <= _SURROGATES[1]))).any():
+            raise ValueError(f"array '{name}' holds text that is no Unicode")
+    return array
 
 
 @contextlib.contextmanager

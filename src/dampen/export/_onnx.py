@@ -37,13 +37,18 @@ class Whole(nn.Module):
     def __init__(self, network: nn.Module, scaling: Normalisation | None, target_scale: tuple[float, float] | None):
         super().__init__()
         self.network, self._scaled, self._target_scale = network, scaling is not None, target_scale
+        self._whole = scaling is not None and scaling.keeps_whole
         if scaling is not None:
             self.register_buffer("mean", scaling.mean)
             self.register_buffer("std", scaling.std)
 
     def forward(self, features: Float[Tensor, "N ..."]) -> Float[Tensor, "N ..."]:
         """Answer rows, float32."""
-        outputs = self.network((features - self.mean) / self.std if self._scaled else features)
+        if self._whole:
+            features = features.to(torch.int64)
+        elif self._scaled:
+            features = (features - self.mean) / self.std
+        outputs = self.network(features)
         if self._target_scale is None:
             return outputs
         mean, deviation = self._target_scale

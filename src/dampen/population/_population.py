@@ -444,9 +444,12 @@ class Population:
         network = population._build(population.seeds[0], *population._known_row)
         population._networks = [network.to(snapshot.dtype)]
         snapshot.check(network, Path(folder))
-        population._chunks = _checkpoint.scatter(
-            snapshot, population._names, population.seeds, population.settings, population._places
-        )
+        try:
+            population._chunks = _checkpoint.scatter(
+                snapshot, population._names, population.seeds, population.settings, population._places
+            )
+        except KeyError as e:
+            raise InputError(f"{Path(folder) / _checkpoint.FILE} is damaged: it lacks {e.args[0]}") from None
         return population
 
     @property

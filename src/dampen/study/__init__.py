@@ -4,7 +4,7 @@ from dampen.study._answer import Calibration, Method, answer, calibrate, labelle
 from dampen.study._begin import check_network, with_ids
 from dampen.study._compare import compare
 from dampen.study._description import Description
-from dampen.study._kept import Kept, inputs_of, open_study
+from dampen.study._kept import Kept, inputs_of, open_study, same_data
 from dampen.study._metrics import METRICS, Metric
 from dampen.study._metrics import find as find_metric
 from dampen.study._plan import held_out, with_unit_targets
@@ -60,6 +60,7 @@ __all__ = [
     "reliabilities",
     "remarks",
     "risk",
+    "same_data",
     "summary",
     "tune",
     "usual_batch_size",

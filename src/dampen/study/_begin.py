@@ -72,7 +72,9 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
         InputError: it does not.
     """
     network = Builder(model)(0, data.inputs, data.outputs).eval()
-    rows = torch.randn(2, *data.inputs, generator=torch.Generator().manual_seed(0))
+    rows = data.train.features[:2]
+    if rows.is_floating_point() or len(rows) < 2:  # else numbers to embed
+        rows = torch.randn(2, *data.inputs, generator=torch.Generator().manual_seed(0))
     try:
         with torch.no_grad():
             outputs = network(rows)
@@ -109,7 +111,7 @@ def check_batches(model: Model, plan: _plan.Plan) -> None:
         if any(span.stop - span.start == 1 for span in batches(n, size, even)):
             data = plan.data
             try:
-                one_row(Builder(model)(0, data.inputs, data.outputs), data.train.features[:1].float())
+                one_row(Builder(model)(0, data.inputs, data.outputs), data.train.features[:1])
             except InputError as e:
                 raise InputError(f"{n} rows in batches of {size} leave one of a single row: {e}") from e
             return

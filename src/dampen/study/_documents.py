@@ -39,14 +39,14 @@ class Reading(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
     """How that was read: arguments of `load`."""
 
     source: Place
-    target: Word | None = None
+    target: Text | None = None
     task: Literal["classification", "regression"] | None = None
-    drop: list[Word] | Word | None = None
-    category: list[Word] | Word | None = None
-    group: Word | None = None
-    weight: Word | None = None
+    drop: list[Text] | Text | None = None
+    category: list[Text] | Text | None = None
+    group: Text | None = None
+    weight: Text | None = None
     test: Place | None = None
-    time_order: Word | None = None
+    time_order: Text | None = None
     image_size: Annotated[int, Meta(ge=1, le=10_000)] | None = None
     image_max: Annotated[float, Meta(gt=0, le=3.5e38)] | None = None
     normalise: bool | None = None
@@ -113,7 +113,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     training: Options
     budget: Annotated[float, Meta(gt=0, le=1e300)] | None
     versions: _Words
-    compared: dict[Word, Setting] | UnsetType = UNSET
+    compared: dict[Text, Setting] | UnsetType = UNSET
 
 
 class Trained(Struct, frozen=True, kw_only=True):
@@ -141,7 +141,7 @@ class OwnUnit(Struct, frozen=True, kw_only=True):
 class Gain(Struct, frozen=True, kw_only=True):
     """What regularisation buys."""
 
-    against: Word
+    against: Text
     estimate: Real | None
     interval: Interval
     unit: Word
@@ -177,7 +177,7 @@ class Diagnosis(Struct, frozen=True, kw_only=True):
     overfits_from: Epochs | None
     underfits: bool | None
     leaks: Leaks
-    beaten_by: list[Word]
+    beaten_by: list[Text]
 
 
 class Against(Struct, frozen=True, kw_only=True):
@@ -246,13 +246,14 @@ class Finished(Struct, frozen=True, kw_only=True):
     helps: bool | None
     learnt: bool | None
     gain: Gain | None
+    passed_over: Part | UnsetType | None = UNSET
     attribution: dict[Word, Part]
     total: Part | None
     length: Length | UnsetType = UNSET
     diagnosis: Diagnosis | None
     off: Trained | None
     margin: Real | None
-    references: dict[Word, Against]
+    references: dict[Text, Against]
     equivalent: list[Trained]
     mildest: Trained
     edges: _Words
@@ -260,7 +261,7 @@ class Finished(Struct, frozen=True, kw_only=True):
     method: Text
     bias: Text
     sentences: Annotated[list[Text], Meta(min_length=1)]
-    test: dict[Word, dict[Word, Figure]]
+    test: dict[Text, dict[Word, Figure]]
     trained: Work
     seconds: Annotated[float, Meta(ge=0, le=1e300)]
     checkpoints: dict[Literal["confirmation", "test"], _Checkpoint] | UnsetType = UNSET
@@ -314,12 +315,6 @@ class Budget(Struct, frozen=True, kw_only=True, omit_defaults=True):
     seeds: Annotated[int, Meta(ge=1, le=100_000)]
     lengths: Lengths
     confirm_seeds: Annotated[int, Meta(ge=2, le=100_000)] | UnsetType = UNSET
-
-
-class Network(Struct, frozen=True, kw_only=True):
-    """What the header of `model.safetensors` says, as texts; its tensors are compared with the checkpoint's."""
-
-    setting: Text
 
 
 def finished(folder: Folder) -> dict[str, Any] | None:

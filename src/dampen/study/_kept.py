@@ -2,6 +2,7 @@
 
 import ast
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,17 +55,32 @@ class _Origin:
             InputError: it is gone, or has changed.
         """
         if self.read is None:
-            self.read = self._checked(_load(self._plan, self._data_dir))
+            plan, reading = self._plan, self._plan.get("reading") or {}
+            loaded = _load(plan, self._data_dir)
+            if not reading.get("normalise", True) and same_data(loaded, plan) is None:
+                # whole numbers that the file holds as reals: they were read as a table, and embedded
+                as_table = {name: value for name, value in reading.items() if name != "normalise"}
+                loaded = _load(plan | {"reading": as_table}, self._data_dir)
+            self.read = self._checked(loaded)
         return self.read
 
     def _checked(self, data: Data) -> Data:
-        data, *_ = _plan.with_unit_targets(data)
-        if fingerprint(data) != self._plan["data"]["fingerprint"]:
+        found = same_data(data, self._plan)
+        if found is None:
             raise InputError(
                 f"the data {data.name!r} is not what the study in {self._folder} was made on: its rows or its splits "
                 "differ"
             )
-        return data
+        return found
+
+
+def same_data(data: Data, plan: Mapping[str, Any]) -> Data | None:
+    """Return data as a study had it, whole numbers unscaled where its network embeds them; None for other data."""
+    for one in filter(None, (data, data.whole())):
+        found, *_ = _plan.with_unit_targets(one)
+        if fingerprint(found) == plan["data"]["fingerprint"]:
+            return found
+    return None
 
 
 @dataclass(frozen=True)
