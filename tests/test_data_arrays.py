@@ -272,3 +272,44 @@ def test_a_network_that_embeds_whole_numbers_is_tuned_and_predicts(tmp_path):
     np.savez(tmp_path / "rows.npz", x=ids)
     rows = read_incoming(tmp_path / "rows.npz", kept.description.normalisation, "classification", ("0", "1"))
     torch.testing.assert_close(kept.networks[0](rows.inputs_of(data.test_rows)).detach(), logits)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_whole_numbers_that_a_file_holds_as_reals_are_found_again(tmp_path):
+    ids = RNG.integers(0, 30, (120, 4))
+    np.savez(tmp_path / "ids.npz", x=ids.astype(np.float32), y=np.arange(120) % 2)
+
+    def make(inputs, outputs):
+        return Embedded(inputs, outputs, "long")
+
+    data = load(tmp_path / "ids.npz")
+    settings = [dampen.Setting(), dampen.Setting(weight_decay=0.1)]
+    few = {"seeds": 2, "epochs": 1, "batch_size": 1}  # a batch of one row that needs no normalisation
+    dampen.compare(make, data, settings, out=tmp_path / "study", **few)
+    kept = open_study(tmp_path / "study", model=make)
+    np.testing.assert_array_equal(kept.data.train.features.numpy(), ids[data.train_rows])
+    given = open_study(tmp_path / "study", data, make)
+    assert given.data.test_rows.equal(data.test_rows)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"drop": 2.5}, "drop must be the name of a column, or values, got 2.5"),
+        ({"seed": "a"}, "seed must be a whole number, 0 or larger, got 'a'"),
+        ({"test": 3}, r"test must be \(inputs, targets\), got int"),
+        ({"weight": ["a"] * 20}, "weight"),
+        ({"group": 0}, "name columns of a table"),
+    ],
+)
+def test_options_of_another_kind_are_one_line(options, line):
+    with pytest.raises(InputError, match=line) as caught:
+        load(FEATURES.reshape(20, -1, 1), target=LABELS, **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_numbers_of_numpy_are_kept_with_how_data_was_read(tmp_path):
+    np.savez(tmp_path / "rows.npz", x=FEATURES, y=LABELS)
+    assert load(tmp_path / "rows.npz", seed=np.int64(3)).reading["seed"] == 3

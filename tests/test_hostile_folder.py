@@ -308,6 +308,7 @@ MEMBERS = {
     "weights of another shape": (lambda d: None, tensor("state/1.weight", lambda t: t[..., :3].contiguous())),
     "an optimizer's numbers": (lambda d: None, tensor("exp_avg/1.weight", lambda t: t[..., :3].contiguous())),
     "no weights": (lambda d: None, drop("state/1.weight")),
+    "not all of an optimizer's numbers": (lambda d: None, drop("exp_avg/1.bias")),
 }
 
 
