@@ -15,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/dampen tune breast-cancer
+	$(BIN)/dampen tune breast-cancer --budget 90s
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal

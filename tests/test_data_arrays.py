@@ -297,7 +297,7 @@ def test_whole_numbers_that_a_file_holds_as_reals_are_found_again(tmp_path):
     ("options", "line"),
     [
         ({"drop": 2.5}, "drop must be the name of a column, or values, got 2.5"),
-        ({"seed": "a"}, "seed must be a whole number, 0 or larger, got 'a'"),
+        ({"seed": "a"}, "seed must be a whole number, got 'a'"),
         ({"test": 3}, r"test must be \(inputs, targets\), got int"),
         ({"weight": ["a"] * 20}, "weight"),
         ({"group": 0}, "name columns of a table"),

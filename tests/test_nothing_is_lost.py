@@ -342,7 +342,7 @@ def can_mount(folder):
     return done.returncode == 0
 
 
-@pytest.mark.parametrize("command", ["export", "predict", pytest.param("tune", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("command", ["export", *(pytest.param(c, marks=pytest.mark.slow) for c in ("predict", "tune"))])
 @pytest.mark.parametrize("size", [8, *(pytest.param(4 * (i + 1), marks=pytest.mark.slow) for i in range(30) if i != 1)])
 def test_a_full_disk_is_one_line_and_the_same_command_works_with_more_space(tmp_path, command, size):
     (tmp_path / "disk").mkdir()

@@ -92,8 +92,8 @@ def load(
     for name, word in words.items():
         if word is not None and not hasattr(word, "__len__"):
             raise InputError(f"{name} must be the name of a column, or values, got {word!r}")
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
-        raise InputError(f"seed must be a whole number, 0 or larger, got {seed!r}")
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+        raise InputError(f"seed must be a whole number, got {seed!r}")
     asked = [name for name, word in words.items() if word is not None and len(word)]
     if isinstance(source, str | os.PathLike):
         if is_table(source):
