@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32, Float64
 
+from dampen._tensors import LARGEST
 from dampen.data._dressed import LIKE_NUMBERS
 from dampen.data._types import Series, Table
 from dampen.data._values import SYMBOLS, WORDS, as_days, as_numbers, as_text
@@ -18,7 +19,6 @@ PERIODS = {"year": 365.2425, "week": 7.0, "day": 1.0}  # periods of a date's wav
 _TRUTH = {"1": "True", "0": "False", "1.0": "True", "0.0": "False"} | {
     written(word): word for word in ("True", "False") for written in (str, str.lower, str.upper)
 }  # how rows to come may write what was true or false
-_LARGEST = 1e30  # far below float32's largest, so that later sums of squares stay finite
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _encoded(column: Column, values: Series) -> Float64[np.ndarray, " N"]:
         numbers = as_numbers(values, column.decimal_comma)
         numbers = np.where(np.isinf(numbers), np.nan, numbers)
         with np.errstate(over="ignore"):
-            return np.clip((numbers - column.offset) / column.unit, -_LARGEST, _LARGEST)
+            return np.clip((numbers - column.offset) / column.unit, -LARGEST, LARGEST)
     if column.kind == "date":
         return as_days(values, column.format) - column.offset
     import pandas as pd

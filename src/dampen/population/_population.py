@@ -21,7 +21,7 @@ from dampen.population._dropping import rates_at, set_rates
 from dampen.population._explain import Explanation, explain
 from dampen.population._history import ChunkDone, Epoch, Event, History, Recorder, Span
 from dampen.population._model import Builder, Model
-from dampen.population._plain import named
+from dampen.population._plain import named, tensors_of
 from dampen.population._probe import Probe, probe
 from dampen.population._program import Names, Program
 from dampen.population._recipe import Recipe
@@ -277,7 +277,7 @@ class Population:
         for chunk, (of_seeds, of_settings) in zip(self._chunks, self._places, strict=True):
             if of_seeds.start <= s < of_seeds.stop and of_settings.start <= m < of_settings.stop:
                 network.to(chunk.state[0].dtype)
-                own = dict(network.named_parameters()) | dict(network.named_buffers())
+                own = tensors_of(network)
                 with torch.no_grad():
                     for name, t in chunk.names.given(chunk.shown).items():
                         own[name].copy_(t[s - of_seeds.start, m - of_settings.start])
@@ -554,7 +554,7 @@ class Population:
 
     def _stacked(self, networks: Sequence[nn.Module], M: int) -> list[Tensor]:
         """Return parameters and buffers of S networks, `[S, M, ...]` each: M equal copies."""
-        states = [dict(n.named_parameters()) | dict(n.named_buffers()) for n in networks]
+        states = [tensors_of(n) for n in networks]
         return [
             torch.stack([state[name].detach() for state in states]).unsqueeze(1).repeat_interleave(M, 1)
             for name in (*self._names.trained, *self._names.rest)
@@ -601,7 +601,7 @@ class Population:
         key = tuple(t.shape for t in inputs)
         if key not in self._probes:
             network = self._networks[0].train()
-            state = dict(network.named_parameters()) | dict(network.named_buffers())
+            state = tensors_of(network)
             self._probes[key] = probe(network, state, inputs, Turned(self.settings).additions)
         return self._probes[key]
 
@@ -621,12 +621,12 @@ def one_row(network: nn.Module, row: Tensor) -> None:
     Raises:
         InputError: it can't, as batch normalisation can't.
     """
-    probe(network.train(), dict(network.named_parameters()) | dict(network.named_buffers()), [row])
+    probe(network.train(), tensors_of(network), [row])
 
 
 def outputs_notes(network: nn.Module, rows: Tensor) -> tuple[str, ...]:
     """Return what is to be said of a classifier's outputs for some rows."""
-    state = dict(network.named_parameters()) | dict(network.named_buffers())
+    state = tensors_of(network)
     try:
         ends = probe(network.train(), state, [rows]).ends
     except InputError:  # whoever trains it says more

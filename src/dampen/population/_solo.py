@@ -19,7 +19,7 @@ from dampen.population._copied import copied
 from dampen.population._dropping import Place, rates_at, set_rates
 from dampen.population._model import Builder, Model
 from dampen.population._on_weights import AroundStep
-from dampen.population._plain import Step, gradient, named, watched
+from dampen.population._plain import Step, gradient, named, tensors_of, watched
 from dampen.population._probe import Probe, probe
 from dampen.population._turned import Extra, Turned
 
@@ -72,7 +72,7 @@ def solo(
     network = Builder(model)(seed, sets.input_shape, sets.outputs).to(device, recipe.dtype).train()
     spans = batches(len(rows), recipe.batch_size, recipe.even_batches)
     if any(span.stop - span.start == 1 for span in spans):  # one row alone can't be normalised: said before it trains
-        state = dict(network.named_parameters()) | dict(network.named_buffers())
+        state = tensors_of(network)
         probe(network, state, [t[0] for t in rows.span(0, 1)[0]])
     per_epoch = len(spans)
     turned = Turned([setting])
@@ -92,7 +92,7 @@ def solo(
             batch, targets = rows.gather(order[span].unsqueeze(0))
             shapes = tuple(t.shape for t in batch)
             if shapes not in probes:
-                state = dict(network.named_parameters()) | dict(network.named_buffers())
+                state = tensors_of(network)
                 probes[shapes] = probe(network, state, [t[0] for t in batch], turned.additions)
                 turned.check(recipe.loss, probes[shapes].sites, bool(probes[shapes].places), batch, targets)
             places, scales = probes[shapes].places, turned.scales(step, epochs * per_epoch)
