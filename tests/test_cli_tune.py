@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 
+import numpy as np
 import pytest
 
 from dampen.cli import main
@@ -119,6 +120,18 @@ def test_a_mistake_is_one_line_and_leaves_nothing(run, tmp_path, words, message)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_budget_far_too_short_for_a_large_file_is_refused_by_its_first_rows(run, tmp_path):
+    rng = np.random.default_rng(0)
+    lines = [f"{rng.normal():.4f},{rng.normal():.4f},{i % 2}\n" for i in range(1000)]
+    n = 2_000_000
+    (tmp_path / "rows.csv").write_text("a,b,y\n" + "".join(lines) * (n // 1000) + "ragged,1,2,3\n")
+    code, out, err = run("tune", "rows.csv", "--target", "y", "--hidden", 4, "--budget", "1s")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    told = re.search(r"by its first (\d+) rows the smallest study on about (\S+) training rows takes at least", err)
+    assert int(told[1]) < n / 5
+    assert float(told[2]) == pytest.approx(0.75 * n, rel=0.01)
 
 
 def test_a_file_is_no_folder_for_a_study(run, tmp_path):

@@ -8,7 +8,7 @@ import polars
 import pytest
 import torch
 
-from dampen import DampenClassifier, DampenRegressor, load
+from dampen import DampenClassifier, DampenRegressor, InputError, load
 from dampen.estimators._rows import columns_of, encoded
 
 N = 240
@@ -213,3 +213,21 @@ def test_truth_values_of_rows_to_come_are_read_however_they_are_written():
         np.testing.assert_array_equal(found, expected)
     data = load(frame.assign(y=y), target="y")
     assert data.columns.used[-1].levels == ("False", "True")
+
+
+@pytest.mark.parametrize(("option", "value"), [("image_size", 8), ("image_max", 4095.0), ("normalise", False)])
+def test_an_option_that_what_is_given_has_no_use_for_is_refused(tmp_path, option, value):
+    rows = numbers(y=RNG.normal(size=N))
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    (tmp_path / "pets").mkdir()
+    x, y = rows[["a", "b"]].to_numpy(), rows["y"].to_numpy()
+    np.savez(tmp_path / "rows.npz", x=x, y=y)
+    of_arrays = {"normalise": ("digits", tmp_path / "pets")}.get(option, ("digits", tmp_path / "rows.npz"))
+    for source in (tmp_path / "rows.csv", rows, *of_arrays):
+        with pytest.raises(InputError, match=rf"^{option}: only for .*; leave it out$"):
+            load(source, **{option: value}, **({} if isinstance(source, str) else {"target": "y"}))
+    if option != "normalise":
+        with pytest.raises(InputError, match=r"only for a folder of images by class, this is none"):
+            load(x, target=y, **{option: value})
+    with pytest.raises(InputError, match="neither a data set nor a folder"):
+        load(tmp_path / "none", **{option: value})

@@ -181,6 +181,13 @@ def test_images_in_a_npz_file_are_judged_where_their_class_is_known(run, made):
     assert "labels is a class that the training rows lack in 2 rows: not judged" in err
     rows = pd.DataFrame(found["predictions"])
     assert found["summary"]["accuracy"] == pytest.approx(accuracy_score(labels[2:], rows["prediction"][2:].astype(int)))
+    np.savez("known.npz", images=images[:, 0], labels=labels)
+    np.savez("columns.npz", images=images[:, 0], labels=np.eye(10)[labels])
+    assert asked(run, made / "digits", "columns.npz") == asked(run, made / "digits", "known.npz")
+    np.savez("odd.npz", images=images[:, 0], labels=np.ones((len(labels), 2)))
+    code, _, err = run("predict", made / "digits", "odd.npz")
+    assert code == 2
+    assert "must be one value for each row, got shape [40, 2]" in err
 
 
 def truncated(file):

@@ -79,15 +79,26 @@ def read(source: str, reading: dict[str, Any]) -> "Data":
     """
     from dampen.data import load
 
+    try:
+        return load(source, **_arguments(reading), progress=sys.stderr.isatty())
+    except InputError as e:
+        raise InputError(_as_options(str(e))) from None
+
+
+def read_head(source: str, reading: dict[str, Any]) -> "tuple[Data, float] | None":
+    """Read the first rows of a large text file, as `dampen.data.read_head`."""
+    from dampen.data import read_head as run
+
+    return run(Path(source), **_arguments(reading))
+
+
+def _arguments(reading: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given as `load` takes them."""
     reading = dict(reading)
     for option in ("drop", "category"):
         if reading[option] is not None:
             reading[option] = [name.strip() for name in reading[option].split(",") if name.strip()]
-    reading = {name: value for name, value in reading.items() if value is not None}
-    try:
-        return load(source, **reading, progress=sys.stderr.isatty())
-    except InputError as e:
-        raise InputError(_as_options(str(e))) from None
+    return {name: value for name, value in reading.items() if value is not None}
 
 
 def teller(data: "Data", json: bool, more: Sequence[str] = ()) -> Callable[[], None]:
@@ -127,6 +138,8 @@ def _as_options(line: str) -> str:
         ("task classification", "--task classification"),
         ("(image size)", "(--image-size)"),
         ("use group ", "use --group "),
+        ("image_size:", "--image-size:"),
+        ("image_max:", "--image-max:"),
     ):
         line = line.replace(word, option)
     return line

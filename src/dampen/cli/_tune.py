@@ -154,6 +154,9 @@ def tune(
     from dampen.study import usual_network, usual_space
 
     device = _options.usable_device(device)
+    seconds = None if budget is None else seconds_of(budget)
+    if seconds is not None and not resume and device == "cpu":
+        _check_budget(seconds, data, reading, widths, model, insert_dropout, confirmed, batch_size)
     source = _data.read(data, reading)
     if model:
         network, places, said = _network.own(model, insert_dropout, source)
@@ -181,7 +184,7 @@ def tune(
             halving=not no_halving,
             confirmed=confirmed,
             confirm_seeds=confirm_seeds,
-            budget=None if budget is None else seconds_of(budget),
+            budget=seconds,
             validation=validation,
             batch_size=batch_size,
             schedule=schedule,
@@ -240,6 +243,26 @@ def seconds_of(text: str) -> float:
         return float(text[:-1]) * unit if unit is not None else float(text)
     except ValueError:
         raise InputError(f"--budget takes a time such as 90s, 5m or 1h; got {text!r}") from None
+
+
+def _check_budget(
+    seconds: float,
+    data: str,
+    reading: dict[str, Any],
+    widths: list[int] | None,
+    model: str | None,
+    insert_dropout: bool,
+    confirmed: int,
+    batch_size: int | None,
+) -> None:
+    """Refuse a time that is far too short for a large file before all of it is read."""
+    from dampen.study import check_budget, usual_network
+
+    head = _data.read_head(data, reading)
+    if head is not None:
+        part, times = head
+        network = _network.own(model, insert_dropout, part)[0] if model else usual_network(part, widths)
+        check_budget(seconds, network, part, times, confirmed, batch_size)
 
 
 def _folder(name: str, resume: bool) -> Path:

@@ -6,6 +6,7 @@ from dampen.data._columns import Column, Columns
 from dampen.data._data import Data, Rows
 from dampen.data._decide import IDENTIFIER, counts_rows, decide, numbers_only
 from dampen.data._frame import all_typed
+from dampen.data._head import read_head
 from dampen.data._image_files import is_image
 from dampen.data._images import read_new_images
 from dampen.data._incoming import Incoming
@@ -37,6 +38,7 @@ __all__ = [
     "leaks",
     "load",
     "numbers_only",
+    "read_head",
     "read_incoming",
     "read_new_images",
     "read_parquet",

@@ -94,6 +94,9 @@ def load(
             raise InputError(f"{name} must be the name of a column, or values, got {word!r}")
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise InputError(f"seed must be a whole number, got {seed!r}")
+    _refuse_unread(
+        source, {"image_size": image_size is not None, "image_max": image_max is not None, "normalise": not normalise}
+    )
     asked = [name for name, word in words.items() if word is not None and len(word)]
     if isinstance(source, str | os.PathLike):
         if is_table(source):
@@ -147,6 +150,20 @@ def load(
 def is_table(source: str | os.PathLike[str]) -> bool:
     """Return whether a name means a file with a table, by its ending."""
     return str(source) not in NAMES and kind_of(Path(source)) is not None and not os.path.isdir(source)
+
+
+def _refuse_unread(source: Any, given: dict[str, bool]) -> None:
+    """Refuse an option that what is given has no use for, rather than pass over it."""
+    on_disk = isinstance(source, str | os.PathLike)
+    if on_disk and str(source) not in NAMES and not os.path.exists(source):
+        return  # that is said first
+    images = on_disk and str(source) not in NAMES and os.path.isdir(source) and not find_files(Path(source))
+    arrays = not _is_frame(source) and (not on_disk or Path(source).suffix.lower() == ".npz")
+    of = f"'{source}'" if on_disk else "this"
+    for name, is_given in given.items():
+        if is_given and not (arrays if name == "normalise" else images):
+            kind = "arrays" if name == "normalise" else "a folder of images by class"
+            raise InputError(f"{name}: only for {kind}, {of} is none; leave it out")
 
 
 def _reading(told: dict[str, Any]) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from dampen.data._arrays import features_of
 from dampen.data._data import Data
 from dampen.data._in_memory import read_arrays
 from dampen.data._incoming import Incoming
+from dampen.data._join import as_series
 from dampen.data._normalise import Normalisation
 from dampen.data._npz_file import opened
 from dampen.errors import InputError
@@ -86,10 +87,7 @@ def read_incoming(
     _check.features(features, None)
     known, notes = None, ()
     if targets is not None:
-        values = _column(arrays[1])
-        if values.shape != features.shape[:1]:
-            raise InputError(f"{path} holds {len(features)} rows and {targets} of shape {list(values.shape)}")
-        known, notes = _known(values, targets, classes)
+        known, notes = _known(_one_each(arrays[1], targets, len(features), path), targets, classes)
     return Incoming(path.stem, normalisation, task, classes, features, known, notes, str(path))
 
 
@@ -105,10 +103,7 @@ def rows_of(path: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
     _, targets, arrays = found
     if targets is None:
         return arrays[0], None
-    values = _column(arrays[1])
-    if values.shape != arrays[0].shape[:1]:
-        raise InputError(f"{path} holds {len(arrays[0])} rows and {targets} of shape {list(values.shape)}")
-    return arrays[0], values
+    return arrays[0], _one_each(arrays[1], targets, len(arrays[0]), path)
 
 
 def _to_come(path: Path) -> tuple[str, str | None, list[np.ndarray]] | None:
@@ -123,6 +118,14 @@ def _to_come(path: Path) -> tuple[str, str | None, list[np.ndarray]] | None:
                 f"{path} holds {_told(there)}; inputs are to be called x, and targets, if there are any, y"
             )
         return inputs, targets, file.read([inputs] if targets is None else [inputs, targets])
+
+
+def _one_each(values: np.ndarray, name: str, n: int, path: Path) -> np.ndarray:
+    """Return targets as one for each row: columns of 0 and 1 are classes here as in training."""
+    values = as_series(values, "target")[0].to_numpy() if values.ndim == 2 else values
+    if values.shape != (n,):
+        raise InputError(f"{path} holds {n} rows and {name} of shape {list(values.shape)}; give one for each row")
+    return values
 
 
 def _known(

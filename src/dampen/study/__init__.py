@@ -2,6 +2,7 @@
 
 from dampen.study._answer import Calibration, Method, answer, calibrate, labelled
 from dampen.study._begin import check_network, with_ids
+from dampen.study._budget import check_budget
 from dampen.study._compare import compare
 from dampen.study._description import Description
 from dampen.study._kept import Kept, inputs_of, open_study, same_data
@@ -45,6 +46,7 @@ __all__ = [
     "Winner",
     "answer",
     "calibrate",
+    "check_budget",
     "check_network",
     "compare",
     "costs_of_rows",

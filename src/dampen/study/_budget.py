@@ -12,8 +12,9 @@ from dampen.data import Data
 from dampen.errors import InputError
 from dampen.knobs import Setting
 from dampen.population import Model, Population
+from dampen.study._begin import prepared
 from dampen.study._simple import SIMPLE
-from dampen.study._usual import Lengths
+from dampen.study._usual import Lengths, usual_batch_size
 
 if TYPE_CHECKING:
     from dampen.study._tune import Wanted
@@ -78,11 +79,38 @@ def fit_search(
             low, high = (middle, high) if fits(counts[middle], seeds, lengths) else (low, middle - 1)
         return counts[low], seeds, lengths
     shortest = ladder[-1]
-    least = max(
-        member_epochs(wanted.settings or _LEAST, wanted.seeds or 1, shortest) * rate / _SEARCH,
-        (full * CONFIRM_SEEDS[0] * shortest.planned * rate + _LEAST_SPARE) / (1 - _SEARCH),
-    )
+    searching = member_epochs(wanted.settings or _LEAST, wanted.seeds or 1, shortest) * rate / _SEARCH
+    least = max(searching, _least_rest(wanted.confirmed, shortest.planned, rate))
     raise InputError(f"a budget of {budget:.0f} s is too short: the smallest study takes {math.ceil(least)} s")
+
+
+def _least_rest(confirmed: int, epochs: int, rate: float) -> float:
+    """Return the seconds of a study whose confirmation is the smallest."""
+    return (full_trainings(confirmed, 3) * CONFIRM_SEEDS[0] * epochs * rate + _LEAST_SPARE) / (1 - _SEARCH)
+
+
+def check_budget(budget: float, model: Model, part: Data, times: float, confirmed: int, batch_size: int | None) -> None:
+    """Refuse a budget that a study of many rows can't keep, measured on the first of them; in doubt, let it pass.
+
+    Args:
+        budget: seconds.
+        model: the network.
+        part: the first rows.
+        times: how many times as many there are.
+        confirmed: settings that train again.
+        batch_size: rows a step, None for the usual.
+
+    Raises:
+        InputError: an epoch of each training of the smallest confirmation takes more than twice the budget.
+    """
+    n = times * len(part.train_rows)
+    data, _, training = prepared(part, batch_size or usual_batch_size(round(n)), 1e-3, None, "float32", "cpu")
+    least = _least_rest(confirmed, 1, times * seconds_per_member_epoch(model, data, training))
+    if least > 2 * budget:
+        raise InputError(
+            f"a budget of {budget:.0f} s is too short: by its first {len(part.features)} rows the smallest study on "
+            f"about {n:.3g} training rows takes at least {math.ceil(least)} s; give more time or fewer rows"
+        )
 
 
 def _shorter(lengths: Lengths) -> list[Lengths]:
