@@ -32,7 +32,7 @@ from benchmarks import rivals, rows
 from benchmarks.population import fashion
 from benchmarks.rows import Row
 from dampen.data import Data
-from dampen.population import Model
+from dampen.engine import Model
 from dampen.statistics import over_seeds_and_rows
 from dampen.study import Training, usual_batch_size
 

@@ -404,7 +404,7 @@ def weights(made: Path) -> st.SearchStrategy[Input]:
 
 
 def use_weights(folder: Path, given: Input, made: Path) -> None:
-    from dampen.population import Population
+    from dampen.engine import Population
     from dampen.study import open_study
 
     if given.name.endswith("population.safetensors"):

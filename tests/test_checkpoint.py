@@ -200,7 +200,7 @@ def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dampen.population._checkpoint.save_tensors", full)
+    monkeypatch.setattr("dampen.engine._checkpoint.save_tensors", full)
     with pytest.raises(InputError, match="No space left on device"):
         population.save(tmp_path)
     assert (tmp_path / "population.safetensors").read_bytes() == before

@@ -18,9 +18,9 @@ from torch import nn
 import dampen
 from dampen import InputError
 from dampen._io import counted, shortened
-from dampen.cli._lines import harmless
 from dampen.cli._main import lacks_memory
 from dampen.cli._output import print_table
+from dampen.cli._writers import harmless
 
 LONG = "x" * 5000
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 
 from dampen.cli._knobs import ranges
+from dampen.engine.knobs import KNOBS
 from dampen.errors import InputError
-from dampen.knobs import KNOBS
 from dampen.search import Choice, LogUniform, Uniform
 
 ROOT = Path(__file__).parents[1]

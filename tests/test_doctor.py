@@ -11,7 +11,7 @@ from torch import nn
 
 import dampen
 from dampen.doctor import CHECKS
-from dampen.knobs.weight_decay import decayed
+from dampen.engine.knobs.weights.weight_decay import decayed
 
 ROWS = torch.linspace(-1, 1, 24).reshape(4, 6)
 SIGNALS = torch.linspace(-1, 1, 96).reshape(4, 6, 4)  # rows, channels, length

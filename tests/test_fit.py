@@ -346,7 +346,7 @@ def test_a_mistake_is_told_in_one_line(options, said):
 
 
 def test_a_population_that_cannot_fit_into_memory_is_refused(monkeypatch):
-    monkeypatch.setattr("dampen.population._chunks.free_memory", lambda device: 1000.0)
+    monkeypatch.setattr("dampen.engine.execution._memory.free_memory", lambda device: 1000.0)
     with pytest.raises(InputError, match=r"6 members need .* train at most 1 at a time"):
         fit()
 

@@ -11,7 +11,7 @@ import pytest
 
 import dampen
 from dampen import tune
-from dampen.lessons import weight_decay as lesson
+from dampen.experiments import _weight_decay_study as lesson
 
 STUDIES = 200
 

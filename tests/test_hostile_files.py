@@ -187,6 +187,6 @@ def test_tables_of_every_kind_of_column_are_read_as_pandas_reads_them(tmp_path, 
     )
     path = tmp_path / f"rows.{ending}"
     getattr(table, f"to_{ending}")(path)
-    from dampen.data._frames import read_frame
+    from dampen.data.tables._read import read_frame
 
     pd.testing.assert_frame_equal(read_frame(path).table, getattr(pd, f"read_{ending}")(path))

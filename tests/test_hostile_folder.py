@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 import dampen
 from dampen import InputError, LogUniform, Uniform
-from dampen.store import Folder
-from dampen.study import _documents, _unseen, open_study, read_results
+from dampen.study import _calibration_rows, _documents, open_study, read_results
+from dampen.study._storage import Folder
 
 SPACE = {"weight_decay": LogUniform(1e-3, 1.0, zero=0.1), "dropout": Uniform(0.0, 0.5)}
 SMALL = {"settings": 4, "seeds": 1, "epochs": 2, "confirmed": 1, "confirm_seeds": 2}
@@ -99,7 +99,7 @@ def with_header(file, change, tensors=None, digest=False):
         tensors(held)
     if digest:
         told = {name: value for name, value in about.items() if name != "digest"}
-        about["digest"] = _unseen._digest(told, held)
+        about["digest"] = _calibration_rows._digest(told, held)
     save_file(held, file, {"dampen": json.dumps(about)})
 
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from torch import nn
 
 from dampen import InputError
-from dampen.knobs.drop_path import DropPath, by_depth, drop_path, rows_shape
-from dampen.knobs.dropblock import DropBlock, centre_rate, centres, dropblock
-from dampen.knobs.dropconnect import DropConnect, dropconnect
-from dampen.knobs.dropout import Dropout
-from dampen.knobs.dropout_schedule import factor
-from dampen.knobs.gaussian_dropout import GaussianDropout, deviation, gaussian_dropout
+from dampen.engine.knobs.noise.drop_path import DropPath, by_depth, drop_path, rows_shape
+from dampen.engine.knobs.noise.dropblock import DropBlock, centre_rate, centres, dropblock
+from dampen.engine.knobs.noise.dropconnect import DropConnect, dropconnect
+from dampen.engine.knobs.noise.dropout import Dropout
+from dampen.engine.knobs.noise.gaussian_dropout import GaussianDropout, deviation, gaussian_dropout
+from dampen.engine.knobs.time.dropout_schedule import factor
 
 N = 200_000
 

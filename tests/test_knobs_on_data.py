@@ -10,11 +10,11 @@ from scipy import stats
 from torch import nn
 
 from dampen import InputError
-from dampen.knobs.horizontal_flip import HorizontalFlip, horizontal_flip
-from dampen.knobs.input_noise import InputNoise, input_noise
-from dampen.knobs.label_smoothing import SmoothCrossEntropy, label_smoothing
-from dampen.knobs.mixup import Mixup, mixup, share_of
-from dampen.knobs.random_shift import RandomShift, random_shift
+from dampen.engine.knobs.batch.horizontal_flip import HorizontalFlip, horizontal_flip
+from dampen.engine.knobs.batch.label_smoothing import SmoothCrossEntropy, label_smoothing
+from dampen.engine.knobs.batch.mixup import Mixup, mixup, share_of
+from dampen.engine.knobs.batch.random_shift import RandomShift, random_shift
+from dampen.engine.knobs.noise.input_noise import InputNoise, input_noise
 
 
 def normals(*shape, seed=0):

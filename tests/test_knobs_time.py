@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dampen import Epoch, InputError, Population, Setting, solo
-from dampen.knobs import KNOBS
+from dampen.engine.knobs import KNOBS
 
 
 def rows(n=48, seed=0):

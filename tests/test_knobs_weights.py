@@ -9,9 +9,9 @@ from sklearn.linear_model import ElasticNet, Lasso
 from torch import nn
 
 from dampen import InputError, Population, Setting, mlp, solo
-from dampen.knobs.group_lasso import shrink_groups
-from dampen.knobs.l1 import L1, elastic_net_step, soft_threshold
-from dampen.knobs.max_norm import within
+from dampen.engine.knobs.weights.group_lasso import shrink_groups
+from dampen.engine.knobs.weights.l1 import L1, elastic_net_step, soft_threshold
+from dampen.engine.knobs.weights.max_norm import within
 
 
 def regression(n=60, d=8, outputs=0, seed=0):

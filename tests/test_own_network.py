@@ -9,7 +9,7 @@ from torch import nn
 
 import dampen
 from dampen import InputError, Setting, insert_dropout
-from dampen.population import Population, initial_weights_repeat
+from dampen.engine import Population, initial_weights_repeat
 
 CODE = """
 import torch

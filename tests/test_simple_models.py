@@ -11,9 +11,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dampen.data import Rows
-from dampen.study import _simple
+from dampen.study import _simple_models
 from dampen.study._metrics import find
-from dampen.study._simple import SIMPLE
+from dampen.study._simple_models import SIMPLE
 
 NAMES = tuple(SIMPLE)
 
@@ -82,14 +82,14 @@ def test_linear_classes_are_those_of_a_logistic_regression_chosen_by_cross_valid
     rows, other = drawn(classes=classes), drawn(n=30, classes=classes, seed=1)
     x, y = arrays(rows)
     costs = []
-    for penalty in _simple.PENALTIES:
+    for penalty in _simple_models.PENALTIES:
         cost = 0.0
         for train, held in StratifiedKFold(5, shuffle=True, random_state=3).split(x, y):
             model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=1000))
             found = model.fit(x[train], y[train]).predict_proba(x[held])
             cost += log_loss(y[held], found, labels=range(classes), normalize=False)
         costs.append(cost)
-    best = _simple.PENALTIES[int(np.argmin(costs))]
+    best = _simple_models.PENALTIES[int(np.argmin(costs))]
     theirs = make_pipeline(StandardScaler(), LogisticRegression(C=best, max_iter=1000)).fit(x, y)
     found = answers("linear", rows, classes, at=other, seed=3)
     np.testing.assert_allclose(found.exp(), theirs.predict_proba(arrays(other)[0]), rtol=1e-5, atol=1e-7)
@@ -97,7 +97,7 @@ def test_linear_classes_are_those_of_a_logistic_regression_chosen_by_cross_valid
 
 
 def test_many_rows_have_scikit_learn_s_own_penalty(monkeypatch):
-    monkeypatch.setattr(_simple, "MOST_ROWS", 100)
+    monkeypatch.setattr(_simple_models, "MOST_ROWS", 100)
     rows = drawn()
     x, y = arrays(rows)
     theirs = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(x, y)
@@ -108,7 +108,7 @@ def test_many_rows_have_scikit_learn_s_own_penalty(monkeypatch):
 def test_linear_numbers_are_those_of_ridge_regression():
     rows = drawn(classes=1, shape=(2, 3, 2))
     x, y = arrays(rows)
-    theirs = make_pipeline(StandardScaler(), RidgeCV(_simple.RIDGES)).fit(x, y)
+    theirs = make_pipeline(StandardScaler(), RidgeCV(_simple_models.RIDGES)).fit(x, y)
     np.testing.assert_allclose(answers("linear", rows, 1)[:, 0], theirs.predict(x), rtol=1e-4, atol=1e-6)
 
 
@@ -125,7 +125,7 @@ def test_boosting_is_scikit_learn_s_own():
 
 
 def test_boosting_says_that_its_rounds_are_capped(monkeypatch):
-    monkeypatch.setattr(_simple, "BOOSTING_VALUES", 0)
+    monkeypatch.setattr(_simple_models, "BOOSTING_VALUES", 0)
     rows = drawn()
     x, y = arrays(rows)
     theirs = HistGradientBoostingClassifier(max_iter=10, learning_rate=0.3, random_state=0).fit(x, y)
@@ -136,8 +136,8 @@ def test_boosting_says_that_its_rounds_are_capped(monkeypatch):
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("name", ["constant", "linear"])
 def test_a_row_of_weight_two_counts_as_two_rows(name, outputs, monkeypatch):
-    monkeypatch.setattr(_simple, "MOST_ROWS", 1)  # folds of repeated rows would differ
-    monkeypatch.setattr(_simple, "RIDGES", [1.0])
+    monkeypatch.setattr(_simple_models, "MOST_ROWS", 1)  # folds of repeated rows would differ
+    monkeypatch.setattr(_simple_models, "RIDGES", [1.0])
     counts = np.random.default_rng(0).integers(0, 3, 120)
     rows = drawn(classes=outputs, weights=counts)
     # weights have mean 1: the same penalty for as many rows as there are
@@ -210,7 +210,7 @@ def test_a_few_numbers_have_finite_answers(name, n):
 
 def test_a_class_that_never_came_up_has_the_least_probability():
     found = answers("linear", with_targets(drawn(), [0, 2] * 20), 3)
-    np.testing.assert_allclose(found[:, 1], np.log(_simple.FLOOR), rtol=1e-5)
+    np.testing.assert_allclose(found[:, 1], np.log(_simple_models.FLOOR), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -260,7 +260,7 @@ def test_linear_finds_about_what_logistic_regression_cv_finds():
     x, y = arrays(rows)
     scaler = StandardScaler().fit(x)
     # What its newer versions warn of is chosen: the least cost, the new attributes.
-    theirs = LogisticRegressionCV(Cs=list(_simple.PENALTIES), scoring="neg_log_loss", max_iter=1000)
+    theirs = LogisticRegressionCV(Cs=list(_simple_models.PENALTIES), scoring="neg_log_loss", max_iter=1000)
     if "use_legacy_attributes" in theirs.get_params():
         theirs.set_params(use_legacy_attributes=False, l1_ratios=(0.0,))
     theirs.fit(scaler.transform(x), y)
@@ -271,7 +271,7 @@ def test_linear_finds_about_what_logistic_regression_cv_finds():
 
 @pytest.mark.parametrize("rare", [1, 2])
 def test_boosting_s_early_stopping_meets_a_rare_class(rare, monkeypatch):
-    monkeypatch.setattr(_simple, "BOOSTING_VALUES", 0)  # ten rounds
+    monkeypatch.setattr(_simple_models, "BOOSTING_VALUES", 0)  # ten rounds
     rows = drawn(n=10_050, classes=2, shape=(2,))
     rows.targets[:rare] = 2
     assert answers("boosting", rows, 3, at=drawn(n=20, classes=2, shape=(2,))).isfinite().all()
@@ -279,6 +279,6 @@ def test_boosting_s_early_stopping_meets_a_rare_class(rare, monkeypatch):
 
 def test_a_capped_search_is_told(monkeypatch):
     rows = drawn()
-    monkeypatch.setattr(_simple, "MOST_VALUES", 2 * 120 * 4 * 3)
-    monkeypatch.setattr(_simple, "SOLVER_VALUES", 0)
+    monkeypatch.setattr(_simple_models, "MOST_VALUES", 2 * 120 * 4 * 3)
+    monkeypatch.setattr(_simple_models, "SOLVER_VALUES", 0)
     assert fitted("linear", rows, 3).about.endswith("(the best of 6 on 2 folds), 50 iterations at most for time")

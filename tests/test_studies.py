@@ -7,10 +7,10 @@ from scipy.stats import ttest_rel
 from sklearn.linear_model import Ridge
 
 from dampen import InputError, load
-from dampen.knobs.dropout import Dropout, dropout
-from dampen.knobs.weight_decay import decay, l2_penalty
-from dampen.lessons import dropout as dropout_study
-from dampen.lessons import weight_decay as study
+from dampen.engine.knobs.noise.dropout import Dropout, dropout
+from dampen.engine.knobs.weights.weight_decay import decay, l2_penalty
+from dampen.experiments import _dropout_study as dropout_study
+from dampen.experiments import _weight_decay_study as study
 
 
 def test_decay_shrinks_weights_and_brings_the_test_loss_down():

@@ -17,9 +17,9 @@ from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_
 
 import dampen
 from dampen import InputError, LogUniform, Setting, Uniform, compare, tune
-from dampen.study import _usual
+from dampen.study import _defaults
 from dampen.study._metrics import find
-from dampen.study._plan import Bracket, Rung, rungs, split
+from dampen.study._protocol import Bracket, Rung, rungs, split
 
 SMALL = {"settings": 6, "seeds": 2, "epochs": 4, "confirmed": 2, "confirm_seeds": 3}
 MINI = {"settings": 2, "seeds": 1, "epochs": 2, "confirmed": 1, "confirm_seeds": 2}
@@ -101,7 +101,7 @@ def test_what_a_search_trains_is_what_its_rungs_add_up_to(study):
 
 @pytest.mark.usefixtures("without_shape_checks")
 def test_lengths_double_while_longer_trainings_are_better(wine, monkeypatch):
-    monkeypatch.setattr(_usual, "usual_lengths", lambda *_: _usual.Lengths(1, 2, 4, 16))
+    monkeypatch.setattr(_defaults, "usual_lengths", lambda *_: _defaults.Lengths(1, 2, 4, 16))
     options = MINI | {"epochs": None, "lr": 3e-3}  # it learns slowly
     found = tune(dampen.linear(), wine, {"weight_decay": [0.0, 0.1]}, search="grid", **options)
     assert [rung.epochs for rung in found.ranked if rung.family == "search"] == [2, 4, 8, 16]
@@ -115,7 +115,7 @@ def test_lengths_double_while_longer_trainings_are_better(wine, monkeypatch):
 
 @pytest.mark.usefixtures("without_shape_checks")
 def test_lengths_stay_where_longer_trainings_are_worse(monkeypatch):
-    monkeypatch.setattr(_usual, "usual_lengths", lambda *_: _usual.Lengths(1, 2, 4, 64))
+    monkeypatch.setattr(_defaults, "usual_lengths", lambda *_: _defaults.Lengths(1, 2, 4, 64))
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(80, 20, generator=generator), torch.randn(80, generator=generator)  # nothing to learn
     data = dampen.from_arrays(x.numpy(), y.numpy())
@@ -357,7 +357,7 @@ def test_a_budget_is_kept_and_remembered(wine, tmp_path):
 @pytest.mark.usefixtures("without_shape_checks")
 def test_a_study_goes_on_from_wherever_it_died(tmp_path, monkeypatch):
     """Every training dies once, right at its first epoch: of rungs, of doubled lengths, around the best, and so on."""
-    monkeypatch.setattr(_usual, "usual_lengths", lambda *_: _usual.Lengths(2, 4, 4, 16))
+    monkeypatch.setattr(_defaults, "usual_lengths", lambda *_: _defaults.Lengths(2, 4, 4, 16))
     generator = torch.Generator().manual_seed(1)
     x, noise = torch.randn(60, 25, generator=generator), torch.randn(60, generator=generator)
     data = dampen.from_arrays(x.numpy(), (x[:, 0] + x[:, 1] + 3 * noise).numpy(), test_fraction=1 / 6)

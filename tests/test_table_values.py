@@ -284,7 +284,7 @@ def test_rows_of_one_time_are_on_one_side_of_every_cut(tmp_path):
 
 
 def test_a_study_in_the_order_of_time_ranks_and_judges_on_different_times():
-    from dampen.study._plan import held_out
+    from dampen.study._protocol import held_out
 
     data = load(numbers(day=np.arange(N) // 7, y=Y), target="y", time_order="day")
     ranking, judging = held_out(data, 0)

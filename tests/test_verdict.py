@@ -13,14 +13,14 @@ from torch import nn
 
 import dampen
 from dampen import InputError, LogUniform, Population, Setting, compare, tune
-from dampen.population import Builder
-from dampen.study import _usual, open_study
+from dampen.engine import Builder
+from dampen.study import _defaults, open_study
 
 # Shapes are checked while the shared study trains.
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
 NETWORK = dampen.linear()
-LENGTHS = _usual.Lengths(4, 4, 8, 16)
+LENGTHS = _defaults.Lengths(4, 4, 8, 16)
 SIZES = {"batch_size": 8, "search": "grid", "seeds": 1, "confirmed": 1, "confirm_seeds": 5}
 SPACE = {"weight_decay": [3.0], "l1": [1e-9], "lr": [0.01, 0.1]}  # so little l1 does nothing
 
@@ -41,7 +41,7 @@ def numbers(n=60, inputs=60, noise=0.3, signal=1.0, seed=0):
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_usual, "usual_lengths", lambda *_: LENGTHS)
+        patch.setattr(_defaults, "usual_lengths", lambda *_: LENGTHS)
         return tune(NETWORK, numbers(), SPACE, settings=2, out=tmp_path_factory.mktemp("runs") / "s", **SIZES)
 
 
@@ -370,7 +370,7 @@ def test_the_difference_on_the_test_rows_is_that_of_the_means(study):
 
 
 def test_a_comparison_without_a_length_gives_each_setting_its_own(monkeypatch):
-    monkeypatch.setattr(_usual, "usual_lengths", lambda *_: _usual.Lengths(2, 4, 8, 16))
+    monkeypatch.setattr(_defaults, "usual_lengths", lambda *_: _defaults.Lengths(2, 4, 8, 16))
     settings = {"slow": Setting(lr=1e-3, weight_decay=0.0), "fast": Setting(lr=0.03, weight_decay=0.0)}
     found = compare(small, numbers(60, 30, noise=1.0), settings, seeds=2, batch_size=8)
     lengths = {}
@@ -440,9 +440,9 @@ def test_a_search_that_diverges_altogether_is_one_line():
 
 
 def test_the_most_settings_and_seeds_are_tried_where_rows_are_few():
-    assert _usual.usual_sizes(999) == _usual.Sizes(64, 5, 10)
-    assert _usual.usual_sizes(1000) == _usual.usual_sizes(4999) == _usual.Sizes(32, 3, 5)
-    assert _usual.usual_sizes(5000) == _usual.Sizes(24, 1, 3)
+    assert _defaults.usual_sizes(999) == _defaults.Sizes(64, 5, 10)
+    assert _defaults.usual_sizes(1000) == _defaults.usual_sizes(4999) == _defaults.Sizes(32, 3, 5)
+    assert _defaults.usual_sizes(5000) == _defaults.Sizes(24, 1, 3)
 
 
 def test_a_space_that_is_given_is_searched_over_its_own_range():

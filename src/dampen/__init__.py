@@ -6,60 +6,49 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dampen.data import Data, from_arrays, load
     from dampen.doctor import diagnose
+    from dampen.engine import SGD, Adam, AdamW, ChunkDone, Epoch, History, Population, Schedule, insert_dropout, solo
+    from dampen.engine.knobs import Setting
     from dampen.errors import InputError, NotFused, NotSampled, OutputsWarning
     from dampen.estimators import DampenClassifier, DampenRegressor
-    from dampen.knobs import Setting
     from dampen.models import linear, mlp, tabular
-    from dampen.population import (
-        SGD,
-        Adam,
-        AdamW,
-        ChunkDone,
-        Epoch,
-        History,
-        Population,
-        Schedule,
-        insert_dropout,
-        solo,
-    )
     from dampen.search import Choice, Fixed, LogUniform, PerLayer, Uniform
     from dampen.study import Study, compare, tune
     from dampen.uncertainty import mc_dropout, predict
 
 # A name is imported when it is first asked for: torch takes seconds, and `dampen --help` needs none of it.
 _HOME = {
-    "Adam": "population",
-    "AdamW": "population",
+    "Adam": "engine",
+    "AdamW": "engine",
     "Choice": "search",
-    "ChunkDone": "population",
+    "ChunkDone": "engine",
     "DampenClassifier": "estimators",
     "DampenRegressor": "estimators",
     "Data": "data",
-    "Epoch": "population",
+    "Epoch": "engine",
     "Fixed": "search",
-    "History": "population",
+    "History": "engine",
     "InputError": "errors",
     "LogUniform": "search",
     "NotFused": "errors",
     "NotSampled": "errors",
     "OutputsWarning": "errors",
     "PerLayer": "search",
-    "Population": "population",
-    "SGD": "population",
-    "Schedule": "population",
-    "Setting": "knobs",
+    "Population": "engine",
+    "SGD": "engine",
+    "Schedule": "engine",
+    "Setting": "engine",
     "Study": "study",
     "Uniform": "search",
     "compare": "study",
     "diagnose": "doctor",
     "from_arrays": "data",
-    "insert_dropout": "population",
+    "insert_dropout": "engine",
     "linear": "models",
     "load": "data",
     "mc_dropout": "uncertainty",
     "mlp": "models",
     "predict": "uncertainty",
-    "solo": "population",
+    "solo": "engine",
     "tabular": "models",
     "tune": "study",
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dampen.cli import _options, _output
-from dampen.cli._named import from_here, named, told
+from dampen.cli._import_string import from_here, named, told
 from dampen.errors import InputError
 
 if TYPE_CHECKING:

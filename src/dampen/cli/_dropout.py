@@ -9,8 +9,8 @@ import typer
 from dampen.cli import _data, _options, _output
 
 if TYPE_CHECKING:
-    from dampen.lessons import dropout as lesson
-    from dampen.population import Epoch, Event, History
+    from dampen.engine import Epoch, Event, History
+    from dampen.experiments import _dropout_study as lesson
 
 
 @_data.takes_data
@@ -39,8 +39,8 @@ def command(
     widths = _options.whole_numbers(hidden, "--hidden")
     members = _options.seed_range(seed, seeds)
 
-    from dampen.lessons import dropout as lesson
-    from dampen.population import Epoch
+    from dampen.engine import Epoch
+    from dampen.experiments import _dropout_study as lesson
     from dampen.report import draw_dropout
 
     file = _options.picture(plot, "dampen-dropout.png")
@@ -76,7 +76,7 @@ def command(
 
 def epoch_line(epoch: "Epoch") -> str:
     """Return the line of an epoch: means over the seeds of the network with dropout; accuracy only for classes."""
-    from dampen.lessons.dropout import DROPOUT
+    from dampen.experiments._dropout_study import DROPOUT
 
     def figures(split: str) -> str:
         means = {metric: epoch.metrics.get(f"{split}_{metric}") for metric in ("loss", "acc")}
@@ -88,7 +88,7 @@ def epoch_line(epoch: "Epoch") -> str:
 
 
 def _print(found: "lesson.Comparison") -> None:
-    from dampen.lessons.dropout import DROPOUT, NO_DROPOUT
+    from dampen.experiments._dropout_study import DROPOUT, NO_DROPOUT
 
     seeds = len(found.history.seeds)
     metrics = list(found.fitted)
@@ -133,7 +133,7 @@ def _sentence(found: "lesson.Comparison", metric: str) -> str:
 
 
 def _document(found: "lesson.Comparison") -> dict[str, Any]:
-    from dampen.lessons.dropout import DROPOUT, NO_DROPOUT
+    from dampen.experiments._dropout_study import DROPOUT, NO_DROPOUT
 
     return {
         "data": found.data.name,

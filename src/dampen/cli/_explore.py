@@ -9,7 +9,7 @@ from dampen.cli import _data, _options, _output
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
-    from dampen.population import Event
+    from dampen.engine import Event
 
 
 @_data.takes_data
@@ -39,7 +39,7 @@ def command(
     Trains on four fifths of the training rows; a tenth chooses (a decay, a rate), a tenth judges. The test rows are
     not looked at.
     """
-    from dampen.explore import QUESTIONS, explore, ground
+    from dampen.experiments import QUESTIONS, explore, ground
 
     if list_:
         if json:

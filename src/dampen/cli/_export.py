@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dampen.cli import _options, _output
-from dampen.cli._named import network_maker
+from dampen.cli._import_string import network_maker
 
 
 def command(

@@ -17,7 +17,7 @@ def command(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as docs/knobs.md has it.")] = False,
 ) -> None:
     """List every knob: where it enters a training step, what it does, what values it takes, where it comes from."""
-    from dampen.knobs import KNOBS
+    from dampen.engine.knobs import KNOBS
 
     if json:
         kept = ("name", "enters", "about", "values", "source", "neutral", "excludes")
@@ -45,7 +45,7 @@ def ranges(words: list[str]) -> dict[str, Any]:
 
 
 def _dimension(name: str, text: str) -> Any:
-    from dampen.knobs import KNOBS
+    from dampen.engine.knobs import KNOBS
     from dampen.search import Choice, LogUniform, Uniform
 
     if name not in KNOBS:
@@ -85,7 +85,7 @@ def _value(word: str) -> Any:
 
 
 def _rows() -> list[tuple[str, ...]]:
-    from dampen.knobs import KNOBS
+    from dampen.engine.knobs import KNOBS
 
     return [(knob.name, knob.enters, knob.about, knob.values, knob.source) for knob in KNOBS.values()]
 

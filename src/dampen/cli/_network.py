@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dampen.cli._named import network_maker
+from dampen.cli._import_string import network_maker
 
 if TYPE_CHECKING:
     from dampen.data import Data
@@ -21,8 +21,8 @@ def own(target: str, insert: bool, data: "Data") -> tuple[Any, int, list[str]]:
         InputError: there is no such function, it fails, its network does not answer as the data asks, or there is no
             place for dropout.
     """
-    from dampen.knobs import Setting
-    from dampen.population import Population, insert_dropout
+    from dampen.engine import Population, insert_dropout
+    from dampen.engine.knobs import Setting
     from dampen.study import check_network, with_ids
 
     model = network_maker(target)

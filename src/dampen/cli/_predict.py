@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dampen._io import counted, exists
-from dampen.cli import _asking, _lines, _options, _output
+from dampen.cli import _options, _output, _predict_setup, _writers
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,10 +56,10 @@ def predict(
     Temperature (or noise), the limit of refusal and prediction sets are fitted on rows that took no part in training.
     Where the data has targets, a summary says what the predictions were worth.
     """
-    _lines.check_file(out)
+    _writers.check_file(out)
     if plot is not None:
         _options.picture(plot, "")
-    asking = _asking.ready(study, data, samples, ensemble, coverage, rows, model, data_dir, seed)
+    asking = _predict_setup.ready(study, data, samples, ensemble, coverage, rows, model, data_dir, seed)
     kept, source, at, method, calibration = asking.kept, asking.source, asking.rows, asking.method, asking.calibration
     gathered = _Gathered()
     head = {"study": str(study), "data": source.name, "method": method.name}
@@ -70,7 +70,7 @@ def predict(
     if plot is not None and not labelled(kept, source):
         raise InputError(f"--plot draws what predictions were worth, and {source.name!r} has no targets: leave it out")
 
-    def run(take: _lines.Take) -> None:
+    def run(take: _writers.Take) -> None:
         with _output.progress("predicting") as advance:
 
             def each(columns: dict[str, Any]) -> None:
@@ -94,15 +94,15 @@ def predict(
         }
 
     if out is not None:
-        _lines.write(out, run)
+        _writers.write(out, run)
         if json:
             _output.print_json({**head, "rows": gathered.n, "out": str(out), **tail()})
             return
     elif json:
-        _lines.stream_json(head, run, tail)
+        _writers.stream_json(head, run, tail)
         return
     else:
-        _lines.stream_csv(run)
+        _writers.stream_csv(run)
     _tell(tail(), method, (*asking.notes, *_output.WARNED), out)
 
 
@@ -127,7 +127,7 @@ def trust(
         raise InputError(f"--out takes a file that ends in .html, got {out}")
     if out is not None:
         exists(out)  # raises where it is no name of a file
-    asking = _asking.ready(
+    asking = _predict_setup.ready(
         study, data, samples, ensemble, coverage, rows, model, data_dir, seed, against, with_targets=True
     )
     kept, source, at, method, calibration = asking.kept, asking.source, asking.rows, asking.method, asking.calibration

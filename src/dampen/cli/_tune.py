@@ -148,7 +148,7 @@ def tune(
     if model is None and insert_dropout:
         raise InputError("--insert-dropout is for your own network: name it with --model")
 
-    from dampen.knobs import KNOBS
+    from dampen.engine.knobs import KNOBS
     from dampen.search import PerLayer
     from dampen.study import tune as run
     from dampen.study import usual_network, usual_space

@@ -8,7 +8,7 @@ import typer
 from dampen.cli import _options, _output
 
 if TYPE_CHECKING:
-    from dampen.lessons import weight_decay as lesson
+    from dampen.experiments import _weight_decay_study as lesson
 
 
 def command(
@@ -46,7 +46,7 @@ def command(
 
     import numpy as np
 
-    from dampen.lessons import weight_decay as lesson
+    from dampen.experiments import _weight_decay_study as lesson
     from dampen.report import draw_weight_decay_comparison, draw_weight_decay_path, forgetting
 
     file = _options.picture(plot, "dampen-weight-decay.png")

@@ -8,11 +8,11 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from dampen._tensors import check_dense
-from dampen.data import _copies, _split, _target
-from dampen.data._data import Data, Scaling
-from dampen.data._join import as_series
-from dampen.data._leaks import noted
-from dampen.data._values import as_text
+from dampen.data import _duplicates, _splits, _target
+from dampen.data._dataset import Data, Scaling
+from dampen.data._leakage import noted
+from dampen.data.tables._join import as_series
+from dampen.data.tables._values import as_text
 from dampen.errors import InputError
 
 
@@ -89,12 +89,12 @@ def from_arrays(
             parts = [int(read.kept[: parts[0]].sum()), int(read.kept[parts[0] :].sum())]
     train_rows, test_rows = torch.arange(sum(parts)).split(parts)
     of_rows, of_groups = _roles(weights, groups, parts)
-    copies = _copies.find(raw)
-    of_groups = _copies.joined(of_groups, copies.together)
+    copies = _duplicates.find(raw)
+    of_groups = _duplicates.joined(of_groups, copies.together)
     if test is None:
-        n_test = _split.count(test_fraction, len(raw), "test_fraction", zero_allowed=True)
+        n_test = _splits.count(test_fraction, len(raw), "test_fraction", zero_allowed=True)
         purpose = f"test rows of '{name}'"
-        train_rows, test_rows = _split.draw(
+        train_rows, test_rows = _splits.draw(
             *(train_rows, numbers, n_test),
             seed=seed,
             classes=classes,
@@ -135,7 +135,7 @@ def _labels(targets: Any, what: str) -> tuple[np.ndarray, tuple[str, ...]]:
 def _series(labels: np.ndarray) -> Any:
     import pandas as pd
 
-    from dampen.data._values import typed
+    from dampen.data.tables._values import typed
 
     return typed(pd.Series(labels))
 

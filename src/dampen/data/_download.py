@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
-from dampen.data._idx_folder import FILES, find_files
 from dampen.data._published import PUBLISHED
+from dampen.data.images._idx_folder import FILES, find_files
 from dampen.errors import InputError
 
 MIRROR = "DAMPEN_MIRROR"

@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from dampen.data import _arrays, _tables
-from dampen.data._data import Data
-from dampen.data._frame import Frame, tidy
-from dampen.data._join import as_series, join
-from dampen.data._types import Table
+from dampen.data import _arrays
+from dampen.data._dataset import Data
+from dampen.data.tables import _from_frame
+from dampen.data.tables._frame import Frame, tidy
+from dampen.data.tables._join import as_series, join
+from dampen.data.tables._pandas_types import Table
 from dampen.errors import InputError
 
 _EXACT = 2**20  # up to which a table holds whole numbers as they are
@@ -82,9 +83,9 @@ def read_arrays(
                 "columns"
             )
         test_frame, _ = _joined(test_raw, {"target": test[1]})
-    data = _tables.from_frame(
+    data = _from_frame.from_frame(
         frame,
-        _tables.roles(task=task, **names),
+        _from_frame.roles(task=task, **names),
         test=test_frame,
         seed=seed,
         test_fraction=test_fraction,

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from dampen.data import _tables
 from dampen.data._bundled import BUNDLED, load_bundled
-from dampen.data._data import Data
-from dampen.data._dataset import is_dataset, read_dataset
+from dampen.data._dataset import Data
 from dampen.data._find import existing, find
-from dampen.data._frames import READERS, Frame, kind_of, read_frame, tidy
-from dampen.data._idx_folder import FILES, find_files, read_folder
-from dampen.data._image_files import holds_images
-from dampen.data._images import read_images
 from dampen.data._in_memory import read_arrays
-from dampen.data._join import is_values, join
 from dampen.data._npz import read_npz
 from dampen.data._published import PUBLISHED
+from dampen.data._torch_dataset import is_dataset, read_dataset
+from dampen.data.images._files import holds_images
+from dampen.data.images._from_folder import read_images
+from dampen.data.images._idx_folder import FILES, find_files, read_folder
+from dampen.data.tables import _from_frame
+from dampen.data.tables._join import is_values, join
+from dampen.data.tables._read import READERS, Frame, kind_of, read_frame, tidy
 from dampen.errors import InputError
 
 NAMES = (*BUNDLED, *PUBLISHED)
@@ -243,7 +243,7 @@ def _table(
     given = {name: word for name, word in {"target": target, **words}.items() if name not in ("drop", "category")}
     joins = {name: word for name, word in given.items() if is_values(word)}
     frame, names = _frame(source, "the frame", joins)
-    roles = _tables.roles(task=task, drop=words["drop"], category=words["category"], **(given | names))
+    roles = _from_frame.roles(task=task, drop=words["drop"], category=words["category"], **(given | names))
     test_frame = None
     if test is not None:
         test_frame, of_test = _frame(test, "the test frame", {} if beside is None else {"target": beside})
@@ -253,7 +253,7 @@ def _table(
     if test_frame is not None and _same(source, test):
         what = f"test file {test} holds" if on_disk else "test frame is"
         raise InputError(f"the {what} the training rows themselves; give other rows, or leave it out to draw some")
-    return _tables.from_frame(
+    return _from_frame.from_frame(
         frame,
         roles,
         test=test_frame,

@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from dampen.data import _check
+from dampen.data import _checks
 from dampen.data._arrays import features_of
-from dampen.data._data import Data
+from dampen.data._dataset import Data
 from dampen.data._in_memory import read_arrays
-from dampen.data._incoming import Incoming
-from dampen.data._join import as_series
-from dampen.data._normalise import Normalisation
+from dampen.data._new_data import Incoming
+from dampen.data._normalisation import Normalisation
 from dampen.data._npz_file import opened
+from dampen.data.tables._join import as_series
 from dampen.errors import InputError
 
 _INPUTS = ("x", "features", "images", "data", "inputs")
@@ -84,7 +84,7 @@ def read_incoming(
         return None
     inputs, targets, arrays = found
     features = features_of(_plain(arrays[0]), inputs, normalisation.keeps_whole)
-    _check.features(features, None)
+    _checks.features(features, None)
     known, notes = None, ()
     if targets is not None:
         known, notes = _known(_one_each(arrays[1], targets, len(features), path), targets, classes)

@@ -5,9 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from dampen._io import counted
-from dampen.data import _dressed
-from dampen.data._types import Series
-from dampen.data._values import SYMBOLS, WORDS, are_codes, as_levels, as_numbers, as_text, grouped, plain, settled
+from dampen.data.tables import _formatted_numbers
+from dampen.data.tables._pandas_types import Series
+from dampen.data.tables._values import (
+    SYMBOLS,
+    WORDS,
+    are_codes,
+    as_levels,
+    as_numbers,
+    as_text,
+    grouped,
+    plain,
+    settled,
+)
 from dampen.errors import InputError
 
 NAMES = ("target", "label", "class", "y", "outcome", "response", "labels", "targets")
@@ -99,7 +109,7 @@ def read(
     codes = not numeric and are_codes(text)
     thousand = grouped(text) if decimal_comma and not numeric and task != "classification" else None
     if thousand is not None:
-        raise InputError(f"target '{name}' {_dressed.said(thousand)}")
+        raise InputError(f"target '{name}' {_formatted_numbers.said(thousand)}")
     is_value = plain(text).notna().to_numpy()
     bad = is_value & np.isnan(numbers)
     left_out: list[str] = []
@@ -129,9 +139,9 @@ def read(
 
 
 def _refuse_dressed(counts: Series, task: str | None, name: str, decimal_comma: bool) -> None:
-    example = _dressed.dressed(counts, decimal_comma) if task == "regression" or len(counts) > _FEW else None
+    example = _formatted_numbers.dressed(counts, decimal_comma) if task == "regression" or len(counts) > _FEW else None
     if example is not None:
-        raise InputError(f"target '{name}' {_dressed.said(example)}")
+        raise InputError(f"target '{name}' {_formatted_numbers.said(example)}")
 
 
 def _are_values(numbers: np.ndarray, n: int, task: str | None, quoted: str, name: str) -> bool:

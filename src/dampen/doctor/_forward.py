@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from dampen.doctor._intact import every_module, intact, reseed, tensors_in
-from dampen.doctor._trace import Trace, Watch
+from dampen.doctor._tensor_flow import Trace, Watch
+from dampen.engine.capture._module_path import ModulePath
+from dampen.engine.capture._trace import are_probabilities
 from dampen.errors import InputError
-from dampen.population._probe import are_probabilities
-from dampen.population._where import ModulePath
 
 Batch = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 """What a model is called with: one tensor, its arguments in order, or its arguments by name."""

@@ -14,10 +14,10 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 from torch import Tensor, nn
 
 from dampen.data import Data, Preprocessing, all_typed
+from dampen.engine import Model, Population, copied
+from dampen.engine.knobs import Setting
 from dampen.estimators._noise import noise
 from dampen.estimators._rows import Merged, as_data, columns_of, encoded, merged
-from dampen.knobs import Setting
-from dampen.population import Model, Population, copied
 from dampen.study import (
     check_network,
     tune,

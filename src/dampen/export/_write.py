@@ -14,10 +14,10 @@ from torch import nn
 
 from dampen._io import exists, is_own, is_staged, locked, save_tensors, shortened, staged, told_in_one_line
 from dampen.data import Data, Normalisation, Vectoriser
+from dampen.engine import copied
+from dampen.engine.knobs.weights.weight_decay import decayed
 from dampen.errors import InputError
 from dampen.export import _layers, _onnx, _script
-from dampen.knobs.weight_decay import decayed
-from dampen.population import copied
 from dampen.study import METRICS, Description, Exported, Winner, plain_setting
 
 FILES = (

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dampen.knobs import KNOBS
+from dampen.engine.knobs import KNOBS
 from dampen.report import _page
 from dampen.report._pictures import BLUE, ORANGE
 from dampen.study import REFERENCE_NAMES

@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dampen.lessons.dropout import DROPOUT, NO_DROPOUT, Comparison
+from dampen.experiments._dropout_study import DROPOUT, NO_DROPOUT, Comparison
 from dampen.report import _pictures
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dampen.explore import Answer, Line, Panel, Points
+from dampen.experiments import Answer, Line, Panel, Points
 from dampen.report import _pictures
 
 _COLOURS = (_pictures.BLUE, _pictures.ORANGE, _pictures.GREEN, _pictures.BLACK, "#CC79A7", "#56B4E9", "#E69F00")

@@ -14,7 +14,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from dampen.store import Folder
+from dampen.study._storage import Folder
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dampen.lessons.weight_decay import Comparison, Path, Problem
+from dampen.experiments._weight_decay_study import Comparison, Path, Problem
 from dampen.report import _pictures
 
 _COLUMNS = 2

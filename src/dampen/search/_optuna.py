@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
+from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.knobs import Setting
 from dampen.search._space import Choice, Dimension, LogUniform, PerLayer, Space
 
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dampen.data import Data
+from dampen.engine import Model, initial_weights_repeat, once
+from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.knobs import Setting
-from dampen.population import Model, initial_weights_repeat, once
-from dampen.study import _metrics, _plan, _usual
-from dampen.study._begin import (
+from dampen.study import _defaults, _metrics, _protocol
+from dampen.study._checks import (
     check_batches,
     check_margin,
     check_network,
@@ -19,11 +19,11 @@ from dampen.study._begin import (
     refuse_patience,
     with_ids,
 )
-from dampen.study._confirm import Confirmation
-from dampen.study._diverged import check_learnt
-from dampen.study._finish import finish
+from dampen.study._conclude import finish
+from dampen.study._confirmation import Confirmation
+from dampen.study._divergence import check_learnt
 from dampen.study._references import SEARCH
-from dampen.study._run import Progress, Runner
+from dampen.study._runner import Progress, Runner
 from dampen.study._search import best, search
 from dampen.study._study import Study
 from dampen.study._training import Training, tell
@@ -88,20 +88,22 @@ def compare(
     data, scale, training = prepared(with_ids(model, data), batch_size, lr, schedule, precision, device)
     notes = check_network(model, data)
     sizes, lengths = (
-        _usual.usual_sizes(len(data.train_rows)),
-        _usual.usual_lengths(data, training["batch_size"], epochs),
+        _defaults.usual_sizes(len(data.train_rows)),
+        _defaults.usual_lengths(data, training["batch_size"], epochs),
     )
     different = tuple(dict.fromkeys(named.values()))
     n = len(different)
-    rungs = tuple(_plan.Rung(rung.epochs, n) for rung in _plan.rungs(lengths.planned, 2**16, n, 2, True, lengths.first))
-    plan = _plan.Plan(
-        _plan.name_of(model),
+    rungs = tuple(
+        _protocol.Rung(rung.epochs, n) for rung in _protocol.rungs(lengths.planned, 2**16, n, 2, True, lengths.first)
+    )
+    plan = _protocol.Plan(
+        _protocol.name_of(model),
         data,
         scale,
         _metrics.find(metric, data.task, data.weights is not None),
         None,
         "none",
-        () if epochs is not None else (_plan.Bracket(n, rungs, different),),
+        () if epochs is not None else (_protocol.Bracket(n, rungs, different),),
         {},
         0,
         tuple(range(seed, seed + sizes.seeds)),
@@ -109,7 +111,7 @@ def compare(
         n,
         tuple(range(seed, seed + (seeds or sizes.confirm_seeds))),
         margin,
-        _plan.scheme_of(data, validation),
+        _protocol.scheme_of(data, validation),
         seed,
         training,
         same_start=initial_weights_repeat(model, data.inputs, data.outputs),

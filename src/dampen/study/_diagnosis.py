@@ -7,7 +7,7 @@ import numpy as np
 
 from dampen.data import Data, leaks
 from dampen.statistics import bonferroni
-from dampen.study._confirm import LEVEL, Confirmed
+from dampen.study._confirmation import LEVEL, Confirmed
 from dampen.study._training import Training
 
 _RISE = 0.01  # share of the validation loss by which it must have risen since its least for overfitting

@@ -15,18 +15,18 @@ from torch import nn
 from dampen import _schema
 from dampen._io import exists, shortened
 from dampen.data import NAMES, Data, Incoming, Preprocessing, Rows, load
+from dampen.engine import INSERTED, Model, Population, WithDropout, insert_dropout
+from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.knobs import Setting
 from dampen.models import Linear, mlp
-from dampen.population import INSERTED, Model, Population, WithDropout, insert_dropout
-from dampen.store import Folder, fingerprint
-from dampen.study import _documents, _plan, _unseen
+from dampen.study import _calibration_rows, _documents, _protocol
+from dampen.study._best_model import Winner, winner_of, winner_without_rows
 from dampen.study._calibration_ensembles import Ensemble, ensembles_of
 from dampen.study._description import Description
 from dampen.study._results import finished
-from dampen.study._run import CALIBRATION
+from dampen.study._runner import CALIBRATION
+from dampen.study._storage import Folder, fingerprint
 from dampen.study._training import setting_of
-from dampen.study._winner import Winner, winner_of, winner_without_rows
 
 _LONGEST_NAME = 10_000  # letters of what a network is called
 
@@ -77,7 +77,7 @@ class _Origin:
 def same_data(data: Data, plan: Mapping[str, Any]) -> Data | None:
     """Return data as a study had it, whole numbers unscaled where its network embeds them; None for other data."""
     for one in filter(None, (data, data.whole())):
-        found, *_ = _plan.with_unit_targets(one)
+        found, *_ = _protocol.with_unit_targets(one)
         if fingerprint(found) == plan["data"]["fingerprint"]:
             return found
     return None
@@ -144,7 +144,9 @@ class Kept:
             population = _population(place, CALIBRATION, self._model)
             population.look(_batch(self.rows_of_ensembles[0], int(self.document["plan"]["training"]["batch_size"])))
             if self.setting not in population.settings or len(population.seeds) % len(self.rows_of_ensembles):
-                raise InputError(f"{place.path / _unseen.FILE} and the study's checkpoints are of different networks")
+                raise InputError(
+                    f"{place.path / _calibration_rows.FILE} and the study's checkpoints are of different networks"
+                )
             return ensembles_of(population, self.setting, list(self.rows_of_ensembles))
         groups: dict[int, list[nn.Module]] = {}
         for network, rows in self.unseen:
@@ -159,7 +161,7 @@ class Kept:
         epochs = self.document["length"]["epochs"] if "length" in self.document else plan["epochs"]
         last = self.target_scale, self.setting, epochs, _documents.training_of(plan)
         try:
-            rows = _plan.training_and_validation_rows(self.data)
+            rows = _protocol.training_and_validation_rows(self.data)
         except InputError as e:
             examples = self.unseen[0][1].features
             return winner_without_rows(self._last, plan["model"], self.description, str(e), examples, *last)
@@ -191,7 +193,7 @@ def open_study(
         model = insert_dropout(model)
     origin = _Origin(place.path, plan, data, data_dir)
     preprocessing = Preprocessing.read_document(place.path / "preprocessing.json")
-    unseen = _unseen.read(place, plan["data"]["fingerprint"], preprocessing)
+    unseen = _calibration_rows.read(place, plan["data"]["fingerprint"], preprocessing)
     setting = setting_of(document["recommended"])
     some = _batch(unseen.rows[0], int(plan["training"]["batch_size"]))
     names = document.get("checkpoints", {})  # older studies have one population in each phase
@@ -199,12 +201,14 @@ def open_study(
     about = unseen.description
     for population in (last, confirmed):
         if population.row not in (None, (about.inputs, about.outputs)):
-            raise InputError(f"{place.path / _unseen.FILE} and the study's checkpoints are of rows of different shapes")
+            raise InputError(
+                f"{place.path / _calibration_rows.FILE} and the study's checkpoints are of rows of different shapes"
+            )
         _look(population, some, place)
         if setting not in population.settings:
             raise InputError(f"the checkpoints in {folder} have no member with the recommended setting")
     if len(unseen.rows) not in (1, len(confirmed.seeds)):
-        raise InputError(f"{place.path / _unseen.FILE} and the study's checkpoints are of different seeds")
+        raise InputError(f"{place.path / _calibration_rows.FILE} and the study's checkpoints are of different seeds")
     networks = tuple(last.member(setting, seed).float() for seed in last.seeds)
     _check(networks[0], place)
     judged = (confirmed.member(setting, seed).float() for seed in confirmed.seeds)

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dampen.errors import InputError
-from dampen.store import Folder
 from dampen.study import _documents
+from dampen.study._storage import Folder
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from dampen.data import Preprocessing
+from dampen.engine import Population
 from dampen.errors import InputError, NotExported
-from dampen.population import Population
 from dampen.search import export_to_optuna
-from dampen.study import _plan
+from dampen.study import _protocol
+from dampen.study._best_model import Exported, Winner, winner_of
 from dampen.study._calibration_ensembles import CalibrationEnsembles
 from dampen.study._on_test_rows import on_test_rows
 from dampen.study._references import SEARCH
 from dampen.study._search import Ranked
 from dampen.study._training import Training
 from dampen.study._verdict import Verdict
-from dampen.study._winner import Exported, Winner, winner_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ class Study:
         folder: where it is kept, if anywhere.
     """
 
-    plan: _plan.Plan
+    plan: _protocol.Plan
     ranked: tuple[Ranked, ...]
     verdict: Verdict
     test: dict[str, dict[str, Any]]
@@ -69,7 +69,7 @@ class Study:
 
     def preprocessing(self) -> Preprocessing | None:
         """Return how raw rows become the network's inputs, for rows to come; None where the data is no table."""
-        return Preprocessing.of(_plan.training_and_validation_rows(self.plan.data))
+        return Preprocessing.of(_protocol.training_and_validation_rows(self.plan.data))
 
     def frame(self) -> "pd.DataFrame":
         """Return all learning curves as a tidy pandas frame, with the phase that each belongs to."""
@@ -91,7 +91,7 @@ class Study:
 
     def winner(self) -> Winner:
         """Return the network of `model`, and all that its training followed from."""
-        plan, rows = self.plan, _plan.training_and_validation_rows(self.plan.data)
+        plan, rows = self.plan, _protocol.training_and_validation_rows(self.plan.data)
         recommended = self.verdict.recommended
         return winner_of(
             self._last, plan.model, rows, plan.target_scale, recommended, self.recommended.epochs, plan.training

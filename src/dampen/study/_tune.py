@@ -10,13 +10,12 @@ from typing import Any
 from torch import nn
 
 from dampen.data import Data
+from dampen.engine import Builder, Model, Population, initial_weights_repeat, once
+from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.knobs import Setting
-from dampen.population import Builder, Model, Population, initial_weights_repeat, once
 from dampen.search import Space
-from dampen.store import Folder
-from dampen.study import _budget, _documents, _metrics, _plan, _references, _usual
-from dampen.study._begin import (
+from dampen.study import _budget, _defaults, _documents, _metrics, _protocol, _references
+from dampen.study._checks import (
     check_batches,
     check_margin,
     check_network,
@@ -27,16 +26,17 @@ from dampen.study._begin import (
     refuse_patience,
     with_ids,
 )
-from dampen.study._confirm import Confirmation, simple_models
-from dampen.study._diverged import check_learnt
-from dampen.study._finish import finish
-from dampen.study._run import Progress, Runner
+from dampen.study._conclude import finish
+from dampen.study._confirmation import Confirmation, simple_models
+from dampen.study._defaults import Lengths
+from dampen.study._divergence import check_learnt
+from dampen.study._runner import Progress, Runner
 from dampen.study._search import check_found
 from dampen.study._search import search as run_search
+from dampen.study._storage import Folder
 from dampen.study._study import Study
-from dampen.study._usual import Lengths
 
-Planned = tuple[tuple[_plan.Bracket, ...], dict[str, tuple[Setting, ...]], int]
+Planned = tuple[tuple[_protocol.Bracket, ...], dict[str, tuple[Setting, ...]], int]
 LEAST_AROUND = 16  # settings of a search that afterwards looks around the best one
 
 
@@ -121,12 +121,15 @@ def tune(
     notes = check_network(model, data)
     places = _dropping(model, data, training)
     dropping, chosen = places > 0, _space(space, data, places, per_layer)
-    judged_by, scheme = _metrics.find(metric, data.task, data.weights is not None), _plan.scheme_of(data, validation)
-    sizes = _usual.usual_sizes(len(data.train_rows))
-    lengths = _usual.usual_lengths(data, training["batch_size"], epochs)
+    judged_by, scheme = (
+        _metrics.find(metric, data.task, data.weights is not None),
+        _protocol.scheme_of(data, validation),
+    )
+    sizes = _defaults.usual_sizes(len(data.train_rows))
+    lengths = _defaults.usual_lengths(data, training["batch_size"], epochs)
 
     def planned(settings: int, lengths: Lengths) -> Planned:
-        brackets = _plan.brackets(chosen, search, settings, lengths, confirmed, eta, halving, seed)
+        brackets = _protocol.brackets(chosen, search, settings, lengths, confirmed, eta, halving, seed)
         families = _references.families(chosen, dropping, data, lr, settings)
         around = settings // 8 if halving and settings >= LEAST_AROUND and search != "grid" else 0
         return brackets, families, around
@@ -137,8 +140,8 @@ def tune(
         settings, seeds, lengths = _within(budget, model, data, training, out, planned, wanted)
     n_confirm = confirm_seeds or sizes.confirm_seeds
     brackets, families, around = planned(settings or sizes.settings, lengths)
-    plan = _plan.Plan(
-        _plan.name_of(model),
+    plan = _protocol.Plan(
+        _protocol.name_of(model),
         data,
         scale,
         judged_by,
@@ -172,7 +175,7 @@ def tune(
 
 def _space(space: Mapping[str, Any] | None, data: Data, dropping: int, per_layer: bool) -> Space:
     """Return the space that was asked for, or the usual one; refuse knobs that can't be searched here."""
-    chosen = Space(dict(space) if space is not None else _usual.usual_space(data, dropping, per_layer))
+    chosen = Space(dict(space) if space is not None else _defaults.usual_space(data, dropping, per_layer))
     if "dropout" in chosen.dimensions and not dropping:
         raise InputError("the network drops no units, so that dropout changes nothing: leave dropout out of the space")
     refuse_patience(chosen.dimensions)
@@ -238,14 +241,14 @@ def _within(
     return held["settings"], held["seeds"], Lengths(**held["lengths"])
 
 
-def _confirm_within(budget: float, runner: Runner, clock: float) -> _plan.Plan:
+def _confirm_within(budget: float, runner: Runner, clock: float) -> _protocol.Plan:
     """Return the plan with as many confirming seeds as the budget still allows, or as the folder holds."""
     held = _documents.budget(runner.folder) or {}
     if "confirm_seeds" not in held:
         plan, rate = runner.plan, runner.seconds_per_member_epoch
         simple = _budget.seconds_of_simple_models(simple_models(plan.data), plan.data)
         left = budget - runner.seconds - (runner.began - clock) - simple  # they are fitted for the test rows, too
-        full = _budget.full_trainings(plan.confirmed, len(plan.families)) + _plan.n_calibration_folds(plan)
+        full = _budget.full_trainings(plan.confirmed, len(plan.families)) + _protocol.n_calibration_folds(plan)
         of_seed = rate * full * plan.lengths.planned + (simple if plan.scheme == "folds" else 0.0)
         held["confirm_seeds"] = _budget.confirm_seeds(left, budget, of_seed)
         runner.write("budget.json", held)

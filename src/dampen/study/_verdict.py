@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from dampen.data import Data
-from dampen.knobs import KNOBS, Scales, Setting
+from dampen.engine.knobs import KNOBS, Scales, Setting
 from dampen.search import Dimension
 from dampen.statistics import Estimate, against_all, bonferroni
 from dampen.study import _verdict_text
-from dampen.study._confirm import LEVEL, Confirmed
+from dampen.study._confirmation import LEVEL, Confirmed
 from dampen.study._diagnosis import Diagnosis, diagnose
 from dampen.study._evaluate import Candidate, Evaluation
 from dampen.study._metrics import Metric, interval_of
-from dampen.study._plan import Plan, Split
+from dampen.study._protocol import Plan, Split
 from dampen.study._references import UNREGULARISED, regularisers
 from dampen.study._training import Training, plain
 

@@ -7,7 +7,7 @@ from dampen.study._references import DEFAULT, NONE, STOPPED, TABULAR
 from dampen.study._training import Training, tell
 
 if TYPE_CHECKING:
-    from dampen.study._plan import Plan
+    from dampen.study._protocol import Plan
     from dampen.study._verdict import Against, Part, Verdict
 
 NAMES = {

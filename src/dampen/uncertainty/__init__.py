@@ -1,14 +1,6 @@
 """When to trust a prediction: Monte-Carlo dropout, ensembles, calibration, refusal, foreign data."""
 
-from dampen.uncertainty._calibration import (
-    Brier,
-    Reliability,
-    brier,
-    ece,
-    nll,
-    reliability,
-    reliability_of,
-)
+from dampen.uncertainty._calibration import Brier, Reliability, brier, ece, nll, reliability, reliability_of
 from dampen.uncertainty._predict import dropout_rates, masks, mc_dropout, predict
 from dampen.uncertainty._prediction import ClassPrediction, Prediction, ValuePrediction, fit_noise
 from dampen.uncertainty._temperature import Temperature, find_temperature, fit_temperature, tempered

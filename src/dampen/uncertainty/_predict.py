@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from dampen._tensors import check_dense, check_size
+from dampen.engine import _losses, are_probabilities, described, once, outputs_line, tell
+from dampen.engine.knobs.noise.dropout import rates as read_rates
 from dampen.errors import InputError, OutputsWarning
-from dampen.knobs.dropout import rates as read_rates
-from dampen.population import _losses, are_probabilities, described, once, outputs_line, tell
 from dampen.uncertainty._masks import Numbers, keeps
 from dampen.uncertainty._moments import ClassSums, ValueSums
-from dampen.uncertainty._places import NothingDrops, find, tensor_of
 from dampen.uncertainty._prediction import Prediction
-from dampen.uncertainty._sampler import Part, rates_of, sample
+from dampen.uncertainty._sampling import Part, rates_of, sample
+from dampen.uncertainty._sites import NothingDrops, find, tensor_of
 
 _ROWS = 1024  # of a single pass at once
 

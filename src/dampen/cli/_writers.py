@@ -1,0 +1,141 @@
+"""Lines of predictions, written while they are found: to CSV, to Parquet, to stdout or into one JSON document."""
+
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dampen._io import exists
+from dampen.cli import _output
+from dampen.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r]")  # the last four: as wide letters
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+
+Take = Callable[[dict[str, "np.ndarray"]], object]
+"""Takes the columns of some rows."""
+
+
+def check_file(out: Path | None) -> None:
+    """Make sure, before anything is predicted, that lines can be written to a file.
+
+    Raises:
+        InputError: another ending than .csv and .parquet, or no such folder.
+    """
+    if out is None:
+        return
+    if out.suffix.lower() not in (".csv", ".parquet"):
+        raise InputError(f"--out takes a file that ends in .csv or .parquet, got {out}")
+    if not exists(out) and not out.parent.is_dir():
+        raise InputError(f"there is no folder {out.parent} to write into: make it, or choose another")
+
+
+def write(out: Path, run: Callable[[Take], None]) -> None:
+    """Write rows to a file, some at a time; the file is whole or not there."""
+    from dampen.study._storage import Folder
+
+    writer = _csv_file if out.suffix.lower() == ".csv" else _parquet_file
+
+    def whole(file: Path) -> None:
+        with writer(file) as take:
+            run(take)
+
+    Folder(out.parent).write(out.name, whole)
+
+
+def harmless(columns: dict[str, Any]) -> dict[str, Any]:
+    """Return columns in which no text is a spreadsheet's formula: one that begins like it gets an apostrophe in front.
+
+    Names of classes come from the data, and a spreadsheet that opens the file would run `=cmd|...`. Numbers stay what
+    they are. See OWASP, "CSV injection".
+    """
+
+    def text(value: Any) -> Any:
+        return (
+            f"'{value}" if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value) else value
+        )
+
+    def each(values: Any) -> Any:
+        if values.dtype != object:
+            return values
+        found = values.copy()
+        found[:] = [text(value) for value in values]
+        return found
+
+    return {name: each(values) for name, values in columns.items()}
+
+
+@contextlib.contextmanager
+def _csv_file(file: Path) -> Iterator[Take]:
+    import pandas as pd
+
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        begun: list[bool] = []
+
+        def take(columns: dict[str, Any]) -> None:
+            pd.DataFrame(harmless(columns)).to_csv(stream, index=False, header=not begun)
+            begun.append(True)
+
+        yield take
+
+
+@contextlib.contextmanager
+def _parquet_file(file: Path) -> Iterator[Take]:
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writers: list[pq.ParquetWriter] = []
+
+    def take(columns: dict[str, Any]) -> None:
+        # a first part without a single known target would make that column one of nulls
+        words = [name for name, values in columns.items() if values.dtype == object]
+        table = pa.Table.from_pandas(pd.DataFrame(columns).astype(dict.fromkeys(words, "string")), preserve_index=False)
+        if not writers:
+            writers.append(pq.ParquetWriter(file, table.schema))
+        writers[0].write_table(table)
+
+    try:
+        yield take
+    finally:
+        for writer in writers:
+            writer.close()
+
+
+def stream_csv(run: Callable[[Take], None]) -> None:
+    """Print rows as CSV while they are found."""
+    import pandas as pd
+
+    begun: list[bool] = []
+
+    def take(columns: dict[str, Any]) -> None:
+        pd.DataFrame(harmless(columns)).to_csv(sys.stdout, index=False, header=not begun)
+        begun.append(True)
+
+    run(take)
+
+
+def stream_json(head: dict[str, Any], run: Callable[[Take], None], tail: Callable[[], dict[str, Any]]) -> None:
+    """Print one JSON document whose rows are printed while they are found."""
+
+    def inner(document: dict[str, Any]) -> str:
+        return json.dumps(_output.plain(document), ensure_ascii=False, allow_nan=False)[1:-1]
+
+    begun: list[bool] = []
+
+    def take(columns: dict[str, Any]) -> None:
+        lists = {name: values.tolist() for name, values in columns.items()}
+        for values in zip(*lists.values(), strict=True):
+            sys.stdout.write("," * bool(begun) + "{" + inner(dict(zip(lists, values, strict=True))) + "}")
+            begun.append(True)
+            del begun[1:]
+
+    sys.stdout.write("{" + inner(head) + ', "predictions": [')
+    run(take)
+    sys.stdout.write("], " + inner(tail()) + "}\n")

@@ -1,0 +1,292 @@
+"""From a pandas frame to `Data`: target, roles of columns, split, and what every column is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dampen.data import _duplicates, _splits, _target
+from dampen.data._dataset import Data
+from dampen.data._leakage import noted
+from dampen.data.tables import _identifiers, _values
+from dampen.data.tables._columns import Columns
+from dampen.data.tables._frame import Frame
+from dampen.data.tables._infer_types import decide, numbers_only
+from dampen.data.tables._pandas_types import Series, Table
+from dampen.errors import InputError
+
+LEAST_ROWS = 20  # with a target: a tenth fewer could not be split into test rows and five folds that say anything
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which columns are what; None where there is none.
+
+    Args:
+        target: to predict; None guesses.
+        task: None guesses.
+        drop: columns not to use.
+        category: columns that are categories whatever they hold.
+        group: rows with the same value stay together when rows are split.
+        weight: how much a row counts.
+        time_order: rows are split by it: earlier ones train, later ones judge.
+    """
+
+    target: str | None = None
+    task: str | None = None
+    drop: tuple[str, ...] = ()
+    category: tuple[str, ...] = ()
+    group: str | None = None
+    weight: str | None = None
+    time_order: str | None = None
+
+    def given(self) -> list[str]:
+        """Return the names of those that were asked for."""
+        return [name for name, value in vars(self).items() if value not in (None, ())]
+
+
+def from_frame(
+    frame: Frame,
+    roles: Roles,
+    *,
+    test: Frame | None,
+    seed: int,
+    test_fraction: float,
+    name: str,
+    source: str,
+    every_column: bool = False,
+) -> Data:
+    """Make a `Data` of a table.
+
+    Args:
+        frame: the rows.
+        roles: of its columns.
+        test: the test rows, if they are in a file of their own.
+        seed: of the draw of test rows.
+        test_fraction: how many are drawn.
+        name: of the data.
+        source: where it was read from.
+        every_column: whether all columns are numbers and inputs, whatever they hold.
+
+    Raises:
+        InputError: a column that is not there, or too little to learn from.
+    """
+    table, notes = frame.table, list(frame.notes)
+    columns = list(table.columns)
+    target_name = _target.find(columns, roles.target, source)
+    special = {
+        role: _target.existing(columns, wanted, role, source)
+        for role, wanted in (("group", roles.group), ("weight", roles.weight), ("time_order", roles.time_order))
+        if wanted is not None
+    }
+    if target_name in special.values():
+        role = next(role for role, column in special.items() if column == target_name)
+        raise InputError(f"column '{target_name}' can't be the target and the {role.replace('_', ' ')} too")
+    dropped = [_target.existing(columns, column, "drop", source) for column in roles.drop]
+    if target_name in dropped:
+        raise InputError(f"column '{target_name}' is the target, it can't be dropped too")
+    category = [_target.existing(columns, column, "category", source) for column in roles.category]
+    copies = [called for name, called in frame.again if name == target_name and called not in dropped]
+    if copies:
+        raise InputError(
+            f"{source} has {len(copies) + 1} columns called '{target_name}', the target: rename or remove all but one, "
+            f"or drop '{copies[0]}'"
+        )
+    task = roles.task
+    if target_name in category:
+        category, task = [column for column in category if column != target_name], task or "classification"
+    target = _target.read(table[target_name], task, target_name, frame.decimal_comma)
+    notes += target.notes
+    table = table[target.kept]
+    if len(table) < LEAST_ROWS:
+        raise InputError(f"{source} has {len(table)} rows with a target, {LEAST_ROWS} is the least; add rows")
+    numbers, n_train = target.numbers.copy(), len(table)
+    test_table = None
+    if test is not None:
+        if target_name not in test.table.columns:
+            raise InputError(f"the test file lacks the target '{target_name}'")
+        found = _target.numbers_of(
+            *(test.table[target_name], target.task, target.classes, target_name, "the test file"), test.decimal_comma
+        )
+        notes += [*test.notes, *found.notes]
+        test_table = test.table[found.kept]
+        numbers = np.concatenate([numbers, found.numbers])
+    times = None
+    if "time_order" in special:
+        times = _ranks(table, test_table, special["time_order"])
+        order = np.argsort(times[:n_train], kind="stable")
+        table, numbers[:n_train] = table.iloc[order], numbers[:n_train][order]
+        times[:n_train] = times[:n_train][order]
+        early = int((times[n_train:] <= times[n_train - 1]).sum())
+        if early:
+            notes.append(f"{early} test row{'s are' if early > 1 else ' is'} not later than all training rows")
+    weights = _of_both(table, test_table, special.get("weight"), _weights)
+    groups = _groups(table, test_table, special.get("group"))
+    targets, all_rows = torch.from_numpy(numbers), torch.arange(n_train)
+    ordered = times is not None
+    of_times = None if times is None else torch.from_numpy(times)
+    inputs = [c for c in columns if c not in (target_name, special.get("group"), special.get("weight"), *dropped)]
+    if not inputs:
+        raise InputError(f"{source} has no column beside the target to learn from")
+
+    def drawn(groups: torch.Tensor | None, alike: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        if test_table is not None:
+            return all_rows, torch.arange(n_train, len(numbers))
+        n_test = _splits.count(test_fraction, n_train, "test_fraction", zero_allowed=True)
+        return _splits.draw(
+            *(all_rows, targets, n_test),
+            seed=seed,
+            classes=target.classes,
+            purpose=f"test rows of '{name}'",
+            groups=groups,
+            alike=alike,
+            times=of_times,
+        )
+
+    def read(train_rows: torch.Tensor) -> tuple[Columns, torch.Tensor]:
+        some = table[inputs].iloc[train_rows.numpy()]
+        decided = (
+            numbers_only(some.to_numpy(np.float64), inputs)
+            if every_column
+            else decide(
+                some,
+                decimal_comma=frame.decimal_comma,
+                time=special.get("time_order"),
+                category=category,
+                every=table[inputs],
+            )
+        )
+        raw = decided.encode(table, source)
+        if test_table is not None:
+            raw = np.concatenate([raw, decided.encode(test_table, "the test file")])
+        return decided, torch.from_numpy(raw)
+
+    train_rows, test_rows = drawn(groups)
+    decided, raw = read(train_rows)
+    # what the columns are follows from the training rows, and which rows are copies from what the columns are
+    copies = _duplicates.find(raw)
+    together = _duplicates.joined(groups, copies.together)
+    if test_table is None and not ordered and together is not groups:
+        train_rows, test_rows = drawn(together, copies.are(together))
+        decided, raw = read(train_rows)
+    reasons = [(c, "asked for") for c in dropped]
+    said = {"group": "it keeps rows together", "weight": "it weighs rows"}
+    reasons += [(column, said[role]) for role, column in special.items() if role in said]
+    repeating = () if ordered else _repeating(table[[*inputs, *dropped]], target, numbers, groups, train_rows)
+    data = Data(
+        name=name,
+        task=target.task,  # type: ignore[arg-type]
+        features=raw,
+        targets=targets,
+        train_rows=train_rows,
+        test_rows=test_rows,
+        classes=target.classes,
+        feature_names=tuple(column.name for column in decided.used),
+        columns=Columns(decided.used, (*decided.dropped, *reasons), repeating),
+        weights=None if weights is None else torch.from_numpy(weights),
+        groups=groups,
+        times=of_times,
+        target_name=target_name,
+        notes=tuple(notes),
+        source=source,
+    )
+    return noted(data.together())
+
+
+def _repeating(
+    table: Table,
+    target: _target.Target,
+    numbers: np.ndarray,
+    groups: torch.Tensor | None,
+    train_rows: torch.Tensor,
+) -> tuple[tuple[str, str], ...]:
+    rows = train_rows.numpy()
+    targets = numbers[rows].astype(np.float64)[:, None]
+    if target.classes is not None:
+        targets = (targets == np.arange(len(target.classes))).astype(np.float64)
+    return _identifiers.repeating(table, rows, targets, None if groups is None else groups.numpy()[: len(table)])
+
+
+def _of_both(table: Table, test: Table | None, column: str | None, read) -> np.ndarray | None:
+    if column is None:
+        return None
+    parts = [read(table[column], column)]
+    if test is not None:
+        if column not in test.columns:
+            raise InputError(f"the test file lacks the column '{column}'")
+        parts.append(read(test[column], column))
+    return np.concatenate(parts)
+
+
+def _weights(values: Series, name: str) -> np.ndarray:
+    found = _values.as_numbers(values)
+    wrong = ~(np.isfinite(found) & (found >= 0))
+    if wrong.any():
+        raise InputError(f"weight '{name}' must be a number, 0 or larger, in every row; {int(wrong.sum())} rows differ")
+    return found.astype(np.float32)
+
+
+def _groups(table: Table, test: Table | None, column: str | None) -> torch.Tensor | None:
+    """Return a number for each row's group; a row without one is a group of its own."""
+    import pandas as pd
+
+    if column is None:
+        return None
+    text = _values.plain(_values.as_text(table[column]))
+    if test is not None:
+        other = (
+            _values.plain(_values.as_text(test[column])) if column in test.columns else pd.Series([None] * len(test))
+        )
+        text = pd.concat([text, other])
+    codes = pd.factorize(text)[0].astype(np.int64)
+    alone = codes < 0
+    codes[alone] = codes.max(initial=-1) + 1 + np.arange(int(alone.sum()))
+    return torch.from_numpy(codes)
+
+
+def _ranks(table: Table, test: Table | None, name: str) -> np.ndarray:
+    """Return the rank of each row's time, numbers or dates, of the test rows too; without one they come last."""
+    import pandas as pd
+
+    values = table[name]
+    known = test is not None and name in test.columns
+    if known and test is not None:
+        values = pd.concat([values, test[name]])
+    numbers = _values.as_numbers(values)
+    if np.isnan(numbers).all():
+        text = _values.plain(_values.as_text(values)).dropna()
+        times = pd.api.types.is_datetime64_any_dtype(values.dtype) or isinstance(values.dtype, pd.PeriodDtype)
+        format = None if times or not len(text) else _values.date_format(text)
+        if not times and format is None and pd.api.types.infer_dtype(values, skipna=True) not in ("date", "datetime"):
+            raise InputError(f"time order '{name}' must hold numbers or dates, such as 2024-12-31")
+        numbers = _values.as_days(values, format)
+    if np.isnan(numbers).any():
+        raise InputError(
+            f"time order '{name}' is missing in {int(np.isnan(numbers).sum())} rows; fill it in or drop them"
+        )
+    ranks = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
+    if test is not None and not known:
+        ranks = np.concatenate([ranks, np.full(len(test), ranks.max() + 1)])
+    return ranks
+
+
+def roles(
+    target: str | None,
+    task: str | None,
+    drop: str | Sequence[str] = (),
+    group: str | None = None,
+    weight: str | None = None,
+    time_order: str | None = None,
+    category: str | Sequence[str] = (),
+) -> Roles:
+    """Return the roles that a user's words mean.
+
+    Raises:
+        InputError: rows in groups and in order at once.
+    """
+    if group is not None and time_order is not None:
+        raise InputError("rows can be split by group or by time_order, not by both; give one of them")
+    dropped = (drop,) if isinstance(drop, str) else tuple(drop)
+    categories = (category,) if isinstance(category, str) else tuple(category)
+    return Roles(target, task, dropped, categories, group, weight, time_order)
