@@ -25,7 +25,7 @@ test-slow: $(READY)
 
 FUZZ_MINUTES ?= 60
 fuzz: $(READY)
-	$(BIN)/python tests/fuzz.py --minutes $(FUZZ_MINUTES)
+	$(BIN)/python tests/data/fuzz/fuzz.py --minutes $(FUZZ_MINUTES)
 
 lint: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lint]'

@@ -1,7 +1,9 @@
 """How much weight decay and dropout a network needs, whether they help, and when to trust a prediction."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from dampen._hooks import WRITERS
 
 if TYPE_CHECKING:
     from dampen.data import Data, from_arrays, load
@@ -89,6 +91,21 @@ __all__ = [
     "tabular",
     "tune",
 ]
+
+
+def _write_report(*arguments: Any) -> None:
+    from dampen.report import write_study
+
+    write_study(*arguments)
+
+
+def _write_export(*arguments: Any, **options: Any) -> Any:
+    from dampen.export import write
+
+    return write(*arguments, **options)
+
+
+WRITERS |= {"report": _write_report, "export": _write_export}
 
 
 def __getattr__(name: str) -> object:

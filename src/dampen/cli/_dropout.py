@@ -10,7 +10,7 @@ from dampen.cli import _data, _options, _output
 
 if TYPE_CHECKING:
     from dampen.engine import Epoch, Event, History
-    from dampen.experiments import _dropout_study as lesson
+    from dampen.experiments import dropout as lesson
 
 
 @_data.takes_data
@@ -40,8 +40,8 @@ def command(
     members = _options.seed_range(seed, seeds)
 
     from dampen.engine import Epoch
-    from dampen.experiments import _dropout_study as lesson
-    from dampen.report import draw_dropout
+    from dampen.experiments import draw_dropout
+    from dampen.experiments import dropout as lesson
 
     file = _options.picture(plot, "dampen-dropout.png")
     device = _options.usable_device(device)
@@ -76,7 +76,7 @@ def command(
 
 def epoch_line(epoch: "Epoch") -> str:
     """Return the line of an epoch: means over the seeds of the network with dropout; accuracy only for classes."""
-    from dampen.experiments._dropout_study import DROPOUT
+    from dampen.experiments.dropout import DROPOUT
 
     def figures(split: str) -> str:
         means = {metric: epoch.metrics.get(f"{split}_{metric}") for metric in ("loss", "acc")}
@@ -88,7 +88,7 @@ def epoch_line(epoch: "Epoch") -> str:
 
 
 def _print(found: "lesson.Comparison") -> None:
-    from dampen.experiments._dropout_study import DROPOUT, NO_DROPOUT
+    from dampen.experiments.dropout import DROPOUT, NO_DROPOUT
 
     seeds = len(found.history.seeds)
     metrics = list(found.fitted)
@@ -133,7 +133,7 @@ def _sentence(found: "lesson.Comparison", metric: str) -> str:
 
 
 def _document(found: "lesson.Comparison") -> dict[str, Any]:
-    from dampen.experiments._dropout_study import DROPOUT, NO_DROPOUT
+    from dampen.experiments.dropout import DROPOUT, NO_DROPOUT
 
     return {
         "data": found.data.name,

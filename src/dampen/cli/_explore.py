@@ -54,7 +54,7 @@ def command(
     widths = _options.whole_numbers(hidden, "--hidden")
     members = _options.seed_range(seed, seeds)
 
-    from dampen.report import draw_answer
+    from dampen.experiments import draw_answer
 
     file = _options.picture(plot, f"dampen-{question}.png")
     device = _options.usable_device(device)

@@ -8,7 +8,7 @@ import typer
 from dampen.cli import _options, _output
 
 if TYPE_CHECKING:
-    from dampen.experiments import _weight_decay_study as lesson
+    from dampen.experiments import weight_decay as lesson
 
 
 def command(
@@ -46,8 +46,8 @@ def command(
 
     import numpy as np
 
-    from dampen.experiments import _weight_decay_study as lesson
-    from dampen.report import draw_weight_decay_comparison, draw_weight_decay_path, forgetting
+    from dampen.experiments import draw_weight_decay_comparison, draw_weight_decay_path, forgetting
+    from dampen.experiments import weight_decay as lesson
 
     file = _options.picture(plot, "dampen-weight-decay.png")
     file_of_path = _options.picture(file.with_stem(f"{file.stem}-path"), "") if path else None

@@ -1,4 +1,4 @@
-"""What a population is trained on: our data sets, tensors, or any `torch.utils.data.Dataset` that fits in memory."""
+"""What a population is trained on: data with splits, tensors, or any `torch.utils.data.Dataset` that fits in memory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,15 +11,15 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from dampen._tensors import check_dense, check_size
-from dampen.data import Data
 from dampen.engine import _losses
 from dampen.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 
 Source = Any
-"""`Data`; `(inputs, targets)` or `(input, input, ..., targets)` as tensors or arrays; a `Dataset` whose items are such
-tuples; or a mapping from `train`, `validation`, `test` to these. Without splits, all rows are training rows."""
+"""Data with `train`, `validation`, `test`, `task`, `outputs` and `weights`, such as dampen's `Data`;
+`(inputs, targets)` or `(input, input, ..., targets)` as tensors or arrays; a `Dataset` whose items are such tuples; or a mapping from
+`train`, `validation`, `test` to these. Without splits, all rows are training rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,9 @@ def of_seeds(source: Source | Sequence[Source], n_seeds: int) -> list[Sets]:
     Raises:
         InputError: not as many sources as seeds, or one that can't be read, or seeds that differ in more than rows.
     """
-    if isinstance(source, list) or (isinstance(source, tuple) and source and isinstance(source[0], Data | tuple)):
+    if isinstance(source, list) or (
+        isinstance(source, tuple) and source and (isinstance(source[0], tuple) or _is_split(source[0]))
+    ):
         if len(source) != n_seeds:
             raise InputError(f"{len(source)} data sets for {n_seeds} seeds: give one for all, or one for each")
         known = {id(one): one for one in source}
@@ -162,7 +164,7 @@ def table(source: Source, task: str | None = None) -> Table:
 
 
 def _read(source: Source) -> Sets:
-    if isinstance(source, Data):
+    if _is_split(source):
         tables = {split: table(rows) for split in SPLITS if len(rows := getattr(source, split))}
         return Sets(tables, source.task, source.outputs, source.weights is not None)
     if not isinstance(source, Mapping):
@@ -178,6 +180,11 @@ def _read(source: Source) -> Sets:
         return Sets(tables, "regression", targets[0].numel())
     classes = 1 + max(int(t.targets.max()) for t in tables.values())
     return Sets(tables, "classification", classes)
+
+
+def _is_split(source: Any) -> bool:
+    """Return whether something is data with splits and a task of its own, such as dampen's `Data`."""
+    return hasattr(type(source), "train") and hasattr(source, "task") and hasattr(source, "outputs")
 
 
 def _collated(dataset: Dataset) -> Any:

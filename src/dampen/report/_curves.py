@@ -7,7 +7,7 @@ import numpy as np
 
 from dampen.engine.knobs import KNOBS
 from dampen.report import _page
-from dampen.report._pictures import BLUE, ORANGE
+from dampen.report.pictures import BLUE, ORANGE
 from dampen.study import REFERENCE_NAMES
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dampen.report import _page
-from dampen.report._pictures import BLACK, BLUE, GREEN, ORANGE
+from dampen.report.pictures import BLACK, BLUE, GREEN, ORANGE
 from dampen.study import METRICS, REFERENCE_NAMES
 
 if TYPE_CHECKING:

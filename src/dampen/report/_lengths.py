@@ -6,7 +6,7 @@ from typing import Any
 
 from dampen.report import _page
 from dampen.report._forest import rising
-from dampen.report._pictures import BLUE, GREEN, ORANGE
+from dampen.report.pictures import BLUE, GREEN, ORANGE
 from dampen.study import REFERENCE_NAMES
 
 _FAMILIES = {"search": (BLUE, "circle"), "none": (ORANGE, "square"), "default": (GREEN, "diamond")}

@@ -10,7 +10,7 @@ import numpy as np
 
 from dampen.report import _page
 from dampen.report._forest import rising
-from dampen.report._pictures import BLACK, ORANGE
+from dampen.report.pictures import BLACK, ORANGE
 from dampen.study import METRICS
 
 _FIRST = ("weight_decay", "decay_timescale", "dropout")  # knobs that a map is of, if they vary

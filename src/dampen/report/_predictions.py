@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from dampen.data import Data, Incoming
-from dampen.report import _pictures
+from dampen.report import pictures
 from dampen.study import reliabilities, risk
 
 _EXAMPLES = 8  # of the most and of the least certain images
@@ -28,7 +28,7 @@ def draw_predictions(own: Mapping[str, np.ndarray], data: Data | Incoming, file:
     """
     classes = "probability" in own
     images = data.features.ndim == 4 and data.features.shape[1] in (1, 3)
-    with _pictures.style():
+    with pictures.style():
         figure = Figure(figsize=(11, 8.2 if images else 4.6), layout="constrained")
         parts: Any = figure.subfigures(2, 1, height_ratios=(3, 2.2)) if images else [figure]
         panels = parts[0].subplots(1, 1 + classes, squeeze=False)[0]
@@ -37,12 +37,12 @@ def draw_predictions(own: Mapping[str, np.ndarray], data: Data | Incoming, file:
         _risk(panels[-1], own, classes)
         if images:
             _examples(parts[1], own, data)
-        _pictures.save(figure, file)
+        pictures.save(figure, file)
 
 
 def _reliability(axes: Axes, own: Mapping[str, np.ndarray]) -> None:
-    axes.plot([0, 1], [0, 1], ":", color=_pictures.BLACK, label="as it should be")
-    looks = (("as it is", _pictures.TEST), ("after temperature", _pictures.TRAIN))
+    axes.plot([0, 1], [0, 1], ":", color=pictures.BLACK, label="as it should be")
+    looks = (("as it is", pictures.TEST), ("after temperature", pictures.TRAIN))
     for found, (name, look) in zip(reliabilities(own), looks, strict=True):
         axes.plot(found.confidence, found.accuracy, label=f"{name}, error {found.error:.4f}", **look)
     axes.set_title("Do probabilities mean what they say?")
@@ -54,8 +54,8 @@ def _reliability(axes: Axes, own: Mapping[str, np.ndarray]) -> None:
 def _risk(axes: Axes, own: Mapping[str, np.ndarray], classes: bool) -> None:
     curve = risk(own)
     values = curve.risk if classes else np.sqrt(curve.risk)
-    axes.plot(100 * curve.coverage, values, color=_pictures.BLUE, linewidth=2.5)
-    axes.axhline(float(values[-1]), linestyle=":", color=_pictures.BLACK, label="refusing at random")
+    axes.plot(100 * curve.coverage, values, color=pictures.BLUE, linewidth=2.5)
+    axes.axhline(float(values[-1]), linestyle=":", color=pictures.BLACK, label="refusing at random")
     axes.set_title("What does refusing buy?")
     axes.set_xlabel("share of the rows that are answered (%)")
     axes.set_ylabel("share of wrong answers" if classes else "RMSE of the answers")

@@ -12,7 +12,7 @@ from dampen._io import counted
 from dampen.data import Data, Incoming
 from dampen.report import _page
 from dampen.report._page import embed, render, write_page
-from dampen.report._pictures import BLACK, BLUE, ORANGE
+from dampen.report.pictures import BLACK, BLUE, ORANGE
 from dampen.study import reliabilities, risk
 
 Columns = Mapping[str, np.ndarray]

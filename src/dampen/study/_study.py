@@ -3,12 +3,12 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from dampen._hooks import WRITERS
 from dampen.data import Preprocessing
 from dampen.engine import Population
 from dampen.errors import InputError, NotExported
@@ -85,9 +85,8 @@ class Study:
         Raises:
             InputError: it can't be written.
         """
-        pages = import_module("dampen.report")  # a higher row: looked up only when someone asks for it here
         rungs = [rung.document(self.plan) for rung in self.ranked]
-        pages.write_study(Path(path), self.document(), self.frame(), rungs)
+        WRITERS["report"](Path(path), self.document(), self.frame(), rungs)
 
     def winner(self) -> Winner:
         """Return the network of `model`, and all that its training followed from."""
@@ -112,7 +111,7 @@ class Study:
         Warns:
             NotExported: `train.py` could not be written; the message says why.
         """
-        found = import_module("dampen.export").write(self.winner(), Path(folder), onnx=onnx, data=data)
+        found = WRITERS["export"](self.winner(), Path(folder), onnx=onnx, data=data)
         if found.refused is not None:
             warnings.warn(found.refused, NotExported, stacklevel=2)
         return found

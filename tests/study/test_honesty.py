@@ -11,7 +11,7 @@ import pytest
 
 import dampen
 from dampen import tune
-from dampen.experiments import _weight_decay_study as lesson
+from dampen.experiments import weight_decay as lesson
 
 STUDIES = 200
 

@@ -8,9 +8,8 @@ import torch
 from scipy.stats import t
 
 from dampen import InputError, Setting, from_arrays, load, solo
-from dampen.experiments import QUESTIONS, Points, explore, ground
+from dampen.experiments import QUESTIONS, Points, draw_answer, explore, ground
 from dampen.experiments._interaction import verdict_of
-from dampen.report import draw_answer
 from dampen.statistics import Estimate
 
 SHORT = {"seeds": range(3), "epochs": 3}

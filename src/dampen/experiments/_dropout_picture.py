@@ -5,8 +5,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dampen.experiments._dropout_study import DROPOUT, NO_DROPOUT, Comparison
-from dampen.report import _pictures
+from dampen.experiments.dropout import DROPOUT, NO_DROPOUT, Comparison
+from dampen.report import pictures
 
 
 def draw_dropout(found: Comparison, file: Path) -> None:
@@ -16,14 +16,14 @@ def draw_dropout(found: Comparison, file: Path) -> None:
     if "train_acc" in history.metrics:
         kinds.append(("acc", "accuracy (share of rows)"))
     rates = ", ".join(f"{rate:g}" for rate in found.rates)
-    with _pictures.style():
+    with pictures.style():
         figure = Figure(figsize=(9, 3.4 * len(kinds) + 0.8), layout="constrained")
         panels = figure.subplots(len(kinds), 2, sharex=True, sharey="row", squeeze=False)
         for row, (metric, unit) in zip(panels, kinds, strict=True):
             for panel, setting in zip(row, (NO_DROPOUT, DROPOUT), strict=True):
-                for split, look in (("train", _pictures.TRAIN), ("test", _pictures.TEST)):
+                for split, look in (("train", pictures.TRAIN), ("test", pictures.TEST)):
                     values = history.metrics[f"{split}_{metric}"][:, :, setting]
-                    _pictures.curve(panel, history.epochs, values, split, look)
+                    pictures.curve(panel, history.epochs, values, split, look)
                 panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             row[0].set_ylabel(unit)
         panels[0, 0].set_title("Without dropout")
@@ -32,4 +32,4 @@ def draw_dropout(found: Comparison, file: Path) -> None:
         seeds = len(history.seeds)
         figure.suptitle(f"Dropout on {found.data.name}" + (f" (mean and range of {seeds} seeds)" if seeds > 1 else ""))
         figure.supxlabel("epochs\ntrain: running mean over the epoch's batches, dropout active; test: after the epoch")
-        _pictures.save(figure, file)
+        pictures.save(figure, file)

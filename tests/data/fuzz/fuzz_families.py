@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import fuzz_changes as changes
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -22,7 +23,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import dampen
-import fuzz_changes as changes
 from dampen.cli import main
 from dampen.data import Preprocessing, read_incoming
 

@@ -9,8 +9,8 @@ from sklearn.linear_model import Ridge
 from dampen import InputError, load
 from dampen.engine.knobs.noise.dropout import Dropout, dropout
 from dampen.engine.knobs.weights.weight_decay import decay, l2_penalty
-from dampen.experiments import _dropout_study as dropout_study
-from dampen.experiments import _weight_decay_study as study
+from dampen.experiments import dropout as dropout_study
+from dampen.experiments import weight_decay as study
 
 
 def test_decay_shrinks_weights_and_brings_the_test_loss_down():
@@ -95,7 +95,7 @@ def test_dropout_keeps_the_expectation_and_drops_as_often_as_torchs_own():
     assert torch.equal(Dropout(0.3).eval()(h), h)
 
 
-def test_the_dropout_study_pairs_its_seeds():
+def test_thedropout_pairs_its_seeds():
     found = dropout_study.compare(load("iris"), (0.4,), (16,), range(4), epochs=5, batch_size=16)
     final = found.history.final("test_loss")
     interval = ttest_rel(final[:, 0], final[:, 1]).confidence_interval()
@@ -105,7 +105,7 @@ def test_the_dropout_study_pairs_its_seeds():
 
 
 @pytest.mark.parametrize("rates", [(0.0,), (0.3, 0.5), (1.5,)])
-def test_the_dropout_study_refuses_rates_that_make_no_comparison(rates):
+def test_thedropout_refuses_rates_that_make_no_comparison(rates):
     with pytest.raises(InputError):
         dropout_study.compare(load("iris"), rates, (16,), [0])
 

@@ -170,7 +170,7 @@ def test_any_other_text_is_refused_with_what_was_given(text):
 
 
 def test_the_documents_show_the_table_of_checks():
-    page = (Path(__file__).parents[1] / "docs" / "doctor.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text()
     shown = page.partition("<!-- checks -->\n")[2].partition("<!-- /checks -->")[0].strip()
     assert shown == markdown_table(), "put what dampen.doctor.markdown_table() returns between the marks"
 

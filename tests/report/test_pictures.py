@@ -12,8 +12,7 @@ from matplotlib.image import imread
 
 from dampen.data import load
 from dampen.errors import InputError
-from dampen.experiments import _dropout_study, _weight_decay_study
-from dampen.report import draw_dropout, draw_weight_decay_comparison, draw_weight_decay_path
+from dampen.experiments import draw_dropout, draw_weight_decay_comparison, draw_weight_decay_path, dropout, weight_decay
 
 PICTURES = ["comparison", "diverged", "path", "classes", "regression"]
 
@@ -21,17 +20,17 @@ PICTURES = ["comparison", "diverged", "path", "classes", "regression"]
 @pytest.fixture(scope="module")
 def drawings():
     """A function for each picture that draws it into a file."""
-    problem = _weight_decay_study.Problem(epochs=4)
-    diverging = _weight_decay_study.Problem(epochs=50, lr=3.0)
+    problem = weight_decay.Problem(epochs=4)
+    diverging = weight_decay.Problem(epochs=50, lr=3.0)
     found = {
         "comparison": (
             draw_weight_decay_comparison,
-            _weight_decay_study.compare(problem, [0.0, 1.0, 3.0], range(2), evaluate_every=1),
+            weight_decay.compare(problem, [0.0, 1.0, 3.0], range(2), evaluate_every=1),
         ),
-        "diverged": (draw_weight_decay_comparison, _weight_decay_study.compare(diverging, [0.0, 3.0], [0])),
-        "path": (draw_weight_decay_path, _weight_decay_study.path(problem, [0.1, 1.0, 10.0], range(2))),
-        "classes": (draw_dropout, _dropout_study.compare(load("iris"), (0.5,), (4,), range(2), epochs=3)),
-        "regression": (draw_dropout, _dropout_study.compare(load("diabetes"), (0.5,), (4,), [0], epochs=1)),
+        "diverged": (draw_weight_decay_comparison, weight_decay.compare(diverging, [0.0, 3.0], [0])),
+        "path": (draw_weight_decay_path, weight_decay.path(problem, [0.1, 1.0, 10.0], range(2))),
+        "classes": (draw_dropout, dropout.compare(load("iris"), (0.5,), (4,), range(2), epochs=3)),
+        "regression": (draw_dropout, dropout.compare(load("diabetes"), (0.5,), (4,), [0], epochs=1)),
     }
     assert found["diverged"][1].history.diverged_at.all()
     return {name: lambda file, draw=draw, value=value: draw(value, file) for name, (draw, value) in found.items()}

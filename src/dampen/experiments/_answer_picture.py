@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dampen.experiments import Answer, Line, Panel, Points
-from dampen.report import _pictures
+from dampen.experiments._answer import Answer, Line, Panel, Points
+from dampen.report import pictures
 
-_COLOURS = (_pictures.BLUE, _pictures.ORANGE, _pictures.GREEN, _pictures.BLACK, "#CC79A7", "#56B4E9", "#E69F00")
+_COLOURS = (pictures.BLUE, pictures.ORANGE, pictures.GREEN, pictures.BLACK, "#CC79A7", "#56B4E9", "#E69F00")
 
 
 def draw_answer(found: Answer, file: Path) -> None:
@@ -22,7 +22,7 @@ def draw_answer(found: Answer, file: Path) -> None:
     """
     n = len(found.panels)
     columns = 2 if n == 4 else min(n, 3)
-    with _pictures.style():
+    with pictures.style():
         figure = Figure(figsize=(max(5.0 * columns, 7.0), 4.2 * -(-n // columns) + 0.6), layout="constrained")
         axes = figure.subplots(-(-n // columns), columns, squeeze=False).ravel()
         for panel, one in zip(axes, found.panels, strict=False):
@@ -31,7 +31,7 @@ def draw_answer(found: Answer, file: Path) -> None:
             empty.remove()
         width = 12 * int(figure.get_figwidth())  # letters that fit
         figure.suptitle(textwrap.fill(f"{found.question} on {found.data}: {found.verdict}", width))
-        _pictures.save(figure, file)
+        pictures.save(figure, file)
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
@@ -55,7 +55,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
             "marker": None if many else "s" if line.held_out else "o",
             "markersize": 4,
         }
-        _pictures.curve(axes, _places(line, panel.log_x), line.values, line.label, look)
+        pictures.curve(axes, _places(line, panel.log_x), line.values, line.label, look)
     if len(panel.content) > 1:
         axes.legend()
 
@@ -64,8 +64,8 @@ def _draw_points(axes: Axes, points: Points) -> None:
     places = np.arange(len(points.labels))[::-1]
     means = np.array([e.mean for e in points.estimates])
     ends = np.array([e.interval() for e in points.estimates])
-    axes.errorbar(means, places, xerr=abs(ends.T - means), fmt="o", color=_pictures.BLUE, capsize=4, linewidth=2)
-    axes.axvline(0, color=_pictures.BLACK, linestyle="--", linewidth=1)
+    axes.errorbar(means, places, xerr=abs(ends.T - means), fmt="o", color=pictures.BLUE, capsize=4, linewidth=2)
+    axes.axvline(0, color=pictures.BLACK, linestyle="--", linewidth=1)
     axes.set_yticks(places, points.labels)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_ylim(-0.6, len(places) - 0.4)

@@ -1,7 +1,7 @@
 """Reads changed files for as long as it is told: each ends in a result or in an `InputError`, within memory.
 
-`python tests/fuzz.py --minutes 60` runs every family by turns, each in processes of its own, and keeps what fails in
-`fuzz-failures`, the input beside the traceback. `python tests/fuzz.py npz --examples 500` runs one.
+`python tests/data/fuzz/fuzz.py --minutes 60` runs every family by turns, each in processes of its own, and keeps what
+fails in `fuzz-failures`, the input beside the traceback; with `npz --examples 500` it runs one.
 """
 
 import argparse
@@ -39,9 +39,8 @@ def children(names: Sequence[str], seed: int, n: int, made: Path, failures: Path
 
 def _child(name: str, seed: int, n: int, made: Path, failures: Path) -> dict[str, int]:
     import hypothesis
-    from hypothesis import HealthCheck, Phase
-
     from fuzz_families import FAMILIES
+    from hypothesis import HealthCheck, Phase
 
     family = FAMILIES[name]
     made.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from dampen.engine.knobs import KNOBS
 from dampen.errors import InputError
 from dampen.search import Choice, LogUniform, Uniform
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SMALL = ("--settings", 3, "--seeds", 1, "--epochs", 1, "--confirmed", 1, "--confirm-seeds", 2, "--hidden", 4)
 
 # Shapes are checked by other tests of studies: here that would take most of the time.
