@@ -18,8 +18,8 @@ SPLITS = ("train", "validation", "test")
 
 Source = Any
 """Data with `train`, `validation`, `test`, `task`, `outputs` and `weights`, such as dampen's `Data`;
-`(inputs, targets)` or `(input, input, ..., targets)` as tensors or arrays; a `Dataset` whose items are such tuples; or a mapping from
-`train`, `validation`, `test` to these. Without splits, all rows are training rows."""
+`(inputs, targets)` or `(input, input, ..., targets)` as tensors or arrays; a `Dataset` whose items are such tuples; or
+a mapping from `train`, `validation`, `test` to these. Without splits, all rows are training rows."""
 
 
 @dataclass(frozen=True, eq=False)
