@@ -9,9 +9,6 @@ import pytest
 SMALL = ("--settings", 2, "--seeds", 1, "--epochs", 1, "--confirmed", 1, "--confirm-seeds", 2, "--hidden", 4)
 
 # Shapes are checked by other tests of studies: here that would take most of the time.
-pytestmark = pytest.mark.usefixtures("without_shape_checks")
-
-
 @pytest.fixture
 def run(run):
     """Run in a folder that has a table."""

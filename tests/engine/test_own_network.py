@@ -9,7 +9,7 @@ from torch import nn
 
 import dampen
 from dampen import InputError, Setting, insert_dropout
-from dampen.engine import Population, initial_weights_repeat
+from dampen.engine import Population, initial_weights_repeat, solo
 
 CODE = """
 import torch
@@ -223,3 +223,96 @@ def test_a_function_that_seeds_itself_leaves_the_global_generator_alone():
     torch.manual_seed(7)
     initial_weights_repeat(self_seeding, 4, 2)
     assert torch.equal(torch.rand(3), expected)
+
+
+class _Drawn(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+        self.make()
+
+
+class _Tensor(_Drawn):
+    def make(self):
+        self.B = torch.randn(4)
+
+    def forward(self, x):
+        return self.layer(x * self.B)
+
+
+class _Number(_Drawn):
+    def make(self):
+        self.scale = float(torch.rand(()))
+
+    def forward(self, x):
+        return self.layer(x * self.scale)
+
+
+class _InTraining(_Drawn):
+    def make(self):
+        self.mask = [torch.rand(4)]
+
+    def forward(self, x):
+        return self.layer(x * self.mask[0] if self.training else x)
+
+
+class _ListedLayers(_Drawn):
+    def make(self):
+        self.layers = [nn.Linear(4, 4)]
+
+    def forward(self, x):
+        return self.layer(self.layers[0](x))
+
+
+def _in_a_closure():
+    mask = torch.rand(2)
+    network = nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.5))
+    network[0].register_forward_hook(lambda _, __, outputs: outputs * mask)
+    return network
+
+
+def _of_random_width():
+    width = int(torch.randint(2, 50, ()))
+    return nn.Sequential(nn.Linear(4, width), nn.Linear(width, 2))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            _Tensor,
+            r"^B of _Tensor \(the network itself\) is neither parameter nor buffer and .* \(self\.register_buffer\('B'",
+        ),
+        (_Number, r"^scale of _Number"),
+        (_InTraining, r"^mask of _InTraining"),
+        (_ListedLayers, r"^layers of _ListedLayers .* put these layers into a nn.ModuleList"),
+        (_in_a_closure, r"answer differently with the same parameters and buffers"),
+        (_of_random_width, r"networks of different shapes for different seeds \(0.weight: \["),
+    ],
+)
+def test_what_a_seed_draws_beside_parameters_and_buffers_is_refused(make, message):
+    rows = torch.randn(12, 4), torch.arange(12) % 2
+    with pytest.raises(InputError, match=message):
+        Population(make, [Setting()], [0, 1, 2]).fit(rows, epochs=1)
+    with pytest.raises(InputError, match=message):
+        dampen.tune(make, dampen.load(rows[0], target=rows[1], normalise=False), settings=2, epochs=1)
+
+
+def test_what_a_seed_draws_as_a_buffer_is_each_member_s_own():
+    class Features(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("B", torch.randn(4, 8))
+            self.layer = nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.layer(torch.cos(x @ self.B))
+
+    rows = torch.randn(12, 4).double(), torch.arange(12) % 2
+    population = Population(Features, [Setting(weight_decay=0.1)], [0, 1, 2])
+    population.fit(rows, epochs=3, precision="float64")
+    for seed in population.seeds:
+        torch.manual_seed(seed)
+        assert torch.equal(population.member(Setting(weight_decay=0.1), seed).B, Features().B.double())
+        alone = solo(Features, Setting(weight_decay=0.1), seed, rows, epochs=3, precision="float64").network
+        torch.testing.assert_close(alone(rows[0]), population.member(Setting(weight_decay=0.1), seed)(rows[0]))

@@ -30,13 +30,11 @@ def fits_little(name):
 
 
 # Hundreds of fits, of which checking shapes would take the most; other tests fit with it on.
-@pytest.mark.usefixtures("without_shape_checks")
 @pytest.mark.parametrize(("estimator", "check"), list(cases(DampenClassifier(**TINY), fits_little)))
 def test_scikit_learn_s_checks_of_a_classifier_pass(estimator, check):
     check(estimator)
 
 
-@pytest.mark.usefixtures("without_shape_checks")
 @pytest.mark.parametrize(("estimator", "check"), list(cases(DampenRegressor(**TINY), lambda *_: False)))
 def test_scikit_learn_s_checks_of_a_regressor_pass(estimator, check):
     check(estimator)

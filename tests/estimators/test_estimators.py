@@ -22,9 +22,6 @@ from torch import nn
 import dampen
 from dampen import DampenClassifier, DampenRegressor
 
-# Dozens of fits, of which checking shapes would take the most; that of `fitted` checks them.
-pytestmark = pytest.mark.usefixtures("without_shape_checks")
-
 FEW = {"settings": 8, "seeds": 1, "epochs": 20, "confirm_seeds": 3, "random_state": 0}
 TINY = {
     "hidden": (8,),

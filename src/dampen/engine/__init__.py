@@ -7,6 +7,7 @@ from dampen.engine._history import ChunkDone, Epoch, Event, History
 from dampen.engine._insert_dropout import INSERTED, Inserted, WithDropout, insert_dropout
 from dampen.engine._model import Builder, Model, initial_weights_repeat
 from dampen.engine._population import Population, one_row, outputs_line, outputs_notes
+from dampen.engine._seeds_alike import check_alike
 from dampen.engine._solo import Solo, solo
 from dampen.engine._warn_once import once, tell
 from dampen.engine.capture._trace import are_probabilities, described
@@ -34,6 +35,7 @@ __all__ = [
     "WithDropout",
     "are_probabilities",
     "batches",
+    "check_alike",
     "copied",
     "described",
     "initial_weights_repeat",

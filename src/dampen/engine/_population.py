@@ -18,6 +18,7 @@ from dampen.engine._config import Recipe
 from dampen.engine._explain import Explanation, explain
 from dampen.engine._history import ChunkDone, Epoch, Event, History, Recorder, Span
 from dampen.engine._model import Builder, Model
+from dampen.engine._seeds_alike import check_function, check_shapes
 from dampen.engine._warn_once import tell
 from dampen.engine.capture._dropout_mode import rates_at, set_rates
 from dampen.engine.capture._trace import Probe, probe
@@ -479,6 +480,7 @@ class Population:
         self._row = row
         if not self._networks:
             self._networks = [self._build(seed, *row) for seed in self.seeds]
+            check_shapes(self._networks)
         self._networks = [network.to(device, recipe.dtype) for network in self._networks]
         self._decayed = weight_decay.decayed(self._networks[0], recipe.decay)
         if not self._decayed:
@@ -488,6 +490,7 @@ class Population:
         inputs, targets = first.span(largest.start, largest.stop)
         self._probes = {}
         found = self._probe_for([t[0] for t in inputs])
+        check_function(self._networks, [t[0] for t in inputs])
         for one in {len(one.tables["train"]): one for one in sets}.values():  # one row alone can't be normalised
             spans = batches(len(one.tables["train"]), recipe.batch_size, recipe.even_batches)
             if any(span.stop - span.start == 1 for span in spans):

@@ -10,7 +10,7 @@ import torch
 
 from dampen._io import exists, is_own, locked
 from dampen.data import Data
-from dampen.engine import Builder, Model, Schedule, batches, described, one_row, outputs_notes
+from dampen.engine import Builder, Model, Schedule, batches, check_alike, described, one_row, outputs_notes
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.study import _defaults, _documents, _protocol
@@ -90,6 +90,7 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
             f"the network must answer each row with {what}, shape [rows, {data.outputs}]; for 2 rows it answers with "
             f"shape {list(outputs.shape)}: mend its last layer" + _TWO * (data.task == "regression" and two)
         )
+    check_alike(Builder(model), [rows], data.inputs, data.outputs)
     if not outputs.isfinite().all():
         raise InputError("the network's outputs are not finite before any training: look for a division or a logarithm")
     return () if data.task == "regression" else outputs_notes(network, rows)
