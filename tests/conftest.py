@@ -18,8 +18,7 @@ with mock.patch("random.getrandbits", random.Random(0).getrandbits):
 
 # Every row that handles tensors; typer's context in dampen.cli is not of the type that it asks commands to name.
 CHECKED = (
-    *("data", "explore", "export", "knobs", "lessons", "models", "population", "report", "statistics", "store"),
-    *("study", "uncertainty"),
+    *("data", "engine", "experiments", "export", "models", "report", "statistics", "study", "uncertainty"),
 )
 jaxtyping.install_import_hook([f"dampen.{row}" for row in CHECKED], "beartype.beartype")
 collect_ignore = ["fuzz.py", "fuzz_changes.py", "fuzz_families.py"]  # a program, which test_fuzz.py runs

@@ -129,9 +129,9 @@ def scatter(
             setattr(chunk, name, snapshot.members[name][place].copy())
         if any(name.startswith("best/") for name in snapshot.tensors):
             chunk.best = of("best", every)
-        if chunk.turned.averages and any(name.startswith("average/") for name in snapshot.tensors):
-            chunk.average = Average(chunk.turned, chunk.state, of("average", every))
-        needy = [knob for knob, acts in chunk.turned.gradient if acts.needs_start]
+        if chunk.active.averages and any(name.startswith("average/") for name in snapshot.tensors):
+            chunk.average = Average(chunk.active, chunk.state, of("average", every))
+        needy = [knob for knob, acts in chunk.active.gradient if acts.needs_start]
         needing = [m for m, s in enumerate(chunk.settings) if any(knob.on(s) for knob in needy)]
         if needing and any(name.startswith("start/") for name in snapshot.tensors):
             chunk.start = [t[:, needing[:1]] for t in of("start", names.trained)]

@@ -19,12 +19,11 @@ from dampen.engine._explain import Explanation, explain
 from dampen.engine._history import ChunkDone, Epoch, Event, History, Recorder, Span
 from dampen.engine._model import Builder, Model
 from dampen.engine._warn_once import tell
-from dampen.engine.capture._dropout_mode import rates_at, set_rates
-from dampen.engine.capture._trace import Probe, probe
+from dampen.engine.capture import Trace, named, rates_at, set_rates, trace
 from dampen.engine.execution import _memory
-from dampen.engine.execution._active_knobs import Turned
+from dampen.engine.execution._active_knobs import ActiveKnobs
 from dampen.engine.execution._chunk import Chunk
-from dampen.engine.execution._ordinary import named, tensors_of
+from dampen.engine.execution._ordinary import tensors_of
 from dampen.engine.execution._program import Names, Program
 from dampen.engine.execution._select import choose
 from dampen.engine.knobs import Setting
@@ -69,7 +68,7 @@ class Population:
         self._chunks: list[Chunk] = []
         self._row: tuple[tuple[int, ...], int] | None = None  # what the builder was told: shape of a row, outputs
         self._networks: list[nn.Module] = []
-        self._probes: dict[Any, Probe] = {}
+        self._probes: dict[Any, Trace] = {}
         self._program: Program | None = None
         self._why: tuple[str, str] | None = None
         self._decayed: dict[str, bool] = {}
@@ -510,7 +509,7 @@ class Population:
         for chunk, place in zip(self._chunks, self._places, strict=True):
             steps = len(batches(len(sets[place[0].start].tables["train"]), recipe.batch_size, recipe.even_batches))
             chunk.prepare(recipe, list(self._decayed.values()), row_bytes, steps)
-            chunk.turned.check(recipe.loss, found.sites, bool(found.places), inputs, targets)
+            chunk.active.check(recipe.loss, found.sites, bool(found.places), inputs, targets)
         if self._program is None or not self._program.serves(recipe, device):
             self._program, self._why = choose(
                 self._networks[0], self._names, recipe, device, self._chunks, found, inputs, targets
@@ -599,15 +598,15 @@ class Population:
         self._recorder.put(place, metrics)
         return metrics
 
-    def _probe_for(self, inputs: Sequence[Tensor]) -> Probe:
+    def _probe_for(self, inputs: Sequence[Tensor]) -> Trace:
         key = tuple(t.shape for t in inputs)
         if key not in self._probes:
             network = self._networks[0].train()
             state = tensors_of(network)
-            self._probes[key] = probe(network, state, inputs, Turned(self.settings).additions)
+            self._probes[key] = trace(network, state, inputs, ActiveKnobs(self.settings).additions)
         return self._probes[key]
 
-    def _a_probe(self) -> Probe:
+    def _a_probe(self) -> Trace:
         return next(iter(self._probes.values()))
 
 
@@ -623,14 +622,14 @@ def one_row(network: nn.Module, row: Tensor) -> None:
     Raises:
         InputError: it can't, as batch normalisation can't.
     """
-    probe(network.train(), tensors_of(network), [row])
+    trace(network.train(), tensors_of(network), [row])
 
 
 def outputs_notes(network: nn.Module, rows: Tensor) -> tuple[str, ...]:
     """Return what is to be said of a classifier's outputs for some rows."""
     state = tensors_of(network)
     try:
-        ends = probe(network.train(), state, [rows]).ends
+        ends = trace(network.train(), state, [rows]).ends
     except InputError:  # whoever trains it says more
         return ()
     return () if ends is None else (outputs_line(ends),)

@@ -9,11 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from dampen.engine._warn_once import tell
-from dampen.engine.capture._dropout_mode import Place, rates_at
-from dampen.engine.capture._graph import record_staged
-from dampen.engine.execution._memory import free_memory
-from dampen.engine.execution._ordinary import eager
+from dampen.engine import free_memory, tell
+from dampen.engine.capture import Place, eager, rates_at, record_staged
 from dampen.engine.knobs.noise.dropout import Rates
 from dampen.errors import InputError, NotFused, NotSampled
 from dampen.uncertainty._masks import Masked, Numbers
