@@ -17,9 +17,7 @@ with mock.patch("random.getrandbits", random.Random(0).getrandbits):
     import beartype.door  # noqa: F401
 
 # Every row that handles tensors; typer's context in dampen.cli is not of the type that it asks commands to name.
-CHECKED = (
-    *("data", "engine", "experiments", "export", "models", "report", "statistics", "study", "uncertainty"),
-)
+CHECKED = (*("data", "engine", "experiments", "export", "models", "report", "statistics", "study", "uncertainty"),)
 jaxtyping.install_import_hook([f"dampen.{row}" for row in CHECKED], "beartype.beartype")
 collect_ignore = ["fuzz.py", "fuzz_changes.py", "fuzz_families.py"]  # a program, which test_fuzz.py runs
 torch.set_num_threads(1)  # the tests' tensors are small: a second thread only adds waiting

@@ -4,14 +4,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from dampen.engine import _config, _dataset, _rng
+from dampen.engine import _dataset, _rng
 from dampen.engine._batches import batches
+from dampen.engine._config import Recipe, TrainConfig, TrainOptions, configured
 from dampen.engine._copies import copied
 from dampen.engine._model import Builder, Model
 from dampen.engine.capture import Place, Trace, named, rates_at, set_rates, trace
@@ -46,10 +47,8 @@ def solo(
     setting: Setting,
     seed: int,
     data: _dataset.Source,
-    *,
-    epochs: int,
-    device: str | torch.device = "cpu",
-    **options: Any,
+    config: TrainConfig | None = None,
+    **options: Unpack[TrainOptions],
 ) -> Solo:
     """Train one member alone, with the initial weights, batches and dropout masks that it has in a population.
 
@@ -58,19 +57,19 @@ def solo(
         setting: its knobs.
         seed: its seed.
         data: what it is trained on, as in `Population.fit`.
-        epochs: passes over the training rows.
-        device: where it trains.
-        options: `batch_size`, `even_batches`, `optimizer` (torch's own), `lr`, `schedule`, `clip`, `decay`, `loss` and
-            `precision` as in `Population.fit`.
+        config: how it trains; the optimizer is torch's own.
+        options: fields of `TrainConfig`, such as `epochs=20`; they replace those of `config`.
 
     Raises:
         InputError: an argument outside its range, or unfit data.
     """
+    config = configured(config, options)
     sets = _dataset.of_seeds(data, 1)[0]
-    recipe = _config.read(sets.task, epochs=epochs, weighted=sets.weighted, **options)
+    recipe = config.recipe(sets.task, sets.weighted)
+    epochs, device = recipe.epochs, recipe.device
     if recipe.early_stopping is not None:
         raise InputError("solo trains to the end: early_stopping is Population.fit's")
-    rows = _dataset.to_device([sets.tables["train"]], torch.device(device), recipe.dtype)
+    rows = _dataset.to_device([sets.tables["train"]], device, recipe.dtype)
     network = Builder(model)(seed, sets.input_shape, sets.outputs).to(device, recipe.dtype).train()
     spans = batches(len(rows), recipe.batch_size, recipe.even_batches)
     if any(span.stop - span.start == 1 for span in spans):  # one row alone can't be normalised: said before it trains
@@ -119,8 +118,8 @@ def solo(
                     p.grad = gradient(p)
             if twin is not None:
                 _check(network, twin)
-            if recipe.clip is not None:
-                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+            if recipe.clip_grad_norm is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_grad_norm)
             factor = recipe.schedule.factor(step, epochs * per_epoch)
             for group in optimizer.param_groups:
                 group["weight_decay"] = group["peak_decay"] * float(scales.get("weight_decay", 1.0))
@@ -153,7 +152,7 @@ def solo(
 class _Loss:
     """The mean loss of a batch's outputs; `total` is its sum over the rows."""
 
-    def __init__(self, recipe: _config.Recipe, effects: StepEffects, targets: torch.Tensor):
+    def __init__(self, recipe: Recipe, effects: StepEffects, targets: torch.Tensor):
         self._recipe, self._effects, self._targets = recipe, effects, targets
         self.total = 0.0
 
@@ -206,9 +205,9 @@ def _update_bn(network: nn.Module, passes: Sequence[Callable[[nn.Module], torch.
             layer.num_batches_tracked.copy_(count)
 
 
-def _optimizer(network: nn.Module, setting: Setting, recipe: _config.Recipe, steps: int) -> torch.optim.Optimizer:
+def _optimizer(network: nn.Module, setting: Setting, recipe: Recipe, steps: int) -> torch.optim.Optimizer:
     """Return torch's own optimizer with a group for the parameters that decay and one for the others."""
-    decayed = weight_decay.decayed(network, recipe.decay)
+    decayed = weight_decay.decayed(network, recipe.decay_filter)
     parameters = dict(network.named_parameters())
     decay = decay_timescale.weight_decay_of(setting, recipe.lr, steps)
     _optimizers.check_timescale(recipe.optimizer, [setting])
@@ -223,9 +222,9 @@ def _optimizer(network: nn.Module, setting: Setting, recipe: _config.Recipe, ste
     return recipe.optimizer.alone(groups, setting.get("lr", recipe.lr))
 
 
-def _around(active: ActiveKnobs, network: nn.Module, setting: Setting, recipe: _config.Recipe) -> AroundStep:
+def _around(active: ActiveKnobs, network: nn.Module, setting: Setting, recipe: Recipe) -> AroundStep:
     """Return what knobs do to the weights around each step."""
-    decayed = weight_decay.decayed(network, recipe.decay)
+    decayed = weight_decay.decayed(network, recipe.decay_filter)
     parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
     start = {name: p.detach().clone() for name, p in parameters.items()}
     lr = torch.tensor(setting.get("lr", recipe.lr), dtype=torch.float64)

@@ -12,7 +12,7 @@ from torch.func import vmap
 from dampen.engine import free_memory, tell
 from dampen.engine.capture import Place, eager, rates_at, record_staged
 from dampen.engine.knobs.noise.dropout import Rates
-from dampen.errors import InputError, NotFused, NotSampled
+from dampen.errors import InputError, NotFusedWarning, NotSampled
 from dampen.uncertainty._masks import Masked, Numbers
 from dampen.uncertainty._sites import Found, RandomPlace, find, sampling, tensor_of
 
@@ -120,7 +120,7 @@ def sample(
                 tell(
                     "the network can't be sampled many times at once: it runs once for each sample, with the same "
                     "results, but slower",
-                    NotFused,
+                    NotFusedWarning,
                     stacklevel=4,
                 )
             held: list[Tensor] = []

@@ -170,8 +170,8 @@ class Chunk:
             scales = self.active.scales(step, steps)
             noise = self._noise(step, steps, trace, inputs, targets)
             gradients, sums = program.gradients(self.state, noise, inputs, targets)
-            if recipe.clip is not None:
-                _optimizers.clip_(gradients, recipe.clip)
+            if recipe.clip_grad_norm is not None:
+                _optimizers.clip_(gradients, recipe.clip_grad_norm)
             factor = recipe.schedule.factor(step, steps)
             if self._around is not None:
                 self._around.before(gradients, factor, scales)

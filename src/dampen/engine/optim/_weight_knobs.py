@@ -60,7 +60,8 @@ class AroundStep:
     def _refuse(name: str, parameters: Sequence[object]) -> None:
         if not parameters:
             raise InputError(
-                f"{name} finds no weight to act on: it takes those that decay; choose them with decay=, or leave it out"
+                f"{name} finds no weight to act on: it takes those that decay; choose them with decay_filter=, or "
+                "leave it out"
             )
 
     @property
