@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from dampen import _schema
 from dampen._io import counted
-from dampen.engine import _checkpoint, _dataset
+from dampen.engine import _dataset, _snapshot
 from dampen.engine._batches import batches
 from dampen.engine._config import Recipe, TrainConfig, TrainOptions, configured
 from dampen.engine._explain import Explanation, explain
@@ -246,7 +245,7 @@ class Population:
         Members that keep an average of their weights have that.
         """
         if self._chunks:
-            return _checkpoint.whole(
+            return _snapshot.whole(
                 self._names, [chunk.shown for chunk in self._chunks], self._places, self._recorder.shape
             )
         if not self._networks:
@@ -290,7 +289,7 @@ class Population:
         if any(chunk.batch or chunk.epoch != self._chunks[0].epoch for chunk in self._chunks):
             raise InputError("the last epoch was interrupted: let fit finish it before members are dropped")
         s, m = [self.seeds.index(x) for x in seeds], [self.settings.index(x) for x in settings]
-        snapshot = _checkpoint.gather(self._chunks, self._places, self._recorder.shape) if self._chunks else None
+        snapshot = _snapshot.gather(self._chunks, self._places, self._recorder.shape) if self._chunks else None
         self.settings, self.seeds = tuple(settings), tuple(seeds)
         self._recorder = self._recorder.only(s, m)
         if snapshot is None:
@@ -334,6 +333,8 @@ class Population:
 
     def save(self, folder: str | Path) -> None:
         """Write everything that going on needs into `folder`, as `population.safetensors`, whole or not at all."""
+        from dampen.engine import _checkpoint  # its schema library is not needed for training
+
         if not self._chunks:
             raise InputError("there is nothing to save yet: call fit first")
         about = {
@@ -345,7 +346,7 @@ class Population:
             "epochs": self._recorder.epochs,
             "at_once": self._at_once,
         }
-        snapshot = _checkpoint.gather(self._chunks, self._places, self._recorder.shape)
+        snapshot = _snapshot.gather(self._chunks, self._places, self._recorder.shape)
         _checkpoint.write(Path(folder), about, snapshot, self._recorder)
 
     @classmethod
@@ -361,8 +362,12 @@ class Population:
         Raises:
             InputError: there is none, the file is damaged, it is of another network, or that can't take the rows.
         """
+        from dampen import _schema
+        from dampen.engine import _checkpoint
+
         about, snapshot, recorder = _checkpoint.read(Path(folder))
-        with _schema.damaged(Path(folder) / _checkpoint.FILE):
+        file = Path(folder) / _checkpoint.FILE
+        with _schema.damaged(file):
             settings = [Setting(**values) for values in about.settings]
             population = cls(model, settings, about.seeds, chunk=about.chunk)
         population._recorder = recorder
@@ -370,16 +375,16 @@ class Population:
         population._places = [(slice(*seeds), slice(*members)) for seeds, members in about.places]
         population._at_once = about.at_once
         if population._build.wants and (outline := population._build.outline(*population._known_row)) is not None:
-            snapshot.check(outline, Path(folder))  # before memory is taken for it
+            snapshot.check(outline, file)  # before memory is taken for it
         network = population._build(population.seeds[0], *population._known_row)
         population._networks = [network.to(snapshot.dtype)]
-        snapshot.check(network, Path(folder))
+        snapshot.check(network, file)
         try:
-            population._chunks = _checkpoint.scatter(
+            population._chunks = _snapshot.scatter(
                 snapshot, population._names, population.seeds, population.settings, population._places
             )
         except KeyError as e:
-            raise InputError(f"{Path(folder) / _checkpoint.FILE} is damaged: it lacks {e.args[0]}") from None
+            raise InputError(f"{file} is damaged: it lacks {e.args[0]}") from None
         if rows is not None:
             population._trace(
                 [t.to(snapshot.dtype if t.is_floating_point() else None) for t in _dataset.table(rows).inputs]
@@ -473,11 +478,11 @@ class Population:
     def _cut_again(self, alike: Sequence[slice]) -> None:
         if any(chunk.batch for chunk in self._chunks):
             raise InputError("the last epoch was interrupted on other rows: let fit finish it on those")
-        self._scatter(_checkpoint.gather(self._chunks, self._places, self._recorder.shape), self._cut(alike))
+        self._scatter(_snapshot.gather(self._chunks, self._places, self._recorder.shape), self._cut(alike))
 
-    def _scatter(self, snapshot: _checkpoint.Snapshot, places: list[Span]) -> None:
+    def _scatter(self, snapshot: _snapshot.Snapshot, places: list[Span]) -> None:
         self._places = places
-        self._chunks = _checkpoint.scatter(snapshot, self._names, self.seeds, self.settings, places)
+        self._chunks = _snapshot.scatter(snapshot, self._names, self.seeds, self.settings, places)
 
     def _set_chunks(self, places: list[Span]) -> None:
         """Stack the networks into chunks; only the first is still needed then."""
