@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dampen import InputError, Population, Setting
+from dampen.engine.execution._chunk import Chunk
 
 SETTINGS = [Setting(weight_decay=0.2, dropout=0.3, lr=0.02), Setting(dropout=(0.6,)), Setting(dropout={"4": 0.1})]
 SEEDS = [3, 9]
@@ -89,18 +90,18 @@ def test_a_population_interrupted_within_an_epoch_is_saved_and_goes_on(tmp_path,
     whole, _ = trained(6, chunk, even_batches=even)
     population = Population(network, SETTINGS, SEEDS, chunk=chunk)
     steps = 0
-    train_epoch = type(population)._train_epoch
+    train_epoch = Chunk.train_epoch
 
-    def press(self, chunk, place, rows_of, recipe, recorded, interrupted):
+    def press(self, program, trace, rows, interrupted):
         def pressed():
             nonlocal steps
             steps += 1
             return steps == stop
 
-        return train_epoch(self, chunk, place, rows_of, recipe, recorded, pressed)
+        return train_epoch(self, program, trace, rows, pressed)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Population, "_train_epoch", press)
+        patch.setattr(Chunk, "train_epoch", press)
         with pytest.raises(KeyboardInterrupt):
             population.fit(DATA, **OPTIONS, even_batches=even)
     population.save(tmp_path)
