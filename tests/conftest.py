@@ -20,8 +20,10 @@ with mock.patch("random.getrandbits", random.Random(0).getrandbits):
 CHECKED = ("data", "engine", "experiments", "export", "models", "report", "statistics", "study", "uncertainty")
 jaxtyping.install_import_hook([f"dampen.{row}" for row in CHECKED], "beartype.beartype")
 # Rooms whose tests train whole studies through what other rooms' tests have checked: checking takes most of their time.
-UNCHECKED = ("none",)
-collect_ignore = [f"data/fuzz/{name}.py" for name in ("fuzz", "fuzz_changes", "fuzz_families")]  # test_fuzz.py runs them
+UNCHECKED = ("cli", "estimators", "export", "report")
+collect_ignore = [
+    f"data/fuzz/{name}.py" for name in ("fuzz", "fuzz_changes", "fuzz_families")
+]  # test_fuzz.py runs them
 torch.set_num_threads(1)  # the tests' tensors are small: a second thread only adds waiting
 
 hypothesis.settings.register_profile("dampen", deadline=None, max_examples=25, derandomize=bool(os.environ.get("CI")))

@@ -8,9 +8,23 @@ from dampen._hooks import WRITERS
 if TYPE_CHECKING:
     from dampen.data import Data, from_arrays, load
     from dampen.doctor import diagnose
-    from dampen.engine import SGD, Adam, AdamW, ChunkDone, Epoch, History, Population, Schedule, insert_dropout, solo
+    from dampen.engine import (
+        SGD,
+        Adam,
+        AdamW,
+        ChunkDone,
+        Epoch,
+        History,
+        Knob,
+        Population,
+        Schedule,
+        TrainConfig,
+        insert_dropout,
+        register_knob,
+        solo,
+    )
     from dampen.engine.knobs import Setting
-    from dampen.errors import InputError, NotFused, NotSampled, OutputsWarning
+    from dampen.errors import InputError, NotFusedWarning, NotSampled, OutputsWarning
     from dampen.estimators import DampenClassifier, DampenRegressor
     from dampen.models import linear, mlp, tabular
     from dampen.search import Choice, Fixed, LogUniform, PerLayer, Uniform
@@ -30,8 +44,9 @@ _HOME = {
     "Fixed": "search",
     "History": "engine",
     "InputError": "errors",
+    "Knob": "engine",
     "LogUniform": "search",
-    "NotFused": "errors",
+    "NotFusedWarning": "errors",
     "NotSampled": "errors",
     "OutputsWarning": "errors",
     "PerLayer": "search",
@@ -40,6 +55,7 @@ _HOME = {
     "Schedule": "engine",
     "Setting": "engine",
     "Study": "study",
+    "TrainConfig": "engine",
     "Uniform": "search",
     "compare": "study",
     "diagnose": "doctor",
@@ -50,6 +66,7 @@ _HOME = {
     "mc_dropout": "uncertainty",
     "mlp": "models",
     "predict": "uncertainty",
+    "register_knob": "engine",
     "solo": "engine",
     "tabular": "models",
     "tune": "study",
@@ -68,8 +85,9 @@ __all__ = [
     "Fixed",
     "History",
     "InputError",
+    "Knob",
     "LogUniform",
-    "NotFused",
+    "NotFusedWarning",
     "NotSampled",
     "OutputsWarning",
     "PerLayer",
@@ -77,6 +95,7 @@ __all__ = [
     "Schedule",
     "Setting",
     "Study",
+    "TrainConfig",
     "Uniform",
     "compare",
     "diagnose",
@@ -87,6 +106,7 @@ __all__ = [
     "mc_dropout",
     "mlp",
     "predict",
+    "register_knob",
     "solo",
     "tabular",
     "tune",

@@ -11,7 +11,7 @@ class InputError(ValueError):
         super().__init__(" ".join(line.splitlines()))  # names of files and columns may hold line breaks
 
 
-class NotFused(UserWarning):
+class NotFusedWarning(UserWarning):
     """Members train one after the other, or samples are drawn one by one: the network can't be run for all at once."""
 
 

@@ -8,6 +8,7 @@ import pytest
 
 SMALL = ("--settings", 2, "--seeds", 1, "--epochs", 1, "--confirmed", 1, "--confirm-seeds", 2, "--hidden", 4)
 
+
 # Shapes are checked by other tests of studies: here that would take most of the time.
 @pytest.fixture
 def run(run):

@@ -16,6 +16,7 @@ from dampen.search import Choice, LogUniform, Uniform
 ROOT = Path(__file__).parents[2]
 SMALL = ("--settings", 3, "--seeds", 1, "--epochs", 1, "--confirmed", 1, "--confirm-seeds", 2, "--hidden", 4)
 
+
 # Shapes are checked by other tests of studies: here that would take most of the time.
 def test_every_knob_is_listed_with_its_source(run):
     code, out, _ = run("knobs")

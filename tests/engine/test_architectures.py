@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dampen import NotFused, Population, Setting, solo, tabular
+from dampen import NotFusedWarning, Population, Setting, solo, tabular
 
 
 class FunctionalDropout(nn.Module):
@@ -300,7 +300,7 @@ def test_a_fused_member_equals_its_solo_run(name, optimizer):
 @pytest.mark.parametrize(("name", "optimizer"), each_with_an_optimizer(ONE_BY_ONE))
 def test_what_cannot_be_fused_says_so_and_equals_its_solo_run(name, optimizer):
     model, shape, said = ONE_BY_ONE[name]
-    with pytest.warns(NotFused) as warned:
+    with pytest.warns(NotFusedWarning) as warned:
         assert compare(model, rows_of(shape), optimizer) < 1e-9
     assert len(warned) == 1
     message = str(warned[0].message)

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dampen import InputError, Population, Setting
+from dampen.engine.execution._chunk import Chunk
 
 SETTINGS = [Setting(weight_decay=0.2, dropout=0.3, lr=0.02), Setting(dropout=(0.6,)), Setting(dropout={"4": 0.1})]
 SEEDS = [3, 9]
@@ -36,18 +37,17 @@ def trained(until, chunk=None, **options):
     return population, history
 
 
-def test_a_loaded_population_has_each_setting_s_rates_after_a_look_at_some_rows(tmp_path):
+def test_a_population_loaded_with_some_rows_has_each_setting_s_rates(tmp_path):
     population, _ = trained(2)
     population.save(tmp_path)
-    loaded = Population.load(tmp_path, network)
-    loaded.look(rows(8))
+    loaded = Population.load(tmp_path, network, rows(8))
     for p in (population, loaded):
         assert [p.member(setting, 3)[4].p for setting in SETTINGS] == [0.3, 0.6, 0.1]
     x = rows(20, seed=2)[0].double()
     for setting in SETTINGS:
         assert torch.equal(loaded.member(setting, 9)(x), population.member(setting, 9)(x))
-    with pytest.raises(InputError, match="nothing to look at yet"):
-        Population(network, SETTINGS, SEEDS).look(rows(8))
+    with pytest.raises(InputError, match=r"the network fails on a batch of shape \[8, 5\]"):
+        Population.load(tmp_path, network, (torch.randn(8, 5), rows(8)[1]))
 
 
 def assert_same(population, other):
@@ -90,18 +90,18 @@ def test_a_population_interrupted_within_an_epoch_is_saved_and_goes_on(tmp_path,
     whole, _ = trained(6, chunk, even_batches=even)
     population = Population(network, SETTINGS, SEEDS, chunk=chunk)
     steps = 0
-    train_epoch = type(population)._train_epoch
+    train_epoch = Chunk.train_epoch
 
-    def press(self, chunk, place, rows_of, recipe, recorded, interrupted):
+    def press(self, program, trace, rows, interrupted):
         def pressed():
             nonlocal steps
             steps += 1
             return steps == stop
 
-        return train_epoch(self, chunk, place, rows_of, recipe, recorded, pressed)
+        return train_epoch(self, program, trace, rows, pressed)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Population, "_train_epoch", press)
+        patch.setattr(Chunk, "train_epoch", press)
         with pytest.raises(KeyboardInterrupt):
             population.fit(DATA, **OPTIONS, even_batches=even)
     population.save(tmp_path)
@@ -109,7 +109,7 @@ def test_a_population_interrupted_within_an_epoch_is_saved_and_goes_on(tmp_path,
         older(tmp_path / "population.safetensors")
     loaded = Population.load(tmp_path, network)
     with pytest.raises(InputError, match="interrupted"):
-        loaded.keep(SETTINGS[:1])
+        loaded.select(SETTINGS[:1])
     loaded.fit(DATA, **OPTIONS)
     assert_same(loaded, whole)
 
@@ -117,7 +117,7 @@ def test_a_population_interrupted_within_an_epoch_is_saved_and_goes_on(tmp_path,
 def test_kept_members_go_on_as_if_they_had_always_been_alone():
     everyone, _ = trained(6)
     population, _ = trained(2)
-    population.keep([SETTINGS[2], SETTINGS[0]])
+    population.select([SETTINGS[2], SETTINGS[0]])
     assert population.settings == (SETTINGS[0], SETTINGS[2])
     assert population.history.metrics["train_loss"].shape == (2, 2, 2)
     population.fit(DATA, **OPTIONS)
@@ -125,7 +125,7 @@ def test_kept_members_go_on_as_if_they_had_always_been_alone():
         for seed in SEEDS:
             mine, theirs = (p.member(setting, seed).state_dict() for p in (population, everyone))
             assert all((mine[name] - theirs[name]).abs().max() < 1e-9 for name in theirs)
-    population.keep([(SETTINGS[0], 9)])
+    population.select([(SETTINGS[0], 9)])
     assert population.seeds == (9,)
     assert len(population.history.epochs) == 6
 
@@ -142,7 +142,7 @@ def test_kept_members_go_on_as_if_they_had_always_been_alone():
 def test_members_that_cannot_be_kept_are_told(members, said):
     population, _ = trained(1)
     with pytest.raises(InputError, match=said):
-        population.keep(members)
+        population.select(members)
     assert len(population.settings) == 3
 
 
@@ -227,7 +227,7 @@ def test_seeds_with_differently_many_rows_are_kept_and_go_on():
     whole.fit(data, **options)
     part = Population(network, SETTINGS, [1, 2, 3])
     part.fit(data, until=2, **options)
-    part.keep([(setting, seed) for setting in SETTINGS for seed in (2, 3)])
+    part.select([(setting, seed) for setting in SETTINGS for seed in (2, 3)])
     part.fit(data[1:], **options)
     for setting in SETTINGS:
         for seed in (2, 3):

@@ -67,10 +67,10 @@ def same(population, other, members=SETTINGS, seeds=(3, 9)):
         {"schedule": Schedule("linear", warmup=0.2), "optimizer": "sgd"},
         {"schedule": Schedule("cosine", warmup=0.5), "optimizer": "adam"},
         {"schedule": "one-cycle", "optimizer": "sgd"},
-        {"clip": 0.1, "optimizer": "sgd"},
-        {"clip": 0.05, "optimizer": "adamw"},
-        {"decay": "all"},
-        {"decay": lambda name, value: name.endswith("bias")},
+        {"clip_grad_norm": 0.1, "optimizer": "sgd"},
+        {"clip_grad_norm": 0.05, "optimizer": "adamw"},
+        {"decay_filter": "all"},
+        {"decay_filter": lambda name, value: name.endswith("bias")},
         {"loss": lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="none", label_smoothing=0.1)},
     ],
     ids=named,
@@ -132,7 +132,12 @@ def test_schedules_are_torchs(schedule, torchs):
 def test_clipping_bounds_each_members_own_gradient():
     big = (1e3 * rows()[0], rows()[1])
     population, _ = fit(
-        members=[Setting(lr=1.0), Setting(lr=1e-9)], data=big, optimizer="sgd", clip=0.5, epochs=1, batch_size=99
+        members=[Setting(lr=1.0), Setting(lr=1e-9)],
+        data=big,
+        optimizer="sgd",
+        clip_grad_norm=0.5,
+        epochs=1,
+        batch_size=99,
     )
     start = Population(network, [Setting()], [3]).member(Setting(), 3).double()
     moved = torch.cat(
@@ -151,7 +156,7 @@ def test_decay_leaves_biases_and_normalisation_alone_by_default():
     population, _ = fit(model, [Setting(weight_decay=0.5)])
     said = str(population.explain())
     assert "weight decay on 0.weight, 2.weight; not on 0.bias, 1.weight, 1.bias, 2.bias" in said
-    everything, _ = fit(model, [Setting(weight_decay=0.5)], decay="all")
+    everything, _ = fit(model, [Setting(weight_decay=0.5)], decay_filter="all")
     assert "not on nothing" in str(everything.explain())
 
 
@@ -321,10 +326,10 @@ def test_a_gpu_trains_the_same_members(precision):
         ({"loss": "hinge"}, "loss must be"),
         ({"epochs": 0}, "epochs must be"),
         ({"lr": 0.0}, "lr must be"),
-        ({"clip": -1.0}, "clip must be"),
+        ({"clip_grad_norm": -1.0}, "clip_grad_norm must be"),
         ({"schedule": "step"}, "schedule must be one of"),
         ({"precision": "float16"}, "precision must be one of"),
-        ({"decay": "biases"}, "decay must be"),
+        ({"decay_filter": "biases"}, "decay_filter must be"),
         ({"until": 9}, "until at most epochs"),
         ({"data": (torch.randn(5, 6), torch.zeros(4).long())}, "different numbers of rows: 5, 4"),
         ({"data": (torch.full((5, 6), float("nan")), torch.zeros(5).long())}, "finite"),
@@ -372,7 +377,7 @@ class Recurrent(nn.Module):
         return self.head(self.recurrent(x.unsqueeze(-1))[0][:, -1])
 
 
-@pytest.mark.filterwarnings("ignore::dampen.NotFused")
+@pytest.mark.filterwarnings("ignore::dampen.NotFusedWarning")
 @pytest.mark.parametrize("kind", [network, Recurrent])
 @pytest.mark.parametrize("chunk", [1, 2, None])
 def test_outputs_are_what_each_member_says(kind, chunk):

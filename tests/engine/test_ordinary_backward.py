@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
-from dampen import InputError, NotFused, Population, Setting, solo
+from dampen import InputError, NotFusedWarning, Population, Setting, solo
 
 # Shapes are checked by other tests of the engine: here that would take most of the time.
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
@@ -128,8 +128,8 @@ def train(make, rows, setting=SETTINGS[0], seed=3, **options):
 
 @pytest.mark.parametrize("name", RECOMPUTED)
 def test_a_block_that_runs_again_in_the_backward_pass_trains_as_by_hand(name, rows):
-    with pytest.warns(NotFused, match=r"\(b.*\) can't be fused: it runs again in the backward pass") as told:
-        together, alone = train(lambda: Blocks(RECOMPUTED[name]), rows, decay=matrices)
+    with pytest.warns(NotFusedWarning, match=r"\(b.*\) can't be fused: it runs again in the backward pass") as told:
+        together, alone = train(lambda: Blocks(RECOMPUTED[name]), rows, decay_filter=matrices)
     assert len(told) == 1
     expected = by_hand(lambda: Blocks(RECOMPUTED[name]), SETTINGS[0], 3, rows)
     assert distance(together, expected) < 1e-12
@@ -143,7 +143,7 @@ def test_a_block_that_runs_again_drops_the_same_units_again(name, rows):
     def residual(run):
         return lambda block, h: h + run(block, h)
 
-    with pytest.warns(NotFused, match="runs again"):
+    with pytest.warns(NotFusedWarning, match="runs again"):
         together, alone = train(lambda: Blocks(residual(RECOMPUTED[name]), 0.3), rows, setting)
     expected = solo(lambda: Blocks(residual(plain), 0.3), setting, 3, rows, **OPTIONS).network
     assert distance(together, expected) < 1e-12
@@ -346,20 +346,20 @@ EQUAL = {
 def test_a_member_trains_as_by_hand(name, rows):
     make, told = EQUAL[name]
     expected = [by_hand(make, setting, seed, rows) for setting, seed in zip(SETTINGS, SEEDS, strict=True)]
-    with pytest.warns(NotFused, match=told) if told else contextlib.nullcontext():
+    with pytest.warns(NotFusedWarning, match=told) if told else contextlib.nullcontext():
         population = Population(make, SETTINGS, SEEDS)
-        population.fit(rows, decay=matrices, **OPTIONS)
+        population.fit(rows, decay_filter=matrices, **OPTIONS)
     for network, setting, seed in zip(expected, SETTINGS, SEEDS, strict=True):
         assert distance(population.member(setting, seed), network) < 1e-12
-    alone = solo(make, SETTINGS[0], SEEDS[0], rows, decay=matrices, **OPTIONS)
+    alone = solo(make, SETTINGS[0], SEEDS[0], rows, decay_filter=matrices, **OPTIONS)
     assert distance(alone.network, expected[0]) < 1e-12
 
 
 def test_a_masked_row_stays_where_it_was(rows):
     population = Population(masked, [Setting()], [4])
-    with pytest.warns(NotFused):
+    with pytest.warns(NotFusedWarning):
         population.fit(rows, **OPTIONS)
-    before, after = population.untrained(4)[0].weight, population.member(Setting(), 4)[0].weight
+    before, after = population.initial_model(4)[0].weight, population.member(Setting(), 4)[0].weight
     torch.testing.assert_close(after[:3], before[:3].double(), rtol=0, atol=0)
     assert (after[3:] - before[3:]).abs().amax(1).min() > 1e-3
 
@@ -404,7 +404,7 @@ def test_what_is_kept_from_batch_to_batch_is_refused_by_name(how, rows):
 
 def test_the_same_in_a_buffer_is_each_member_s_own(rows):
     population = Population(lambda: Carries("buffer"), SETTINGS, SEEDS)
-    population.fit(rows, decay=matrices, **OPTIONS)
+    population.fit(rows, decay_filter=matrices, **OPTIONS)
     expected = by_hand(lambda: Carries("buffer"), SETTINGS[1], 8, rows)
     assert distance(population.member(SETTINGS[1], 8), expected) < 1e-12
 
@@ -481,7 +481,7 @@ def test_what_members_can_t_have_is_refused_in_one_line(model, said, rows):
 
 def test_real_pairs_stand_for_complex_parameters(rows):
     population = Population(Pairs, SETTINGS, SEEDS)
-    population.fit(rows, decay=matrices, **OPTIONS)
+    population.fit(rows, decay_filter=matrices, **OPTIONS)
     assert distance(population.member(SETTINGS[0], 3), by_hand(Pairs, SETTINGS[0], 3, rows)) < 1e-12
 
 
@@ -490,7 +490,7 @@ def test_a_network_that_has_run_is_drawn_again_for_each_seed(rows):
     population.fit(rows, **OPTIONS)
     alone = solo(once_run(), SETTINGS[0], 3, rows, **OPTIONS).network
     assert distance(population.member(SETTINGS[0], 3), alone) < 1e-12
-    first, second = (population.untrained(seed) for seed in SEEDS)
+    first, second = (population.initial_model(seed) for seed in SEEDS)
     assert not any(torch.equal(p, q) for p, q in zip(first.parameters(), second.parameters(), strict=True))
 
 
@@ -559,7 +559,7 @@ def test_what_can_t_be_fused_is_told_once_with_what_to_change(make, remedy, rows
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         Population(make, SETTINGS, SEEDS).fit(rows, **OPTIONS)
-    (message,) = [str(one.message) for one in told if one.category is NotFused]
+    (message,) = [str(one.message) for one in told if one.category is NotFusedWarning]
     assert message.endswith("; members train one after the other, with the same results")
     assert "\n" not in message
     assert remedy in message

@@ -129,7 +129,9 @@ def test_no_row_weighs_noticeably_more_than_another(n, batch_size):
             loss=lambda outputs, targets: outputs.sum(1),
             **options,
         )
-        return population.untrained(0).weight.detach().double()[0] - population.member(Setting(), 0).weight.detach()[0]
+        return (
+            population.initial_model(0).weight.detach().double()[0] - population.member(Setting(), 0).weight.detach()[0]
+        )
 
     weights, steps = train(), -(-n // batch_size)
     assert weights.sum().item() == pytest.approx(steps)
@@ -255,7 +257,7 @@ def test_an_untrained_network_is_what_the_seed_draws(data):
     population.fit(data, epochs=1)
     torch.manual_seed(4)
     wanted = Residual().state_dict()
-    found = population.untrained(4).state_dict()
+    found = population.initial_model(4).state_dict()
     assert all(torch.equal(found[name], t) for name, t in wanted.items())
     with pytest.raises(InputError, match="no member with seed 5"):
-        population.untrained(5)
+        population.initial_model(5)

@@ -267,7 +267,7 @@ def self_normalising():
         (hooked, DECAY, "does something that its layers' arguments do not say"),
     ],
 )
-@pytest.mark.filterwarnings("ignore::dampen.errors.NotFused")
+@pytest.mark.filterwarnings("ignore::dampen.errors.NotFusedWarning")
 def test_a_training_that_the_script_can_t_follow_exports_the_model_and_says_why(tmp_path, model, options, message):
     found = study(model, dampen.load("iris"), epochs=1, **options)
     (tmp_path / "model.json").write_text("{}")  # an earlier export, whose script is no longer true
@@ -356,7 +356,7 @@ class Deciding(nn.Module):
         return h if h.detach().sum().item() > 0 else h + 1
 
 
-@pytest.mark.filterwarnings("ignore::dampen.errors.NotFused")
+@pytest.mark.filterwarnings("ignore::dampen.errors.NotFusedWarning")
 def test_what_onnx_can_t_hold_is_refused_in_one_line_and_nothing_is_written(tmp_path):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)

@@ -56,9 +56,8 @@ def costs_of(study, data):
     mean, deviation = study.plan.target_scale
     runs = study.frame().groupby("run")[["length", "epoch"]].max()
     for folder in (study.folder / "checkpoints").glob("confirmation-*"):
-        population = Population.load(folder, NETWORK)
+        population = Population.load(folder, NETWORK, (folds[0].train.features, folds[0].train.targets))
         length, epoch = runs.loc[folder.name]
-        population.look((folds[0].train.features, folds[0].train.targets))
         for setting in population.settings:
             errors = []
             for seed, fold in zip(population.seeds, folds, strict=True):

@@ -11,7 +11,7 @@ import dampen
 from dampen import InputError, mc_dropout, predict
 from dampen.uncertainty import masks
 
-pytestmark = pytest.mark.filterwarnings("ignore:the network can't be sampled many times:dampen.errors.NotFused")
+pytestmark = pytest.mark.filterwarnings("ignore:the network can't be sampled many times:dampen.errors.NotFusedWarning")
 
 ALPHA = -1.7580993408473766  # SELU's limit for large negative inputs
 
@@ -201,7 +201,7 @@ def test_it_equals_a_loop_given_the_same_masks_and_leaves_the_network_alone(name
 @pytest.mark.filterwarnings("error")
 def test_what_is_sampled_one_by_one_is_said_to_be(name):
     network, x = made(name)
-    with pytest.warns(dampen.NotFused, match="runs once for each sample"):
+    with pytest.warns(dampen.NotFusedWarning, match="runs once for each sample"):
         mc_dropout(network, x, samples=2, task="classification")
     network, x = made("functional")
     mc_dropout(network, x, samples=2, task="classification")

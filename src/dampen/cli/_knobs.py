@@ -17,8 +17,9 @@ def command(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as docs/knobs.md has it.")] = False,
 ) -> None:
     """List every knob: where it enters a training step, what it does, what values it takes, where it comes from."""
-    from dampen.engine.knobs import KNOBS
+    from dampen.engine.knobs import KNOBS, register_installed_knobs
 
+    register_installed_knobs()
     if json:
         kept = ("name", "enters", "about", "values", "source", "neutral", "excludes")
         _output.print_json({"knobs": [{key: getattr(knob, key) for key in kept} for knob in KNOBS.values()]})
@@ -45,12 +46,13 @@ def ranges(words: list[str]) -> dict[str, Any]:
 
 
 def _dimension(name: str, text: str) -> Any:
-    from dampen.engine.knobs import KNOBS
+    from dampen.engine.knobs import find_knob
     from dampen.search import Choice, LogUniform, Uniform
 
-    if name not in KNOBS:
-        raise InputError(f"--knob: there is no knob named {name!r}; the knobs are {', '.join(KNOBS)}")
-    knob = KNOBS[name]
+    try:
+        knob = find_knob(name)
+    except InputError as e:
+        raise InputError(f"--knob: {e}") from None
     try:
         if ".." not in text:
             values = [_value(word) for word in text.split(",")]

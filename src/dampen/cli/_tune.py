@@ -10,6 +10,7 @@ import typer
 
 from dampen._io import counted, shortened
 from dampen.cli import _data, _knobs, _network, _options, _output
+from dampen.cli._import_string import network_maker
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
@@ -137,6 +138,8 @@ def tune(
         asked["dropout"] = dimension(dropout, "--dropout")
     if lr is not None:
         asked["lr"] = dimension(lr, "--lr", log=True)
+    if knob and model is not None:
+        network_maker(model)  # its file may register a knob
     others = _knobs.ranges(knob or [])
     for name in asked:
         if name in others:

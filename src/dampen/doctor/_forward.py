@@ -12,8 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from dampen.doctor._intact import every_module, intact, reseed, tensors_in
 from dampen.doctor._tensor_flow import Trace, Watch
-from dampen.engine.capture._module_path import ModulePath
-from dampen.engine.capture._trace import are_probabilities
+from dampen.engine.capture import ModulePath, are_probabilities, forward
 from dampen.errors import InputError
 
 Batch = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
@@ -109,11 +108,8 @@ def _pass(
     where = ModulePath(model)
     watch = Watch(where, tensors_in(batch), dropping=dropping)
     reseed(seed)
-    try:
-        with torch.enable_grad(), _eagerly(), where, watch:
-            output = _call(model, batch)
-    except Exception as e:
-        raise InputError(f"the model fails on {_in_words(batch)}{_in(where.current)}: {_first_line(e)}") from e
+    with torch.enable_grad(), _eagerly():
+        output = forward(lambda: _call(model, batch), where, watch, f"the model fails on {_in_words(batch)}")
     numbers = [t.detach().clone() for t in tensors_in(output) if not t.is_sparse]
     if not numbers:
         raise InputError(
@@ -173,11 +169,3 @@ def _in_words(batch: Batch) -> str:
     shapes = ", ".join(f"{list(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in tensors_in(batch))
     spread = " (a tuple or list is spread over forward's arguments: give inputs only, no targets)"
     return f"a batch of {shapes or 'no tensors'}{spread if isinstance(batch, list | tuple) and len(batch) > 1 else ''}"
-
-
-def _in(module: str) -> str:
-    return f" in {module}" if module else ""
-
-
-def _first_line(e: Exception) -> str:
-    return (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")

@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dampen.doctor._intact import tensors_in
-from dampen.engine.capture._dropout_mode import CatchDropout, Kind
-from dampen.engine.capture._module_path import ModulePath
+from dampen.engine.capture import CatchDropout, Kind, ModulePath
 
 
 @dataclass

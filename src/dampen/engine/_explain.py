@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dampen._io import counted
-from dampen.engine.batching._rules import CONVOLUTIONS, LINEAR
-from dampen.engine.capture._trace import Probe
-from dampen.engine.execution._active_knobs import Turned
+from dampen.engine.batching._conv import CONVOLUTIONS
+from dampen.engine.batching._linear import LINEAR
+from dampen.engine.capture import Trace
+from dampen.engine.execution._active_knobs import ActiveKnobs
 from dampen.engine.execution._chunk import Chunk
 from dampen.engine.execution._program import Program
 from dampen.engine.knobs import KNOBS, Averages, OnActivation, OnBatch, OnWeights, Scales, Setting, Variants
@@ -86,7 +87,7 @@ class Explanation:
 def explain(
     program: Program,
     reason: tuple[str, str] | None,
-    found: Probe,
+    found: Trace,
     chunks: Sequence[Chunk],
     decayed: Mapping[str, bool],
 ) -> Explanation:
@@ -114,14 +115,14 @@ def explain(
 
 
 def _acting(
-    settings: Sequence[Setting], found: Probe, chunk: Chunk, decayed: Mapping[str, bool]
+    settings: Sequence[Setting], found: Trace, chunk: Chunk, decayed: Mapping[str, bool]
 ) -> dict[str, tuple[str, ...]]:
     """Return where each knob acts that one of the settings turns."""
     every = dict(zip(chunk.names.trained, chunk.trained, strict=True))
     weights = [name for name, on in decayed.items() if on]
     matrices = [name for name in weights if every[name].ndim - 2 >= 2]
-    turned = Turned(settings)
-    sites = turned.where(found.sites)
+    active = ActiveKnobs(settings)
+    sites = active.where(found.sites)
     where: dict[str, tuple[str, ...]] = {}
     for name, knob in KNOBS.items():
         if not any(knob.on(setting) for setting in settings):

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dampen.engine._model import Builder, Model
-from dampen.engine.capture._dropout_mode import RecordDropout
-from dampen.engine.capture._module_path import ModulePath
+from dampen.engine.capture import ModulePath, RecordDropout
 from dampen.errors import InputError
 
 _ACTIVATIONS = (

@@ -3,34 +3,34 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from dampen import _schema
 from dampen._io import counted
-from dampen.engine import _checkpoint, _config, _dataset, _interrupt, _losses
+from dampen.engine import _dataset, _snapshot
 from dampen.engine._batches import batches
-from dampen.engine._config import Recipe
+from dampen.engine._config import Recipe, TrainConfig, TrainOptions, configured
 from dampen.engine._explain import Explanation, explain
-from dampen.engine._history import ChunkDone, Epoch, Event, History, Recorder, Span
+from dampen.engine._history import Event, History, Recorder, Span
 from dampen.engine._model import Builder, Model
+from dampen.engine._outputs import warn_of_probabilities
 from dampen.engine._seeds_alike import check_function, check_shapes
+from dampen.engine._trainer import Trainer
 from dampen.engine._warn_once import tell
-from dampen.engine.capture._dropout_mode import rates_at, set_rates
-from dampen.engine.capture._trace import Probe, probe
+from dampen.engine.capture import Trace, named, rates_at, set_rates, trace
 from dampen.engine.execution import _memory
-from dampen.engine.execution._active_knobs import Turned
+from dampen.engine.execution._active_knobs import ActiveKnobs
 from dampen.engine.execution._chunk import Chunk
-from dampen.engine.execution._ordinary import named, tensors_of
+from dampen.engine.execution._ordinary import tensors_of
 from dampen.engine.execution._program import Names, Program
 from dampen.engine.execution._select import choose
 from dampen.engine.knobs import Setting
 from dampen.engine.knobs.weights import weight_decay
-from dampen.errors import InputError, NotFused, OutputsWarning
+from dampen.errors import InputError, NotFusedWarning
 
 
 class Population:
@@ -70,7 +70,7 @@ class Population:
         self._chunks: list[Chunk] = []
         self._row: tuple[tuple[int, ...], int] | None = None  # what the builder was told: shape of a row, outputs
         self._networks: list[nn.Module] = []
-        self._probes: dict[Any, Probe] = {}
+        self._traces: dict[Any, Trace] = {}
         self._program: Program | None = None
         self._why: tuple[str, str] | None = None
         self._decayed: dict[str, bool] = {}
@@ -82,22 +82,12 @@ class Population:
     def fit(
         self,
         data: _dataset.Source | Sequence[_dataset.Source],
+        config: TrainConfig | None = None,
         *,
-        epochs: int,
         until: int | None = None,
-        batch_size: int = 128,
-        even_batches: bool = True,
-        optimizer: object = "adamw",
-        lr: float = 1e-3,
-        schedule: object = "constant",
-        clip: float | None = None,
-        decay: weight_decay.Rule = "weights",
-        loss: str | _losses.RowLoss | None = None,
-        precision: str = "float32",
-        device: str | torch.device = "cpu",
-        early_stopping: int | None = None,
         evaluate_every: int | None = 1,
         callback: Callable[[Event], object] | None = None,
+        **options: Unpack[TrainOptions],
     ) -> History:
         """Train every member to the end of its epochs, from where it is.
 
@@ -107,51 +97,32 @@ class Population:
         Args:
             data: `Data`, tensors `(inputs, ..., targets)`, a `torch.utils.data.Dataset` of such tuples (read once), or
                 a mapping from `train`, `validation`, `test` to these; or a list with one of them for each seed.
-            epochs: passes over the training rows, counted from the first: the schedule's horizon.
-            until: stop after this epoch; the default is `epochs`.
-            batch_size: rows a step at most; an epoch of N rows has `ceil(N / batch_size)` steps.
-            even_batches: divide the rows of an epoch evenly over its steps, so that batches differ by one row at most.
-                False: full batches, then one of what is left, as a `DataLoader` has them. An epoch that was interrupted
-                is finished as it began.
-            optimizer: `sgd`, `adam` (both with coupled decay, as in torch), `adamw` (decoupled), or a value such as
-                `SGD(momentum=0.9)`.
-            lr: peak learning rate of the members whose setting has none.
-            schedule: `constant`, `cosine`, `linear`, `one-cycle`, or a `Schedule` with its warm-up.
-            clip: largest L2 norm of a member's gradient.
-            decay: `weights` (no biases, no normalisation), `all`, or a function of a parameter's name and value.
-            loss: `cross_entropy`, `squared_error`, `half_squared_error`, or a function from outputs `[N, C]` and
-                targets `[N]` to the loss of each row; by default what the data's task asks for.
-            precision: `float32`, `float64`, or `bfloat16`: products in bfloat16, weights in float32.
-            device: where the members live and train.
-            early_stopping: end a member's training when its validation loss has not become smaller for so many
-                epochs; every member ends with the weights of its best epoch.
+            config: how members train.
+            until: stop after this epoch; the default is all epochs of the configuration.
             evaluate_every: measure the validation and test rows, and record, after every so many epochs and after
                 the last; None: after the last only. With early stopping, every epoch.
             callback: called with a `ChunkDone` after each chunk's epoch and an `Epoch` after each recorded one; what it
                 returns for an `Epoch`, if true, ends the training there.
+            options: fields of `TrainConfig`, such as `epochs=20, lr=0.01`; they replace those of `config`.
 
         Raises:
             InputError: an argument outside its range, unfit data, or a network that fails on it.
+
+        Example:
+            >>> import torch
+            >>> from torch import nn
+            >>> population = Population(lambda: nn.Linear(3, 1), [Setting(), Setting(weight_decay=0.1)], seeds=[0])
+            >>> rows = torch.randn(20, 3), torch.randn(20, 1)
+            >>> population.fit(rows, TrainConfig(epochs=2, lr=0.1), batch_size=10).final("train_loss").shape
+            (1, 2)
         """
         started = time.perf_counter()
         if evaluate_every is not None and (isinstance(evaluate_every, bool) or evaluate_every < 1):
             raise InputError(f"evaluate_every must be a whole number, 1 or larger, got {evaluate_every!r}")
+        config = configured(config, options)
         sets = _dataset.of_seeds(data, len(self.seeds))
-        recipe = _config.read(
-            sets[0].task,
-            epochs=epochs,
-            batch_size=batch_size,
-            even_batches=even_batches,
-            optimizer=optimizer,
-            lr=lr,
-            schedule=schedule,
-            clip=clip,
-            decay=decay,
-            loss=loss,
-            precision=precision,
-            early_stopping=early_stopping,
-            weighted=sets[0].weighted,
-        )
+        recipe = config.recipe(sets[0].task, sets[0].weighted)
+        epochs = recipe.epochs
         until = epochs if until is None else until
         reached = int(self.reached.min()) if self._chunks else 0
         if not reached < until <= epochs:
@@ -159,47 +130,17 @@ class Population:
                 f"the population has trained for {counted(reached, 'epoch')}; to go on, epochs (got {epochs}) "
                 f"and until (got {until}) must be larger, and until at most epochs"
             )
-        patient = early_stopping is not None or any(setting.get("patience") for setting in self.settings)
+        patient = recipe.early_stopping is not None or any(setting.get("patience") for setting in self.settings)
         if patient:
             if any("validation" not in one.tables for one in sets):
                 raise InputError("early stopping needs validation rows: data.with_validation(0.2) sets some aside")
             evaluate_every = 1
-        self._prepare(sets, recipe, torch.device(device))
-        rows: dict[Any, _dataset.Rows] = {}
-
-        def rows_of(place: Span, split: str) -> _dataset.Rows | None:
-            tables = [one.tables.get(split) for one in sets[place[0]]]
-            if tables[0] is None:
-                return None
-            key = tuple(map(id, dict.fromkeys(tables)))
-            if key not in rows:
-                rows[key] = _dataset.to_device(tables, torch.device(device), recipe.dtype)  # type: ignore[arg-type]
-            return rows[key]
-
-        ended = False
-        with _interrupt.deferred() as interrupted:
-            for epoch in range(reached + 1, until + 1):
-                recorded = epoch in (until, epochs) or (evaluate_every is not None and epoch % evaluate_every == 0)
-                for i, (chunk, place) in enumerate(zip(self._chunks, self._places, strict=True), 1):
-                    if chunk.epoch >= epoch:
-                        continue  # done before an interruption
-                    begun = time.perf_counter()
-                    metrics = self._train_epoch(chunk, place, rows_of, recipe, recorded, interrupted)
-                    if callback:
-                        spent = time.perf_counter() - begun
-                        n = len(self._chunks)
-                        callback(ChunkDone(epoch, epochs, i, n, chunk.settings, chunk.seeds, metrics, spent))
-                    if interrupted() and i < len(self._chunks):
-                        raise KeyboardInterrupt
-                if recorded:
-                    whole = self._recorder.close(epoch)
-                    spent = time.perf_counter() - started
-                    event = Epoch(epoch, epochs, whole, self._recorder.diverged_at.copy(), spent)
-                    ended = bool(callback and callback(event)) or all(chunk.held.all() for chunk in self._chunks)
-                if interrupted():
-                    raise KeyboardInterrupt
-                if ended:
-                    break
+        program = self._prepare(sets, recipe)
+        decayed = list(self._decayed.values())
+        trainer = Trainer(
+            self._chunks, self._places, program, self._trace, self._recorder, decayed, sets, recipe, started
+        )
+        ended = trainer.run(reached + 1, until, evaluate_every, callback)
         if patient and (ended or until == epochs):
             for chunk in self._chunks:
                 chunk.restore_best(np.ones(chunk.shape, dtype=bool))
@@ -268,7 +209,7 @@ class Population:
     def member(self, setting: Setting, seed: int) -> nn.Module:
         """Return one member as an ordinary network of the user's own class, in evaluation mode, on the CPU.
 
-        Its dropout layers have the setting's rates, once `fit` or `prepare` has seen where it drops units.
+        Its dropout layers have the setting's rates, once `fit`, `prepare` or rows given to `load` have shown where.
 
         Raises:
             InputError: the population has no such member.
@@ -284,12 +225,12 @@ class Population:
                 with torch.no_grad():
                     for name, t in chunk.names.given(chunk.shown).items():
                         own[name].copy_(t[s - of_seeds.start, m - of_settings.start])
-        if self._probes:
-            places = self._a_probe().places
+        if self._traces:
+            places = self._any_trace().places
             set_rates(network, places, rates_at(setting.get("dropout"), places))
         return network.eval()
 
-    def untrained(self, seed: int) -> nn.Module:
+    def initial_model(self, seed: int) -> nn.Module:
         """Return the network of a seed with the weights that its members start from.
 
         Raises:
@@ -305,7 +246,7 @@ class Population:
         Members that keep an average of their weights have that.
         """
         if self._chunks:
-            return _checkpoint.whole(
+            return _snapshot.whole(
                 self._names, [chunk.shown for chunk in self._chunks], self._places, self._recorder.shape
             )
         if not self._networks:
@@ -323,8 +264,8 @@ class Population:
             raise InputError("the network's size follows from the data: call fit first")
         return self._row or ((), 1)
 
-    def keep(self, members: Sequence[Setting] | Sequence[tuple[Setting, int]]) -> None:
-        """Go on with some of the members only; what they have learnt and their optimizer's numbers stay.
+    def select(self, members: Sequence[Setting] | Sequence[tuple[Setting, int]]) -> None:
+        """Keep only the given members, with their weights and optimizer state.
 
         Args:
             members: settings, with all their seeds; or (setting, seed) pairs that make every setting with every seed.
@@ -340,16 +281,16 @@ class Population:
             if setting not in self.settings or seed not in self.seeds:
                 raise InputError(f"there is no member with {setting} and seed {seed}")
         if not pairs:
-            raise InputError("keep needs at least one member")
+            raise InputError("select needs at least one member")
         if len(pairs) != len(settings) * len(seeds):
             raise InputError(
                 f"{len(pairs)} members are not every one of {len(settings)} settings with every one of {len(seeds)} "
-                "seeds: keep settings with all their seeds"
+                "seeds: select settings with all their seeds"
             )
         if any(chunk.batch or chunk.epoch != self._chunks[0].epoch for chunk in self._chunks):
             raise InputError("the last epoch was interrupted: let fit finish it before members are dropped")
         s, m = [self.seeds.index(x) for x in seeds], [self.settings.index(x) for x in settings]
-        snapshot = _checkpoint.gather(self._chunks, self._places, self._recorder.shape) if self._chunks else None
+        snapshot = _snapshot.gather(self._chunks, self._places, self._recorder.shape) if self._chunks else None
         self.settings, self.seeds = tuple(settings), tuple(seeds)
         self._recorder = self._recorder.only(s, m)
         if snapshot is None:
@@ -357,58 +298,44 @@ class Population:
         else:
             self._scatter(snapshot.only(s, m), self._cut([slice(len(seeds))]))
 
-    def explain(self, data: Any = None, **options: Any) -> Explanation:
-        """Say how each layer will run, how many members at a time, what memory that takes, and what decays.
+    def explain(
+        self, data: Any = None, config: TrainConfig | None = None, **options: Unpack[TrainOptions]
+    ) -> Explanation:
+        """Return how each layer will run, how many members at a time, what memory that takes, and what decays.
 
         Args:
             data: as for `fit`; not needed after it.
+            config: as for `fit`; by default of one epoch.
             options: as for `fit`.
 
         Raises:
             InputError: nothing has been trained and there is no data to try.
         """
         if data is not None:
-            self.prepare(data, **options)
+            self.prepare(data, config, **options)
         if self._program is None:
             raise InputError("explain needs data to try the network on: explain(data), or call fit first")
-        return explain(self._program, self._why, self._a_probe(), self._chunks, self._decayed)
+        return explain(self._program, self._why, self._any_trace(), self._chunks, self._decayed)
 
-    def prepare(self, data: Any, *, device: str | torch.device = "cpu", **options: Any) -> None:
+    def prepare(self, data: Any, config: TrainConfig | None = None, **options: Unpack[TrainOptions]) -> None:
         """Make everything ready and train nothing: `outputs` and `evaluate` then serve a population that was loaded.
 
         Args:
             data: as for `fit`.
-            device: as for `fit`.
+            config: as for `fit`; by default of one epoch.
             options: as for `fit`.
 
         Raises:
             InputError: as for `fit`.
         """
         sets = _dataset.of_seeds(data, len(self.seeds))
-        known: dict[str, Any] = {"epochs": 1} | options
-        for name in ("until", "evaluate_every", "callback"):
-            known.pop(name, None)
-        self._prepare(sets, _config.read(sets[0].task, weighted=sets[0].weighted, **known), torch.device(device))
-
-    def look(self, rows: Any) -> None:
-        """See on some rows where the network drops units: `member` then has its setting's rates, after `load` alone.
-
-        Args:
-            rows: a batch, as for `evaluate`; targets play no part.
-
-        Raises:
-            InputError: nothing was loaded, or the network can't take such a batch.
-        """
-        if not self._chunks:
-            raise InputError("there is nothing to look at yet: load a population, or call fit")
-        held = self._chunks[0].state[0]
-        self._probes = {}
-        self._probe_for(
-            [t.to(held.device, held.dtype if t.is_floating_point() else None) for t in _dataset.table(rows).inputs]
-        )
+        config = configured(config, options, epochs=1)
+        self._prepare(sets, config.recipe(sets[0].task, sets[0].weighted))
 
     def save(self, folder: str | Path) -> None:
         """Write everything that going on needs into `folder`, as `population.safetensors`, whole or not at all."""
+        from dampen.engine import _checkpoint  # its schema library is not needed for training
+
         if not self._chunks:
             raise InputError("there is nothing to save yet: call fit first")
         about = {
@@ -420,22 +347,28 @@ class Population:
             "epochs": self._recorder.epochs,
             "at_once": self._at_once,
         }
-        snapshot = _checkpoint.gather(self._chunks, self._places, self._recorder.shape)
+        snapshot = _snapshot.gather(self._chunks, self._places, self._recorder.shape)
         _checkpoint.write(Path(folder), about, snapshot, self._recorder)
 
     @classmethod
-    def load(cls, folder: str | Path, model: Model) -> "Population":
+    def load(cls, folder: str | Path, model: Model, rows: Any = None) -> "Population":
         """Read a population that `save` wrote; `fit` then goes on exactly where it was.
 
         Args:
             folder: where it was saved.
             model: what it was made with.
+            rows: a batch, as for `evaluate`; targets play no part. It shows where the network drops units, so that
+                `member` has its setting's rates before `fit` or `prepare`.
 
         Raises:
-            InputError: there is none, the file is damaged, or it is of another network.
+            InputError: there is none, the file is damaged, it is of another network, or that can't take the rows.
         """
+        from dampen import _schema
+        from dampen.engine import _checkpoint
+
         about, snapshot, recorder = _checkpoint.read(Path(folder))
-        with _schema.damaged(Path(folder) / _checkpoint.FILE):
+        file = Path(folder) / _checkpoint.FILE
+        with _schema.damaged(file):
             settings = [Setting(**values) for values in about.settings]
             population = cls(model, settings, about.seeds, chunk=about.chunk)
         population._recorder = recorder
@@ -443,16 +376,20 @@ class Population:
         population._places = [(slice(*seeds), slice(*members)) for seeds, members in about.places]
         population._at_once = about.at_once
         if population._build.wants and (outline := population._build.outline(*population._known_row)) is not None:
-            snapshot.check(outline, Path(folder))  # before memory is taken for it
+            snapshot.check(outline, file)  # before memory is taken for it
         network = population._build(population.seeds[0], *population._known_row)
         population._networks = [network.to(snapshot.dtype)]
-        snapshot.check(network, Path(folder))
+        snapshot.check(network, file)
         try:
-            population._chunks = _checkpoint.scatter(
+            population._chunks = _snapshot.scatter(
                 snapshot, population._names, population.seeds, population.settings, population._places
             )
         except KeyError as e:
-            raise InputError(f"{Path(folder) / _checkpoint.FILE} is damaged: it lacks {e.args[0]}") from None
+            raise InputError(f"{file} is damaged: it lacks {e.args[0]}") from None
+        if rows is not None:
+            population._trace(
+                [t.to(snapshot.dtype if t.is_floating_point() else None) for t in _dataset.table(rows).inputs]
+            )
         return population
 
     @property
@@ -463,8 +400,9 @@ class Population:
         frozen = [name for name, p in parameters.items() if not p.requires_grad]
         return Names(tuple(trained), (*frozen, *(name for name, _ in network.named_buffers())))
 
-    def _prepare(self, sets: list[_dataset.Sets], recipe: Recipe, device: torch.device) -> None:
+    def _prepare(self, sets: list[_dataset.Sets], recipe: Recipe) -> Program:
         """Make networks, chunks, program and optimizers, or make ready those that there are."""
+        device = recipe.device
         row = sets[0].input_shape, sets[0].outputs
         if self._chunks:
             held = self._chunks[0].state[0]
@@ -482,20 +420,20 @@ class Population:
             self._networks = [self._build(seed, *row) for seed in self.seeds]
             check_shapes(self._networks)
         self._networks = [network.to(device, recipe.dtype) for network in self._networks]
-        self._decayed = weight_decay.decayed(self._networks[0], recipe.decay)
+        self._decayed = weight_decay.decayed(self._networks[0], recipe.decay_filter)
         if not self._decayed:
             raise InputError("the network has no parameter to train: none requires a gradient")
         first = _dataset.to_device([sets[0].tables["train"]], device, recipe.dtype)
         largest = batches(len(first), recipe.batch_size, recipe.even_batches)[0]
         inputs, targets = first.span(largest.start, largest.stop)
-        self._probes = {}
-        found = self._probe_for([t[0] for t in inputs])
+        self._traces = {}
+        found = self._trace([t[0] for t in inputs])
         check_function(self._networks, [t[0] for t in inputs])
         for one in {len(one.tables["train"]): one for one in sets}.values():  # one row alone can't be normalised
             spans = batches(len(one.tables["train"]), recipe.batch_size, recipe.even_batches)
             if any(span.stop - span.start == 1 for span in spans):
                 self._check_one_row([t[0, :1] for t in inputs], recipe)
-        tell_outputs(found.ends, recipe.loss)
+        warn_of_probabilities(found.ends, recipe.loss)
         if sets[0].task == "classification" and found.one_output and sets[0].outputs > 2:
             raise InputError(
                 f"the network gives one number a row for {sets[0].outputs} classes: give it an output for each class, "
@@ -513,7 +451,7 @@ class Population:
         for chunk, place in zip(self._chunks, self._places, strict=True):
             steps = len(batches(len(sets[place[0].start].tables["train"]), recipe.batch_size, recipe.even_batches))
             chunk.prepare(recipe, list(self._decayed.values()), row_bytes, steps)
-            chunk.turned.check(recipe.loss, found.sites, bool(found.places), inputs, targets)
+            chunk.active.check(recipe.loss, found.sites, bool(found.places), inputs, targets)
         if self._program is None or not self._program.serves(recipe, device):
             self._program, self._why = choose(
                 self._networks[0], self._names, recipe, device, self._chunks, found, inputs, targets
@@ -522,12 +460,13 @@ class Population:
                 module, reason = self._why
                 kind = named(self._networks[0], module)
                 line = f"{kind} can't be fused: {reason}; members train one after the other, with the same results"
-                tell(line, NotFused, stacklevel=3)
+                tell(line, NotFusedWarning, stacklevel=3)
         self._program.recipe = recipe
+        return self._program
 
     def _check_one_row(self, row: list[Tensor], recipe: Recipe) -> None:
         try:
-            self._probe_for(row)
+            self._trace(row)
         except InputError as e:
             raise InputError(f"batches of {recipe.batch_size} leave one of a single row: {e}") from e
 
@@ -542,11 +481,11 @@ class Population:
     def _cut_again(self, alike: Sequence[slice]) -> None:
         if any(chunk.batch for chunk in self._chunks):
             raise InputError("the last epoch was interrupted on other rows: let fit finish it on those")
-        self._scatter(_checkpoint.gather(self._chunks, self._places, self._recorder.shape), self._cut(alike))
+        self._scatter(_snapshot.gather(self._chunks, self._places, self._recorder.shape), self._cut(alike))
 
-    def _scatter(self, snapshot: _checkpoint.Snapshot, places: list[Span]) -> None:
+    def _scatter(self, snapshot: _snapshot.Snapshot, places: list[Span]) -> None:
         self._places = places
-        self._chunks = _checkpoint.scatter(snapshot, self._names, self.seeds, self.settings, places)
+        self._chunks = _snapshot.scatter(snapshot, self._names, self.seeds, self.settings, places)
 
     def _set_chunks(self, places: list[Span]) -> None:
         """Stack the networks into chunks; only the first is still needed then."""
@@ -570,82 +509,16 @@ class Population:
         for chunk in self._chunks:
             chunk.move(device, dtype)
 
-    def _train_epoch(
-        self,
-        chunk: Chunk,
-        place: Span,
-        rows_of: Callable[[Span, str], _dataset.Rows | None],
-        recipe: Recipe,
-        recorded: bool,
-        interrupted: Callable[[], bool],
-    ) -> dict[str, np.ndarray]:
-        """Train a chunk for an epoch and record what came of it."""
-        assert self._program is not None
-        train = rows_of(place, "train")
-        assert train is not None
-        found = chunk.train_epoch(self._program, self._probe_for, train, interrupted)
-        finite = np.isfinite(found["loss"])
-        if chunk.epoch == recipe.epochs:
-            finite &= chunk.finite()
-        self._recorder.diverged_at[place][chunk.hold(~finite)] = chunk.epoch
-        if not recorded:
-            return {}
-        metrics = {f"train_{name}": values for name, values in found.items()}
-        for split in ("validation", "test"):
-            rows = rows_of(place, split)
-            if rows is not None:
-                metrics |= {f"{split}_{name}": v for name, v in chunk.evaluate(self._program, rows).items()}
-        metrics["weight_norm"] = chunk.norms(list(self._decayed.values()))
-        if recipe.early_stopping is not None or any(setting.get("patience") for setting in chunk.settings):
-            late = chunk.watch(metrics["validation_loss"], recipe.early_stopping)
-            self._recorder.stopped_at[place][chunk.hold(late)] = chunk.epoch
-        self._recorder.put(place, metrics)
-        return metrics
-
-    def _probe_for(self, inputs: Sequence[Tensor]) -> Probe:
+    def _trace(self, inputs: Sequence[Tensor]) -> Trace:
         key = tuple(t.shape for t in inputs)
-        if key not in self._probes:
+        if key not in self._traces:
             network = self._networks[0].train()
             state = tensors_of(network)
-            self._probes[key] = probe(network, state, inputs, Turned(self.settings).additions)
-        return self._probes[key]
+            self._traces[key] = trace(network, state, inputs, ActiveKnobs(self.settings).additions)
+        return self._traces[key]
 
-    def _a_probe(self) -> Probe:
-        return next(iter(self._probes.values()))
-
-
-def tell_outputs(ends: str | None, loss: _losses.RowLoss) -> None:
-    """Warn of probabilities where a loss wants logits."""
-    if ends is not None and _losses.wants_logits(loss):
-        tell(outputs_line(ends), OutputsWarning, stacklevel=4)
-
-
-def one_row(network: nn.Module, row: Tensor) -> None:
-    """Run a network in training mode on a batch of a single row.
-
-    Raises:
-        InputError: it can't, as batch normalisation can't.
-    """
-    probe(network.train(), tensors_of(network), [row])
-
-
-def outputs_notes(network: nn.Module, rows: Tensor) -> tuple[str, ...]:
-    """Return what is to be said of a classifier's outputs for some rows."""
-    state = tensors_of(network)
-    try:
-        ends = probe(network.train(), state, [rows]).ends
-    except InputError:  # whoever trains it says more
-        return ()
-    return () if ends is None else (outputs_line(ends),)
-
-
-def outputs_line(ends: str) -> str:
-    """Return what is to be said of a network whose outputs are probabilities."""
-    return (
-        f"the network ends in a {ends}: its outputs are taken for logits, of which the loss takes a softmax, so that "
-        f"it would be a softmax of the {ends}'s probabilities: leave the network's last {ends} out (a log-softmax may "
-        "stay)"
-    )
+    def _any_trace(self) -> Trace:
+        return next(iter(self._traces.values()))
 
 
 def _runs(keys: Sequence[object]) -> list[slice]:

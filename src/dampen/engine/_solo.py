@@ -4,20 +4,21 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from dampen.engine import _config, _dataset, _rng
+from dampen.engine import _dataset, _rng
 from dampen.engine._batches import batches
+from dampen.engine._config import Recipe, TrainConfig, TrainOptions, configured
 from dampen.engine._copies import copied
 from dampen.engine._model import Builder, Model
-from dampen.engine.capture._dropout_mode import Place, rates_at, set_rates
-from dampen.engine.capture._trace import Probe, probe
-from dampen.engine.execution._active_knobs import Extra, Turned
-from dampen.engine.execution._ordinary import Step, gradient, named, tensors_of, watched
+from dampen.engine.capture import Place, Trace, named, rates_at, set_rates, trace
+from dampen.engine.execution._active_knobs import ActiveKnobs
+from dampen.engine.execution._ordinary import Step, gradient, tensors_of, watched
+from dampen.engine.execution._step_effects import StepEffects
 from dampen.engine.knobs import Setting
 from dampen.engine.knobs.weights import decay_timescale, weight_decay
 from dampen.engine.optim import _optimizers
@@ -46,10 +47,8 @@ def solo(
     setting: Setting,
     seed: int,
     data: _dataset.Source,
-    *,
-    epochs: int,
-    device: str | torch.device = "cpu",
-    **options: Any,
+    config: TrainConfig | None = None,
+    **options: Unpack[TrainOptions],
 ) -> Solo:
     """Train one member alone, with the initial weights, batches and dropout masks that it has in a population.
 
@@ -58,32 +57,32 @@ def solo(
         setting: its knobs.
         seed: its seed.
         data: what it is trained on, as in `Population.fit`.
-        epochs: passes over the training rows.
-        device: where it trains.
-        options: `batch_size`, `even_batches`, `optimizer` (torch's own), `lr`, `schedule`, `clip`, `decay`, `loss` and
-            `precision` as in `Population.fit`.
+        config: how it trains; the optimizer is torch's own.
+        options: fields of `TrainConfig`, such as `epochs=20`; they replace those of `config`.
 
     Raises:
         InputError: an argument outside its range, or unfit data.
     """
+    config = configured(config, options)
     sets = _dataset.of_seeds(data, 1)[0]
-    recipe = _config.read(sets.task, epochs=epochs, weighted=sets.weighted, **options)
+    recipe = config.recipe(sets.task, sets.weighted)
+    epochs, device = recipe.epochs, recipe.device
     if recipe.early_stopping is not None:
         raise InputError("solo trains to the end: early_stopping is Population.fit's")
-    rows = _dataset.to_device([sets.tables["train"]], torch.device(device), recipe.dtype)
+    rows = _dataset.to_device([sets.tables["train"]], device, recipe.dtype)
     network = Builder(model)(seed, sets.input_shape, sets.outputs).to(device, recipe.dtype).train()
     spans = batches(len(rows), recipe.batch_size, recipe.even_batches)
     if any(span.stop - span.start == 1 for span in spans):  # one row alone can't be normalised: said before it trains
         state = tensors_of(network)
-        probe(network, state, [t[0] for t in rows.span(0, 1)[0]])
+        trace(network, state, [t[0] for t in rows.span(0, 1)[0]])
     per_epoch = len(spans)
-    turned = Turned([setting])
-    average = Average(turned, _stacked(network)) if turned.averages else None
+    active = ActiveKnobs([setting])
+    average = Average(active, _stacked(network)) if active.averages else None
     free = torch.zeros(1, 1, dtype=torch.bool)
     optimizer = _optimizer(network, setting, recipe, per_epoch)
-    around = _around(turned, network, setting, recipe)
+    around = _around(active, network, setting, recipe)
     schedule = LambdaLR(optimizer, lambda step: recipe.schedule.factor(step, epochs * per_epoch))
-    probes: dict[Any, Probe] = {}  # by the shapes of a batch
+    traces: dict[Any, Trace] = {}  # by the shapes of a batch
     places: tuple[Place, ...] = ()
     curve: list[float] = []
     step = 0
@@ -93,25 +92,25 @@ def solo(
         for span in spans:
             batch, targets = rows.gather(order[span].unsqueeze(0))
             shapes = tuple(t.shape for t in batch)
-            if shapes not in probes:
+            if shapes not in traces:
                 state = tensors_of(network)
-                probes[shapes] = probe(network, state, [t[0] for t in batch], turned.additions)
-                turned.check(recipe.loss, probes[shapes].sites, bool(probes[shapes].places), batch, targets)
-            places, scales = probes[shapes].places, turned.scales(step, epochs * per_epoch)
-            extra = turned.at([seed], step, probes[shapes].sites, batch, targets, scales)
-            placed = extra.placed(None if extra.rates is None else extra.rates[0], [t[0] for t in extra.draws])
+                traces[shapes] = trace(network, state, [t[0] for t in batch], active.additions)
+                active.check(recipe.loss, traces[shapes].sites, bool(traces[shapes].places), batch, targets)
+            places, scales = traces[shapes].places, active.scales(step, epochs * per_epoch)
+            effects = active.at([seed], step, traces[shapes].sites, batch, targets, scales)
+            placed = effects.placed(None if effects.rates is None else effects.rates[0], [t[0] for t in effects.draws])
             share = float(scales.get("dropout", 1.0))
             rates = [share * rate for rate in rates_at(setting.get("dropout"), places)]
             uniforms = _rng.dropout_uniforms([seed], step, [place.shape for place in places], device)
 
-            shown = [t[0, 0] for t in extra.inputs(batch)]
+            shown = [t[0, 0] for t in effects.inputs(batch)]
             one = Step(seed, step, rates, [u[0] for u in uniforms], placed, recipe.low)
             if average is not None:
                 seen.append(partial(one.forward, shown=shown))
-            loss = _Loss(recipe, extra, targets)
+            loss = _Loss(recipe, effects, targets)
             twin = None if step else copied(network)
             if twin is not None:
-                watched(one, twin, shown, _Loss(recipe, extra, targets))
+                watched(one, twin, shown, _Loss(recipe, effects, targets))
             optimizer.zero_grad()
             one.backward(network, shown, loss)
             for p in network.parameters():
@@ -119,8 +118,8 @@ def solo(
                     p.grad = gradient(p)
             if twin is not None:
                 _check(network, twin)
-            if recipe.clip is not None:
-                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+            if recipe.clip_grad_norm is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_grad_norm)
             factor = recipe.schedule.factor(step, epochs * per_epoch)
             for group in optimizer.param_groups:
                 group["weight_decay"] = group["peak_decay"] * float(scales.get("weight_decay", 1.0))
@@ -153,13 +152,13 @@ def solo(
 class _Loss:
     """The mean loss of a batch's outputs; `total` is its sum over the rows."""
 
-    def __init__(self, recipe: _config.Recipe, extra: Extra, targets: torch.Tensor):
-        self._recipe, self._extra, self._targets = recipe, extra, targets
+    def __init__(self, recipe: Recipe, effects: StepEffects, targets: torch.Tensor):
+        self._recipe, self._effects, self._targets = recipe, effects, targets
         self.total = 0.0
 
     def __call__(self, outputs: torch.Tensor) -> torch.Tensor:
         stacked = outputs[None, None].to(self._recipe.dtype)
-        losses = self._extra.losses(self._recipe.loss, stacked, self._targets)
+        losses = self._effects.losses(self._recipe.loss, stacked, self._targets)
         self.total = losses.detach().sum(dtype=torch.float64).item()
         return losses.mean()
 
@@ -206,9 +205,9 @@ def _update_bn(network: nn.Module, passes: Sequence[Callable[[nn.Module], torch.
             layer.num_batches_tracked.copy_(count)
 
 
-def _optimizer(network: nn.Module, setting: Setting, recipe: _config.Recipe, steps: int) -> torch.optim.Optimizer:
+def _optimizer(network: nn.Module, setting: Setting, recipe: Recipe, steps: int) -> torch.optim.Optimizer:
     """Return torch's own optimizer with a group for the parameters that decay and one for the others."""
-    decayed = weight_decay.decayed(network, recipe.decay)
+    decayed = weight_decay.decayed(network, recipe.decay_filter)
     parameters = dict(network.named_parameters())
     decay = decay_timescale.weight_decay_of(setting, recipe.lr, steps)
     _optimizers.check_timescale(recipe.optimizer, [setting])
@@ -223,10 +222,10 @@ def _optimizer(network: nn.Module, setting: Setting, recipe: _config.Recipe, ste
     return recipe.optimizer.alone(groups, setting.get("lr", recipe.lr))
 
 
-def _around(turned: Turned, network: nn.Module, setting: Setting, recipe: _config.Recipe) -> AroundStep:
+def _around(active: ActiveKnobs, network: nn.Module, setting: Setting, recipe: Recipe) -> AroundStep:
     """Return what knobs do to the weights around each step."""
-    decayed = weight_decay.decayed(network, recipe.decay)
+    decayed = weight_decay.decayed(network, recipe.decay_filter)
     parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
     start = {name: p.detach().clone() for name, p in parameters.items()}
     lr = torch.tensor(setting.get("lr", recipe.lr), dtype=torch.float64)
-    return AroundStep(turned, list(parameters), list(parameters.values()), list(decayed.values()), lr, start)
+    return AroundStep(active, list(parameters), list(parameters.values()), list(decayed.values()), lr, start)

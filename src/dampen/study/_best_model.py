@@ -98,9 +98,9 @@ def winner_without_rows(
 ) -> Winner:
     """Return it where the rows are gone; arguments as for `Winner`."""
     seed = population.seeds[0]
-    initial, again = (population.untrained(seed).state_dict() for _ in range(2))
+    initial, again = (population.initial_model(seed).state_dict() for _ in range(2))
     repeatable = all(torch.equal(t, again[name]) for name, t in initial.items())
-    network, untrained = population.member(setting, seed), population.untrained(seed)
+    network, untrained = population.member(setting, seed), population.initial_model(seed)
     return Winner(
         network,
         untrained,

@@ -141,8 +141,8 @@ class Kept:
         """
         if self.rows_of_ensembles:
             place = Folder(self.folder)
-            population = _population(place, CALIBRATION, self._model)
-            population.look(_batch(self.rows_of_ensembles[0], int(self.document["plan"]["training"]["batch_size"])))
+            some = _batch(self.rows_of_ensembles[0], int(self.document["plan"]["training"]["batch_size"]))
+            population = _population(place, CALIBRATION, self._model, some)
             if self.setting not in population.settings or len(population.seeds) % len(self.rows_of_ensembles):
                 raise InputError(
                     f"{place.path / _calibration_rows.FILE} and the study's checkpoints are of different networks"
@@ -197,14 +197,13 @@ def open_study(
     setting = setting_of(document["recommended"])
     some = _batch(unseen.rows[0], int(plan["training"]["batch_size"]))
     names = document.get("checkpoints", {})  # older studies have one population in each phase
-    last, confirmed = (_population(place, names.get(phase, phase), model) for phase in ("test", "confirmation"))
+    last, confirmed = (_population(place, names.get(phase, phase), model, some) for phase in ("test", "confirmation"))
     about = unseen.description
     for population in (last, confirmed):
         if population.row not in (None, (about.inputs, about.outputs)):
             raise InputError(
                 f"{place.path / _calibration_rows.FILE} and the study's checkpoints are of rows of different shapes"
             )
-        _look(population, some, place)
         if setting not in population.settings:
             raise InputError(f"the checkpoints in {folder} have no member with the recommended setting")
     if len(unseen.rows) not in (1, len(confirmed.seeds)):
@@ -319,21 +318,17 @@ def _load(plan: dict[str, Any], data_dir: str | Path | None) -> Data:
         raise InputError(f"the data that the study was made on, {source}, can't be read again: {e}") from None
 
 
-def _population(place: Folder, phase: str, model: Model) -> Population:
+def _population(place: Folder, phase: str, model: Model, rows: Rows) -> Population:
+    """Load a population; some rows show where its network drops units, so that members have the setting's rates.
+
+    Raises:
+        InputError: it is not there, damaged, or its network does not take the rows.
+    """
     folder = place.path / "checkpoints" / phase
     if not (folder / "population.safetensors").is_file():
         raise InputError(f"{folder} has no checkpoint: predictions need the folder as dampen tune left it")
-    return Population.load(folder, model)
-
-
-def _look(population: Population, rows: Rows, place: Folder) -> None:
-    """Let a population see some rows, so that members get the rates of their dropout layers.
-
-    Raises:
-        InputError: its network does not take them.
-    """
     try:
-        population.look(rows)
+        return Population.load(folder, model, rows)
     except (RuntimeError, ValueError, TypeError, IndexError) as e:
         if isinstance(e, InputError):
             raise

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dampen.engine import ChunkDone, Epoch, Event, Model, Population
+from dampen.engine import ChunkDone, Epoch, Event, Model, Population, TrainConfig
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.study import _documents
@@ -203,12 +203,12 @@ class Runner:
                 shown = phase if phase in PHASES else PHASES[-1]
                 self._callback(self._progress(shown, epoch, until, members, members * (epoch + share)))
 
-        options: dict[str, Any] = {"epochs": epochs, "until": until} | plan.training
+        config = TrainConfig(epochs=epochs, **plan.training)
         if start >= until:
-            population.prepare(rows.sets, **options)
+            population.prepare(rows.sets, config)
             return
         every = max(1, epochs // _POINTS)
-        population.fit(rows.sets, callback=after, evaluate_every=every, **options)
+        population.fit(rows.sets, config, until=until, callback=after, evaluate_every=every)
         self._save(name, population)
 
     def _progress(self, phase: str, epoch: int, epochs: int, members: int, now: float) -> Progress:

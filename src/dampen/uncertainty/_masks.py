@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Int32
 from torch import Tensor
 
-from dampen.engine.capture._dropout_mode import Kind
+from dampen.engine.capture import Kind
 from dampen.engine.knobs.noise.dropout import alpha_scale_and_shift
 from dampen.uncertainty._sites import RandomPlace, Sampling
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dampen._tensors import check_dense, check_size
-from dampen.engine import _losses, are_probabilities, described, once, outputs_line, tell
+from dampen.engine import are_probabilities, described, has_one_output, once, outputs_line, tell
 from dampen.engine.knobs.noise.dropout import rates as read_rates
 from dampen.errors import InputError, OutputsWarning
 from dampen.uncertainty._masks import Numbers, keeps
@@ -156,7 +156,7 @@ def predict(
 
     def take(part: Part) -> None:
         classes = _is_classes(part.outputs, task, variance_head)
-        if classes and _losses.has_one_output(part.outputs[0]):  # the logit of the second of two classes
+        if classes and has_one_output(part.outputs[0]):  # the logit of the second of two classes
             logit = part.outputs.flatten(1)[..., None] if part.outputs.ndim > 2 else part.outputs[..., None]
             part = replace(part, outputs=torch.cat([torch.zeros_like(logit), logit], -1))
         if not sums:

@@ -9,13 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from dampen.engine._warn_once import tell
-from dampen.engine.capture._dropout_mode import Place, rates_at
-from dampen.engine.capture._graph import record_staged
-from dampen.engine.execution._memory import free_memory
-from dampen.engine.execution._ordinary import eager
+from dampen.engine import free_memory, tell
+from dampen.engine.capture import Place, eager, rates_at, record_staged
 from dampen.engine.knobs.noise.dropout import Rates
-from dampen.errors import InputError, NotFused, NotSampled
+from dampen.errors import InputError, NotFusedWarning, NotSampled
 from dampen.uncertainty._masks import Masked, Numbers
 from dampen.uncertainty._sites import Found, RandomPlace, find, sampling, tensor_of
 
@@ -123,7 +120,7 @@ def sample(
                 tell(
                     "the network can't be sampled many times at once: it runs once for each sample, with the same "
                     "results, but slower",
-                    NotFused,
+                    NotFusedWarning,
                     stacklevel=4,
                 )
             held: list[Tensor] = []

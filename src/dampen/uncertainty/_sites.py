@@ -14,12 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dampen.engine import _rng
-from dampen.engine._copies import copied
-from dampen.engine.capture._dropout_mode import CatchDropout, Kind
-from dampen.engine.capture._module_path import ModulePath
-from dampen.engine.capture._trace import described
-from dampen.engine.execution._ordinary import named, quiet
+from dampen.engine import copied, global_generators
+from dampen.engine.capture import CatchDropout, Kind, ModulePath, described, first_line, forward, named
 from dampen.errors import InputError
 
 _NORMALISATION = (nn.modules.batchnorm._NormBase,)  # batch and instance normalisation: what they do follows their mode
@@ -144,10 +140,10 @@ def find(network: nn.Module, inputs: Sequence[Tensor]) -> Found:
         # Parameters are shared with the copy, not copied: nothing changes them.
         twin = copied(network, shared=True)
     except Exception as e:
-        raise InputError(f"the network can't be copied to see where it drops units: {_line(e)}") from e
+        raise InputError(f"the network can't be copied to see where it drops units: {first_line(e)}") from e
     for module in twin.modules():
         module.training = not isinstance(module, _NORMALISATION)
-    with _rng.global_generators(0, 0):
+    with global_generators(0, 0):
         seen, *_ = _watched(twin, _few(inputs, 2))
     modules = frozenset(module for module, *_ in seen.calls)
     others = tuple(named(network, module) for module in seen.drew if module not in modules)
@@ -163,7 +159,7 @@ def find(network: nn.Module, inputs: Sequence[Tensor]) -> Found:
         )
     set_random(twin, modules)
     before = {name: b.clone() for name, b in twin.named_buffers()}
-    with _rng.global_generators(0, 0):
+    with global_generators(0, 0):
         states = _generator_states()
         two, output = _watched(twin, _few(inputs, 2))
         drew = _generator_states() != states
@@ -219,15 +215,11 @@ def sampling(network: nn.Module, modules: frozenset[str]) -> Iterator[None]:
 def _watched(network: nn.Module, inputs: Sequence[Tensor]) -> tuple[Watch, Any]:
     where = ModulePath(network)
     watch = Watch(where)
-    with torch.no_grad(), quiet(), where, watch:
-        try:
-            output = tensor_of(network(*inputs))
-        except InputError:
-            raise
-        except Exception as e:
-            shapes = " and ".join(str(list(t.shape)) for t in inputs)
-            name = f" in {where.current}" if where.current else ""
-            raise InputError(f"the network fails on a batch of shape {shapes}{name}: {_line(e)}") from e
+    shapes = " and ".join(str(list(t.shape)) for t in inputs)
+    with torch.no_grad():
+        output = forward(
+            lambda: tensor_of(network(*inputs)), where, watch, f"the network fails on a batch of shape {shapes}"
+        )
     watch.look()
     return watch, output
 
@@ -282,7 +274,3 @@ def _generator_states() -> tuple[Any, ...]:
         random.getstate(),
         *(part.tobytes() if isinstance(part, np.ndarray) else part for part in tuple(np.random.get_state())),
     )
-
-
-def _line(e: Exception) -> str:
-    return (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")

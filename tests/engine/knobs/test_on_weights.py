@@ -288,7 +288,7 @@ def test_what_knobs_remember_survives_saving_and_keeping(tmp_path):
     part.save(tmp_path)
     part = Population.load(tmp_path, network)
     part.fit(classes(), until=2, **how)
-    part.keep(TOGETHER[4:])
+    part.select(TOGETHER[4:])
     part.fit(classes(), **how)
     for setting in TOGETHER[4:]:
         mine, theirs = flat(part.member(setting, 1)), flat(whole.member(setting, 1))
@@ -298,7 +298,7 @@ def test_what_knobs_remember_survives_saving_and_keeping(tmp_path):
 def test_a_knob_with_no_weight_to_act_on_says_so():
     for setting, decay in ((Setting(l1=0.1), lambda name, p: False), (Setting(max_norm=1), lambda name, p: p.ndim < 2)):
         with pytest.raises(InputError, match=f"{next(iter(setting))} finds no weight"):
-            Population(network, [setting], [0]).fit(classes(), epochs=1, decay=decay)
+            Population(network, [setting], [0]).fit(classes(), epochs=1, decay_filter=decay)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dampen import NotFused, Population, Setting, mlp, solo
+from dampen import NotFusedWarning, Population, Setting, mlp, solo
 
 SEEDS = (3, 9)
 
@@ -181,7 +181,7 @@ def test_members_that_are_not_fused_train_as_they_do_alone():
         Setting(gaussian_dropout=0.3, mixup=0.3),
         Setting(dropconnect=0.3, label_smoothing=0.2, input_noise=0.1),
     ]
-    with pytest.warns(NotFused):
+    with pytest.warns(NotFusedWarning):
         check_alone(recurrent, members, rows())
 
 
@@ -250,7 +250,14 @@ def test_members_of_one_seed_drop_nested_weights():
     data, rates = (torch.ones(4, 6), torch.zeros(4)), (0.3, 0.6)
     settings = [Setting(dropconnect=p) for p in (0.0, *rates)]
     population, _ = fit(
-        lambda: nn.Linear(6, 5, bias=False), settings, data, loss=total, lr=1.0, epochs=1, batch_size=4, decay="all"
+        lambda: nn.Linear(6, 5, bias=False),
+        settings,
+        data,
+        loss=total,
+        lr=1.0,
+        epochs=1,
+        batch_size=4,
+        decay_filter="all",
     )
     start = Population(lambda: nn.Linear(6, 5, bias=False), [Setting()], SEEDS).state()["weight"]
     moved = start.double() - population.state()["weight"]  # [S, 3, 5, 6]: 1 / (1 - p) where a weight was kept

@@ -96,7 +96,7 @@ class Recurrent(nn.Module):
         return self.head(self.norm(self.gru(x.unflatten(1, (3, 2)))[0][:, -1]))
 
 
-@pytest.mark.filterwarnings("ignore::dampen.NotFused")
+@pytest.mark.filterwarnings("ignore::dampen.NotFusedWarning")
 @pytest.mark.parametrize(("model", "chunk"), [(network, None), (network, 3), (Recurrent, None)])
 def test_averaging_members_train_as_they_do_alone(model, chunk):
     found = Population(model, AVERAGING, [3, 9], chunk=chunk)
@@ -131,9 +131,9 @@ def test_averages_survive_saving_and_keeping(tmp_path):
     part.save(tmp_path)
     part = Population.load(tmp_path, network)
     assert distance(part.member(AVERAGING[0], 1), Population.load(tmp_path, network).member(AVERAGING[0], 1)) == 0
-    part.keep(AVERAGING[:3])
+    part.select(AVERAGING[:3])
     part.fit(rows(), until=4, **BATCHES)
-    part.keep(AVERAGING[:2])
+    part.select(AVERAGING[:2])
     part.fit(rows(), **BATCHES)
     for setting in AVERAGING[:2]:
         assert distance(part.member(setting, 1), whole.member(setting, 1)) < 1e-9

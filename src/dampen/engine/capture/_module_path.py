@@ -58,3 +58,9 @@ class ModulePath:
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
+
+
+def named(network: nn.Module, path: str) -> str:
+    """Return a module's class and path, for messages."""
+    kind = type(network.get_submodule(path)).__name__
+    return f"{kind} ({path or 'the network itself'})"

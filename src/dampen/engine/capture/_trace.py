@@ -12,18 +12,19 @@ from torch.func import functional_call
 
 from dampen.engine import _losses, _rng
 from dampen.engine._copies import attributes, copied
-from dampen.engine.capture._dropout_mode import Place, RecordDropout
-from dampen.engine.capture._module_path import ModulePath
-from dampen.engine.execution._ordinary import named, quiet
+from dampen.engine.capture._forward import forward, quiet
+from dampen.engine.capture._module_path import ModulePath, named
+from dampen.engine.capture._outputs import are_probabilities, described
+from dampen.engine.capture._record_dropout import RecordDropout
+from dampen.engine.capture._sites import Place
 from dampen.engine.knobs import Site
 from dampen.errors import InputError
 
-_ROUNDING = 1e-2  # of a sum of probabilities, in bfloat16
 _MUCH_LATER = 100_000  # of a number that counts
 
 
 @dataclass(frozen=True)
-class Probe:
+class Trace:
     """What one training-mode forward pass of a member showed.
 
     Args:
@@ -46,7 +47,7 @@ class Probe:
     one_output: bool = False
 
 
-def probe(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tensor], additions: bool = False) -> Probe:
+def trace(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tensor], additions: bool = False) -> Trace:
     """Run a copy of a network on a batch.
 
     Args:
@@ -69,14 +70,19 @@ def probe(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
     network.register_forward_hook(
         lambda *_: replaced.extend(name for name, b in network.named_buffers() if b is not state.get(name))
     )
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), quiet(), where, recorded:
+    shapes = " and ".join(str(list(t.shape)) for t in inputs)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
-            output = functional_call(network, state, tuple(inputs))
-        except Exception as e:
-            shapes = " and ".join(str(list(t.shape)) for t in inputs)
-            name = f" in {where.current}" if where.current else ""
-            alone = "; choose another batch_size" if len(inputs[0]) == 1 and "more than 1 value" in str(e) else ""
-            raise InputError(f"the network fails on a batch of shape {shapes}{name}: {_first_line(e)}{alone}") from e
+            output = forward(
+                lambda: functional_call(network, state, tuple(inputs)),
+                where,
+                recorded,
+                f"the network fails on a batch of shape {shapes}",
+            )
+        except InputError as e:
+            if len(inputs[0]) == 1 and "more than 1 value" in str(e):
+                raise InputError(f"{e}; choose another batch_size") from e.__cause__
+            raise
     if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != len(inputs[0]):
         raise InputError(
             f"the network must return one tensor with a row for each row of its input, not {described(output)}"
@@ -118,7 +124,7 @@ def probe(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
     sites = *recorded.sites, *(Site("module", name, shape) for name, shape in where.returned)
     ends = "sigmoid" if recorded.last == (id(output), "sigmoid") and output.ndim > 1 and output.shape[1] > 1 else None
     ends = "softmax" if are_probabilities(output) else ends
-    return Probe(
+    return Trace(
         tuple(recorded.places),
         tuple(sites),
         recorded.functions,
@@ -127,28 +133,6 @@ def probe(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
         ends,
         _losses.has_one_output(output),
     )
-
-
-def described(output: Any) -> str:
-    """Say what a network returned instead of a tensor with a row for each row, and how to come by the tensor."""
-    if isinstance(output, Tensor):
-        return f"a tensor of shape {list(output.shape)}"
-    name = type(output).__name__
-    if isinstance(output, Mapping):
-        part = f"one of its entries ({', '.join(map(str, list(output)[:4]))})"
-    elif isinstance(output, tuple | list):
-        part = "one of its parts"
-    else:
-        part = "its .logits" if hasattr(output, "logits") else "the tensor in it"
-    return f"{name}: wrap it in a nn.Module whose forward returns {part}"
-
-
-def are_probabilities(outputs: Tensor, dim: int = 1) -> bool:
-    """Return whether outputs `[N, C, ...]` are what a softmax gives: 0 or larger, with a sum of 1 along `dim`."""
-    if outputs.ndim <= dim or outputs.shape[dim] < 2 or not outputs.is_floating_point():
-        return False
-    sums = outputs.double().sum(dim)
-    return bool((outputs >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), rtol=0, atol=_ROUNDING)
 
 
 def _changed(before: Mapping[tuple[str, str], Any], after: Mapping[tuple[str, str], Any]) -> list[tuple[str, str]]:
@@ -203,7 +187,3 @@ def _places_in_evaluation(network: nn.Module, state: Mapping[str, Tensor], input
 
 def _same(a: Any, b: Any) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
-
-
-def _first_line(e: Exception) -> str:
-    return (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")

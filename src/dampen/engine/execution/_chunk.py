@@ -11,9 +11,8 @@ from dampen.engine import _rng
 from dampen.engine._batches import batches
 from dampen.engine._config import Recipe
 from dampen.engine._dataset import Rows
-from dampen.engine.capture._dropout_mode import Place
-from dampen.engine.capture._trace import Probe
-from dampen.engine.execution._active_knobs import Turned
+from dampen.engine.capture import Place, Trace
+from dampen.engine.execution._active_knobs import ActiveKnobs
 from dampen.engine.execution._program import Names, Noise, Program, noise_at, rates_of, scaled
 from dampen.engine.knobs import Setting
 from dampen.engine.knobs.weights import decay_timescale
@@ -46,7 +45,7 @@ class Chunk:
         self.best: list[Tensor] | None = None  # with early stopping: what each member was in its best epoch
         self.best_loss = np.full(self.shape, np.inf)
         self.best_epoch = np.zeros(self.shape, dtype=np.int64)
-        self.turned = Turned(self.settings)
+        self.active = ActiveKnobs(self.settings)
         self.optimizer: _optimizers.Stacked | None = None
         self.start: list[Tensor] | None = None  # initial weights `[S, 1, ...]`, where a knob needs them
         self.average: Average | None = None  # where a setting keeps one
@@ -88,13 +87,13 @@ class Chunk:
         lr = of_members([setting.get("lr", recipe.lr) for setting in self.settings])
         decays = of_members([decay_timescale.weight_decay_of(s, recipe.lr, steps_per_epoch) for s in self.settings])
         self.optimizer = recipe.optimizer.stacked(self.trained, lr, decays, decayed)
-        if self.start is None and any(acts.needs_start for _, acts in self.turned.gradient):
+        if self.start is None and any(acts.needs_start for _, acts in self.active.gradient):
             self.start = [p[:, :1].clone() for p in self.trained]
         start = dict(zip(self.names.trained, self.start or (), strict=False))
-        around = AroundStep(self.turned, self.names.trained, self.trained, decayed, lr, start)
+        around = AroundStep(self.active, self.names.trained, self.trained, decayed, lr, start)
         self._around = None if around.idle else around
-        if self.average is None and self.turned.averages:
-            self.average = Average(self.turned, self.state)
+        if self.average is None and self.active.averages:
+            self.average = Average(self.active, self.state)
         if steps and set(slots) != set(self.optimizer.slots):
             raise InputError(
                 f"the population has been trained with another optimizer than {recipe.optimizer}: go on with the same"
@@ -126,7 +125,7 @@ class Chunk:
         self.best = None if self.best is None else moved(self.best)
         self.start = None if self.start is None else moved(self.start)
         if self.average is not None:
-            self.average = Average(self.turned, self.state, moved(self.average.tensors))
+            self.average = Average(self.active, self.state, moved(self.average.tensors))
         self.sums = [t.to(device) for t in self.sums]
         self._rates = {}
         self.resume({name: moved(tensors) for name, tensors in slots.items()}, steps)
@@ -134,7 +133,7 @@ class Chunk:
     def train_epoch(
         self,
         program: Program,
-        probe: Callable[[Sequence[Tensor]], Probe],
+        trace: Callable[[Sequence[Tensor]], Trace],
         rows: Rows,
         interrupted: Callable[[], bool],
     ) -> dict[str, Float64[np.ndarray, "S M"]]:
@@ -142,7 +141,7 @@ class Chunk:
 
         Args:
             program: finds gradients.
-            probe: says what the network does on a batch of one member.
+            trace: finds what the network does on a batch of one member.
             rows: of this chunk's seeds.
             interrupted: asked after each step; True stops there.
 
@@ -168,11 +167,11 @@ class Chunk:
         while self.batch < per_epoch:
             step = self.epoch * per_epoch + self.batch
             inputs, targets = rows.gather(order[:, spans[self.batch]])
-            scales = self.turned.scales(step, steps)
-            noise = self._noise(step, steps, probe, inputs, targets)
+            scales = self.active.scales(step, steps)
+            noise = self._noise(step, steps, trace, inputs, targets)
             gradients, sums = program.gradients(self.state, noise, inputs, targets)
-            if recipe.clip is not None:
-                _optimizers.clip_(gradients, recipe.clip)
+            if recipe.clip_grad_norm is not None:
+                _optimizers.clip_(gradients, recipe.clip_grad_norm)
             factor = recipe.schedule.factor(step, steps)
             if self._around is not None:
                 self._around.before(gradients, factor, scales)
@@ -194,7 +193,7 @@ class Chunk:
             self.average.update("epoch", self.state, self.epoch, recipe.epochs, held)
             stale = self.average.stale(self.epoch, recipe.epochs) & ~held
             if stale.any():
-                self._find_statistics(self.average, stale, program, probe, rows, [order[:, span] for span in spans])
+                self._find_statistics(self.average, stale, program, trace, rows, [order[:, span] for span in spans])
         return means
 
     def _find_statistics(
@@ -202,7 +201,7 @@ class Chunk:
         average: Average,
         stale: Bool[Tensor, "S M"],
         program: Program,
-        probe: Callable[[Sequence[Tensor]], Probe],
+        trace: Callable[[Sequence[Tensor]], Trace],
         rows: Rows,
         parts: Sequence[Tensor],
     ) -> None:
@@ -216,7 +215,7 @@ class Chunk:
         for batch, index in enumerate(parts):
             inputs, targets = rows.gather(index)
             noise = self._noise(
-                (self.epoch - 1) * len(parts) + batch, program.recipe.epochs * len(parts), probe, inputs, targets
+                (self.epoch - 1) * len(parts) + batch, program.recipe.epochs * len(parts), trace, inputs, targets
             )
             program.statistics(state, noise, inputs)
             for total, i in zip(totals, places, strict=True):
@@ -229,19 +228,19 @@ class Chunk:
         self,
         step: int,
         steps: int,
-        probe: Callable[[Sequence[Tensor]], Probe],
+        trace: Callable[[Sequence[Tensor]], Trace],
         inputs: Sequence[Tensor],
         targets: Tensor,
     ) -> Noise:
         """Draw the noise of a step of so many."""
-        found = probe([t[0] for t in inputs])
+        found = trace([t[0] for t in inputs])
         where = found.places
         if where not in self._rates:
             self._rates[where] = rates_of(self.settings, where, self.state[0])
-        scales = self.turned.scales(step, steps)
+        scales = self.active.scales(step, steps)
         rates = scaled(self._rates[where], scales.get("dropout"))
-        extra = self.turned.at(self.seeds, step, found.sites, inputs, targets, scales)
-        return noise_at(self.seeds, step, rates, where, targets.device, extra)
+        effects = self.active.at(self.seeds, step, found.sites, inputs, targets, scales)
+        return noise_at(self.seeds, step, rates, where, targets.device, effects)
 
     @torch.no_grad()
     def evaluate(

@@ -10,12 +10,10 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from dampen._io import shortened
-from dampen.engine.batching._rules import FastLanes
-from dampen.engine.capture._graph import record
-from dampen.engine.capture._module_path import ModulePath
-from dampen.engine.execution._active_knobs import following
-from dampen.engine.execution._ordinary import eager
+from dampen.engine.batching._dropout import BatchedDropout
+from dampen.engine.capture import ModulePath, eager, record
 from dampen.engine.execution._program import Noise, Program
+from dampen.engine.execution._step_effects import following
 from dampen.engine.optim._averaging import batch_statistics
 from dampen.errors import InputError
 
@@ -54,7 +52,7 @@ class Fused(Program):
         Raises:
             NotFusable: the network can't be run for all members at once.
         """
-        key = (*_key(state, inputs), noise.extra.key)
+        key = (*_key(state, inputs), noise.effects.key)
         tensors = [*state, *noise.tensors(), *inputs, targets]
         if key not in self._steps:
             scratch = [*(t.clone() for t in state), *tensors[len(state) :]]  # recording runs the step
@@ -66,7 +64,7 @@ class Fused(Program):
 
     def statistics(self, state: list[Tensor], noise: Noise, inputs: list[Tensor]) -> None:
         """See `Program`."""
-        key = ("statistics", *_key(state, inputs), noise.extra.key)
+        key = ("statistics", *_key(state, inputs), noise.effects.key)
         tensors = [*state, *noise.tensors(), *inputs]
         n, n_noise = len(state), len(state) + len(noise.tensors())
 
@@ -116,7 +114,7 @@ class Fused(Program):
         noise = noise.given(tensors[n_state:n_noise])
         *inputs, targets = tensors[n_noise:]
         outputs = self._forward([*leaves, *tensors[n:n_state]], noise, inputs)
-        losses, sums = self._member_sums(outputs, targets, noise.extra)
+        losses, sums = self._member_sums(outputs, targets, noise.effects)
         of_mean = torch.full_like(losses, 1 / losses.shape[-1])  # each member's loss is the mean over its rows
         gradients = torch.autograd.grad(losses, leaves, of_mean, allow_unused=True)
         return [
@@ -127,10 +125,10 @@ class Fused(Program):
 
     def _forward(self, state: Sequence[Tensor], noise: Noise, inputs: Sequence[Tensor]) -> Tensor:
         """Return outputs in training mode, `[S, M, B, ...]`."""
-        extra = noise.extra
+        effects = noise.effects
         shown, of_settings = list(inputs), [None] * len(inputs)
-        if extra.changes_inputs:
-            shown = extra.inputs(inputs)
+        if effects.changes_inputs:
+            shown = effects.inputs(inputs)
             of_settings = [0 if t.shape[1] > 1 else None for t in shown]
             shown = [t if t.shape[1] > 1 else t.squeeze(1) for t in shown]
 
@@ -141,19 +139,19 @@ class Fused(Program):
             uniforms: list[Tensor],
             draws: list[Tensor],
         ) -> Tensor:
-            placed = extra.placed(rates[2], draws)
-            lanes = FastLanes(*rates[:2], uniforms, self.recipe.low, placed)
-            with self._autocast(), following(self.network, placed), lanes:
+            placed = effects.placed(rates[2], draws)
+            mode = BatchedDropout(*rates[:2], uniforms, self.recipe.low, placed)
+            with self._autocast(), following(self.network, placed), mode:
                 return functional_call(self.network, state, tuple(inputs))
 
-        every_setting: Any = 0, 0, None if extra.rates is None else 0
+        every_setting: Any = 0, 0, None if effects.rates is None else 0
         over_settings = vmap(member, in_dims=(0, of_settings, every_setting, None, None))
         return vmap(over_settings, in_dims=(0, 0, None, 0, 0))(
             self.names.given(state),
             shown,
-            (noise.rates, noise.scales, extra.rates),
+            (noise.rates, noise.scales, effects.rates),
             noise.uniforms,
-            extra.draws,
+            effects.draws,
         )
 
     def _evaluation(self, *tensors: Tensor) -> list[Tensor]:
@@ -168,7 +166,7 @@ class Fused(Program):
         none = tensors[0].new_empty(0)
 
         def member(state: dict[str, Tensor], inputs: Sequence[Tensor]) -> Tensor:
-            with self._autocast(), FastLanes(none, none, [], self.recipe.low):
+            with self._autocast(), BatchedDropout(none, none, [], self.recipe.low):
                 return functional_call(self.network, state, tuple(inputs))
 
         over_settings = vmap(member, in_dims=(0, None))

@@ -1,8 +1,6 @@
 """A member's step in the ordinary way, on the user's own module: what every other way is compared with."""
 
 import contextlib
-import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +9,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from dampen.engine import _rng
-from dampen.engine.capture._dropout_mode import NotRepeated, PairedDropout
-from dampen.engine.capture._module_path import ModulePath
-from dampen.engine.execution._active_knobs import Placed, following
+from dampen.engine.capture import ModulePath, NotRepeated, PairedDropout, Placed, eager, first_line, named
+from dampen.engine.execution._step_effects import following
 from dampen.errors import InputError
 
 
@@ -92,20 +89,6 @@ def holding(tensors: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Itera
             tensors[name].data, tensors[name].grad = t, None
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """While entered, nothing is compiled, and passes without gradients don't warn of checkpoints that have none."""
-    with warnings.catch_warnings(), eager():
-        warnings.filterwarnings("ignore", "None of the inputs have requires_grad=True", UserWarning)
-        yield
-
-
-def eager() -> contextlib.AbstractContextManager[object]:
-    """While entered, functions under torch.compile run as they are written."""
-    compiler = sys.modules.get("torch._dynamo")  # importing it takes seconds, and who compiles has done so
-    return contextlib.nullcontext() if compiler is None else torch.compiler.set_stance("force_eager")
-
-
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:
     """Return a network's parameters and buffers by name."""
     return dict(network.named_parameters()) | dict(network.named_buffers())
@@ -161,13 +144,6 @@ def watched(step: Step, network: nn.Module, shown: Sequence[Tensor], loss: Calla
         except Exception as e:
             if forward:
                 raise
-            line = (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")
-            raise InputError(f"the backward pass of {named(network, where.current)} fails: {line}") from e
+            raise InputError(f"the backward pass of {named(network, where.current)} fails: {first_line(e)}") from e
     unreached = tuple(name for name, p in network.named_parameters() if p.requires_grad and p.grad is None)
     return Watched(unreached, again[0] if again else None)
-
-
-def named(network: nn.Module, path: str) -> str:
-    """Return a module's class and path, as messages tell them."""
-    kind = type(network.get_submodule(path)).__name__
-    return f"{kind} ({path or 'the network itself'})"

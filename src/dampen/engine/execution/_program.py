@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from dampen.engine import _losses, _rng
 from dampen.engine._config import Recipe
-from dampen.engine.capture._dropout_mode import Place, rates_at
-from dampen.engine.execution._active_knobs import NOTHING, Extra
+from dampen.engine.capture import Place, rates_at
+from dampen.engine.execution._step_effects import NOTHING, StepEffects
 from dampen.engine.knobs import Setting
 from dampen.engine.knobs.noise.dropout import keep_scale
 
@@ -43,7 +43,7 @@ class Noise:
         rates: rate of each setting at each place, float64.
         scales: what a kept unit is multiplied by there.
         uniforms: for each place, `[S, ...]`.
-        extra: what other knobs bring.
+        effects: what other knobs bring.
     """
 
     seeds: Sequence[int]
@@ -51,23 +51,23 @@ class Noise:
     rates: Float[Tensor, "M places"]
     scales: Float[Tensor, "M places"]
     uniforms: list[Tensor] = field(repr=False)
-    extra: Extra = NOTHING
+    effects: StepEffects = NOTHING
 
     def tensors(self) -> list[Tensor]:
         """Return what a recorded step takes."""
-        return [self.rates, self.scales, *self.uniforms, *self.extra.tensors()]
+        return [self.rates, self.scales, *self.uniforms, *self.effects.tensors()]
 
     def given(self, tensors: Sequence[Tensor]) -> "Noise":
         """Return the same with other tensors, in the order of `tensors()`."""
         n = 2 + len(self.uniforms)
         rates, scales, *uniforms = tensors[:n]
-        return replace(self, rates=rates, scales=scales, uniforms=uniforms, extra=self.extra.given(tensors[n:]))
+        return replace(self, rates=rates, scales=scales, uniforms=uniforms, effects=self.effects.given(tensors[n:]))
 
     def only(self, s: int, m: int) -> "Noise":
         """Return what decides for one member."""
         uniforms = [u[s : s + 1] for u in self.uniforms]
         rates, scales = self.rates[m : m + 1], self.scales[m : m + 1]
-        return Noise(self.seeds[s : s + 1], self.step, rates, scales, uniforms, self.extra.only(s, m))
+        return Noise(self.seeds[s : s + 1], self.step, rates, scales, uniforms, self.effects.only(s, m))
 
 
 def rates_of(settings: Sequence[Setting], places: Sequence[Place], like: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,10 +91,10 @@ def noise_at(
     rates: tuple[Tensor, Tensor],
     places: Sequence[Place],
     device: torch.device,
-    extra: Extra = NOTHING,
+    effects: StepEffects = NOTHING,
 ) -> Noise:
     """Draw a step's noise."""
-    return Noise(seeds, step, *rates, _rng.dropout_uniforms(seeds, step, [p.shape for p in places], device), extra)
+    return Noise(seeds, step, *rates, _rng.dropout_uniforms(seeds, step, [p.shape for p in places], device), effects)
 
 
 class Program:
@@ -164,14 +164,14 @@ class Program:
         return torch.autocast(self._device, self.recipe.low, cache_enabled=False)
 
     def _member_sums(
-        self, outputs: Tensor, targets: Tensor, extra: Extra = NOTHING
+        self, outputs: Tensor, targets: Tensor, effects: StepEffects = NOTHING
     ) -> tuple[Float[Tensor, "S M B"], list[Tensor]]:
         """Return the losses of rows, and the number of right ones `[S, M]` if that is wanted."""
         S, M, B = outputs.shape[:3]
         outputs = outputs.to(self.recipe.dtype)
         rows, every = outputs.flatten(0, 2), _losses.for_members(targets, S, M).flatten(0, 2)
-        if extra.changes_losses:
-            losses = extra.losses(self.recipe.loss, outputs, targets)
+        if effects.changes_losses:
+            losses = effects.losses(self.recipe.loss, outputs, targets)
         else:
             losses = _losses.by_row(self.recipe.loss, rows, every).view(S, M, B)
         if not self.recipe.accuracy:

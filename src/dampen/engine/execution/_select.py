@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from dampen.engine._config import Recipe
 from dampen.engine._copies import copied, hooks_of
-from dampen.engine.capture._trace import Probe
+from dampen.engine.capture import Trace, named
 from dampen.engine.execution._chunk import Chunk
 from dampen.engine.execution._fused import Fused, NotFusable
-from dampen.engine.execution._ordinary import gradient, named, tensors_of, watched
+from dampen.engine.execution._ordinary import gradient, tensors_of, watched
 from dampen.engine.execution._program import Names, Noise, Program, noise_at, rates_of
 from dampen.engine.execution._sequential import OneByOne
 from dampen.errors import InputError
@@ -26,7 +26,7 @@ def choose(
     recipe: Recipe,
     device: torch.device,
     chunks: Sequence[Chunk],
-    found: Probe,
+    found: Trace,
     inputs: Sequence[Tensor],
     targets: Tensor,
 ) -> tuple[Program, tuple[str, str] | None]:
@@ -43,7 +43,7 @@ def choose(
         targets: `[1, B, ...]`.
     """
     alone = OneByOne(network, names, recipe, device)
-    kinds = {chunk.turned.key: chunk for chunk in reversed(chunks)}.values()
+    kinds = {chunk.active.key: chunk for chunk in reversed(chunks)}.values()
     steps = [_ordinary(alone, chunk, found, inputs, targets) for chunk in kinds]
     alone.unreached = steps[0].unreached
     why = found.stateful or hooked(network) or _again(steps[0])
@@ -94,15 +94,15 @@ class _Ordinary:
     network: nn.Module
 
 
-def _ordinary(alone: OneByOne, chunk: Chunk, found: Probe, inputs: Sequence[Tensor], targets: Tensor) -> _Ordinary:
+def _ordinary(alone: OneByOne, chunk: Chunk, found: Trace, inputs: Sequence[Tensor], targets: Tensor) -> _Ordinary:
     """Load a member's weights into a copy of the user's network and run its first step as a training loop does."""
     S, names = len(chunk.seeds), alone.names
     inputs = [t.expand(S, *t.shape[1:]).contiguous() for t in inputs]
     targets = targets.expand(S, *targets.shape[1:]).contiguous()
     rates = rates_of(chunk.settings, found.places, chunk.state[0])
-    extra = chunk.turned.at(chunk.seeds, 0, found.sites, inputs, targets)
-    noise = noise_at(chunk.seeds, 0, rates, found.places, targets.device, extra)
-    m = chunk.turned.busiest  # its own gradients show what the knobs do
+    effects = chunk.active.at(chunk.seeds, 0, found.sites, inputs, targets)
+    noise = noise_at(chunk.seeds, 0, rates, found.places, targets.device, effects)
+    m = chunk.active.busiest  # its own gradients show what the knobs do
     network = copied(alone.network).train()
     own = tensors_of(network)
     with torch.no_grad():

@@ -6,9 +6,10 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from dampen.engine.execution._active_knobs import Extra
-from dampen.engine.execution._ordinary import Step, gradient, holding, quiet, tensors_of
+from dampen.engine.capture import quiet
+from dampen.engine.execution._ordinary import Step, gradient, holding, tensors_of
 from dampen.engine.execution._program import Noise, Program
+from dampen.engine.execution._step_effects import StepEffects
 from dampen.engine.optim._averaging import batch_statistics
 
 
@@ -38,19 +39,19 @@ class OneByOne(Program):
     def step(self, noise: Noise, s: int, m: int) -> Step:
         """Return what decides a member's step."""
         mine = noise.only(s, m)
-        extra = mine.extra
-        placed = extra.placed(None if extra.rates is None else extra.rates[0], [t[0] for t in extra.draws])
+        effects = mine.effects
+        placed = effects.placed(None if effects.rates is None else effects.rates[0], [t[0] for t in effects.draws])
         return Step(
             noise.seeds[s], noise.step, mine.rates[0].tolist(), [u[0] for u in mine.uniforms], placed, self.recipe.low
         )
 
     def shown(self, noise: Noise, s: int, m: int, inputs: list[Tensor]) -> list[Tensor]:
         """Return what a member is shown of a batch, `[B, ...]`."""
-        return [t[0, 0] for t in noise.only(s, m).extra.inputs([t[s : s + 1] for t in inputs])]
+        return [t[0, 0] for t in noise.only(s, m).effects.inputs([t[s : s + 1] for t in inputs])]
 
     def loss(self, noise: Noise, s: int, m: int, targets: Tensor) -> "_Loss":
         """Return a member's loss as a function of its outputs."""
-        return _Loss(self, noise.only(s, m).extra, targets[s : s + 1])
+        return _Loss(self, noise.only(s, m).effects, targets[s : s + 1])
 
     @torch.no_grad()
     def statistics(self, state: list[Tensor], noise: Noise, inputs: list[Tensor]) -> None:
@@ -98,12 +99,12 @@ class OneByOne(Program):
 class _Loss:
     """The loss of a member's outputs; `sums` are those that `Program.gradients` returns."""
 
-    def __init__(self, program: OneByOne, extra: Extra, targets: Tensor):
-        self._program, self._extra, self._targets = program, extra, targets
+    def __init__(self, program: OneByOne, effects: StepEffects, targets: Tensor):
+        self._program, self._effects, self._targets = program, effects, targets
         self.sums: list[Tensor] = []
 
     def __call__(self, outputs: Tensor) -> Tensor:
-        losses, sums = self._program._member_sums(outputs[None, None], self._targets, self._extra)
+        losses, sums = self._program._member_sums(outputs[None, None], self._targets, self._effects)
         self.sums = [losses.detach().sum(dtype=torch.float64), *(right.sum() for right in sums)]
         return losses.mean()
 

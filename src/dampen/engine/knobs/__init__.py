@@ -11,8 +11,10 @@ from dampen.engine.knobs._base import (
     Scales,
     Site,
     Variants,
+    number,
+    one_of,
 )
-from dampen.engine.knobs._registry import KNOBS
+from dampen.engine.knobs._registry import KNOBS, find_knob, register_installed_knobs, register_knob
 from dampen.engine.knobs._setting import Setting
 
 __all__ = [
@@ -28,4 +30,9 @@ __all__ = [
     "Setting",
     "Site",
     "Variants",
+    "find_knob",
+    "number",
+    "one_of",
+    "register_installed_knobs",
+    "register_knob",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dampen.engine.knobs._registry import KNOBS
+from dampen.engine.knobs._registry import KNOBS, find_knob
 from dampen.errors import InputError
 
 
@@ -25,8 +25,7 @@ class Setting(Mapping[str, Any]):
 
     def __init__(self, **values: Any):
         for name in values:
-            if name not in KNOBS:
-                raise InputError(f"there is no knob named {name!r}; the knobs are {', '.join(KNOBS)}")
+            find_knob(name)
         self._values = {name: knob.read(values[name]) for name, knob in KNOBS.items() if name in values}
         for name in self._values:
             for other in KNOBS[name].excludes:

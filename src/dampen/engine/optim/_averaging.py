@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from dampen.engine.execution._active_knobs import Turned
+from dampen.engine.execution._active_knobs import ActiveKnobs
 
 _RUNNING = ("running_mean", "running_var")
 
@@ -17,15 +17,15 @@ class Average:
     """An average of everything that members are: parameters and buffers; those that are not numbers are copied.
 
     Args:
-        turned: the knobs of the M settings.
+        active: the knobs of the M settings.
         state: parameters and buffers, `[S, M, ...]` each.
         tensors: an average to go on with.
     """
 
-    def __init__(self, turned: Turned, state: Sequence[Tensor], tensors: Sequence[Tensor] | None = None):
-        self._turned = turned
+    def __init__(self, active: ActiveKnobs, state: Sequence[Tensor], tensors: Sequence[Tensor] | None = None):
+        self._active = active
         self.tensors = [t.detach().clone() for t in (state if tensors is None else tensors)]
-        on = [any(knob.on(setting) for knob, _ in turned.averages) for setting in turned.settings]
+        on = [any(knob.on(setting) for knob, _ in active.averages) for setting in active.settings]
         self._on = None if all(on) else torch.tensor(on)
 
     @torch.no_grad()
@@ -41,12 +41,12 @@ class Average:
             of: of how many.
             held: members whose average changes no more.
         """
-        knobs = [(knob, acts) for knob, acts in self._turned.averages if acts.each == each]
+        knobs = [(knob, acts) for knob, acts in self._active.averages if acts.each == each]
         if not knobs:
             return
-        share = torch.zeros(len(self._turned.settings), dtype=torch.float64)
+        share = torch.zeros(len(self._active.settings), dtype=torch.float64)
         for knob, acts in knobs:
-            for m, setting in enumerate(self._turned.settings):
+            for m, setting in enumerate(self._active.settings):
                 if knob.on(setting):
                     share[m] = acts.share(setting[knob.name], done, of)
         shares = torch.where(held.cpu(), 0.0, share).to(state[0].device)
@@ -66,9 +66,9 @@ class Average:
 
     def stale(self, done: int, of: int) -> Bool[Tensor, " M"]:
         """Return whose running statistics must be found anew after `done` epochs of `of`."""
-        stale = torch.zeros(len(self._turned.settings), dtype=torch.bool)
-        for knob, acts in self._turned.averages:
-            for m, setting in enumerate(self._turned.settings):
+        stale = torch.zeros(len(self._active.settings), dtype=torch.bool)
+        for knob, acts in self._active.averages:
+            for m, setting in enumerate(self._active.settings):
                 if acts.recompute and knob.on(setting):
                     stale[m] = acts.share(setting[knob.name], done, of) < 1
         return stale

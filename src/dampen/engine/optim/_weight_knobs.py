@@ -7,15 +7,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dampen.engine.execution._active_knobs import Turned
+from dampen.engine.execution._active_knobs import ActiveKnobs
 from dampen.errors import InputError
 
 
 class AroundStep:
-    """What the turned knobs do to the decaying parameters of some members around each step.
+    """What the active knobs do to the decaying parameters of some members around each step.
 
     Args:
-        turned: the knobs of the M settings.
+        active: the knobs of the M settings.
         names: of the trained parameters.
         parameters: `[*lead, ...]` each; changed in place.
         decayed: for each, whether it decays.
@@ -28,7 +28,7 @@ class AroundStep:
 
     def __init__(
         self,
-        turned: Turned,
+        active: ActiveKnobs,
         names: Sequence[str],
         parameters: Sequence[Tensor],
         decayed: Sequence[bool],
@@ -42,14 +42,14 @@ class AroundStep:
         self._before: list[Any] = []
         self._after: list[Any] = []
 
-        for knob, acts in turned.gradient:
-            values = turned.numbers(knob)
+        for knob, acts in active.gradient:
+            values = active.numbers(knob)
             self._refuse(knob.name, on)
             for i, name, p in on:
                 first = start[name] if acts.needs_start else None
                 self._gradient.append((knob.name, i, p, acts.gradient, self._column(values, p), first))
-        for knob, acts in turned.weights:
-            values = turned.numbers(knob)
+        for knob, acts in active.weights:
+            values = active.numbers(knob)
             mine = [one for one in on if one[2].ndim - lead >= 2] if acts.matrices else on
             self._refuse(knob.name, mine)
             for _, _, p in mine:
@@ -60,7 +60,8 @@ class AroundStep:
     def _refuse(name: str, parameters: Sequence[object]) -> None:
         if not parameters:
             raise InputError(
-                f"{name} finds no weight to act on: it takes those that decay; choose them with decay=, or leave it out"
+                f"{name} finds no weight to act on: it takes those that decay; choose them with decay_filter=, or "
+                "leave it out"
             )
 
     @property

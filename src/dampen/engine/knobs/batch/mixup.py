@@ -50,8 +50,10 @@ def share_of(alpha: float, uniform: float) -> float:
     """
     if alpha == 0:
         return 1.0
-    from scipy.special import betaincinv
-
+    try:
+        from scipy.special import betaincinv
+    except ModuleNotFoundError as e:
+        raise InputError("mixup draws its shares by scipy, which is not installed: pip install scipy") from e
     found = float(betaincinv(alpha, alpha, uniform))
     return found if math.isfinite(found) else float(uniform >= 0.5)
 

@@ -29,7 +29,7 @@ _LAYERS = (
 # Names that timm's and Hugging Face's lists of what does not decay have in common.
 _TOKEN = re.compile(r"(.*_)?(tokens?|pos(ition|itional)?_?(emb\w*|enc\w*|bias\w*)|(cls|class)_emb\w*)")
 
-Rule = str | Callable[[str, Tensor], bool]
+DecayFilter = str | Callable[[str, Tensor], bool]
 """What decays: `weights` (no biases, normalisation, scales, tokens), `all`, or a function of name and value."""
 
 
@@ -46,7 +46,7 @@ def decay(weight: Tensor, lr: float | Tensor, weight_decay: float | Tensor) -> T
     return (1 - lr * weight_decay) * weight
 
 
-def decayed(network: nn.Module, rule: Rule = "weights") -> dict[str, bool]:
+def decayed(network: nn.Module, decay_filter: DecayFilter = "weights") -> dict[str, bool]:
     """Say for every trained parameter whether it decays.
 
     By default matrices, kernels and embeddings do; biases, normalisation parameters, scales and tokens do not: those
@@ -55,22 +55,21 @@ def decayed(network: nn.Module, rule: Rule = "weights") -> dict[str, bool]:
 
     Args:
         network: its parameters that require no gradient are left out.
-        rule: `weights`, `all`, or a function of a parameter's name and value.
+        decay_filter: `weights`, `all`, or a function of a parameter's name and value.
 
     Raises:
-        InputError: another rule.
+        InputError: another filter.
 
     Example:
         >>> decayed(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
         {'0.weight': True, '0.bias': False, '1.weight': False, '1.bias': False}
     """
+    check_filter(decay_filter)
     trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
-    if callable(rule):
-        return {name: bool(rule(name, p)) for name, p in trained.items()}
-    if rule == "all":
+    if callable(decay_filter):
+        return {name: bool(decay_filter(name, p)) for name, p in trained.items()}
+    if decay_filter == "all":
         return dict.fromkeys(trained, True)
-    if rule != "weights":
-        raise InputError(f"decay must be 'weights', 'all' or a function of a parameter's name and value, got {rule!r}")
     own = [(m, name, p) for m in network.modules() for name, p in m.named_parameters(recurse=False)]
     weights = {id(p) for m, name, p in own if not is_scale(m, name, p)}  # of shared ones what any holder has them for
     spared = {id(p) for m, _, p in own if is_normalisation(m) or id(p) not in weights}
@@ -78,6 +77,18 @@ def decayed(network: nn.Module, rule: Rule = "weights") -> dict[str, bool]:
         name: p.ndim >= 2 and id(p) not in spared and not name.rpartition(".")[2].startswith("bias")
         for name, p in trained.items()
     }
+
+
+def check_filter(decay_filter: object) -> None:
+    """Refuse what is no decay filter.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not callable(decay_filter) and decay_filter not in ("weights", "all"):
+        raise InputError(
+            f"decay_filter must be 'weights', 'all' or a function of a parameter's name and value, got {decay_filter!r}"
+        )
 
 
 def is_normalisation(module: nn.Module) -> bool:
