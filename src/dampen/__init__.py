@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from dampen.doctor import diagnose
     from dampen.engine import SGD, Adam, AdamW, ChunkDone, Epoch, History, Population, Schedule, insert_dropout, solo
     from dampen.engine.knobs import Setting
-    from dampen.errors import InputError, NotFused, NotSampled, OutputsWarning
+    from dampen.errors import DataWarning, InputError, NotFused, NotSampled, OutputsWarning
     from dampen.estimators import DampenClassifier, DampenRegressor
     from dampen.models import linear, mlp, tabular
     from dampen.search import Choice, Fixed, LogUniform, PerLayer, Uniform
-    from dampen.study import Study, compare, tune
+    from dampen.study import Study, compare, load_study, tune
     from dampen.uncertainty import mc_dropout, predict
 
 # A name is imported when it is first asked for: torch takes seconds, and `dampen --help` needs none of it.
@@ -26,6 +26,7 @@ _HOME = {
     "DampenClassifier": "estimators",
     "DampenRegressor": "estimators",
     "Data": "data",
+    "DataWarning": "errors",
     "Epoch": "engine",
     "Fixed": "search",
     "History": "engine",
@@ -47,6 +48,7 @@ _HOME = {
     "insert_dropout": "engine",
     "linear": "models",
     "load": "data",
+    "load_study": "study",
     "mc_dropout": "uncertainty",
     "mlp": "models",
     "predict": "uncertainty",
@@ -64,6 +66,7 @@ __all__ = [
     "DampenClassifier",
     "DampenRegressor",
     "Data",
+    "DataWarning",
     "Epoch",
     "Fixed",
     "History",
@@ -84,6 +87,7 @@ __all__ = [
     "insert_dropout",
     "linear",
     "load",
+    "load_study",
     "mc_dropout",
     "mlp",
     "predict",
@@ -105,7 +109,13 @@ def _write_export(*arguments: Any, **options: Any) -> Any:
     return write(*arguments, **options)
 
 
-WRITERS |= {"report": _write_report, "export": _write_export}
+def _to_html(document: dict[str, Any]) -> str:
+    from dampen.report import study_html
+
+    return study_html(document)
+
+
+WRITERS |= {"report": _write_report, "export": _write_export, "html": _to_html}
 
 
 def __getattr__(name: str) -> object:

@@ -13,7 +13,7 @@ from sklearn.preprocessing import OneHotEncoder, TargetEncoder
 import dampen
 from dampen import InputError, load
 from dampen.data import Preprocessing
-from dampen.study import inputs_of, open_study
+from dampen.study import load_study
 
 N = 240
 
@@ -228,11 +228,11 @@ def test_a_study_of_a_file_is_opened_again_from_its_folder_alone(frame, tmp_path
     data = load(tmp_path / "houses.csv", target="price", drop="age")
     study = dampen.tune(dampen.mlp(4), data, out=tmp_path / "study", **small)
     monkeypatch.chdir("/")
-    kept = open_study(tmp_path / "study")
-    inputs = inputs_of(kept, kept.data, data.test_rows)
-    torch.testing.assert_close(kept.networks[0](inputs), study.model()(data.test.features))
+    kept = load_study(tmp_path / "study")
+    inputs = kept.results.predictor.inputs(kept.data, data.test_rows)
+    torch.testing.assert_close(kept.model()(inputs), study.model()(data.test.features))
     with pytest.raises(InputError, match="'table' is not the table that the study was made on"):
-        inputs_of(kept, load(frame.iloc[:100], target="price", drop="age"), torch.arange(5))
+        kept.results.predictor.inputs(load(frame.iloc[:100], target="price", drop="age"), torch.arange(5))
 
 
 def test_a_test_file_is_the_test_set(frame, tmp_path):

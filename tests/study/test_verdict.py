@@ -14,7 +14,7 @@ from torch import nn
 import dampen
 from dampen import InputError, LogUniform, Population, Setting, compare, tune
 from dampen.engine import Builder
-from dampen.study import _defaults, open_study
+from dampen.study import _defaults, load_study
 
 # Shapes are checked while the shared study trains.
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
@@ -425,10 +425,10 @@ def test_a_finished_study_of_an_older_version_is_opened_and_no_unfinished_one_re
     words = {"seeds": 2, "epochs": 2, "out": tmp_path / "s"}
     found = compare(NETWORK, numbers(), settings, **words)
     older(tmp_path / "s")
-    kept = open_study(tmp_path / "s", numbers())
+    kept = load_study(tmp_path / "s", numbers())
     assert kept.setting == found.verdict.recommended
-    assert kept.winner.epochs == 2
-    mine, theirs = kept.networks[0].state_dict(), found.model().state_dict()
+    assert kept.winner().epochs == 2
+    mine, theirs = kept.model().state_dict(), found.model().state_dict()
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     with pytest.raises(InputError, match="holds a study of another version of dampen: choose another folder"):
         compare(NETWORK, numbers(), settings, resume=True, **words)

@@ -9,7 +9,7 @@ from torch import nn
 
 import dampen
 from dampen import Choice, InputError, tune
-from dampen.study import open_study
+from dampen.study import load_study
 
 TINY = {"settings": 2, "seeds": 1, "epochs": 4, "confirmed": 1, "confirm_seeds": 2}
 
@@ -82,7 +82,7 @@ def test_a_stranger_s_study_names_no_code_and_no_paths(kept, tmp_path, change, m
     document = json.loads((folder / "study.json").read_text()) | change
     (folder / "study.json").write_text(json.dumps(document))
     with pytest.raises(InputError, match=message):
-        _ = open_study(folder).winner
+        _ = load_study(folder).winner()
 
 
 def test_another_population_s_checkpoint_is_not_taken_for_this_one(kept, wine, tmp_path):

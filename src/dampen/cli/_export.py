@@ -1,6 +1,5 @@
 """`dampen export`: a study's network for use without dampen."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -29,13 +28,10 @@ def command(
 
     The script, train.py, is plain PyTorch without dampen: same initial weights, batches and dropout masks.
     """
-    from dampen.export import write
-    from dampen.study import open_study
+    from dampen.study import load_study
 
-    kept = open_study(study, model=network_maker(model) if model is not None else None, data_dir=data_dir)
-    found = write(kept.winner, out or study / "export", onnx=onnx, data=data)
-    if found.refused is not None:
-        print(f"dampen: {found.refused}", file=sys.stderr)
+    made = network_maker(model) if model is not None else None
+    found = load_study(study, model=made, data_dir=data_dir).export(out or study / "export", onnx=onnx, data=data)
     if json:
         _output.print_json({"folder": str(found.folder), "files": list(found.files), **found.document})
         return

@@ -211,11 +211,9 @@ def report(
     study: Annotated[Path, typer.Argument(help="Folder of a finished study.")],
 ) -> None:
     """Write the report of a finished study again, and print where it is."""
-    from dampen.report import write_study
-    from dampen.study import read_results
+    from dampen.study import load_study
 
-    found = read_results(study)
-    write_study(study / "report.html", found.document, found.frame, found.rungs)
+    load_study(study).report(study / "report.html")
     print(study / "report.html")
 
 

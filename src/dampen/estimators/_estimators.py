@@ -123,8 +123,8 @@ class _Dampen(BaseEstimator):
         self.setting_ = dict(study.verdict.recommended)
         self.verdict_ = study.verdict.sentences()
         self.networks_ = study.ensemble()
-        self.preprocessing_ = cast(Preprocessing, study.preprocessing())
-        self._scale = study.plan.target_scale
+        self.preprocessing_ = cast(Preprocessing, study.preprocessing)
+        self._scale = study.target_scale
 
     def _untuned(self, network: Model, data: Data, epochs: int, batch_size: int, seed: int) -> None:
         """Train with the published default."""
@@ -340,7 +340,7 @@ class DampenRegressor(RegressorMixin, _Dampen):
         unit = 1.0 if deviation == 0 or _UNITS[0] < deviation < _UNITS[1] else deviation
         self._fit(replace(rows, targets=(rows.targets - mean) / unit), X, None)
         self._scale = mean + unit * self._scale[0], unit * self._scale[1]
-        self.noise_ = noise(self.study_.calibration.get()) * self._scale[1] ** 2 if self.tuned_ else None
+        self.noise_ = noise(self.study_.results.predictor.ensembles) * self._scale[1] ** 2 if self.tuned_ else None
         return self
 
     def predict(self, X: Any) -> Float64[np.ndarray, " N"]:
