@@ -121,7 +121,7 @@ def whole_study(network: Model, data: Data, **options: Any) -> tuple[float, damp
     """Return the seconds from the data to the report, and the study."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        found = dampen.tune(network, data, SPACE, settings=SETTINGS, seeds=SEEDS, out=Path(folder) / "study", **options)
+        found = dampen.tune(network, data, SPACE, n_settings=SETTINGS, n_seeds=SEEDS, out=Path(folder) / "study", **options)
         found.report(Path(folder) / "report.html")
         return time.perf_counter() - started, found
 

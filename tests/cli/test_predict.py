@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, log_loss, mean_squared_error
 import dampen
 from dampen.study import CalibratedStudy, Method, calibrate, load_study, summary
 
-SMALL = {"seeds": 2, "epochs": 2, "batch_size": 32}
+SMALL = {"n_seeds": 2, "epochs": 2, "batch_size": 32}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,9 @@ def test_what_is_fitted_is_fitted_on_rows_that_each_network_has_not_seen(studies
     one, many = (calibrate(kept.results.predictor, Method(10, ensemble), 0.8) for ensemble in (False, True))
     assert one.rows == sum(len(rows) for _, rows in kept.results.predictor.unseen)
     assert many.rows <= one.rows
-    probabilities = torch.cat([dampen.mc_dropout(n, rows, samples=10).probabilities for n, rows in kept.results.predictor.unseen])
+    probabilities = torch.cat(
+        [dampen.mc_dropout(n, rows, samples=10).probabilities for n, rows in kept.results.predictor.unseen]
+    )
     top = (probabilities.log() / one.temperature).softmax(1).amax(1)
     assert float((1 - top <= one.abstain_above + 1e-12).double().mean()) == pytest.approx(0.8, abs=1.5 / one.rows)
 

@@ -259,7 +259,7 @@ def test_whole_numbers_stay_whole_where_the_network_embeds_them(how, whole):
 def test_a_network_that_embeds_whole_numbers_is_tuned_and_predicts(tmp_path):
     ids = RNG.integers(0, 30, (200, 4))
     y = (RNG.normal(size=30)[ids].sum(1) > 0).astype(int)
-    few = {"settings": 2, "seeds": 1, "epochs": 2, "confirmed": 1, "confirm_seeds": 2}
+    few = {"n_settings": 2, "n_seeds": 1, "epochs": 2, "confirmed": 1, "n_confirm_seeds": 2}
 
     def make(inputs, outputs):
         return Embedded(inputs, outputs, "as it is")
@@ -284,7 +284,7 @@ def test_whole_numbers_that_a_file_holds_as_reals_are_found_again(tmp_path):
 
     data = load(tmp_path / "ids.npz")
     settings = [dampen.Setting(), dampen.Setting(weight_decay=0.1)]
-    few = {"seeds": 2, "epochs": 1, "batch_size": 1}  # a batch of one row that needs no normalisation
+    few = {"n_seeds": 2, "epochs": 1, "batch_size": 1}  # a batch of one row that needs no normalisation
     dampen.compare(make, data, settings, out=tmp_path / "study", **few)
     kept = load_study(tmp_path / "study", model=make)
     np.testing.assert_array_equal(kept.data.train.features.numpy(), ids[data.train_rows])

@@ -1,7 +1,6 @@
 """An ensemble of numbers is calibrated by ensembles that have not seen the rows, and notes say what that can't do."""
 
 import json
-
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +29,7 @@ def numbers(tmp_path_factory):
     data = dampen.from_arrays(x, y, test_fraction=FRESH / (N + FRESH))
     settings = [dampen.Setting(weight_decay=0.01, lr=0.01), dampen.Setting(weight_decay=0.0, lr=1e-5)]
     folder = tmp_path_factory.mktemp("numbers") / "study"
-    words = {"seeds": 5, "epochs": 40, "batch_size": 32, "out": folder}
+    words = {"n_seeds": 5, "epochs": 40, "batch_size": 32, "out": folder}
     return data, settings, words, dampen.compare(dampen.mlp(32), data, settings, **words)
 
 
@@ -66,7 +65,9 @@ def test_no_network_of_an_ensemble_has_seen_its_rows(numbers):
     alone = dampen.Population(dampen.mlp(32), [setting], [seed])
     alone.fit([fold], epochs=40, **training)
     x = fold.validation.features
-    torch.testing.assert_close(alone.member(setting, seed)(x), kept.results.predictor.ensembles[0][0][0](x), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        alone.member(setting, seed)(x), kept.results.predictor.ensembles[0][0][0](x), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_a_single_pass_of_numbers_is_told_to_tell_no_rows_apart(numbers):
@@ -99,7 +100,7 @@ def test_ensembles_are_trained_once_and_a_lost_checkpoint_is_one_line(numbers, t
 
 def test_the_estimator_s_noise_is_that_of_ensembles_on_rows_that_they_have_not_seen():
     x, y = friedman(N, 1)
-    model = dampen.DampenRegressor((32,), settings=2, seeds=1, epochs=40, random_state=0).fit(x, y)
+    model = dampen.DampenRegressor((32,), n_settings=2, n_seeds=1, epochs=40, random_state=0).fit(x, y)
     unit = model._scale[1]
     squares, spread = [], []
     for networks, rows in model.study_.results.calibration.get():
@@ -145,7 +146,7 @@ def test_intervals_of_estimators_cover_93_to_97_percent_of_fresh_rows(name):
     for seed in range(8):
         x, y = make(200)
         fresh, targets = make(2000)
-        model = dampen.DampenRegressor(settings=6, epochs=40, random_state=seed).fit(x, y)
+        model = dampen.DampenRegressor(n_settings=6, epochs=40, random_state=seed).fit(x, y)
         low, high = (end.numpy() for end in model.predict_uncertainty(fresh).interval(0.95))
         covered.append(np.mean((targets >= low) & (targets <= high)))
     assert 0.93 <= np.mean(covered) <= 0.97
@@ -176,7 +177,7 @@ def classes(tmp_path_factory):
     np.savez(folder / "rows.npz", x=x, y=y)
     data = dampen.from_arrays(x, y, test_fraction=0.8)
     settings = [dampen.Setting(weight_decay=0.01, lr=0.01), dampen.Setting(weight_decay=0.0, lr=1e-6)]
-    dampen.compare(dampen.mlp(16), data, settings, seeds=5, epochs=20, batch_size=16, out=folder / "study")
+    dampen.compare(dampen.mlp(16), data, settings, n_seeds=5, epochs=20, batch_size=16, out=folder / "study")
     return folder, data
 
 

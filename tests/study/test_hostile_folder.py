@@ -17,7 +17,7 @@ from dampen.study import _calibration_rows, _documents, load_study
 from dampen.study._storage import Folder
 
 SPACE = {"weight_decay": LogUniform(1e-3, 1.0, zero=0.1), "dropout": Uniform(0.0, 0.5)}
-SMALL = {"settings": 4, "seeds": 1, "epochs": 2, "confirmed": 1, "confirm_seeds": 2}
+SMALL = {"n_settings": 4, "n_seeds": 1, "epochs": 2, "confirmed": 1, "n_confirm_seeds": 2}
 CODE = "3\nimport os; os.system('touch hacked')"
 SCRIPT = "<script>document.title='hacked'</script>"
 

@@ -22,7 +22,7 @@ from dampen.export import write
 from dampen.study import load_study
 
 SETTINGS = [Setting(weight_decay=0.1), Setting(weight_decay=1.0)]
-WORDS = {"seeds": 2, "epochs": 2, "batch_size": 32}
+WORDS = {"n_seeds": 2, "epochs": 2, "batch_size": 32}
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 OPTIONS = {  # of `dampen tune`, each with another way through it
     "folds": [],

@@ -20,7 +20,7 @@ from dampen.export import write
 from dampen.study import Method, calibrate, load_study
 
 SETTINGS = [dampen.Setting(dropout=0.2, lr=0.01), dampen.Setting(dropout=0.95)]
-WORDS = {"seeds": 3, "epochs": 2, "batch_size": 32}
+WORDS = {"n_seeds": 3, "epochs": 2, "batch_size": 32}
 FILE = "calibration.safetensors"
 
 

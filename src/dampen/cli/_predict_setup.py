@@ -2,13 +2,14 @@
 
 import os
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dampen.cli import _output
 from dampen.cli._import_string import network_maker
-from dampen.errors import InputError
+from dampen.errors import DataWarning, InputError
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +86,8 @@ def ready(
     notes = source.notes if isinstance(source, Incoming) else ()  # of the study's own data they are known already
     for line in (*printed, *(f"note: {note}" for note in notes)):
         print(f"dampen: {line}", file=sys.stderr)
-    with _output.progress("calibrating"):
+    with _output.progress("calibrating"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # what could not be calibrated is printed with the summary
         calibrated = study.calibrated(samples, coverage, seed, ensemble=ensemble)
     return Setup(study=calibrated, source=source, rows=at, labelled=known, other=other, notes=notes)
 

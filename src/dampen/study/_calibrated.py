@@ -260,11 +260,10 @@ class CalibratedStudy:
             InputError: rows that the study's preprocessing can't read, of another shape, or none.
 
         Warns:
-            DataWarning: values that the training rows did not have, and what was made of them; or what the calibration
-                rows could not tell.
+            DataWarning: values that the training rows did not have, and what was made of them.
         """
         data = self.read(rows)
-        for note in (*(data.notes if isinstance(data, Incoming) else ()), *self.calibration.notes):
+        for note in data.notes if isinstance(data, Incoming) else ():
             warnings.warn(note, DataWarning, stacklevel=2)
         parts = [part for _, _, part in self._parts(data, rows_of(data))]
         if not parts:

@@ -10,7 +10,7 @@ from dampen._hooks import WRITERS
 from dampen.data import Data, Preprocessing
 from dampen.engine import Model
 from dampen.engine.knobs import Setting
-from dampen.errors import InputError, NotExported
+from dampen.errors import DataWarning, InputError, NotExported
 from dampen.search import export_to_optuna
 from dampen.study import _protocol
 from dampen.study._best_model import Exported, Winner
@@ -185,19 +185,23 @@ class Study:
 
         Warns:
             NotSampled: the recommended setting drops no units, so that a single pass predicts.
+            DataWarning: the rows to calibrate on are too few for what is asked, or could not tell a temperature.
 
         Example:
             >>> import dampen
             >>> study = dampen.compare(
             ...     dampen.mlp(4), dampen.load("iris"), [dampen.Setting(), dampen.Setting(dropout=0.1)], 2, epochs=2
             ... )
-            >>> found = study.calibrated(samples=0).predict([[5.1, 3.5, 1.4, 0.2]])
+            >>> found = study.calibrated(samples=0, coverage=0.8).predict([[5.1, 3.5, 1.4, 0.2]])
             >>> found.probabilities.shape, found.abstain.shape
             ((1, 3), (1,))
         """
         predictor = self.results.predictor
         method = single_pass_if_no_dropout(predictor, Method(samples, ensemble, seed))
-        return CalibratedStudy(self.results, method, calibrate(predictor, method, coverage))
+        calibration = calibrate(predictor, method, coverage)
+        for note in calibration.notes:
+            warnings.warn(note, DataWarning, stacklevel=2)
+        return CalibratedStudy(self.results, method, calibration)
 
     def frame(self) -> "pd.DataFrame":
         """Return all learning curves as a tidy pandas frame, with the phase that each belongs to."""

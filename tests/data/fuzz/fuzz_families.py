@@ -328,7 +328,7 @@ def use_idx(folder: Path, given: Input, _: Path) -> None:
 
 # documents and weights of a study ----------------------------------------------------------------------------------
 
-STUDY = {"settings": 4, "epochs": 2, "seeds": 1, "confirmed": 1, "confirm_seeds": 2}
+STUDY = {"n_settings": 4, "epochs": 2, "n_seeds": 1, "confirmed": 1, "n_confirm_seeds": 2}
 
 
 def make_study(made: Path) -> None:
