@@ -13,7 +13,19 @@ if TYPE_CHECKING:
     from dampen.errors import DataWarning, InputError, NotFused, NotSampled, OutputsWarning
     from dampen.estimators import DampenClassifier, DampenRegressor
     from dampen.models import linear, mlp, tabular
-    from dampen.search import Choice, Fixed, LogUniform, PerLayer, Uniform
+    from dampen.search import (
+        TPE,
+        Choice,
+        Fixed,
+        Grid,
+        Hyperband,
+        LogUniform,
+        PerLayer,
+        Random,
+        Sobol,
+        SuccessiveHalving,
+        Uniform,
+    )
     from dampen.study import Study, compare, load_study, tune
     from dampen.uncertainty import mc_dropout, predict
 
@@ -29,7 +41,9 @@ _HOME = {
     "DataWarning": "errors",
     "Epoch": "engine",
     "Fixed": "search",
+    "Grid": "search",
     "History": "engine",
+    "Hyperband": "search",
     "InputError": "errors",
     "LogUniform": "search",
     "NotFused": "errors",
@@ -37,10 +51,14 @@ _HOME = {
     "OutputsWarning": "errors",
     "PerLayer": "search",
     "Population": "engine",
+    "Random": "search",
     "SGD": "engine",
     "Schedule": "engine",
     "Setting": "engine",
+    "Sobol": "search",
     "Study": "study",
+    "SuccessiveHalving": "search",
+    "TPE": "search",
     "Uniform": "search",
     "compare": "study",
     "diagnose": "doctor",
@@ -59,6 +77,7 @@ _HOME = {
 
 __all__ = [
     "SGD",
+    "TPE",
     "Adam",
     "AdamW",
     "Choice",
@@ -69,7 +88,9 @@ __all__ = [
     "DataWarning",
     "Epoch",
     "Fixed",
+    "Grid",
     "History",
+    "Hyperband",
     "InputError",
     "LogUniform",
     "NotFused",
@@ -77,9 +98,12 @@ __all__ = [
     "OutputsWarning",
     "PerLayer",
     "Population",
+    "Random",
     "Schedule",
     "Setting",
+    "Sobol",
     "Study",
+    "SuccessiveHalving",
     "Uniform",
     "compare",
     "diagnose",

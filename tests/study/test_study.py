@@ -73,6 +73,15 @@ def test_halving_keeps_a_half_and_trains_it_twice_as_long():
     assert rungs(1, 64, 3, 2, True) == (Rung(1, 3),)
 
 
+@pytest.mark.usefixtures("without_shape_checks")
+def test_a_strategy_says_how_many_settings_survive_and_for_how_long_they_train(wine):
+    words = MINI | {"n_settings": 9, "epochs": 9, "search": dampen.SuccessiveHalving(eta=3)}
+    found = tune(dampen.linear(), wine, {"weight_decay": Uniform(0.0, 0.1), "lr": [0.01]}, **words)
+    searched = [(rung.epochs, len(rung.settings)) for rung in found.ranked if rung.family == "search"]
+    assert searched[:3] == [(1, 9), (3, 3), (9, 1)]
+    assert found.document()["plan"]["search"] == "sobol"
+
+
 def test_every_rung_trains_anew_for_its_own_length():
     bracket = Bracket(64, rungs(8, 64, 3, 2, True), ())
     assert bracket.member_epochs(5) == 5 * (64 * 1 + 32 * 2 + 16 * 4 + 8 * 8)
@@ -234,7 +243,6 @@ def test_a_folder_of_another_study_is_refused(study, wine, change, message):
         ({"n_seeds": 0}, "n_seeds must be a whole number, 1 or larger"),
         ({"n_confirm_seeds": 1}, "n_confirm_seeds must be a whole number, 2 or larger"),
         ({"seed": -1}, "seed must be a whole number, 0 or larger"),
-        ({"eta": 1}, "eta"),
         ({"epochs": 0}, "epochs"),
         ({"metric": "mse"}, "must be one of nll, accuracy, brier, mc-nll for classification"),
         ({"search": "simplex"}, "must be one of"),

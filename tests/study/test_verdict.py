@@ -211,7 +211,7 @@ def test_no_regularisation_has_the_learning_rate_that_is_best_for_it():
     """With decay a large rate is good, without it the noise of 40 rows is learnt by heart."""
     data, rates = numbers(60, 30, noise=2.0), [0.003, 0.03, 0.3]
     space = {"weight_decay": [3.0], "lr": rates}
-    found = tune(NETWORK, data, space, n_settings=3, epochs=16, halving=False, **SIZES)
+    found = tune(NETWORK, data, space, n_settings=3, epochs=16, **SIZES | {"search": dampen.Grid(halving=False)})
     none = found.verdict.references["none"].training
     assert none.setting["weight_decay"] == 0
     tried = {rung.family: dict(zip(rung.settings, rung.costs, strict=True)) for rung in found.ranked}

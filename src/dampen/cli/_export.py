@@ -1,5 +1,7 @@
 """`dampen export`: a study's network for use without dampen."""
 
+import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +9,7 @@ import typer
 
 from dampen.cli import _options, _output
 from dampen.cli._import_string import network_maker
+from dampen.errors import NotExported
 
 
 def command(
@@ -31,7 +34,11 @@ def command(
     from dampen.study import load_study
 
     made = network_maker(model) if model is not None else None
-    found = load_study(study, model=made, data_dir=data_dir).export(out or study / "export", onnx=onnx, data=data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotExported)
+        found = load_study(study, model=made, data_dir=data_dir).export(out or study / "export", onnx=onnx, data=data)
+    if found.refused is not None:
+        print(f"dampen: {found.refused}", file=sys.stderr)
     if json:
         _output.print_json({"folder": str(found.folder), "files": list(found.files), **found.document})
         return

@@ -11,7 +11,7 @@ import typer
 from dampen._io import shortened
 from dampen.cli import _doctor, _dropout, _explore, _export, _knobs, _predict, _threads, _tune, _weight_decay
 from dampen.cli._output import WARNED
-from dampen.errors import InputError, NotExported, NotFused, NotSampled, OutputsWarning
+from dampen.errors import InputError, NotFused, NotSampled, OutputsWarning
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
 _LONGEST = 2000  # letters of a message: names may have thousands
@@ -58,7 +58,7 @@ def main() -> NoReturn:
     if sys.stdout is None:
         sys.exit(_fail("standard output is closed, and results go there: send it to a file or to /dev/null"))
     with warnings.catch_warnings():
-        for category in (NotExported, NotFused, NotSampled, OutputsWarning):
+        for category in (NotFused, NotSampled, OutputsWarning):
             warnings.simplefilter("always", category)
         warnings.showwarning = _show
         WARNED.clear()

@@ -149,10 +149,11 @@ def tune(
         raise InputError("--insert-dropout is for your own network: name it with --model")
 
     from dampen.engine.knobs import KNOBS
-    from dampen.search import PerLayer
+    from dampen.search import PerLayer, strategy_of
     from dampen.study import tune as run
     from dampen.study import usual_network, usual_space
 
+    strategy = strategy_of(search, halving=not no_halving)
     device = _options.usable_device(device)
     seconds = None if budget is None else seconds_of(budget)
     if seconds is not None and not resume and device == "cpu":
@@ -180,8 +181,7 @@ def tune(
             epochs=epochs,
             metric=metric,
             margin=margin,
-            search=search,
-            halving=not no_halving,
+            search=strategy,
             confirmed=confirmed,
             n_confirm_seeds=confirm_seeds,
             budget=seconds,

@@ -13,7 +13,7 @@ from dampen.data import Data
 from dampen.engine import Builder, Model, Population, initial_weights_repeat, once
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.search import Space
+from dampen.search import Space, Strategy, strategy_of
 from dampen.study import _budget, _defaults, _documents, _metrics, _protocol, _references
 from dampen.study._checks import (
     check_batches,
@@ -52,9 +52,7 @@ def tune(
     epochs: int | None = None,
     metric: str | None = None,
     margin: float | None = None,
-    search: str = "sobol",
-    halving: bool = True,
-    eta: int = 2,
+    search: str | Strategy = "sobol",
     per_layer: bool = False,
     confirmed: int = 3,
     n_confirm_seeds: int | None = None,
@@ -89,9 +87,8 @@ def tune(
             `mae`, `r2`, `nll` (noise fitted) for numbers.
         margin: share of the loss below which a difference does not matter; by default 0.01, or a tenth of the spread
             between seeds where that is more.
-        search: `sobol`, `random`, `grid`, `tpe` (Optuna's, in batches) or `hyperband`.
-        halving: whether to drop settings after short trainings; if not, all train for the longest.
-        eta: one in so many survives a rung, and trains so many times as long in the next.
+        search: how settings are drawn and which train longer: `dampen.SuccessiveHalving(eta=3)`, `Hyperband`, `Sobol`,
+            `Random`, `Grid` or `TPE`; `sobol`, `random`, `grid`, `tpe` and `hyperband` are short for them, eta being 2.
         per_layer: a dropout rate for each layer, in the default space.
         confirmed: how many of the best train again.
         n_confirm_seeds: of each of these; by default 10 below 1000 training rows, 5 below 5000, 3 above.
@@ -112,9 +109,10 @@ def tune(
     Raises:
         InputError: an argument outside its range, unfit data, or a folder with another study.
     """
-    whole = {"n_settings": (n_settings, 1), "n_seeds": (n_seeds, 1), "epochs": (epochs, 1), "eta": (eta, 2)}
+    whole = {"n_settings": (n_settings, 1), "n_seeds": (n_seeds, 1), "epochs": (epochs, 1)}
     check_whole(whole | {"confirmed": (confirmed, 1), "n_confirm_seeds": (n_confirm_seeds, 2), "seed": (seed, 0)})
     check_margin(margin)
+    strategy = strategy_of(search)
     if budget is not None and not (math.isfinite(budget) and budget > 0):
         raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
     data, scale, training = prepared(with_ids(model, data), batch_size, lr, schedule, precision, device)
@@ -129,9 +127,9 @@ def tune(
     lengths = _defaults.usual_lengths(data, training["batch_size"], epochs)
 
     def planned(settings: int, lengths: Lengths) -> Planned:
-        brackets = _protocol.brackets(chosen, search, settings, lengths, confirmed, eta, halving, seed)
+        brackets = _protocol.brackets(chosen, strategy, settings, lengths, confirmed, seed)
         families = _references.families(chosen, dropping, data, lr, settings)
-        around = settings // 8 if halving and settings >= LEAST_AROUND and search != "grid" else 0
+        around = settings // 8 if strategy.halving and settings >= LEAST_AROUND and strategy.name != "grid" else 0
         return brackets, families, around
 
     clock = time.perf_counter()
@@ -146,7 +144,7 @@ def tune(
         scale,
         judged_by,
         chosen,
-        search,
+        strategy.name,
         brackets,
         families,
         around,
