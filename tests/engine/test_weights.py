@@ -87,7 +87,7 @@ def test_measures_weigh_rows_as_scikit_learn_does(data):
     if data.task == "classification":
         expected = log_loss(truth, outputs.double().softmax(-1).numpy(), sample_weight=weights)
         right = accuracy_score(truth, outputs.argmax(-1), sample_weight=weights)
-        assert loss["acc"][0, 0] == pytest.approx(right)
+        assert loss["accuracy"][0, 0] == pytest.approx(right)
         assert find("nll", data.task).costs(outputs, data.validation).mean().item() == pytest.approx(expected, rel=1e-5)
         assert find("accuracy", data.task).costs(outputs, data.validation).mean() == pytest.approx(1 - right, rel=1e-5)
     else:

@@ -165,6 +165,7 @@ def test_a_study_of_the_first_version_still_predicts_what_it_predicted_then(tmp_
     assert study.sentences()[: len(study.verdict.sentences())] == study.verdict.sentences()
     assert study.verdict.document().items() <= study.document().items()
     study.report(tmp_path / "report.html")
+    assert not [column for column in study.frame() if column.endswith("_acc")]
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         calibrated = study.calibrated(samples=5)
