@@ -24,11 +24,23 @@ if TYPE_CHECKING:
         solo,
     )
     from dampen.engine.knobs import Setting
-    from dampen.errors import InputError, NotFusedWarning, NotSampled, OutputsWarning
+    from dampen.errors import DataWarning, InputError, NotFusedWarning, NotSampled, OutputsWarning
     from dampen.estimators import DampenClassifier, DampenRegressor
     from dampen.models import linear, mlp, tabular
-    from dampen.search import Choice, Fixed, LogUniform, PerLayer, Uniform
-    from dampen.study import Study, compare, tune
+    from dampen.search import (
+        TPE,
+        Choice,
+        Fixed,
+        Grid,
+        Hyperband,
+        LogUniform,
+        PerLayer,
+        Random,
+        Sobol,
+        SuccessiveHalving,
+        Uniform,
+    )
+    from dampen.study import Study, compare, load_study, tune
     from dampen.uncertainty import mc_dropout, predict
 
 # A name is imported when it is first asked for: torch takes seconds, and `dampen --help` needs none of it.
@@ -40,9 +52,12 @@ _HOME = {
     "DampenClassifier": "estimators",
     "DampenRegressor": "estimators",
     "Data": "data",
+    "DataWarning": "errors",
     "Epoch": "engine",
     "Fixed": "search",
+    "Grid": "search",
     "History": "engine",
+    "Hyperband": "search",
     "InputError": "errors",
     "Knob": "engine",
     "LogUniform": "search",
@@ -51,11 +66,15 @@ _HOME = {
     "OutputsWarning": "errors",
     "PerLayer": "search",
     "Population": "engine",
+    "Random": "search",
     "SGD": "engine",
     "Schedule": "engine",
     "Setting": "engine",
+    "Sobol": "search",
     "Study": "study",
     "TrainConfig": "engine",
+    "SuccessiveHalving": "search",
+    "TPE": "search",
     "Uniform": "search",
     "compare": "study",
     "diagnose": "doctor",
@@ -63,6 +82,7 @@ _HOME = {
     "insert_dropout": "engine",
     "linear": "models",
     "load": "data",
+    "load_study": "study",
     "mc_dropout": "uncertainty",
     "mlp": "models",
     "predict": "uncertainty",
@@ -74,6 +94,7 @@ _HOME = {
 
 __all__ = [
     "SGD",
+    "TPE",
     "Adam",
     "AdamW",
     "Choice",
@@ -81,9 +102,12 @@ __all__ = [
     "DampenClassifier",
     "DampenRegressor",
     "Data",
+    "DataWarning",
     "Epoch",
     "Fixed",
+    "Grid",
     "History",
+    "Hyperband",
     "InputError",
     "Knob",
     "LogUniform",
@@ -92,9 +116,12 @@ __all__ = [
     "OutputsWarning",
     "PerLayer",
     "Population",
+    "Random",
     "Schedule",
     "Setting",
+    "Sobol",
     "Study",
+    "SuccessiveHalving",
     "TrainConfig",
     "Uniform",
     "compare",
@@ -103,6 +130,7 @@ __all__ = [
     "insert_dropout",
     "linear",
     "load",
+    "load_study",
     "mc_dropout",
     "mlp",
     "predict",
@@ -125,7 +153,13 @@ def _write_export(*arguments: Any, **options: Any) -> Any:
     return write(*arguments, **options)
 
 
-WRITERS |= {"report": _write_report, "export": _write_export}
+def _to_html(document: dict[str, Any]) -> str:
+    from dampen.report import study_html
+
+    return study_html(document)
+
+
+WRITERS |= {"report": _write_report, "export": _write_export, "html": _to_html}
 
 
 def __getattr__(name: str) -> object:

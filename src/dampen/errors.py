@@ -25,3 +25,7 @@ class OutputsWarning(UserWarning):
 
 class NotExported(UserWarning):
     """A part of an export that can't be written; the message says which and why."""
+
+
+class DataWarning(UserWarning):
+    """Something odd about rows, and what was made of it."""

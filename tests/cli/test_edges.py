@@ -119,7 +119,7 @@ def test_predictions_of_classes_that_are_formulas_are_harmless_in_csv_and_whole_
     rows.to_csv(tmp_path / "rows.csv", index=False)
     data = dampen.load(tmp_path / "rows.csv", target="kind")
     settings = [dampen.Setting(weight_decay=w) for w in (0.0, 0.1)]
-    dampen.compare(dampen.mlp(8), data, settings, seeds=2, epochs=2, out=tmp_path / "study")
+    dampen.compare(dampen.mlp(8), data, settings, n_seeds=2, epochs=2, out=tmp_path / "study")
     code, out, _ = run("predict", "study", "rows.csv", "--rows", "all", "--samples", "0")
     assert code == 0
     table = list(csv.DictReader(io.StringIO(out)))

@@ -29,7 +29,7 @@ def made(tmp_path_factory):
     names: dict = {}
     exec(OWN, names)
     settings = [dampen.Setting(weight_decay=decay, lr=0.01) for decay in (0.1, 0.9)]
-    words = {"seeds": 2, "epochs": 1, "batch_size": 32}
+    words = {"n_seeds": 2, "epochs": 1, "batch_size": 32}
     table = dampen.load(folder / "wine.csv", target="quality")
     return {
         "wine": dampen.compare(dampen.mlp(4), dampen.load("wine"), settings, out=folder / "wine", **words),

@@ -110,8 +110,8 @@ def test_the_dropout_document_has_every_epoch_with_and_without(dropout):
     for epochs in (document["epochs"], document["no_dropout"]["epochs"]):
         assert [epoch["epoch"] for epoch in epochs] == list(range(1, 11))
         for epoch in epochs:
-            assert epoch.keys() == {"epoch", "train_loss", "train_acc", "test_loss", "test_acc"}
-            assert 0 <= epoch["train_acc"] <= 1
+            assert epoch.keys() == {"epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy"}
+            assert 0 <= epoch["train_accuracy"] <= 1
 
 
 def test_the_epoch_lines_agree_with_the_document(dropout):
@@ -121,7 +121,7 @@ def test_the_epoch_lines_agree_with_the_document(dropout):
         assert line
         assert int(line[1]) == epoch["epoch"]
         assert list(line.groups()[1:]) == [
-            f"{epoch[name]:.4f}" for name in ("train_loss", "train_acc", "test_loss", "test_acc")
+            f"{epoch[name]:.4f}" for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
         ]
 
 
@@ -129,7 +129,7 @@ def test_a_regression_has_no_accuracy(folder):
     small = ("dropout", "diabetes", "--epochs", 1, "--seeds", 1)
     document, text = json.loads(dampen(folder, *small, "--json")), dampen(folder, *small)
     (epoch,) = document["epochs"]
-    assert epoch["train_acc"] is epoch["test_acc"] is None
+    assert epoch["train_accuracy"] is epoch["test_accuracy"] is None
     line = f"Epoch 1/1 — Train: loss={epoch['train_loss']:.4f} | Test: loss={epoch['test_loss']:.4f}"
     assert text.splitlines()[0] == line
 

@@ -40,7 +40,7 @@ def test_dropout_gives_both_curves_as_json(run):
     assert document["data"] == "digits"
     for epochs in (document["epochs"], document["no_dropout"]["epochs"]):
         assert [e["epoch"] for e in epochs] == [1, 2]
-        assert all(e.keys() == {"epoch", "train_loss", "train_acc", "test_loss", "test_acc"} for e in epochs)
+        assert all(e.keys() == {"epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy"} for e in epochs)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import torch
 from sklearn.metrics import accuracy_score, log_loss, mean_squared_error
 
 import dampen
-from dampen.study import Method, answer, calibrate, open_study, summary
+from dampen.study import CalibratedStudy, Method, calibrate, load_study, summary
 
-SMALL = {"seeds": 2, "epochs": 2, "batch_size": 32}
+SMALL = {"n_seeds": 2, "epochs": 2, "batch_size": 32}
 
 
 @pytest.fixture(scope="module")
@@ -56,18 +56,17 @@ def test_json_has_a_row_for_each_input_and_ends_with_the_summary(run, studies):
     truth = [data.classes[int(data.targets[row])] for row in rows["row"]]
     assert document["summary"]["accuracy"] == pytest.approx(accuracy_score(truth, rows["prediction"]))
     assert (rows["mutual_information"] > -1e-9).all()
-    assert {"probability", "entropy", "refuse", "set_size", "target"} <= set(rows)
+    assert {"probability", "entropy", "abstain", "set_size", "target"} <= set(rows)
 
 
 def test_the_summary_is_that_of_the_sampled_network(studies):
-    kept = open_study(studies / "wine")
-    assert [m.p for m in kept.networks[0] if isinstance(m, torch.nn.Dropout)] == [0.5]
+    kept = load_study(studies / "wine")
+    assert [m.p for m in kept.model() if isinstance(m, torch.nn.Dropout)] == [0.5]
     method = Method(samples=30)
-    calibration = calibrate(kept, method, 0.9)
-    columns = []
-    answer(kept, kept.data, kept.data.test_rows, method, calibration, columns.append)
+    calibration = calibrate(kept.results.predictor, method, 0.9)
+    columns = list(CalibratedStudy(kept.results, method, calibration).columns(kept.data, kept.data.test_rows))
     found = summary(columns[0])
-    sampled = dampen.mc_dropout(kept.networks[0], kept.data.test, samples=30)
+    sampled = dampen.mc_dropout(kept.model(), kept.data.test, samples=30)
     truth = kept.data.test.targets.numpy()
     assert found["nll"] == pytest.approx(log_loss(truth, sampled.probabilities), rel=1e-6)
     tempered = (sampled.probabilities.log() / calibration.temperature).softmax(1)
@@ -75,17 +74,19 @@ def test_the_summary_is_that_of_the_sampled_network(studies):
 
 
 def test_what_is_fitted_is_fitted_on_rows_that_each_network_has_not_seen(studies):
-    kept = open_study(studies / "wine")
+    kept = load_study(studies / "wine")
     seen = {tuple(row.tolist()) for row in kept.data.test.features}
-    assert len(kept.unseen) == 2
-    for _, rows in kept.unseen:
+    assert len(kept.results.predictor.unseen) == 2
+    for _, rows in kept.results.predictor.unseen:
         assert not seen & {tuple(row.tolist()) for row in rows.features}
-    one, many = (calibrate(kept, Method(10, ensemble), 0.8) for ensemble in (False, True))
-    assert one.rows == sum(len(rows) for _, rows in kept.unseen)
+    one, many = (calibrate(kept.results.predictor, Method(10, ensemble), 0.8) for ensemble in (False, True))
+    assert one.rows == sum(len(rows) for _, rows in kept.results.predictor.unseen)
     assert many.rows <= one.rows
-    probabilities = torch.cat([dampen.mc_dropout(n, rows, samples=10).probabilities for n, rows in kept.unseen])
+    probabilities = torch.cat(
+        [dampen.mc_dropout(n, rows, samples=10).probabilities for n, rows in kept.results.predictor.unseen]
+    )
     top = (probabilities.log() / one.temperature).softmax(1).amax(1)
-    assert float((1 - top <= one.refuse_above + 1e-12).double().mean()) == pytest.approx(0.8, abs=1.5 / one.rows)
+    assert float((1 - top <= one.abstain_above + 1e-12).double().mean()) == pytest.approx(0.8, abs=1.5 / one.rows)
 
 
 @pytest.mark.parametrize("name", ["wine", "digits", "diabetes"])
@@ -127,7 +128,7 @@ def test_numbers_have_intervals_in_the_target_s_own_unit(run, studies):
     np.testing.assert_allclose(rows["target"], truth, rtol=1e-4)
     assert document["summary"]["rmse"] == pytest.approx(mean_squared_error(truth, rows["prediction"]) ** 0.5, rel=1e-3)
     assert 30 < document["summary"]["rmse"] < 200
-    assert document["refusal"]["conformal_coverage"] > 0.85
+    assert document["abstention"]["conformal_coverage"] > 0.85
     assert (rows["low"] < rows["prediction"]).all()
 
 
@@ -142,9 +143,9 @@ def test_a_study_without_dropout_answers_by_a_single_pass_and_says_so(run, studi
 def test_an_ensemble_asks_all_networks(run, studies):
     found = json.loads(run("predict", studies / "wine", "wine", "--samples", 0, "--ensemble", "--json")[1])
     assert found["method"] == "ensemble"
-    kept = open_study(studies / "wine")
-    assert len(kept.networks) == 2
-    mean = dampen.predict(kept.networks, kept.data.test)
+    kept = load_study(studies / "wine")
+    assert len(kept.ensemble()) == 2
+    mean = dampen.predict(kept.ensemble(), kept.data.test)
     assert [row["entropy"] for row in found["predictions"]] == pytest.approx(mean.entropy.tolist())
 
 
@@ -159,7 +160,7 @@ def test_a_network_of_one_s_own_needs_its_name(run, studies, tmp_path):
     assert json.loads(out)["summary"]["n"] == 45
 
 
-def test_the_page_says_what_refusing_buys_and_shows_inputs(run, studies, tmp_path):
+def test_the_page_says_what_abstaining_buys_and_shows_inputs(run, studies, tmp_path):
     code, out, _ = run("trust", studies / "digits", "digits", "--against", "digits", "--samples", 3, "--out", "t.html")
     assert code == 0
     assert out.splitlines()[-1] == "t.html"
@@ -167,8 +168,8 @@ def test_the_page_says_what_refusing_buys_and_shows_inputs(run, studies, tmp_pat
     text = (tmp_path / "t.html").read_text()
     assert re.findall(r"<h2>(.*?)</h2>", text) == [
         "Do probabilities mean what they say?",
-        "What does refusing buy?",
-        "Does it notice foreign data? digits",
+        "What does abstaining buy?",
+        "Does it notice data out of distribution? digits",
         "The most and the least certain inputs",
         "All figures",
     ]

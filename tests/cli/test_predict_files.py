@@ -15,7 +15,7 @@ from torch import nn
 import dampen
 from dampen.cli import main
 from dampen.data import Preprocessing
-from dampen.study import open_study
+from dampen.study import load_study
 
 QUICK = ("--settings", 2, "--seeds", 1, "--epochs", 4, "--confirmed", 1, "--confirm-seeds", 2)
 QUICK += ("--hidden", "16", "--dropout", "0.2")
@@ -65,10 +65,10 @@ def test_a_file_without_the_target_is_predicted_row_by_row_by_class_name(run, fo
     assert document["summary"] is None
     assert "target" not in rows
     assert set(rows["prediction"]) <= {"class_0", "class_1", "class_2"}
-    kept = open_study(folder / "wine")
+    kept = load_study(folder / "wine")
     saved = Preprocessing.from_document(json.loads((folder / "wine" / "preprocessing.json").read_text()))
     with torch.no_grad():
-        logits = kept.networks[0](saved.inputs(table.drop(columns="quality")))
+        logits = kept.model()(saved.inputs(table.drop(columns="quality")))
     assert rows["prediction"].tolist() == [kept.data.classes[c] for c in logits.argmax(1)]
 
 
@@ -117,10 +117,10 @@ def test_numbers_come_in_the_target_s_own_unit(run, folder):
     code, out, _ = run("predict", folder / "houses", "new.csv", *ALL)
     assert code == 0
     rows = pd.DataFrame(json.loads(out)["predictions"])
-    kept = open_study(folder / "houses")
+    kept = load_study(folder / "houses")
     mean, deviation = kept.target_scale
     with torch.no_grad():
-        expected = kept.networks[0](kept.preprocessing.inputs(table))[:, 0].double() * deviation + mean
+        expected = kept.model()(kept.preprocessing.inputs(table))[:, 0].double() * deviation + mean
     np.testing.assert_allclose(rows["prediction"], expected, rtol=1e-5)
     houses().to_csv("known.csv", index=False)
     document = json.loads(run("predict", folder / "houses", "known.csv", *ALL)[1])
@@ -159,9 +159,9 @@ def test_the_page_about_trust_takes_a_file_with_targets(run, folder):
     words = ("trust", folder / "wine", "known.csv", "--against", "foreign.csv", "--out", "t.html", *ALL)
     document = json.loads(run(*words)[1])
     assert document["summary"]["n"] == 80
-    assert document["foreign"]["data"] == "foreign"
+    assert document["out_of_distribution"]["data"] == "foreign"
     with open("t.html") as page:
-        assert "What does refusing buy?" in page.read()
+        assert "What does abstaining buy?" in page.read()
 
 
 def write(name, text):
@@ -212,7 +212,7 @@ def test_the_user_s_own_network_is_found_by_its_name_with_dropout_inserted_again
     houses().to_csv("mine.csv", index=False)
     settings = [dampen.Setting(dropout=0.5), dampen.Setting(dropout=0.99)]
     data = dampen.load("mine.csv", target="price")
-    dampen.compare(dampen.insert_dropout(make), data, settings, seeds=2, epochs=2, out="own")
+    dampen.compare(dampen.insert_dropout(make), data, settings, n_seeds=2, epochs=2, out="own")
     assert "name what makes it with --model" in run("predict", "own", "mine.csv")[2]
     code, out, _ = run("predict", "own", "mine.csv", "--model", "nets.py:make", "--samples", 5, "--json")
     assert code == 0

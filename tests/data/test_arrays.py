@@ -14,7 +14,7 @@ import dampen
 from dampen import load
 from dampen.data import from_arrays, read_incoming
 from dampen.errors import InputError
-from dampen.study import open_study, with_ids
+from dampen.study import load_study, with_ids
 
 FEATURES = np.arange(40.0).reshape(20, 2)
 LABELS = np.arange(20) % 2
@@ -259,7 +259,7 @@ def test_whole_numbers_stay_whole_where_the_network_embeds_them(how, whole):
 def test_a_network_that_embeds_whole_numbers_is_tuned_and_predicts(tmp_path):
     ids = RNG.integers(0, 30, (200, 4))
     y = (RNG.normal(size=30)[ids].sum(1) > 0).astype(int)
-    few = {"settings": 2, "seeds": 1, "epochs": 2, "confirmed": 1, "confirm_seeds": 2}
+    few = {"n_settings": 2, "n_seeds": 1, "epochs": 2, "confirmed": 1, "n_confirm_seeds": 2}
 
     def make(inputs, outputs):
         return Embedded(inputs, outputs, "as it is")
@@ -268,10 +268,10 @@ def test_a_network_that_embeds_whole_numbers_is_tuned_and_predicts(tmp_path):
     study = dampen.tune(make, data, out=tmp_path / "study", **few)
     with torch.no_grad():
         logits = study.model()(torch.from_numpy(ids[data.test_rows]))
-    kept = open_study(tmp_path / "study", load(ids, target=y, normalise=False), make)
+    kept = load_study(tmp_path / "study", load(ids, target=y, normalise=False), make)
     np.savez(tmp_path / "rows.npz", x=ids)
     rows = read_incoming(tmp_path / "rows.npz", kept.description.normalisation, "classification", ("0", "1"))
-    torch.testing.assert_close(kept.networks[0](rows.inputs_of(data.test_rows)).detach(), logits)
+    torch.testing.assert_close(kept.model()(rows.inputs_of(data.test_rows)).detach(), logits)
 
 
 @pytest.mark.usefixtures("without_shape_checks")
@@ -284,11 +284,11 @@ def test_whole_numbers_that_a_file_holds_as_reals_are_found_again(tmp_path):
 
     data = load(tmp_path / "ids.npz")
     settings = [dampen.Setting(), dampen.Setting(weight_decay=0.1)]
-    few = {"seeds": 2, "epochs": 1, "batch_size": 1}  # a batch of one row that needs no normalisation
+    few = {"n_seeds": 2, "epochs": 1, "batch_size": 1}  # a batch of one row that needs no normalisation
     dampen.compare(make, data, settings, out=tmp_path / "study", **few)
-    kept = open_study(tmp_path / "study", model=make)
+    kept = load_study(tmp_path / "study", model=make)
     np.testing.assert_array_equal(kept.data.train.features.numpy(), ids[data.train_rows])
-    given = open_study(tmp_path / "study", data, make)
+    given = load_study(tmp_path / "study", data, make)
     assert given.data.test_rows.equal(data.test_rows)
 
 

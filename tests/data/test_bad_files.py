@@ -418,7 +418,7 @@ def test_none_of_thousands_of_odd_tables_ends_in_a_traceback(tmp_path_factory, f
 def test_no_study_of_an_odd_table_ends_in_a_traceback(tmp_path_factory, frame, task, as_file, data):
     found = read_odd(tmp_path_factory, frame, task, as_file, data)
     if found is not None:
-        few = {"settings": 2, "seeds": 2, "epochs": 1, "confirmed": 1, "confirm_seeds": 2}
+        few = {"n_settings": 2, "n_seeds": 2, "epochs": 1, "confirmed": 1, "n_confirm_seeds": 2}
         try:
             assert dampen.tune(dampen.mlp(4), found, **few).verdict.sentences()
         except InputError as e:

@@ -108,7 +108,7 @@ def test_an_estimator_reads_a_frame_as_load_does_and_warns_of_what_it_does_not_u
     if name == "odd cells":  # of which one row has no target
         frame = whole.drop(columns="y").drop(index=5).reset_index(drop=True)
     kind = DampenClassifier if task == "classification" else DampenRegressor
-    model = kind((4,), settings=2, seeds=1, epochs=1, confirm_seeds=2, random_state=0)
+    model = kind((4,), n_settings=2, n_seeds=1, epochs=1, n_confirm_seeds=2, random_state=0)
     X, _ = model._read(frame, data.targets.numpy())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -205,7 +205,7 @@ def test_values_that_do_not_fit_are_one_short_line(target, options, message):
 def test_truth_values_of_rows_to_come_are_read_however_they_are_written():
     frame = numbers(c=RNG.random(N) < 0.5)
     y = np.where(frame["c"], "yes", "no")
-    model = DampenClassifier((8,), settings=2, seeds=1, epochs=5, confirm_seeds=2, random_state=0).fit(frame, y)
+    model = DampenClassifier((8,), n_settings=2, n_seeds=1, epochs=5, n_confirm_seeds=2, random_state=0).fit(frame, y)
     few = frame.head(20)
     expected = model.predict_proba(few)
     for true, false in (("True", "False"), ("true", "false"), ("TRUE", "FALSE"), (1, 0), ("1", "0"), (1.0, 0.0)):

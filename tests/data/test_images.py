@@ -14,7 +14,7 @@ from PIL import Image
 
 from dampen import InputError, load
 from dampen.cli import main
-from dampen.study import open_study
+from dampen.study import load_study
 
 RNG = np.random.default_rng(0)
 GREY, COLOUR = (8, 6), (8, 6, 3)
@@ -356,7 +356,7 @@ def test_new_images_are_predicted_all_of_them_with_no_need_of_classes(run, study
     assert [file.split("/")[-1] for file in rows["file"]] == [f"{i}.tif" for i in range(n)]
     assert "target" not in rows
     assert document["summary"] is None
-    network = open_study(where / "study").networks[0]
+    network = load_study(where / "study").model()
     scaled = np.floor(arrays[:n, None] / np.float32(4095) * 255) / 255
     with torch.no_grad():
         logits = network(torch.from_numpy((scaled - 0.5) / 0.5).float())

@@ -13,7 +13,7 @@ from sklearn.preprocessing import OneHotEncoder, TargetEncoder
 import dampen
 from dampen import InputError, load
 from dampen.data import Preprocessing
-from dampen.study import inputs_of, open_study
+from dampen.study import load_study
 
 N = 240
 
@@ -205,7 +205,7 @@ def test_what_load_was_told_reads_the_same_again(frame, tmp_path, monkeypatch):
 
 
 def test_a_study_keeps_the_preprocessing_of_its_last_training(frame, tmp_path):
-    small = {"settings": 2, "seeds": 1, "epochs": 1, "confirmed": 1, "confirm_seeds": 2}
+    small = {"n_settings": 2, "n_seeds": 1, "epochs": 1, "confirmed": 1, "n_confirm_seeds": 2}
     data = load(frame, target="price")
     study = dampen.tune(dampen.mlp(4), data, out=tmp_path / "study", **small)
     kept = Preprocessing.from_document(json.loads((tmp_path / "study" / "preprocessing.json").read_text()))
@@ -224,15 +224,15 @@ def test_a_study_keeps_the_preprocessing_of_its_last_training(frame, tmp_path):
 
 def test_a_study_of_a_file_is_opened_again_from_its_folder_alone(frame, tmp_path, monkeypatch):
     frame.to_csv(tmp_path / "houses.csv", index=False)
-    small = {"settings": 2, "seeds": 1, "epochs": 1, "confirmed": 1, "confirm_seeds": 2}
+    small = {"n_settings": 2, "n_seeds": 1, "epochs": 1, "confirmed": 1, "n_confirm_seeds": 2}
     data = load(tmp_path / "houses.csv", target="price", drop="age")
     study = dampen.tune(dampen.mlp(4), data, out=tmp_path / "study", **small)
     monkeypatch.chdir("/")
-    kept = open_study(tmp_path / "study")
-    inputs = inputs_of(kept, kept.data, data.test_rows)
-    torch.testing.assert_close(kept.networks[0](inputs), study.model()(data.test.features))
+    kept = load_study(tmp_path / "study")
+    inputs = kept.results.predictor.inputs(kept.data, data.test_rows)
+    torch.testing.assert_close(kept.model()(inputs), study.model()(data.test.features))
     with pytest.raises(InputError, match="'table' is not the table that the study was made on"):
-        inputs_of(kept, load(frame.iloc[:100], target="price", drop="age"), torch.arange(5))
+        kept.results.predictor.inputs(load(frame.iloc[:100], target="price", drop="age"), torch.arange(5))
 
 
 def test_a_test_file_is_the_test_set(frame, tmp_path):
@@ -254,7 +254,7 @@ def test_groups_stay_together_in_every_split(frame):
         parts = [set(group[rows].tolist()) for rows in (one.train_rows, one.validation_rows, one.test_rows)]
         assert sum(map(len, parts)) == len(set().union(*parts)) == frame["city"].nunique()
     assert 0.15 < len(sides[0]) / N < 0.35
-    small = {"settings": 2, "seeds": 1, "epochs": 1, "confirmed": 1, "confirm_seeds": 2}
+    small = {"n_settings": 2, "n_seeds": 1, "epochs": 1, "confirmed": 1, "n_confirm_seeds": 2}
     assert "Rows of a group are one observation." in str(dampen.tune(dampen.mlp(4), data, **small).verdict)
     assert "city" not in [column.name for column in data.columns.used]
 
@@ -268,7 +268,7 @@ def test_later_rows_judge_what_earlier_ones_train(frame):
     assert "when trend" not in data.columns.inputs(1)
     with pytest.raises(InputError, match="order of time"):
         load(frame, target="price", time_order="when").folds(3)
-    small = {"settings": 2, "seeds": 1, "epochs": 1, "confirmed": 1, "confirm_seeds": 2}
+    small = {"n_settings": 2, "n_seeds": 1, "epochs": 1, "confirmed": 1, "n_confirm_seeds": 2}
     study = dampen.tune(dampen.mlp(4), load(frame, target="price", time_order="when"), **small)
     assert study.plan.scheme == "held-out"
 

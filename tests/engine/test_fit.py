@@ -243,7 +243,7 @@ def test_the_callback_sees_every_chunk_and_epoch_and_may_stop():
     assert (chunk.epoch, chunk.epochs, chunk.chunk, chunk.chunks) == (1, 5, 1, 2)
     assert chunk.settings == tuple(SETTINGS)
     assert chunk.metrics["train_loss"].shape == (1, 3)
-    assert set(events[2].metrics) == {"train_loss", "train_acc", "weight_norm"}
+    assert set(events[2].metrics) == {"train_loss", "train_accuracy", "weight_norm"}
 
 
 @pytest.mark.parametrize("after", [1, 2, 3, 6])

@@ -598,7 +598,7 @@ def test_one_output_for_two_classes_counts_as_right_what_its_loss_prefers(loss, 
     population.fit((x, y), loss=losses[loss], **OPTIONS | {"lr": 0.3})
     outputs = population.member(SETTINGS[0], 3)(x)[:, 0]
     right = ((outputs > (0.5 if loss == "probability" else 0)).long() == y).double().mean().item()
-    assert population.evaluate((x, y))["acc"][0, 0] == pytest.approx(right)
+    assert population.evaluate((x, y))["accuracy"][0, 0] == pytest.approx(right)
     assert right > 0.8
     with pytest.raises(InputError, match="one number a row for 3 classes: give it an output for each class"):
         Population(lambda: nn.Linear(6, 1), SETTINGS, SEEDS).fit(rows, loss=losses["logit"], **OPTIONS)

@@ -197,7 +197,7 @@ def test_recorded_test_metrics_are_those_of_the_member_in_evaluation_mode(data):
     expected = F.cross_entropy(outputs, data.test.targets).item()
     assert history.final("test_loss")[0, 0] == pytest.approx(expected, rel=1e-9)
     accuracy = (outputs.argmax(1) == data.test.targets).double().mean().item()
-    assert history.final("test_acc")[0, 0] == pytest.approx(accuracy)
+    assert history.final("test_accuracy")[0, 0] == pytest.approx(accuracy)
 
 
 def test_a_member_s_layers_drop_at_the_setting_s_rates(data):

@@ -87,7 +87,7 @@ def test_measures_weigh_rows_as_scikit_learn_does(data):
     if data.task == "classification":
         expected = log_loss(truth, outputs.double().softmax(-1).numpy(), sample_weight=weights)
         right = accuracy_score(truth, outputs.argmax(-1), sample_weight=weights)
-        assert loss["acc"][0, 0] == pytest.approx(right)
+        assert loss["accuracy"][0, 0] == pytest.approx(right)
         assert find("nll", data.task).costs(outputs, data.validation).mean().item() == pytest.approx(expected, rel=1e-5)
         assert find("accuracy", data.task).costs(outputs, data.validation).mean() == pytest.approx(1 - right, rel=1e-5)
     else:
@@ -97,7 +97,7 @@ def test_measures_weigh_rows_as_scikit_learn_does(data):
 
 
 def test_a_study_of_weighted_rows_ranks_and_tests_by_weight(data, tmp_path):
-    small = {"settings": 2, "seeds": 1, "epochs": 1, "confirmed": 1, "confirm_seeds": 2}
+    small = {"n_settings": 2, "n_seeds": 1, "epochs": 1, "confirmed": 1, "n_confirm_seeds": 2}
     study = dampen.tune(network(), data, out=tmp_path / "weighted", **small)
     both = torch.cat([data.train_rows, data.validation_rows])  # the last training's, by which test rows are scaled
     rows = replace(data, train_rows=both, validation_rows=both[:0]).test

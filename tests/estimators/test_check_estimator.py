@@ -8,10 +8,10 @@ from dampen import DampenClassifier, DampenRegressor
 TINY = {  # as little as passes what the checks ask of accuracy
     "hidden": (16,),
     "space": {"weight_decay": [0.01], "lr": 0.03},
-    "settings": 1,
-    "seeds": 1,
+    "n_settings": 1,
+    "n_seeds": 1,
     "epochs": 40,
-    "confirm_seeds": 2,
+    "n_confirm_seeds": 2,
     "batch_size": 512,
 }
 

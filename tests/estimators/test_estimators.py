@@ -22,14 +22,14 @@ from torch import nn
 import dampen
 from dampen import DampenClassifier, DampenRegressor
 
-FEW = {"settings": 8, "seeds": 1, "epochs": 20, "confirm_seeds": 3, "random_state": 0}
+FEW = {"n_settings": 8, "n_seeds": 1, "epochs": 20, "n_confirm_seeds": 3, "random_state": 0}
 TINY = {
     "hidden": (8,),
     "space": {"weight_decay": [0.0, 0.01], "lr": 0.03},
-    "settings": 2,
-    "seeds": 1,
+    "n_settings": 2,
+    "n_seeds": 1,
     "epochs": 15,
-    "confirm_seeds": 2,
+    "n_confirm_seeds": 2,
     "batch_size": 128,
     "random_state": 0,
 }
@@ -98,7 +98,7 @@ def test_it_serves_in_pipelines_searches_and_cross_validation(classes):
     search = GridSearchCV(pipeline, {"dampenclassifier__epochs": [1, 60]}, cv=2, refit=False)
     search.fit(X, y)
     assert search.best_params_ == {"dampenclassifier__epochs": 60}
-    one = TINY | {"space": {"weight_decay": [0.01], "lr": 0.03}, "settings": 1}
+    one = TINY | {"space": {"weight_decay": [0.01], "lr": 0.03}, "n_settings": 1}
     assert cross_val_score(DampenRegressor(**one), X, X[:, 0], cv=2).min() > 0.3
 
 
@@ -227,7 +227,7 @@ def test_uncertainty_of_classes_is_what_the_networks_disagree_on(fitted, classes
 def test_intervals_of_a_regression_hold_the_share_of_unseen_targets_that_they_promise():
     X, y = load_diabetes(return_X_y=True)
     train, test, y_train, y_test = train_test_split(X, y, random_state=0)
-    few = FEW | {"hidden": (16,), "settings": 2}
+    few = FEW | {"hidden": (16,), "n_settings": 2}
     model = DampenRegressor(**few).fit(train, y_train)
     found = model.predict_uncertainty(test)
     np.testing.assert_allclose(found.mean, model.predict(test), rtol=1e-9)

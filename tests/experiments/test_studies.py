@@ -101,7 +101,7 @@ def test_thedropout_pairs_its_seeds():
     interval = ttest_rel(final[:, 0], final[:, 1]).confidence_interval()
     effect = found.effect("loss")
     assert (effect.low, effect.high) == pytest.approx((interval.low, interval.high))
-    np.testing.assert_allclose(found.gap("acc"), found.fitted["acc"] - found.history.final("test_acc"))
+    np.testing.assert_allclose(found.gap("accuracy"), found.fitted["accuracy"] - found.history.final("test_accuracy"))
 
 
 @pytest.mark.parametrize("rates", [(0.0,), (0.3, 0.5), (1.5,)])
@@ -114,4 +114,4 @@ def test_thedropout_refuses_rates_that_make_no_comparison(rates):
 def test_two_epochs_of_fashion_mnist_with_and_without_dropout(shared_data, monkeypatch):
     monkeypatch.setenv("DAMPEN_DATA", str(shared_data))
     found = dropout_study.compare(load("fashion-mnist"), (0.3, 0.5), (256, 128), [0], epochs=2)
-    assert (found.history.final("test_acc") > 0.8).all()
+    assert (found.history.final("test_accuracy") > 0.8).all()

@@ -15,7 +15,7 @@ import dampen
 from dampen import LogUniform, Setting, compare, tune
 from dampen.report import write_study
 
-SMALL = {"settings": 6, "seeds": 2, "epochs": 4, "confirmed": 2, "confirm_seeds": 3}
+SMALL = {"n_settings": 6, "n_seeds": 2, "epochs": 4, "confirmed": 2, "n_confirm_seeds": 3}
 HEADINGS = [
     "Training and validation loss",
     "Where the gain comes from",
@@ -205,7 +205,7 @@ def test_no_text_of_a_document_is_taken_as_code(study, document, written):
 
 def test_a_comparison_has_a_report_without_a_search(tmp_path):
     settings = {"none": Setting(), "<b>odd</b>": Setting(weight_decay=0.1)}
-    compare(dampen.mlp(8), dampen.load("wine"), settings, seeds=3, epochs=2).report(tmp_path / "r.html")
+    compare(dampen.mlp(8), dampen.load("wine"), settings, n_seeds=3, epochs=2).report(tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text().split("</head>")[1]
     assert headings(text) == [HEADINGS[i] for i in (0, 4, 6, 7)]
     assert "<b>odd</b>" not in text

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import dampen
 from dampen import Choice, Fixed, InputError, LogUniform, PerLayer, Setting, Uniform
-from dampen.search import Space, Tpe, export_to_optuna
+from dampen.search import STRATEGIES, Space, TpeSampler, export_to_optuna, strategy_of
 
 SPACE = Space({"weight_decay": LogUniform(1e-5, 1.0, zero=0.1), "dropout": Uniform(0.0, 0.7), "lr": 1e-3})
 
@@ -100,7 +101,7 @@ def quadratic(setting):
 
 
 def propose(seed, batches=8, n=12):
-    tpe, found = Tpe(SPACE, seed, n), []
+    tpe, found = TpeSampler(SPACE, seed, n), []
     for _ in range(batches):
         asked = tpe.ask(n)
         tpe.tell(10, asked, [quadratic(s) for s in asked], True)
@@ -119,12 +120,36 @@ def test_tpe_learns_and_follows_from_the_seed():
 
 
 def test_tpe_in_a_space_that_is_exhausted_proposes_what_is_left():
-    tpe = Tpe(Space({"weight_decay": [0.0, 0.1, 1.0]}), 0, 2)
+    tpe = TpeSampler(Space({"weight_decay": [0.0, 0.1, 1.0]}), 0, 2)
     asked = tpe.ask(10)
     assert len(asked) <= 3
     tpe.tell(1, asked, [1.0] * len(asked), True)
     tpe.close()
     assert not set(tpe.ask(10)) & set(asked)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_name_is_short_for_a_strategy(name):
+    strategy = strategy_of(name)
+    assert (strategy.name, strategy.eta, strategy.halving) == (name, 2, True)
+    assert strategy_of(strategy) is strategy
+    assert strategy == STRATEGIES[name](eta=2) != STRATEGIES[name](eta=3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: dampen.SuccessiveHalving(eta=1), "eta must be a whole number, 2 or larger, got 1"),
+        (lambda: dampen.Hyperband(halving=False), "Hyperband drops settings by halving"),
+        (
+            lambda: strategy_of("simplex"),
+            "the search must be one of sobol, random, grid, tpe, hyperband, got 'simplex'",
+        ),
+    ],
+)
+def test_a_strategy_that_cannot_be_is_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
 
 
 def test_an_optuna_storage_has_every_setting_with_its_curve(tmp_path):

@@ -25,7 +25,7 @@ KINDS = {  # rows, inputs, batch, epochs
     "linear": (120, 6, 16, 32),
     "decay": (300, 300, 16, 32),
 }
-SIZES = {"settings": 16, "seeds": 3, "confirmed": 2, "confirm_seeds": 10}
+SIZES = {"n_settings": 16, "n_seeds": 3, "confirmed": 2, "n_confirm_seeds": 10}
 TRUE_SETS, TRUE_ROWS = 100, 4000
 MARGINS = {"decay": 0.35}  # half the true gain, as a share of the loss; elsewhere the default
 

@@ -64,8 +64,8 @@ def test_the_first_lesson_s_decay_is_found_and_settled():
         dampen.linear(),
         data,
         {"weight_decay": dampen.LogUniform(1e-2, 30, zero=0.1), "lr": 0.003},
-        settings=8,
-        seeds=1,
+        n_settings=8,
+        n_seeds=1,
         epochs=100,
         confirmed=1,
         batch_size=5,
@@ -83,7 +83,7 @@ def test_the_first_lesson_s_decay_is_found_and_settled():
 def test_where_nothing_can_help_nothing_is_claimed():
     """A network that ends at once has no time to overfit: no setting is better, and none is said to be."""
     data = dampen.load("iris")
-    few = {"settings": 3, "seeds": 1, "epochs": 1, "confirmed": 1, "confirm_seeds": 3}
+    few = {"n_settings": 3, "n_seeds": 1, "epochs": 1, "confirmed": 1, "n_confirm_seeds": 3}
     found = tune(dampen.mlp(8), data, {"weight_decay": [0.0, 1e-9, 1e-8]}, search="grid", lr=1e-5, **few)
     assert found.verdict.helps is False
     assert math.isclose(found.verdict.references["none"].difference, 0, abs_tol=1e-3)

@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 
 import dampen
 from dampen import InputError, LogUniform, Uniform
-from dampen.study import _calibration_rows, _documents, open_study, read_results
+from dampen.study import _calibration_rows, _documents, load_study
 from dampen.study._storage import Folder
 
 SPACE = {"weight_decay": LogUniform(1e-3, 1.0, zero=0.1), "dropout": Uniform(0.0, 0.5)}
-SMALL = {"settings": 4, "seeds": 1, "epochs": 2, "confirmed": 1, "confirm_seeds": 2}
+SMALL = {"n_settings": 4, "n_seeds": 1, "epochs": 2, "confirmed": 1, "n_confirm_seeds": 2}
 CODE = "3\nimport os; os.system('touch hacked')"
 SCRIPT = "<script>document.title='hacked'</script>"
 
@@ -141,9 +141,14 @@ STUDY = {
 }
 
 
+def read_report(folder):
+    study = load_study(folder)
+    return study.verdict, study.frame(), study.results.rungs()
+
+
 def refused(study, *, report=False):
     """Make sure that reading the folder is refused in one line, and that nothing was run; return the line."""
-    for read_it in (lambda: open_study(study).winner, lambda: read_results(study))[: 1 + report]:
+    for read_it in (lambda: load_study(study).winner(), lambda: read_report(study))[: 1 + report]:
         with pytest.raises(InputError) as caught:
             read_it()
         assert "\n" not in str(caught.value)
@@ -195,7 +200,7 @@ SEARCH = {
 def test_search_json(study, change):
     edited(study / "search.json", change)
     with pytest.raises(InputError, match=r"search\.json is damaged"):
-        read_results(study)
+        read_report(study)
 
 
 def test_a_search_of_other_settings_is_not_gone_on_with(study):
@@ -323,7 +328,7 @@ def test_numbers_that_would_take_terabytes_take_none(study):
     """In a process that may take 6 GiB of addresses."""
     model = "MLP(hidden=(900000, 900000), dropout=(0.1, 0.1), activation='relu', scaling=False)"
     edited(study / "study.json", put("plan", "model", model))
-    program = "from dampen.study import open_study\nopen_study('study')"
+    program = "from dampen.study import load_study\nload_study('study').model()"
 
     def limit():
         resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))

@@ -19,10 +19,10 @@ import dampen
 from dampen import InputError, Setting
 from dampen._io import locked, save_tensors, write_whole
 from dampen.export import write
-from dampen.study import open_study
+from dampen.study import load_study
 
 SETTINGS = [Setting(weight_decay=0.1), Setting(weight_decay=1.0)]
-WORDS = {"seeds": 2, "epochs": 2, "batch_size": 32}
+WORDS = {"n_seeds": 2, "epochs": 2, "batch_size": 32}
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 OPTIONS = {  # of `dampen tune`, each with another way through it
     "folds": [],
@@ -103,7 +103,7 @@ def test_one_folder_has_one_writer(tmp_path):
     assert not (tmp_path / "study").exists()  # nothing came of either
     compare(tmp_path / "study")
     assert not list((tmp_path / "study").glob(".*"))
-    winner = open_study(tmp_path / "study").winner
+    winner = load_study(tmp_path / "study").winner()
     with locked(tmp_path / "export"), pytest.raises(InputError, match="another process is writing to"):
         write(winner, tmp_path / "export")
 
@@ -155,7 +155,7 @@ def test_a_file_of_weights_has_the_same_bytes_each_time(tmp_path):
 
 def test_an_export_that_was_killed_does_not_block_the_next(tmp_path):
     compare(tmp_path / "study")
-    winner = open_study(tmp_path / "study").winner
+    winner = load_study(tmp_path / "study").winner()
     (tmp_path / "export" / ".dampen-staged").mkdir(parents=True)
     (tmp_path / "export" / ".dampen-staged" / "data.npz").write_text("half")
     (tmp_path / "export" / "train.py").write_text("of the one that was killed")

@@ -21,14 +21,14 @@ from dampen.study import _defaults
 from dampen.study._metrics import find
 from dampen.study._protocol import Bracket, Rung, rungs, split
 
-SMALL = {"settings": 6, "seeds": 2, "epochs": 4, "confirmed": 2, "confirm_seeds": 3}
-MINI = {"settings": 2, "seeds": 1, "epochs": 2, "confirmed": 1, "confirm_seeds": 2}
+SMALL = {"n_settings": 6, "n_seeds": 2, "epochs": 4, "confirmed": 2, "n_confirm_seeds": 3}
+MINI = {"n_settings": 2, "n_seeds": 1, "epochs": 2, "confirmed": 1, "n_confirm_seeds": 2}
 SPACE = {"weight_decay": LogUniform(1e-3, 1.0, zero=0.1), "dropout": Uniform(0.0, 0.5)}
 PROGRAM = """
 import sys, dampen
 log = open("log", "a", buffering=1)
 tell = lambda at: print(("search", "confirmation", "test").index(at.phase), at.epochs, file=log)
-small = {"settings": 6, "seeds": 2, "epochs": 8, "confirmed": 2, "confirm_seeds": 2, "out": "study"}
+small = {"n_settings": 6, "n_seeds": 2, "epochs": 8, "confirmed": 2, "n_confirm_seeds": 2, "out": "study"}
 resume = len(sys.argv) > 1
 dampen.tune(dampen.mlp(16, dropout=0.2), dampen.load("wine"), resume=resume, callback=tell, **small)
 """
@@ -38,7 +38,7 @@ BUDGET = """
 import time, dampen
 from dampen import LogUniform, Setting, Uniform
 network, wine = dampen.mlp(8, dropout=0.2), dampen.load("wine")
-dampen.compare(network, wine, [Setting(), Setting(weight_decay=0.1)], seeds=2, epochs=1)  # imports what is needed
+dampen.compare(network, wine, [Setting(), Setting(weight_decay=0.1)], n_seeds=2, epochs=1)  # imports what is needed
 space = {"weight_decay": LogUniform(1e-3, 1.0, zero=0.1), "dropout": Uniform(0.0, 0.5)}
 started = time.process_time()
 dampen.tune(network, wine, space, budget=10.0, out="study")
@@ -71,6 +71,15 @@ def test_halving_keeps_a_half_and_trains_it_twice_as_long():
     assert rungs(10, 64, 3, 3, True) == (Rung(1, 22), Rung(3, 8), Rung(10, 3))
     assert rungs(8, 64, 3, 2, False) == (Rung(8, 3),)
     assert rungs(1, 64, 3, 2, True) == (Rung(1, 3),)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_a_strategy_says_how_many_settings_survive_and_for_how_long_they_train(wine):
+    words = MINI | {"n_settings": 9, "epochs": 9, "search": dampen.SuccessiveHalving(eta=3)}
+    found = tune(dampen.linear(), wine, {"weight_decay": Uniform(0.0, 0.1), "lr": [0.01]}, **words)
+    searched = [(rung.epochs, len(rung.settings)) for rung in found.ranked if rung.family == "search"]
+    assert searched[:3] == [(1, 9), (3, 3), (9, 1)]
+    assert found.document()["plan"]["search"] == "sobol"
 
 
 def test_every_rung_trains_anew_for_its_own_length():
@@ -230,11 +239,10 @@ def test_a_folder_of_another_study_is_refused(study, wine, change, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"settings": 0}, "settings must be a whole number, 1 or larger"),
-        ({"seeds": 0}, "seeds must be a whole number, 1 or larger"),
-        ({"confirm_seeds": 1}, "confirm_seeds must be a whole number, 2 or larger"),
+        ({"n_settings": 0}, "n_settings must be a whole number, 1 or larger"),
+        ({"n_seeds": 0}, "n_seeds must be a whole number, 1 or larger"),
+        ({"n_confirm_seeds": 1}, "n_confirm_seeds must be a whole number, 2 or larger"),
         ({"seed": -1}, "seed must be a whole number, 0 or larger"),
-        ({"eta": 1}, "eta"),
         ({"epochs": 0}, "epochs"),
         ({"metric": "mse"}, "must be one of nll, accuracy, brier, mc-nll for classification"),
         ({"search": "simplex"}, "must be one of"),
@@ -275,7 +283,7 @@ def test_a_network_that_drops_nothing_is_not_asked_for_dropout(wine):
 def test_every_search_reaches_a_verdict_and_repeats(wine, search):
     space = {"weight_decay": LogUniform(1e-3, 1.0), "lr": LogUniform(1e-3, 1e-2)}
     first, second = (
-        tune(dampen.linear(), wine, space, search=search, **MINI | {"settings": 4}).document() for _ in range(2)
+        tune(dampen.linear(), wine, space, search=search, **MINI | {"n_settings": 4}).document() for _ in range(2)
     )
     assert without_time(first) == without_time(second)
     assert first["trained"]["settings"] == 4
@@ -306,7 +314,7 @@ def test_held_out_rows_rank_and_judge_apart(wine):
 @pytest.mark.usefixtures("without_shape_checks")
 def test_a_setting_that_diverges_is_last_and_does_no_harm(wine):
     found = tune(
-        network(), wine, {"weight_decay": [0.0, 0.1, 1e30], "lr": 1.0}, search="grid", **MINI | {"settings": 3}
+        network(), wine, {"weight_decay": [0.0, 0.1, 1e30], "lr": 1.0}, search="grid", **MINI | {"n_settings": 3}
     )
     last = found.ranked[0].settings[-1]
     assert last["weight_decay"] == 1e30
@@ -316,12 +324,12 @@ def test_a_setting_that_diverges_is_last_and_does_no_harm(wine):
 
 def test_compare_names_the_best_and_says_whether_that_is_settled(wine):
     settings = {"none": Setting(dropout=0.0), "much": Setting(dropout=0.9), "some": Setting(dropout=0.1)}
-    found = compare(network(), wine, settings, seeds=3, epochs=20)
+    found = compare(network(), wine, settings, n_seeds=3, epochs=20)
     assert found.verdict.recommended in (settings["none"], settings["some"])
     assert found.verdict.references["much"].settled
     assert found.ranked == ()
     assert found.recommended.epochs == 20
-    unnamed = compare(network(), wine, list(settings.values()), seeds=2, epochs=2)
+    unnamed = compare(network(), wine, list(settings.values()), n_seeds=2, epochs=2)
     assert set(unnamed.verdict.references) == {"dropout 0", "dropout 0.9", "dropout 0.1"}
     with pytest.raises(InputError, match="at least 2 different settings"):
         compare(network(), wine, [Setting(dropout=0.1)] * 2)
@@ -372,7 +380,7 @@ def test_a_study_goes_on_from_wherever_it_died(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     def run(folder, **options):
-        words = MINI | {"settings": 16, "epochs": None, "out": folder} | options
+        words = MINI | {"n_settings": 16, "epochs": None, "out": folder} | options
         return tune(make, data, {"weight_decay": [0.0, 0.1], "lr": LogUniform(1e-3, 0.3)}, **words)
 
     while found is None:
@@ -419,7 +427,7 @@ def test_kill_9_at_random_moments_changes_nothing(tmp_path, n):
 
 def test_the_sampled_metric_ranks_and_judges_by_the_mean_under_dropout(wine):
     settings = [Setting(dropout=0.2), Setting(dropout=0.6)]
-    found = compare(network(), wine, settings, seeds=2, epochs=3, metric="mc-nll")
+    found = compare(network(), wine, settings, n_seeds=2, epochs=3, metric="mc-nll")
     assert set(found.test["recommended"]) == {"mc-nll", "nll", "accuracy", "brier"}
     truth = wine.test.targets.numpy()
     each = [
@@ -429,4 +437,4 @@ def test_the_sampled_metric_ranks_and_judges_by_the_mean_under_dropout(wine):
     assert found.test["recommended"]["mc-nll"]["mean"] == pytest.approx(np.mean(each), rel=1e-4)
     assert found.test["recommended"]["mc-nll"] != found.test["recommended"]["nll"]
     with pytest.raises(InputError, match="must be one of mse"):
-        compare(network(), dampen.load("diabetes"), settings, seeds=2, metric="mc-nll")
+        compare(network(), dampen.load("diabetes"), settings, n_seeds=2, metric="mc-nll")

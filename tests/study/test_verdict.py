@@ -14,14 +14,14 @@ from torch import nn
 import dampen
 from dampen import InputError, LogUniform, Population, Setting, compare, tune
 from dampen.engine import Builder
-from dampen.study import _defaults, open_study
+from dampen.study import _defaults, load_study
 
 # Shapes are checked while the shared study trains.
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
 NETWORK = dampen.linear()
 LENGTHS = _defaults.Lengths(4, 4, 8, 16)
-SIZES = {"batch_size": 8, "search": "grid", "seeds": 1, "confirmed": 1, "confirm_seeds": 5}
+SIZES = {"batch_size": 8, "search": "grid", "n_seeds": 1, "confirmed": 1, "n_confirm_seeds": 5}
 SPACE = {"weight_decay": [3.0], "l1": [1e-9], "lr": [0.01, 0.1]}  # so little l1 does nothing
 
 
@@ -42,7 +42,7 @@ def numbers(n=60, inputs=60, noise=0.3, signal=1.0, seed=0):
 def study(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_defaults, "usual_lengths", lambda *_: LENGTHS)
-        return tune(NETWORK, numbers(), SPACE, settings=2, out=tmp_path_factory.mktemp("runs") / "s", **SIZES)
+        return tune(NETWORK, numbers(), SPACE, n_settings=2, out=tmp_path_factory.mktemp("runs") / "s", **SIZES)
 
 
 @pytest.fixture(scope="module")
@@ -173,13 +173,13 @@ def test_the_margin_is_a_hundredth_of_the_loss_or_a_tenth_of_the_spread_between_
     own = costs[key(study.recommended)]  # the same as with l1, to many digits
     assert study.verdict.margin == pytest.approx(max(0.01 * own.mean(), 0.1 * own.std(ddof=1)), rel=1e-3)
     settings = [Setting(weight_decay=0.0), Setting(weight_decay=3.0)]
-    given = compare(NETWORK, numbers(), settings, seeds=2, epochs=2, margin=0.3).verdict
+    given = compare(NETWORK, numbers(), settings, n_seeds=2, epochs=2, margin=0.3).verdict
     assert given.margin == pytest.approx(0.3 * given.value)
 
 
 def test_a_margin_within_which_all_is_alike_leaves_no_regularisation():
     data = numbers(120, 4)
-    found = tune(NETWORK, data, {"weight_decay": [1e-4], "lr": 0.1}, settings=1, epochs=4, margin=0.5, **SIZES)
+    found = tune(NETWORK, data, {"weight_decay": [1e-4], "lr": 0.1}, n_settings=1, epochs=4, margin=0.5, **SIZES)
     verdict = found.verdict
     assert (verdict.helps, verdict.gain, verdict.dropped) == (False, None, ("weight_decay",))
     assert verdict.recommended["weight_decay"] == 0
@@ -189,7 +189,7 @@ def test_a_margin_within_which_all_is_alike_leaves_no_regularisation():
 
 def test_where_the_choice_turns_out_no_better_than_no_regularisation_that_is_recommended(tmp_path):
     data, space = numbers(60, 2, noise=1.0, seed=3), {"weight_decay": [0.03, 0.3], "lr": [0.1]}
-    found = tune(NETWORK, data, space, settings=2, epochs=16, out=tmp_path / "s", **SIZES)
+    found = tune(NETWORK, data, space, n_settings=2, epochs=16, out=tmp_path / "s", **SIZES)
     verdict, costs = found.verdict, costs_of(found, data)
     chosen, none = costs[key(verdict.chosen)], costs[key(verdict.references["none"].training)]
     gains = none - chosen
@@ -210,7 +210,7 @@ def test_no_regularisation_has_the_learning_rate_that_is_best_for_it():
     """With decay a large rate is good, without it the noise of 40 rows is learnt by heart."""
     data, rates = numbers(60, 30, noise=2.0), [0.003, 0.03, 0.3]
     space = {"weight_decay": [3.0], "lr": rates}
-    found = tune(NETWORK, data, space, settings=3, epochs=16, halving=False, **SIZES)
+    found = tune(NETWORK, data, space, n_settings=3, epochs=16, **SIZES | {"search": dampen.Grid(halving=False)})
     none = found.verdict.references["none"].training
     assert none.setting["weight_decay"] == 0
     tried = {rung.family: dict(zip(rung.settings, rung.costs, strict=True)) for rung in found.ranked}
@@ -243,7 +243,7 @@ def by_hand(fold, scale, seed, epochs, until, lr):
 def test_early_stopping_ends_where_the_search_s_validation_loss_is_least():
     data = numbers(60, 25, noise=2.0, seed=1)
     sizes = SIZES | {"batch_size": 100}
-    found = tune(small, data, {"weight_decay": [0.0, 0.3], "lr": 0.03}, settings=2, epochs=24, **sizes)
+    found = tune(small, data, {"weight_decay": [0.0, 0.3], "lr": 0.03}, n_settings=2, epochs=24, **sizes)
     stopped = found.verdict.references["none_stopped_early"]
     scale, folds = found.plan.target_scale, data.folds(5, 1, seed=0)
     searched = {n: by_hand(folds[0], scale, 0, n, n, 0.03) for n in (12, 24)}
@@ -276,7 +276,7 @@ def test_helps_needs_every_training_without_regularisation_to_be_worse(study, co
 
 def test_of_noise_nothing_is_learnt_and_nothing_claimed():
     data = numbers(100, 10, noise=1.0, signal=0.0)
-    found = tune(NETWORK, data, {"weight_decay": [0.0, 0.3], "lr": 0.03}, settings=2, epochs=4, **SIZES)
+    found = tune(NETWORK, data, {"weight_decay": [0.0, 0.3], "lr": 0.03}, n_settings=2, epochs=4, **SIZES)
     assert found.verdict.helps is not True
     assert found.verdict.learnt is False
     value = found.verdict.references["constant"].value
@@ -371,7 +371,7 @@ def test_the_difference_on_the_test_rows_is_that_of_the_means(study):
 def test_a_comparison_without_a_length_gives_each_setting_its_own(monkeypatch):
     monkeypatch.setattr(_defaults, "usual_lengths", lambda *_: _defaults.Lengths(2, 4, 8, 16))
     settings = {"slow": Setting(lr=1e-3, weight_decay=0.0), "fast": Setting(lr=0.03, weight_decay=0.0)}
-    found = compare(small, numbers(60, 30, noise=1.0), settings, seeds=2, batch_size=8)
+    found = compare(small, numbers(60, 30, noise=1.0), settings, n_seeds=2, batch_size=8)
     lengths = {}
     for name, setting in settings.items():
         tried = {r.epochs: r.costs[r.settings.index(setting)] for r in found.ranked if setting in r.settings}
@@ -390,8 +390,8 @@ def test_a_network_that_starts_alike_with_every_seed_is_told():
 
     settings = [Setting(weight_decay=0.0), Setting(weight_decay=3.0)]
     said = "The network starts from the same weights with every seed"
-    assert said in str(compare(seeded, numbers(), settings, seeds=2, epochs=1).verdict)
-    assert said not in str(compare(NETWORK, numbers(), settings, seeds=2, epochs=1).verdict)
+    assert said in str(compare(seeded, numbers(), settings, n_seeds=2, epochs=1).verdict)
+    assert said not in str(compare(NETWORK, numbers(), settings, n_seeds=2, epochs=1).verdict)
 
 
 def test_copies_and_identifiers_are_told():
@@ -400,7 +400,7 @@ def test_copies_and_identifiers_are_told():
     visits = people.loc[people.index.repeat(4)].assign(a=rng.normal(size=160), b=rng.normal(size=160))
     frame = pd.concat([visits, visits.head(20)]).assign(y=lambda f: f["level"] + 0.1 * f["a"])
     data = dampen.load(frame.reset_index(drop=True), target="y", group=None)
-    options = {"settings": 1, "seeds": 1, "epochs": 1, "confirmed": 1, "confirm_seeds": 2}
+    options = {"n_settings": 1, "n_seeds": 1, "epochs": 1, "confirmed": 1, "n_confirm_seeds": 2}
     text = "\n".join(tune(NETWORK, data, {"weight_decay": [0.0]}, **options).sentences())
     assert "rows are copies of another one." in text
     assert "Column 'patient' looks like an identifier that repeats" in text
@@ -421,13 +421,13 @@ def older(folder):
 
 def test_a_finished_study_of_an_older_version_is_opened_and_no_unfinished_one_resumed(tmp_path):
     settings = [Setting(weight_decay=0.0), Setting(weight_decay=3.0)]
-    words = {"seeds": 2, "epochs": 2, "out": tmp_path / "s"}
+    words = {"n_seeds": 2, "epochs": 2, "out": tmp_path / "s"}
     found = compare(NETWORK, numbers(), settings, **words)
     older(tmp_path / "s")
-    kept = open_study(tmp_path / "s", numbers())
+    kept = load_study(tmp_path / "s", numbers())
     assert kept.setting == found.verdict.recommended
-    assert kept.winner.epochs == 2
-    mine, theirs = kept.networks[0].state_dict(), found.model().state_dict()
+    assert kept.winner().epochs == 2
+    mine, theirs = kept.model().state_dict(), found.model().state_dict()
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     with pytest.raises(InputError, match="holds a study of another version of dampen: choose another folder"):
         compare(NETWORK, numbers(), settings, resume=True, **words)
@@ -435,7 +435,7 @@ def test_a_finished_study_of_an_older_version_is_opened_and_no_unfinished_one_re
 
 def test_a_search_that_diverges_altogether_is_one_line():
     with pytest.raises(InputError, match="every setting diverged: lower the learning rate"):
-        tune(NETWORK, numbers(), {"weight_decay": [1.0], "lr": 1e30}, settings=1, epochs=2, **SIZES)
+        tune(NETWORK, numbers(), {"weight_decay": [1.0], "lr": 1e30}, n_settings=1, epochs=2, **SIZES)
 
 
 def test_the_most_settings_and_seeds_are_tried_where_rows_are_few():
@@ -445,7 +445,9 @@ def test_the_most_settings_and_seeds_are_tried_where_rows_are_few():
 
 
 def test_a_space_that_is_given_is_searched_over_its_own_range():
-    found = tune(NETWORK, numbers(), {"lr": LogUniform(0.01, 0.1)}, settings=4, epochs=1, **SIZES | {"search": "sobol"})
+    found = tune(
+        NETWORK, numbers(), {"lr": LogUniform(0.01, 0.1)}, n_settings=4, epochs=1, **SIZES | {"search": "sobol"}
+    )
     rates = {setting["lr"] for rung in found.ranked if rung.family == "search" for setting in rung.settings}
     assert all(0.01 <= rate <= 0.1 for rate in rates)
     assert found.verdict.gain is None

@@ -9,9 +9,9 @@ from torch import nn
 
 import dampen
 from dampen import Choice, InputError, tune
-from dampen.study import open_study
+from dampen.study import load_study
 
-TINY = {"settings": 2, "seeds": 1, "epochs": 4, "confirmed": 1, "confirm_seeds": 2}
+TINY = {"n_settings": 2, "n_seeds": 1, "epochs": 4, "confirmed": 1, "n_confirm_seeds": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def test_a_network_s_own_dropout_is_a_regulariser(wine):
 def test_wilson_s_interval_counts_each_row_once_however_often_folds_are_drawn():
     x = torch.linspace(-1, 1, 60).unsqueeze(1)
     data = dampen.from_arrays(x.numpy(), (x[:, 0] > 0).long().numpy(), test_fraction=0)
-    how = TINY | {"confirm_seeds": 10, "epochs": 30, "metric": "accuracy"}
+    how = TINY | {"n_confirm_seeds": 10, "epochs": 30, "metric": "accuracy"}
     verdict = tune(dampen.mlp(8), data, {"weight_decay": [0.0], "lr": [0.05]}, **how).verdict
     right = verdict.value == 1.0
     assert not right or verdict.interval == pytest.approx((60 / (60 + 1.959964**2), 1.0), abs=1e-4)
@@ -49,7 +49,7 @@ def test_wilson_s_interval_counts_each_row_once_however_often_folds_are_drawn():
 
 def test_tpe_ends_where_the_space_is_exhausted(wine):
     space = {"weight_decay": Choice([0.0, 0.1]), "lr": 0.01}
-    found = tune(dampen.mlp(4), wine, space, search="tpe", **TINY | {"settings": 8})
+    found = tune(dampen.mlp(4), wine, space, search="tpe", **TINY | {"n_settings": 8})
     assert {s["weight_decay"] for rung in found.ranked if rung.family == "search" for s in rung.settings} == {0.0, 0.1}
 
 
@@ -82,7 +82,7 @@ def test_a_stranger_s_study_names_no_code_and_no_paths(kept, tmp_path, change, m
     document = json.loads((folder / "study.json").read_text()) | change
     (folder / "study.json").write_text(json.dumps(document))
     with pytest.raises(InputError, match=message):
-        _ = open_study(folder).winner
+        _ = load_study(folder).winner()
 
 
 def test_another_population_s_checkpoint_is_not_taken_for_this_one(kept, wine, tmp_path):

@@ -388,7 +388,7 @@ def test_ensembles_single_passes_and_their_combination_have_one_interface():
 def test_a_study_is_an_ensemble_in_the_target_s_own_unit():
     data = dampen.load("diabetes")
     study = dampen.compare(
-        dampen.mlp(8, dropout=0.2), data, [dampen.Setting(), dampen.Setting(weight_decay=0.1)], seeds=3, epochs=3
+        dampen.mlp(8, dropout=0.2), data, [dampen.Setting(), dampen.Setting(weight_decay=0.1)], n_seeds=3, epochs=3
     )
     found = predict(study, data.test)
     mean, deviation = study.plan.target_scale

@@ -301,8 +301,8 @@ def test_a_comparison_and_an_estimator_say_so_too():
     with pytest.raises(
         InputError, match=r"every setting diverged: lower the learning rate \(lr\), which was 1e\+05 to"
     ):
-        dampen.compare(network, data, settings, seeds=2, epochs=2)
-    how = {"settings": 2, "seeds": 1, "epochs": 2, "confirm_seeds": 2}
+        dampen.compare(network, data, settings, n_seeds=2, epochs=2)
+    how = {"n_settings": 2, "n_seeds": 1, "epochs": 2, "n_confirm_seeds": 2}
     model = dampen.DampenClassifier(model=lambda inputs: network, space={"lr": [1e5, 1e6]}, random_state=0, **how)
     with pytest.raises(InputError, match="every setting diverged"):
         model.fit(x.numpy(), y.numpy())

@@ -24,8 +24,8 @@ from dampen.uncertainty import (
     find_temperature,
     fit_noise,
     fit_temperature,
-    foreign,
     nll,
+    out_of_distribution,
     reliability,
     reliability_of,
     rows_for,
@@ -220,14 +220,14 @@ def test_a_perfect_order_answers_without_risk_until_only_wrong_rows_are_left():
         found.at(90.0)
 
 
-def test_foreign_rows_are_told_as_two_gaussians_are():
+def test_rows_out_of_distribution_are_told_as_two_gaussians_are():
     generator = torch.Generator().manual_seed(0)
     own, other = torch.randn(20_000, generator=generator), torch.randn(20_000, generator=generator) + 1.5
-    found = foreign(own, other)
+    found = out_of_distribution(own, other)
     assert found.auroc == pytest.approx(stats.norm.cdf(1.5 / math.sqrt(2)), abs=0.01)
     assert found.fpr95 == pytest.approx(stats.norm.sf(1.5 + stats.norm.ppf(0.05)), abs=0.02)
     assert found.auroc == pytest.approx(roc_auc_score([0] * 20_000 + [1] * 20_000, torch.cat([own, other])))
-    same = foreign(own, own)
+    same = out_of_distribution(own, own)
     assert (same.auroc, same.aupr) == (pytest.approx(0.5), pytest.approx(0.5, abs=0.01))
 
 

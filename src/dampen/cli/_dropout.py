@@ -79,7 +79,7 @@ def epoch_line(epoch: "Epoch") -> str:
     from dampen.experiments.dropout import DROPOUT
 
     def figures(split: str) -> str:
-        means = {metric: epoch.metrics.get(f"{split}_{metric}") for metric in ("loss", "acc")}
+        means = {"loss": epoch.metrics.get(f"{split}_loss"), "acc": epoch.metrics.get(f"{split}_accuracy")}
         return ", ".join(
             f"{name}={values[:, DROPOUT].mean():.4f}" for name, values in means.items() if values is not None
         )
@@ -98,7 +98,7 @@ def _print(found: "lesson.Comparison") -> None:
     )
     rows = [
         [
-            f"{ {'acc': 'accuracy', 'loss': 'loss'}[metric] }, {name}",
+            f"{metric}, {name}",
             *(
                 _output.with_spread(values[:, m])
                 for values in (found.fitted[metric], found.history.final(f"test_{metric}"), found.gap(metric))
@@ -116,10 +116,10 @@ def _print(found: "lesson.Comparison") -> None:
 def _sentence(found: "lesson.Comparison", metric: str) -> str:
     """Say what dropout did to a test metric, as the numbers have it."""
     effect = found.effect(metric)
-    name = {"acc": "Test accuracy", "loss": "Test loss"}[metric]
+    name = f"Test {metric}"
     if not math.isfinite(effect.mean):
         return f"{name}: a network diverged, so there is nothing to compare; try a smaller --lr."
-    better = effect.mean > 0 if metric == "acc" else effect.mean < 0
+    better = effect.mean > 0 if metric == "accuracy" else effect.mean < 0
     said = f"{name}: dropout changes it by {effect.mean:+.4f}"
     if effect.n == 1:
         tendency = "better with dropout" if better else "no worse without dropout"
@@ -157,7 +157,7 @@ def _epochs(history: "History", setting: int) -> list[dict[str, Any]]:
     rows = []
     for i, epoch in enumerate(history.epochs):
         row: dict[str, Any] = {"epoch": epoch}
-        for name in ("train_loss", "train_acc", "test_loss", "test_acc"):
+        for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
             row[name] = history.metrics[name][i, :, setting].mean() if name in history.metrics else None
         rows.append(row)
     return rows

@@ -1,6 +1,7 @@
 """`dampen export`: a study's network for use without dampen."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from dampen.cli import _options, _output
 from dampen.cli._import_string import network_maker
+from dampen.errors import NotExported
 
 
 def command(
@@ -29,11 +31,12 @@ def command(
 
     The script, train.py, is plain PyTorch without dampen: same initial weights, batches and dropout masks.
     """
-    from dampen.export import write
-    from dampen.study import open_study
+    from dampen.study import load_study
 
-    kept = open_study(study, model=network_maker(model) if model is not None else None, data_dir=data_dir)
-    found = write(kept.winner, out or study / "export", onnx=onnx, data=data)
+    made = network_maker(model) if model is not None else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotExported)
+        found = load_study(study, model=made, data_dir=data_dir).export(out or study / "export", onnx=onnx, data=data)
     if found.refused is not None:
         print(f"dampen: {found.refused}", file=sys.stderr)
     if json:

@@ -1,49 +1,48 @@
-"""What `predict` and `trust` begin with: the study, the rows that it is asked about, and the calibration."""
+"""What `predict` and `trust` begin with: the study, the rows that it predicts, and the calibration."""
 
 import os
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dampen.cli import _output
 from dampen.cli._import_string import network_maker
-from dampen.errors import InputError
+from dampen.errors import DataWarning, InputError
 
 if TYPE_CHECKING:
     import torch
 
     from dampen.data import Data, Incoming
-    from dampen.study import Calibration, Kept, Method
+    from dampen.study import CalibratedStudy, Study
 
     Source = Data | Incoming
 
 
-@dataclass(frozen=True)
-class Asking:
+@dataclass(frozen=True, kw_only=True)
+class Setup:
     """Everything that a prediction needs.
 
     Args:
-        kept: the study.
-        source: the data that it is asked about.
+        study: the study, calibrated.
+        source: the data that it predicts.
         rows: numbers of its rows.
-        method: how they are predicted.
-        calibration: of that.
-        foreign: other data beside it, with the numbers of its rows.
-        notes: what is to be said of the rows and of the method.
+        labelled: whether it has the targets that the study predicts.
+        other: data of another distribution beside it, with the numbers of its rows.
+        notes: what is to be said of the rows.
     """
 
-    kept: "Kept"
+    study: "CalibratedStudy"
     source: "Source"
     rows: "torch.Tensor"
-    method: "Method"
-    calibration: "Calibration"
-    foreign: "tuple[Source, torch.Tensor] | None" = None
+    labelled: bool
+    other: "tuple[Source, torch.Tensor] | None" = None
     notes: tuple[str, ...] = ()
 
 
 def ready(
-    study: Path,
+    folder: Path,
     data: str,
     samples: int,
     ensemble: bool,
@@ -55,11 +54,11 @@ def ready(
     against: str | None = None,
     *,
     with_targets: bool = False,
-) -> Asking:
-    """Open the study and the data, tell what is odd about them, and calibrate.
+) -> Setup:
+    """Open the study and the data, print what is odd about them, and calibrate.
 
     Raises:
-        InputError: an option that can't be, or as `open_study`, `load` and `Preprocessing.read`.
+        InputError: an option that can't be, or as `load_study`, `load` and `Preprocessing.read`.
     """
     if seed < 0:
         raise InputError(f"--seed must be 0 or larger, got {seed}")
@@ -68,74 +67,32 @@ def ready(
     if rows not in ("", "test", "all"):
         raise InputError(f"--rows must be test or all, got {rows!r}")
 
-    from dampen.study import Method, calibrate, inputs_of, labelled
-    from dampen.uncertainty import dropout_rates
+    from dampen.data import Incoming
+    from dampen.study import labelled, read_new_rows
 
-    kept, source, said = _opened(study, data, rows, model, data_dir)
-    if with_targets and not labelled(kept, source):
-        what = "classes" if kept.description.classes else "targets"
+    study, source, printed = _opened(folder, data, rows, model, data_dir)
+    predictor = study.results.predictor
+    known = labelled(predictor, source)
+    if with_targets and not known:
+        what = "classes" if predictor.description.classes else "targets"
         raise InputError(f"{source.name!r} does not have the study's {what}: give it as --against, and data of its own")
-    at = _rows_of(source, rows)
-    foreign = None
+    at = _numbers(source, rows)
+    other = None
     if against is not None:
-        other = _other(kept, against, data_dir)
-        foreign = other, _rows_of(other, rows)
-        inputs_of(kept, other, foreign[1][:2])
-    some = inputs_of(kept, source, at[:2])  # raises where rows have another shape
-    told = [*notes(source)]
-    said += [f"note: {line}" for line in told]
-    method = Method(samples, ensemble, seed)
-    if samples and not any(
-        p > 0 for network in kept.networks for p in dropout_rates(network, some, kept.setting.get("dropout"))
-    ):
-        method = Method(0, ensemble, seed)
-        told.append("the recommended setting drops no units, so there is nothing to sample: a single pass answers")
-        said.append(told[-1])
-    for line in said:
+        there = read_new_rows(study.results, against, data_dir, progress=sys.stderr.isatty())
+        other = there, _numbers(there, rows)
+        predictor.inputs(there, other[1][:2])
+    predictor.inputs(source, at[:2])  # raises where rows have another shape
+    notes = source.notes if isinstance(source, Incoming) else ()  # of the study's own data they are known already
+    for line in (*printed, *(f"note: {note}" for note in notes)):
         print(f"dampen: {line}", file=sys.stderr)
-    with _output.progress("calibrating"):
-        calibration = calibrate(kept, method, coverage)
-    return Asking(kept, source, at, method, calibration, foreign, tuple(told))
+    with _output.progress("calibrating"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # what could not be calibrated is printed with the summary
+        calibrated = study.calibrated(samples, coverage, seed, ensemble=ensemble)
+    return Setup(study=calibrated, source=source, rows=at, labelled=known, other=other, notes=notes)
 
 
-def _other(kept: "Kept", data: str, data_dir: Path | None) -> "Source":
-    """Return data that the study was not made on: a table's or arrays' raw rows, or data as `load` reads it.
-
-    Raises:
-        InputError: as `load`, `Preprocessing.read` and `read_incoming`; or a table for a study of something else.
-    """
-    from dampen.data import Normalisation, is_table, load, read_incoming, read_new_images, read_rows
-
-    about = kept.description
-    if _is_npz(data) and isinstance(about.normalisation, Normalisation):
-        found = read_incoming(Path(data), about.normalisation, about.task, about.classes)
-        if found is not None:
-            return found
-    if _is_npz(data) and kept.preprocessing is not None:
-        rows = read_rows(Path(data), kept.preprocessing)
-        if rows is not None:
-            return rows
-    white = None
-    if _is_images(data) and isinstance(about.normalisation, Normalisation):
-        reading: Any = kept.document["plan"].get("reading") or {}
-        white = reading.get("image_max")
-        images = read_new_images(Path(data), about.normalisation, about.classes, about.inputs, white)
-        if images is not None:
-            return images
-        if len(about.inputs) == 3 and about.inputs[1] == about.inputs[2]:
-            return load(data, image_size=about.inputs[1], image_max=white, data_dir=data_dir)
-    if not is_table(data):
-        return load(data, image_max=white, data_dir=data_dir, progress=sys.stderr.isatty())
-    if kept.preprocessing is None:
-        shape = ", ".join(map(str, ("N", *about.inputs)))
-        raise InputError(
-            f"the study was made on {about.name!r}, whose rows are no table's: {data} has no columns that it knows; a "
-            f".npz file with an array x of shape [{shape}] will do"
-        )
-    return kept.preprocessing.read(data)
-
-
-def _rows_of(data: "Source", wanted: str) -> "torch.Tensor":
+def _numbers(data: "Source", wanted: str) -> "torch.Tensor":
     """Return the numbers of the rows that were asked for.
 
     Raises:
@@ -143,31 +100,23 @@ def _rows_of(data: "Source", wanted: str) -> "torch.Tensor":
     """
     import torch
 
-    test_rows = getattr(data, "test_rows", ())
-    if wanted == "test" and not len(test_rows):
+    from dampen.study import rows_of
+
+    if wanted == "test" and not len(getattr(data, "test_rows", ())):
         raise InputError(f"{data.name!r} has no test rows: --rows all takes all of them")
-    if wanted == "all" or not len(test_rows):
-        return torch.arange(len(data.features))
-    return data.test_rows  # type: ignore[union-attr]
-
-
-def notes(data: "Source") -> tuple[str, ...]:
-    """Return what is odd about raw rows; what was odd about the study's own data was told when it was made."""
-    from dampen.data import Incoming
-
-    return data.notes if isinstance(data, Incoming) else ()
+    return torch.arange(len(data.features)) if wanted == "all" else rows_of(data)
 
 
 def _opened(
-    study: Path, data: str, rows: str, model: str | None, data_dir: Path | None
-) -> tuple["Kept", "Source", list[str]]:
-    """Return the study, what it is asked about, and what is to be said of that."""
+    folder: Path, data: str, rows: str, model: str | None, data_dir: Path | None
+) -> tuple["Study", "Source", list[str]]:
+    """Return the study, the data that it predicts, and what is to be said of that."""
     from dampen.data import is_image, is_table, load
-    from dampen.study import finished, open_study, same_data
+    from dampen.study import finished, holds_images, is_npz, load_study, read_new_rows, same_data
 
-    plan = finished(study)["plan"]
+    plan = finished(folder)["plan"]
     made = network_maker(model) if model is not None else None
-    table = is_table(data)
+    table, to_come = is_table(data), is_npz(data) or holds_images(data)
     if table and not os.path.isfile(data):
         raise InputError(f"there is no file {data}; correct the name")
     loaded = None
@@ -175,40 +124,31 @@ def _opened(
         try:
             loaded = load(data, data_dir=data_dir, progress=sys.stderr.isatty())
         except InputError:
-            if not _is_npz(data) and not _is_images(data):  # which may have no targets
+            if not to_come:  # which may have no targets
                 raise
     same = loaded is not None and same_data(loaded, plan) is not None
-    kept = open_study(study, loaded if same else None, made, data_dir)
+    study = load_study(folder, loaded if same else None, made, data_dir=data_dir)
 
     def other() -> "Source":
-        return _other(kept, data, data_dir) if loaded is None or _is_npz(data) or _is_images(data) else loaded
+        if loaded is None or to_come:
+            return read_new_rows(study.results, data, data_dir, progress=sys.stderr.isatty())
+        return loaded
 
-    if not same and not _is_own_file(kept, data):
-        return kept, other(), []
+    if not same and not _is_own_file(study, data):
+        return study, other(), []
     try:
-        own = kept.data
+        own = study.data
     except InputError as e:
         if rows == "test":
             raise
-        return kept, other(), [f"note: rows of {data} may have taken part in training; they flatter a summary: {e}"]
+        return study, other(), [f"note: rows of {data} may have taken part in training; they flatter a summary: {e}"]
     if rows != "all" and len(own.test_rows):
         n, every = len(own.test_rows), len(own.features)
-        return kept, own, [f"the {n} test rows of {every} are predicted; --rows all takes every one"] * table
+        return study, own, [f"the {n} test rows of {every} are predicted; --rows all takes every one"] * table
     flatters = "note: most of these rows took part in training, so that a summary of them flatters"
-    return kept, other() if table else own, [flatters]
+    return study, other() if table else own, [flatters]
 
 
-def _is_npz(data: str) -> bool:
-    return data.lower().endswith(".npz")
-
-
-def _is_images(data: str) -> bool:
-    """Return whether data may be images that come after training: a file, or a folder, unless it is a set's name."""
-    from dampen.data import NAMES, is_image
-
-    return data not in NAMES and (os.path.isdir(data) or is_image(Path(data)))
-
-
-def _is_own_file(kept: "Kept", data: str) -> bool:
-    reading: Any = kept.document["plan"].get("reading")
-    return reading is not None and os.path.realpath(reading["source"]) == os.path.realpath(data)
+def _is_own_file(study: "Study", data: str) -> bool:
+    source = study.results.reading.get("source")
+    return source is not None and os.path.realpath(source) == os.path.realpath(data)

@@ -152,10 +152,11 @@ def tune(
         raise InputError("--insert-dropout is for your own network: name it with --model")
 
     from dampen.engine.knobs import KNOBS
-    from dampen.search import PerLayer
+    from dampen.search import PerLayer, strategy_of
     from dampen.study import tune as run
     from dampen.study import usual_network, usual_space
 
+    strategy = strategy_of(search, halving=not no_halving)
     device = _options.usable_device(device)
     seconds = None if budget is None else seconds_of(budget)
     if seconds is not None and not resume and device == "cpu":
@@ -178,15 +179,14 @@ def tune(
             network,
             source,
             space,
-            settings=settings,
-            seeds=seeds,
+            n_settings=settings,
+            n_seeds=seeds,
             epochs=epochs,
             metric=metric,
             margin=margin,
-            search=search,
-            halving=not no_halving,
+            search=strategy,
             confirmed=confirmed,
-            confirm_seeds=confirm_seeds,
+            n_confirm_seeds=confirm_seeds,
             budget=seconds,
             validation=validation,
             batch_size=batch_size,
@@ -214,11 +214,9 @@ def report(
     study: Annotated[Path, typer.Argument(help="Folder of a finished study.")],
 ) -> None:
     """Write the report of a finished study again, and print where it is."""
-    from dampen.report import write_study
-    from dampen.study import read_results
+    from dampen.study import load_study
 
-    found = read_results(study)
-    write_study(study / "report.html", found.document, found.frame, found.rungs)
+    load_study(study).report(study / "report.html")
     print(study / "report.html")
 
 

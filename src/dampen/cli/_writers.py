@@ -1,12 +1,11 @@
 """Lines of predictions, written while they are found: to CSV, to Parquet, to stdout or into one JSON document."""
 
-import contextlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from dampen._io import exists
 from dampen.cli import _output
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r]")  # the last four: as wide letters
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 
-Take = Callable[[dict[str, "np.ndarray"]], object]
-"""Takes the columns of some rows."""
+Parts = Iterable[dict[str, "np.ndarray"]]
+"""The columns of predictions, some rows at a time."""
 
 
 def check_file(out: Path | None) -> None:
@@ -36,17 +35,11 @@ def check_file(out: Path | None) -> None:
         raise InputError(f"there is no folder {out.parent} to write into: make it, or choose another")
 
 
-def write(out: Path, run: Callable[[Take], None]) -> None:
+def write(out: Path, parts: Parts) -> None:
     """Write rows to a file, some at a time; the file is whole or not there."""
-    from dampen.study._storage import Folder
+    from dampen._io import write_whole
 
-    writer = _csv_file if out.suffix.lower() == ".csv" else _parquet_file
-
-    def whole(file: Path) -> None:
-        with writer(file) as take:
-            run(take)
-
-    Folder(out.parent).write(out.name, whole)
+    write_whole(out, lambda file: (_csv_file if out.suffix.lower() == ".csv" else _parquet_file)(file, parts))
 
 
 def harmless(columns: dict[str, Any]) -> dict[str, Any]:
@@ -71,71 +64,54 @@ def harmless(columns: dict[str, Any]) -> dict[str, Any]:
     return {name: each(values) for name, values in columns.items()}
 
 
-@contextlib.contextmanager
-def _csv_file(file: Path) -> Iterator[Take]:
+def _csv_file(file: Path, parts: Parts) -> None:
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        _write_csv(stream, parts)
+
+
+def _write_csv(stream: TextIO, parts: Parts) -> None:
     import pandas as pd
 
-    with file.open("w", encoding="utf-8", newline="") as stream:
-        begun: list[bool] = []
-
-        def take(columns: dict[str, Any]) -> None:
-            pd.DataFrame(harmless(columns)).to_csv(stream, index=False, header=not begun)
-            begun.append(True)
-
-        yield take
+    for i, columns in enumerate(parts):
+        pd.DataFrame(harmless(columns)).to_csv(stream, index=False, header=i == 0)
 
 
-@contextlib.contextmanager
-def _parquet_file(file: Path) -> Iterator[Take]:
+def _parquet_file(file: Path, parts: Parts) -> None:
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    writers: list[pq.ParquetWriter] = []
-
-    def take(columns: dict[str, Any]) -> None:
-        # a first part without a single known target would make that column one of nulls
-        words = [name for name, values in columns.items() if values.dtype == object]
-        table = pa.Table.from_pandas(pd.DataFrame(columns).astype(dict.fromkeys(words, "string")), preserve_index=False)
-        if not writers:
-            writers.append(pq.ParquetWriter(file, table.schema))
-        writers[0].write_table(table)
-
+    writer = None
     try:
-        yield take
+        for columns in parts:
+            # a first part without a single known target would make that column one of nulls
+            words = [name for name, values in columns.items() if values.dtype == object]
+            frame = pd.DataFrame(columns).astype(dict.fromkeys(words, "string"))
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+            if writer is None:
+                writer = pq.ParquetWriter(file, table.schema)
+            writer.write_table(table)
     finally:
-        for writer in writers:
+        if writer is not None:
             writer.close()
 
 
-def stream_csv(run: Callable[[Take], None]) -> None:
+def stream_csv(parts: Parts) -> None:
     """Print rows as CSV while they are found."""
-    import pandas as pd
-
-    begun: list[bool] = []
-
-    def take(columns: dict[str, Any]) -> None:
-        pd.DataFrame(harmless(columns)).to_csv(sys.stdout, index=False, header=not begun)
-        begun.append(True)
-
-    run(take)
+    _write_csv(sys.stdout, parts)
 
 
-def stream_json(head: dict[str, Any], run: Callable[[Take], None], tail: Callable[[], dict[str, Any]]) -> None:
-    """Print one JSON document whose rows are printed while they are found."""
+def stream_json(head: dict[str, Any], parts: Parts, tail: Callable[[], dict[str, Any]]) -> None:
+    """Print one JSON document whose rows are printed while they are found; `tail` is asked when all have been."""
 
     def inner(document: dict[str, Any]) -> str:
         return json.dumps(_output.plain(document), ensure_ascii=False, allow_nan=False)[1:-1]
 
-    begun: list[bool] = []
-
-    def take(columns: dict[str, Any]) -> None:
+    sys.stdout.write("{" + inner(head) + ', "predictions": [')
+    comma = ""
+    for columns in parts:
         lists = {name: values.tolist() for name, values in columns.items()}
         for values in zip(*lists.values(), strict=True):
-            sys.stdout.write("," * bool(begun) + "{" + inner(dict(zip(lists, values, strict=True))) + "}")
-            begun.append(True)
-            del begun[1:]
-
-    sys.stdout.write("{" + inner(head) + ', "predictions": [')
-    run(take)
+            sys.stdout.write(comma + "{" + inner(dict(zip(lists, values, strict=True))) + "}")
+            comma = ","
     sys.stdout.write("], " + inner(tail()) + "}\n")

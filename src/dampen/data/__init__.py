@@ -6,6 +6,7 @@ from dampen.data._head import read_head
 from dampen.data._leakage import Leaks, leaks
 from dampen.data._load import NAMES, is_table, load
 from dampen.data._new_data import Incoming
+from dampen.data._new_rows import new_rows
 from dampen.data._normalisation import Normalisation
 from dampen.data._npz import read_incoming
 from dampen.data.images._files import is_image
@@ -37,6 +38,7 @@ __all__ = [
     "is_table",
     "leaks",
     "load",
+    "new_rows",
     "numbers_only",
     "read_head",
     "read_incoming",

@@ -83,12 +83,22 @@ def read_incoming(
     if found is None:
         return None
     inputs, targets, arrays = found
-    features = features_of(_plain(arrays[0]), inputs, normalisation.keeps_whole)
-    _checks.features(features, None)
+    features = new_features(arrays[0], inputs, normalisation)
     known, notes = None, ()
     if targets is not None:
         known, notes = _known(_one_each(arrays[1], targets, len(features), path), targets, classes)
     return Incoming(path.stem, normalisation, task, classes, features, known, notes, str(path))
+
+
+def new_features(array: np.ndarray, what: str, normalisation: Normalisation) -> Shaped[Tensor, "N ..."]:
+    """Return rows to come as features, as `Incoming` has them.
+
+    Raises:
+        InputError: they are no finite numbers; the message says `what`.
+    """
+    features = features_of(_plain(array), what, normalisation.keeps_whole)
+    _checks.features(features, None)
+    return features
 
 
 def rows_of(path: Path) -> tuple[np.ndarray, np.ndarray | None] | None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -124,6 +125,7 @@ def _checked(about: Header, tensors: dict[str, Tensor]) -> tuple[Snapshot, Recor
     for name, t in tensors.items():
         if name.startswith("curves/"):
             _, place, metric = name.split("/")
+            metric = re.sub("_acc$", "_accuracy", metric)  # what older files call it
             if tuple(t.shape) != shape or t.dtype != torch.float64:
                 raise ValueError(f"{name} is not a number for each of {shape[0]} seeds x {shape[1]} settings")
             at = None if place == "open" else int(place)

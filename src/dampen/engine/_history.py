@@ -71,7 +71,7 @@ class History:
         settings: the M settings.
         seeds: the S seeds.
         epochs: the E epochs after which something was recorded.
-        metrics: by name (`train_loss`, `test_acc`, ...), `[E, S, M]`. Losses are per row; accuracies are shares of
+        metrics: by name (`train_loss`, `test_accuracy`, ...), `[E, S, M]`. Losses are per row; accuracies are shares of
             1. Train metrics are running means over the epoch's batches, in training mode; the others are
             measured after the epoch, in evaluation mode. `weight_norm` is the L2 norm of the parameters that decay. A
             member that has diverged or stopped has NaN from then on.

@@ -163,7 +163,7 @@ class Population:
         return found
 
     def evaluate(self, rows: Any) -> dict[str, Float[np.ndarray, "S M"]]:
-        """Return every member's `loss` and, for classes, `acc` over rows, in evaluation mode; `fit` must have run.
+        """Return every member's `loss` and, for classes, `accuracy` over rows, in evaluation mode; `fit` must have run.
 
         Args:
             rows: tensors `(inputs, ..., targets)`, a `Dataset`, or rows of a `Data`; or a list with one for each seed.

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from dampen.engine._copies import copied
 from dampen.engine._model import Builder
-from dampen.engine.capture import named
-from dampen.engine.execution._ordinary import holding, quiet, tensors_of
+from dampen.engine.capture import named, quiet
+from dampen.engine.execution._ordinary import holding, tensors_of
 from dampen.errors import InputError
 
 _ROWS = 8  # that are tried

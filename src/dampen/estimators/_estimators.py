@@ -44,10 +44,10 @@ class _Dampen(BaseEstimator):
         *,
         model: Model | None = None,
         space: Mapping[str, Any] | None = None,
-        settings: int | None = None,
-        seeds: int = 2,
+        n_settings: int | None = None,
+        n_seeds: int = 2,
         epochs: int | None = None,
-        confirm_seeds: int = 5,
+        n_confirm_seeds: int = 5,
         metric: str | None = None,
         batch_size: int | None = None,
         device: str = "cpu",
@@ -56,10 +56,10 @@ class _Dampen(BaseEstimator):
         self.hidden = hidden
         self.model = model
         self.space = space
-        self.settings = settings
-        self.seeds = seeds
+        self.n_settings = n_settings
+        self.n_seeds = n_seeds
         self.epochs = epochs
-        self.confirm_seeds = confirm_seeds
+        self.n_confirm_seeds = n_confirm_seeds
         self.metric = metric
         self.batch_size = batch_size
         self.device = device
@@ -110,10 +110,10 @@ class _Dampen(BaseEstimator):
             network,
             data,
             self.space,
-            settings=self.settings or (16 if n < 1000 else 32),
-            seeds=self.seeds,
+            n_settings=self.n_settings or (16 if n < 1000 else 32),
+            n_seeds=self.n_seeds,
             epochs=epochs,
-            confirm_seeds=self.confirm_seeds,
+            n_confirm_seeds=self.n_confirm_seeds,
             metric=self.metric,
             batch_size=batch_size,
             device=self.device,
@@ -123,13 +123,13 @@ class _Dampen(BaseEstimator):
         self.setting_ = dict(study.verdict.recommended)
         self.verdict_ = study.verdict.sentences()
         self.networks_ = study.ensemble()
-        self.preprocessing_ = cast(Preprocessing, study.preprocessing())
-        self._scale = study.plan.target_scale
+        self.preprocessing_ = cast(Preprocessing, study.preprocessing)
+        self._scale = study.target_scale
 
     def _untuned(self, network: Model, data: Data, epochs: int, batch_size: int, seed: int) -> None:
         """Train with the published default."""
         check_network(network, data)
-        seeds = range(seed, seed + self.confirm_seeds)
+        seeds = range(seed, seed + self.n_confirm_seeds)
         default = DEFAULT
         # asking costs a trial run, and dampen's own network is known
         if self.model is not None and not Population(network, [Setting()], [0]).explain(data).dropping:
@@ -190,10 +190,10 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         hidden: widths of the hidden layers; by default 64 and 32, from 1000 rows on 256 and 128.
         model: what makes another network, as for `dampen.tune`.
         space: where settings are drawn from, as for `dampen.tune`.
-        settings: how many are tried; by default 16, from 1000 rows on 32.
-        seeds: of each setting in the search.
+        n_settings: how many are tried; by default 16, from 1000 rows on 32.
+        n_seeds: of each setting in the search.
         epochs: length of a training; by default 600 steps, from 1000 rows on 1000, at least 10 and at most 200 epochs.
-        confirm_seeds: of each setting in the verdict, and of the networks that predict.
+        n_confirm_seeds: of each setting in the verdict, and of the networks that predict.
         metric: what ranks settings, as for `dampen.tune`.
         batch_size: rows a step; by default 32, from 5000 rows on 128.
         device: where to train.
@@ -212,7 +212,7 @@ class DampenClassifier(ClassifierMixin, _Dampen):
     Example:
         >>> from sklearn.datasets import load_iris
         >>> X, y = load_iris(return_X_y=True)
-        >>> model = DampenClassifier((8,), settings=4, epochs=10, random_state=0).fit(X, y)
+        >>> model = DampenClassifier((8,), n_settings=4, epochs=10, random_state=0).fit(X, y)
         >>> model.predict_proba(X[:2]).shape
         (2, 3)
     """
@@ -223,10 +223,10 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         *,
         model: Model | None = None,
         space: Mapping[str, Any] | None = None,
-        settings: int | None = None,
-        seeds: int = 2,
+        n_settings: int | None = None,
+        n_seeds: int = 2,
         epochs: int | None = None,
-        confirm_seeds: int = 5,
+        n_confirm_seeds: int = 5,
         metric: str | None = None,
         batch_size: int | None = None,
         device: str = "cpu",
@@ -237,10 +237,10 @@ class DampenClassifier(ClassifierMixin, _Dampen):
             hidden,
             model=model,
             space=space,
-            settings=settings,
-            seeds=seeds,
+            n_settings=n_settings,
+            n_seeds=n_seeds,
             epochs=epochs,
-            confirm_seeds=confirm_seeds,
+            n_confirm_seeds=n_confirm_seeds,
             metric=metric,
             batch_size=batch_size,
             device=device,
@@ -316,7 +316,7 @@ class DampenRegressor(RegressorMixin, _Dampen):
     Example:
         >>> from sklearn.datasets import load_diabetes
         >>> X, y = load_diabetes(return_X_y=True)
-        >>> model = DampenRegressor((8,), settings=4, epochs=10, random_state=0).fit(X, y)
+        >>> model = DampenRegressor((8,), n_settings=4, epochs=10, random_state=0).fit(X, y)
         >>> model.predict(X[:2]).shape
         (2,)
     """
@@ -340,7 +340,7 @@ class DampenRegressor(RegressorMixin, _Dampen):
         unit = 1.0 if deviation == 0 or _UNITS[0] < deviation < _UNITS[1] else deviation
         self._fit(replace(rows, targets=(rows.targets - mean) / unit), X, None)
         self._scale = mean + unit * self._scale[0], unit * self._scale[1]
-        self.noise_ = noise(self.study_.calibration.get()) * self._scale[1] ** 2 if self.tuned_ else None
+        self.noise_ = noise(self.study_.results.predictor.ensembles) * self._scale[1] ** 2 if self.tuned_ else None
         return self
 
     def predict(self, X: Any) -> Float64[np.ndarray, " N"]:

@@ -32,7 +32,7 @@ def answer(ground: Ground) -> Answer:
             f"Decay {DECAYS[-1]:g} instead changes it by {ends(cost)}"
             + (": too much hurts." if cost.excludes_zero and cost.mean > 0 else "; that it is too much is not shown.")
         )
-    metrics = [("loss", ground.metric.name)] + [("acc", "accuracy")] * ("train_acc" in tried.history.metrics)
+    metrics = [("loss", ground.metric.name)] + [("accuracy", "accuracy")] * ("train_accuracy" in tried.history.metrics)
     fitted = tried.population.evaluate(ground.data.train)
     panels = [
         Panel(

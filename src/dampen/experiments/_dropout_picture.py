@@ -13,8 +13,8 @@ def draw_dropout(found: Comparison, file: Path) -> None:
     """Draw the learning curves with and without dropout, loss above and, for classes, accuracy below."""
     history = found.history
     kinds = [("loss", "loss per row" if found.data.task == "regression" else "cross-entropy (nats)")]
-    if "train_acc" in history.metrics:
-        kinds.append(("acc", "accuracy (share of rows)"))
+    if "train_accuracy" in history.metrics:
+        kinds.append(("accuracy", "accuracy (share of rows)"))
     rates = ", ".join(f"{rate:g}" for rate in found.rates)
     with pictures.style():
         figure = Figure(figsize=(9, 3.4 * len(kinds) + 0.8), layout="constrained")

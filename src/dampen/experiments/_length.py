@@ -34,7 +34,7 @@ def answer(ground: Ground) -> Answer:
     if end.excludes_zero and not best.excludes_zero:
         sentences.append("What dropout buys here, stopping in time buys, too.")
     curves, x = history.metrics, history.epochs.tolist()
-    words = [("loss", name)] + [("acc", "accuracy")] * ("train_acc" in history.metrics)
+    words = [("loss", name)] + [("accuracy", "accuracy")] * ("train_accuracy" in history.metrics)
     panels = tuple(
         Panel(
             word,

@@ -29,7 +29,7 @@ class Comparison:
         data: what was trained on; a regression target has mean 0 and standard deviation 1 over the training rows.
         rates: dropout rate of each hidden layer.
         history: learning curves; setting 0 has dropout, setting 1 has none.
-        fitted: `loss` and, for classes, `acc` on the training rows at the end, in evaluation mode, `[S, 2]`.
+        fitted: `loss` and, for classes, `accuracy` on the training rows at the end, in evaluation mode, `[S, 2]`.
         seconds: spent on training and evaluating.
     """
 
@@ -43,10 +43,10 @@ class Comparison:
         """Return by how much test is worse than training at the end, both in evaluation mode.
 
         Args:
-            metric: `loss` (test minus training) or `acc` (training minus test).
+            metric: `loss` (test minus training) or `accuracy` (training minus test).
         """
         difference = self.history.final(f"test_{metric}") - self.fitted[metric]
-        return -difference if metric == "acc" else difference
+        return -difference if metric == "accuracy" else difference
 
     def effect(self, metric: str) -> Interval:
         """Return the test metric with dropout minus without, paired by seed, with a 95 % interval."""

@@ -1,5 +1,6 @@
 """Pictures of what was found."""
 
+from dampen.report._notebook import study_html
 from dampen.report._predictions import draw_predictions
 from dampen.report._study import write_study
 from dampen.report._trust import write_trust
@@ -8,6 +9,7 @@ from dampen.report.pictures import check_picture
 __all__ = [
     "check_picture",
     "draw_predictions",
+    "study_html",
     "write_study",
     "write_trust",
 ]

@@ -27,7 +27,7 @@ def write_trust(path: Path, document: dict[str, Any], own: Columns, other: Colum
         path: of the HTML file.
         document: what `dampen trust --json` prints.
         own: columns of the study's own rows, with targets.
-        other: columns of foreign rows; empty without any.
+        other: columns of out-of-distribution rows; empty without any.
         data: that the own rows are of.
 
     Raises:
@@ -38,7 +38,7 @@ def write_trust(path: Path, document: dict[str, Any], own: Columns, other: Colum
         _answer(document),
         _reliability(own) if classes else "",
         _risk(own, classes),
-        _foreign(document, own, other) if document["foreign"] else "",
+        _out_of_distribution(document, own, other) if document["out_of_distribution"] else "",
         _examples(own, data),
         _figures(document),
     ]
@@ -46,12 +46,12 @@ def write_trust(path: Path, document: dict[str, Any], own: Columns, other: Colum
 
 
 def _answer(document: dict[str, Any]) -> str:
-    said, refusal, calibration = document["summary"], document["refusal"], document["calibration"]
-    refused = 1 - refusal["answered"]
+    said, worth, calibration = document["summary"], document["abstention"], document["calibration"]
+    abstained = 1 - worth["answered"]
     if "accuracy" in said:
         lead = f"Right in {said['accuracy']:.1%} of {counted(said['n'], 'row')}"
-        if refusal["accuracy_answered"] is not None:
-            lead += f"; refusing the least certain {refused:.1%}, in {refusal['accuracy_answered']:.1%}."
+        if worth["accuracy_answered"] is not None:
+            lead += f"; abstaining from the least certain {abstained:.1%}, in {worth['accuracy_answered']:.1%}."
         temperature = calibration["temperature"]
         told = (
             f"Its probabilities stay as they are (temperature 1): calibration error {said['ece']:.4f}, nll "
@@ -64,16 +64,16 @@ def _answer(document: dict[str, Any]) -> str:
         )
         told += (
             f" Prediction sets for {calibration['coverage']:.0%} coverage hold the right "
-            f"class in {refusal['conformal_coverage']:.1%} of the rows, with {refusal['mean_set_size']:.2f} classes on "
+            f"class in {worth['conformal_coverage']:.1%} of the rows, with {worth['mean_set_size']:.2f} classes on "
             "average."
         )
     else:
         lead = f"Off by {said['rmse']:.4g} (RMSE) on {counted(said['n'], 'row')}"
-        if refusal["rmse_answered"] is not None:
-            lead += f"; refusing the least certain {refused:.1%}, by {refusal['rmse_answered']:.4g}."
+        if worth["rmse_answered"] is not None:
+            lead += f"; abstaining from the least certain {abstained:.1%}, by {worth['rmse_answered']:.4g}."
         told = (
             f"Gaussian 95 % intervals cover {said['coverage_95']:.1%} of the rows, conformal ones "
-            f"{refusal['conformal_coverage']:.1%}. The log likelihood is {said['log_likelihood']:.4f} a row."
+            f"{worth['conformal_coverage']:.1%}. The log likelihood is {said['log_likelihood']:.4f} a row."
         )
     return render(
         "trust-answer.html",
@@ -118,7 +118,7 @@ def _risk(own: Columns, classes: bool) -> str:
     values = curve.risk[at] if classes else np.sqrt(curve.risk[at])
     figure = go.Figure()
     figure.add_scatter(x=curve.coverage[at], y=values, line={"color": BLUE, "width": 2.5}, name="by uncertainty")
-    figure.add_hline(y=float(values[-1]), line_dash="dot", annotation_text="refusing at random")
+    figure.add_hline(y=float(values[-1]), line_dash="dot", annotation_text="abstaining at random")
     figure.update_layout(
         xaxis={"title": "share of the rows that are answered", "tickformat": ".0%"},
         yaxis_title="share of wrong answers" if classes else "RMSE of the answers",
@@ -126,23 +126,26 @@ def _risk(own: Columns, classes: bool) -> str:
         height=420,
     )
     note = (
-        f"The least certain rows are refused first; area under the curve {curve.aurc:.4g} "
+        f"The least certain rows are left out first; area under the curve {curve.aurc:.4g} "
         f"({'AURC' if classes else 'of squared errors'})."
     )
-    return embed(figure, "risk", "What does refusing buy?", note)
+    return embed(figure, "risk", "What does abstaining buy?", note)
 
 
-def _foreign(document: dict[str, Any], own: Columns, other: Columns) -> str:
+def _out_of_distribution(document: dict[str, Any], own: Columns, other: Columns) -> str:
     import plotly.graph_objects as go
 
-    scores = {key: value for key, value in document["foreign"].items() if key != "data"}
+    scores = {key: value for key, value in document["out_of_distribution"].items() if key != "data"}
     rows = [
         (key.replace("_", " "), *(f"{of[score]:.4f}" for score in ("auroc", "aupr", "fpr95")))
         for key, of in scores.items()
     ]
     column = "entropy" if "entropy" in own else "standard_deviation"
     figure = go.Figure()
-    for columns, label, colour in ((own, document["data"], BLUE), (other, document["foreign"]["data"], ORANGE)):
+    for columns, label, colour in (
+        (own, document["data"], BLUE),
+        (other, document["out_of_distribution"]["data"], ORANGE),
+    ):
         values = columns[column]
         edges = np.linspace(0, max(float(own[column].max()), float(other[column].max())) or 1.0, 61)
         share = np.histogram(values, edges)[0] / len(values)
@@ -152,7 +155,12 @@ def _foreign(document: dict[str, Any], own: Columns, other: Columns) -> str:
     figure.update_layout(
         barmode="overlay", bargap=0, xaxis_title=column.replace("_", " "), yaxis_title="share of the rows", height=380
     )
-    return render("trust-foreign.html", name=document["foreign"]["data"], figure=embed(figure, "foreign"), rows=rows)
+    return render(
+        "trust-out-of-distribution.html",
+        name=document["out_of_distribution"]["data"],
+        figure=embed(figure, "out-of-distribution"),
+        rows=rows,
+    )
 
 
 def _examples(own: Columns, data: Data | Incoming) -> str:
@@ -198,7 +206,7 @@ def _picture(features: np.ndarray) -> str:
 
 
 def _figures(document: dict[str, Any]) -> str:
-    parts = {**document["summary"], **document["refusal"], **document["calibration"]}
+    parts = {**document["summary"], **document["abstention"], **document["calibration"]}
     rows = [
         (name.replace("_", " "), value if isinstance(value, int) else f"{value:.4g}")
         for name, value in parts.items()

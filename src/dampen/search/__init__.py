@@ -1,18 +1,38 @@
 """Spaces of settings, and how a search draws from them."""
 
-from dampen.search._optuna import Tpe, check_optuna, export_to_optuna
+from dampen.search._optuna import TpeSampler, check_optuna, export_to_optuna
 from dampen.search._space import METHODS, Choice, Dimension, Fixed, LogUniform, PerLayer, Space, Uniform
+from dampen.search._strategies import (
+    STRATEGIES,
+    TPE,
+    Grid,
+    Hyperband,
+    Random,
+    Sobol,
+    Strategy,
+    SuccessiveHalving,
+    strategy_of,
+)
 
 __all__ = [
     "METHODS",
+    "STRATEGIES",
+    "TPE",
     "Choice",
     "Dimension",
     "Fixed",
+    "Grid",
+    "Hyperband",
     "LogUniform",
     "PerLayer",
+    "Random",
+    "Sobol",
     "Space",
-    "Tpe",
+    "Strategy",
+    "SuccessiveHalving",
+    "TpeSampler",
     "Uniform",
     "check_optuna",
     "export_to_optuna",
+    "strategy_of",
 ]

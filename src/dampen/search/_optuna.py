@@ -11,7 +11,7 @@ from dampen.errors import InputError
 from dampen.search._space import Choice, Dimension, LogUniform, PerLayer, Space
 
 
-class Tpe:
+class TpeSampler:
     """Proposals by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011), in batches, by ask and tell.
 
     The same seed and the same results give the same proposals.

@@ -2,7 +2,7 @@
 
 from dampen.study._best_model import Exported, Winner
 from dampen.study._budget import check_budget
-from dampen.study._calibrated import Calibration, Method, answer, calibrate, labelled
+from dampen.study._calibrated import CalibratedStudy, Method, calibrate, labelled, rows_of
 from dampen.study._checks import check_network, with_ids
 from dampen.study._compare import compare
 from dampen.study._defaults import (
@@ -14,13 +14,15 @@ from dampen.study._defaults import (
     usual_space,
 )
 from dampen.study._description import Description
-from dampen.study._kept import Kept, inputs_of, open_study, same_data
-from dampen.study._metric_summaries import refusal, reliabilities, remarks, risk, summary
+from dampen.study._fresh import FreshResults
+from dampen.study._metric_summaries import abstention, reliabilities, remarks, risk, summary
 from dampen.study._metrics import METRICS, Metric
 from dampen.study._metrics import find as find_metric
+from dampen.study._new_rows import holds_images, is_npz, read_new_rows
+from dampen.study._predictor import Predictor
 from dampen.study._protocol import held_out, with_unit_targets
-from dampen.study._results import Results, finished, read_results
 from dampen.study._runner import Progress, costs_of_rows
+from dampen.study._saved import SavedResults, finished, same_data
 from dampen.study._study import Study
 from dampen.study._training import Training
 from dampen.study._training import plain as plain_setting
@@ -28,23 +30,26 @@ from dampen.study._tune import tune
 from dampen.study._verdict import Against, Verdict
 from dampen.study._verdict_text import NAMES as REFERENCE_NAMES
 
+load_study = Study.load
+
 __all__ = [
     "METRICS",
     "REFERENCE_NAMES",
     "Against",
-    "Calibration",
+    "CalibratedStudy",
     "Description",
     "Exported",
-    "Kept",
+    "FreshResults",
     "Method",
     "Metric",
+    "Predictor",
     "Progress",
-    "Results",
+    "SavedResults",
     "Study",
     "Training",
     "Verdict",
     "Winner",
-    "answer",
+    "abstention",
     "calibrate",
     "check_budget",
     "check_network",
@@ -53,15 +58,16 @@ __all__ = [
     "find_metric",
     "finished",
     "held_out",
-    "inputs_of",
+    "holds_images",
+    "is_npz",
     "labelled",
-    "open_study",
+    "load_study",
     "plain_setting",
-    "read_results",
-    "refusal",
+    "read_new_rows",
     "reliabilities",
     "remarks",
     "risk",
+    "rows_of",
     "same_data",
     "summary",
     "tune",

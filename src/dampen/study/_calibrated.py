@@ -1,8 +1,10 @@
-"""What a kept study says of rows, how that is calibrated on rows that nobody trained on, and what it was worth."""
+"""What a study predicts of new rows, calibrated on rows that nobody trained on, and what it was worth."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,19 +13,28 @@ from torch import Tensor, nn
 
 from dampen._io import counted
 from dampen.data import Data, Incoming
-from dampen.errors import InputError
+from dampen.errors import DataWarning, InputError, NotSampled
 from dampen.study._calibration_ensembles import Ensemble
-from dampen.study._kept import Kept, inputs_of
+from dampen.study._fresh import FreshResults
+from dampen.study._new_rows import read_new_rows
+from dampen.study._predictor import Predictor
 from dampen.study._protocol import FOLDS
+from dampen.study._saved import SavedResults
 from dampen.uncertainty import (
+    LEVEL,
+    CalibratedClasses,
+    CalibratedValues,
+    Calibration,
     ClassPrediction,
     Prediction,
     Temperature,
     ValuePrediction,
     class_scores,
     conformal,
+    dropout_rates,
     find_temperature,
     fit_noise,
+    joined,
     predict,
     rows_for,
     tempered,
@@ -31,23 +42,31 @@ from dampen.uncertainty import (
 )
 
 ROWS = 4096  # that are predicted at a time: memory does not grow with the data, but for the columns themselves
-LEVEL = 0.95  # of intervals
-_CERTAIN = float(torch.finfo(torch.float32).eps)  # an uncertainty below it is rounding: no reason to refuse a row
+_CERTAIN = float(torch.finfo(torch.float32).eps)  # an uncertainty below it is rounding: no reason to abstain from a row
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a study is asked.
+    """How rows are predicted.
 
     Args:
         samples: dropout masks for each network; 0 for a single pass.
-        ensemble: whether all seeds' networks answer, or the first alone.
+        ensemble: whether the networks of all seeds predict, or the first alone.
         seed: of the masks.
+
+    Raises:
+        InputError: samples or seed below 0.
     """
 
     samples: int = 100
     ensemble: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "seed"):
+            value: Any = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise InputError(f"{name} must be a whole number, 0 or larger, got {value!r}")
 
     @property
     def name(self) -> str:
@@ -56,8 +75,8 @@ class Method:
         sampled = "ensemble with Monte-Carlo dropout" if self.ensemble else "Monte-Carlo dropout"
         return f"{sampled}, {counted(self.samples, 'sample')}" if self.samples else once
 
-    def ask(
-        self, networks: Sequence[nn.Module], x: Tensor, kept: Kept, first_row: int = 0, keep: bool = False
+    def predict(
+        self, networks: Sequence[nn.Module], x: Tensor, of: Predictor, first_row: int = 0, keep: bool = False
     ) -> Prediction:
         """Predict rows."""
         return predict(
@@ -65,50 +84,30 @@ class Method:
             x,
             self.samples or None,
             self.seed,
-            task=kept.description.task,
-            scale=kept.target_scale,
+            task=of.description.task,
+            scale=of.target_scale,
             first_row=first_row,
             return_samples=keep,
-            dropout=kept.setting.get("dropout") if self.samples else None,
+            dropout=of.setting.get("dropout") if self.samples else None,
         )
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """What rows that took no part in training say about a study's predictions.
+def single_pass_if_no_dropout(predictor: Predictor, method: Method) -> Method:
+    """Return a method that the networks can follow: a single pass where they drop no units.
 
-    Args:
-        rows: how many there were.
-        temperature: for class probabilities; 1 for values.
-        noise: variance of a regression's noise in the target's own unit; None for classes.
-        refuse_above: uncertainty above which a row is refused, so that a share `coverage` of those rows is answered.
-        coverage: that share.
-        conformal: threshold of the conformal score, at the level `coverage` for classes, `LEVEL` for values.
-        notes: what the rows could not tell, and what to do about it.
+    Warns:
+        NotSampled: they do not.
     """
-
-    rows: int
-    temperature: float
-    noise: float | None
-    refuse_above: float
-    coverage: float
-    conformal: float
-    notes: tuple[str, ...] = ()
-
-    def document(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
-        return {
-            "rows": self.rows,
-            "temperature": self.temperature if self.noise is None else None,
-            "noise_variance": self.noise,
-            "coverage": self.coverage,
-            "refuse_above": self.refuse_above if math.isfinite(self.refuse_above) else None,
-            "conformal_threshold": self.conformal if math.isfinite(self.conformal) else None,
-        }
+    some, rates = predictor.unseen[0][1].features[:2], predictor.setting.get("dropout")
+    if not method.samples or any(p > 0 for n in predictor.networks for p in dropout_rates(n, some, rates)):
+        return method
+    message = "the recommended setting drops no units, so there is nothing to sample: a single pass answers"
+    warnings.warn(message, NotSampled, stacklevel=3)
+    return replace(method, samples=0)
 
 
-def calibrate(kept: Kept, method: Method, coverage: float) -> Calibration:
-    """Fit temperature or noise, the threshold of refusal and the conformal one.
+def calibrate(predictor: Predictor, method: Method, coverage: float) -> Calibration:
+    """Fit temperature or noise, the threshold of abstaining and the conformal one.
 
     Networks of the study's confirmation predict the rows that each has not seen. An ensemble's rows are predicted by
     networks that have not seen them: those of the confirmation where rows were held out; where there were folds, of
@@ -117,18 +116,18 @@ def calibrate(kept: Kept, method: Method, coverage: float) -> Calibration:
     Raises:
         InputError: a coverage outside 0 to 1, or networks that are gone.
     """
-    if not 0 < coverage < 1:
+    if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage < 1:
         raise InputError(f"coverage must be between 0 and 1, got {coverage!r}")
-    values = kept.description.task == "regression"
+    values = predictor.description.task == "regression"
     found: list[tuple[Prediction, Tensor]] = []
-    for networks, rows in _unseen(kept, method.ensemble):
+    for networks, rows in _unseen(predictor, method.ensemble):
         for start in range(0, len(rows), ROWS):
             part = slice(start, start + ROWS)
-            prediction = method.ask(networks, rows.features[part], kept, start, keep=values)
+            prediction = method.predict(networks, rows.features[part], predictor, start, keep=values)
             found.append((prediction, rows.targets[part]))
-    targets, repeats = torch.cat([t for _, t in found]), _repeats(kept, method.ensemble)
+    targets, repeats = torch.cat([t for _, t in found]), _repeats(predictor, method.ensemble)
     rows = round(len(targets) / repeats)
-    notes = [*_of_older(kept, method.ensemble), *_too_few(rows, LEVEL if values else coverage, values)]
+    notes = [*_of_older(predictor, method.ensemble), *_too_few(rows, LEVEL if values else coverage, values)]
     if not values:
         p = torch.cat([one.probabilities for one, _ in found if isinstance(one, ClassPrediction)])
         temperature = find_temperature(p.log().clamp_min(-700), targets, repeats=repeats)
@@ -136,32 +135,48 @@ def calibrate(kept: Kept, method: Method, coverage: float) -> Calibration:
         limit = max(_limit(1 - p.amax(1), coverage), _CERTAIN)
         threshold = conformal(class_scores(p, targets), coverage, repeats=repeats)
         notes += _of_temperature(temperature, rows)
-        return Calibration(len(targets), temperature.value, None, limit, coverage, threshold, tuple(notes))
-    mean, deviation = kept.target_scale
+        return Calibration(
+            rows=len(targets),
+            temperature=temperature.value,
+            noise=None,
+            abstain_above=limit,
+            coverage=coverage,
+            conformal=threshold,
+            notes=tuple(notes),
+        )
+    mean, deviation = predictor.target_scale
     y = targets.double() * deviation + mean
     one = _joined([one for one, _ in found if isinstance(one, ValuePrediction)])
     noise = fit_noise(one, y)
     spread = one.with_noise(noise).standard_deviation
     threshold = conformal(value_scores(y, one.mean, spread), LEVEL, repeats=repeats)
-    return Calibration(len(y), 1.0, noise, _limit(spread, coverage), coverage, threshold, tuple(notes))
+    return Calibration(
+        rows=len(y),
+        temperature=1.0,
+        noise=noise,
+        abstain_above=_limit(spread, coverage),
+        coverage=coverage,
+        conformal=threshold,
+        notes=tuple(notes),
+    )
 
 
 def _limit(uncertainty: Tensor, coverage: float) -> float:
     return float(torch.quantile(uncertainty.double(), coverage, interpolation="higher"))
 
 
-def _unseen(kept: Kept, ensemble: bool) -> list[Ensemble]:
+def _unseen(predictor: Predictor, ensemble: bool) -> list[Ensemble]:
     """Return networks with rows that they have not seen."""
-    return kept.ensembles if ensemble else [((network,), rows) for network, rows in kept.unseen]
+    return predictor.ensembles if ensemble else [((network,), rows) for network, rows in predictor.unseen]
 
 
-def _repeats(kept: Kept, ensemble: bool) -> float:
+def _repeats(predictor: Predictor, ensemble: bool) -> float:
     """Return how often each row is predicted: by every network where all share their rows, else once a repeat."""
-    if ensemble and kept.rows_of_ensembles:
+    if ensemble and predictor.left_out:
         return 1.0
-    sets = len({id(rows) for _, rows in kept.unseen})
+    sets = len({id(rows) for _, rows in predictor.unseen})
     if sets == 1:
-        return 1.0 if ensemble else float(len(kept.unseen))
+        return 1.0 if ensemble else float(len(predictor.unseen))
     return max(1.0, sets / FOLDS)
 
 
@@ -193,13 +208,13 @@ def _too_few(rows: int, level: float, values: bool) -> list[str]:
     ]
 
 
-def _of_older(kept: Kept, ensemble: bool) -> list[str]:
-    of_classes = kept.description.task == "classification"
-    if not ensemble or of_classes or kept.scheme != "folds" or kept.rows_of_ensembles or len(kept.networks) < 2:
+def _of_older(predictor: Predictor, ensemble: bool) -> list[str]:
+    of_classes = predictor.description.task == "classification"
+    if not ensemble or of_classes or predictor.scheme != "folds" or predictor.left_out or len(predictor.networks) < 2:
         return []
     return [
         "the study is of an older version, whose folds were each left out by a single network: an ensemble is "
-        "calibrated by those, and refuses more rows than it should; make the study anew"
+        "calibrated by those, and abstains from more rows than it should; make the study anew"
     ]
 
 
@@ -214,103 +229,150 @@ def _joined(parts: Sequence[ValuePrediction]) -> ValuePrediction:
     )
 
 
-def labelled(kept: Kept, data: Data | Incoming) -> bool:
-    """Say whether data has the targets that the study predicts: its own data, or other data with the same classes."""
-    if isinstance(data, Incoming):
-        return data.targets is not None
-    return data.task == kept.description.task and data.classes == kept.description.classes
-
-
-def answer(
-    kept: Kept,
-    data: Data | Incoming,
-    rows: Tensor,
-    method: Method,
-    calibration: Calibration,
-    take: Callable[[dict[str, np.ndarray]], object],
-) -> None:
-    """Predict rows, some at a time, and hand over their columns.
-
-    Columns of classes: `row`, `prediction`, `probability` (both of tempered probabilities), `entropy` and
-    `mutual_information` (of the samples), `refuse`, `set_size`; of values `row`, `prediction`, `standard_deviation`,
-    `epistemic`, `low`, `high`, `refuse`. Where there are targets also `target` and what `summary` needs, whose names
-    begin with an underscore: of rows whose target is known, which `_known` says.
+@dataclass(frozen=True, eq=False)
+class CalibratedStudy:
+    """A study's networks, calibrated: what `Study.calibrated` returns.
 
     Args:
-        kept: the study.
-        data: any, with rows of the same shape.
-        rows: numbers of the rows.
-        method: how.
-        calibration: of the same method.
-        take: is called with the columns of some rows.
+        results: the study's.
+        method: how rows are predicted.
+        calibration: what was fitted for it on rows that took no part in training.
     """
-    every = data.targets if labelled(kept, data) else None
-    own = kept.made_on(data)
-    values = kept.description.task == "regression"
-    for start in range(0, len(rows), ROWS):
-        part = rows[start : start + ROWS]
-        networks = kept.networks if method.ensemble else kept.networks[:1]
-        found = method.ask(networks, inputs_of(kept, data, part), kept, start, keep=values)
-        targets = None if every is None else every[part]
-        if isinstance(found, ClassPrediction):
-            columns = _of_classes(found, calibration, targets, kept.description.classes or ())
-        else:
-            if targets is not None:
-                mean, deviation = kept.target_scale
-                targets = targets.double() * deviation + mean if own else targets.double()
-            columns = _of_values(found, calibration, targets)
-        take({"row": part.numpy(), **columns})
+
+    results: FreshResults | SavedResults
+    method: Method
+    calibration: Calibration
+
+    def predict(self, rows: Any) -> CalibratedClasses | CalibratedValues:
+        """Return calibrated predictions of new rows.
+
+        Args:
+            rows: raw rows, as the study's data had them: a frame or a file with the columns of its table, the target's
+                or not; an array, a tensor or lists; a file or folder of images. Of `Data` the test rows if it has any,
+                else all.
+
+        Returns:
+            For classes `prediction` (their names), `probabilities`, `entropy`, `mutual_information`, `abstain` and
+            `prediction_sets`; for values, in the target's own unit, `mean`, `deviation`, `epistemic`, `intervals` and
+            `abstain`; as NumPy arrays. `columns()` has what `dampen predict` writes.
+
+        Raises:
+            InputError: rows that the study's preprocessing can't read, of another shape, or none.
+
+        Warns:
+            DataWarning: values that the training rows did not have, and what was made of them.
+        """
+        data = self.read(rows)
+        for note in data.notes if isinstance(data, Incoming) else ():
+            warnings.warn(note, DataWarning, stacklevel=2)
+        parts = [part for _, _, part in self._parts(data, rows_of(data))]
+        if not parts:
+            raise InputError("there are no rows to predict")
+        return joined(parts)
+
+    def read(self, rows: Any, *, data_dir: str | Path | None = None, progress: bool = False) -> Data | Incoming:
+        """Return new rows as the study's preprocessing reads them.
+
+        Args:
+            rows: as for `predict`.
+            data_dir: where data is looked for that has to be loaded.
+            progress: whether to show a bar while it is.
+
+        Raises:
+            InputError: as for `predict`.
+        """
+        return read_new_rows(self.results, rows, data_dir, progress=progress)
+
+    def columns(self, data: Data | Incoming, rows: Tensor) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the columns of predictions, some rows at a time, so that memory does not grow with their number.
+
+        Columns of classes: `row`, `prediction`, `probability` (both of tempered probabilities), `entropy` and
+        `mutual_information` (of the samples), `abstain`, `set_size`; of values `row`, `prediction`,
+        `standard_deviation`, `epistemic`, `low`, `high`, `abstain`. Where there are targets also `target` and what
+        `summary` needs, whose names begin with an underscore: of rows whose target is known, which `_known` says.
+
+        Args:
+            data: as `read` returns it.
+            rows: numbers of the rows.
+        """
+        every = data.targets if labelled(self.results.predictor, data) else None
+        own, (mean, deviation) = self.results.made_on(data), self.results.target_scale
+        for part, found, calibrated in self._parts(data, rows):
+            columns = {"row": part.numpy(), **calibrated.columns()}
+            if every is not None and isinstance(found, ClassPrediction):
+                assert isinstance(calibrated, CalibratedClasses)
+                columns |= _worth_of_classes(found, calibrated, every[part])
+            elif every is not None and isinstance(found, ValuePrediction):
+                targets = every[part].double()
+                columns |= _worth_of_values(
+                    found, self.calibration, columns, targets * deviation + mean if own else targets
+                )
+            yield columns
+
+    def _parts(
+        self, data: Data | Incoming, rows: Tensor
+    ) -> Iterator[tuple[Tensor, Prediction, CalibratedClasses | CalibratedValues]]:
+        """Yield numbers of rows with their predictions, before and after calibration."""
+        predictor, calibration = self.results.predictor, self.calibration
+        networks = predictor.networks if self.method.ensemble else predictor.networks[:1]
+        values = predictor.description.task == "regression"
+        for start in range(0, len(rows), ROWS):
+            part = rows[start : start + ROWS]
+            found = self.method.predict(networks, predictor.inputs(data, part), predictor, start, keep=values)
+            if isinstance(found, ClassPrediction):
+                yield part, found, CalibratedClasses.of(found, calibration, predictor.description.classes or ())
+            else:
+                yield part, found, CalibratedValues.of(found, calibration)
 
 
-def _of_classes(
-    found: ClassPrediction, calibration: Calibration, targets: Tensor | None, names: Sequence[str]
+def rows_of(data: Data | Incoming) -> Tensor:
+    """Return the numbers of the rows that are predicted: the test rows where there are any, else all."""
+    test_rows = () if isinstance(data, Incoming) else data.test_rows
+    return torch.arange(len(data.features)) if not len(test_rows) else torch.as_tensor(test_rows)
+
+
+def labelled(predictor: Predictor, data: Data | Incoming) -> bool:
+    """Return whether data has the targets that the study predicts: its own, or other data with the same classes."""
+    if isinstance(data, Incoming):
+        return data.targets is not None
+    about = predictor.description
+    return data.task == about.task and data.classes == about.classes
+
+
+def _worth_of_classes(found: ClassPrediction, calibrated: CalibratedClasses, targets: Tensor) -> dict[str, np.ndarray]:
+    p, q = found.probabilities, torch.from_numpy(calibrated.probabilities)
+    names = np.array(calibrated.classes, dtype=object)
+    known = (targets >= 0).numpy()
+    target = names[targets.numpy()]
+    target[~known] = None
+    targets = targets.clamp_min(0)
+    at = targets.unsqueeze(1)
+    hot = torch.nn.functional.one_hot(targets, p.shape[1])
+    sets = torch.from_numpy(calibrated.in_prediction_set)
+    return {
+        "_known": known,
+        "target": target,
+        "_right": calibrated.probabilities.argmax(1) == targets.numpy(),
+        "_raw": p.amax(1).numpy(),
+        "_nll": -p.gather(1, at).clamp_min(1e-300).log().squeeze(1).numpy(),
+        "_nll_calibrated": -q.gather(1, at).clamp_min(1e-300).log().squeeze(1).numpy(),
+        "_brier": (p - hot).square().sum(1).numpy(),
+        "_covered": sets.gather(1, at).squeeze(1).numpy(),
+    }
+
+
+def _worth_of_values(
+    found: ValuePrediction, calibration: Calibration, columns: dict[str, np.ndarray], targets: Tensor
 ) -> dict[str, np.ndarray]:
-    p, q = found.probabilities, tempered(found.probabilities, calibration.temperature)
-    probability, classes = q.max(1)
-    words = np.array(names, dtype=object)
-    columns: dict[str, np.ndarray] = {
-        "prediction": words[classes.numpy()],
-        "probability": probability.numpy(),
-        "entropy": found.entropy.numpy(),
-        "mutual_information": found.mutual_information.numpy(),
-        "refuse": (1 - probability > calibration.refuse_above).numpy(),
-        "set_size": (q >= 1 - calibration.conformal).sum(1).numpy(),
-    }
-    if targets is not None:
-        columns["_known"] = (targets >= 0).numpy()
-        columns["target"] = words[targets.numpy()]
-        columns["target"][~columns["_known"]] = None
-        targets = targets.clamp_min(0)
-        at = targets.unsqueeze(1)
-        hot = torch.nn.functional.one_hot(targets, p.shape[1])
-        columns["_right"] = (classes == targets).numpy()
-        columns["_raw"] = p.amax(1).numpy()
-        columns["_nll"] = -p.gather(1, at).clamp_min(1e-300).log().squeeze(1).numpy()
-        columns["_nll_calibrated"] = -q.gather(1, at).clamp_min(1e-300).log().squeeze(1).numpy()
-        columns["_brier"] = (p - hot).square().sum(1).numpy()
-        columns["_covered"] = (q.gather(1, at).squeeze(1) >= 1 - calibration.conformal).numpy()
-    return columns
-
-
-def _of_values(found: ValuePrediction, calibration: Calibration, targets: Tensor | None) -> dict[str, np.ndarray]:
     assert calibration.noise is not None
-    found = found.with_noise(calibration.noise)
-    deviation = found.standard_deviation
-    columns: dict[str, np.ndarray] = {
-        "prediction": found.mean.numpy(),
-        "standard_deviation": deviation.numpy(),
-        "epistemic": found.epistemic.sqrt().numpy(),
-        "low": (found.mean - calibration.conformal * deviation).numpy(),
-        "high": (found.mean + calibration.conformal * deviation).numpy(),
-        "refuse": (deviation > calibration.refuse_above).numpy(),
+    found, y = found.with_noise(calibration.noise), targets.numpy()
+    low, high = found.interval(LEVEL)
+    return {
+        "_known": (~targets.isnan()).numpy(),
+        "target": y,
+        "_square": (targets - found.mean).square().numpy(),
+        "_nll": found.nll(targets).numpy(),
+        "_log_likelihood": found.log_likelihood(targets).numpy(),
+        "_inside": ((targets >= low) & (targets <= high)).numpy(),
+        "_covered": ((y >= columns["low"]) & (y <= columns["high"])).astype(bool),
     }
-    if targets is not None:
-        low, high = found.interval(LEVEL)
-        columns["_known"] = (~targets.isnan()).numpy()
-        columns["target"] = targets.numpy()
-        columns["_square"] = (targets - found.mean).square().numpy()
-        columns["_nll"] = found.nll(targets).numpy()
-        columns["_log_likelihood"] = found.log_likelihood(targets).numpy()
-        columns["_inside"] = ((targets >= low) & (targets <= high)).numpy()
-        columns["_covered"] = ((targets.numpy() >= columns["low"]) & (targets.numpy() <= columns["high"])).astype(bool)
-    return columns

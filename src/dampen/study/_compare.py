@@ -35,7 +35,7 @@ def compare(
     model: Model,
     data: Data,
     settings: Mapping[str, Setting] | Sequence[Setting],
-    seeds: int | None = None,
+    n_seeds: int | None = None,
     *,
     epochs: int | None = None,
     metric: str | None = None,
@@ -59,7 +59,7 @@ def compare(
         model: as for `Population`.
         data: as for `tune`.
         settings: two or more; names, if given, are those of the references in the verdict.
-        seeds: of each; by default as many as confirm for `tune`.
+        n_seeds: of each; by default as many as confirm for `tune`.
         epochs: length of all trainings; by default each setting's own best one.
         metric: as for `tune`, and so are all that follow.
         validation: see there.
@@ -79,9 +79,9 @@ def compare(
     """
     named = dict(settings) if isinstance(settings, Mapping) and not isinstance(settings, Setting) else {}
     named = named or {tell(setting): setting for setting in settings if isinstance(setting, Setting)}
-    if len(set(named.values())) < 2 or (seeds is not None and seeds < 2):
-        raise InputError(f"compare needs at least 2 different settings and 2 seeds, got {len(named)} and {seeds}")
-    check_whole({"seed": (seed, 0), "seeds": (seeds, 2), "epochs": (epochs, 1)})
+    if len(set(named.values())) < 2 or (n_seeds is not None and n_seeds < 2):
+        raise InputError(f"compare needs at least 2 different settings and 2 seeds, got {len(named)} and {n_seeds}")
+    check_whole({"seed": (seed, 0), "n_seeds": (n_seeds, 2), "epochs": (epochs, 1)})
     check_margin(margin)
     for setting in named.values():
         refuse_patience(setting)
@@ -109,7 +109,7 @@ def compare(
         tuple(range(seed, seed + sizes.seeds)),
         lengths,
         n,
-        tuple(range(seed, seed + (seeds or sizes.confirm_seeds))),
+        tuple(range(seed, seed + (n_seeds or sizes.confirm_seeds))),
         margin,
         _protocol.scheme_of(data, validation),
         seed,

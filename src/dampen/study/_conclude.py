@@ -16,6 +16,7 @@ from dampen.study import _calibration_rows, _documents, _metrics, _protocol
 from dampen.study._calibration_ensembles import CalibrationEnsembles
 from dampen.study._confirmation import LEVEL, Confirmed
 from dampen.study._evaluate import Candidate
+from dampen.study._fresh import FreshResults
 from dampen.study._runner import Runner, Trained, outputs_of
 from dampen.study._search import Ranked
 from dampen.study._simple_models import SIMPLE
@@ -37,18 +38,20 @@ def finish(runner: Runner, confirmed: Confirmed, ranked: tuple[Ranked, ...]) -> 
         candidates |= confirmed.references
     trained.add([candidate for candidate in candidates.values() if isinstance(candidate, Training)])
     study = Study(
-        plan,
-        ranked,
-        verdict,
-        _test(runner, trained, candidates, verdict),
-        held["seconds"] if held else runner.seconds,
-        runner.frame(),
-        held["trained"]["member_epochs"] if held else runner.member_epochs,
-        recommended,
-        trained.population(recommended),
-        {"confirmation": confirmed.trained.name(recommended), "test": trained.name(recommended)},
-        CalibrationEnsembles(runner, confirmed),
-        None if folder is None else folder.path,
+        FreshResults(
+            plan=plan,
+            ranked=ranked,
+            verdict=verdict,
+            test=_test(runner, trained, candidates, verdict),
+            seconds=held["seconds"] if held else runner.seconds,
+            member_epochs=held["trained"]["member_epochs"] if held else runner.member_epochs,
+            recommended=recommended,
+            calibration=CalibrationEnsembles(runner, confirmed),
+            curves=runner.frame(),
+            population=trained.population(recommended),
+            checkpoints={"confirmation": confirmed.trained.name(recommended), "test": trained.name(recommended)},
+            folder=None if folder is None else folder.path,
+        )
     )
     if folder is not None and not held:
         _write(folder, study, confirmed)
@@ -154,7 +157,7 @@ def _write(folder: Folder, study: Study, confirmed: Confirmed) -> None:
     }
     tensors = {name: t.contiguous().clone() for name, t in study.model().state_dict().items()}
     folder.write("model.safetensors", lambda file: save_tensors(tensors, file, about))
-    preprocessing = study.preprocessing()
+    preprocessing = study.preprocessing
     if preprocessing is not None:
         folder.write_json("preprocessing.json", preprocessing.document())
     _write_unseen(folder, study, confirmed)
@@ -164,7 +167,8 @@ def _write(folder: Folder, study: Study, confirmed: Confirmed) -> None:
 
 def _write_unseen(folder: Folder, study: Study, confirmed: Confirmed, new: bool = True) -> None:
     """Write rows to calibrate on; for a study that is finished already nothing is trained."""
-    data, ensembles = _protocol.training_and_validation_rows(study.plan.data), study.calibration
+    assert isinstance(study.results, FreshResults)
+    data, ensembles = _protocol.training_and_validation_rows(study.plan.data), study.results.calibration
     folds: Sequence[Data] = ()
     if ensembles.of_folds and (new or ensembles.kept):
         folds = ensembles.folds

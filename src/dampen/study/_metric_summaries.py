@@ -13,8 +13,8 @@ Columns = Mapping[str, np.ndarray]
 
 
 def summary(columns: Columns) -> dict[str, Any]:
-    """Return the figures of rows with targets; see `answer` for the columns."""
-    n = len(columns["refuse"])
+    """Return the figures of rows with targets; see `CalibratedStudy.columns` for the columns."""
+    n = len(columns["abstain"])
     if "_square" in columns:
         return {
             "n": n,
@@ -35,9 +35,9 @@ def summary(columns: Columns) -> dict[str, Any]:
     }
 
 
-def refusal(columns: Columns) -> dict[str, Any]:
+def abstention(columns: Columns) -> dict[str, Any]:
     """Return how many rows were answered, and what those were worth against all; and what sets or intervals cover."""
-    answered = ~columns["refuse"]
+    answered = ~columns["abstain"]
     found: dict[str, Any] = {
         "answered": float(answered.mean()),
         "conformal_coverage": float(columns["_covered"].mean()),
@@ -54,16 +54,16 @@ def refusal(columns: Columns) -> dict[str, Any]:
 
 
 def remarks(columns: Columns, coverage: float) -> list[str]:
-    """Return in words what calibrating and refusing made worse, and what is odd about the sets.
+    """Return in words what calibrating and abstaining made worse, and what is odd about the sets.
 
     Args:
-        columns: of rows with targets; see `answer`.
+        columns: of rows with targets; see `CalibratedStudy.columns`.
         coverage: share of the rows that were to be answered, and level of the sets.
     """
-    n = len(columns["refuse"])
+    n = len(columns["abstain"])
     if n == 0:
         return []
-    of_classes, worth = "_right" in columns, refusal(columns)
+    of_classes, worth = "_right" in columns, abstention(columns)
     before, after, what = (
         (worth["accuracy_all"], worth["accuracy_answered"], "accuracy")
         if of_classes
@@ -73,17 +73,17 @@ def remarks(columns: Columns, coverage: float) -> list[str]:
     if of_classes:
         found += _of_temperature(columns)
     if after is None:
-        found.append(f"all {n} rows are refused: they are unlike those that the limit was fitted on")
+        found.append(f"all {n} rows are abstained from: they are unlike those that the limit was fitted on")
     elif (after < before) if of_classes else (after > before):
         found.append(
-            f"refusing makes these rows worse: the {what} of the answered ones is {after:.4g}, that of all "
+            f"abstaining makes these rows worse: the {what} of the answered ones is {after:.4g}, that of all "
             f"{before:.4g}; here uncertainty does not tell good predictions from bad ones"
         )
     # of three standard errors, of which chance alone leaves one in 370
     alike = not of_classes and n > 1 and float(np.ptp(columns["epistemic"])) == 0
     if alike:
         found.append(
-            "a single pass is equally uncertain of every row, so that none is refused before another: --ensemble, or "
+            "a single pass is equally uncertain of every row, so that none is left out before another: --ensemble, or "
             "--samples where the setting drops units, tells rows apart"
         )
     elif after is not None and abs(worth["answered"] - coverage) > 3 * math.sqrt(coverage * (1 - coverage) / n):
@@ -95,8 +95,8 @@ def remarks(columns: Columns, coverage: float) -> list[str]:
         found.append(
             f"the prediction set of {worth['empty_sets']:.1%} of these rows is empty: a class is in a set where its "
             f"probability is large enough for {coverage:.1%} coverage on average over all rows, and the network is "
-            f"right in {before:.1%}, so that leaving out its least certain classes keeps that; take an empty set for a "
-            "refusal, or ask for a larger --coverage"
+            f"right in {before:.1%}, so that leaving out its least certain classes keeps that; abstain "
+            "from rows with an empty set, or ask for a larger --coverage"
         )
     return found
 

@@ -12,7 +12,7 @@ import torch
 from dampen.data import Data
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.search import Space, check_optuna
+from dampen.search import Space, Strategy, check_optuna
 from dampen.study._defaults import SMALL, Lengths
 from dampen.study._metrics import Metric
 from dampen.study._storage import fingerprint
@@ -194,7 +194,7 @@ def _from(n: int, epochs: int, settings: int, confirmed: int, eta: int) -> tuple
 
 
 def brackets(
-    space: Space, search: str, settings: int, lengths: Lengths, confirmed: int, eta: int, halving: bool, seed: int
+    space: Space, strategy: Strategy, settings: int, lengths: Lengths, confirmed: int, seed: int
 ) -> tuple[Bracket, ...]:
     """Return the search's brackets: one, Hyperband's, or batches that TPE proposes.
 
@@ -203,28 +203,26 @@ def brackets(
 
     Args:
         space: where settings are drawn from.
-        search: how.
+        strategy: how.
         settings: how many.
         lengths: of trainings.
         confirmed: how many survive the last rung.
-        eta: one in so many survives the others.
-        halving: whether there are others.
         seed: of the draws.
 
     Raises:
-        InputError: an unknown search, or a number of settings that it can't use.
+        InputError: a number of settings that the strategy can't use, or Optuna is not installed.
     """
-    first, epochs = lengths.first, lengths.planned
+    first, epochs, eta = lengths.first, lengths.planned, strategy.eta
 
     def stages(n: int) -> tuple[Rung, ...]:
-        return rungs(epochs, n, confirmed, eta, halving, first)
+        return rungs(epochs, n, confirmed, eta, strategy.halving, first)
 
-    if search == "tpe":
+    if strategy.name == "tpe":
         check_optuna()
         sizes = [len(part) for part in np.array_split(np.arange(settings), min(TPE_BATCHES, settings))]
         return tuple(Bracket(n, stages(n), None) for n in sizes)
-    if search == "hyperband":
-        drawn = tuple(space.draw(settings, "sobol", seed))
+    if strategy.name == "hyperband":
+        drawn = tuple(space.draw(settings, strategy.draws, seed))
         last = len(stages(len(drawn))) - 1
         weights = np.array([math.ceil((last + 1) / (s + 1) * eta**s) for s in range(last, -1, -1)], dtype=float)
         ends = np.round(np.cumsum(weights) / weights.sum() * len(drawn)).astype(int)
@@ -234,7 +232,7 @@ def brackets(
             for n, part in zip(range(last, -1, -1), parts, strict=True)
             if part
         )
-    drawn = tuple(space.draw(settings, search, seed))
+    drawn = tuple(space.draw(settings, strategy.draws, seed))
     return (Bracket(len(drawn), stages(len(drawn)), drawn),)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from dampen.engine import Population
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.search import Tpe
+from dampen.search import TpeSampler
 from dampen.study import _documents
 from dampen.study._protocol import Plan
 from dampen.study._references import SEARCH
@@ -116,7 +116,7 @@ class _Search:
         self.found: list[Ranked] = []  # in the order of training, so that a resumed search decides on the same rungs
         self.tpe = None
         if self.plan.search == "tpe" and self.plan.space is not None:
-            self.tpe = Tpe(self.plan.space, self.plan.seed, self.plan.brackets[0].settings)
+            self.tpe = TpeSampler(self.plan.space, self.plan.seed, self.plan.brackets[0].settings)
 
     def run(self) -> tuple[Ranked, ...]:
         for b, bracket in enumerate(self.plan.brackets):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -82,7 +83,8 @@ class Folder:
                 raise InputError(
                     f"{file} is damaged: no curves have {about.num_rows:,} rows of {about.num_columns:,} columns"
                 )
-            return read_parquet(file)
+            frame = read_parquet(file)
+            return frame.rename(columns=lambda name: re.sub("_acc$", "_accuracy", str(name)))  # of older studies
         except (OSError, ValueError, pa.ArrowException, KeyError, TypeError) as e:
             if isinstance(e, InputError):
                 raise

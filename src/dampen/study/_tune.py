@@ -13,7 +13,7 @@ from dampen.data import Data
 from dampen.engine import Builder, Model, Population, initial_weights_repeat, once
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.search import Space
+from dampen.search import Space, Strategy, strategy_of
 from dampen.study import _budget, _defaults, _documents, _metrics, _protocol, _references
 from dampen.study._checks import (
     check_batches,
@@ -47,17 +47,15 @@ def tune(
     data: Data,
     space: Mapping[str, Any] | None = None,
     *,
-    settings: int | None = None,
-    seeds: int | None = None,
+    n_settings: int | None = None,
+    n_seeds: int | None = None,
     epochs: int | None = None,
     metric: str | None = None,
     margin: float | None = None,
-    search: str = "sobol",
-    halving: bool = True,
-    eta: int = 2,
+    search: str | Strategy = "sobol",
     per_layer: bool = False,
     confirmed: int = 3,
-    confirm_seeds: int | None = None,
+    n_confirm_seeds: int | None = None,
     budget: float | None = None,
     validation: str | None = None,
     batch_size: int | None = None,
@@ -82,19 +80,18 @@ def tune(
         data: with or without validation rows; test rows are optional.
         space: a dimension for each knob, or a value; by default weight decay, learning rate and, if the network drops
             units, dropout.
-        settings: how many are tried; by default 64 below 1000 training rows, 32 below 5000, 24 above.
-        seeds: of each setting in the search; by default 5 below 1000 training rows, 3 below 5000, 1 above.
+        n_settings: how many are tried; by default 64 below 1000 training rows, 32 below 5000, 24 above.
+        n_seeds: of each setting in the search; by default 5 below 1000 training rows, 3 below 5000, 1 above.
         epochs: the longest training; by default it follows from what longer trainings gain.
         metric: `nll`, `accuracy`, `brier`, `mc-nll` (of the mean under Monte-Carlo dropout) for classes; `mse`, `rmse`,
             `mae`, `r2`, `nll` (noise fitted) for numbers.
         margin: share of the loss below which a difference does not matter; by default 0.01, or a tenth of the spread
             between seeds where that is more.
-        search: `sobol`, `random`, `grid`, `tpe` (Optuna's, in batches) or `hyperband`.
-        halving: whether to drop settings after short trainings; if not, all train for the longest.
-        eta: one in so many survives a rung, and trains so many times as long in the next.
+        search: how settings are drawn and which train longer: `dampen.SuccessiveHalving(eta=3)`, `Hyperband`, `Sobol`,
+            `Random`, `Grid` or `TPE`; `sobol`, `random`, `grid`, `tpe` and `hyperband` are short for them, eta being 2.
         per_layer: a dropout rate for each layer, in the default space.
         confirmed: how many of the best train again.
-        confirm_seeds: of each of these; by default 10 below 1000 training rows, 5 below 5000, 3 above.
+        n_confirm_seeds: of each of these; by default 10 below 1000 training rows, 5 below 5000, 3 above.
         budget: seconds that the study may take: settings, seeds, epochs and confirming seeds that are not given follow
             from it and from a measured training.
         validation: `folds` or `held-out`; by default folds below 5000 training rows.
@@ -112,9 +109,10 @@ def tune(
     Raises:
         InputError: an argument outside its range, unfit data, or a folder with another study.
     """
-    whole = {"settings": (settings, 1), "seeds": (seeds, 1), "epochs": (epochs, 1), "eta": (eta, 2)}
-    check_whole(whole | {"confirmed": (confirmed, 1), "confirm_seeds": (confirm_seeds, 2), "seed": (seed, 0)})
+    whole = {"n_settings": (n_settings, 1), "n_seeds": (n_seeds, 1), "epochs": (epochs, 1)}
+    check_whole(whole | {"confirmed": (confirmed, 1), "n_confirm_seeds": (n_confirm_seeds, 2), "seed": (seed, 0)})
     check_margin(margin)
+    strategy = strategy_of(search)
     if budget is not None and not (math.isfinite(budget) and budget > 0):
         raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
     data, scale, training = prepared(with_ids(model, data), batch_size, lr, schedule, precision, device)
@@ -129,28 +127,28 @@ def tune(
     lengths = _defaults.usual_lengths(data, training["batch_size"], epochs)
 
     def planned(settings: int, lengths: Lengths) -> Planned:
-        brackets = _protocol.brackets(chosen, search, settings, lengths, confirmed, eta, halving, seed)
+        brackets = _protocol.brackets(chosen, strategy, settings, lengths, confirmed, seed)
         families = _references.families(chosen, dropping, data, lr, settings)
-        around = settings // 8 if halving and settings >= LEAST_AROUND and search != "grid" else 0
+        around = settings // 8 if strategy.halving and settings >= LEAST_AROUND and strategy.name != "grid" else 0
         return brackets, families, around
 
     clock = time.perf_counter()
     if budget is not None:
-        wanted = Wanted(settings, seeds, lengths, epochs is not None, confirmed)
-        settings, seeds, lengths = _within(budget, model, data, training, out, planned, wanted)
-    n_confirm = confirm_seeds or sizes.confirm_seeds
-    brackets, families, around = planned(settings or sizes.settings, lengths)
+        wanted = Wanted(n_settings, n_seeds, lengths, epochs is not None, confirmed)
+        n_settings, n_seeds, lengths = _within(budget, model, data, training, out, planned, wanted)
+    n_confirm = n_confirm_seeds or sizes.confirm_seeds
+    brackets, families, around = planned(n_settings or sizes.settings, lengths)
     plan = _protocol.Plan(
         _protocol.name_of(model),
         data,
         scale,
         judged_by,
         chosen,
-        search,
+        strategy.name,
         brackets,
         families,
         around,
-        tuple(range(seed, seed + (seeds or sizes.seeds))),
+        tuple(range(seed, seed + (n_seeds or sizes.seeds))),
         lengths,
         confirmed,
         tuple(range(seed, seed + n_confirm)),
@@ -168,7 +166,7 @@ def tune(
     ranked = run_search(runner)
     check_learnt(runner, "search")
     check_found(ranked)
-    if budget is not None and confirm_seeds is None:
+    if budget is not None and n_confirm_seeds is None:
         runner.plan = _confirm_within(budget, runner, clock)
     return finish(runner, Confirmation(runner, dropping).of_search(ranked), ranked)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -138,7 +138,7 @@ class Length:
         return {"epochs": self.epochs, "doubled": doubled}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What a study found; printing it gives sentences.
 
@@ -171,6 +171,7 @@ class Verdict:
         usual: learning rate and length that `total` is told against.
         method: how intervals were found.
         bias: what the selection does to the figures.
+        words: the sentences that it was told in, of a study that was read from its folder.
     """
 
     metric: Metric
@@ -193,18 +194,19 @@ class Verdict:
     margin: float
     equivalent: tuple[Training, ...]
     mildest: Training
-    edges: Mapping[str, Dimension]
+    edges: Mapping[str, Dimension | str]
     memory_epochs: float | None
     usual: tuple[float, int]
     method: str
     bias: str
+    words: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return "\n".join(self.sentences())
 
     def sentences(self) -> list[str]:
         """Return the verdict in words, the answer first."""
-        return _verdict_text.sentences(self)
+        return _verdict_text.sentences(self) if self.words is None else list(self.words)
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""

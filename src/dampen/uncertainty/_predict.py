@@ -131,10 +131,10 @@ def predict(
         >>> predict(networks, torch.ones(2, 4)).mutual_information.shape
         torch.Size([2])
     """
-    if hasattr(models, "ensemble") and hasattr(models, "plan"):
-        dropout = models.verdict.recommended.get("dropout") if dropout is None else dropout
-        task = task or models.plan.data.task
-        models, scale = models.ensemble(), models.plan.target_scale
+    if hasattr(models, "ensemble") and hasattr(models, "target_scale"):
+        dropout = models.setting.get("dropout") if dropout is None else dropout
+        task = task or models.description.task
+        models, scale = models.ensemble(), models.target_scale
     networks: list[Any] = [models] if isinstance(models, nn.Module) else list(models)
     networks = [getattr(network, "_orig_mod", network) for network in networks]  # what torch.compile wraps
     if not networks or not all(isinstance(network, nn.Module) for network in networks):

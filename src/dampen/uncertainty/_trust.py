@@ -1,4 +1,4 @@
-"""What to do with uncertainty: refuse the least certain rows, notice foreign ones, promise a coverage."""
+"""What to do with uncertainty: selective prediction, out-of-distribution detection, conformal prediction."""
 
 import math
 from dataclasses import dataclass
@@ -36,13 +36,13 @@ class Selective:
 
 
 @dataclass(frozen=True)
-class Foreign:
-    """How well a score tells rows of another data set from those of the own.
+class OutOfDistribution:
+    """How well a score tells rows of another distribution from those of the own.
 
     Args:
-        auroc: probability that a foreign row scores higher than an own one.
-        aupr: average precision for finding foreign rows.
-        fpr95: share of own rows that are taken for foreign where 95 % of the foreign ones are found.
+        auroc: probability that an out-of-distribution row scores higher than an own one.
+        aupr: average precision for finding out-of-distribution rows.
+        fpr95: false positive rate at a true positive rate of 95 %; out-of-distribution rows are the positives.
     """
 
     auroc: float
@@ -72,8 +72,8 @@ def selective(losses: Float[Tensor, " _"] | Bool[Tensor, " _"], uncertainty: Flo
     return Selective(n / len(n), risk, float(risk.mean()))
 
 
-def foreign(own: Float[Tensor, " N"], other: Float[Tensor, " M"]) -> Foreign:
-    """Return how well an uncertainty tells foreign rows from own ones.
+def out_of_distribution(own: Float[Tensor, " N"], other: Float[Tensor, " M"]) -> OutOfDistribution:
+    """Return how well an uncertainty tells out-of-distribution rows from own ones.
 
     Args:
         own: uncertainty of rows such as those of the training.
@@ -89,7 +89,7 @@ def foreign(own: Float[Tensor, " N"], other: Float[Tensor, " M"]) -> Foreign:
     truth = np.r_[np.zeros(len(own)), np.ones(len(other))]
     score = np.r_[own.double().numpy(), other.double().numpy()]
     fpr, tpr, _ = roc_curve(truth, score, drop_intermediate=False)
-    return Foreign(
+    return OutOfDistribution(
         float(roc_auc_score(truth, score)), float(average_precision_score(truth, score)), float(fpr[tpr >= 0.95].min())
     )
 

@@ -328,7 +328,7 @@ def use_idx(folder: Path, given: Input, _: Path) -> None:
 
 # documents and weights of a study ----------------------------------------------------------------------------------
 
-STUDY = {"settings": 4, "epochs": 2, "seeds": 1, "confirmed": 1, "confirm_seeds": 2}
+STUDY = {"n_settings": 4, "epochs": 2, "n_seeds": 1, "confirmed": 1, "n_confirm_seeds": 2}
 
 
 def make_study(made: Path) -> None:
@@ -405,7 +405,7 @@ def weights(made: Path) -> st.SearchStrategy[Input]:
 
 def use_weights(folder: Path, given: Input, made: Path) -> None:
     from dampen.engine import Population
-    from dampen.study import open_study
+    from dampen.study import load_study
 
     if given.name.endswith("population.safetensors"):
         (folder / "population.safetensors").write_bytes(given.content)
@@ -415,7 +415,7 @@ def use_weights(folder: Path, given: Input, made: Path) -> None:
     whole = folder / "study"
     shutil.copytree(made / "study", whole)
     (whole / given.name).write_bytes(given.content)
-    open_study(whole)
+    load_study(whole).winner()
 
 
 FAMILIES = {

@@ -140,16 +140,30 @@ def read_rows(path: Path, kept: Preprocessing) -> Incoming | None:
     found = rows_of(path)
     if found is None:
         return None
-    inputs, targets = found
+    return replace(rows_of_array(found[0], found[1], kept, str(path)), name=path.stem, source=str(path))
+
+
+def rows_of_array(inputs: np.ndarray, targets: np.ndarray | None, kept: Preprocessing, what: str) -> Incoming:
+    """Return rows of an array whose columns are those of the study's table, in that order.
+
+    Args:
+        inputs: `[N, columns]`.
+        targets: of them, if there are any.
+        kept: of the network's table.
+        what: holds them, for messages.
+
+    Raises:
+        InputError: other columns, or no numbers.
+    """
     columns = kept.vectoriser.columns.used
     if inputs.ndim != 2 or inputs.shape[1] != len(columns) or inputs.dtype.kind not in "biuf":
         raise InputError(
-            f"{path} holds inputs of shape {list(inputs.shape)}; the study's rows are [N, {len(columns)}] numbers"
+            f"{what} holds inputs of shape {list(inputs.shape)}; the study's rows are [N, {len(columns)}] numbers"
         )
     table = as_table(inputs).set_axis([column.name for column in columns], axis=1)
     if targets is not None and kept.target is not None:
         table[kept.target] = targets
-    return replace(kept.read(table), name=path.stem, source=str(path))
+    return kept.read(table)
 
 
 class _Version(Struct, frozen=True):

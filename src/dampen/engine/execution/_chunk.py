@@ -146,7 +146,7 @@ class Chunk:
             interrupted: asked after each step; True stops there.
 
         Returns:
-            `loss` and, if the recipe counts it, `acc`: means over the rows as they were met; NaN where all members
+            `loss` and, if the recipe counts it, `accuracy`: means over the rows as they were met; NaN where all members
             are held.
 
         Raises:
@@ -156,7 +156,7 @@ class Chunk:
         recipe, N = program.recipe, len(rows)
         if self.held.all():
             self.epoch += 1
-            return dict.fromkeys(("loss", "acc")[: 1 + recipe.accuracy], np.full(self.shape, np.nan))
+            return dict.fromkeys(("loss", "accuracy")[: 1 + recipe.accuracy], np.full(self.shape, np.nan))
         if not self.batch:
             self.even_batches = recipe.even_batches
         spans = batches(N, recipe.batch_size, self.even_batches)
@@ -324,5 +324,5 @@ class Chunk:
 
 
 def _means(totals: list[Tensor], n_rows: int) -> dict[str, Float64[np.ndarray, "S M"]]:
-    names = ("loss", "acc")
+    names = ("loss", "accuracy")
     return {name: (total.double() / n_rows).cpu().numpy() for name, total in zip(names, totals, strict=False)}

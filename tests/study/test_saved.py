@@ -17,10 +17,10 @@ from sklearn.metrics import accuracy_score
 import dampen
 from dampen.data import Preprocessing
 from dampen.export import write
-from dampen.study import Method, calibrate, inputs_of, open_study
+from dampen.study import Method, calibrate, load_study
 
 SETTINGS = [dampen.Setting(dropout=0.2, lr=0.01), dampen.Setting(dropout=0.95)]
-WORDS = {"seeds": 3, "epochs": 2, "batch_size": 32}
+WORDS = {"n_seeds": 3, "epochs": 2, "batch_size": 32}
 FILE = "calibration.safetensors"
 
 
@@ -102,11 +102,11 @@ def test_rows_to_calibrate_on_are_those_that_each_network_was_not_trained_on(mad
         "arrays": lambda: dampen.load(arrays()[0], target=arrays()[1]),
         "digits": lambda: dampen.load("digits"),
     }
-    data, kept = sources[name](), open_study(made / name)
+    data, kept = sources[name](), load_study(made / name)
     train = data.targets[data.train_rows]
     mean, deviation = (0, 1) if data.classes else (train.mean().item(), train.std(correction=0).item())
     splits = [data.with_validation(0.2, seed=0)] * 3 if name == "digits" else data.folds(5, seed=1)[:3]
-    for (_, rows), split in zip(kept.unseen, splits, strict=True):
+    for (_, rows), split in zip(kept.results.predictor.unseen, splits, strict=True):
         held = {
             (*row.flatten().tolist(), round((float(y) - mean) / deviation, 4))
             for row, y in zip(split.validation.features, split.validation.targets, strict=True)
@@ -116,9 +116,9 @@ def test_rows_to_calibrate_on_are_those_that_each_network_was_not_trained_on(mad
         }
         assert found <= held  # to the last bit
         assert len(rows) >= len(split.validation) // 2 if name == "digits" else len(rows) >= len(split.validation) - 1
-    place = made / name / "checkpoints" / kept.document["checkpoints"]["confirmation"]
+    place = made / name / "checkpoints" / kept.document()["checkpoints"]["confirmation"]
     population = dampen.Population.load(place, dampen.mlp(8))
-    for (network, rows), seed in zip(kept.unseen, population.seeds, strict=True):
+    for (network, rows), seed in zip(kept.results.predictor.unseen, population.seeds, strict=True):
         network_again = population.member(kept.setting, seed)
         assert torch.equal(network(rows.features), network_again(rows.features))
 
@@ -127,21 +127,21 @@ def test_a_held_out_part_is_kept_once_and_pixels_stay_bytes(made):
     found = load_file(made / "digits" / FILE)
     assert found["features/0"].dtype == torch.uint8
     assert not [name for name in found if name.endswith("/1")]
-    kept, pixels = open_study(made / "digits"), found["features/0"].double()
-    torch.testing.assert_close(kept.unseen[2][1].features.double(), (pixels / 16 - 0.5) / 0.5)
-    assert calibrate(kept, Method(0, ensemble=True), 0.9).rows == len(pixels)
-    assert calibrate(kept, Method(0), 0.9).rows == 3 * len(pixels)
+    kept, pixels = load_study(made / "digits"), found["features/0"].double()
+    torch.testing.assert_close(kept.results.predictor.unseen[2][1].features.double(), (pixels / 16 - 0.5) / 0.5)
+    assert calibrate(kept.results.predictor, Method(0, ensemble=True), 0.9).rows == len(pixels)
+    assert calibrate(kept.results.predictor, Method(0), 0.9).rows == 3 * len(pixels)
 
 
 def test_nothing_is_read_but_the_folder(made, monkeypatch):
     def never(*_, **__):
         raise AssertionError("the data was read")
 
-    monkeypatch.setattr("dampen.study._kept.load", never)
-    kept = open_study(made / "houses")
-    assert calibrate(kept, Method(0), 0.9).noise > 0
+    monkeypatch.setattr("dampen.study._saved.load", never)
+    kept = load_study(made / "houses")
+    assert calibrate(kept.results.predictor, Method(0), 0.9).noise > 0
     rows = kept.preprocessing.read(houses().drop(columns="price"))
-    assert inputs_of(kept, rows, torch.arange(9)).shape == (9, *kept.description.inputs)
+    assert kept.results.predictor.inputs(rows, torch.arange(9)).shape == (9, *kept.description.inputs)
     assert (kept.description.name, kept.description.task, kept.description.classes) == ("houses", "regression", None)
 
 
@@ -165,7 +165,7 @@ def test_arrays_in_memory_are_asked_by_npz_files_with_targets_and_without(run, m
     residuals = [row["prediction"] - t for row, t in zip(known["predictions"], y, strict=True) if not np.isnan(t)]
     assert known["summary"]["rmse"] == pytest.approx(np.sqrt(np.mean(np.square(residuals))), rel=1e-6)
     assert [row["prediction"] for row in known["predictions"]] == [row["prediction"] for row in bare["predictions"]]
-    network, data = open_study(made / "arrays").networks[0], dampen.load(x, target=arrays()[1])
+    network, data = load_study(made / "arrays").ensemble()[0], dampen.load(x, target=arrays()[1])
     with torch.no_grad():
         outputs = network(data.normalisation.apply(torch.from_numpy(x)))[:, 0].double().numpy()
     train = data.train.targets.numpy()
@@ -240,7 +240,7 @@ def test_a_study_of_an_older_version_is_exported_with_the_batches_that_it_had(ma
     del document["plan"]["training"]["even_batches"]  # it had full batches, then the rest
     (tmp_path / "study" / "study.json").write_text(json.dumps(document))
     for study, sizes in ((tmp_path / "study", [32, 32, 1]), (made / "houses", [22, 22, 21])):
-        told = write(open_study(study).winner, tmp_path / f"export-{len(sizes)}-{sizes[0]}")
+        told = write(load_study(study).winner(), tmp_path / f"export-{len(sizes)}-{sizes[0]}")
         assert told.document["training"]["even_batches"] is (sizes[-1] > 1)
         cut = runpy.run_path(str(told.folder / "train.py"))["batches"]
         assert [len(batch) for batch in cut(65, epoch=1)] == sizes
@@ -281,10 +281,10 @@ def test_an_export_without_the_rows_is_all_but_the_script(run, made, tmp_path, s
 
 def test_data_that_is_given_makes_the_export_whole_again(made, tmp_path):
     data = dampen.load(pd.read_csv(made / "houses.csv"), target="price")
-    kept = open_study(made / "frame", data)
-    assert {"train.py", "data.npz"} <= set(write(kept.winner, tmp_path / "export").files)
+    kept = load_study(made / "frame", data)
+    assert {"train.py", "data.npz"} <= set(write(kept.winner(), tmp_path / "export").files)
     with pytest.raises(dampen.InputError, match="is not what the study in"):
-        open_study(made / "frame", dampen.load(houses(100), target="price"))
+        load_study(made / "frame", dampen.load(houses(100), target="price"))
 
 
 def test_a_file_that_has_changed_is_new_rows_and_says_so(run, made, tmp_path):
