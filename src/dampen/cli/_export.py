@@ -11,15 +11,22 @@ from dampen.cli._import_string import network_maker
 
 
 def command(
-    study: Annotated[Path, typer.Argument(help="Folder of a finished study.")],
+    study: _options.Study,
     out: Annotated[
-        Path | None,
-        typer.Option(help="Folder to write to: new, empty or of an earlier export.", show_default="export in STUDY"),
+        Path | None, _options.in_output("Folder to write to: new, empty or of an earlier export.", "export in STUDY")
     ] = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx, too, checked against PyTorch.")] = False,
+    onnx: Annotated[
+        bool, _options.flag("--onnx", "Also write model.onnx, checked against PyTorch.", panel=_options.OUTPUT)
+    ] = False,
     data: Annotated[
         bool | None,
-        typer.Option("--data/--no-data", help="Write the rows that train.py reads.", show_default="up to 64 MiB"),
+        typer.Option(
+            "--data/--no-data",
+            help="Write the rows that train.py reads.",
+            show_default="up to 64 MiB",
+            rich_help_panel=_options.OUTPUT,
+            metavar="",
+        ),
     ] = None,
     model: _options.Model = None,
     data_dir: _options.DataDir = None,

@@ -1,8 +1,9 @@
 """`dampen predict`: a line for each input, with its uncertainty; `dampen trust`: the page about how far to trust it."""
 
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,48 +19,50 @@ if TYPE_CHECKING:
 
 _AGREE = 1e-5  # mutual information, in nats, that is rounding
 
-_Study = Annotated[Path, typer.Argument(help="Folder of a finished study.")]
 _Data = Annotated[
     str,
     typer.Argument(
-        help="For a study of a table: any file with its columns, the target's or not (.csv, .tsv, .parquet, .feather, "
-        ".xlsx). Else digits, fashion-mnist, iris ..., a .npz file, an image, a folder of images or of IDX files.",
+        metavar="DATA",
+        help="For a study of a table: a file with its columns, with or without the target (.csv, .tsv, .parquet, "
+        ".feather, .xlsx). Otherwise digits, fashion-mnist, iris ..., a .npz file, an image, a folder of images or of "
+        "IDX files.",
         show_default=False,
     ),
 ]
-_Samples = Annotated[int, typer.Option(min=0, help="Dropout masks for each network; 0 for a single pass.")]
-_Ensemble = Annotated[bool, typer.Option("--ensemble", help="Ask the networks of all the study's seeds, not one.")]
-_Coverage = Annotated[float, typer.Option(help="Share of the rows to answer; the least certain others are refused.")]
-_Rows = Annotated[
-    str, typer.Option(help="test or all.", show_default="test where the study's own data has test rows, else all")
+_predicting = partial(_options.option, panel="Prediction")
+_Samples = Annotated[int, _predicting("Number of dropout masks for each network; 0 for a single pass.", min=0)]
+_Ensemble = Annotated[
+    bool, _options.flag("--ensemble", "Average the networks of all the study's seeds.", panel="Prediction")
 ]
+_Coverage = Annotated[float, _predicting("Share of the rows to answer; abstain on the least certain others.")]
+_Seed = Annotated[int, _predicting("Seed of the dropout masks.")]
+_Rows = Annotated[Literal["test", "all"] | None, _options.in_data("Rows to predict.", "test, else all")]
+_Plot = Annotated[Path | None, _options.in_output("Picture to draw where targets are known, .png or .svg.", "none")]
 
 
 def predict(
-    study: _Study,
+    study: _options.Study,
     data: _Data,
+    rows: _Rows = None,
+    model: _options.Model = None,
+    data_dir: _options.DataDir = None,
     samples: _Samples = 100,
     ensemble: _Ensemble = False,
     coverage: _Coverage = 0.9,
-    out: Annotated[Path | None, typer.Option(help="File for the lines, .csv or .parquet.")] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Picture to draw where targets are known, .png or .svg.", show_default="none")
-    ] = None,
-    rows: _Rows = "",
-    model: _options.Model = None,
-    data_dir: _options.DataDir = None,
-    seed: _options.Seed = 0,
+    seed: _Seed = 0,
+    out: Annotated[Path | None, _options.in_output("File for the lines, .csv or .parquet.")] = None,
+    plot: _Plot = None,
     json: _options.Json = False,
 ) -> None:
-    """Predict with a study's recommended network, and say how certain each prediction is and which to refuse.
+    """Predict with a study's recommended network, with the uncertainty of each prediction and whether to abstain.
 
-    Temperature (or noise), the limit of refusal and prediction sets are fitted on rows that took no part in training.
-    Where the data has targets, a summary says what the predictions were worth.
+    Temperature (or noise), the threshold for abstaining and prediction sets are fitted on rows that took no part in
+    training. Where the data has targets, a summary shows how good the predictions are.
     """
     _writers.check_file(out)
     if plot is not None:
         _options.picture(plot, "")
-    asking = _predict_setup.ready(study, data, samples, ensemble, coverage, rows, model, data_dir, seed)
+    asking = _predict_setup.ready(study, data, samples, ensemble, coverage, rows or "", model, data_dir, seed)
     kept, source, at, method, calibration = asking.kept, asking.source, asking.rows, asking.method, asking.calibration
     gathered = _Gathered()
     head = {"study": str(study), "data": source.name, "method": method.name}
@@ -107,28 +110,31 @@ def predict(
 
 
 def trust(
-    study: _Study,
+    study: _options.Study,
     data: _Data,
     against: Annotated[
-        str | None, typer.Option(metavar="DATA", help="Foreign data with rows of the same shape: is it noticed?")
+        str | None,
+        _options.in_data(
+            "Other data with rows of the same shape: is it detected as out-of-distribution?", metavar="DATA"
+        ),
     ] = None,
+    rows: _Rows = None,
+    model: _options.Model = None,
+    data_dir: _options.DataDir = None,
     samples: _Samples = 100,
     ensemble: _Ensemble = False,
     coverage: _Coverage = 0.9,
-    out: Annotated[Path | None, typer.Option(help="HTML file.", show_default="trust.html in STUDY")] = None,
-    rows: _Rows = "",
-    model: _options.Model = None,
-    data_dir: _options.DataDir = None,
-    seed: _options.Seed = 0,
+    seed: _Seed = 0,
+    out: Annotated[Path | None, _options.in_output("HTML file.", "trust.html in STUDY")] = None,
     json: _options.Json = False,
 ) -> None:
-    """Write a page on how far a study's predictions can be trusted: calibration, refusal, foreign data, examples."""
+    """Write a page on when to trust a study's predictions: calibration, abstention, other data, examples."""
     if out is not None and out.suffix.lower() != ".html":
         raise InputError(f"--out takes a file that ends in .html, got {out}")
     if out is not None:
         exists(out)  # raises where it is no name of a file
     asking = _predict_setup.ready(
-        study, data, samples, ensemble, coverage, rows, model, data_dir, seed, against, with_targets=True
+        study, data, samples, ensemble, coverage, rows or "", model, data_dir, seed, against, with_targets=True
     )
     kept, source, at, method, calibration = asking.kept, asking.source, asking.rows, asking.method, asking.calibration
 
@@ -258,8 +264,8 @@ def _tell(document: dict[str, Any], method: "Method", told: tuple[str, ...], fil
         found = {k: v for k, v in document["foreign"].items() if k != "data"}
         best = max(found, key=lambda name: found[name]["auroc"])
         print(
-            f"Rows of {document['foreign']['data']} are told apart best by {best.replace('_', ' ')}: AUROC "
-            f"{found[best]['auroc']:.4f}, false alarms at 95 % found {found[best]['fpr95']:.1%}.",
+            f"Rows of {document['foreign']['data']} are detected best by {best.replace('_', ' ')}: AUROC "
+            f"{found[best]['auroc']:.4f}, FPR at 95 % TPR {found[best]['fpr95']:.1%}.",
             file=stream,
         )
     for note in document["notes"]:
