@@ -120,7 +120,7 @@ def test_a_network_without_hidden_layers_has_no_dropout(run):
         ),
         (["wine", "--seed", "-1"], "--seed must be a whole number from 0 to 2^63 - 1, got -1"),
         (["wine", "--batch-size", "0"], "batch_size must be a whole number, 1 or larger"),
-        (["wine", "--dropout", "0.2", "--knob", "dropout=0.5"], "--dropout and --knob dropout say the same"),
+        (["wine", "--dropout", "0.2", "--knob", "dropout=0.5"], "--dropout and --knob dropout set the same knob"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(run, tmp_path, words, message):

@@ -22,9 +22,9 @@ HEADINGS = [
     "Where the good settings are",
     "How long to train",
     "In words",
-    "What was dropped when",
+    "Settings that were dropped",
     "The test set, opened once",
-    "How to repeat it",
+    "How to reproduce it",
 ]
 
 
@@ -162,7 +162,7 @@ def test_the_test_set_has_the_paired_difference_and_whether_it_agrees(written, d
     document["test"] = {"recommended": values, "none": values | {"against": against}, "ensemble": values}
     document["sentences"] = ["Answer.", "More.", "The test rows contradict this: so."]
     text = written(document)
-    section = text[text.index("The test set, opened once") : text.index("How to repeat it")]
+    section = text[text.index("The test set, opened once") : text.index("How to reproduce it")]
     assert "The test rows contradict this: so." in section
     for said in ("-0.25", "-0.5 to -0.1", "contradicts", "no regularisation"):
         assert said in section

@@ -104,7 +104,7 @@ def _made(target: str) -> tuple["nn.Module", Any, Any]:
 
 def _call(target: str, function: Any) -> Any:
     if not callable(function):
-        raise InputError(f"{target} is no function but {type(function).__name__}: name one that returns a model")
+        raise InputError(f"{target} is not a function but {type(function).__name__}: name one that returns a model")
     try:
         inspect.signature(function).bind()
     except TypeError as e:

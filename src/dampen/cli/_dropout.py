@@ -119,13 +119,13 @@ def _sentence(found: "lesson.Comparison", metric: str) -> str:
     said = f"{name}: dropout changes it by {effect.mean:+.4f}"
     if effect.n == 1:
         tendency = "better with dropout" if better else "no worse without dropout"
-        return f"{said}, {tendency}; one seed cannot tell that from luck: raise --seeds."
+        return f"{said}, {tendency}; one seed has no interval: raise --seeds."
     said += f" (95 % interval {effect.low:+.4f} to {effect.high:+.4f} over {effect.n} seeds)"
     if effect.excludes_zero:
         return f"{said}: dropout {'helps' if better else 'hurts'} here."
     if better:
-        return f"{said}: better with dropout on average, but these seeds do not settle it."
-    return f"{said}: without dropout it is no worse on average; these seeds do not settle more."
+        return f"{said}: better with dropout on average, but not significantly over these seeds."
+    return f"{said}: without dropout it is no worse on average, but not significantly better over these seeds."
 
 
 def _document(found: "lesson.Comparison") -> dict[str, Any]:

@@ -71,7 +71,7 @@ def predict(
     from dampen.study import answer, labelled, refusal, remarks, summary
 
     if plot is not None and not labelled(kept, source):
-        raise InputError(f"--plot draws what predictions were worth, and {source.name!r} has no targets: leave it out")
+        raise InputError(f"--plot compares predictions with targets, and {source.name!r} has no targets: leave it out")
 
     def run(take: _writers.Take) -> None:
         with _output.progress("predicting") as advance:
@@ -236,7 +236,10 @@ def _tell(document: dict[str, Any], method: "Method", told: tuple[str, ...], fil
     """
     stream = sys.stderr if file is None else sys.stdout
     said, calibration = document["summary"], document["calibration"]
-    print(f"Asked: {method.name}; calibrated on {calibration['rows']} predictions of unseen rows.", file=stream)
+    print(
+        f"Prediction: {method.name}; calibrated on {calibration['rows']} predictions of rows not trained on.",
+        file=stream,
+    )
     if said is not None and "accuracy" in said:
         refusal = document["refusal"]
         print(
@@ -247,9 +250,9 @@ def _tell(document: dict[str, Any], method: "Method", told: tuple[str, ...], fil
         )
         if refusal["accuracy_answered"] is not None:
             print(
-                f"Refusing the least certain {1 - refusal['answered']:.1%} the accuracy becomes "
-                f"{refusal['accuracy_answered']:.4f}. Sets for {calibration['coverage']:.0%} coverage hold the right "
-                f"class in {refusal['conformal_coverage']:.1%} of the rows, with {refusal['mean_set_size']:.2f} "
+                f"Abstaining on the least certain {1 - refusal['answered']:.1%}, the accuracy is "
+                f"{refusal['accuracy_answered']:.4f}. Sets for {calibration['coverage']:.0%} coverage contain the "
+                f"right class in {refusal['conformal_coverage']:.1%} of the rows, with {refusal['mean_set_size']:.2f} "
                 "classes on average.",
                 file=stream,
             )

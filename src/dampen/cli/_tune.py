@@ -141,7 +141,7 @@ def tune(
     for name in asked:
         if name in others:
             option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option} and --knob {name} say the same: give one of them")
+            raise InputError(f"{option} and --knob {name} set the same knob: give one of them")
     widths = None if hidden is None else _options.whole_numbers(hidden, "--hidden") if hidden else []
     if model is not None and hidden is not None:
         raise InputError("--hidden shapes dampen's own network, --model names yours: give one of them")

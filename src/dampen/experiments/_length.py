@@ -32,7 +32,7 @@ def answer(ground: Ground) -> Answer:
         f"{ends(best)}: {said['best']}.",
     ]
     if end.excludes_zero and not best.excludes_zero:
-        sentences.append("What dropout buys here, stopping in time buys, too.")
+        sentences.append("Here early stopping gains as much as dropout.")
     curves, x = history.metrics, history.epochs.tolist()
     words = [("loss", name)] + [("acc", "accuracy")] * ("train_acc" in history.metrics)
     panels = tuple(
