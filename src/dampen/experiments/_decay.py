@@ -21,7 +21,7 @@ def answer(ground: Ground) -> Answer:
     else:
         main = {"chosen minus none": again.difference(best, none)} | main
         gain = main["chosen minus none"]
-        verdict = "decay helps" if gain.excludes_zero and gain.mean < 0 else "not settled"
+        verdict = "decay helps" if gain.excludes_zero and gain.mean < 0 else "no significant difference"
         sentences.append(
             f"Against no decay it changes the {ground.metric.name} by {ends(gain)}"
             + (": decay helps here." if verdict == "decay helps" else "; not significant.")

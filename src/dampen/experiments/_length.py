@@ -56,5 +56,5 @@ def answer(ground: Ground) -> Answer:
 
 def _better(estimate: Estimate) -> str:
     if not estimate.excludes_zero:
-        return "not settled"
+        return "no significant difference"
     return "dropout helps" if estimate.mean < 0 else "dropout hurts"

@@ -73,7 +73,7 @@ def _sentence(name: str, ratio: Estimate) -> str:
     word = "smaller" if ratio.mean < 0 else "larger"
     said = f"{name.capitalize()}: with dropout the variance is {np.exp(ratio.mean):.3g} times that without"
     return f"{said} (95 % interval {low:.3g} to {high:.3g} over seeds): " + (
-        f"{word}." if ratio.excludes_zero else "the difference is not settled."
+        f"{word}." if ratio.excludes_zero else "the difference is not significant."
     )
 
 
