@@ -159,16 +159,16 @@ def test_a_network_of_one_s_own_needs_its_name(run, studies, tmp_path):
     assert json.loads(out)["summary"]["n"] == 45
 
 
-def test_the_page_shows_the_gain_from_abstaining_and_inputs(run, studies, tmp_path):
+def test_the_page_says_what_refusing_buys_and_shows_inputs(run, studies, tmp_path):
     code, out, _ = run("trust", studies / "digits", "digits", "--against", "digits", "--samples", 3, "--out", "t.html")
     assert code == 0
     assert out.splitlines()[-1] == "t.html"
-    assert re.search(r"detected best by .*: AUROC 0\.5000", out)
+    assert re.search(r"told apart best by .*: AUROC 0\.5000", out)
     text = (tmp_path / "t.html").read_text()
     assert re.findall(r"<h2>(.*?)</h2>", text) == [
-        "Are the probabilities calibrated?",
-        "What is the gain from abstaining?",
-        "Is out-of-distribution data detected? digits",
+        "Do probabilities mean what they say?",
+        "What does refusing buy?",
+        "Does it notice foreign data? digits",
         "The most and the least certain inputs",
         "All figures",
     ]

@@ -34,7 +34,7 @@ _Samples = Annotated[int, _predicting("Number of dropout masks for each network;
 _Ensemble = Annotated[
     bool, _options.flag("--ensemble", "Average the networks of all the study's seeds.", panel="Prediction")
 ]
-_Coverage = Annotated[float, _predicting("Share of the rows to answer; abstain on the least certain others.")]
+_Coverage = Annotated[float, _predicting("Share of the rows to answer; abstain from the least certain others.")]
 _Seed = Annotated[int, _predicting("Seed of the dropout masks.")]
 _Rows = Annotated[Literal["test", "all"] | None, _options.in_data("Rows to predict.", "test, else all")]
 _Plot = Annotated[Path | None, _options.in_output("Picture to draw where targets are known, .png or .svg.", "none")]
@@ -54,10 +54,10 @@ def predict(
     plot: _Plot = None,
     json: _options.Json = False,
 ) -> None:
-    """Predict with a study's recommended network, with the uncertainty of each prediction and whether to abstain.
+    """Predict with a study's recommended network, and say how certain each prediction is and which to refuse.
 
-    Temperature (or noise), the threshold for abstaining and prediction sets are fitted on rows that took no part in
-    training. Where the data has targets, a summary shows how good the predictions are.
+    Temperature (or noise), the limit of refusal and prediction sets are fitted on rows that took no part in training.
+    Where the data has targets, a summary says what the predictions were worth.
     """
     _writers.check_file(out)
     if plot is not None:
@@ -71,7 +71,7 @@ def predict(
     from dampen.study import answer, labelled, refusal, remarks, summary
 
     if plot is not None and not labelled(kept, source):
-        raise InputError(f"--plot compares predictions with targets, and {source.name!r} has no targets: leave it out")
+        raise InputError(f"--plot draws what predictions were worth, and {source.name!r} has no targets: leave it out")
 
     def run(take: _writers.Take) -> None:
         with _output.progress("predicting") as advance:
@@ -128,7 +128,7 @@ def trust(
     out: Annotated[Path | None, _options.in_output("HTML file.", "trust.html in STUDY")] = None,
     json: _options.Json = False,
 ) -> None:
-    """Write a page on when to trust a study's predictions: calibration, abstention, other data, examples."""
+    """Write a page on how far a study's predictions can be trusted: calibration, refusal, foreign data, examples."""
     if out is not None and out.suffix.lower() != ".html":
         raise InputError(f"--out takes a file that ends in .html, got {out}")
     if out is not None:
@@ -236,10 +236,7 @@ def _tell(document: dict[str, Any], method: "Method", told: tuple[str, ...], fil
     """
     stream = sys.stderr if file is None else sys.stdout
     said, calibration = document["summary"], document["calibration"]
-    print(
-        f"Prediction: {method.name}; calibrated on {calibration['rows']} predictions of rows not trained on.",
-        file=stream,
-    )
+    print(f"Asked: {method.name}; calibrated on {calibration['rows']} predictions of unseen rows.", file=stream)
     if said is not None and "accuracy" in said:
         refusal = document["refusal"]
         print(
@@ -250,9 +247,9 @@ def _tell(document: dict[str, Any], method: "Method", told: tuple[str, ...], fil
         )
         if refusal["accuracy_answered"] is not None:
             print(
-                f"Abstaining on the least certain {1 - refusal['answered']:.1%}, the accuracy is "
-                f"{refusal['accuracy_answered']:.4f}. Sets for {calibration['coverage']:.0%} coverage contain the "
-                f"right class in {refusal['conformal_coverage']:.1%} of the rows, with {refusal['mean_set_size']:.2f} "
+                f"Refusing the least certain {1 - refusal['answered']:.1%} the accuracy becomes "
+                f"{refusal['accuracy_answered']:.4f}. Sets for {calibration['coverage']:.0%} coverage hold the right "
+                f"class in {refusal['conformal_coverage']:.1%} of the rows, with {refusal['mean_set_size']:.2f} "
                 "classes on average.",
                 file=stream,
             )
@@ -267,8 +264,8 @@ def _tell(document: dict[str, Any], method: "Method", told: tuple[str, ...], fil
         found = {k: v for k, v in document["foreign"].items() if k != "data"}
         best = max(found, key=lambda name: found[name]["auroc"])
         print(
-            f"Rows of {document['foreign']['data']} are detected best by {best.replace('_', ' ')}: AUROC "
-            f"{found[best]['auroc']:.4f}, FPR at 95 % TPR {found[best]['fpr95']:.1%}.",
+            f"Rows of {document['foreign']['data']} are told apart best by {best.replace('_', ' ')}: AUROC "
+            f"{found[best]['auroc']:.4f}, false alarms at 95 % found {found[best]['fpr95']:.1%}.",
             file=stream,
         )
     for note in document["notes"]:

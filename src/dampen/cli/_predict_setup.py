@@ -89,7 +89,7 @@ def ready(
         p > 0 for network in kept.networks for p in dropout_rates(network, some, kept.setting.get("dropout"))
     ):
         method = Method(0, ensemble, seed)
-        told.append("the recommended setting drops no units, so there is nothing to sample: a single pass is used")
+        told.append("the recommended setting drops no units, so there is nothing to sample: a single pass answers")
         said.append(told[-1])
     for line in said:
         print(f"dampen: {line}", file=sys.stderr)
@@ -129,7 +129,7 @@ def _other(kept: "Kept", data: str, data_dir: Path | None) -> "Source":
     if kept.preprocessing is None:
         shape = ", ".join(map(str, ("N", *about.inputs)))
         raise InputError(
-            f"the study was made on {about.name!r}, which is not a table, and {data} has none of its columns; a "
+            f"the study was made on {about.name!r}, whose rows are no table's: {data} has no columns that it knows; a "
             f".npz file with an array x of shape [{shape}] will do"
         )
     return kept.preprocessing.read(data)
@@ -190,15 +190,11 @@ def _opened(
     except InputError as e:
         if rows == "test":
             raise
-        return (
-            kept,
-            other(),
-            [f"note: rows of {data} may have taken part in training, so a summary may be too good: {e}"],
-        )
+        return kept, other(), [f"note: rows of {data} may have taken part in training; they flatter a summary: {e}"]
     if rows != "all" and len(own.test_rows):
         n, every = len(own.test_rows), len(own.features)
         return kept, own, [f"the {n} test rows of {every} are predicted; --rows all takes every one"] * table
-    flatters = "note: most of these rows took part in training, so a summary of them is too good"
+    flatters = "note: most of these rows took part in training, so that a summary of them flatters"
     return kept, other() if table else own, [flatters]
 
 

@@ -51,7 +51,7 @@ def _answer(document: dict[str, Any]) -> str:
     if "accuracy" in said:
         lead = f"Right in {said['accuracy']:.1%} of {counted(said['n'], 'row')}"
         if refusal["accuracy_answered"] is not None:
-            lead += f"; abstaining on the least certain {refused:.1%}, in {refusal['accuracy_answered']:.1%}."
+            lead += f"; refusing the least certain {refused:.1%}, in {refusal['accuracy_answered']:.1%}."
         temperature = calibration["temperature"]
         told = (
             f"Its probabilities stay as they are (temperature 1): calibration error {said['ece']:.4f}, nll "
@@ -63,17 +63,17 @@ def _answer(document: dict[str, Any]) -> str:
             f"{said['nll']:.4f} to {said['nll_calibrated']:.4f}."
         )
         told += (
-            f" Prediction sets for {calibration['coverage']:.0%} coverage contain the right "
+            f" Prediction sets for {calibration['coverage']:.0%} coverage hold the right "
             f"class in {refusal['conformal_coverage']:.1%} of the rows, with {refusal['mean_set_size']:.2f} classes on "
             "average."
         )
     else:
         lead = f"Off by {said['rmse']:.4g} (RMSE) on {counted(said['n'], 'row')}"
         if refusal["rmse_answered"] is not None:
-            lead += f"; abstaining on the least certain {refused:.1%}, by {refusal['rmse_answered']:.4g}."
+            lead += f"; refusing the least certain {refused:.1%}, by {refusal['rmse_answered']:.4g}."
         told = (
             f"Gaussian 95 % intervals cover {said['coverage_95']:.1%} of the rows, conformal ones "
-            f"{refusal['conformal_coverage']:.1%}. The log likelihood is {said['log_likelihood']:.4f} per row."
+            f"{refusal['conformal_coverage']:.1%}. The log likelihood is {said['log_likelihood']:.4f} a row."
         )
     return render(
         "trust-answer.html",
@@ -89,7 +89,7 @@ def _reliability(own: Columns) -> str:
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": BLACK}, name="calibrated")
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": BLACK}, name="as it should be")
     for found, name, colour, symbol in zip(
         reliabilities(own), ("as it is", "after temperature"), (ORANGE, BLUE), ("square", "circle"), strict=True
     ):
@@ -106,8 +106,8 @@ def _reliability(own: Columns) -> str:
     figure.update_layout(
         xaxis_title="probability of the predicted class", yaxis_title="share of right predictions", height=480
     )
-    note = "Fifteen bins of equal width; larger marks have more rows. Below the line the network is overconfident."
-    return embed(figure, "reliability", "Are the probabilities calibrated?", note)
+    note = "Fifteen bins of equal width; larger marks have more rows. Below the line the network is too sure of itself."
+    return embed(figure, "reliability", "Do probabilities mean what they say?", note)
 
 
 def _risk(own: Columns, classes: bool) -> str:
@@ -118,7 +118,7 @@ def _risk(own: Columns, classes: bool) -> str:
     values = curve.risk[at] if classes else np.sqrt(curve.risk[at])
     figure = go.Figure()
     figure.add_scatter(x=curve.coverage[at], y=values, line={"color": BLUE, "width": 2.5}, name="by uncertainty")
-    figure.add_hline(y=float(values[-1]), line_dash="dot", annotation_text="abstaining at random")
+    figure.add_hline(y=float(values[-1]), line_dash="dot", annotation_text="refusing at random")
     figure.update_layout(
         xaxis={"title": "share of the rows that are answered", "tickformat": ".0%"},
         yaxis_title="share of wrong answers" if classes else "RMSE of the answers",
@@ -126,10 +126,10 @@ def _risk(own: Columns, classes: bool) -> str:
         height=420,
     )
     note = (
-        f"It abstains on the least certain rows first; area under the curve {curve.aurc:.4g} "
+        f"The least certain rows are refused first; area under the curve {curve.aurc:.4g} "
         f"({'AURC' if classes else 'of squared errors'})."
     )
-    return embed(figure, "risk", "What is the gain from abstaining?", note)
+    return embed(figure, "risk", "What does refusing buy?", note)
 
 
 def _foreign(document: dict[str, Any], own: Columns, other: Columns) -> str:
