@@ -210,7 +210,7 @@ def tune(
 def report(
     study: _options.Study,
 ) -> None:
-    """Write the report of a finished study again and print its path."""
+    """Write the report of a finished study again, and print where it is."""
     from dampen.report import write_study
     from dampen.study import read_results
 
