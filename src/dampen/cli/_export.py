@@ -12,6 +12,8 @@ from dampen.cli._import_string import network_maker
 
 def command(
     study: _options.Study,
+    model: _options.Model = None,
+    data_dir: _options.DataDir = None,
     out: Annotated[
         Path | None, _options.in_output("Folder to write to: new, empty or of an earlier export.", "export in STUDY")
     ] = None,
@@ -28,8 +30,6 @@ def command(
             metavar="",
         ),
     ] = None,
-    model: _options.Model = None,
-    data_dir: _options.DataDir = None,
     json: _options.Json = False,
 ) -> None:
     """Write a study's recommended network as safetensors and readable JSON, with a script that trains it again.
