@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
 HOPS = re.findall(r"^\| \d+ \| `([\w.]+):([\w.]+)` \|", DESIGN, re.MULTILINE)
 UP = set(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", DESIGN, re.MULTILINE))
+FILES = re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", DESIGN.split("## Where to add what")[1].split("## One way")[0])
 PAGES = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 
 # Writes down which of the functions on stdin are entered, in order, and each call between two files of dampen.
@@ -63,6 +64,12 @@ def test_the_way_through_names_functions_that_exist():
     assert len(HOPS) > 20
     for module, name in HOPS:
         assert callable(attrgetter(name)(import_module(module))), f"{module}:{name}"
+
+
+def test_where_to_add_names_files_that_exist():
+    assert len(FILES) > 10
+    within = ("", "engine/knobs/")
+    assert [f for f in FILES if not any((ROOT / "src" / "dampen" / folder / f).exists() for folder in within)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
