@@ -127,7 +127,7 @@ def test_the_text_is_the_report(run):
         (["broken.py:build"], "importing broken.py fails: ZeroDivisionError: division by zero"),
         (["lacking:build"], "importing lacking fails: No module named 'no_such_library_at_all'"),
         (["the_models:other"], "the_models has no 'other'"),
-        (["the_models:number"], "the_models:number is no function but int"),
+        (["the_models:number"], "the_models:number is not a function but int"),
         (["the_models:fails"], "the_models:fails raises RuntimeError: no luck"),
         (["the_models:leaves"], "the_models:leaves raises SystemExit: 3"),
         (["the_models:needs"], "must be a function that needs no arguments: missing a required argument: 'width'"),

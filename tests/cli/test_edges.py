@@ -66,7 +66,7 @@ def test_a_bare_command_prints_its_help(run):
     code, out, err = run()
     assert (code, err) == (0, "")
     assert out.count("\n") > 10
-    assert re.search(r"^ +tune ", out, re.MULTILINE)
+    assert re.search(r"^\W+tune ", out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_the_page_says_what_abstaining_buys_and_shows_inputs(run, studies, tmp_p
         (["predict", "{}/wine", "wine", "--coverage", "90"], "--coverage must be between 0 and 1"),
         (["predict", "{}/wine", "wine", "--out", "lines.txt"], "ends in .csv or .parquet"),
         (["predict", "{}/wine", "wine", "--out", "no/lines.csv"], "there is no folder no"),
-        (["predict", "{}/wine", "wine", "--rows", "train"], "--rows must be test or all"),
+        (["predict", "{}/wine", "wine", "--rows", "train"], "--rows must be one of test, all; got 'train'"),
         (["predict", "{}/wine", "wine", "--seed", "-1"], "--seed must be"),
         (["predict", "{}/wine", "wine", "--model", "nothing.such:f"], "there is no module 'nothing'"),
         (["trust", "{}/wine", "wine", "--out", "page.pdf"], "ends in .html"),

@@ -94,8 +94,13 @@ def test_a_network_without_hidden_layers_has_no_dropout(run):
         (["wine", "--dropout", "0..1.5"], "dropout must be"),
         (["wine", "--lr", "0,1"], "lr must be"),
         (["wine", "--metric", "mse"], "must be one of nll, accuracy, brier"),
-        (["wine", "--search", "simplex"], "must be one of"),
-        (["wine", "--validation", "none"], "must be folds or held-out"),
+        (
+            ["wine", "--metric", "auc"],
+            "--metric must be one of nll, accuracy, brier, mc-nll, mse, rmse, mae, r2; got 'auc'",
+        ),
+        (["wine", "--task", "ranking"], "--task must be one of classification, regression; got 'ranking'"),
+        (["wine", "--search", "simplex"], "--search must be one of sobol, random, grid, tpe, hyperband; got 'simplex'"),
+        (["wine", "--validation", "none"], "--validation must be one of folds, held-out; got 'none'"),
         (["wine", "--budget", "5 minutes"], "--budget takes a time such as 90s"),
         (["wine", "--budget", "1s"], "too short"),
         (["wine", "--seeds", "0"], "seeds must be a whole number, 1 or larger"),
@@ -108,11 +113,14 @@ def test_a_network_without_hidden_layers_has_no_dropout(run):
         (["wine", "--resume", "--out", "nowhere"], "there is no study in nowhere"),
         (["nothing-of-the-kind"], "neither a data set nor a folder"),
         (["wine", "--hidden", "0"], "a hidden layer needs"),
-        (["wine", "--precision", "float8"], "precision"),
-        (["wine", "--schedule", "square"], "schedule must be one of"),
+        (["wine", "--precision", "float8"], "--precision must be one of float32, float64, bfloat16; got 'float8'"),
+        (
+            ["wine", "--schedule", "square"],
+            "--schedule must be one of constant, cosine, linear, one-cycle; got 'square'",
+        ),
         (["wine", "--seed", "-1"], "--seed must be a whole number from 0 to 2^63 - 1, got -1"),
         (["wine", "--batch-size", "0"], "batch_size must be a whole number, 1 or larger"),
-        (["wine", "--dropout", "0.2", "--knob", "dropout=0.5"], "--dropout and --knob dropout say the same"),
+        (["wine", "--dropout", "0.2", "--knob", "dropout=0.5"], "--dropout and --knob dropout set the same knob"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(run, tmp_path, words, message):

@@ -6,6 +6,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,7 +17,7 @@ import numpy as np
 import pooch
 import pytest
 
-from dampen.data import _published, load
+from dampen.data import _download, _published, load
 from dampen.errors import InputError
 
 NAME = "fashion-mnist"
@@ -105,6 +106,16 @@ def altered(handler: BaseHTTPRequestHandler, content: bytes) -> None:
     whole(handler, content[:-1] + b"?")
 
 
+def without_length(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    handler.wfile.write(content)
+
+
+def late(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    time.sleep(0.5)
+
+
 class Server:
     """A mirror on this machine; `answers` changes what it says to one file."""
 
@@ -173,6 +184,21 @@ def test_a_download_that_fails_leaves_nothing_and_says_what_to_do_by_hand(
     assert "\n" not in line
     assert list(cache.iterdir()) == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_server_that_tells_no_length_is_read_to_its_end(server, published, cache, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    server.answers = dict.fromkeys(published, without_length)
+    load(NAME, progress=True)
+    assert {path.name: path.read_bytes() for path in (cache / NAME).iterdir()} == published
+
+
+def test_a_server_that_does_not_answer_in_time_is_told_in_one_line(server, published, cache, monkeypatch):
+    monkeypatch.setattr(_download, "_TIMEOUT_S", (5, 0.1))
+    server.answers = dict.fromkeys(published, late)
+    with pytest.raises(InputError, match=f"no answer in time from {server.address}/{NAME}/train-images"):
+        load(NAME)
+    assert list(cache.iterdir()) == []
 
 
 def test_after_a_failure_the_next_attempt_succeeds(server, cache):

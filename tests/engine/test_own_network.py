@@ -94,7 +94,7 @@ def test_inserted_dropout_is_shown_and_searched(run):
         (["--model", "my_nets"], "name a module and a function"),
         (["--model", "no_nets:make"], "there is no module 'no_nets'"),
         (["--model", "my_nets:make"], "my_nets has no 'make': name a function that makes a network"),
-        (["--model", "my_nets:number"], "is no function but int"),
+        (["--model", "my_nets:number"], "is not a function but int"),
         (["--model", "my_nets:fails"], "my_nets:fails raises RuntimeError: no luck"),
         (["--model", "my_nets:nothing"], "it returned NoneType"),
         (["--model", "my_nets:wants"], "wants 'width'"),

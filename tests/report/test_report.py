@@ -22,9 +22,9 @@ HEADINGS = [
     "Where the good settings are",
     "How long to train",
     "In words",
-    "What was dropped when",
+    "Settings that were dropped",
     "The test set, opened once",
-    "How to repeat it",
+    "How to reproduce it",
 ]
 
 
@@ -134,7 +134,7 @@ def test_the_map_shows_each_setting_once_with_its_best_value_and_hollow_if_it_wa
     assert sum(trace.get("name") == "recommended" for trace in traces) == 1
 
 
-def test_a_reference_that_would_squash_the_axis_is_told_instead(written, document):
+def test_a_reference_far_from_the_others_is_named_instead_of_drawn(written, document):
     near = {"setting": {"lr": 1.0}, "epochs": 1, "stopped_at": None, "mean": 1.0, "difference": -0.1}
     near |= {"interval": [-0.2, 0.1], "better": None, "equivalent": False}
     far = near | {"setting": None, "difference": -50.0, "interval": [-51.0, -49.0], "better": True}
@@ -143,7 +143,7 @@ def test_a_reference_that_would_squash_the_axis_is_told_instead(written, documen
     text = written(document)
     ticks = figures(text)["differences"][1]["yaxis"]["ticktext"]
     assert [tick.split("<br>")[0] for tick in ticks] == ["no regularisation", "AdamW's default decay"]
-    assert "The constant would squash the axis and is not drawn: -50 (-51 to -49), better." in text
+    assert "The constant is too far away to be drawn: -50 (-51 to -49), better." in text
     assert "The published default for tables diverged." in text
 
 
@@ -162,7 +162,7 @@ def test_the_test_set_has_the_paired_difference_and_whether_it_agrees(written, d
     document["test"] = {"recommended": values, "none": values | {"against": against}, "ensemble": values}
     document["sentences"] = ["Answer.", "More.", "The test rows contradict this: so."]
     text = written(document)
-    section = text[text.index("The test set, opened once") : text.index("How to repeat it")]
+    section = text[text.index("The test set, opened once") : text.index("How to reproduce it")]
     assert "The test rows contradict this: so." in section
     for said in ("-0.25", "-0.5 to -0.1", "contradicts", "no regularisation"):
         assert said in section

@@ -4,8 +4,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from dampen.cli import _data, _options, _output
 
 if TYPE_CHECKING:
@@ -17,17 +15,15 @@ if TYPE_CHECKING:
 def command(
     reading: dict[str, Any],
     data: _data.Source = "digits",
-    rates: Annotated[str, typer.Option(help="Dropout rate of each hidden layer.")] = "0.3,0.5",
-    hidden: Annotated[str, typer.Option(help="Width of each hidden layer.")] = "256,128",
-    epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = 10,
-    batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 128,
-    lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
+    rates: Annotated[str, _options.in_training("Dropout rate of each hidden layer.")] = "0.3,0.5",
+    hidden: Annotated[str, _options.in_training("Width of each hidden layer.")] = "256,128",
+    epochs: Annotated[int, _options.in_training("Passes over the training rows.")] = 10,
+    batch_size: Annotated[int, _options.in_training("Rows per step.")] = 128,
+    lr: Annotated[float, _options.in_training("Learning rate of Adam.")] = 1e-3,
     seed: _options.Seed = 0,
     seeds: _options.Seeds = 3,
     device: _options.Device = "cpu",
-    plot: Annotated[
-        Path | None, typer.Option(help="Picture to draw, .png or .svg.", show_default="dampen-dropout.png")
-    ] = None,
+    plot: Annotated[Path | None, _options.in_output("Picture to draw, .png or .svg.", "dampen-dropout.png")] = None,
     json: _options.Json = False,
 ) -> None:
     """Train a network with dropout, epoch by epoch, beside the same network without.
@@ -123,13 +119,13 @@ def _sentence(found: "lesson.Comparison", metric: str) -> str:
     said = f"{name}: dropout changes it by {effect.mean:+.4f}"
     if effect.n == 1:
         tendency = "better with dropout" if better else "no worse without dropout"
-        return f"{said}, {tendency}; one seed cannot tell that from luck: raise --seeds."
+        return f"{said}, {tendency}; one seed has no interval: raise --seeds."
     said += f" (95 % interval {effect.low:+.4f} to {effect.high:+.4f} over {effect.n} seeds)"
     if effect.excludes_zero:
         return f"{said}: dropout {'helps' if better else 'hurts'} here."
     if better:
-        return f"{said}: better with dropout on average, but these seeds do not settle it."
-    return f"{said}: without dropout it is no worse on average; these seeds do not settle more."
+        return f"{said}: better with dropout on average, but not significantly over these seeds."
+    return f"{said}: without dropout it is no worse on average, but not significantly better over these seeds."
 
 
 def _document(found: "lesson.Comparison") -> dict[str, Any]:

@@ -13,18 +13,25 @@ from dampen.errors import NotExported
 
 
 def command(
-    study: Annotated[Path, typer.Argument(help="Folder of a finished study.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder to write to: new, empty or of an earlier export.", show_default="export in STUDY"),
-    ] = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx, too, checked against PyTorch.")] = False,
-    data: Annotated[
-        bool | None,
-        typer.Option("--data/--no-data", help="Write the rows that train.py reads.", show_default="up to 64 MiB"),
-    ] = None,
+    study: _options.Study,
     model: _options.Model = None,
     data_dir: _options.DataDir = None,
+    out: Annotated[
+        Path | None, _options.in_output("Folder to write to: new, empty or of an earlier export.", "export in STUDY")
+    ] = None,
+    onnx: Annotated[
+        bool, _options.flag("--onnx", "Also write model.onnx, checked against PyTorch.", panel=_options.OUTPUT)
+    ] = False,
+    data: Annotated[
+        bool | None,
+        typer.Option(
+            "--data/--no-data",
+            help="Write the rows that train.py reads.",
+            show_default="up to 64 MiB",
+            rich_help_panel=_options.OUTPUT,
+            metavar="",
+        ),
+    ] = None,
     json: _options.Json = False,
 ) -> None:
     """Write a study's recommended network as safetensors and readable JSON, with a script that trains it again.

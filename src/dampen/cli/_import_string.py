@@ -50,7 +50,7 @@ def network_maker(target: str) -> Callable[..., Any]:
     if isinstance(found, nn.Module):
         return found
     if not callable(found):
-        raise InputError(f"{target} is no function but {type(found).__name__}: name one that makes a network")
+        raise InputError(f"{target} is not a function but {type(found).__name__}: name one that makes a network")
 
     @functools.wraps(found)
     def make(*args: Any, **kwargs: Any) -> Any:

@@ -3,8 +3,6 @@
 import math
 from typing import Annotated, Any
 
-import typer
-
 from dampen.cli import _options, _output
 from dampen.errors import InputError
 
@@ -14,7 +12,9 @@ _ZERO = 0.1  # probability of exactly 0 beside a logarithmic range of a knob tha
 
 def command(
     json: _options.Json = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as docs/knobs.md has it.")] = False,
+    markdown: Annotated[
+        bool, _options.flag("--markdown", "Print the table as in docs/knobs.md.", panel=_options.OUTPUT)
+    ] = False,
 ) -> None:
     """List every knob: where it enters a training step, what it does, what values it takes, where it comes from."""
     from dampen.engine.knobs import KNOBS, register_installed_knobs

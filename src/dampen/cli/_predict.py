@@ -1,8 +1,9 @@
 """`dampen predict`: a line for each input, with its uncertainty; `dampen trust`: the page about how far to trust it."""
 
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,41 +21,39 @@ if TYPE_CHECKING:
 
 _AGREE = 1e-5  # mutual information, in nats, that is rounding
 
-_Study = Annotated[Path, typer.Argument(help="Folder of a finished study.")]
 _Data = Annotated[
     str,
     typer.Argument(
-        help="For a study of a table: any file with its columns, the target's or not (.csv, .tsv, .parquet, .feather, "
-        ".xlsx). Else digits, fashion-mnist, iris ..., a .npz file, an image, a folder of images or of IDX files.",
+        metavar="DATA",
+        help="For a study of a table: a file with its columns, with or without the target (.csv, .tsv, .parquet, "
+        ".feather, .xlsx). Otherwise digits, fashion-mnist, iris ..., a .npz file, an image, a folder of images or of "
+        "IDX files.",
         show_default=False,
     ),
 ]
-_Samples = Annotated[int, typer.Option(min=0, help="Dropout masks for each network; 0 for a single pass.")]
+_predicting = partial(_options.option, panel="Prediction")
+_Samples = Annotated[int, _predicting("Number of dropout masks for each network; 0 for a single pass.", min=0)]
 _Ensemble = Annotated[
-    bool, typer.Option("--ensemble", help="Predict with the networks of all the study's seeds, not one.")
+    bool, _options.flag("--ensemble", "Average the networks of all the study's seeds.", panel="Prediction")
 ]
-_Coverage = Annotated[
-    float, typer.Option(help="Share of the rows to answer; the prediction abstains from the least certain others.")
-]
-_Rows = Annotated[
-    str, typer.Option(help="test or all.", show_default="test where the study's own data has test rows, else all")
-]
+_Coverage = Annotated[float, _predicting("Share of the rows to answer; abstain from the least certain others.")]
+_Seed = Annotated[int, _predicting("Seed of the dropout masks.")]
+_Rows = Annotated[Literal["test", "all"] | None, _options.in_data("Rows to predict.", "test, else all")]
+_Plot = Annotated[Path | None, _options.in_output("Picture to draw where targets are known, .png or .svg.", "none")]
 
 
 def predict(
-    study: _Study,
+    study: _options.Study,
     data: _Data,
+    rows: _Rows = None,
+    model: _options.Model = None,
+    data_dir: _options.DataDir = None,
     samples: _Samples = 100,
     ensemble: _Ensemble = False,
     coverage: _Coverage = 0.9,
-    out: Annotated[Path | None, typer.Option(help="File for the lines, .csv or .parquet.")] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Picture to draw where targets are known, .png or .svg.", show_default="none")
-    ] = None,
-    rows: _Rows = "",
-    model: _options.Model = None,
-    data_dir: _options.DataDir = None,
-    seed: _options.Seed = 0,
+    seed: _Seed = 0,
+    out: Annotated[Path | None, _options.in_output("File for the lines, .csv or .parquet.")] = None,
+    plot: _Plot = None,
     json: _options.Json = False,
 ) -> None:
     """Predict with a study's recommended network: how certain each prediction is, and which rows to abstain from.
@@ -65,7 +64,7 @@ def predict(
     _writers.check_file(out)
     if plot is not None:
         _options.picture(plot, "")
-    setup = _predict_setup.ready(study, data, samples, ensemble, coverage, rows, model, data_dir, seed)
+    setup = _predict_setup.ready(study, data, samples, ensemble, coverage, rows or "", model, data_dir, seed)
     if plot is not None and not setup.labelled:
         name = setup.source.name
         raise InputError(f"--plot draws what predictions were worth, and {name!r} has no targets: leave it out")
@@ -126,20 +125,22 @@ def _worth(setup: "Setup", gathered: "_Gathered", coverage: float, plot: Path | 
 
 
 def trust(
-    study: _Study,
+    study: _options.Study,
     data: _Data,
     against: Annotated[
         str | None,
-        typer.Option(metavar="DATA", help="Out-of-distribution data with rows of the same shape: is it noticed?"),
+        _options.in_data(
+            "Other data with rows of the same shape: is it detected as out-of-distribution?", metavar="DATA"
+        ),
     ] = None,
+    rows: _Rows = None,
+    model: _options.Model = None,
+    data_dir: _options.DataDir = None,
     samples: _Samples = 100,
     ensemble: _Ensemble = False,
     coverage: _Coverage = 0.9,
-    out: Annotated[Path | None, typer.Option(help="HTML file.", show_default="trust.html in STUDY")] = None,
-    rows: _Rows = "",
-    model: _options.Model = None,
-    data_dir: _options.DataDir = None,
-    seed: _options.Seed = 0,
+    seed: _Seed = 0,
+    out: Annotated[Path | None, _options.in_output("HTML file.", "trust.html in STUDY")] = None,
     json: _options.Json = False,
 ) -> None:
     """Write a page on how far a study's predictions can be trusted.
@@ -151,7 +152,7 @@ def trust(
     if out is not None:
         exists(out)  # raises where it is no name of a file
     setup = _predict_setup.ready(
-        study, data, samples, ensemble, coverage, rows, model, data_dir, seed, against, with_targets=True
+        study, data, samples, ensemble, coverage, rows or "", model, data_dir, seed, against, with_targets=True
     )
 
     from dampen.report import write_trust

@@ -17,20 +17,20 @@ def answer(ground: Ground) -> Answer:
     sentences = [f"Validation rows choose weight decay {best['weight_decay']:g}."]
     if best == none:
         verdict = "no decay"
-        sentences.append("That is none: nothing that was tried beats it.")
+        sentences.append("That is no decay: none of those tried is better.")
     else:
         main = {"chosen minus none": again.difference(best, none)} | main
         gain = main["chosen minus none"]
-        verdict = "decay helps" if gain.excludes_zero and gain.mean < 0 else "not settled"
+        verdict = "decay helps" if gain.excludes_zero and gain.mean < 0 else "no significant difference"
         sentences.append(
             f"Against no decay it changes the {ground.metric.name} by {ends(gain)}"
-            + (": decay helps here." if verdict == "decay helps" else "; that it helps is not settled.")
+            + (": decay helps here." if verdict == "decay helps" else "; not significant.")
         )
     if best != worst:
         cost = main["too much minus chosen"]
         sentences.append(
             f"Decay {DECAYS[-1]:g} instead changes it by {ends(cost)}"
-            + (": too much hurts." if cost.excludes_zero and cost.mean > 0 else "; that it is too much is not shown.")
+            + (": too much hurts." if cost.excludes_zero and cost.mean > 0 else "; not significant.")
         )
     metrics = [("loss", ground.metric.name)] + [("accuracy", "accuracy")] * ("train_accuracy" in tried.history.metrics)
     fitted = tried.population.evaluate(ground.data.train)

@@ -84,7 +84,7 @@ def verdict_of(decay: Estimate, dropout: Estimate, added: Estimate, interaction:
 
 _WORDS = {
     "neither helps": "Neither is shown to help here, so there is nothing to combine.",
-    "additive": "Additive: what both gain together can't be told apart from the sum of their gains.",
+    "additive": "Additive: the gain of both together does not differ significantly from the sum of their gains.",
     "reinforcing": "Reinforcing: together they gain more than the sum of their gains.",
     "diminishing": "Diminishing: together they gain less than the sum, but more than the better one alone.",
     "cancelling": "Cancelling: together they are not shown to be better than the better one alone.",

@@ -32,7 +32,7 @@ def answer(ground: Ground) -> Answer:
         f"{ends(best)}: {said['best']}.",
     ]
     if end.excludes_zero and not best.excludes_zero:
-        sentences.append("What dropout buys here, stopping in time buys, too.")
+        sentences.append("Here early stopping gains as much as dropout.")
     curves, x = history.metrics, history.epochs.tolist()
     words = [("loss", name)] + [("accuracy", "accuracy")] * ("train_accuracy" in history.metrics)
     panels = tuple(
@@ -56,5 +56,5 @@ def answer(ground: Ground) -> Answer:
 
 def _better(estimate: Estimate) -> str:
     if not estimate.excludes_zero:
-        return "not settled"
+        return "no significant difference"
     return "dropout helps" if estimate.mean < 0 else "dropout hurts"

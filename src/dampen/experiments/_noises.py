@@ -34,7 +34,7 @@ def answer(ground: Ground) -> Answer:
             for word, names in (("better", better), ("worse", worse))
             if names
         )
-        or "no noise can be told apart from dropout"
+        or "no noise differs significantly from dropout"
     )
     label = {name: f"{NOISES[name]} {chosen[name][name]:g}" for name in NOISES}
     sentences = [

@@ -37,7 +37,11 @@ def answer(ground: Ground) -> Answer:
     zeros = {label: over_rows((values == 0).mean(1)) for label, values in weights.items()}
     name, between = ground.metric.name, main["l1 minus l2"]
     verdict = (
-        "no difference settled" if not between.excludes_zero else "L1 is better" if between.mean < 0 else "L2 is better"
+        "no significant difference"
+        if not between.excludes_zero
+        else "L1 is better"
+        if between.mean < 0
+        else "L2 is better"
     )
     sentences = [
         f"L1 minus L2, each at the strength that validation rows choose, in {name}: {ends(between)}; {verdict}.",
@@ -64,7 +68,7 @@ def answer(ground: Ground) -> Answer:
             "",
             Points(labels[1:], [main["l1"], main["l2"]]),
         ),
-        Panel("loss on the rows that choose", "strength", "loss", strengths, log_x=True, log_y=True),
+        Panel("loss on the selection rows", "strength", "loss", strengths, log_x=True, log_y=True),
         Panel(
             "zeros of L1", "strength", "share of the weights that are exactly 0", [Line("L1", L1, share)], log_x=True
         ),

@@ -29,7 +29,7 @@ def answer(ground: Ground) -> Answer:
     better = _label(rising if swap.mean < 0 else rising[::-1])
     sentences = [
         f"Swapping {_label(rising)} for {_label(rising[::-1])} "
-        + ("makes no difference that shows: " if same else f"matters, {better} is better: ")
+        + ("makes no significant difference: " if same else f"matters, {better} is better: ")
         + f"the first minus the second is {ends(swap)} in {name}.",
         "Against no dropout: " + "; ".join(f"{label} {ends(e)}" for label, e in against.items()) + ".",
         f"Validation rows would choose {_label(order['dropout'])}.",
@@ -40,7 +40,7 @@ def answer(ground: Ground) -> Answer:
         "",
         Points(list(against), list(against.values())),
     )
-    verdict = "order does not show" if same else f"{better} is better"
+    verdict = "no significant difference" if same else f"{better} is better"
     main = {"swap": swap, **against}
     return Answer("rates", ground.data.name, verdict, tuple(sentences), main, (panel,), {"chosen": order["dropout"]})
 

@@ -27,10 +27,10 @@ class Question:
 QUESTIONS = {
     question.name: question
     for question in (
-        Question("decay", "How do loss and accuracy change with weight decay, and which one to choose?", _decay.answer),
+        Question("decay", "How do loss and accuracy change with weight decay, and which one is best?", _decay.answer),
         Question("penalty", "L1 or L2: which one is better, and what does each do to the weights?", _penalty.answer),
         Question("rates", "Which dropout rate for which layer, and does their order matter?", _rates.answer),
-        Question("epochs", "Does dropout help when training is long, or does stopping in time?", _length.answer),
+        Question("epochs", "Does dropout help in long trainings, or is early stopping enough?", _length.answer),
         Question("variance", "What does dropout do to the variance of the activations?", _variance.answer),
         Question("interaction", "Dropout, decay, or both: do their gains add up?", _interaction.answer),
         Question("noises", "Is dropout of units better than dropping weights, or than other noises?", _noises.answer),

@@ -1,4 +1,4 @@
-"""What all questions stand on: rows that choose and rows that judge, one network, one way to train it."""
+"""What all questions stand on: selection rows and evaluation rows, one network, one way to train it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -64,7 +64,7 @@ class Ground:
         return Trained(self, population, history, self.judged(population))
 
     def judged(self, population: Population) -> Float[np.ndarray, "S M N"]:
-        """Return the cost of each judging row for each member."""
+        """Return the cost of each evaluation row for each member."""
         return np.stack(
             [costs.double().numpy() for costs in costs_of_rows(population, self.judging.validation, self.metric)]
         )
@@ -77,7 +77,7 @@ class Trained:
     Args:
         ground: what they stand on.
         population: the members.
-        history: their learning curves; `validation_` is of the rows that choose.
+        history: their learning curves; `validation_` is of the selection rows.
         costs: of each judging row.
     """
 
@@ -87,7 +87,7 @@ class Trained:
     costs: Float[np.ndarray, "S M N"]
 
     def best(self, among: Sequence[Setting] | None = None) -> Setting:
-        """Return the setting with the smallest mean loss on the rows that choose.
+        """Return the setting with the smallest mean loss on the selection rows.
 
         Raises:
             InputError: all of them diverged.

@@ -37,7 +37,7 @@ def answer(ground: Ground) -> Answer:
     sentences = [_sentence(name, ratio) for name, ratio in ratios.items()]
     noise = values[-1, :, 1, 1].mean(0) / values[-1, :, 1, 0].mean(0)
     sentences.append(
-        "With its noise on, dropout multiplies the variance of what the next layer sees by "
+        "With its noise on, dropout multiplies the variance of the next layer's input by "
         + ", ".join(f"{factor:.3g}" for factor in noise)
         + " (one factor for each hidden layer)."
     )
@@ -62,7 +62,7 @@ def answer(ground: Ground) -> Answer:
             for word, names in (("smaller", smaller), ("larger", larger))
             if names
         )
-        or "no difference settled"
+        or "no significant difference"
     )
     main = {f"log variance ratio, {name}": ratio for name, ratio in ratios.items()}
     return Answer("variance", ground.data.name, verdict, tuple(sentences), main, panels)
@@ -73,7 +73,7 @@ def _sentence(name: str, ratio: Estimate) -> str:
     word = "smaller" if ratio.mean < 0 else "larger"
     said = f"{name.capitalize()}: with dropout the variance is {np.exp(ratio.mean):.3g} times that without"
     return f"{said} (95 % interval {low:.3g} to {high:.3g} over seeds): " + (
-        f"{word}." if ratio.excludes_zero else "the difference is not settled."
+        f"{word}." if ratio.excludes_zero else "the difference is not significant."
     )
 
 

@@ -64,7 +64,7 @@ def differences(document: dict[str, Any]) -> str:
         if other["difference"] is None:
             diverged.append(_name(name))
             continue
-        word = {True: "better", False: "worse", None: "not told apart"}[other["better"]]
+        word = {True: "better", False: "worse", None: "no significant difference"}[other["better"]]
         word = "equivalent" if other["better"] is None and other["equivalent"] else word
         ends = _ends(other["interval"])
         detail = f"{_page.with_ends(other['difference'], ends, '+')}, {word}"
@@ -74,7 +74,7 @@ def differences(document: dict[str, Any]) -> str:
     side = "right" if rising(metric) else "left"
     notes = [f"Differences are the recommended training's {metric} minus the other's: {side} of 0 it is better."]
     notes = notes if rows else []
-    notes += [f"{row.name} would squash the axis and is not drawn: {row.detail}." for row in far.values()]
+    notes += [f"{row.name} is too far away to be drawn: {row.detail}." for row in far.values()]
     notes += [f"{name} diverged." for name in diverged]
     drawn = [row for name, row in rows.items() if name not in far]
     said = " ".join(note[:1].upper() + note[1:] for note in notes)
