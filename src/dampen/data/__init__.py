@@ -5,7 +5,7 @@ from dampen.data._dataset import Data, Rows
 from dampen.data._head import read_head
 from dampen.data._leakage import Leaks, leaks
 from dampen.data._load import NAMES, is_table, load
-from dampen.data._new_data import Incoming
+from dampen.data._new_data import Incoming, encode_new
 from dampen.data._normalisation import Normalisation
 from dampen.data._npz import read_incoming
 from dampen.data.images._files import is_image
@@ -32,6 +32,7 @@ __all__ = [
     "all_typed",
     "counts_rows",
     "decide",
+    "encode_new",
     "from_arrays",
     "is_image",
     "is_table",

@@ -1,5 +1,7 @@
 """`DampenClassifier` and `DampenRegressor`."""
 
+import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -17,7 +19,7 @@ from dampen.data import Data, Preprocessing, all_typed
 from dampen.engine import Model, Population, copied
 from dampen.engine.knobs import Setting
 from dampen.estimators._noise import noise
-from dampen.estimators._rows import Merged, as_data, columns_of, encoded, merged
+from dampen.estimators._rows import Merged, as_data, columns_of, encoded_new, merged
 from dampen.study import (
     check_network,
     tune,
@@ -161,7 +163,10 @@ class _Dampen(BaseEstimator):
             X = _pandas(X)
         else:
             X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
-        inputs = self.preprocessing_.vectoriser.apply(encoded(self._columns, X, self._names)).double()
+        raw, notes = encoded_new(self._columns, X, self._names)
+        for note in notes:
+            warnings.warn(note, UserWarning, stacklevel=_outside())
+        inputs = self.preprocessing_.vectoriser.apply(raw).double()
         return [copied(network).double() for network in self.networks_], inputs
 
     def _outputs(self, X: Any) -> Float64[np.ndarray, "networks N outputs"]:
@@ -365,6 +370,14 @@ class DampenRegressor(RegressorMixin, _Dampen):
         """
         found = cast(ValuePrediction, self._uncertain(X, samples, seed, task="regression", scale=self._scale))
         return found if self.noise_ is None or self.noise_ <= 0 else found.with_noise(self.noise_)
+
+
+def _outside() -> int:
+    """Return the `stacklevel` of the caller of the method that someone outside of this file has called."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _widths(hidden: Any) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from dampen.data import IDENTIFIER, Columns, Data, counts_rows, decide, numbers_only
+from dampen.data import IDENTIFIER, Columns, Data, counts_rows, decide, encode_new, numbers_only
 
 _LEAST_OF_CLASS = 5  # rows of a class below which classes can't have their share in each of five folds
 
@@ -97,14 +97,25 @@ def _key(column: Any) -> np.ndarray:
     return column.to_numpy() if pd.api.types.is_numeric_dtype(column.dtype) else column.astype(str).to_numpy(object)
 
 
+def encoded_new(
+    columns: Columns, table: Any, names: Sequence[Any] | None = None
+) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """Return the values of rows to come as `encoded` does, and what is odd about them."""
+    values, _, notes = encode_new(columns, _frame(columns, table, names), "X")
+    return torch.from_numpy(values), tuple(notes)
+
+
 def encoded(columns: Columns, table: Any, names: Sequence[Any] | None = None) -> torch.Tensor:
     """Return a table's values as `Data` takes them; an array's columns are those with these names, or all."""
+    return torch.from_numpy(columns.encode(_frame(columns, table, names), "X"))
+
+
+def _frame(columns: Columns, table: Any, names: Sequence[Any] | None) -> Any:
     import pandas as pd
 
-    frame = table
-    if not hasattr(table, "iloc"):
-        frame = pd.DataFrame(table, columns=[column.name for column in columns.used] if names is None else list(names))
-    return torch.from_numpy(columns.encode(frame, "X"))
+    if hasattr(table, "iloc"):
+        return table
+    return pd.DataFrame(table, columns=[column.name for column in columns.used] if names is None else list(names))
 
 
 def as_data(

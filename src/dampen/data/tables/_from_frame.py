@@ -1,7 +1,7 @@
 """From a pandas frame to `Data`: target, roles of columns, split, and what every column is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ import torch
 from dampen.data import _duplicates, _splits, _target
 from dampen.data._dataset import Data
 from dampen.data._leakage import noted
-from dampen.data.tables import _identifiers, _values
+from dampen.data.tables import _formatted_numbers, _identifiers, _values, _written_numbers
 from dampen.data.tables._columns import Columns
 from dampen.data.tables._frame import Frame
 from dampen.data.tables._infer_types import decide, numbers_only
@@ -157,9 +157,11 @@ def from_frame(
                 every=table[inputs],
             )
         )
+        decided = replace(decided, decimal_comma=frame.decimal_comma, decimal_points=frame.decimal_points)
         raw = decided.encode(table, source)
-        if test_table is not None:
-            raw = np.concatenate([raw, decided.encode(test_table, "the test file")])
+        if test is not None and test_table is not None:
+            numbers = _of_test(decided, test_table, test.decimal_comma)
+            raw = np.concatenate([raw, decided.encode(numbers, "the test file")])
         return decided, torch.from_numpy(raw)
 
     train_rows, test_rows = drawn(groups)
@@ -183,7 +185,7 @@ def from_frame(
         test_rows=test_rows,
         classes=target.classes,
         feature_names=tuple(column.name for column in decided.used),
-        columns=Columns(decided.used, (*decided.dropped, *reasons), repeating),
+        columns=replace(decided, dropped=(*decided.dropped, *reasons), repeating=repeating),
         weights=None if weights is None else torch.from_numpy(weights),
         groups=groups,
         times=of_times,
@@ -206,6 +208,21 @@ def _repeating(
     if target.classes is not None:
         targets = (targets == np.arange(len(target.classes))).astype(np.float64)
     return _identifiers.repeating(table, rows, targets, None if groups is None else groups.numpy()[: len(table)])
+
+
+def _of_test(columns: Columns, table: Table, decimal_comma: bool) -> Table:
+    """Return test rows with their numbers read.
+
+    Raises:
+        InputError: it can't be told whether one is a thousand.
+    """
+    found = _written_numbers.read_numbers(columns, table, _written_numbers.writing(columns, table, decimal_comma))
+    for name in (c.name for c in columns.used if c.kind == "number" and c.name in table.columns):
+        text = _values.as_text(table[name][np.isnan(_values.as_numbers(found[name]))])
+        unclear = text[_written_numbers.may_be_thousands(text)]
+        if len(unclear):
+            raise InputError(f"the test file: column '{name}' {_formatted_numbers.said(str(unclear.iloc[0]))}")
+    return found
 
 
 def _of_both(table: Table, test: Table | None, column: str | None, read) -> np.ndarray | None:
