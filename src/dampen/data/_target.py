@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dampen._io import counted
-from dampen.data.tables import _formatted_numbers
+from dampen.data.tables import _formatted_numbers, _spelling
 from dampen.data.tables._pandas_types import Series
 from dampen.data.tables._values import (
     SYMBOLS,
@@ -255,6 +255,9 @@ def _classes(
 ) -> Target:
     _refuse_none(kept, name, "")
     counts = text[kept].value_counts()
+    alike = _spelling.spelt_alike(map(str, counts.index))
+    if alike:
+        notes.append(f"target '{name}' has classes that {alike}")
     enough = counts[counts >= least]
     rare = counts[counts < least]
     if len(enough) < 2:

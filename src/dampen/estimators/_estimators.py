@@ -15,11 +15,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 from torch import Tensor, nn
 
-from dampen.data import Data, Preprocessing, all_typed
+from dampen.data import Data, Preprocessing, all_typed, spelt_alike
 from dampen.engine import Model, Population, copied
 from dampen.engine.knobs import Setting
 from dampen.estimators._noise import noise
-from dampen.estimators._rows import Merged, as_data, columns_of, encoded_new, merged
+from dampen.estimators._rows import Merged, as_data, columns_of, encoded_new, merged, repeating_notes
 from dampen.study import (
     check_network,
     tune,
@@ -99,6 +99,10 @@ class _Dampen(BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._names = None if self._mixed else getattr(self, "feature_names_in_", None)
         self._columns = columns_of(rows.table, self._names, given)
+        notes = repeating_notes(rows, classes, self._names)
+        alike = spelt_alike(classes or ())
+        for note in [*notes, *([f"classes {alike}"] if alike else [])]:
+            warnings.warn(note, UserWarning, stacklevel=_outside())
         data = as_data(rows, self._columns, classes, self._names)
         n = len(data.train_rows)
         widths = None if self.hidden is None else _widths(self.hidden)

@@ -9,11 +9,12 @@ import torch
 from dampen.data import _duplicates, _splits, _target
 from dampen.data._dataset import Data
 from dampen.data._leakage import noted
-from dampen.data.tables import _formatted_numbers, _identifiers, _values, _written_numbers
+from dampen.data.tables import _formatted_numbers, _identifiers, _spelling, _values, _written_numbers
 from dampen.data.tables._columns import Columns
 from dampen.data.tables._frame import Frame
 from dampen.data.tables._infer_types import decide, numbers_only
 from dampen.data.tables._pandas_types import Series, Table
+from dampen.data.tables._totals import total_row
 from dampen.errors import InputError
 
 LEAST_ROWS = 20  # with a target: a tenth fewer could not be split into test rows and five folds that say anything
@@ -73,6 +74,7 @@ def from_frame(
         InputError: a column that is not there, or too little to learn from.
     """
     table, notes = frame.table, list(frame.notes)
+    notes += filter(None, [total_row(table)])
     columns = list(table.columns)
     target_name = _target.find(columns, roles.target, source)
     special = {
@@ -172,6 +174,7 @@ def from_frame(
     if test_table is None and not ordered and together is not groups:
         train_rows, test_rows = drawn(together, copies.are(together))
         decided, raw = read(train_rows)
+    notes += _spelling.spelling_notes(decided)
     reasons = [(c, "asked for") for c in dropped]
     said = {"group": "it keeps rows together", "weight": "it weighs rows"}
     reasons += [(column, said[role]) for role, column in special.items() if role in said]
@@ -279,13 +282,30 @@ def _ranks(table: Table, test: Table | None, name: str) -> np.ndarray:
             raise InputError(f"time order '{name}' must hold numbers or dates, such as 2024-12-31")
         numbers = _values.as_days(values, format)
     if np.isnan(numbers).any():
-        raise InputError(
-            f"time order '{name}' is missing in {int(np.isnan(numbers).sum())} rows; fill it in or drop them"
-        )
+        _refuse_timeless(values, numbers, len(table), name)
     ranks = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
     if test is not None and not known:
         ranks = np.concatenate([ranks, np.full(len(test), ranks.max() + 1)])
     return ranks
+
+
+def _refuse_timeless(values: Series, numbers: np.ndarray, n_train: int, name: str) -> None:
+    """Name the rows without a time.
+
+    Raises:
+        InputError: always.
+    """
+    missing = np.flatnonzero(np.isnan(numbers))
+    here = missing[missing < n_train] if (missing < n_train).any() else missing
+    at = [str(values.index[i]) for i in here[:5]]
+    where = "" if here[0] < n_train else " of the test file"
+    cells = _values.as_text(values.iloc[here]).dropna().unique()
+    holds = f", where it holds {_target.listed(list(map(str, cells)), most=3)}" * (len(cells) > 0)
+    raise InputError(
+        f"time order '{name}' is missing in {len(here)} row{'s' * (len(here) > 1)}{where} ({', '.join(at)}"
+        f"{', ...' * (len(here) > 5)}, counting from 0 below the column names){holds}: fill in when these rows "
+        "were taken, remove them, or leave time_order out"
+    )
 
 
 def roles(

@@ -37,9 +37,10 @@ def beyond(columns: Columns, numbers: Table, encoded: Float32[np.ndarray, "N col
         if not far.any():
             continue
         if len(notes) < _MOST_NOTES:
+            low, high = _shown(column, column.low), _shown(column, column.high)
             notes.append(
-                f"column '{column.name}' is beyond the training rows in {_rows(far)} ({_some(column, values[far])}; they "
-                f"span {_shown(column, column.low)} to {_shown(column, column.high)}): the network extrapolates there"
+                f"column '{column.name}' is beyond the training rows in {_rows(far)} ({_some(column, values[far])}; "
+                f"they span {low} to {high}): the network extrapolates there"
             )
         else:
             others.append(column.name)

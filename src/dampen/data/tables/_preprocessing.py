@@ -21,6 +21,7 @@ from dampen.data.tables._columns import Columns
 from dampen.data.tables._frame import Frame
 from dampen.data.tables._pandas_types import Table
 from dampen.data.tables._read import read_frame, tidy
+from dampen.data.tables._totals import total_row
 from dampen.data.tables._vectoriser import Vectoriser
 from dampen.errors import InputError
 
@@ -86,7 +87,7 @@ class Preprocessing:
             frame = tidy(Frame(table, decimal_comma=columns.decimal_comma), "the table")
             source, name = "the table", "table"
         encoded, written, odd = encode_new(columns, frame.table, source, frame.decimal_comma)
-        notes = [*frame.notes, *odd]
+        notes = [*frame.notes, *filter(None, [total_row(frame.table)]), *odd]
         targets = None
         if self.target is not None and self.target in frame.table.columns:
             targets, said = targets_of(frame, self.target, self.task, self.classes, written)
