@@ -126,6 +126,7 @@ def _oddities(
             unknown = encoded[:, j] == -1
             if unknown.any():
                 some = _some(as_text(values[unknown]))
+                some += _but_for_case(as_text(values[unknown]), column.levels)
                 notes.append(
                     f"column '{column.name}' has a value that the training rows lack in {_rows(unknown)} ({some}): "
                     + ("taken as a rare one" if column.has_other or column.kind == "many" else "taken as none of them")
@@ -168,6 +169,13 @@ def _oddities(
 def _some(values: Series) -> str:
     distinct: list[Any] = list(values.dropna().unique())
     return listed([str(value)[:_LONGEST] for value in distinct], most=3)
+
+
+def _but_for_case(values: Series, levels: tuple[str, ...]) -> str:
+    """Return the first known level that an unknown one equals but for its case, in words."""
+    known = {level.casefold(): level for level in levels}
+    alike = [known[text.casefold()] for text in map(str, values.unique()) if text.casefold() in known]
+    return f"; '{alike[0][:_LONGEST]}' but for its case" if alike else ""
 
 
 def _rows(mask: np.ndarray) -> str:
