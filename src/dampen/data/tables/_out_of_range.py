@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float32, Float64
 
 from dampen.data.tables._columns import Column, Columns
 from dampen.data.tables._pandas_types import Table
+from dampen.data.tables._values import as_numbers
 
 _FAR = 0.5  # of what the training rows span: new rows of the same kind are often a little beyond it
 _MOST_NOTES = 5  # columns with a note of their own
@@ -28,7 +29,7 @@ def beyond(columns: Columns, numbers: Table, encoded: Float32[np.ndarray, "N col
         if column.low is None or column.high is None or column.low == column.high:
             continue  # not known; or all alike, and no network has learnt from it
         if column.kind == "number":
-            values = numbers[column.name].to_numpy(np.float64, na_value=np.nan)
+            values = as_numbers(numbers[column.name])
         elif column.kind == "date" and "trend" in column.parts:
             values = encoded[:, j].astype(np.float64) + column.offset
         else:

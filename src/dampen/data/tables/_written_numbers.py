@@ -78,7 +78,10 @@ def writing(columns: Columns, table: Table, decimal_comma: bool) -> Writing:
 def read_numbers(columns: Columns, table: Table, writing: Writing) -> Table:
     """Return rows to come with numbers in every column of numbers, missing where there is none."""
     texts = [c for c in columns.used if c.kind == "number" and c.name in table.columns and _is_text(table[c.name])]
-    return table.assign(**{c.name: writing.numbers(table[c.name], c.decimal_comma) for c in texts})
+    found = table.copy(deep=False)
+    for column in texts:
+        found[column.name] = writing.numbers(table[column.name], column.decimal_comma)
+    return found
 
 
 def may_be_thousands(text: Series) -> np.ndarray:
