@@ -135,6 +135,7 @@ def test_values_that_training_never_saw_are_predicted_and_told(run, folder):
     table.loc[1, "size"] = "large"
     table.loc[2, "size"] = None
     table.loc[3, "built"] = "unknown"
+    table.loc[4, "size"] = 5000
     table["owner"] = "nobody asked"
     table.to_csv("odd.csv", index=False)
     code, out, err = run("predict", folder / "houses", "odd.csv", *ALL)
@@ -146,6 +147,7 @@ def test_values_that_training_never_saw_are_predicted_and_told(run, folder):
         "column 'size' is no number in 1 row ('large'): taken as the median",
         "column 'size' is missing in 1 row, in the training rows it never is",
         "column 'built' is no date in 1 row ('unknown')",
+        "column 'size' is beyond the training rows in 1 row (5000; they span 4",
     ):
         assert said in err
         assert any(said in note for note in document["notes"])

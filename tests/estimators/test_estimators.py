@@ -21,6 +21,7 @@ from torch import nn
 
 import dampen
 from dampen import DampenClassifier, DampenRegressor
+from dampen.data import Preprocessing
 
 FEW = {"n_settings": 8, "n_seeds": 1, "epochs": 20, "n_confirm_seeds": 3, "random_state": 0}
 TINY = {
@@ -143,13 +144,53 @@ def test_a_frame_of_numbers_and_text_needs_no_encoder():
     assert model.feature_names_in_.tolist() == ["size", "colour"]
     assert model.classes_.tolist() == ["no", "yes"]
     unseen = frame.head(2).assign(colour="violet")
-    assert np.isfinite(model.predict_proba(unseen)).all()
+    with pytest.warns(UserWarning, match=r"'colour' has a value that the training rows lack in 2 rows \('violet'\)"):
+        assert np.isfinite(model.predict_proba(unseen)).all()
     with pytest.raises(ValueError, match="give one, not ndarray"), pytest.warns(UserWarning, match="feature names"):
         model.predict(frame.to_numpy())
     with pytest.raises(ValueError, match="feature names"):
         model.predict(frame.rename(columns={"size": "length"}))
     encoder = ColumnTransformer([("colour", OneHotEncoder(), ["colour"])], remainder="passthrough")
     assert make_pipeline(encoder, DampenClassifier(**TINY)).fit(frame, y).score(frame, y) > 0.9
+
+
+def test_what_is_odd_about_rows_to_predict_is_warned_of_as_the_command_tells_it():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "size": rng.uniform(25, 180, 45),
+            "place": rng.choice(["north", "south", "east"], 45),
+            "built": pd.Timestamp("2000-01-01") + pd.to_timedelta(rng.integers(0, 4000, 45), "D"),
+            "patient": rng.integers(0, 15, 45),
+        }
+    )
+    y = np.where(rng.random(45) < 0.5, "Yes", "yes")
+    y[:9] = "no"
+    with pytest.warns(UserWarning, match="column|classes") as caught:
+        model = DampenClassifier(**TINY | {"epochs": 2}).fit(frame, y)
+    said = [str(warning.message).split(":")[0] for warning in caught]
+    assert said == [
+        "column 'patient' looks like an identifier that repeats (14 values in 45 rows)",
+        "classes differ only by case or blanks ('Yes' and 'yes')",
+    ]
+    odd = pd.DataFrame(
+        {
+            "size": ["5000", "k. A.", None, "50"],
+            "place": ["north", "west", "south", None],
+            "built": ["2010-01-01", "01/02/2031", "2003-03-03", "2044-04-04"],
+            "patient": [1, 2, 3, 4],
+        }
+    )
+    data = dampen.load(frame.assign(y=y), target="y", test_fraction=0.0)
+    expected = list(Preprocessing.of(data).read(odd).notes)
+    for ask in (model.predict, model.predict_proba, model.predict_uncertainty):
+        with pytest.warns(UserWarning, match="column") as caught:
+            ask(odd)
+        assert [str(warning.message) for warning in caught] == expected
+        assert [warning.filename for warning in caught] == [__file__] * len(expected)
+    kinds = ["no number", "is missing", "lack in 1 row ('west')", "is missing", "no date", "(5000;", "(2044-04-04;"]
+    assert len(expected) == len(kinds)
+    assert all(kind in note for kind, note in zip(kinds, expected, strict=True))
 
 
 @pytest.mark.parametrize("kind", [DampenClassifier, DampenRegressor])
@@ -220,7 +261,8 @@ def test_uncertainty_of_classes_is_what_the_networks_disagree_on(fitted, classes
     expected = scipy.stats.entropy(mean, axis=1) - scipy.stats.entropy(each, axis=2).mean(0)
     np.testing.assert_allclose(found.mutual_information, expected, atol=1e-5)
     assert float(found.mutual_information.max()) > 1e-4
-    far = fitted.predict_uncertainty(-classes[0] * 4)
+    with pytest.warns(UserWarning, match="beyond the training rows in .*: the network extrapolates there"):
+        far = fitted.predict_uncertainty(-classes[0] * 4)
     assert len(far) == 120
 
 

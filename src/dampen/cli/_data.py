@@ -133,6 +133,7 @@ def _as_options(line: str) -> str:
         ("task classification", "--task classification"),
         ("(image size)", "(--image-size)"),
         ("use group ", "use --group "),
+        ("leave time_order out", "leave --time-order out"),
         ("image_size:", "--image-size:"),
         ("image_max:", "--image-max:"),
     ):

@@ -154,7 +154,7 @@ def tune(
     from dampen.engine.knobs import KNOBS
     from dampen.search import PerLayer, strategy_of
     from dampen.study import tune as run
-    from dampen.study import usual_network, usual_space
+    from dampen.study import usual_network, usual_space, with_ids
 
     strategy = strategy_of(search, halving=not no_halving)
     device = _options.usable_device(device)
@@ -164,8 +164,9 @@ def tune(
     source = _data.read(data, reading)
     if model:
         network, places, said = _network.own(model, insert_dropout, source)
+        shown = with_ids(network, source)  # whose columns stay as they are where it embeds them
     else:
-        network = usual_network(source, widths)
+        network, shown = usual_network(source, widths), source
         places, said = len(network.hidden), []
     excluded = {name for other in others for name in KNOBS[other].excludes}
     space = {name: value for name, value in (usual_space(source, places) | asked).items() if name not in excluded}
@@ -173,7 +174,7 @@ def tune(
     if per_layer and places and "dropout" in space:
         space["dropout"] = PerLayer(space["dropout"], places)
     folder = out or _folder(source.name, resume)
-    tell_data = _data.teller(source, json, said)
+    tell_data = _data.teller(shown, json, said)
     with _told_how_to_go_on(folder), _output.progress("tuning") as advance:
         found = run(
             network,

@@ -56,8 +56,8 @@ def noted(data: Data) -> Data:
         rows = "1 test row is" if found.test_copies == 1 else f"{found.test_copies} test rows are"
         notes.append(f"{rows} equal to training rows: the test figures may flatter")
     notes += [
-        f"column '{name}' looks like an identifier that repeats ({count}): if rows of one belong together, use group "
-        f"{name}, else they are on both sides of every split"
+        f"{repeats(name, count)}: if rows of one belong together, use group {name}, else they are on both "
+        "sides of every split"
         for name, count in _repeating(data)
     ]
     if data.classes is not None and len(test):
@@ -67,6 +67,11 @@ def noted(data: Data) -> Data:
             names = ", ".join(f"'{name}'" for name in lacking[:3]) + ", ..." * (len(lacking) > 3)
             notes.append(f"test rows have classes that no training row has ({names}): they can't be learnt")
     return replace(data, notes=(*data.notes, *notes)) if notes else data
+
+
+def repeats(name: str, count: str) -> str:
+    """Return the sentence about a column of identifiers, without what to do."""
+    return f"column '{name}' looks like an identifier that repeats ({count})"
 
 
 def _repeating(data: Data) -> tuple[tuple[str, str], ...]:

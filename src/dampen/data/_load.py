@@ -246,7 +246,8 @@ def _table(
     roles = _from_frame.roles(task=task, drop=words["drop"], category=words["category"], **(given | names))
     test_frame = None
     if test is not None:
-        test_frame, of_test = _frame(test, "the test frame", {} if beside is None else {"target": beside})
+        joined = {} if beside is None else {"target": beside}
+        test_frame, of_test = _frame(test, "the test frame", joined, frame.decimal_comma)
         if of_test and of_test["target"] != names["target"]:
             renamed = test_frame.table.rename(columns={of_test["target"]: names["target"]})
             test_frame = replace(test_frame, table=renamed)
@@ -271,10 +272,10 @@ def _same(source: Any, test: Any) -> bool:
     return source is test
 
 
-def _frame(source: Any, what: str, joins: dict[str, Any]) -> tuple[Frame, dict[str, str]]:
+def _frame(source: Any, what: str, joins: dict[str, Any], decimal_comma: bool = False) -> tuple[Frame, dict[str, str]]:
     """Return a table with what is given beside it as columns, and these columns' names by their roles."""
     if isinstance(source, str | os.PathLike):
-        frame = read_frame(Path(source))
+        frame = read_frame(Path(source), decimal_comma)
     else:
         if hasattr(source, "collect"):  # polars' lazy frame
             source = source.collect()
@@ -282,7 +283,7 @@ def _frame(source: Any, what: str, joins: dict[str, Any]) -> tuple[Frame, dict[s
             source = source.to_pandas()
         if not hasattr(source, "iloc") or getattr(source, "ndim", 0) != 2:
             raise InputError(f"{what} must be a file's name or a pandas or polars frame, got {type(source).__name__}")
-        frame = Frame(source)
+        frame = Frame(source, decimal_comma=decimal_comma)
     names, table, notes = {}, frame.table, list(frame.notes)
     for role, values in joins.items():
         table, names[role], said = join(table, values, role)

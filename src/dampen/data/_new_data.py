@@ -12,9 +12,11 @@ from dampen.data._normalisation import Normalisation
 from dampen.data._target import known_classes, listed
 from dampen.data.tables._columns import Columns
 from dampen.data.tables._frame import Frame
+from dampen.data.tables._out_of_range import beyond
 from dampen.data.tables._pandas_types import Series, Table
-from dampen.data.tables._values import as_numbers, as_text, plain
+from dampen.data.tables._values import as_text, plain
 from dampen.data.tables._vectoriser import Vectoriser
+from dampen.data.tables._written_numbers import Writing, may_be_thousands, read_numbers, writing
 
 _LONGEST = 30  # letters of a value in a note
 
@@ -55,7 +57,7 @@ class Incoming:
 
 
 def targets_of(
-    frame: Frame, column: str, task: str, classes: tuple[str, ...] | None
+    frame: Frame, column: str, task: str, classes: tuple[str, ...] | None, written: Writing
 ) -> tuple[Shaped[Tensor, " N"] | None, list[str]]:
     """Return the targets of rows to come, as `Incoming` has them, and what is to be said of them.
 
@@ -66,6 +68,7 @@ def targets_of(
         column: the target's.
         task: what is predicted.
         classes: that are known.
+        written: how the table writes its numbers.
     """
     values = frame.table[column]
     text = as_text(values)
@@ -75,9 +78,11 @@ def targets_of(
         numbers = np.array([place.get(label, -1) for label in text], dtype=np.int64)
         known, what = numbers >= 0, "is a class that the training rows lack"
     else:
-        numbers = as_numbers(values, frame.decimal_comma)
+        numbers = written.numbers(values)
         numbers, text = np.where(np.isfinite(numbers), numbers, np.nan), plain(text)
-        known, what = ~np.isnan(numbers), "is no number"
+        known = ~np.isnan(numbers)
+        may_be = may_be_thousands(text) & ~known
+        what = "may be thousands or a fraction" if may_be.any() else "is no number"
     there = text.notna().to_numpy()
     notes = []
     if (there & ~known).any():
@@ -89,7 +94,30 @@ def targets_of(
     return torch.from_numpy(numbers), notes
 
 
-def oddities(columns: Columns, table: Table, encoded: Float32[np.ndarray, "N columns"]) -> list[str]:
+def encode_new(
+    columns: Columns, table: Table, source: str, decimal_comma: bool = False
+) -> tuple[Float32[np.ndarray, "N columns"], Writing, list[str]]:
+    """Return rows to come as `Columns.encode` does, how their numbers are written, and what is odd about them.
+
+    Args:
+        columns: what the training rows are.
+        table: the rows.
+        source: where they are from, for a message.
+        decimal_comma: whether they were found to have decimal commas.
+
+    Raises:
+        InputError: a column is missing.
+    """
+    written = writing(columns, table, decimal_comma)
+    numbers = read_numbers(columns, table, written)
+    encoded = columns.encode(numbers, source)
+    odd = _oddities(columns, table, encoded, written.decimal_comma)
+    return encoded, written, [*odd, *beyond(columns, numbers, encoded)]
+
+
+def _oddities(
+    columns: Columns, table: Table, encoded: Float32[np.ndarray, "N columns"], decimal_comma: bool
+) -> list[str]:
     """Return what was done to values of a kind that the training rows did not have, a sentence for each column."""
     notes = []
     for j, column in enumerate(columns.used):
@@ -98,6 +126,7 @@ def oddities(columns: Columns, table: Table, encoded: Float32[np.ndarray, "N col
             unknown = encoded[:, j] == -1
             if unknown.any():
                 some = _some(as_text(values[unknown]))
+                some += _but_for_case(as_text(values[unknown]), column.levels)
                 notes.append(
                     f"column '{column.name}' has a value that the training rows lack in {_rows(unknown)} ({some}): "
                     + ("taken as a rare one" if column.has_other or column.kind == "many" else "taken as none of them")
@@ -109,15 +138,29 @@ def oddities(columns: Columns, table: Table, encoded: Float32[np.ndarray, "N col
         text = plain(as_text(values[missing]))
         unreadable = missing.copy()
         unreadable[missing] = text.notna().to_numpy()
+        may_be = np.zeros_like(missing)
+        may_be[missing] = may_be_thousands(text) if column.kind == "number" else False
         filled = "missing" if column.missing else "the median" if column.kind == "number" else "the middle"
+        if may_be.any():
+            example = str(text[may_be[missing]].iloc[0])
+            fraction = f"{float(example):g}"
+            if decimal_comma or column.decimal_comma:
+                fraction = fraction.replace(".", ",")
+            notes.append(
+                f"column '{column.name}' may be thousands or a fraction in {_rows(may_be)} "
+                f"({_some(text[may_be[missing]])}): taken as {filled}; write {example.replace('.', '')} or {fraction}"
+            )
+            unreadable &= ~may_be
+            text = text[~may_be[missing]]
         if unreadable.any():
             what = "number" if column.kind == "number" else "date"
             notes.append(
                 f"column '{column.name}' is no {what} in {_rows(unreadable)} ({_some(text)}): taken as {filled}"
             )
-        if not column.missing and (missing & ~unreadable).any():
+        absent = missing & ~unreadable & ~may_be
+        if not column.missing and absent.any():
             notes.append(
-                f"column '{column.name}' is missing in {_rows(missing & ~unreadable)}, in the training rows it never "
+                f"column '{column.name}' is missing in {_rows(absent)}, in the training rows it never "
                 f"is: taken as {filled}"
             )
     return notes
@@ -126,6 +169,13 @@ def oddities(columns: Columns, table: Table, encoded: Float32[np.ndarray, "N col
 def _some(values: Series) -> str:
     distinct: list[Any] = list(values.dropna().unique())
     return listed([str(value)[:_LONGEST] for value in distinct], most=3)
+
+
+def _but_for_case(values: Series, levels: tuple[str, ...]) -> str:
+    """Return the first known level that an unknown one equals but for its case, in words."""
+    known = {level.casefold(): level for level in levels}
+    alike = [known[text.casefold()] for text in map(str, values.unique()) if text.casefold() in known]
+    return f"; '{alike[0][:_LONGEST]}' but for its case" if alike else ""
 
 
 def _rows(mask: np.ndarray) -> str:

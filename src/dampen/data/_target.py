@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dampen._io import counted
-from dampen.data.tables import _formatted_numbers
+from dampen.data.tables import _formatted_numbers, _spelling
 from dampen.data.tables._pandas_types import Series
 from dampen.data.tables._values import (
     SYMBOLS,
@@ -109,7 +109,7 @@ def read(
     codes = not numeric and are_codes(text)
     thousand = grouped(text) if decimal_comma and not numeric and task != "classification" else None
     if thousand is not None:
-        raise InputError(f"target '{name}' {_formatted_numbers.said(thousand)}")
+        raise InputError(f"target '{name}' {_formatted_numbers.said_of_target(thousand)}")
     is_value = plain(text).notna().to_numpy()
     bad = is_value & np.isnan(numbers)
     left_out: list[str] = []
@@ -141,7 +141,7 @@ def read(
 def _refuse_dressed(counts: Series, task: str | None, name: str, decimal_comma: bool) -> None:
     example = _formatted_numbers.dressed(counts, decimal_comma) if task == "regression" or len(counts) > _FEW else None
     if example is not None:
-        raise InputError(f"target '{name}' {_formatted_numbers.said(example)}")
+        raise InputError(f"target '{name}' {_formatted_numbers.said_of_target(example)}")
 
 
 def _are_values(numbers: np.ndarray, n: int, task: str | None, quoted: str, name: str) -> bool:
@@ -255,6 +255,9 @@ def _classes(
 ) -> Target:
     _refuse_none(kept, name, "")
     counts = text[kept].value_counts()
+    alike = _spelling.spelt_alike(map(str, counts.index))
+    if alike:
+        notes.append(f"target '{name}' has classes that {alike}")
     enough = counts[counts >= least]
     rare = counts[counts < least]
     if len(enough) < 2:

@@ -1,5 +1,7 @@
 """`DampenClassifier` and `DampenRegressor`."""
 
+import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -13,11 +15,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 from torch import Tensor, nn
 
-from dampen.data import Data, Preprocessing, all_typed
+from dampen.data import Data, Preprocessing, all_typed, spelt_alike
 from dampen.engine import Model, Population, copied
 from dampen.engine.knobs import Setting
 from dampen.estimators._noise import noise
-from dampen.estimators._rows import Merged, as_data, columns_of, encoded, merged
+from dampen.estimators._rows import Merged, as_data, columns_of, encoded_new, merged, repeating_notes
 from dampen.study import (
     check_network,
     tune,
@@ -97,6 +99,10 @@ class _Dampen(BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._names = None if self._mixed else getattr(self, "feature_names_in_", None)
         self._columns = columns_of(rows.table, self._names, given)
+        notes = repeating_notes(rows, classes, self._names)
+        alike = spelt_alike(classes or ())
+        for note in [*notes, *([f"classes {alike}"] if alike else [])]:
+            warnings.warn(note, UserWarning, stacklevel=_outside())
         data = as_data(rows, self._columns, classes, self._names)
         n = len(data.train_rows)
         widths = None if self.hidden is None else _widths(self.hidden)
@@ -161,7 +167,10 @@ class _Dampen(BaseEstimator):
             X = _pandas(X)
         else:
             X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
-        inputs = self.preprocessing_.vectoriser.apply(encoded(self._columns, X, self._names)).double()
+        raw, notes = encoded_new(self._columns, X, self._names)
+        for note in notes:
+            warnings.warn(note, UserWarning, stacklevel=_outside())
+        inputs = self.preprocessing_.vectoriser.apply(raw).double()
         return [copied(network).double() for network in self.networks_], inputs
 
     def _outputs(self, X: Any) -> Float64[np.ndarray, "networks N outputs"]:
@@ -365,6 +374,14 @@ class DampenRegressor(RegressorMixin, _Dampen):
         """
         found = cast(ValuePrediction, self._uncertain(X, samples, seed, task="regression", scale=self._scale))
         return found if self.noise_ is None or self.noise_ <= 0 else found.with_noise(self.noise_)
+
+
+def _outside() -> int:
+    """Return the `stacklevel` of the caller of the method that someone outside of this file has called."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _widths(hidden: Any) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from dampen.study._best_model import Exported, Winner
 from dampen.study._budget import check_budget
 from dampen.study._calibrated import CalibratedStudy, Method, calibrate, labelled, rows_of
-from dampen.study._checks import check_network, with_ids
+from dampen.study._checks import check_network
 from dampen.study._compare import compare
 from dampen.study._defaults import (
     usual_batch_size,
@@ -14,6 +14,7 @@ from dampen.study._defaults import (
     usual_space,
 )
 from dampen.study._description import Description
+from dampen.study._embedded import with_ids
 from dampen.study._fresh import FreshResults
 from dampen.study._metric_summaries import abstention, reliabilities, remarks, risk, summary
 from dampen.study._metrics import METRICS, Metric

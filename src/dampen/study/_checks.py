@@ -14,6 +14,7 @@ from dampen.engine import Builder, Model, Schedule, batches, check_alike, descri
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.study import _defaults, _documents, _protocol
+from dampen.study._embedded import refuse_ids
 from dampen.study._storage import Folder
 from dampen.study._training import plain
 
@@ -72,6 +73,7 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
         InputError: it does not.
     """
     network = Builder(model)(0, data.inputs, data.outputs).eval()
+    refuse_ids(network, data)
     rows = data.train.features[:2]
     if rows.is_floating_point() or len(rows) < 2:  # else numbers to embed
         rows = torch.randn(2, *data.inputs, generator=torch.Generator().manual_seed(0))
@@ -116,25 +118,6 @@ def check_batches(model: Model, plan: _protocol.Plan) -> None:
             except InputError as e:
                 raise InputError(f"{n} rows in batches of {size} leave one of a single row: {e}") from e
             return
-
-
-def with_ids(model: Model, data: Data) -> Data:
-    """Return the data of an array with its whole numbers unscaled where the network embeds all of them."""
-    whole = data.whole()
-    if whole is None:
-        return data
-    network = Builder(model)(0, whole.inputs, whole.outputs).eval()
-    embedded: list[torch.Tensor] = []
-    for module in network.modules():
-        if isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag):
-            module.register_forward_pre_hook(lambda _, inputs: embedded.extend(inputs[:1]))
-    rows = whole.features[whole.train_rows[:2]]
-    try:
-        with torch.no_grad():
-            network(rows)
-    except Exception:
-        return data  # the training says more: it knows the layer
-    return whole if any(ids.numel() == rows.numel() and ids.reshape_as(rows).equal(rows) for ids in embedded) else data
 
 
 def prepared(

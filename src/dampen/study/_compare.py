@@ -17,11 +17,11 @@ from dampen.study._checks import (
     open_folder,
     prepared,
     refuse_patience,
-    with_ids,
 )
 from dampen.study._conclude import finish
 from dampen.study._confirmation import Confirmation
 from dampen.study._divergence import check_learnt
+from dampen.study._embedded import with_ids
 from dampen.study._references import SEARCH
 from dampen.study._runner import Progress, Runner
 from dampen.study._search import best, search

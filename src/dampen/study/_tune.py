@@ -24,12 +24,12 @@ from dampen.study._checks import (
     open_folder,
     prepared,
     refuse_patience,
-    with_ids,
 )
 from dampen.study._conclude import finish
 from dampen.study._confirmation import Confirmation, simple_models
 from dampen.study._defaults import Lengths
 from dampen.study._divergence import check_learnt
+from dampen.study._embedded import with_ids
 from dampen.study._runner import Progress, Runner
 from dampen.study._search import check_found
 from dampen.study._search import search as run_search

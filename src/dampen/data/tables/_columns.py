@@ -1,6 +1,6 @@
 """What each column of a table is and how many inputs it becomes; its values as float32 numbers that still tell all."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -37,6 +37,8 @@ class Column:
         decimal_comma: whether text such as `3,14` is a number.
         format: a date's, where it is text.
         said: what is odd about it, for the table that users see.
+        low: the least number or day (since 1970) in the rows that it was decided on; None where that is not known.
+        high: likewise the largest.
     """
 
     name: str
@@ -50,6 +52,9 @@ class Column:
     decimal_comma: bool = False
     format: str | None = None
     said: str = ""
+    # neither is part of what a column is: a study made before they were kept is still of the same data
+    low: float | None = field(default=None, repr=False, compare=False)
+    high: float | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Make sure that the numbers belong together: a column may have been read from a document."""
@@ -59,6 +64,8 @@ class Column:
             raise ValueError(f"column '{self.name}' has no levels")
         if not self.unit > 0:
             raise ValueError(f"column '{self.name}': its unit must be larger than 0, got {self.unit}")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"column '{self.name}': it can't span {self.low} to {self.high}")
 
     def inputs(self, outputs: int) -> list[str]:
         """Return a name for each input that it becomes, for a network with so many outputs."""
@@ -111,11 +118,15 @@ class Columns:
         used: those that are inputs.
         dropped: name and reason of those that are not.
         repeating: name and count of those, used or not, that look like identifiers which repeat and group no rows.
+        decimal_comma: whether numbers were written with decimal commas.
+        decimal_points: names of those, the target perhaps among them, that have decimal points all the same.
     """
 
     used: tuple[Column, ...]
     dropped: tuple[tuple[str, str], ...] = ()
     repeating: tuple[tuple[str, str], ...] = ()
+    decimal_comma: bool = field(default=False, compare=False)  # how they were written is nothing of what they are
+    decimal_points: tuple[str, ...] = field(default=(), compare=False)
 
     def told(self, outputs: int) -> list[tuple[str, str, str, str]]:
         """Return the table of what was done to each column."""
@@ -158,6 +169,8 @@ class Columns:
             "used": [asdict(column) for column in self.used],
             "dropped": [list(pair) for pair in self.dropped],
             "repeating": [list(pair) for pair in self.repeating],
+            "decimal_comma": self.decimal_comma,
+            "decimal_points": list(self.decimal_points),
         }
 
 

@@ -20,12 +20,14 @@ class Frame:
         table: its rows, columns called by distinct strings.
         notes: what was odd about it and what was done, a sentence each.
         decimal_comma: whether text such as `3,14` is a number.
+        decimal_points: names of columns that have decimal points beside columns with decimal commas.
         again: of each column whose name an earlier one has: that name, and what it is called here.
     """
 
     table: Table
     notes: tuple[str, ...] = ()
     decimal_comma: bool = False
+    decimal_points: tuple[str, ...] = ()
     again: tuple[tuple[str, str], ...] = ()
 
 
@@ -64,7 +66,8 @@ def tidy(found: "Frame | Table", name: str) -> Frame:
         listed = ", ".join(f"'{unit[:20]}'" for unit in units[:3]) + ", ..." * (len(units) > 3)
         notes.append(f"the first row holds units, no values ({listed}): left out")
         table = table.iloc[1:].set_axis(pd.RangeIndex(len(table) - 1), axis=0)
-    return Frame(all_typed(table, frame.decimal_comma), tuple(notes), frame.decimal_comma, tuple(twice))
+    table = all_typed(table, frame.decimal_comma)
+    return Frame(table, tuple(notes), frame.decimal_comma, frame.decimal_points, tuple(twice))
 
 
 def all_typed(table: Table, decimal_comma: bool = False) -> Table:

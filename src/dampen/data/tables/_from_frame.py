@@ -1,7 +1,7 @@
 """From a pandas frame to `Data`: target, roles of columns, split, and what every column is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,11 +9,12 @@ import torch
 from dampen.data import _duplicates, _splits, _target
 from dampen.data._dataset import Data
 from dampen.data._leakage import noted
-from dampen.data.tables import _identifiers, _values
+from dampen.data.tables import _formatted_numbers, _identifiers, _spelling, _values, _written_numbers
 from dampen.data.tables._columns import Columns
 from dampen.data.tables._frame import Frame
 from dampen.data.tables._infer_types import decide, numbers_only
 from dampen.data.tables._pandas_types import Series, Table
+from dampen.data.tables._totals import total_row
 from dampen.errors import InputError
 
 LEAST_ROWS = 20  # with a target: a tenth fewer could not be split into test rows and five folds that say anything
@@ -73,6 +74,7 @@ def from_frame(
         InputError: a column that is not there, or too little to learn from.
     """
     table, notes = frame.table, list(frame.notes)
+    notes += filter(None, [total_row(table)])
     columns = list(table.columns)
     target_name = _target.find(columns, roles.target, source)
     special = {
@@ -157,9 +159,11 @@ def from_frame(
                 every=table[inputs],
             )
         )
+        decided = replace(decided, decimal_comma=frame.decimal_comma, decimal_points=frame.decimal_points)
         raw = decided.encode(table, source)
-        if test_table is not None:
-            raw = np.concatenate([raw, decided.encode(test_table, "the test file")])
+        if test is not None and test_table is not None:
+            numbers = _of_test(decided, test_table, test.decimal_comma)
+            raw = np.concatenate([raw, decided.encode(numbers, "the test file")])
         return decided, torch.from_numpy(raw)
 
     train_rows, test_rows = drawn(groups)
@@ -170,6 +174,7 @@ def from_frame(
     if test_table is None and not ordered and together is not groups:
         train_rows, test_rows = drawn(together, copies.are(together))
         decided, raw = read(train_rows)
+    notes += _spelling.spelling_notes(decided)
     reasons = [(c, "asked for") for c in dropped]
     said = {"group": "it keeps rows together", "weight": "it weighs rows"}
     reasons += [(column, said[role]) for role, column in special.items() if role in said]
@@ -183,7 +188,7 @@ def from_frame(
         test_rows=test_rows,
         classes=target.classes,
         feature_names=tuple(column.name for column in decided.used),
-        columns=Columns(decided.used, (*decided.dropped, *reasons), repeating),
+        columns=replace(decided, dropped=(*decided.dropped, *reasons), repeating=repeating),
         weights=None if weights is None else torch.from_numpy(weights),
         groups=groups,
         times=of_times,
@@ -206,6 +211,21 @@ def _repeating(
     if target.classes is not None:
         targets = (targets == np.arange(len(target.classes))).astype(np.float64)
     return _identifiers.repeating(table, rows, targets, None if groups is None else groups.numpy()[: len(table)])
+
+
+def _of_test(columns: Columns, table: Table, decimal_comma: bool) -> Table:
+    """Return test rows with their numbers read.
+
+    Raises:
+        InputError: it can't be told whether one is a thousand.
+    """
+    found = _written_numbers.read_numbers(columns, table, _written_numbers.writing(columns, table, decimal_comma))
+    for name in (c.name for c in columns.used if c.kind == "number" and c.name in table.columns):
+        text = _values.as_text(table[name][np.isnan(_values.as_numbers(found[name]))])
+        unclear = text[_written_numbers.may_be_thousands(text)]
+        if len(unclear):
+            raise InputError(f"the test file: column '{name}' {_formatted_numbers.said(str(unclear.iloc[0]))}")
+    return found
 
 
 def _of_both(table: Table, test: Table | None, column: str | None, read) -> np.ndarray | None:
@@ -262,13 +282,30 @@ def _ranks(table: Table, test: Table | None, name: str) -> np.ndarray:
             raise InputError(f"time order '{name}' must hold numbers or dates, such as 2024-12-31")
         numbers = _values.as_days(values, format)
     if np.isnan(numbers).any():
-        raise InputError(
-            f"time order '{name}' is missing in {int(np.isnan(numbers).sum())} rows; fill it in or drop them"
-        )
+        _refuse_timeless(values, numbers, len(table), name)
     ranks = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
     if test is not None and not known:
         ranks = np.concatenate([ranks, np.full(len(test), ranks.max() + 1)])
     return ranks
+
+
+def _refuse_timeless(values: Series, numbers: np.ndarray, n_train: int, name: str) -> None:
+    """Name the rows without a time.
+
+    Raises:
+        InputError: always.
+    """
+    missing = np.flatnonzero(np.isnan(numbers))
+    here = missing[missing < n_train] if (missing < n_train).any() else missing
+    at = [str(values.index[i]) for i in here[:5]]
+    where = "" if here[0] < n_train else " of the test file"
+    cells = _values.as_text(values.iloc[here]).dropna().unique()
+    holds = f", where it holds {_target.listed(list(map(str, cells)), most=3)}" * (len(cells) > 0)
+    raise InputError(
+        f"time order '{name}' is missing in {len(here)} row{'s' * (len(here) > 1)}{where} ({', '.join(at)}"
+        f"{', ...' * (len(here) > 5)}, counting from 0 below the column names){holds}: fill in when these rows "
+        "were taken, remove them, or leave time_order out"
+    )
 
 
 def roles(

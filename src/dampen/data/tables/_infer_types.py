@@ -70,7 +70,9 @@ def numbers_only(values: Float64[np.ndarray, "N n"], names: Sequence[str] | None
         v = values[:, j]
         offset, unit = _offset_and_unit(v[np.isfinite(v)])
         name = names[j] if names is not None else f"x{j}"
-        used.append(Column(name, "number", offset=offset, unit=unit, missing=bool(np.isnan(v).any())))
+        low, high = _span(v[np.isfinite(v)])
+        missing = bool(np.isnan(v).any())
+        used.append(Column(name, "number", offset=offset, unit=unit, missing=missing, low=low, high=high))
     return Columns(tuple(used))
 
 
@@ -165,7 +167,17 @@ def _number(name: str, numbers: Float64[np.ndarray, " N"], values: Series, comma
     if n_missing and not infinite and not said:
         said = f"{n_missing} missing"
     offset, unit = _offset_and_unit(known)
-    return Column(name, "number", offset=offset, unit=unit, missing=n_missing > 0, decimal_comma=comma, said=said)
+    low, high = _span(known)
+    return Column(
+        *(name, "number"),
+        offset=offset,
+        unit=unit,
+        missing=n_missing > 0,
+        decimal_comma=comma,
+        said=said,
+        low=low,
+        high=high,
+    )
 
 
 def _is_identifier(name: str, known: Float64[np.ndarray, " n"]) -> bool:
@@ -174,6 +186,10 @@ def _is_identifier(name: str, known: Float64[np.ndarray, " n"]) -> bool:
     if _counted(known):  # test rows have left gaps
         return True
     return bool(_ID.search(name.strip()) or _ID.search(name.strip().lower())) and len(np.unique(known)) == len(known)
+
+
+def _span(known: Float64[np.ndarray, " n"]) -> tuple[float | None, float | None]:
+    return (float(known.min()), float(known.max())) if len(known) else (None, None)
 
 
 def _offset_and_unit(known: Float64[np.ndarray, " n"]) -> tuple[float, float]:
@@ -215,7 +231,17 @@ def _date(name: str, values: Series, format: str | None, orders: bool, every: Se
     if not parts:
         return "it puts the rows in order"
     offset = float(np.floor(np.median(known)))
-    return Column(name, "date", offset=offset, missing=n_missing > 0, parts=tuple(parts), format=format, said=said)
+    low, high = _span(known)
+    return Column(
+        *(name, "date"),
+        offset=offset,
+        missing=n_missing > 0,
+        parts=tuple(parts),
+        format=format,
+        said=said,
+        low=low,
+        high=high,
+    )
 
 
 def _category(

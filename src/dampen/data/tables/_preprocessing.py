@@ -15,11 +15,13 @@ from dampen import _schema
 from dampen._io import shortened
 from dampen.data._dataset import Data
 from dampen.data._in_memory import as_table
-from dampen.data._new_data import Incoming, oddities, targets_of
+from dampen.data._new_data import Incoming, encode_new, targets_of
 from dampen.data._npz import rows_of
 from dampen.data.tables._columns import Columns
+from dampen.data.tables._frame import Frame
 from dampen.data.tables._pandas_types import Table
 from dampen.data.tables._read import read_frame, tidy
+from dampen.data.tables._totals import total_row
 from dampen.data.tables._vectoriser import Vectoriser
 from dampen.errors import InputError
 
@@ -76,17 +78,19 @@ class Preprocessing:
         """
         import torch
 
-        if isinstance(table, str | Path):
-            frame, source, name = read_frame(Path(table)), str(table), Path(table).name.split(".")[0]
-        else:
-            frame = tidy(table.to_pandas() if hasattr(table, "to_pandas") else table, "the table")
-            source, name = "the table", "table"
         columns = self.vectoriser.columns
-        encoded = columns.encode(frame.table, source)
-        notes = [*frame.notes, *oddities(columns, frame.table, encoded)]
+        if isinstance(table, str | Path):
+            frame = read_frame(Path(table), columns.decimal_comma)
+            source, name = str(table), Path(table).name.split(".")[0]
+        else:
+            table = table.to_pandas() if hasattr(table, "to_pandas") else table
+            frame = tidy(Frame(table, decimal_comma=columns.decimal_comma), "the table")
+            source, name = "the table", "table"
+        encoded, written, odd = encode_new(columns, frame.table, source, frame.decimal_comma)
+        notes = [*frame.notes, *filter(None, [total_row(frame.table)]), *odd]
         targets = None
         if self.target is not None and self.target in frame.table.columns:
-            targets, said = targets_of(frame, self.target, self.task, self.classes)
+            targets, said = targets_of(frame, self.target, self.task, self.classes, written)
             notes += said
         features = torch.from_numpy(encoded)
         return Incoming(name, self.vectoriser, self.task, self.classes, features, targets, tuple(notes), source)

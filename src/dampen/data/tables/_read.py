@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,12 @@ def kind_of(path: Path) -> str | None:
     return suffixes[-1] if suffixes and suffixes[-1] in READERS else None
 
 
-def read_frame(path: Path) -> Frame:
+def read_frame(path: Path, decimal_comma: bool = False) -> Frame:
     """Read a table from a file.
+
+    Args:
+        path: the file.
+        decimal_comma: whether earlier rows of its kind were written with decimal commas.
 
     Raises:
         InputError: the file is missing, empty, damaged, of an unknown kind, or needs a package that is not installed.
@@ -37,7 +42,7 @@ def read_frame(path: Path) -> Frame:
     try:
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty; give a file with a line of column names and rows")
-        found = READERS[kind](path)
+        found = read_text(path, _TEXT[kind], decimal_comma) if kind in _TEXT else _OTHERS[kind](path)
     except InputError:
         raise
     except ImportError:
@@ -47,6 +52,8 @@ def read_frame(path: Path) -> Frame:
     except Exception as e:  # each reader's library has exceptions of its own for a damaged file
         said = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise InputError(f"{path} can't be read as {kind[1:]}, damaged or cut off? ({shortened(said)})") from None
+    if decimal_comma and kind not in _TEXT:
+        found = replace(found if isinstance(found, Frame) else Frame(found), decimal_comma=True)
     return tidy(found, str(path))
 
 
@@ -60,14 +67,8 @@ def _excel(path: Path) -> Frame:
     return Frame(table, again=again(header, list(table.columns)))
 
 
-_TEXT: dict[str, Callable[[Path], Any]] = {
-    ".csv": lambda path: read_text(path, None),
-    ".tsv": lambda path: read_text(path, "\t"),
-    ".tab": lambda path: read_text(path, "\t"),
-    ".txt": lambda path: read_text(path, None),
-}
-READERS: dict[str, Callable[[Path], Any]] = {
-    **_TEXT,
+_TEXT = {".csv": None, ".tsv": "\t", ".tab": "\t", ".txt": None}  # what separates fields, None where it is found out
+_OTHERS: dict[str, Callable[[Path], Any]] = {
     ".parquet": read_parquet,
     ".pq": read_parquet,
     ".feather": read_feather,
@@ -75,3 +76,4 @@ READERS: dict[str, Callable[[Path], Any]] = {
     ".xlsx": _excel,
     ".xls": _excel,
 }
+READERS = (*_TEXT, *_OTHERS)

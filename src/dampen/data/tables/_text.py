@@ -49,12 +49,13 @@ class _Layout:
     notes: tuple[str, ...] = ()
 
 
-def read_text(path: Path, separator: str | None) -> Frame:
+def read_text(path: Path, separator: str | None, decimal_comma: bool = False) -> Frame:
     """Read a text file with a line of column names.
 
     Args:
         path: the file.
         separator: None finds it out.
+        decimal_comma: whether earlier rows of its kind were written with decimal commas.
 
     Raises:
         InputError: it is damaged, ragged, empty, no text, or has no column names.
@@ -108,7 +109,7 @@ def read_text(path: Path, separator: str | None) -> Frame:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = read()
-            table, decimal_comma = _as_written(table, read, source, separator)
+            table, written = _as_written(table, read, source, separator, decimal_comma)
     except pd.errors.EmptyDataError:
         raise InputError(f"{path} is empty; give a file with a line of column names and rows") from None
     except pd.errors.ParserError as e:
@@ -120,7 +121,9 @@ def read_text(path: Path, separator: str | None) -> Frame:
             f"{path} has lines with more fields than its first line has column names ({len(header)}); correct the file"
         ) from None
     _check_lengths(table, header, path, source, separator, layout.above)
-    return Frame(table, tuple(notes), decimal_comma, again(header, list(table.columns)))
+    notes += written.notes
+    called = again(header, list(table.columns))
+    return Frame(table, tuple(notes), written.decimal_comma, written.decimal_points, called)
 
 
 def again(header: list[str], called: list[Any]) -> tuple[tuple[str, str], ...]:
@@ -198,13 +201,29 @@ def _all_numbers(cells: list[str]) -> bool:
     return bool(cells) and all(_is_number(cell) for cell in cells if cell) and any(cells)
 
 
+@dataclass(frozen=True)
+class _Written:
+    """How a file writes its numbers.
+
+    Args:
+        decimal_comma: whether with decimal commas.
+        decimal_points: names of columns that have decimal points all the same.
+        notes: what is to be said of that.
+    """
+
+    decimal_comma: bool
+    decimal_points: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 def _as_written(
-    table: Table, read: Callable[..., Table], source: Callable[[], Any], separator: str
-) -> tuple[Table, bool]:
+    table: Table, read: Callable[..., Table], source: Callable[[], Any], separator: str, expected: bool
+) -> tuple[Table, _Written]:
     """Return the table with the text of those columns whose values pandas has changed: codes, words, `1.299`.
 
     pandas takes `007` for 7 and `None` for a missing value. Only columns where that is possible are read again. Numbers
-    with a decimal comma become numbers; it is also returned whether there are any.
+    with a decimal comma become numbers; it is also returned whether there are any. They are looked for where semicolons
+    separate, and wherever they are expected.
     """
     import pandas as pd
 
@@ -223,8 +242,12 @@ def _as_written(
     again = [j for j in texts if table.iloc[:, j].isna().any()]
     if whole and _has_leading_zero(source, separator):
         again += whole
-    commas = separator == ";" and any(_share_of_commas(table.iloc[:, j]) >= _NEARLY_ALL for j in texts)
-    if separator == ";":
+    sought = separator == ";" or expected
+    # a comma that separates is no decimal one: in such a file points are decimal unless a number in quotes tells
+    commas = (expected and separator != ",") or (
+        sought and any(_share_of_commas(table.iloc[:, j]) >= _NEARLY_ALL for j in texts)
+    )
+    if sought:
         again += fractions
     again = sorted(set(again))
     if not again:
@@ -232,20 +255,38 @@ def _as_written(
     else:
         found = read(usecols=again, dtype=str, keep_default_na=False, na_values=list(MISSING))
         raw = {j: found.iloc[:, at] for at, j in enumerate(again)}
-    columns = []
+    columns, notes, points = [], [], []
     for j in range(table.shape[1]):
         values, text = table.iloc[:, j], raw.get(j)
         if text is not None and (j in texts or (j in whole and are_codes(as_text(text)))):
             values = text
-        elif text is not None and j in fractions and _may_be_grouped(as_text(text), commas):
-            values, commas = text, True
+        elif text is not None and j in fractions:
+            known, name = as_text(text), str(table.columns[j])
+            if separator == "," and not commas:
+                notes += _decimal_after_all(known, name)
+            elif _may_be_grouped(known, commas):
+                values, commas = text, True
+            elif known.str.contains(".", regex=False).fillna(False).any():
+                points.append(name)
         columns.append(values)
+    written = _Written(commas, tuple(points) if commas else (), tuple(notes))
     if commas:
         columns = [_without_commas(values) for values in columns]
     if all(a is table.iloc[:, j] for j, a in enumerate(columns)):
-        return table, commas
+        return table, written
     names = table.columns
-    return pd.concat(columns, axis=1).set_axis(names, axis=1), commas
+    return pd.concat(columns, axis=1).set_axis(names, axis=1), written
+
+
+def _decimal_after_all(text: Series, name: str) -> list[str]:
+    """Return what is to be said of `2.500` in a file parted by commas where decimal commas were expected."""
+    example = grouped(text)
+    if example is None:
+        return []
+    return [
+        f"column '{name}' holds '{example}', taken as {float(example):g}: the training rows have decimal commas, but "
+        "here commas separate the columns"
+    ]
 
 
 def _is_whole(values: Series) -> bool:
@@ -292,6 +333,8 @@ def _may_be_grouped(text: Series, commas: bool) -> bool:
 
 def _without_commas(values: Series) -> Series:
     """Return a column with points for its decimal commas, where nothing else is in it that could be misread."""
+    import pandas as pd
+
     if _share_of_commas(values) < _NEARLY_ALL:
         return values
     text = as_text(values)
@@ -299,7 +342,12 @@ def _without_commas(values: Series) -> Series:
     if known.str.contains(".", regex=False).any():
         return values
     with_comma = text.str.match(_COMMA).fillna(False).astype(bool)
-    return text.where(~with_comma, text.str.replace(",", "."))
+    points = text.where(~with_comma, text.str.replace(",", "."))
+    if grouped(points) is None:
+        return points
+    # 2,500 is sure, the text 2.500 would not be
+    numbers = pd.to_numeric(points, errors="coerce")
+    return numbers if len(numbers.dropna()) == len(known) else values
 
 
 def _tabs_for_blanks(open_text: Callable[[], io.TextIOWrapper], path: Path) -> Callable[[], io.StringIO]:

@@ -172,12 +172,25 @@ def as_days(values: Series, format: str | None) -> Float64[np.ndarray, " N"]:
 
     if isinstance(values.dtype, pd.PeriodDtype):
         values = values.dt.to_timestamp()
-    if format is not None and not pd.api.types.is_datetime64_any_dtype(values.dtype):
-        found = _dates.times(plain(as_text(values)), format)
-    else:
-        found = pd.to_datetime(values, format=format, errors="coerce", utc=True)
+    if _are_times(values):
+        found = pd.to_datetime(values, errors="coerce", utc=True)
+    else:  # pandas would guess a format anew for each cell, and take numbers for nanoseconds
+        text = plain(as_text(values))
+        found = _dates.times(text, format or date_format(text) or "ISO8601")
     microseconds = found.dt.tz_localize(None).to_numpy("datetime64[us]")  # nanoseconds would end in the year 2262
     return np.where(np.isnat(microseconds), np.nan, microseconds.astype(np.int64) / (1e6 * _DAY))
+
+
+def _are_times(values: Series) -> bool:
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return True
+    return values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) in (
+        "date",
+        "datetime",
+        "datetime64",
+    )
 
 
 def date_format(known: Series) -> str | None:
