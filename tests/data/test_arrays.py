@@ -159,6 +159,61 @@ def test_a_test_set_that_is_given_is_used_as_it_is():
     np.testing.assert_array_equal(data.features[data.test_rows].numpy(), FEATURES[:3] + 1)
 
 
+def as_big_endian(values):
+    return values.astype(values.dtype.newbyteorder(">"))
+
+
+class Pairs(torch.utils.data.Dataset):
+    def __init__(self, inputs, targets):
+        self.inputs, self.targets = inputs, targets
+
+    def __len__(self):
+        return len(self.inputs)
+
+    def __getitem__(self, i):
+        return self.inputs[i], int(self.targets[i])
+
+
+@pytest.mark.parametrize("how", ["array", "npz", "frame", "dataset", "from_arrays", "engine", "mc_dropout"])
+def test_the_order_of_bytes_changes_nothing(how, tmp_path):
+    inputs, targets = RNG.normal(size=(40, 3)).astype(np.float32), np.arange(40) % 2
+
+    def read(x, y):
+        if how == "npz":
+            np.savez(tmp_path / "rows.npz", x=x, y=y)
+            return load(tmp_path / "rows.npz").train.features
+        if how == "frame":
+            frame = pd.DataFrame(x, columns=list("abc")).assign(g=y.cumsum().astype(y.dtype), y=y)
+            return load(frame, target="y", group="g").train.features
+        if how == "engine":
+            one = dampen.Population(lambda: nn.Linear(3, 2), [dampen.Setting()], [0])
+            one.fit({"train": (x, y)}, epochs=1)
+            return one.member(dampen.Setting(), 0).weight
+        if how == "mc_dropout":
+            network = nn.Sequential(nn.Dropout(), nn.Linear(3, 2, bias=False))
+            network[1].weight.data.fill_(1.0)
+            return dampen.mc_dropout(network, x, 3, task="regression").mean
+        if how == "dataset":
+            return load(Pairs(x, y)).train.features
+        return (from_arrays(x, y) if how == "from_arrays" else load(x, target=y)).train.features
+
+    assert read(as_big_endian(inputs), as_big_endian(targets)).equal(read(inputs, targets))
+
+
+@pytest.mark.parametrize("kind", [float, int, bool, str])
+def test_what_an_array_masks_is_missing(kind):
+    inputs, hidden = RNG.normal(size=(40, 3)), RNG.random((40, 3)) < 0.2
+    targets = np.arange(40) % 2
+    labels = np.array(["no", "yes"])[targets] if kind is str else targets.astype(kind)
+    found = load(np.ma.masked_array(inputs, hidden), target=np.ma.masked_array(labels, targets.cumsum() > 17))
+    kept = targets.cumsum() <= 17
+    reference = load(np.where(hidden, np.nan, inputs)[kept], target=labels[kept])
+    assert found.classes == reference.classes
+    assert found.train.features.equal(reference.train.features)
+    assert found.train.targets.equal(reference.train.targets)
+    assert f"{(~kept).sum()} rows without a target 'target' left out" in found.notes
+
+
 @pytest.mark.parametrize(
     ("features", "targets", "options", "says"),
     [
@@ -170,6 +225,9 @@ def test_a_test_set_that_is_given_is_used_as_it_is():
         (FEATURES.astype(object), LABELS, {}, "features must be numbers"),
         (FEATURES * 1j, LABELS, {}, "features must be numbers"),
         (FEATURES * 1e300, LABELS, {}, "infinite in float32"),
+        (np.ma.masked_array(FEATURES, FEATURES == 3), LABELS, {}, "1 values that are NaN or infinite"),
+        (FEATURES, LABELS, {"weights": np.full(20, 1e300)}, r"at most 1e\+18 .* largest is 1e\+300: divide all by it"),
+        (FEATURES, LABELS, {"weights": np.full(20, 1e-300)}, "not all below 1e-18, .* largest is 1e-300"),
         (FEATURES, LABELS - 1, {"classes": ("a", "b")}, "class -1 in row 0 is negative"),
         (FEATURES, LABELS * 0, {}, "'0' in every row: there is nothing to learn"),
         (FEATURES, LABELS + 0.5, {"classes": ("a", "b")}, "whole numbers"),

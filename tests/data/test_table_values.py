@@ -283,6 +283,20 @@ def test_rows_of_one_time_are_on_one_side_of_every_cut(tmp_path):
     assert "240 test rows are not later than all training rows" in early.notes
 
 
+def test_whole_numbers_that_float64_can_not_tell_apart_are_told_apart(tmp_path):
+    order = RNG.permutation(N)
+    for source in both(tmp_path, numbers(t=2**60 + order, y=Y)):
+        data = load(source, target="y", time_order="t")
+        first = data.train_rows.numpy()
+        assert data.times[first].tolist() == list(range(len(first)))  # in their order, each at a time of its own
+        assert data.targets[first].tolist() == np.float32(Y[order.argsort()][first]).tolist()
+    classes = load(numbers(y=2**60 + order % 2), target="y")
+    assert classes.classes == (str(2**60), str(2**60 + 1))
+    assert "target 'y' has 2 distinct whole numbers: taken as classes" in classes.notes[0]
+    with pytest.raises(InputError, match="differs by less than float32 can hold, all rows are near 1e\\+09: subtract"):
+        load(numbers(y=1e9 + RNG.random(N)), target="y")
+
+
 def test_a_study_in_the_order_of_time_ranks_and_judges_on_different_times():
     from dampen.study._protocol import held_out
 

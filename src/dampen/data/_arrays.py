@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from dampen._tensors import check_dense
+from dampen._tensors import as_native, check_dense
 from dampen.data import _duplicates, _splits, _target
+from dampen.data._checks import as_weights
 from dampen.data._dataset import Data, Scaling
 from dampen.data._leakage import noted
 from dampen.data.tables._join import as_series
@@ -151,7 +152,7 @@ def _roles(weights: Any, groups: Any, parts: list[int]) -> tuple[Tensor | None, 
         numbers = array_of(weights, "weights")
         if numbers.dtype.kind not in "biuf":
             raise InputError(f"weights must be numbers, got an array of type {numbers.dtype}")
-        of_rows = torch.from_numpy(_float32(numbers))
+        of_rows = torch.from_numpy(as_weights(numbers.astype(np.float64), "weights"))
     if groups is not None:
         of_groups = torch.from_numpy(np.unique(array_of(groups, "groups"), return_inverse=True)[1].astype(np.int64))
     for name, values in (("weights", of_rows), ("groups", of_groups)):
@@ -182,9 +183,12 @@ def array_of(values: Any, what: str, *, objects: bool = False) -> np.ndarray:
         values = values.detach().cpu()
         values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     try:
-        array = np.asarray(values)
+        array = np.asanyarray(values)
     except ValueError as error:  # rows of different length
         raise InputError(f"{what} can't be made an array; give every row the same shape") from error
+    if array.dtype.kind == "b" and isinstance(array, np.ma.MaskedArray):
+        array = array.astype(np.float64)  # inputs are numbers: a masked one is NaN
+    array = np.asarray(as_native(array))
     if array.dtype.kind == "O" and not objects and all(isinstance(value, str) for value in array.flat):
         array = array.astype(str)  # what pandas calls a column of strings
     if array.dtype.kind not in ("biufUO" if objects else "biufU"):

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from dampen._io import counted
 from dampen.data import _duplicates, _splits, _target
+from dampen.data._checks import as_weights
 from dampen.data._dataset import Data
 from dampen.data._leakage import noted
+from dampen.data._new_data import oddities
 from dampen.data.tables import _identifiers, _values
 from dampen.data.tables._columns import Columns
 from dampen.data.tables._frame import Frame
@@ -118,11 +121,15 @@ def from_frame(
         order = np.argsort(times[:n_train], kind="stable")
         table, numbers[:n_train] = table.iloc[order], numbers[:n_train][order]
         times[:n_train] = times[:n_train][order]
+        if test_table is not None and special["time_order"] not in test_table.columns:
+            notes.append(f"the test rows lack the time '{special['time_order']}': they count as the latest")
         early = int((times[n_train:] <= times[n_train - 1]).sum())
         if early:
             notes.append(f"{early} test row{'s are' if early > 1 else ' is'} not later than all training rows")
     weights = _of_both(table, test_table, special.get("weight"), _weights)
     groups = _groups(table, test_table, special.get("group"))
+    if groups is not None and test_table is not None:
+        notes += _on_both_sides(groups.numpy(), n_train, special["group"], special["group"] in test_table.columns)
     targets, all_rows = torch.from_numpy(numbers), torch.arange(n_train)
     ordered = times is not None
     of_times = None if times is None else torch.from_numpy(times)
@@ -170,6 +177,9 @@ def from_frame(
     if test_table is None and not ordered and together is not groups:
         train_rows, test_rows = drawn(together, copies.are(together))
         decided, raw = read(train_rows)
+    notes += _infinite(table, decided)
+    if test_table is not None:
+        notes += [f"test rows: {note}" for note in oddities(decided, test_table, raw[n_train:].numpy())]
     reasons = [(c, "asked for") for c in dropped]
     said = {"group": "it keeps rows together", "weight": "it weighs rows"}
     reasons += [(column, said[role]) for role, column in special.items() if role in said]
@@ -219,12 +229,40 @@ def _of_both(table: Table, test: Table | None, column: str | None, read) -> np.n
     return np.concatenate(parts)
 
 
+def _infinite(table: Table, columns: Columns) -> list[str]:
+    """Return what is to be said of infinite values among inputs."""
+    counts = {
+        column.name: int(np.isinf(_values.as_numbers(table[column.name], column.decimal_comma)).sum())
+        for column in columns.used
+        if column.kind == "number"
+    }
+    names = [name for name, n in counts.items() if n]
+    if not names:
+        return []
+    of = f"column{'s' * (len(names) > 1)} {_target.listed(names, most=3)}"
+    return [f"{counted(sum(counts.values()), 'infinite value')} in {of} taken as missing"]
+
+
+def _on_both_sides(groups: np.ndarray, n_train: int, name: str, known: bool) -> list[str]:
+    """Return what is to be said of the groups of test rows that are given."""
+    if not known:
+        return [f"the test rows lack the group '{name}': whether their groups train too can't be told"]
+    shared = np.isin(groups[n_train:], groups[:n_train])
+    if not shared.any():
+        return []
+    n_groups, n_rows = len(np.unique(groups[n_train:][shared])), int(shared.sum())
+    return [
+        f"{counted(n_groups, 'group')} of '{name}' with {counted(n_rows, 'test row')} "
+        f"{'is' if n_groups == 1 else 'are'} among the training rows too: the test figures may flatter"
+    ]
+
+
 def _weights(values: Series, name: str) -> np.ndarray:
     found = _values.as_numbers(values)
     wrong = ~(np.isfinite(found) & (found >= 0))
     if wrong.any():
         raise InputError(f"weight '{name}' must be a number, 0 or larger, in every row; {int(wrong.sum())} rows differ")
-    return found.astype(np.float32)
+    return as_weights(found, f"weight '{name}'")
 
 
 def _groups(table: Table, test: Table | None, column: str | None) -> torch.Tensor | None:
@@ -253,7 +291,7 @@ def _ranks(table: Table, test: Table | None, name: str) -> np.ndarray:
     known = test is not None and name in test.columns
     if known and test is not None:
         values = pd.concat([values, test[name]])
-    numbers = _values.as_numbers(values)
+    numbers: np.ndarray = _values.as_numbers(values)
     if np.isnan(numbers).all():
         text = _values.plain(_values.as_text(values)).dropna()
         times = pd.api.types.is_datetime64_any_dtype(values.dtype) or isinstance(values.dtype, pd.PeriodDtype)
@@ -265,7 +303,8 @@ def _ranks(table: Table, test: Table | None, name: str) -> np.ndarray:
         raise InputError(
             f"time order '{name}' is missing in {int(np.isnan(numbers).sum())} rows; fill it in or drop them"
         )
-    ranks = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
+    whole = _values.as_whole(values)
+    ranks = np.unique(numbers if whole is None else whole, return_inverse=True)[1].astype(np.int64)
     if test is not None and not known:
         ranks = np.concatenate([ranks, np.full(len(test), ranks.max() + 1)])
     return ranks
