@@ -12,7 +12,7 @@ from torch import nn
 
 import dampen
 from dampen import load
-from dampen.data import from_arrays, read_incoming
+from dampen.data import Preprocessing, from_arrays, read_incoming, read_rows
 from dampen.errors import InputError
 from dampen.study import open_study, with_ids
 
@@ -150,6 +150,44 @@ def test_bytes_of_three_dimensions_are_images_and_stay_bytes():
     assert data.scaling == "pixels"
     expected = (images[data.train_rows][:, None] / 255 - 0.5) / 0.5
     np.testing.assert_allclose(data.train.features.numpy(), expected, atol=1e-6)
+
+
+def test_channels_come_first_however_an_array_comes_and_that_is_told(tmp_path):
+    images, labels = RNG.integers(0, 256, (40, 8, 6, 3), dtype=np.uint8), np.arange(40) % 2
+    np.savez(tmp_path / "images.npz", x=images, y=labels)
+    for data in (load(images, target=labels), load(tmp_path / "images.npz"), load(Pairs(images, labels))):
+        assert data.features.equal(torch.from_numpy(images).permute(0, 3, 1, 2))
+        assert data.notes == ("bytes of shape [8, 6, 3] are taken as images with channels last: [3, 8, 6]",)
+    first = load(images.transpose(0, 3, 1, 2), target=labels)
+    assert (first.inputs, first.notes) == ((3, 8, 6), ())
+    grey = load(images[..., 0], target=labels)
+    assert grey.notes == ("bytes of shape [8, 6] are taken as grey images: [1, 8, 6]",)
+    for reals, start in (
+        (images / 255, "inputs of shape [8, 6, 3] are taken as 8 channels of 6x3: if they are images"),
+        (images[:, :6, :, 0] / 255, "inputs of shape [6, 6] stay so: if they are grey images, give [rows, 1, 6, 6]"),
+    ):
+        data = load(reals, target=labels)
+        assert data.inputs == reals.shape[1:]
+        assert data.notes[0].startswith(start)
+    assert load(RNG.normal(size=(40, 6, 6)), target=labels).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("more", "note"),
+    [
+        ({"x_test": FEATURES}, "'x_test' has no targets beside it (y_test): test rows are drawn"),
+        ({"val_x": FEATURES, "val_y": LABELS}, "arrays that are not used: 'val_x' [20, 2], 'val_y' [20]"),
+        ({"z": LABELS}, "arrays that are not used: 'z' [20]"),
+    ],
+)
+def test_arrays_of_a_file_that_are_not_used_are_told(tmp_path, more, note):
+    np.savez(tmp_path / "rows.npz", x=FEATURES, y=np.repeat(["a", "b"], 10), **more)
+    data = load(tmp_path / "rows.npz")
+    assert data.notes == (note,)
+    if "x_test" not in more:
+        assert read_rows(tmp_path / "rows.npz", Preprocessing.of(data)).notes == (note,)
+        normalisation = from_arrays(FEATURES, LABELS).normalisation
+        assert note in read_incoming(tmp_path / "rows.npz", normalisation, "classification", ("a", "b")).notes
 
 
 def test_a_test_set_that_is_given_is_used_as_it_is():

@@ -16,6 +16,8 @@ from dampen.data.tables._join import as_series
 from dampen.data.tables._values import as_text
 from dampen.errors import InputError
 
+_CHANNELS = (1, 3, 4)  # of an image: grey, RGB, RGBA
+
 
 def from_arrays(
     features: Any,
@@ -37,8 +39,8 @@ def from_arrays(
 ) -> Data:
     """Make a `Data` of arrays: NumPy's, PyTorch's, or what `numpy.asarray` takes. They are copied.
 
-    - `features`: `[N, D]`, or `[N, ...]`. Bytes of three or four dimensions, `[N, H, W]` or
-      `[N, C, H, W]`, are images and stay bytes; everything else becomes float32.
+    - `features`: `[N, D]`, or `[N, ...]`. Bytes of three or four dimensions, `[N, H, W]`, `[N, C, H, W]` or
+      `[N, H, W, C]`, are images and stay bytes, channels first; everything else becomes float32.
     - `targets`: `[N]` or `[N, 1]`: classes (any whole numbers, names or truth values, in their order) or values; or
       `[N, C]` with a 1 for the class and 0 elsewhere.
     - `test`: `(features, targets)` of the test set; when None, `test_fraction` of the rows is drawn
@@ -57,7 +59,8 @@ def from_arrays(
     >>> from_arrays(np.eye(8), ["cat", "dog"] * 4).classes
     ('cat', 'dog')
     """
-    raw, notes = features_of(features, "features", keep_whole), []
+    array = array_of(features, "features")
+    raw, notes = features_of(array, "features", keep_whole), _layout(array)
     labels, said = _labels(targets, "targets")
     notes += said
     parts = [len(raw), 0]
@@ -210,11 +213,36 @@ def features_of(values: Any, what: str, keep_whole: bool = False) -> Shaped[Tens
     if array.ndim < 2 or 0 in array.shape[1:]:
         raise InputError(f"{what} must have shape [rows, columns] or [rows, ...], got {list(array.shape)}")
     if array.dtype == np.uint8 and array.ndim in (3, 4):
-        images = torch.from_numpy(array.copy(order="C"))
+        images = torch.from_numpy((np.moveaxis(array, -1, 1) if _channels_last(array) else array).copy(order="C"))
         return images.unsqueeze(1) if images.ndim == 3 else images
     if keep_whole and array.dtype.kind in "iu":
         return torch.from_numpy(array.astype(np.int64))
     return torch.from_numpy(_float32(array))
+
+
+def _channels_last(array: np.ndarray) -> bool:
+    """Return whether the last axis of `[N, ...]` looks like colours, and the first one does not: what Keras saves."""
+    return array.ndim == 4 and array.shape[-1] in _CHANNELS and array.shape[1] not in _CHANNELS
+
+
+def _layout(array: np.ndarray) -> list[str]:
+    """Return what is to be said of the axes of images, or of what looks like some."""
+    shape = list(array.shape[1:])
+    height, width = shape[:2] if len(shape) > 1 else (0, 0)
+    if array.dtype == np.uint8:
+        if _channels_last(array):
+            return [f"bytes of shape {shape} are taken as images with channels last: [{shape[2]}, {height}, {width}]"]
+        return [f"bytes of shape {shape} are taken as grey images: [1, {height}, {width}]"] if len(shape) == 2 else []
+    if _channels_last(array):
+        return [
+            f"inputs of shape {shape} are taken as {height} channels of {width}x{shape[2]}: if they are images with "
+            f"channels last, give [rows, {shape[2]}, {height}, {width}]"
+        ]
+    if len(shape) == 2 and height == width > 1 and array.dtype.kind == "f" and array.size:
+        least, most = float(array.min()), float(array.max())
+        if least >= 0 and (most <= 1 or (most <= 255 and (array == np.floor(array)).all())):
+            return [f"inputs of shape {shape} stay so: if they are grey images, give [rows, 1, {height}, {width}]"]
+    return []
 
 
 def _float32(array: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """A table as every way in brings it: typed columns with distinct names, and what is odd about it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +22,21 @@ class Frame:
         notes: what was odd about it and what was done, a sentence each.
         decimal_comma: whether text such as `3,14` is a number.
         again: of each column whose name an earlier one has: that name, and what it is called here.
+        aside: what follows the file's name in a message: which part of it was read.
+        uncomputed: columns of formulas that have no values.
     """
 
     table: Table
     notes: tuple[str, ...] = ()
     decimal_comma: bool = False
     again: tuple[tuple[str, str], ...] = ()
+    aside: str = ""
+    uncomputed: tuple[str, ...] = ()
+
+
+def joined_name(levels: tuple[Any, ...]) -> str:
+    """Return the name of a column that pandas calls by several levels."""
+    return "_".join(map(str, levels))
 
 
 def tidy(found: "Frame | Table", name: str) -> Frame:
@@ -44,7 +54,7 @@ def tidy(found: "Frame | Table", name: str) -> Frame:
     if any(level is not None for level in table.index.names):
         table = table.reset_index(allow_duplicates=True)
     if isinstance(table.columns, pd.MultiIndex):
-        table = table.set_axis(["_".join(map(str, column)) for column in table.columns], axis=1)
+        table = table.set_axis([joined_name(column) for column in table.columns], axis=1)
     names, used, twice = [], set(), list(frame.again)
     for column in map(str, table.columns):
         again, n = column, 1
@@ -64,7 +74,7 @@ def tidy(found: "Frame | Table", name: str) -> Frame:
         listed = ", ".join(f"'{unit[:20]}'" for unit in units[:3]) + ", ..." * (len(units) > 3)
         notes.append(f"the first row holds units, no values ({listed}): left out")
         table = table.iloc[1:].set_axis(pd.RangeIndex(len(table) - 1), axis=0)
-    return Frame(all_typed(table, frame.decimal_comma), tuple(notes), frame.decimal_comma, tuple(twice))
+    return replace(frame, table=all_typed(table, frame.decimal_comma), notes=tuple(notes), again=tuple(twice))
 
 
 def all_typed(table: Table, decimal_comma: bool = False) -> Table:

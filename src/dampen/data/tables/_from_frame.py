@@ -76,7 +76,8 @@ def from_frame(
         InputError: a column that is not there, or too little to learn from.
     """
     table, notes = frame.table, list(frame.notes)
-    columns = list(table.columns)
+    columns, source_name = list(table.columns), source
+    source += frame.aside
     target_name = _target.find(columns, roles.target, source)
     special = {
         role: _target.existing(columns, wanted, role, source)
@@ -96,6 +97,12 @@ def from_frame(
             f"{source} has {len(copies) + 1} columns called '{target_name}', the target: rename or remove all but one, "
             f"or drop '{copies[0]}'"
         )
+    for one in (frame, *([] if test is None else [test])):
+        if target_name in one.uncomputed:
+            raise InputError(
+                f"target '{target_name}' holds formulas without values{one.aside}: open and save the file in a "
+                "spreadsheet, which computes them"
+            )
     task = roles.task
     if target_name in category:
         category, task = [column for column in category if column != target_name], task or "classification"
@@ -108,7 +115,7 @@ def from_frame(
     test_table = None
     if test is not None:
         if target_name not in test.table.columns:
-            raise InputError(f"the test file lacks the target '{target_name}'")
+            raise InputError(f"the test file{test.aside} lacks the target '{target_name}'")
         found = _target.numbers_of(
             *(test.table[target_name], target.task, target.classes, target_name, "the test file"), test.decimal_comma
         )
@@ -166,7 +173,9 @@ def from_frame(
         )
         raw = decided.encode(table, source)
         if test_table is not None:
-            raw = np.concatenate([raw, decided.encode(test_table, "the test file")])
+            raw = np.concatenate(
+                [raw, decided.encode(test_table, f"the test file{'' if test is None else test.aside}")]
+            )
         return decided, torch.from_numpy(raw)
 
     train_rows, test_rows = drawn(groups)
@@ -199,7 +208,7 @@ def from_frame(
         times=of_times,
         target_name=target_name,
         notes=tuple(notes),
-        source=source,
+        source=source_name,
     )
     return noted(data.together())
 
@@ -294,7 +303,7 @@ def _ranks(table: Table, test: Table | None, name: str) -> np.ndarray:
     numbers: np.ndarray = _values.as_numbers(values)
     if np.isnan(numbers).all():
         text = _values.plain(_values.as_text(values)).dropna()
-        times = pd.api.types.is_datetime64_any_dtype(values.dtype) or isinstance(values.dtype, pd.PeriodDtype)
+        times = pd.api.types.is_datetime64_any_dtype(values.dtype)
         format = None if times or not len(text) else _values.date_format(text)
         if not times and format is None and pd.api.types.infer_dtype(values, skipna=True) not in ("date", "datetime"):
             raise InputError(f"time order '{name}' must hold numbers or dates, such as 2024-12-31")

@@ -122,7 +122,7 @@ def _decided(name: str, values: Series, decimal_comma: bool, orders: bool, every
         if not pd.api.types.is_timedelta64_dtype(dtype) and _dates.is_compact(values):
             return _date(name, values, "%Y%m%d", orders, every)
         return "it puts the rows in order" if orders else _number(name, as_numbers(values), values, False, "")
-    if pd.api.types.is_datetime64_any_dtype(dtype) or isinstance(dtype, pd.PeriodDtype):
+    if pd.api.types.is_datetime64_any_dtype(dtype):
         return _date(name, values, None, orders, every)
     inferred = pd.api.types.infer_dtype(values, skipna=True)
     if inferred in ("date", "datetime", "datetime64"):

@@ -82,7 +82,7 @@ class Preprocessing:
             frame = tidy(table.to_pandas() if hasattr(table, "to_pandas") else table, "the table")
             source, name = "the table", "table"
         columns = self.vectoriser.columns
-        encoded = columns.encode(frame.table, source)
+        encoded = columns.encode(frame.table, source + frame.aside)
         notes = [*frame.notes, *oddities(columns, frame.table, encoded)]
         targets = None
         if self.target is not None and self.target in frame.table.columns:
@@ -140,7 +140,7 @@ def read_rows(path: Path, kept: Preprocessing) -> Incoming | None:
     found = rows_of(path)
     if found is None:
         return None
-    inputs, targets = found
+    inputs, targets, notes = found
     columns = kept.vectoriser.columns.used
     if inputs.ndim != 2 or inputs.shape[1] != len(columns) or inputs.dtype.kind not in "biuf":
         raise InputError(
@@ -149,7 +149,8 @@ def read_rows(path: Path, kept: Preprocessing) -> Incoming | None:
     table = as_table(inputs).set_axis([column.name for column in columns], axis=1)
     if targets is not None and kept.target is not None:
         table[kept.target] = targets
-    return replace(kept.read(table), name=path.stem, source=str(path))
+    read = kept.read(table)
+    return replace(read, name=path.stem, source=str(path), notes=(*notes, *read.notes))
 
 
 class _Version(Struct, frozen=True):

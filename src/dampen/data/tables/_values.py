@@ -190,8 +190,6 @@ def as_days(values: Series, format: str | None) -> Float64[np.ndarray, " N"]:
     """Return times as days since 1970, NaN where they are missing or no times."""
     import pandas as pd
 
-    if isinstance(values.dtype, pd.PeriodDtype):
-        values = values.dt.to_timestamp()
     if format is not None and not pd.api.types.is_datetime64_any_dtype(values.dtype):
         found = _dates.times(plain(as_text(values)), format)
     else:
