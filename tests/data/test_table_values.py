@@ -384,7 +384,7 @@ def test_what_stands_around_the_column_names_is_passed_by_and_told(text, note, t
 
 
 def test_columns_without_a_name_are_told(tmp_path):
-    lines = "".join(f"{a:.3f},{b:.3f},{c}\n" for a, b, c in zip(Y, Y[::-1] + 1, CLASSES, strict=True))
+    lines = "".join(f"{a:.6f},{b:.6f},{c}\n" for a, b, c in zip(Y, Y[::-1] + 1, CLASSES, strict=True))
     unnamed = "called 'Unnamed: 0', 'Unnamed: 1' here, name them in the file"
     for above in ("", "a title\n"):
         data = load(saved(tmp_path, f"{above},,y\n{lines}"), target="y")

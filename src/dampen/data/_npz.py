@@ -53,10 +53,9 @@ def read_npz(
         if of_test[0] is not None and of_test[1] is not None:
             names += [of_test[0], of_test[1]]
         arrays = file.read(names)
-    alone = of_test[0] is not None and of_test[1] is None
-    notes = _unused(there, [*names, *([of_test[0]] if alone else [])])
-    if alone:
-        notes.append(f"'{of_test[0][:_LONGEST]}' has no targets beside it (y_test): test rows are drawn")
+    alone = [] if of_test[0] is None or of_test[1] is not None else [of_test[0]]
+    notes = _unused(there, [*names, *alone])
+    notes += [f"'{name[:_LONGEST]}' has no targets beside it (y_test): test rows are drawn" for name in alone]
     data = read_arrays(
         arrays[0],
         _column(arrays[1]),
