@@ -278,7 +278,7 @@ def test_what_is_no_image_is_named_with_what_is_read(tmp_path):
             (tmp_path / kind / name).write_bytes(b"x")
         (tmp_path / kind / "d.png").symlink_to(tmp_path / "nowhere.png")
     with pytest.raises(
-        InputError, match=r"2 \.jp2, 2 without an ending, 2 \.npy, 2 links to nothing; read are \.png, "
+        InputError, match=r"2 \.jp2, 2 without an ending, 2 \.npy, 2 links to nothing, and images end in \.png, "
     ):
         load(tmp_path)
     for kind in ("cat", "dog"):

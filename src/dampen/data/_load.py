@@ -244,9 +244,8 @@ def _named(
         if holds_images(path):
             return read_images(path, side=image_size, image_max=image_max, seed=seed, test_fraction=test_fraction)
         raise InputError(
-            f"folder {path} holds no images ({other_files(path)}), and none of the four IDX files "
-            f"({', '.join(FILES)}); give a folder with a "
-            "folder of images for each class, or with these files"
+            f"folder {path} holds no images, and none of the four IDX files ({', '.join(FILES)}); {other_files(path)}; "
+            "give a folder with a folder of images for each class, or with these files"
         )
     except OSError as e:
         raise InputError(f"folder {path} can't be read: {e.strerror or e}") from None

@@ -61,7 +61,7 @@ def other_files(folder: Path) -> str:
         len(kinds) > _MOST_KINDS
     )
     links = f", {counted(n_links, 'link')} to nothing" if n_links else ""
-    return f"files: {found or 'none'}{links}; read are {', '.join(ENDINGS)}"
+    return f"it holds {found or 'no files'}{links}, and images end in {', '.join(ENDINGS)}"
 
 
 def is_dangling(path: Path) -> bool:

@@ -105,9 +105,7 @@ def as_whole(values: Series) -> np.ndarray | None:
     """Return whole numbers beyond those that float64 tells apart as they are; None where there are none."""
     import pandas as pd
 
-    if not pd.api.types.is_numeric_dtype(values.dtype) and values.dtype != object:
-        return None
-    if pd.api.types.is_float_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype) or values.isna().any():
+    if not (pd.api.types.is_integer_dtype(values.dtype) or values.dtype == object) or values.isna().any():
         return None
     whole = values.to_numpy()
     if whole.dtype == object and not all(isinstance(value, int | np.integer) for value in whole):
