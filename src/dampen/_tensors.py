@@ -1,6 +1,8 @@
-"""Tensors from outside: what they must be before anything computes with them."""
+"""Tensors and arrays from outside: what they must be before anything computes with them."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from dampen.errors import InputError
 
@@ -8,6 +10,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LARGEST = 1e30  # of an input: far below float32's largest number, so that sums of squares stay finite
+
+
+def as_native(array: np.ndarray) -> np.ndarray:
+    """Return an array in the machine's byte order, which torch needs, with a masked array's masked values as missing.
+
+    Missing is NaN among numbers, which are float64 then, and None among anything else, truth values too.
+
+    >>> as_native(np.ma.masked_array([1, 2], mask=[False, True]))
+    array([ 1., nan])
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        mask, array = np.ma.getmaskarray(array), np.ma.getdata(array)
+        if mask.any():
+            missing: Any = np.nan if array.dtype.kind in "iuf" else None
+            array = array.astype(np.float64 if array.dtype.kind in "iuf" else object)
+            array[mask] = missing
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def check_dense(t: "Tensor", what: str) -> None:

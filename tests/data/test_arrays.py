@@ -12,7 +12,7 @@ from torch import nn
 
 import dampen
 from dampen import load
-from dampen.data import from_arrays, read_incoming
+from dampen.data import Preprocessing, from_arrays, read_incoming, read_rows
 from dampen.errors import InputError
 from dampen.study import load_study, with_ids
 
@@ -152,11 +152,104 @@ def test_bytes_of_three_dimensions_are_images_and_stay_bytes():
     np.testing.assert_allclose(data.train.features.numpy(), expected, atol=1e-6)
 
 
+def test_channels_come_first_however_an_array_comes_and_that_is_told(tmp_path):
+    images, labels = RNG.integers(0, 256, (40, 8, 6, 3), dtype=np.uint8), np.arange(40) % 2
+    np.savez(tmp_path / "images.npz", x=images, y=labels)
+    for data in (load(images, target=labels), load(tmp_path / "images.npz"), load(Pairs(images, labels))):
+        assert data.features.equal(torch.from_numpy(images).permute(0, 3, 1, 2))
+        assert data.notes == ("bytes of shape [8, 6, 3] are taken as images with channels last: [3, 8, 6]",)
+    first = load(images.transpose(0, 3, 1, 2), target=labels)
+    assert (first.inputs, first.notes) == ((3, 8, 6), ())
+    grey = load(images[..., 0], target=labels)
+    assert grey.notes == ("bytes of shape [8, 6] are taken as grey images: [1, 8, 6]",)
+    for reals, start in (
+        (images / 255, "inputs of shape [8, 6, 3] are taken as 8 channels of 6x3: if they are images"),
+        (images[:, :6, :, 0] / 255, "inputs of shape [6, 6] stay so: if they are grey images, give [rows, 1, 6, 6]"),
+    ):
+        data = load(reals, target=labels)
+        assert data.inputs == reals.shape[1:]
+        assert data.notes[0].startswith(start)
+    assert load(RNG.normal(size=(40, 6, 6)), target=labels).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("more", "note"),
+    [
+        ({"x_test": FEATURES}, "'x_test' has no targets beside it (y_test): test rows are drawn"),
+        ({"val_x": FEATURES, "val_y": LABELS}, "arrays that are not used: 'val_x' [20, 2], 'val_y' [20]"),
+        ({"z": LABELS}, "arrays that are not used: 'z' [20]"),
+    ],
+)
+def test_arrays_of_a_file_that_are_not_used_are_told(tmp_path, more, note):
+    np.savez(tmp_path / "rows.npz", x=FEATURES, y=np.repeat(["a", "b"], 10), **more)
+    data = load(tmp_path / "rows.npz")
+    assert data.notes == (note,)
+    if "x_test" not in more:
+        assert read_rows(tmp_path / "rows.npz", Preprocessing.of(data)).notes == (note,)
+        normalisation = from_arrays(FEATURES, LABELS).normalisation
+        assert note in read_incoming(tmp_path / "rows.npz", normalisation, "classification", ("a", "b")).notes
+
+
 def test_a_test_set_that_is_given_is_used_as_it_is():
     data = from_arrays(FEATURES, LABELS, test=(FEATURES[:3] + 1, LABELS[:3]))
     assert data.train_rows.tolist() == list(range(20))
     assert data.test_rows.tolist() == [20, 21, 22]
     np.testing.assert_array_equal(data.features[data.test_rows].numpy(), FEATURES[:3] + 1)
+
+
+def as_big_endian(values):
+    return values.astype(values.dtype.newbyteorder(">"))
+
+
+class Pairs(torch.utils.data.Dataset):
+    def __init__(self, inputs, targets):
+        self.inputs, self.targets = inputs, targets
+
+    def __len__(self):
+        return len(self.inputs)
+
+    def __getitem__(self, i):
+        return self.inputs[i], int(self.targets[i])
+
+
+@pytest.mark.parametrize("how", ["array", "npz", "frame", "dataset", "from_arrays", "engine", "mc_dropout"])
+def test_the_order_of_bytes_changes_nothing(how, tmp_path):
+    inputs, targets = RNG.normal(size=(40, 3)).astype(np.float32), np.arange(40) % 2
+
+    def read(x, y):
+        if how == "npz":
+            np.savez(tmp_path / "rows.npz", x=x, y=y)
+            return load(tmp_path / "rows.npz").train.features
+        if how == "frame":
+            frame = pd.DataFrame(x, columns=list("abc")).assign(g=y.cumsum().astype(y.dtype), y=y)
+            return load(frame, target="y", group="g").train.features
+        if how == "engine":
+            one = dampen.Population(lambda: nn.Linear(3, 2), [dampen.Setting()], [0])
+            one.fit({"train": (x, y)}, epochs=1)
+            return one.member(dampen.Setting(), 0).weight
+        if how == "mc_dropout":
+            network = nn.Sequential(nn.Dropout(), nn.Linear(3, 2, bias=False))
+            network[1].weight.data.fill_(1.0)
+            return dampen.mc_dropout(network, x, 3, task="regression").mean
+        if how == "dataset":
+            return load(Pairs(x, y)).train.features
+        return (from_arrays(x, y) if how == "from_arrays" else load(x, target=y)).train.features
+
+    assert read(as_big_endian(inputs), as_big_endian(targets)).equal(read(inputs, targets))
+
+
+@pytest.mark.parametrize("kind", [float, int, bool, str])
+def test_what_an_array_masks_is_missing(kind):
+    inputs, hidden = RNG.normal(size=(40, 3)), RNG.random((40, 3)) < 0.2
+    targets = np.arange(40) % 2
+    labels = np.array(["no", "yes"])[targets] if kind is str else targets.astype(kind)
+    found = load(np.ma.masked_array(inputs, hidden), target=np.ma.masked_array(labels, targets.cumsum() > 17))
+    kept = targets.cumsum() <= 17
+    reference = load(np.where(hidden, np.nan, inputs)[kept], target=labels[kept])
+    assert found.classes == reference.classes
+    assert found.train.features.equal(reference.train.features)
+    assert found.train.targets.equal(reference.train.targets)
+    assert f"{(~kept).sum()} rows without a target 'target' left out" in found.notes
 
 
 @pytest.mark.parametrize(
@@ -170,6 +263,9 @@ def test_a_test_set_that_is_given_is_used_as_it_is():
         (FEATURES.astype(object), LABELS, {}, "features must be numbers"),
         (FEATURES * 1j, LABELS, {}, "features must be numbers"),
         (FEATURES * 1e300, LABELS, {}, "infinite in float32"),
+        (np.ma.masked_array(FEATURES, FEATURES == 3), LABELS, {}, "1 values that are NaN or infinite"),
+        (FEATURES, LABELS, {"weights": np.full(20, 1e300)}, r"at most 1e\+18 .* largest is 1e\+300: divide all by it"),
+        (FEATURES, LABELS, {"weights": np.full(20, 1e-300)}, "not all below 1e-18, .* largest is 1e-300"),
         (FEATURES, LABELS - 1, {"classes": ("a", "b")}, "class -1 in row 0 is negative"),
         (FEATURES, LABELS * 0, {}, "'0' in every row: there is nothing to learn"),
         (FEATURES, LABELS + 0.5, {"classes": ("a", "b")}, "whole numbers"),

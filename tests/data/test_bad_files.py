@@ -91,7 +91,7 @@ def test_what_is_odd_is_treated_and_told(tmp_path):
     assert told["f"][3] == "constant, 1 in every row"
     assert told["id"][3].startswith("an identifier")
     assert told["g"][3] == "1 no numbers ('n/k'), taken as missing"
-    assert data.notes == ("2 rows without a target 'y' left out",)
+    assert data.notes == ("2 rows without a target 'y' left out", "7 infinite values in column 'c' taken as missing")
     assert data.train.features.isfinite().all()
 
 

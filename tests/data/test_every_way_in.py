@@ -165,6 +165,48 @@ def test_a_role_that_is_given_beside_the_rows_is_what_its_column_is(role, conver
         assert data.train.features.equal(expected.train.features)
 
 
+@pytest.mark.parametrize("how", ["frame", "csv", "array", "npz"])
+def test_an_infinite_input_is_missing_and_told(how, tmp_path):
+    frame = numbers(y=CLASSES)
+    infinite = frame.assign(a=np.where(np.arange(N) % 80 == 7, -np.inf, frame.a), b=frame.b.replace(frame.b[3], np.inf))
+    missing = infinite.replace([np.inf, -np.inf], np.nan)
+
+    def read(table):
+        if how == "frame":
+            return load(table, target="y")
+        if how == "csv":
+            table.to_csv(tmp_path / "t.csv", index=False)
+            return load(tmp_path / "t.csv", target="y")
+        if how == "array":
+            return load(table[["a", "b"]].to_numpy(), target=table.y.to_numpy())
+        np.savez(tmp_path / "t.npz", x=table[["a", "b"]].to_numpy(), y=table.y.to_numpy(str))
+        return load(tmp_path / "t.npz")
+
+    found, reference = read(infinite), read(missing)
+    assert found.train.features.equal(reference.train.features)
+    n = int(np.isinf(infinite[["a", "b"]]).to_numpy().sum())
+    assert [note for note in found.notes if "infinite" in note] == [
+        f"{n} infinite values in columns {', '.join(repr(c.name) for c in found.columns.used)} taken as missing"
+    ]
+
+
+def test_columns_are_named_as_the_frame_names_them():
+    frame = numbers(c=np.arange(N) % 7, y=CLASSES)
+    levels = frame.set_axis(pd.MultiIndex.from_product([["A"], frame.columns]), axis=1)
+    reference = load(frame, target="y", drop=["a"], group="c")
+    found = load(levels, target=("A", "y"), drop=[("A", "a")], group=("A", "c"))
+    assert [column.name for column in found.columns.used] == ["A_b"]
+    assert found.train.features.equal(reference.train.features)
+    assert load(levels[:180], target=("A", "y"), drop=("A", "a"), test=levels[180:]).inputs == (2,)
+    numbered = frame.set_axis(range(4), axis=1)
+    assert load(numbered, target=3, drop=[0], group=np.int64(2)).train.features.equal(reference.train.features)
+    for source, name, line in ((levels, ("A", "z"), "no column 'A_z'"), (numbered, 7, r"no column '7' \(target\)")):
+        with pytest.raises(InputError, match=line):
+            load(source, target=name)
+    with pytest.raises(InputError, match="no columns with names"):
+        load(frame[["a", "b"]].to_numpy(), target=1)
+
+
 def test_values_beside_a_frame_are_joined_by_their_index_or_their_place():
     frame = numbers(y=RNG.normal(size=N)).sample(frac=1, random_state=0)
     x, y = frame[["a", "b"]], frame["y"]

@@ -255,6 +255,38 @@ def test_classes_may_be_called_train_or_test(tmp_path, classes):
     )
 
 
+def test_grey_and_coloured_images_together_are_told(tmp_path):
+    for kind, mode in (("cat", "L"), ("dog", "RGB")):
+        (tmp_path / kind).mkdir()
+        for i in range(16):
+            Image.new(mode, (4, 4), 15 * i if mode == "L" else (15 * i, 9, 0)).save(tmp_path / kind / f"{i}.png")
+    mixed = "16 images in grey taken as colour, in three equal channels"
+    alone = "a network can tell these classes by that alone"
+    data = load(tmp_path)
+    assert data.inputs == (3, 4, 4)
+    assert data.notes == (mixed, f"nearly all images of 'cat' are grey, and of 'dog' in colour: {alone}")
+    for i in range(8):
+        (tmp_path / "cat" / f"{i}.png").rename(tmp_path / "dog" / f"grey{i}.png")
+        (tmp_path / "dog" / f"{i}.png").rename(tmp_path / "cat" / f"colour{i}.png")
+    assert load(tmp_path).notes == (mixed,)
+
+
+def test_what_is_no_image_is_named_with_what_is_read(tmp_path):
+    for kind in ("cat", "dog"):
+        (tmp_path / kind).mkdir()
+        for name in ("a.jp2", "b.npy", "c"):
+            (tmp_path / kind / name).write_bytes(b"x")
+        (tmp_path / kind / "d.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(
+        InputError, match=r"2 \.jp2, 2 without an ending, 2 \.npy, 2 links to nothing, and images end in \.png, "
+    ):
+        load(tmp_path)
+    for kind in ("cat", "dog"):
+        for i in range(8):
+            Image.new("L", (4, 4), 9 * i + len(kind)).save(tmp_path / kind / f"{i}.png")
+    assert "2 links to nothing passed by" in load(tmp_path).notes
+
+
 @pytest.mark.parametrize("folder", [".", "train"])
 def test_a_folder_without_images_is_no_class_and_told(tmp_path, folder):
     pets(tmp_path / folder)

@@ -11,6 +11,7 @@ N = 240
 RNG = np.random.default_rng(0)
 DAYS = pd.Series(pd.date_range("2020-01-01 10:00", periods=N, freq="3D"))
 Y = RNG.normal(size=N)
+CLASSES = np.where(np.arange(N) % 3, "a", "b")
 
 
 def numbers(**columns) -> pd.DataFrame:
@@ -68,6 +69,38 @@ def test_months_are_dates_without_days_of_the_week(pattern, day, tmp_path):
     assert column(data, "d")[:2] == ("date", "3 inputs: days, time of the year")
     first = DAYS.dt.to_period("M").dt.to_timestamp()
     np.testing.assert_array_equal(days_of(data, "d"), (first - pd.Timestamp(0)).dt.days)
+
+
+@pytest.mark.parametrize("freq", ["M", "Q", "Q-NOV", "W", "D", "h", "Y"])
+def test_periods_are_read_alike_from_a_frame_and_its_files(freq, tmp_path):
+    periods = pd.Series(pd.period_range("1990-01-05", periods=N, freq=freq)).mask(np.arange(N) == 7)
+    frame = numbers(p=periods.sample(frac=1, random_state=0).array, y=Y)
+    frame.to_parquet(tmp_path / "table.parquet")
+    found, *files = [load(source, target="y") for source in (*both(tmp_path, frame), tmp_path / "table.parquet")]
+    for data in files:
+        assert data.columns == found.columns
+        assert data.train.features.equal(found.train.features)
+    if freq not in ("Y", "Q-NOV"):  # a file holds numbers, and does not tell when quarters begin
+        first = frame.p.dt.to_timestamp().astype("datetime64[us]").astype("int64") / 86_400e6
+        days = days_of(found, "p")
+        np.testing.assert_allclose(days, first.mask(frame.p.isna()), atol=1e-2 if freq == "h" else 0.5, equal_nan=True)
+        known = frame[frame.p.notna()]
+        times = load(known, target="y", time_order="p").times
+        assert times.tolist() == list(range(N - 1))
+
+
+@pytest.mark.parametrize(
+    ("texts", "first"),
+    [
+        ([f"Q{1 + i % 4} {1970 + i // 4}" for i in range(N)], lambda i: f"{1970 + i // 4}-{1 + 3 * (i % 4):02d}-01"),
+        ([f"{1970 + i // 4}-q{1 + i % 4}" for i in range(N)], lambda i: f"{1970 + i // 4}-{1 + 3 * (i % 4):02d}-01"),
+        ([f"{2000 + i // 50}-W{1 + i % 50:02d}" for i in range(N)],
+         lambda i: pd.Timestamp.fromisocalendar(2000 + i // 50, 1 + i % 50, 1)),
+    ],
+)  # fmt: skip
+def test_quarters_and_weeks_are_their_first_day(texts, first):
+    days = days_of(load(numbers(p=texts, y=Y), target="y"), "p")
+    assert days.tolist() == [pd.Timestamp(first(i)).timestamp() / 86_400 for i in range(N)]
 
 
 def test_times_with_a_zone_are_one_moment_wherever_they_were_noted():
@@ -283,6 +316,20 @@ def test_rows_of_one_time_are_on_one_side_of_every_cut(tmp_path):
     assert "240 test rows are not later than all training rows" in early.notes
 
 
+def test_whole_numbers_that_float64_can_not_tell_apart_are_told_apart(tmp_path):
+    order = RNG.permutation(N)
+    for source in both(tmp_path, numbers(t=2**60 + order, y=Y)):
+        data = load(source, target="y", time_order="t")
+        first = data.train_rows.numpy()
+        assert data.times[first].tolist() == list(range(len(first)))  # in their order, each at a time of its own
+        assert data.targets[first].tolist() == np.float32(Y[order.argsort()][first]).tolist()
+    classes = load(numbers(y=2**60 + order % 2), target="y")
+    assert classes.classes == (str(2**60), str(2**60 + 1))
+    assert "target 'y' has 2 distinct whole numbers: taken as classes" in classes.notes[0]
+    with pytest.raises(InputError, match="differs by less than float32 can hold, all rows are near 1e\\+09: subtract"):
+        load(numbers(y=1e9 + RNG.random(N)), target="y")
+
+
 def test_a_study_in_the_order_of_time_ranks_and_judges_on_different_times():
     from dampen.study._protocol import held_out
 
@@ -334,6 +381,19 @@ def test_what_stands_around_the_column_names_is_passed_by_and_told(text, note, t
     assert data.targets.equal(expected.targets)
     assert len(data.notes) == (note is not None)
     assert note is None or data.notes[0].startswith(note)
+
+
+def test_columns_without_a_name_are_told(tmp_path):
+    lines = "".join(f"{a:.6f},{b:.6f},{c}\n" for a, b, c in zip(Y, Y[::-1] + 1, CLASSES, strict=True))
+    unnamed = "called 'Unnamed: 0', 'Unnamed: 1' here, name them in the file"
+    for above in ("", "a title\n"):
+        data = load(saved(tmp_path, f"{above},,y\n{lines}"), target="y")
+        assert (data.inputs, len(data.targets)) == ((2,), N)
+        assert f"2 columns have no name: {unnamed}" in data.notes
+    assert load(saved(tmp_path, f",b,y\n{lines}"), target="y").notes == ()  # an index that was saved
+    assert load(saved(tmp_path, f",A title,\na,b,y\n{lines}"), target="y").columns.inputs(2) == ["a", "b"]
+    with pytest.raises(InputError, match=r"no column names: its first line after 'y,,', taken as a title, is"):
+        load(saved(tmp_path, f"y,,\n{lines}".replace(",a", ",1").replace(",b", ",0")), target="y")
 
 
 def test_a_first_row_of_values_is_none_of_units():

@@ -2,13 +2,15 @@
 
 import math
 
+import numpy as np
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Float32, Int, Shaped
 from torch import Tensor
 
 from dampen._tensors import check_size
 from dampen.errors import InputError
 
+_WEIGHTS = 1e-18, 1e18  # of the largest weight, whose squares float32 holds too
 _FEATURE_TYPES = (torch.uint8, torch.float32, torch.int64)
 
 
@@ -83,6 +85,18 @@ def scaling(kind: str | None, pixel_max: float) -> None:
         raise InputError(f"scaling must be 'pixels', 'standardise' or None, got {kind!r}")
     if not (pixel_max > 0 and math.isfinite(pixel_max)):
         raise InputError(f"pixel_max must be larger than 0, got {pixel_max:g}")
+
+
+def as_weights(values: Float[np.ndarray, " N"], what: str) -> Float32[np.ndarray, " N"]:
+    """Return weights in float32; `what` opens the message about those that it can't hold."""
+    known = values[np.isfinite(values)]
+    most = float(np.abs(known).max(initial=0.0))
+    if most > _WEIGHTS[1] or 0 < most < _WEIGHTS[0]:
+        raise InputError(
+            f"{what} must be at most {_WEIGHTS[1]:g} and not all below {_WEIGHTS[0]:g}, which float32 can hold; the "
+            f"largest is {most:g}: divide all by it, only their ratios count"
+        )
+    return values.astype(np.float32)
 
 
 def weights(weights: Tensor | None, train_rows: Tensor, *, n_rows: int) -> None:

@@ -97,19 +97,9 @@ def read_arrays(
 
 
 def as_table(raw: np.ndarray) -> Table:
-    """Return an array `[N, D]` as a table with the columns `x0`, `x1`, ...
-
-    Raises:
-        InputError: there are infinite values, or no columns.
-    """
+    """Return an array `[N, D]` as a table with the columns `x0`, `x1`, ..."""
     import pandas as pd
 
-    if raw.dtype.kind == "f" and np.isinf(raw).any():
-        row, column = (int(i[0]) for i in np.isinf(raw).nonzero())
-        raise InputError(
-            f"features hold {int(np.isinf(raw).sum())} values that are infinite, the first in row {row}, column "
-            f"{column}; fill them in or drop these rows"
-        )
     return pd.DataFrame(raw, columns=[f"x{j}" for j in range(raw.shape[1])])
 
 

@@ -17,10 +17,11 @@ from dampen.data._in_memory import read_arrays
 from dampen.data._npz import read_npz
 from dampen.data._published import PUBLISHED
 from dampen.data._torch_dataset import is_dataset, read_dataset
-from dampen.data.images._files import holds_images
+from dampen.data.images._files import holds_images, other_files
 from dampen.data.images._from_folder import read_images
 from dampen.data.images._idx_folder import FILES, find_files, read_folder
 from dampen.data.tables import _from_frame
+from dampen.data.tables._frame import joined_name
 from dampen.data.tables._join import is_values, join
 from dampen.data.tables._read import READERS, Frame, kind_of, read_frame, tidy
 from dampen.errors import InputError
@@ -33,8 +34,8 @@ def load(
     *,
     target: Any = None,
     task: str | None = None,
-    drop: str | Sequence[str] = (),
-    category: str | Sequence[str] = (),
+    drop: str | int | Sequence[Any] = (),
+    category: str | int | Sequence[Any] = (),
     group: Any = None,
     weight: Any = None,
     test: Any = None,
@@ -88,7 +89,11 @@ def load(
     """
     told = {name: value for name, value in locals().items() if name != "progress"}
     words = {"drop": drop, "category": category, "group": group, "weight": weight, "time_order": time_order}
-    words = {name: str(w) if isinstance(w, int) else w for name, w in words.items()}  # some frames' names are numbers
+    words = {name: _column_names(source, word) for name, word in words.items()}
+    for name in ("drop", "category"):
+        if isinstance(words[name], list | tuple):
+            words[name] = [_column_names(source, word) for word in words[name]]
+    target = _column_names(source, target)
     for name, word in words.items():
         if word is not None and not hasattr(word, "__len__"):
             raise InputError(f"{name} must be the name of a column, or values, got {word!r}")
@@ -145,6 +150,23 @@ def load(
     if isinstance(target, str):
         raise InputError("an array of inputs has no columns with names: give the targets as another array")
     return read_arrays(source, target, test=_pair(test), **options)
+
+
+def _column_names(source: Any, word: Any) -> Any:
+    """Return the names that a frame's columns have here for those that a user gives: numbers, or tuples of levels."""
+    if isinstance(word, numbers.Integral) and not isinstance(word, bool):
+        return str(word)
+    columns = getattr(source, "columns", ()) if hasattr(source, "iloc") else ()
+    levels = getattr(columns, "nlevels", 1)
+
+    def is_name(word: Any) -> bool:
+        return isinstance(word, tuple) and len(word) == levels > 1 and (word in columns or len(source) != levels)
+
+    if is_name(word):
+        return joined_name(word)
+    if isinstance(word, list | tuple) and len(word) and all(map(is_name, word)):
+        return [joined_name(name) for name in word]
+    return word
 
 
 def is_table(source: str | os.PathLike[str]) -> bool:
@@ -222,8 +244,8 @@ def _named(
         if holds_images(path):
             return read_images(path, side=image_size, image_max=image_max, seed=seed, test_fraction=test_fraction)
         raise InputError(
-            f"folder {path} holds no images, and none of the four IDX files ({', '.join(FILES)}); give a folder with a "
-            "folder of images for each class, or with these files"
+            f"folder {path} holds no images, and none of the four IDX files ({', '.join(FILES)}); {other_files(path)}; "
+            "give a folder with a folder of images for each class, or with these files"
         )
     except OSError as e:
         raise InputError(f"folder {path} can't be read: {e.strerror or e}") from None

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from dampen._tensors import as_native
 from dampen.data._dataset import Data
 from dampen.data._in_memory import read_arrays
 from dampen.errors import InputError
@@ -33,6 +35,13 @@ def read_dataset(source: Any, test: Any, *, name: str | None = None, **options: 
     return read_arrays(inputs, targets, test=pairs, name=name or type(source).__name__, **options)
 
 
+def _native(item: Any) -> Any:
+    """Return an item whose arrays torch can stack."""
+    if not isinstance(item, tuple | list):
+        return item
+    return tuple(as_native(part) if isinstance(part, np.ndarray) else part for part in item)
+
+
 def _pairs(source: Any) -> tuple[Tensor, Tensor]:
     kind = type(source).__name__
     if not isinstance(source, Dataset) or not hasattr(source, "__len__"):
@@ -41,7 +50,7 @@ def _pairs(source: Any) -> tuple[Tensor, Tensor]:
     if not n:
         raise InputError(f"{kind} is empty; give one with items")
     try:
-        items = [source[i] for i in range(n)]
+        items = [_native(source[i]) for i in range(n)]
     except Exception as e:  # the user's own code
         raise InputError(f"{kind} fails when its items are read: {(str(e) or type(e).__name__).splitlines()[0]}") from e
     first = items[0]

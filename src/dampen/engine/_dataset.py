@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from dampen._tensors import check_dense, check_size
+from dampen._tensors import as_native, check_dense, check_size
 from dampen.engine import _losses
 from dampen.errors import InputError
 
@@ -203,6 +203,6 @@ def _tensor(part: Any) -> Tensor:
         check_dense(part, "inputs and targets")
         return part.detach()
     try:
-        return torch.from_numpy(np.ascontiguousarray(part))
+        return torch.from_numpy(np.ascontiguousarray(as_native(np.asanyarray(part))))
     except TypeError as e:
         raise InputError(f"inputs and targets must be tensors or arrays of numbers, got {type(part).__name__}") from e

@@ -15,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 from torch import Tensor, nn
 
+from dampen._tensors import as_native
 from dampen.data import Data, Preprocessing, all_typed, spelt_alike
 from dampen.engine import Model, Population, copied
 from dampen.engine.knobs import Setting
@@ -81,7 +82,7 @@ class _Dampen(BaseEstimator):
         """Check rows as scikit-learn does: numbers in any form; a frame with other columns stays one."""
         if _is_mixed(X):
             self._mixed = True
-            y = validate_data(self, X, y, skip_check_array=True)[1]
+            y = validate_data(self, X, _unmasked(y), skip_check_array=True)[1]
             X, y = _pandas(X), column_or_1d(y, warn=True)
             check_consistent_length(X, y)
             if y.dtype.kind == "f":
@@ -91,7 +92,12 @@ class _Dampen(BaseEstimator):
             return X, y
         self._mixed = False
         X, y = validate_data(
-            self, X, y, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", ensure_min_samples=2
+            self,
+            _unmasked(X),
+            _unmasked(y),
+            dtype=[np.float64, np.float32],
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=2,
         )
         return X, y
 
@@ -166,7 +172,9 @@ class _Dampen(BaseEstimator):
             validate_data(self, X, reset=False, skip_check_array=True)
             X = _pandas(X)
         else:
-            X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+            X = validate_data(
+                self, _unmasked(X), reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan"
+            )
         raw, notes = encoded_new(self._columns, X, self._names)
         for note in notes:
             warnings.warn(note, UserWarning, stacklevel=_outside())
@@ -392,7 +400,7 @@ def _widths(hidden: Any) -> tuple[int, ...]:
 
 
 def _weights(sample_weight: Any, X: Any) -> Float64[np.ndarray, " N"]:
-    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    weights = _check_sample_weight(_unmasked(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
     if not weights.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weights
@@ -407,6 +415,11 @@ def _is_mixed(X: Any) -> bool:
     kinds = pd.api.types
     dtypes = (X.to_pandas() if hasattr(X, "to_pandas") else X).dtypes
     return not all(kinds.is_numeric_dtype(dtype) and not kinds.is_bool_dtype(dtype) for dtype in dtypes)
+
+
+def _unmasked(values: Any) -> Any:
+    """Return a masked array with its masked values as missing, which scikit-learn would read as if they were there."""
+    return as_native(values) if isinstance(values, np.ma.MaskedArray) else values
 
 
 def _pandas(X: Any) -> Any:

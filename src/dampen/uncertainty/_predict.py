@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dampen._tensors import check_dense, check_size
+from dampen._tensors import as_native, check_dense, check_size
 from dampen.engine import are_probabilities, described, has_one_output, once, outputs_line, tell
 from dampen.engine.knobs.noise.dropout import rates as read_rates
 from dampen.errors import InputError, OutputsWarning
@@ -243,7 +244,8 @@ def rows_of(x: Any, network: nn.Module) -> list[Tensor]:
             "nn.Module whose forward takes them in order and hands them on by name, and give a tuple"
         )
     try:
-        inputs = [torch.as_tensor(t) for t in (x if isinstance(x, tuple | list) else (x,))]
+        parts = [as_native(t) if isinstance(t, np.ndarray) else t for t in (x if isinstance(x, tuple | list) else (x,))]
+        inputs = [torch.as_tensor(t) for t in parts]
     except (TypeError, ValueError, RuntimeError) as e:
         raise InputError(
             f"x must be one tensor, or a tuple of them, got {type(x).__name__}: {str(e).splitlines()[0]}"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dampen._io import counted
 from dampen.data._target import LEAST_OF_CLASS, listed
 from dampen.errors import InputError
 
@@ -14,6 +15,7 @@ _SPLIT_NAMES = {name for names in _SPLITS.values() for name in names}
 # made by systems, archives and network drives; names that begin with a dot are hidden anyway
 _SYSTEM = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "#recycle", "$recycle.bin", "system volume information"}
 _LEAST = 2  # images of a class
+_MOST_KINDS = 3  # kinds of other files in a message
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,26 @@ def is_image(path: Path) -> bool:
 def holds_images(folder: Path) -> bool:
     """Return whether a folder holds an image that is not hidden, at any depth."""
     return next(_images(folder), None) is not None
+
+
+def other_files(folder: Path) -> str:
+    """Return what a folder without images holds, and what is read, in words."""
+    n_links = sum(is_dangling(path) for path in folder.rglob("*"))
+    kinds = Counter(
+        path.suffix.lower() or "without an ending"
+        for path in folder.rglob("*")
+        if path.is_file() and not _is_within_hidden(path, folder)
+    )
+    found = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(_MOST_KINDS)) + ", ..." * (
+        len(kinds) > _MOST_KINDS
+    )
+    links = f", {counted(n_links, 'link')} to nothing" if n_links else ""
+    return f"it holds {found or 'no files'}{links}, and images end in {', '.join(ENDINGS)}"
+
+
+def is_dangling(path: Path) -> bool:
+    """Return whether a path is a link to what is not there."""
+    return path.is_symlink() and not path.exists()
 
 
 def has_splits(folder: Path) -> bool:
@@ -200,8 +222,10 @@ def _passed_by(
     )
     if strange:
         n = sum(strange.values())
-        kinds = ", ".join(kind for kind, _ in strange.most_common(3)) + ", ..." * (len(strange) > 3)
+        kinds = ", ".join(kind for kind, _ in strange.most_common(_MOST_KINDS)) + ", ..." * (len(strange) > _MOST_KINDS)
         notes.append(f"{n} file{'s' * (n > 1)} of other kinds ({kinds}) passed by")
+    n = sum(is_dangling(path) for root in roots.values() for child in _folders(root) for path in child.rglob("*"))
+    notes += [f"{counted(n, 'link')} to nothing passed by"] if n else []
     return notes
 
 

@@ -19,12 +19,14 @@ from dampen.data._dataset import Data
 from dampen.data._leakage import noted
 from dampen.data._new_data import Incoming
 from dampen.data._normalisation import Normalisation
+from dampen.data._target import listed
 from dampen.data.images import _pixels
 from dampen.data.images._files import Labelled, has_splits, holds_images, is_image, labelled, unlabelled
 from dampen.data.images._pixels import Look, NoImage
 from dampen.errors import InputError
 
 _SIDE = 32  # pixels of a side where the images differ in size and no size is asked for
+_NEARLY_ALL = 0.9  # share of a class's images that are grey, or in colour, by which a network can tell it
 _MOST_NAMED = 20  # damaged files in a message
 
 
@@ -73,7 +75,7 @@ def read_images(
         raise InputError(f"image_max must be larger than 0, got {image_max}")
     found = labelled(folder)
     size = None if side is None else (side, side)
-    features, top, notes = _read(found.files, _Wanted(None, size, image_max))
+    features, top, notes = _read(found.files, _Wanted(None, size, image_max), found)
     return _as_data(folder, found, features, top, (*found.notes, *notes), seed, test_fraction, name)
 
 
@@ -176,7 +178,9 @@ def _as_data(
     return noted(data)
 
 
-def _read(files: Sequence[Path], wanted: _Wanted) -> tuple[UInt8[Tensor, "N C H W"], float | None, list[str]]:
+def _read(
+    files: Sequence[Path], wanted: _Wanted, classed: Labelled | None = None
+) -> tuple[UInt8[Tensor, "N C H W"], float | None, list[str]]:
     """Return images as they are wanted, what was white in those of more than 8 bits, and what was done to them."""
     with ThreadPoolExecutor(4) as threads, catch_warnings():  # decoding lets other threads run meanwhile
         simplefilter("ignore")  # Pillow's, of damaged metadata and large images
@@ -197,7 +201,8 @@ def _read(files: Sequence[Path], wanted: _Wanted) -> tuple[UInt8[Tensor, "N C H 
 
         _each(read, files, threads, range(len(files)))
     deep = [one.top for one in looks if one.top is not None]
-    return torch.from_numpy(found), top if deep else None, _notes(looks, sizes, size, colour, top)
+    notes = [*_notes(looks, sizes, size, colour, top), *_of_classes(looks, classed)]
+    return torch.from_numpy(found), top if deep else None, notes
 
 
 def _notes(
@@ -226,7 +231,27 @@ def _notes(
     notes += [f"{_images(n)} of several frames: the first one is taken"] if n else []
     n = sum(not one.grey for one in looks)
     notes += [f"{_images(n)} in colour taken as grey"] if n and not colour else []
+    n = len(looks) - n
+    notes += [f"{_images(n)} in grey taken as colour, in three equal channels"] if n and colour else []
     return notes
+
+
+def _of_classes(looks: list[Look], classed: Labelled | None) -> list[str]:
+    """Return what is to be said where colour alone tells some classes from the others."""
+    if classed is None or len({one.grey for one in looks}) == 1:
+        return []
+    kinds: dict[int, list[bool]] = {}
+    for label, one in zip(classed.labels, looks, strict=True):
+        kinds.setdefault(label, []).append(one.grey)
+    shares = {classed.classes[label]: sum(kind) / len(kind) for label, kind in sorted(kinds.items())}
+    grey = [name for name, share in shares.items() if share >= _NEARLY_ALL]
+    coloured = [name for name, share in shares.items() if share <= 1 - _NEARLY_ALL]
+    if not grey or not coloured:
+        return []
+    return [
+        f"nearly all images of {listed(grey, 3)} are grey, and of {listed(coloured, 3)} in colour: a network can tell "
+        "these classes by that alone"
+    ]
 
 
 def _each(

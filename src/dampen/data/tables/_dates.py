@@ -14,6 +14,14 @@ _TIME = re.compile(
     r"(?P<half>\ ?[AaPp][Mm])?(?P<zone>\ ?(?:Z|UTC|GMT|[+-]\d{2}:?\d{2}))?$"
 )
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}(:?\d{2}(:?\d{2}([.,]\d+)?)?)?\ ?(Z|[+-]\d{2}(:?\d{2})?)?)?$")
+_PERIODS = {  # texts of a period, by the name of their format: what they are rewritten as, and the format of that
+    "quarter": (
+        re.compile(r"(?P<y>\d{4})[- ]?Q(?P<q>[1-4])$|Q(?P<q2>[1-4])[- /]?(?P<y2>\d{4})$", re.IGNORECASE),
+        "%Y-%m",
+    ),
+    "week": (re.compile(r"(?P<y>\d{4})-?W(?P<w>\d{2})$", re.IGNORECASE), "%G-%V-%u"),
+    "from/to": (re.compile(r"(?P<first>\d{4}-\d{2}-\d{2})/\d{4}-\d{2}-\d{2}$"), "%Y-%m-%d"),
+}
 _DAY_FIRST = {
     "/": False,
     "-": True,
@@ -26,7 +34,7 @@ class DateFormat:
     """How a column writes its dates.
 
     Args:
-        format: as `pandas.to_datetime` takes it.
+        format: as `pandas.to_datetime` takes it; or `quarter` (`2024Q1`), `week` (`2024-W05`) or `from/to` (two days).
         other: what comes first in another reading that fits as well; empty where there is none.
     """
 
@@ -73,9 +81,12 @@ def is_compact(numbers: Series) -> bool:
 
 
 def times(values: Series, format: str) -> Series:
-    """Return texts as times in UTC, missing where one is no date of that format."""
+    """Return texts as times in UTC, missing where one is no date of that format; periods as their first day."""
     import pandas as pd
 
+    if format in _PERIODS:
+        pattern, of_first = _PERIODS[format]
+        values, format = values.map(lambda text: _first_day(pattern.match(text)), na_action="ignore"), of_first
     if format == "ISO8601":
         values = values.where(values.str.match(_ISO).fillna(False).astype(bool), None)
     found = pd.to_datetime(values, format=format, errors="coerce", utc=True)
@@ -84,12 +95,23 @@ def times(values: Series, format: str) -> Series:
     return found
 
 
+def _first_day(period: re.Match[str] | None) -> str | None:
+    if period is None:
+        return None
+    parts = period.groupdict()
+    if "w" in parts:
+        return f"{parts['y']}-{parts['w']}-1"
+    if "q" in parts:
+        return f"{parts['y'] or parts['y2']}-{3 * int(parts['q'] or parts['q2']) - 2:02d}"
+    return parts["first"]
+
+
 def _n_dates(texts: Series, format: str) -> int:
     return int(times(texts, format).notna().sum())
 
 
 def _first(format: str) -> str:
-    letter = "Y" if format == "ISO8601" else re.sub(r"%[aA],? ", "", format)[1]
+    letter = "Y" if format == "ISO8601" or format in _PERIODS else re.sub(r"%[aA],? ", "", format)[1]
     return {"d": "day", "m": "month", "b": "month", "B": "month"}.get(letter, "year")
 
 
@@ -102,6 +124,9 @@ def _candidates(head: Series) -> list[str]:
     for text in list(shapes.values())[:20]:
         if _ISO.match(text):
             found["ISO8601"] = None
+        for name, (pattern, _) in _PERIODS.items():
+            if pattern.match(text):
+                found[name] = None
         clock = _TIME.search(text)
         day = text[: clock.start()] if clock else text
         time = _time_format(clock) if clock else ""

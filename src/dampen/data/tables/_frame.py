@@ -1,7 +1,8 @@
 """A table as every way in brings it: typed columns with distinct names, and what is odd about it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,8 @@ class Frame:
         decimal_comma: whether text such as `3,14` is a number.
         decimal_points: names of columns that have decimal points beside columns with decimal commas.
         again: of each column whose name an earlier one has: that name, and what it is called here.
+        aside: what follows the file's name in a message: which part of it was read.
+        uncomputed: columns of formulas that have no values.
     """
 
     table: Table
@@ -29,6 +32,13 @@ class Frame:
     decimal_comma: bool = False
     decimal_points: tuple[str, ...] = ()
     again: tuple[tuple[str, str], ...] = ()
+    aside: str = ""
+    uncomputed: tuple[str, ...] = ()
+
+
+def joined_name(levels: tuple[Any, ...]) -> str:
+    """Return the name of a column that pandas calls by several levels."""
+    return "_".join(map(str, levels))
 
 
 def tidy(found: "Frame | Table", name: str) -> Frame:
@@ -46,7 +56,7 @@ def tidy(found: "Frame | Table", name: str) -> Frame:
     if any(level is not None for level in table.index.names):
         table = table.reset_index(allow_duplicates=True)
     if isinstance(table.columns, pd.MultiIndex):
-        table = table.set_axis(["_".join(map(str, column)) for column in table.columns], axis=1)
+        table = table.set_axis([joined_name(column) for column in table.columns], axis=1)
     names, used, twice = [], set(), list(frame.again)
     for column in map(str, table.columns):
         again, n = column, 1
@@ -66,8 +76,7 @@ def tidy(found: "Frame | Table", name: str) -> Frame:
         listed = ", ".join(f"'{unit[:20]}'" for unit in units[:3]) + ", ..." * (len(units) > 3)
         notes.append(f"the first row holds units, no values ({listed}): left out")
         table = table.iloc[1:].set_axis(pd.RangeIndex(len(table) - 1), axis=0)
-    table = all_typed(table, frame.decimal_comma)
-    return Frame(table, tuple(notes), frame.decimal_comma, frame.decimal_points, tuple(twice))
+    return replace(frame, table=all_typed(table, frame.decimal_comma), notes=tuple(notes), again=tuple(twice))
 
 
 def all_typed(table: Table, decimal_comma: bool = False) -> Table:

@@ -6,9 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from dampen._io import counted
 from dampen.data import _duplicates, _splits, _target
+from dampen.data._checks import as_weights
 from dampen.data._dataset import Data
 from dampen.data._leakage import noted
+from dampen.data._new_data import encode_new
 from dampen.data.tables import _formatted_numbers, _identifiers, _spelling, _values, _written_numbers
 from dampen.data.tables._columns import Columns
 from dampen.data.tables._frame import Frame
@@ -75,7 +78,8 @@ def from_frame(
     """
     table, notes = frame.table, list(frame.notes)
     notes += filter(None, [total_row(table)])
-    columns = list(table.columns)
+    columns, source_name = list(table.columns), source
+    source += frame.aside
     target_name = _target.find(columns, roles.target, source)
     special = {
         role: _target.existing(columns, wanted, role, source)
@@ -95,6 +99,12 @@ def from_frame(
             f"{source} has {len(copies) + 1} columns called '{target_name}', the target: rename or remove all but one, "
             f"or drop '{copies[0]}'"
         )
+    for one in (frame, *([] if test is None else [test])):
+        if target_name in one.uncomputed:
+            raise InputError(
+                f"target '{target_name}' holds formulas without values{one.aside}: open and save the file in a "
+                "spreadsheet, which computes them"
+            )
     task = roles.task
     if target_name in category:
         category, task = [column for column in category if column != target_name], task or "classification"
@@ -107,7 +117,7 @@ def from_frame(
     test_table = None
     if test is not None:
         if target_name not in test.table.columns:
-            raise InputError(f"the test file lacks the target '{target_name}'")
+            raise InputError(f"the test file{test.aside} lacks the target '{target_name}'")
         found = _target.numbers_of(
             *(test.table[target_name], target.task, target.classes, target_name, "the test file"), test.decimal_comma
         )
@@ -120,11 +130,15 @@ def from_frame(
         order = np.argsort(times[:n_train], kind="stable")
         table, numbers[:n_train] = table.iloc[order], numbers[:n_train][order]
         times[:n_train] = times[:n_train][order]
+        if test_table is not None and special["time_order"] not in test_table.columns:
+            notes.append(f"the test rows lack the time '{special['time_order']}': they count as the latest")
         early = int((times[n_train:] <= times[n_train - 1]).sum())
         if early:
             notes.append(f"{early} test row{'s are' if early > 1 else ' is'} not later than all training rows")
     weights = _of_both(table, test_table, special.get("weight"), _weights)
     groups = _groups(table, test_table, special.get("group"))
+    if groups is not None and test_table is not None:
+        notes += _on_both_sides(groups.numpy(), n_train, special["group"], special["group"] in test_table.columns)
     targets, all_rows = torch.from_numpy(numbers), torch.arange(n_train)
     ordered = times is not None
     of_times = None if times is None else torch.from_numpy(times)
@@ -146,7 +160,7 @@ def from_frame(
             times=of_times,
         )
 
-    def read(train_rows: torch.Tensor) -> tuple[Columns, torch.Tensor]:
+    def read(train_rows: torch.Tensor) -> tuple[Columns, torch.Tensor, list[str]]:
         some = table[inputs].iloc[train_rows.numpy()]
         decided = (
             numbers_only(some.to_numpy(np.float64), inputs)
@@ -161,20 +175,24 @@ def from_frame(
         )
         decided = replace(decided, decimal_comma=frame.decimal_comma, decimal_points=frame.decimal_points)
         raw = decided.encode(table, source)
+        odd: list[str] = []
         if test is not None and test_table is not None:
-            numbers = _of_test(decided, test_table, test.decimal_comma)
-            raw = np.concatenate([raw, decided.encode(numbers, "the test file")])
-        return decided, torch.from_numpy(raw)
+            _refuse_thousands(decided, test_table, test.decimal_comma)
+            of_test, _, odd = encode_new(decided, test_table, f"the test file{test.aside}", test.decimal_comma)
+            raw = np.concatenate([raw, of_test])
+        return decided, torch.from_numpy(raw), odd
 
     train_rows, test_rows = drawn(groups)
-    decided, raw = read(train_rows)
+    decided, raw, odd = read(train_rows)
     # what the columns are follows from the training rows, and which rows are copies from what the columns are
     copies = _duplicates.find(raw)
     together = _duplicates.joined(groups, copies.together)
     if test_table is None and not ordered and together is not groups:
         train_rows, test_rows = drawn(together, copies.are(together))
-        decided, raw = read(train_rows)
+        decided, raw, odd = read(train_rows)
     notes += _spelling.spelling_notes(decided)
+    notes += _infinite(table, decided)
+    notes += [f"test rows: {note}" for note in odd]
     reasons = [(c, "asked for") for c in dropped]
     said = {"group": "it keeps rows together", "weight": "it weighs rows"}
     reasons += [(column, said[role]) for role, column in special.items() if role in said]
@@ -194,7 +212,7 @@ def from_frame(
         times=of_times,
         target_name=target_name,
         notes=tuple(notes),
-        source=source,
+        source=source_name,
     )
     return noted(data.together())
 
@@ -213,11 +231,11 @@ def _repeating(
     return _identifiers.repeating(table, rows, targets, None if groups is None else groups.numpy()[: len(table)])
 
 
-def _of_test(columns: Columns, table: Table, decimal_comma: bool) -> Table:
-    """Return test rows with their numbers read.
+def _refuse_thousands(columns: Columns, table: Table, decimal_comma: bool) -> None:
+    """Refuse test rows of which it can't be told whether a number is a thousand or a fraction.
 
     Raises:
-        InputError: it can't be told whether one is a thousand.
+        InputError: there is such a number.
     """
     found = _written_numbers.read_numbers(columns, table, _written_numbers.writing(columns, table, decimal_comma))
     for name in (c.name for c in columns.used if c.kind == "number" and c.name in table.columns):
@@ -225,7 +243,6 @@ def _of_test(columns: Columns, table: Table, decimal_comma: bool) -> Table:
         unclear = text[_written_numbers.may_be_thousands(text)]
         if len(unclear):
             raise InputError(f"the test file: column '{name}' {_formatted_numbers.said(str(unclear.iloc[0]))}")
-    return found
 
 
 def _of_both(table: Table, test: Table | None, column: str | None, read) -> np.ndarray | None:
@@ -239,12 +256,40 @@ def _of_both(table: Table, test: Table | None, column: str | None, read) -> np.n
     return np.concatenate(parts)
 
 
+def _infinite(table: Table, columns: Columns) -> list[str]:
+    """Return what is to be said of infinite values among inputs."""
+    counts = {
+        column.name: int(np.isinf(_values.as_numbers(table[column.name], column.decimal_comma)).sum())
+        for column in columns.used
+        if column.kind == "number"
+    }
+    names = [name for name, n in counts.items() if n]
+    if not names:
+        return []
+    of = f"column{'s' * (len(names) > 1)} {_target.listed(names, most=3)}"
+    return [f"{counted(sum(counts.values()), 'infinite value')} in {of} taken as missing"]
+
+
+def _on_both_sides(groups: np.ndarray, n_train: int, name: str, known: bool) -> list[str]:
+    """Return what is to be said of the groups of test rows that are given."""
+    if not known:
+        return [f"the test rows lack the group '{name}': whether their groups train too can't be told"]
+    shared = np.isin(groups[n_train:], groups[:n_train])
+    if not shared.any():
+        return []
+    n_groups, n_rows = len(np.unique(groups[n_train:][shared])), int(shared.sum())
+    return [
+        f"{counted(n_groups, 'group')} of '{name}' with {counted(n_rows, 'test row')} "
+        f"{'is' if n_groups == 1 else 'are'} among the training rows too: the test figures may flatter"
+    ]
+
+
 def _weights(values: Series, name: str) -> np.ndarray:
     found = _values.as_numbers(values)
     wrong = ~(np.isfinite(found) & (found >= 0))
     if wrong.any():
         raise InputError(f"weight '{name}' must be a number, 0 or larger, in every row; {int(wrong.sum())} rows differ")
-    return found.astype(np.float32)
+    return as_weights(found, f"weight '{name}'")
 
 
 def _groups(table: Table, test: Table | None, column: str | None) -> torch.Tensor | None:
@@ -273,17 +318,18 @@ def _ranks(table: Table, test: Table | None, name: str) -> np.ndarray:
     known = test is not None and name in test.columns
     if known and test is not None:
         values = pd.concat([values, test[name]])
-    numbers = _values.as_numbers(values)
+    numbers: np.ndarray = _values.as_numbers(values)
     if np.isnan(numbers).all():
         text = _values.plain(_values.as_text(values)).dropna()
-        times = pd.api.types.is_datetime64_any_dtype(values.dtype) or isinstance(values.dtype, pd.PeriodDtype)
+        times = pd.api.types.is_datetime64_any_dtype(values.dtype)
         format = None if times or not len(text) else _values.date_format(text)
         if not times and format is None and pd.api.types.infer_dtype(values, skipna=True) not in ("date", "datetime"):
             raise InputError(f"time order '{name}' must hold numbers or dates, such as 2024-12-31")
         numbers = _values.as_days(values, format)
     if np.isnan(numbers).any():
         _refuse_timeless(values, numbers, len(table), name)
-    ranks = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
+    whole = _values.as_whole(values)
+    ranks = np.unique(numbers if whole is None else whole, return_inverse=True)[1].astype(np.int64)
     if test is not None and not known:
         ranks = np.concatenate([ranks, np.full(len(test), ranks.max() + 1)])
     return ranks

@@ -13,7 +13,17 @@ from jaxtyping import Float64
 from dampen.data.tables import _dates, _formatted_numbers
 from dampen.data.tables._columns import Column, Columns, Part
 from dampen.data.tables._pandas_types import Series, Table
-from dampen.data.tables._values import are_codes, as_days, as_levels, as_numbers, as_text, grouped, plain, settled
+from dampen.data.tables._values import (
+    are_codes,
+    as_days,
+    as_levels,
+    as_numbers,
+    as_text,
+    as_whole,
+    grouped,
+    plain,
+    settled,
+)
 from dampen.errors import InputError
 
 MANY = 40  # levels above which a category becomes its mean target, as in skrub's TableVectorizer
@@ -68,11 +78,14 @@ def numbers_only(values: Float64[np.ndarray, "N n"], names: Sequence[str] | None
     used = []
     for j in range(values.shape[1]):
         v = values[:, j]
-        offset, unit = _offset_and_unit(v[np.isfinite(v)])
+        known = np.isfinite(v)
+        offset, unit = _offset_and_unit(v[known])
         name = names[j] if names is not None else f"x{j}"
-        low, high = _span(v[np.isfinite(v)])
-        missing = bool(np.isnan(v).any())
-        used.append(Column(name, "number", offset=offset, unit=unit, missing=missing, low=low, high=high))
+        low, high = _span(v[known])
+        infinite = int(np.isinf(v).sum())
+        said = f"{infinite} infinite, taken as missing" if infinite else ""
+        missing = not known.all()
+        used.append(Column(name, "number", offset=offset, unit=unit, missing=missing, low=low, high=high, said=said))
     return Columns(tuple(used))
 
 
@@ -111,7 +124,7 @@ def _decided(name: str, values: Series, decimal_comma: bool, orders: bool, every
         if not pd.api.types.is_timedelta64_dtype(dtype) and _dates.is_compact(values):
             return _date(name, values, "%Y%m%d", orders, every)
         return "it puts the rows in order" if orders else _number(name, as_numbers(values), values, False, "")
-    if pd.api.types.is_datetime64_any_dtype(dtype) or isinstance(dtype, pd.PeriodDtype):
+    if pd.api.types.is_datetime64_any_dtype(dtype):
         return _date(name, values, None, orders, every)
     inferred = pd.api.types.infer_dtype(values, skipna=True)
     if inferred in ("date", "datetime", "datetime64"):
@@ -161,6 +174,9 @@ def _number(name: str, numbers: Float64[np.ndarray, " N"], values: Series, comma
         return "every value is missing"
     if not n_missing:
         if known.min() == known.max():
+            whole = as_whole(values)
+            if whole is not None and len(np.unique(whole)) > 1:
+                return f"whole numbers near {known[0]:g}, which differ by less than float64 can hold"
             return f"constant, {known[0]:g} in every row"
         if _is_identifier(name, known):
             return IDENTIFIER

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from dampen._tensors import as_native
 from dampen.data.tables._pandas_types import Series, Table
 from dampen.data.tables._values import as_text, typed
 from dampen.errors import InputError
@@ -41,7 +42,7 @@ def as_series(values: Any, role: str) -> tuple[Series, tuple[str, ...]]:
     if not isinstance(values, pd.DataFrame):
         if not hasattr(values, "__array__"):
             raise InputError(f"{role} must be a column's name, or one value for each row, got {type(values).__name__}")
-        array = np.asarray(values)
+        array = np.asarray(as_native(np.asanyarray(values)))
         if array.ndim == 1:
             return pd.Series(array), ()
         if array.ndim != 2:

@@ -86,7 +86,7 @@ class Preprocessing:
             table = table.to_pandas() if hasattr(table, "to_pandas") else table
             frame = tidy(Frame(table, decimal_comma=columns.decimal_comma), "the table")
             source, name = "the table", "table"
-        encoded, written, odd = encode_new(columns, frame.table, source, frame.decimal_comma)
+        encoded, written, odd = encode_new(columns, frame.table, source + frame.aside, frame.decimal_comma)
         notes = [*frame.notes, *filter(None, [total_row(frame.table)]), *odd]
         targets = None
         if self.target is not None and self.target in frame.table.columns:
@@ -144,7 +144,9 @@ def read_rows(path: Path, kept: Preprocessing) -> Incoming | None:
     found = rows_of(path)
     if found is None:
         return None
-    return replace(rows_of_array(found[0], found[1], kept, str(path)), name=path.stem, source=str(path))
+    inputs, targets, notes = found
+    read = rows_of_array(inputs, targets, kept, str(path))
+    return replace(read, name=path.stem, source=str(path), notes=(*notes, *read.notes))
 
 
 def rows_of_array(inputs: np.ndarray, targets: np.ndarray | None, kept: Preprocessing, what: str) -> Incoming:

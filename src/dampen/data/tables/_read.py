@@ -8,8 +8,9 @@ from typing import Any
 
 from dampen._io import shortened
 from dampen.data.tables._arrow import read_feather, read_parquet
+from dampen.data.tables._excel import read_excel
 from dampen.data.tables._frame import Frame, tidy
-from dampen.data.tables._text import OPENERS, again, read_text
+from dampen.data.tables._text import OPENERS, read_text
 from dampen.errors import InputError
 
 __all__ = ["READERS", "Frame", "kind_of", "read_frame", "tidy"]
@@ -54,17 +55,7 @@ def read_frame(path: Path, decimal_comma: bool = False) -> Frame:
         raise InputError(f"{path} can't be read as {kind[1:]}, damaged or cut off? ({shortened(said)})") from None
     if decimal_comma and kind not in _TEXT:
         found = replace(found if isinstance(found, Frame) else Frame(found), decimal_comma=True)
-    return tidy(found, str(path))
-
-
-def _excel(path: Path) -> Frame:
-    import pandas as pd
-
-    # cells as they are: pandas would take text such as 007 for 7, and None for a missing value
-    table = pd.read_excel(path, dtype=object, keep_default_na=False, na_values=[""])
-    first = pd.read_excel(path, header=None, nrows=1)
-    header = ["" if pd.isna(cell) else str(cell) for cell in first.iloc[0]] if len(first) else []
-    return Frame(table, again=again(header, list(table.columns)))
+    return tidy(found, str(path) + (found.aside if isinstance(found, Frame) else ""))
 
 
 _TEXT = {".csv": None, ".tsv": "\t", ".tab": "\t", ".txt": None}  # what separates fields, None where it is found out
@@ -73,7 +64,7 @@ _OTHERS: dict[str, Callable[[Path], Any]] = {
     ".pq": read_parquet,
     ".feather": read_feather,
     ".arrow": read_feather,
-    ".xlsx": _excel,
-    ".xls": _excel,
+    ".xlsx": read_excel,
+    ".xls": read_excel,
 }
 READERS = (*_TEXT, *_OTHERS)

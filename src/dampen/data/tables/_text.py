@@ -96,7 +96,7 @@ def read_text(path: Path, separator: str | None, decimal_comma: bool = False) ->
         layout = _Layout("\t", 0, layout.header)
     rows = csv.reader(lines[layout.above :], delimiter=separator, skipinitialspace=True)
     header = list(layout.header or next(filter(None, rows), []))
-    _check_header(header, path)
+    _check_header(header, path, next((line.strip() for line in lines[: layout.above][::-1] if line.strip()), ""))
 
     def read(**options: Any) -> Table:
         names = {"names": list(layout.header), "header": None} if layout.header else {}
@@ -121,7 +121,7 @@ def read_text(path: Path, separator: str | None, decimal_comma: bool = False) ->
             f"{path} has lines with more fields than its first line has column names ({len(header)}); correct the file"
         ) from None
     _check_lengths(table, header, path, source, separator, layout.above)
-    notes += written.notes
+    notes += [*written.notes, *nameless(header, table)]
     called = again(header, list(table.columns))
     return Frame(table, tuple(notes), written.decimal_comma, written.decimal_points, called)
 
@@ -178,7 +178,15 @@ def _titles(lines: list[str], separator: str) -> int:
     if usual < 2 or filled.count(usual) < 0.8 * (len(filled) - 3):
         return 0
     n = next((i for i, width in enumerate(widths) if width >= 2), 0)
+    if n and _names_one_column(_fields(lines[n - 1], separator), _fields(lines[n], separator)):
+        n -= 1
+        return n if any(widths[:n]) else 0
     return n if n and n <= 10 and any(widths[:n]) and widths[n] == usual else 0
+
+
+def _names_one_column(line: list[str], below: list[str]) -> bool:
+    """Return whether a line with a single field holds column names, the others empty: a title stands first."""
+    return len(line) == len(below) and not line[0] and any(line) and any(map(_is_number, below))
 
 
 def _fields(line: str, separator: str) -> list[str]:
@@ -400,12 +408,27 @@ def _check_lengths(
             return
 
 
-def _check_header(header: list[str], path: Path) -> None:
+def nameless(header: list[str], table: Table) -> list[str]:
+    """Return what is to be said of columns without a name: not of the first alone, a saved index, nor of empty ones."""
+    places = [j for j in range(min(len(header), table.shape[1])) if not header[j].strip()]
+    places = [j for j in places if table.iloc[:, j].notna().any()]
+    if places in ([], [0]):
+        return []
+    called = ", ".join(f"'{table.columns[j]}'" for j in places[:3]) + ", ..." * (len(places) > 3)
+    plural = len(places) > 1
+    return [
+        f"{len(places)} column{'s have' if plural else ' has'} no name: called {called} here, "
+        f"name {'them' if plural else 'it'} in the file"
+    ]
+
+
+def _check_header(header: list[str], path: Path, above: str) -> None:
     counted = [str(i) for i in range(len(header))]  # what pandas calls the columns of an array
     filled = [cell for cell in header if cell.strip()]
     if filled and all(map(_is_number, filled)) and header not in (counted, ["", *counted[:-1]]):
+        after = f" after '{above[:30]}', taken as a title," if above else ""
         raise InputError(
-            f"{path} has no column names: its first line is {', '.join(header[:3])} ...; add a line of names"
+            f"{path} has no column names: its first line{after} is {', '.join(header[:3])} ...; add a line of names"
         )
 
 

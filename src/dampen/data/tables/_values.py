@@ -22,6 +22,7 @@ WORDS = (
     "None",
 )  # a missing value, or a class like any other: no disorder, no alley
 SYMBOLS = ("?", "-", "--")  # likewise: `+` and `-` are two classes
+_EXACT = 2**53  # up to which float64 has every whole number
 _DAY = 86_400.0  # seconds
 _CODE = re.compile(r"0\d+$")
 _FEW_CODES = 0.01  # share of the values that must start with 0 for digits to be codes, where not all are as long
@@ -75,7 +76,7 @@ def plain(text: Series) -> Series:
 
 
 def _word(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         return str(int(value))  # 1.0 is what a missing value elsewhere makes of the whole number 1
     return value if isinstance(value, str) else str(value)
 
@@ -98,6 +99,18 @@ def as_numbers(values: Series, decimal_comma: bool = False) -> Float64[np.ndarra
         text = text.mask(_is_grouped(text), None)
         text = text.where(text.isna(), text.str.replace(",", ".", regex=False))
     return cast(Series, pd.to_numeric(text, errors="coerce")).to_numpy(np.float64, na_value=np.nan)
+
+
+def as_whole(values: Series) -> np.ndarray | None:
+    """Return whole numbers beyond those that float64 tells apart as they are; None where there are none."""
+    import pandas as pd
+
+    if not (pd.api.types.is_integer_dtype(values.dtype) or values.dtype == object) or values.isna().any():
+        return None
+    whole = values.to_numpy()
+    if whole.dtype == object and not all(isinstance(value, int | np.integer) for value in whole):
+        return None
+    return whole if len(whole) and max(abs(int(whole.max())), abs(int(whole.min()))) > _EXACT else None
 
 
 def _is_grouped(text: Series) -> Series:
@@ -125,10 +138,15 @@ def are_codes(text: Series) -> bool:
 def typed(values: Series, decimal_comma: bool = False) -> Series:
     """Return text that holds numbers alone as numbers and `TRUE` as `True`, so that files and frames are read alike.
 
-    Codes stay text, as does what holds anything else, and `1.299` in a file of decimal commas.
+    Codes stay text, as does what holds anything else, and `1.299` in a file of decimal commas. Periods become the text
+    that a file of them holds.
     """
     import pandas as pd
 
+    if isinstance(values.dtype, np.dtype) and not values.dtype.isnative:  # pandas can't take rows of such a column
+        return values.astype(values.dtype.newbyteorder("="))
+    if isinstance(values.dtype, pd.PeriodDtype):
+        values = values.astype(str).astype(object).mask(values.isna(), None)
     if isinstance(values.dtype, pd.CategoricalDtype) or not (
         values.dtype == object or pd.api.types.is_string_dtype(values.dtype)
     ):
@@ -170,8 +188,6 @@ def as_days(values: Series, format: str | None) -> Float64[np.ndarray, " N"]:
     """Return times as days since 1970, NaN where they are missing or no times."""
     import pandas as pd
 
-    if isinstance(values.dtype, pd.PeriodDtype):
-        values = values.dt.to_timestamp()
     if _are_times(values):
         found = pd.to_datetime(values, errors="coerce", utc=True)
     else:  # pandas would guess a format anew for each cell, and take numbers for nanoseconds
