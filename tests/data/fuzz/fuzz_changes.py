@@ -1,5 +1,6 @@
 """Strategies that change valid files: bytes, numbers in headers, JSON documents."""
 
+import copy
 import json
 import struct
 import zlib
@@ -136,7 +137,7 @@ def document(content: bytes) -> st.SearchStrategy[bytes]:
     def apply(edits: list[tuple[tuple[Any, ...], str, Any]]) -> bytes:
         found = json.loads(content)
         for place, kind, value in edits:
-            found = _changed_at(found, place, kind, value, whole)
+            found = _changed_at(found, place, kind, copy.deepcopy(value), copy.deepcopy(whole))  # edits change them
         return json.dumps(found).encode(errors="replace")
 
     return st.one_of(
