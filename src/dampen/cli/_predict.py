@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dampen._io import counted, exists
-from dampen.cli import _options, _output, _predict_setup, _writers
+from dampen.cli import _options, _output, _outputs, _predict_setup, _writers
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,9 +56,12 @@ def predict(
     Temperature (or noise), the limit of refusal and prediction sets are fitted on rows that took no part in training.
     Where the data has targets, a summary says what the predictions were worth.
     """
+    _outputs.keep_apart(out, "--out", data)
     _writers.check_file(out)
     if plot is not None:
-        _options.picture(plot, "")
+        _options.picture(plot, "", data)
+    _outputs.keep_from_study(out, "--out", study)
+    _outputs.keep_from_study(plot, "--plot", study)
     asking = _predict_setup.ready(study, data, samples, ensemble, coverage, rows, model, data_dir, seed)
     kept, source, at, method, calibration = asking.kept, asking.source, asking.rows, asking.method, asking.calibration
     gathered = _Gathered()
@@ -125,8 +128,12 @@ def trust(
     """Write a page on how far a study's predictions can be trusted: calibration, refusal, foreign data, examples."""
     if out is not None and out.suffix.lower() != ".html":
         raise InputError(f"--out takes a file that ends in .html, got {out}")
-    if out is not None:
-        exists(out)  # raises where it is no name of a file
+
+    from dampen.report import TRUST, check_page
+
+    page = out or study / "trust.html"
+    exists(page)  # raises where it is no name of a file
+    check_page(page, TRUST)
     asking = _predict_setup.ready(
         study, data, samples, ensemble, coverage, rows, model, data_dir, seed, against, with_targets=True
     )
@@ -157,7 +164,6 @@ def trust(
         "refusal": refusal(own.judged()),
         "foreign": None if name is None else {"data": name, **_told_apart(own.columns(), other.columns())},
     }
-    page = out or study / "trust.html"
     write_trust(page, document | {"summary": summary(own.judged())}, own.judged(), other.columns(), source)
     document |= {"page": str(page), "summary": summary(own.judged())}
     if json:
