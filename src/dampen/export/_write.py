@@ -110,9 +110,7 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"{folder} is not empty and holds no export: choose another folder")
     for name in sorted(names & {*FILES}):
         if name not in ours:
-            raise InputError(
-                f"{shortened(folder / name)} is not of the export beside it: choose another folder"
-            )
+            raise InputError(f"{shortened(folder / name)} is not of the export beside it: choose another folder")
         if ours[name] is not None and ours[name] != _digest(folder / name):
             raise InputError(
                 f"{shortened(folder / name)} has been changed since it was exported: it is not overwritten; choose "
