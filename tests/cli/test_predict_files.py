@@ -242,11 +242,24 @@ def test_a_file_that_will_not_do_is_one_line(run, folder, study, name, text, sai
     assert said in err
 
 
-def test_trust_needs_targets(run, folder):
-    pd.read_csv(folder / "wine.csv").drop(columns="quality").to_csv("new.csv", index=False)
-    code, out, err = run("trust", folder / "wine", "new.csv", "--out", "t.html")
+@pytest.mark.parametrize(
+    ("study", "values", "said"),
+    [
+        ("wine", None, "'new' has no values of the study's target, column 'quality', which dampen trust needs"),
+        ("wine", "", "'new' has no values of the study's target, column 'quality'"),
+        ("wine", "red", "'new' does not have the study's classes: give it as --against"),
+        ("houses", None, "'new' has no values of the study's target, column 'price'"),
+        ("houses", "dear", "'new' does not have the study's targets: give it as --against"),
+    ],
+)
+def test_trust_needs_targets(run, folder, study, values, said):
+    table = pd.read_csv(folder / "wine.csv") if study == "wine" else pd.read_parquet(folder / "houses.parquet")
+    target = "quality" if study == "wine" else "price"
+    table = table.drop(columns=target) if values is None else table.assign(**{target: values})
+    table.to_csv("new.csv", index=False)
+    code, out, err = run("trust", folder / study, "new.csv", "--out", "t.html")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "does not have the study's classes" in err
+    assert said in err
 
 
 def test_test_rows_are_only_those_of_the_study_s_own_file(run, folder):

@@ -219,6 +219,35 @@ def test_rows_to_come_that_will_not_do_are_one_line(tmp_path, held, message):
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("more", "notes"),
+    [
+        ({}, ()),
+        ({"x_test": FEATURES, "y_test": LABELS}, ()),
+        ({"x_test": FEATURES}, ("array 'x_test' [20, {n}] is not used: there are no targets (y_test) beside it",)),
+        ({"y_test": LABELS}, ("array 'y_test' [20] is not used: there are no inputs (x_test) beside it",)),
+        ({"val_x": FEATURES, "val_y": LABELS}, ("arrays 'val_x' [20, {n}], 'val_y' [20] are not used",)),
+        (
+            {"test_labels": LABELS, "z": LABELS[:3]},
+            (
+                "array 'test_labels' [20] is not used: there are no inputs (x_test) beside it",
+                "array 'z' [3] is not used",
+            ),
+        ),
+    ],
+)
+def test_arrays_of_a_file_that_are_not_used_are_told(tmp_path, more, notes):
+    file, n = tmp_path / "rows.npz", FEATURES.shape[1]
+    np.savez(file, x=FEATURES, y=LABELS, **more)
+    data = load(file, task="classification")
+    assert tuple(note for note in data.notes if "not used" in note) == tuple(note.format(n=n) for note in notes)
+    if "x_test" not in more:
+        found = read_incoming(file, from_arrays(FEATURES, LABELS).normalisation, "classification", data.classes)
+        assert found is not None
+        assert all("not used" in note for note in found.notes)
+        assert sum(note.count("'") for note in found.notes) == 2 * len(more)
+
+
 def test_a_file_with_a_test_part_is_for_load(tmp_path):
     np.savez(tmp_path / "rows.npz", x_train=FEATURES, y_train=LABELS, x_test=FEATURES, y_test=LABELS)
     normalisation = from_arrays(FEATURES, LABELS).normalisation

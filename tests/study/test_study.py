@@ -261,6 +261,17 @@ def test_a_folder_that_is_no_study_is_refused(wine, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
 
 
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize(("file", "what"), [("study.json", "a finished study"), ("search.json", "a part of a study")])
+def test_a_study_without_its_plan_is_called_so(wine, tmp_path, file, what, resume):
+    (tmp_path / file).write_text("{}")
+    with pytest.raises(
+        InputError, match=rf"holds {what} whose plan.json is gone: it can't be resumed.* choose another"
+    ):
+        tune(network(), wine, SPACE, out=tmp_path, resume=resume, **SMALL)
+    assert [file.name for file in tmp_path.iterdir()] == [file]
+
+
 @pytest.mark.usefixtures("without_shape_checks")
 def test_a_network_that_drops_nothing_is_not_asked_for_dropout(wine):
     with pytest.raises(InputError, match="drops no units"):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dampen.cli import _options, _output
-from dampen.cli._import_string import network_maker
+from dampen.cli._network import network_maker_of
 
 
 def command(
@@ -32,7 +32,7 @@ def command(
     from dampen.export import write
     from dampen.study import open_study
 
-    kept = open_study(study, model=network_maker(model) if model is not None else None, data_dir=data_dir)
+    kept = open_study(study, model=network_maker_of(study, model), data_dir=data_dir)
     found = write(kept.winner, out or study / "export", onnx=onnx, data=data)
     if found.refused is not None:
         print(f"dampen: {found.refused}", file=sys.stderr)

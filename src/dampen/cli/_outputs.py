@@ -20,11 +20,12 @@ def keep_apart(out: Path | None, option: str, *sources: str | os.PathLike[str] |
     Raises:
         InputError: the file is one of them, or would become one of their images.
     """
+    from dampen.data import NAMES
     from dampen.data.images._files import ENDINGS
     from dampen.data.images._idx_folder import find_files
 
     for source in sources if out is not None else ():
-        if source is None or not os.path.exists(source):
+        if source is None or str(source) in NAMES or not os.path.exists(source):
             continue
         assert out is not None
         if os.path.exists(out) and os.path.samefile(out, source):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dampen.cli import _output
-from dampen.cli._import_string import network_maker
+from dampen.cli._network import network_maker_of
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def ready(
 
     kept, source, said = _opened(study, data, rows, model, data_dir)
     if with_targets and not labelled(kept, source):
-        what = "classes" if kept.description.classes else "targets"
-        raise InputError(f"{source.name!r} does not have the study's {what}: give it as --against, and data of its own")
+        raise InputError(_without_targets(kept, source, data))
     at = _rows_of(source, rows)
     foreign = None
     if against is not None:
@@ -96,6 +95,26 @@ def ready(
     with _output.progress("calibrating"):
         calibration = calibrate(kept, method, coverage)
     return Asking(kept, source, at, method, calibration, foreign, tuple(told))
+
+
+def _without_targets(kept: "Kept", source: "Source", data: str) -> str:
+    """Return what data lacks with which predictions could be compared."""
+    from dampen.data import Incoming, is_table
+
+    classes = kept.description.classes is not None
+    if not isinstance(source, Incoming) or any(
+        "is a class that" in note or "is no number" in note for note in source.notes
+    ):
+        what = "classes" if classes else "targets"
+        return f"{source.name!r} does not have the study's {what}: give it as --against, and data of its own"
+    if is_table(data):
+        column = None if kept.preprocessing is None else kept.preprocessing.target
+        lacks = "no targets" if column is None else f"no values of the study's target, column {column!r}"
+    elif _is_npz(data):
+        lacks = "no array y of targets"
+    else:
+        lacks = "no folders that are called as the study's classes"
+    return f"{source.name!r} has {lacks}, which dampen trust needs: add them, or use dampen predict, which needs none"
 
 
 def _other(kept: "Kept", data: str, data_dir: Path | None) -> "Source":
@@ -166,7 +185,7 @@ def _opened(
     from dampen.study import finished, open_study, same_data
 
     plan = finished(study)["plan"]
-    made = network_maker(model) if model is not None else None
+    made = network_maker_of(study, model)
     table = is_table(data)
     if table and not os.path.isfile(data):
         raise InputError(f"there is no file {data}; correct the name")

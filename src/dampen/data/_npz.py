@@ -1,6 +1,7 @@
 """Arrays in a `.npz` file: inputs and targets, perhaps with a test set, by the names that such files use."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,8 @@ def read_npz(
         if of_test[0] is not None and of_test[1] is not None:
             names += [of_test[0], of_test[1]]
         arrays = file.read(names)
-    return read_arrays(
+    notes = _unused(there, names, [name for name in of_test if name not in names])
+    data = read_arrays(
         _plain(arrays[0]),
         _column(arrays[1]),
         test=(_plain(arrays[2]), _column(arrays[3])) if len(arrays) == 4 else None,
@@ -63,6 +65,7 @@ def read_npz(
         name=path.stem,
         source=str(path),
     )
+    return replace(data, notes=(*data.notes, *notes))
 
 
 def read_incoming(
@@ -82,17 +85,17 @@ def read_incoming(
     found = _to_come(path)
     if found is None:
         return None
-    inputs, targets, arrays = found
+    inputs, targets, arrays, unused = found
     features = features_of(_plain(arrays[0]), inputs, normalisation.keeps_whole)
     _checks.features(features, None)
     known, notes = None, ()
     if targets is not None:
         known, notes = _known(_one_each(arrays[1], targets, len(features), path), targets, classes)
-    return Incoming(path.stem, normalisation, task, classes, features, known, notes, str(path))
+    return Incoming(path.stem, normalisation, task, classes, features, known, (*notes, *unused), str(path))
 
 
-def rows_of(path: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
-    """Return the inputs of rows to come and their targets, if there are any; None where the file has a test part.
+def rows_of(path: Path) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]] | None:
+    """Return the inputs of rows to come, their targets, if there are any, and notes; None where there is a test part.
 
     Raises:
         InputError: the file is damaged, there are no inputs, or not as many targets.
@@ -100,14 +103,14 @@ def rows_of(path: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
     found = _to_come(path)
     if found is None:
         return None
-    _, targets, arrays = found
+    _, targets, arrays, unused = found
     if targets is None:
-        return arrays[0], None
-    return arrays[0], _one_each(arrays[1], targets, len(arrays[0]), path)
+        return arrays[0], None, unused
+    return arrays[0], _one_each(arrays[1], targets, len(arrays[0]), path), unused
 
 
-def _to_come(path: Path) -> tuple[str, str | None, list[np.ndarray]] | None:
-    """Return the names of inputs and targets, if there are any, and both; None where the file has a test part."""
+def _to_come(path: Path) -> tuple[str, str | None, list[np.ndarray], tuple[str, ...]] | None:
+    """Return the names of inputs and of targets, if there are any, both, and notes; None where there is a test part."""
     with opened(path) as file:
         there = file.shapes
         if _named(there, _INPUTS, _TEST, None):
@@ -117,7 +120,8 @@ def _to_come(path: Path) -> tuple[str, str | None, list[np.ndarray]] | None:
             raise InputError(
                 f"{path} holds {_told(there)}; inputs are to be called x, and targets, if there are any, y"
             )
-        return inputs, targets, file.read([inputs] if targets is None else [inputs, targets])
+        names = [inputs] if targets is None else [inputs, targets]
+        return inputs, targets, file.read(names), _unused(there, names)
 
 
 def _one_each(values: np.ndarray, name: str, n: int, path: Path) -> np.ndarray:
@@ -146,6 +150,28 @@ def _known(
     n = int((~known).sum())
     notes = (f"{name} {what} in {n} row{'s' * (n != 1)}: not judged",) if n else ()
     return torch.from_numpy(found) if known.any() else None, notes
+
+
+def _unused(
+    shapes: Mapping[str, tuple[int, ...]], used: Sequence[str], half: Sequence[str | None] = ()
+) -> tuple[str, ...]:
+    """Return what is to be said of arrays that nothing is read from.
+
+    Args:
+        shapes: of all arrays, by name.
+        used: names of those that are read.
+        half: inputs and targets of a test set that lacks the other, None for what it lacks.
+    """
+    rest = {name: shape for name, shape in shapes.items() if name not in used and name not in half}
+    notes = []
+    alone = next(filter(None, half), None)
+    if alone is not None:
+        lacks = "targets (y_test)" if half[0] is not None else "inputs (x_test)"
+        notes.append(f"array {_told({alone: shapes[alone]})} is not used: there are no {lacks} beside it")
+    if rest:
+        what, are = ("array", "is") if len(rest) == 1 else ("arrays", "are")
+        notes.append(f"{what} {_told(rest, 5)} {are} not used")
+    return tuple(notes)
 
 
 def _told(shapes: Mapping[str, tuple[int, ...]], most: int = 10) -> str:

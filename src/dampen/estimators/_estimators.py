@@ -384,7 +384,7 @@ def _whole(name: str, value: Any) -> int | None:
     """
     if value is None and name in _OPTIONAL:
         return None
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1:
         choice = ", or None for what the rows ask for" if name in _OPTIONAL else ""
         raise InputError(f"{name} must be a whole number, 1 or larger{choice}, got {value!r}")
     return int(value)
@@ -396,7 +396,7 @@ def _widths(hidden: Any) -> tuple[int, ...]:
         widths = [] if isinstance(hidden, str) else list(hidden)
     except TypeError:
         raise InputError(message) from None
-    whole = all(isinstance(w, numbers.Integral) and not isinstance(w, bool) and w >= 1 for w in widths)
+    whole = all(isinstance(w, numbers.Integral) and not isinstance(w, bool) and int(w) >= 1 for w in widths)
     if not whole or isinstance(hidden, str):
         raise InputError(message)
     return tuple(map(int, widths))
@@ -409,7 +409,7 @@ def _check_class_weight(given: Any) -> None:
         InputError: it is not a finite number above 0.
     """
     for name, weight in given.items() if isinstance(given, Mapping) else ():
-        if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not 0 < weight < float("inf"):
+        if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not 0 < float(weight) < float("inf"):
             raise InputError(
                 f"class_weight: the weight of class {name!r} must be a finite number above 0, got {weight!r}; to leave "
                 "a class out, leave its rows out"

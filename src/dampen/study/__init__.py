@@ -14,7 +14,7 @@ from dampen.study._defaults import (
     usual_space,
 )
 from dampen.study._description import Description
-from dampen.study._kept import Kept, inputs_of, open_study, same_data
+from dampen.study._kept import Kept, inputs_of, of_own_network, open_study, same_data
 from dampen.study._metric_summaries import refusal, reliabilities, remarks, risk, summary
 from dampen.study._metrics import METRICS, Metric
 from dampen.study._metrics import find as find_metric
@@ -55,6 +55,7 @@ __all__ = [
     "held_out",
     "inputs_of",
     "labelled",
+    "of_own_network",
     "open_study",
     "plain_setting",
     "read_results",

@@ -179,6 +179,13 @@ def open_folder(
     held = _documents.planned(folder)
     if held is None:
         others = [] if not folder.path.is_dir() else [f.name for f in folder.path.iterdir() if not is_own(f.name)]
+        if {"study.json", "search.json"} & set(others):
+            what = "a finished study" if "study.json" in others else "a part of a study"
+            raise InputError(
+                f"{folder.path} holds {what} whose plan.json is gone: it can't be resumed"
+                + ", though dampen report, predict and export need no plan.json" * ("study.json" in others)
+                + "; choose another folder for a new one"
+            )
         if set(others) - {"budget.json"}:
             raise InputError(
                 f"there is no study in {folder.path} to resume: leave resume out to begin one"

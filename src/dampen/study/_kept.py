@@ -287,6 +287,15 @@ def _builder(name: str) -> Model:
         ) from None
 
 
+def of_own_network(plan: Mapping[str, Any]) -> bool:
+    """Return whether a study's network is one of dampen's own, which need no `model`."""
+    try:
+        _builder(plan["model"])
+    except InputError:
+        return False
+    return True
+
+
 class _Mlp(Struct, frozen=True):
     """What `repr` says of an `MLP`; each layer's size is compared with the checkpoint before it is made."""
 

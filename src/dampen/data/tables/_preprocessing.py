@@ -140,7 +140,7 @@ def read_rows(path: Path, kept: Preprocessing) -> Incoming | None:
     found = rows_of(path)
     if found is None:
         return None
-    inputs, targets = found
+    inputs, targets, unused = found
     columns = kept.vectoriser.columns.used
     if inputs.ndim != 2 or inputs.shape[1] != len(columns) or inputs.dtype.kind not in "biuf":
         raise InputError(
@@ -149,7 +149,8 @@ def read_rows(path: Path, kept: Preprocessing) -> Incoming | None:
     table = as_table(inputs).set_axis([column.name for column in columns], axis=1)
     if targets is not None and kept.target is not None:
         table[kept.target] = targets
-    return replace(kept.read(table), name=path.stem, source=str(path))
+    rows = kept.read(table)
+    return replace(rows, name=path.stem, source=str(path), notes=(*rows.notes, *unused))
 
 
 class _Version(Struct, frozen=True):
