@@ -277,7 +277,7 @@ def test_uncertainty_samples_dropout_on_request_and_refuses_where_there_is_none(
     assert float(often.mutual_information.mean()) > float(once.mutual_information.mean())
     again = model.predict_uncertainty(classes[0][:20], 30)
     np.testing.assert_array_equal(often.probabilities, again.probabilities)
-    none = DampenClassifier(**(TINY | {"model": nn.Linear(5, 2)})).fit(*classes)
+    none = DampenClassifier(**(TINY | {"hidden": None, "model": nn.Linear(5, 2)})).fit(*classes)
     with pytest.raises(dampen.errors.InputError, match="drop"):
         none.predict_uncertainty(classes[0], samples=3)
 
