@@ -113,7 +113,11 @@ def test_a_knob_that_the_script_does_not_know_is_named_and_the_rest_is_written(r
         (["{}/wine", "--out", "{}/wine"], "is not empty and holds no export"),
         (["{}/wine", "--out", "{}/wine.csv"], "is a file"),
         (["{}/wine", "--out", "{}/wine.csv/there"], "can't be written"),
-        (["{}/wine", "--model", "nothing.such:f"], "there is no module 'nothing'"),
+        (["{}/own", "--model", "nothing.such:f"], "there is no module 'nothing'"),
+        (
+            ["{}/wine", "--model", "nothing.such:f"],
+            "the network of the study in {}/wine is dampen's own: leave --model",
+        ),
         (["{}/wine", "--data-dir", "nowhere"], "nowhere"),
         (["{}/wine", "--onnx"], "pip install 'dampen[onnx]'"),
     ],
@@ -124,6 +128,6 @@ def test_a_mistake_is_one_line_and_leaves_nothing(run, made, tmp_path, monkeypat
     shutil.rmtree(folder / "wine" / "export", ignore_errors=True)
     code, out, err = run("export", *(word.format(folder) for word in words))
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert message in err
+    assert message.format(folder) in err
     assert not list(tmp_path.iterdir())
     assert not (folder / "wine" / "export").exists()

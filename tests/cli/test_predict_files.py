@@ -2,12 +2,15 @@
 
 import inspect
 import json
+import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_wine
 from sklearn.metrics import accuracy_score, mean_squared_error
 from torch import nn
@@ -15,6 +18,8 @@ from torch import nn
 import dampen
 from dampen.cli import main
 from dampen.data import Preprocessing
+from dampen.errors import InputError
+from dampen.report import write_study
 from dampen.study import load_study
 
 QUICK = ("--settings", 2, "--seeds", 1, "--epochs", 4, "--confirmed", 1, "--confirm-seeds", 2)
@@ -70,6 +75,55 @@ def test_a_file_without_the_target_is_predicted_row_by_row_by_class_name(run, fo
     with torch.no_grad():
         logits = kept.model()(saved.inputs(table.drop(columns="quality")))
     assert rows["prediction"].tolist() == [kept.data.classes[c] for c in logits.argmax(1)]
+
+
+def test_predictions_overwrite_neither_data_nor_a_study_nor_anything_else_that_dampen_has_not_written(run, folder):
+    table, study = Path(folder / "wine.csv").read_bytes(), folder / "wine"
+    Path("own.csv").write_bytes(table)
+    Path("alias.csv").symlink_to("own.csv")
+    Path("notes.html").write_text("<p>mine")
+    Path("page.html").write_text("<p>mine")
+    Path("low.csv").write_text("low,high,target\n1,2,3\n")
+    os.link("own.csv", "again.csv")
+    before = {file: file.read_bytes() for place in (Path(), folder) for file in place.rglob("*") if file.is_file()}
+    for words, said in [
+        (("predict", study, "own.csv", "--out", "own.csv"), "--out own.csv is the data itself"),
+        (("predict", study, "own.csv", "--out", "alias.csv"), "--out alias.csv is the data itself"),
+        (("predict", study, "own.csv", "--out", "again.csv"), "--out again.csv is the data itself"),
+        (("predict", study, "own.csv", "--out", folder / "wine.csv"), "is no table of dampen's"),
+        (("predict", study, "own.csv", "--out", folder / "houses.parquet"), "is no table of dampen's"),
+        (("predict", study, "own.csv", "--out", study / "curves.parquet"), "is no table of dampen's"),
+        (("predict", study, "own.csv", "--out", "low.csv"), "is no table of dampen's"),
+        (("predict", study, "own.csv", "--out", study / "curves" / "x.csv"), "among what the study keeps"),
+        (("predict", study, "own.csv", "--plot", study / "checkpoints" / "x.png"), "among what the study keeps"),
+        (("trust", study, "own.csv", "--out", "page.html"), "is no page of dampen's"),
+        (("trust", study, "own.csv", "--out", study / "report.html"), "another page of the study"),
+    ]:
+        code, out, err = run(*words)
+        assert (code, out, err.count("\n")) == (2, "", 1), words
+        assert said in err
+    with pytest.raises(InputError, match="is no page of dampen's"):
+        write_study(Path("notes.html"), {}, pd.DataFrame(), [])
+    assert {file: file.read_bytes() for file in before} == before
+
+
+def test_predictions_take_the_place_of_earlier_ones(run, folder):
+    for _ in range(2):
+        for out in ("p.csv", "p.parquet"):
+            assert run("predict", folder / "houses", folder / "houses.parquet", "--samples", 0, "--out", out)[0] == 0
+    assert len(pd.read_csv("p.csv")) == len(pd.read_parquet("p.parquet")) == 30
+
+
+def test_a_picture_does_not_become_one_of_the_images_that_are_read(run):
+    for k in range(32):
+        file = Path("photos", "ab"[k % 2], f"{k}.png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 4), k, np.uint8)).save(file)
+    code, out, err = run("dropout", "photos", "--plot", "photos/a/plot.png")
+    assert (code, out) == (2, "")
+    assert "--plot photos/a/plot.png lies in photos, where it would become one of the images" in err
+    assert run("dropout", "photos", "--plot", "photos/a/0.png")[0] == 2
+    assert len(list(Path("photos").rglob("*.png"))) == 32
 
 
 def test_a_file_with_the_target_is_judged_as_scikit_learn_judges(run, folder):
@@ -190,11 +244,24 @@ def test_a_file_that_will_not_do_is_one_line(run, folder, study, name, text, sai
     assert said in err
 
 
-def test_trust_needs_targets(run, folder):
-    pd.read_csv(folder / "wine.csv").drop(columns="quality").to_csv("new.csv", index=False)
-    code, out, err = run("trust", folder / "wine", "new.csv", "--out", "t.html")
+@pytest.mark.parametrize(
+    ("study", "values", "said"),
+    [
+        ("wine", None, "'new' has no values of the study's target, column 'quality', which dampen trust needs"),
+        ("wine", "", "'new' has no values of the study's target, column 'quality'"),
+        ("wine", "red", "'new' does not have the study's classes: give it as --against"),
+        ("houses", None, "'new' has no values of the study's target, column 'price'"),
+        ("houses", "dear", "'new' does not have the study's targets: give it as --against"),
+    ],
+)
+def test_trust_needs_targets(run, folder, study, values, said):
+    table = pd.read_csv(folder / "wine.csv") if study == "wine" else pd.read_parquet(folder / "houses.parquet")
+    target = "quality" if study == "wine" else "price"
+    table = table.drop(columns=target) if values is None else table.assign(**{target: values})
+    table.to_csv("new.csv", index=False)
+    code, out, err = run("trust", folder / study, "new.csv", "--out", "t.html")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "does not have the study's classes" in err
+    assert said in err
 
 
 def test_test_rows_are_only_those_of_the_study_s_own_file(run, folder):

@@ -70,6 +70,20 @@ def test_the_document_is_as_promised_and_alone_on_stdout(finished):
     assert len(optuna.load_study(study_name="wine-1", storage=f"sqlite:///{where}/trials.db").trials) == 4
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--optuna", "nonsense"), "can't write to the Optuna storage nonsense"),
+        (("--optuna", "sqlite:///trials.db", "--resume"), "has a study called 'wine-1' already"),
+    ],
+)
+def test_an_optuna_storage_that_will_not_do_is_refused_before_anything_trains(run_again, tmp_path, words, said):
+    code, out, err = run_again("tune", "wine", *SMALL, *words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
+    assert [folder.name for folder in (tmp_path / "dampen-runs").iterdir()] == ["wine-1"]
+
+
 def test_resume_finds_the_latest_study_and_report_is_written_again(run_again, finished, tmp_path):
     page = tmp_path / "dampen-runs" / "wine-1" / "report.html"
     written = page.read_bytes()

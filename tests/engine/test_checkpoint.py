@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dampen import InputError, Population, Setting
@@ -190,6 +190,16 @@ def test_another_network_or_another_way_of_training_is_refused(tmp_path):
         Population.load(tmp_path, network).fit(DATA, **OPTIONS, optimizer="sgd")
     with pytest.raises(InputError, match="go on with the same precision"):
         Population.load(tmp_path, network).fit(DATA, **OPTIONS | {"precision": "float32"})
+
+
+def test_a_save_takes_the_place_of_a_population_and_of_no_other_file(tmp_path):
+    population, _ = trained(1)
+    for _ in range(2):
+        population.save(tmp_path)
+    save_file({"weight": torch.zeros(2)}, tmp_path / "population.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"population.safetensors exists and is no population of dampen's"):
+        population.save(tmp_path)
+    assert load_file(tmp_path / "population.safetensors").keys() == {"weight"}
 
 
 def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):

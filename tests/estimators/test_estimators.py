@@ -85,6 +85,34 @@ def test_a_weight_is_a_number_of_copies_and_the_order_of_rows_is_nothing(classes
     np.testing.assert_array_equal(moved, weighted)
 
 
+@pytest.mark.parametrize("rows", [20, 120])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"settings": 0}, "settings must be a whole number, 1 or larger, or None for what the rows ask for, got 0"),
+        ({"epochs": 0}, "epochs must be a whole number, 1 or larger"),
+        ({"batch_size": 0}, "batch_size must be a whole number, 1 or larger"),
+        ({"batch_size": 16.0}, "batch_size must be a whole number, 1 or larger"),
+        ({"epochs": True}, "epochs must be a whole number, 1 or larger"),
+        ({"seeds": None}, "seeds must be a whole number, 1 or larger, got None"),
+        ({"confirm_seeds": 0}, "confirm_seeds must be a whole number, 1 or larger, got 0"),
+        ({"hidden": (8.5,)}, r"hidden must be widths of layers, whole numbers such as \(64, 32\), got \(8.5,\)"),
+        ({"hidden": (8, 0)}, "hidden must be widths of layers"),
+        ({"hidden": "64"}, "hidden must be widths of layers"),
+        ({"hidden": (8,), "model": dampen.mlp(4)}, "give one of them"),
+        ({"class_weight": {0: -1.0}}, "class_weight: the weight of class 0 must be a finite number above 0, got -1.0"),
+        ({"class_weight": {1: float("nan")}}, "class_weight: the weight of class 1 must be"),
+        ({"class_weight": {0: 1, 1: 0}}, "class_weight: the weight of class 1 must be"),
+        ({"class_weight": {0: float("inf")}}, "class_weight: the weight of class 0 must be"),
+        ({"class_weight": {0: "2"}}, "class_weight: the weight of class 0 must be"),
+    ],
+)
+def test_a_parameter_out_of_range_is_named(classes, rows, options, message):
+    X, y = classes
+    with pytest.raises(ValueError, match=message):
+        DampenClassifier(**(TINY | {"hidden": None} | options)).fit(X[:rows], y[:rows])
+
+
 def test_class_weights_are_row_weights(classes):
     X, y = classes
     by_class = DampenClassifier(**TINY, class_weight={0: 1.0, 1: 5.0}).fit(X, y).predict_proba(X)
@@ -288,7 +316,7 @@ def test_uncertainty_samples_dropout_on_request_and_refuses_where_there_is_none(
     assert float(often.mutual_information.mean()) > float(once.mutual_information.mean())
     again = model.predict_uncertainty(classes[0][:20], 30)
     np.testing.assert_array_equal(often.probabilities, again.probabilities)
-    none = DampenClassifier(**(TINY | {"model": nn.Linear(5, 2)})).fit(*classes)
+    none = DampenClassifier(**(TINY | {"hidden": None, "model": nn.Linear(5, 2)})).fit(*classes)
     with pytest.raises(dampen.errors.InputError, match="drop"):
         none.predict_uncertainty(classes[0], samples=3)
 

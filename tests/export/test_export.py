@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -270,7 +271,8 @@ def self_normalising():
 @pytest.mark.filterwarnings("ignore::dampen.errors.NotFusedWarning")
 def test_a_training_that_the_script_can_t_follow_exports_the_model_and_says_why(tmp_path, model, options, message):
     found = study(model, dampen.load("iris"), epochs=1, **options)
-    (tmp_path / "model.json").write_text("{}")  # an earlier export, whose script is no longer true
+    held = {"format": 1, "made_by": {"dampen": "0"}, "files": ["model.json", "train.py"]}
+    (tmp_path / "model.json").write_text(json.dumps(held))  # an earlier export, whose script is no longer true
     (tmp_path / "train.py").write_text("")
     with pytest.warns(NotExported, match=message):
         told = found.export(tmp_path)
@@ -320,6 +322,29 @@ def test_a_folder_that_holds_something_else_is_left_alone(studies, tmp_path):
     with pytest.raises(dampen.InputError, match="is a file"):
         studies["file elsewhere"].export(tmp_path / "thesis.tex")
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_an_earlier_export_is_replaced_but_no_file_that_somebody_else_wrote_or_changed(studies, tmp_path):
+    export = partial(studies["file elsewhere"].export, data=False)
+    told = export(tmp_path)
+    assert export(tmp_path).document["files"] == told.document["files"]
+    script = tmp_path / "train.py"
+    before = script.read_text()
+    script.write_text(before + "# my own\n")
+    with pytest.raises(dampen.InputError, match=r"train.py has been changed since it was exported"):
+        export(tmp_path)
+    script.write_text(before)
+    (tmp_path / "data.npz").write_bytes(b"mine")
+    with pytest.raises(dampen.InputError, match=r"data.npz is not of the export beside it"):
+        export(tmp_path)
+    assert (tmp_path / "data.npz").read_bytes() == b"mine"
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("model.json", "train.py"):
+        (mine / name).write_text("{}")
+    with pytest.raises(dampen.InputError, match="mine is not empty and holds no export"):
+        export(mine)
+    assert (mine / "train.py").read_text() == "{}"
 
 
 @pytest.mark.parametrize("name", ["images", "weighted numbers"])

@@ -13,6 +13,8 @@ from matplotlib.image import imread
 from dampen.data import load
 from dampen.errors import InputError
 from dampen.experiments import draw_dropout, draw_weight_decay_comparison, draw_weight_decay_path, dropout, weight_decay
+from dampen.report import check_picture
+from dampen.report.pictures import save
 
 PICTURES = ["comparison", "diverged", "path", "classes", "regression"]
 
@@ -60,7 +62,8 @@ def test_a_write_that_fails_half_way_leaves_what_was_there_and_nothing_else(
     drawings, tmp_path, monkeypatch, name, failure
 ):
     picture = tmp_path / "x.png"
-    picture.write_text("an older picture")
+    save(Figure(figsize=(1, 1)), picture)
+    older = picture.read_bytes()
 
     def write_half(figure, file, **options):
         with open(file, "wb") as opened:
@@ -72,9 +75,24 @@ def test_a_write_that_fails_half_way_leaves_what_was_there_and_nothing_else(
     with pytest.raises(told) as raised:
         drawings[name](picture)
     assert [file.name for file in tmp_path.iterdir()] == ["x.png"]
-    assert picture.read_text() == "an older picture"
+    assert picture.read_bytes() == older
     if told is InputError:
         assert str(raised.value) == f"the picture {picture} cannot be written: No space left on device"
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_a_picture_takes_the_place_of_dampen_s_own_and_of_no_other(tmp_path, ending):
+    own, other = tmp_path / f"own.{ending}", tmp_path / f"other.{ending}"
+    figure = Figure(figsize=(1, 1))
+    for _ in range(2):
+        save(figure, own)
+    with mpl.rc_context():
+        figure.savefig(other)
+    before = other.read_bytes()
+    for refuses in (lambda file: save(figure, file), check_picture):
+        with pytest.raises(InputError, match=rf"other\.{ending} exists and is no picture of dampen's"):
+            refuses(other)
+    assert other.read_bytes() == before
 
 
 def test_a_folder_that_has_gone_is_told_in_one_line(drawings, tmp_path):

@@ -1,6 +1,7 @@
 """Spaces hold what they say, draws fill them, and Optuna's proposals follow from the seed."""
 
 import math
+import sqlite3
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 import dampen
 from dampen import Choice, Fixed, InputError, LogUniform, PerLayer, Setting, Uniform
-from dampen.search import STRATEGIES, Space, TpeSampler, export_to_optuna, strategy_of
+from dampen.search import STRATEGIES, Space, TpeSampler, check_storage, export_to_optuna, strategy_of
 
 SPACE = Space({"weight_decay": LogUniform(1e-5, 1.0, zero=0.1), "dropout": Uniform(0.0, 0.7), "lr": 1e-3})
 
@@ -169,3 +170,25 @@ def test_an_optuna_storage_has_every_setting_with_its_curve(tmp_path):
         export_to_optuna(url, "mine", space, [(1, drawn, costs)])
     with pytest.raises(InputError, match="can't write to the Optuna storage"):
         export_to_optuna("nonsense://", "mine", space, [(1, drawn, costs)])
+
+
+@pytest.mark.parametrize(
+    ("storage", "message"),
+    [
+        ("nonsense", "can't write to the Optuna storage nonsense: .*; a file works as sqlite:///studies.db"),
+        ("redis://here", "can't write to the Optuna storage redis://here"),
+        ("sqlite://", "is in memory and ends with the command"),
+        ("sqlite:///{}/nowhere/o.db", "No such file or directory"),
+        ("sqlite:///{}/rows.csv", "file is not a database"),
+        ("sqlite:///{}/app.db", "is another program's database, with a table 'accounts'"),
+    ],
+)
+def test_a_storage_that_can_t_be_used_is_refused_beforehand_and_nothing_is_changed(tmp_path, storage, message):
+    (tmp_path / "rows.csv").write_text("a,b\n" * 500)
+    with sqlite3.connect(tmp_path / "app.db") as base:
+        base.execute("create table accounts (a)")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(InputError, match=message):
+        check_storage(storage.format(tmp_path), "mine")
+    check_storage(f"sqlite:///{tmp_path}/new.db", "mine")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

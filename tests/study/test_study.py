@@ -262,11 +262,23 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(wine, tmp_pat
     assert not (tmp_path / "s").exists()
 
 
-def test_a_folder_that_is_no_study_is_refused(wine, tmp_path):
+@pytest.mark.parametrize("budget", [None, 5.0])
+def test_a_folder_that_is_no_study_is_refused(wine, tmp_path, budget):
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(InputError, match="is not empty and holds no study"):
-        tune(network(), wine, SPACE, out=tmp_path, **SMALL)
+        tune(network(), wine, SPACE, out=tmp_path, budget=budget, **SMALL)
     assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize(("file", "what"), [("study.json", "a finished study"), ("search.json", "a part of a study")])
+def test_a_study_without_its_plan_is_called_so(wine, tmp_path, file, what, resume):
+    (tmp_path / file).write_text("{}")
+    with pytest.raises(
+        InputError, match=rf"holds {what} whose plan.json is gone: it can't be resumed.* choose another"
+    ):
+        tune(network(), wine, SPACE, out=tmp_path, resume=resume, **SMALL)
+    assert [file.name for file in tmp_path.iterdir()] == [file]
 
 
 @pytest.mark.usefixtures("without_shape_checks")

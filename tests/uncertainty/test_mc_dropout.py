@@ -1,7 +1,9 @@
 """Monte-Carlo dropout: the same as a hand-written loop given the same masks, for every way that networks drop units."""
 
+import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -293,11 +295,112 @@ class Failing(nn.Module):
         return self.dropout(x)
 
 
+class FirstRows(nn.Module):
+    """Answers the first rows of a batch only."""
+
+    def __init__(self, n):
+        super().__init__()
+        self.net, self.n = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 2)), n
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)[: self.n]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 15])
+@pytest.mark.parametrize("options", [{"samples": 4}, {"samples": None}])
+def test_a_network_that_answers_too_few_rows_is_refused(n, options):
+    with pytest.raises(InputError, match=rf"row for each row of its input, not a tensor of shape \[{n}, .*2\] for \d+"):
+        predict(FirstRows(n), torch.randn(20, 3), task="classification", **options)
+    assert predict(FirstRows(20), torch.randn(20, 3), task="classification", **options).probabilities.shape == (20, 2)
+
+
+class Reciprocal(nn.Module):
+    """Is not finite where a row's first number is 0, and of no use there: `value` times infinity."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.drop, self.value = nn.Dropout(0.5), value
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = torch.where(x[:, 0] == 0, self.value * torch.inf, x[:, 0])
+        return torch.stack([first, self.drop(x[:, 1])], 1)
+
+
+@pytest.mark.filterwarnings("error")  # none that would be beside the point
+@pytest.mark.parametrize("value", [0.0, 1.0])  # 0 * inf is NaN
+@pytest.mark.parametrize("options", [{"samples": 10}, {"samples": None}])
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_outputs_that_are_no_numbers_are_told_in_one_line_that_names_the_row(value, options, task):
+    x = torch.ones(12, 2)
+    x[7:9, 0] = 0
+    with pytest.raises(InputError, match="outputs are NaN or infinite, for row 7 first"):
+        predict(Reciprocal(value), x, task=task, **options)
+
+
+@pytest.mark.parametrize("samples", [10, None])
+def test_a_logit_of_minus_infinity_is_a_class_that_can_t_be(samples):
+    x = torch.ones(12, 2)
+    x[7:9, 0] = 0
+    found = predict(Reciprocal(-1.0), x, samples, task="classification")
+    assert found.probabilities[7:9].tolist() == [[0, 1], [0, 1]]
+    assert found.entropy[7:9].tolist() == [0, 0]
+    assert found.mutual_information.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"task": "regression", "temperature": 3.0}, "temperature divides logits .*: leave temperature out$"),
+        ({"task": "classification", "scale": (3.0, 2.0)}, "scale turns a regression's values .*: leave scale out$"),
+        ({"scale": (3.0, 2.0)}, "or say task='regression'$"),
+        ({"task": "regression", "scale": (0.0, 0.0)}, r"scale must be \(mean, deviation\)"),
+        ({"task": "regression", "scale": (0.0, float("nan"))}, r"scale must be \(mean, deviation\)"),
+        ({"task": "classification", "samples": None, "dropout": 0.3}, "dropout gives the rates of samples"),
+        ({"task": "classification", "temperature": float("inf")}, "temperature must be a finite number"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::dampen.OutputsWarning")
+def test_an_option_that_would_change_nothing_is_refused(options, message):
+    network = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 2))
+    with pytest.raises(InputError, match=message):
+        predict(network, torch.ones(4, 3), **({"samples": 4} | options))
+
+
+@pytest.mark.parametrize("samples", [8, None])
+def test_real_rows_become_the_network_s_type(samples):
+    network = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    expected = predict(network, torch.from_numpy(x).float(), samples, task="classification").probabilities
+    others = {kind: copy.deepcopy(network).to(kind) for kind in (torch.float64, torch.float16)}
+    for rows, model, atol in [
+        (x, network, 0),
+        (x.astype(np.float32), others[torch.float64], 1e-6),
+        (x, others[torch.float16], 1e-3),
+    ]:
+        found = predict(model, rows, samples, task="classification").probabilities
+        torch.testing.assert_close(found, expected, rtol=0, atol=atol)
+    both = predict([network, others[torch.float64]], x, samples, task="classification").probabilities
+    assert both.shape == (20, 2)
+    with pytest.raises(InputError, match="the network's float16 can't hold"):
+        predict(others[torch.float16], x * 1e6, samples, task="classification")
+    with pytest.raises(InputError, match=r"x holds int64 numbers: x.float\(\) makes them real ones"):
+        predict(network, torch.ones(4, 3, dtype=torch.int64), samples, task="classification")
+
+
+@pytest.mark.parametrize("samples", [8, None])
+def test_lazy_layers_that_have_not_run_are_named(samples):
+    network = nn.Sequential(nn.LazyLinear(4), nn.Dropout(0.5), nn.LazyLinear(2))
+    with pytest.raises(InputError, match=r"the network's 0.weight has no shape yet"):
+        predict(network, torch.ones(4, 3), samples, task="classification")
+    network(torch.ones(4, 3))
+    assert predict(network, torch.ones(4, 3), samples, task="classification").probabilities.shape == (4, 2)
+
+
 def test_a_network_leaves_as_it_came_also_after_an_exception():
     network = nn.Sequential(nn.BatchNorm1d(12), Failing(3)).train()
     network[0].eval()
     modes = [module.training for module in network.modules()]
-    with pytest.raises(RuntimeError, match="too many rows"):
+    with pytest.raises(InputError, match="too many rows"):
         mc_dropout(network, torch.randn(20, 12))
     assert [module.training for module in network.modules()] == modes
     assert not any(module._forward_hooks for module in network.modules())

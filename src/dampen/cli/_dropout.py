@@ -39,7 +39,7 @@ def command(
     from dampen.experiments import draw_dropout
     from dampen.experiments import dropout as lesson
 
-    file = _options.picture(plot, "dampen-dropout.png")
+    file = _options.picture(plot, "dampen-dropout.png", data, reading["test"])
     device = _options.usable_device(device)
     source = _data.read(data, reading)
     tell_data = _data.teller(source, json)

@@ -52,7 +52,7 @@ def command(
 
     from dampen.experiments import draw_answer
 
-    file = _options.picture(plot, f"dampen-{question}.png")
+    file = _options.picture(plot, f"dampen-{question}.png", data, reading["test"])
     device = _options.usable_device(device)
     source = _data.read(data, reading)
     tell_data = _data.teller(source, json)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dampen.cli import _options, _output
-from dampen.cli._import_string import network_maker
+from dampen.cli._network import network_maker_of
 from dampen.errors import NotExported
 
 
@@ -40,7 +40,7 @@ def command(
     """
     from dampen.study import load_study
 
-    made = network_maker(model) if model is not None else None
+    made = network_maker_of(study, model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotExported)
         found = load_study(study, model=made, data_dir=data_dir).export(out or study / "export", onnx=onnx, data=data)

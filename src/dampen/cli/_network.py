@@ -1,12 +1,33 @@
-"""`dampen tune --model`: the user's own network, and where it drops units."""
+"""`--model`: the user's own network, and where it drops units."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dampen.cli._import_string import network_maker
+from dampen.errors import InputError
 
 if TYPE_CHECKING:
     from dampen.data import Data
+
+
+def network_maker_of(study: Path, target: str | None) -> Any:
+    """Return what makes a finished study's network, None where that is dampen's own and no other is named.
+
+    Args:
+        study: its folder.
+        target: MODULE:FUNCTION, if any is named.
+
+    Raises:
+        InputError: there is no finished study, one is named where the network is dampen's own, or as `network_maker`.
+    """
+    from dampen.study import finished, of_own_network
+
+    if target is None:
+        return None
+    if of_own_network(finished(study)["plan"]):
+        raise InputError(f"--model {target}: the network of the study in {study} is dampen's own: leave --model out")
+    return network_maker(target)
 
 
 def own(target: str, insert: bool, data: "Data") -> tuple[Any, int, list[str]]:

@@ -1,11 +1,13 @@
 """What the commands' options have in common, and how their text becomes values."""
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from dampen.cli._outputs import keep_apart
 from dampen.errors import InputError
 
 DATA, SEARCH, TRAINING, OUTPUT = "Data", "Search", "Training", "Output"  # panels of --help
@@ -81,8 +83,10 @@ def usable_device(name: str) -> str:
     return name
 
 
-def picture(chosen: Path | None, default: str) -> Path:
-    """Return where the picture goes, once it is certain that it can be written there."""
+def picture(chosen: Path | None, default: str, *sources: str | os.PathLike[str] | None) -> Path:
+    """Return where the picture goes, once it is certain that it can be written there, apart from the data's sources."""
     from dampen.report import check_picture
 
-    return check_picture(chosen or Path(default))
+    file = chosen or Path(default)
+    keep_apart(file, "--plot", *sources)
+    return check_picture(file)

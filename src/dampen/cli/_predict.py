@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from dampen._io import counted, exists
-from dampen.cli import _options, _output, _predict_setup, _writers
+from dampen.cli import _options, _output, _outputs, _predict_setup, _writers
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,9 +61,12 @@ def predict(
     Temperature (or noise), the threshold of abstaining and prediction sets are fitted on rows that took no part in
     training. Where the data has targets, a summary says what the predictions were worth.
     """
+    _outputs.keep_apart(out, "--out", data)
     _writers.check_file(out)
     if plot is not None:
-        _options.picture(plot, "")
+        _options.picture(plot, "", data)
+    _outputs.keep_from_study(out, "--out", study)
+    _outputs.keep_from_study(plot, "--plot", study)
     setup = _predict_setup.ready(study, data, samples, ensemble, coverage, rows or "", model, data_dir, seed)
     if plot is not None and not setup.labelled:
         name = setup.source.name
@@ -149,8 +152,12 @@ def trust(
     """
     if out is not None and out.suffix.lower() != ".html":
         raise InputError(f"--out takes a file that ends in .html, got {out}")
-    if out is not None:
-        exists(out)  # raises where it is no name of a file
+
+    from dampen.report import TRUST, check_page
+
+    page = out or study / "trust.html"
+    exists(page)  # raises where it is no name of a file
+    check_page(page, TRUST)
     setup = _predict_setup.ready(
         study, data, samples, ensemble, coverage, rows or "", model, data_dir, seed, against, with_targets=True
     )
@@ -174,7 +181,6 @@ def trust(
         "abstention": worth["abstention"],
         "out_of_distribution": None if name is None else {"data": name, **_told_apart(own.columns(), other.columns())},
     }
-    page = out or study / "trust.html"
     evaluated = own.evaluated()
     write_trust(page, document | {"summary": worth["summary"]}, evaluated, other.columns(), setup.source)
     document |= {"page": str(page), "summary": worth["summary"]}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dampen.cli import _output
-from dampen.cli._import_string import network_maker
+from dampen.cli._network import network_maker_of
 from dampen.errors import DataWarning, InputError
 
 if TYPE_CHECKING:
@@ -74,8 +74,7 @@ def ready(
     predictor = study.results.predictor
     known = labelled(predictor, source)
     if with_targets and not known:
-        what = "classes" if predictor.description.classes else "targets"
-        raise InputError(f"{source.name!r} does not have the study's {what}: give it as --against, and data of its own")
+        raise InputError(_without_targets(study, source, data))
     at = _numbers(source, rows)
     other = None
     if against is not None:
@@ -90,6 +89,27 @@ def ready(
         warnings.simplefilter("ignore", DataWarning)  # what could not be calibrated is printed with the summary
         calibrated = study.calibrated(samples, coverage, seed, ensemble=ensemble)
     return Setup(study=calibrated, source=source, rows=at, labelled=known, other=other, notes=notes)
+
+
+def _without_targets(study: "Study", source: "Source", data: str) -> str:
+    """Return what data lacks with which predictions could be compared."""
+    from dampen.data import Incoming, is_table
+    from dampen.study import is_npz
+
+    classes = study.results.predictor.description.classes is not None
+    if not isinstance(source, Incoming) or any(
+        "is a class that" in note or "is no number" in note for note in source.notes
+    ):
+        what = "classes" if classes else "targets"
+        return f"{source.name!r} does not have the study's {what}: give it as --against, and data of its own"
+    if is_table(data):
+        column = None if study.preprocessing is None else study.preprocessing.target
+        lacks = "no targets" if column is None else f"no values of the study's target, column {column!r}"
+    elif is_npz(data):
+        lacks = "no array y of targets"
+    else:
+        lacks = "no folders that are called as the study's classes"
+    return f"{source.name!r} has {lacks}, which dampen trust needs: add them, or use dampen predict, which needs none"
 
 
 def _numbers(data: "Source", wanted: str) -> "torch.Tensor":
@@ -115,7 +135,7 @@ def _opened(
     from dampen.study import finished, holds_images, is_npz, load_study, read_new_rows, same_data
 
     plan = finished(folder)["plan"]
-    made = network_maker(model) if model is not None else None
+    made = network_maker_of(folder, model)
     table, to_come = is_table(data), is_npz(data) or holds_images(data)
     if table and not os.path.isfile(data):
         raise InputError(f"there is no file {data}; correct the name")

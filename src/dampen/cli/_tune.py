@@ -152,7 +152,7 @@ def tune(
         raise InputError("--insert-dropout is for your own network: name it with --model")
 
     from dampen.engine.knobs import KNOBS
-    from dampen.search import PerLayer, strategy_of
+    from dampen.search import PerLayer, check_storage, strategy_of
     from dampen.study import tune as run
     from dampen.study import usual_network, usual_space, with_ids
 
@@ -174,6 +174,8 @@ def tune(
     if per_layer and places and "dropout" in space:
         space["dropout"] = PerLayer(space["dropout"], places)
     folder = out or _folder(source.name, resume)
+    if optuna is not None:
+        check_storage(optuna, folder.name)
     tell_data = _data.teller(shown, json, said)
     with _told_how_to_go_on(folder), _output.progress("tuning") as advance:
         found = run(

@@ -3,11 +3,11 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dampen._io import exists
+from dampen._io import exists, refuse_foreign
 from dampen.cli import _output
 from dampen.errors import InputError
 
@@ -20,12 +20,19 @@ _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 Parts = Iterable[dict[str, "np.ndarray"]]
 """The columns of predictions, some rows at a time."""
 
+# Columns of predictions: a file with others is somebody's own.
+_ALWAYS = {"row", "prediction", "abstain"}
+_SOMETIMES = {"file", "target", "probability", "entropy", "mutual_information", "set_size"} | {
+    *("standard_deviation", "epistemic", "low", "high")
+}
+
 
 def check_file(out: Path | None) -> None:
     """Make sure, before anything is predicted, that lines can be written to a file.
 
     Raises:
-        InputError: another ending than .csv and .parquet, or no such folder.
+        InputError: another ending than .csv and .parquet, no such folder, or a file of that name that holds no
+            predictions.
     """
     if out is None:
         return
@@ -33,6 +40,25 @@ def check_file(out: Path | None) -> None:
         raise InputError(f"--out takes a file that ends in .csv or .parquet, got {out}")
     if not exists(out) and not out.parent.is_dir():
         raise InputError(f"there is no folder {out.parent} to write into: make it, or choose another")
+    refuse_foreign(out, _csv_is_ours if out.suffix.lower() == ".csv" else lambda _: _parquet_is_ours(out), "no table")
+
+
+def _are_ours(columns: Collection[str]) -> bool:
+    return _ALWAYS <= set(columns) <= _ALWAYS | _SOMETIMES
+
+
+def _csv_is_ours(head: bytes) -> bool:
+    return _are_ours(head.splitlines()[0].decode(errors="replace").split(","))
+
+
+def _parquet_is_ours(file: Path) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return _are_ours(pq.read_schema(file).names)
+    except (OSError, pa.ArrowException):
+        return False
 
 
 def write(out: Path, parts: Parts) -> None:

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from torch import Tensor
 
 from dampen import _schema
-from dampen._io import save_tensors, shortened, write_whole
+from dampen._io import refuse_foreign, save_tensors, shortened, write_whole
 from dampen._schema import Count, Epochs, Seed, Setting, Size
 from dampen.engine._history import Recorder
 from dampen.engine._snapshot import COUNTS, OF_MEMBERS, Snapshot
@@ -30,8 +30,9 @@ def write(folder: Path, about: dict[str, Any], snapshot: Snapshot, recorder: Rec
     """Write the file, whole or not at all.
 
     Raises:
-        InputError: the folder can't be written to.
+        InputError: the folder can't be written to, or has a file of that name that holds no population.
     """
+    refuse_foreign(folder / FILE, _is_population, "no population")
     tensors = dict(snapshot.tensors)
     tensors |= {f"members/{name}": torch.from_numpy(values.copy()) for name, values in snapshot.members.items()}
     for name in ("diverged_at", "stopped_at"):
@@ -43,6 +44,11 @@ def write(folder: Path, about: dict[str, Any], snapshot: Snapshot, recorder: Rec
     about = about | {"format": _FORMAT}
     held = {name: t.contiguous() for name, t in tensors.items()}
     write_whole(folder / FILE, lambda file: save_tensors(held, file, {"dampen": json.dumps(about)}))
+
+
+def _is_population(head: bytes) -> bool:
+    """Return whether a file begins as `write` begins: with a header that has an entry for dampen."""
+    return b'"__metadata__":{"dampen":' in head[8:200]
 
 
 class Header(Struct, frozen=True, kw_only=True):

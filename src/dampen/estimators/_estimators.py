@@ -1,5 +1,6 @@
 """`DampenClassifier` and `DampenRegressor`."""
 
+import numbers
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from dampen._tensors import as_native
 from dampen.data import Data, Preprocessing, all_typed, spelt_alike
 from dampen.engine import Model, Population, copied
 from dampen.engine.knobs import Setting
+from dampen.errors import InputError
 from dampen.estimators._noise import noise
 from dampen.estimators._rows import Merged, as_data, columns_of, encoded_new, merged, repeating_notes
 from dampen.study import (
@@ -34,6 +36,8 @@ from dampen.uncertainty import ClassPrediction, Prediction, ValuePrediction, pre
 
 LEAST_ROWS = 50  # below which ten rows would have to rank settings: noise
 DEFAULT = Setting(weight_decay=0.02, dropout=0.15, lr=3e-3)  # Holzmüller, Grinsztajn and Steinwart (2024), table A.1
+_OPTIONAL = ("n_settings", "epochs", "batch_size")
+_COUNTS = (*_OPTIONAL, "n_seeds", "n_confirm_seeds")
 _ROWS_AT_ONCE = 1 << 16
 _UNITS = 1e-6, 1e12  # deviations of a target between which its squares are float32 numbers
 
@@ -103,6 +107,10 @@ class _Dampen(BaseEstimator):
 
     def _fit(self, rows: Merged, given: Any, classes: tuple[str, ...] | None) -> None:
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        counts = {name: _whole(name, getattr(self, name)) for name in _COUNTS}
+        widths = None if self.hidden is None else _widths(self.hidden)
+        if widths is not None and self.model is not None:
+            raise InputError("hidden shapes dampen's own network, model is yours: give one of them")
         self._names = None if self._mixed else getattr(self, "feature_names_in_", None)
         self._columns = columns_of(rows.table, self._names, given)
         notes = repeating_notes(rows, classes, self._names)
@@ -111,10 +119,9 @@ class _Dampen(BaseEstimator):
             warnings.warn(note, UserWarning, stacklevel=_outside())
         data = as_data(rows, self._columns, classes, self._names)
         n = len(data.train_rows)
-        widths = None if self.hidden is None else _widths(self.hidden)
         network = self.model if self.model is not None else usual_network(data, widths)
-        batch_size = self.batch_size or usual_batch_size(n)
-        epochs = self.epochs or usual_length(data, batch_size)
+        batch_size = counts["batch_size"] or usual_batch_size(n)
+        epochs = counts["epochs"] or usual_length(data, batch_size)
         if n < LEAST_ROWS:
             self._untuned(network, data, epochs, batch_size, seed)
             return
@@ -122,10 +129,10 @@ class _Dampen(BaseEstimator):
             network,
             data,
             self.space,
-            n_settings=self.n_settings or (16 if n < 1000 else 32),
-            n_seeds=self.n_seeds,
+            n_settings=counts["n_settings"] or (16 if n < 1000 else 32),
+            n_seeds=counts["n_seeds"],
             epochs=epochs,
-            n_confirm_seeds=self.n_confirm_seeds,
+            n_confirm_seeds=counts["n_confirm_seeds"],
             metric=self.metric,
             batch_size=batch_size,
             device=self.device,
@@ -141,7 +148,7 @@ class _Dampen(BaseEstimator):
     def _untuned(self, network: Model, data: Data, epochs: int, batch_size: int, seed: int) -> None:
         """Train with the published default."""
         check_network(network, data)
-        seeds = range(seed, seed + self.n_confirm_seeds)
+        seeds = range(seed, seed + int(self.n_confirm_seeds))
         default = DEFAULT
         # asking costs a trial run, and dampen's own network is known
         if self.model is not None and not Population(network, [Setting()], [0]).explain(data).dropping:
@@ -274,10 +281,12 @@ class DampenClassifier(ClassifierMixin, _Dampen):
             sample_weight: how much each counts; a row of weight 2 is the same as the row given twice.
 
         Raises:
-            ValueError: fewer than two classes or rows, weights that are all 0, or what scikit-learn refuses.
+            ValueError: fewer than two classes or rows, weights that are all 0, a class whose weight is not above 0, or
+                what scikit-learn refuses.
         """
         X, y = self._read(X, y)
         check_classification_targets(y)
+        _check_class_weight(self.class_weight)
         weights = _weights(sample_weight, X) * compute_sample_weight(self.class_weight, y)
         present = np.unique(y[weights > 0])
         if len(present) < 2:
@@ -392,11 +401,44 @@ def _outside() -> int:
     return level
 
 
+def _whole(name: str, value: Any) -> int | None:
+    """Return a parameter that counts; None where it may be left to the data, and is.
+
+    Raises:
+        InputError: it is no whole number, or below 1.
+    """
+    if value is None and name in _OPTIONAL:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1:
+        choice = ", or None for what the rows ask for" if name in _OPTIONAL else ""
+        raise InputError(f"{name} must be a whole number, 1 or larger{choice}, got {value!r}")
+    return int(value)
+
+
 def _widths(hidden: Any) -> tuple[int, ...]:
+    message = f"hidden must be widths of layers, whole numbers such as (64, 32), got {hidden!r}"
     try:
-        return tuple(int(width) for width in hidden)
-    except (TypeError, ValueError):
-        raise ValueError(f"hidden must be widths of layers, such as (64, 32), got {hidden!r}") from None
+        widths = [] if isinstance(hidden, str) else list(hidden)
+    except TypeError:
+        raise InputError(message) from None
+    whole = all(isinstance(w, numbers.Integral) and not isinstance(w, bool) and int(w) >= 1 for w in widths)
+    if not whole or isinstance(hidden, str):
+        raise InputError(message)
+    return tuple(map(int, widths))
+
+
+def _check_class_weight(given: Any) -> None:
+    """Refuse the weight of a class that would leave the class out, or is none.
+
+    Raises:
+        InputError: it is not a finite number above 0.
+    """
+    for name, weight in given.items() if isinstance(given, Mapping) else ():
+        if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not 0 < float(weight) < float("inf"):
+            raise InputError(
+                f"class_weight: the weight of class {name!r} must be a finite number above 0, got {weight!r}; to leave "
+                "a class out, leave its rows out"
+            )
 
 
 def _weights(sample_weight: Any, X: Any) -> Float64[np.ndarray, " N"]:

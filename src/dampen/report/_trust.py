@@ -11,7 +11,7 @@ import numpy as np
 from dampen._io import counted
 from dampen.data import Data, Incoming
 from dampen.report import _page
-from dampen.report._page import embed, render, write_page
+from dampen.report._page import TRUST, check_page, embed, render, write_page
 from dampen.report.pictures import BLACK, BLUE, ORANGE
 from dampen.study import reliabilities, risk
 
@@ -31,8 +31,9 @@ def write_trust(path: Path, document: dict[str, Any], own: Columns, other: Colum
         data: that the own rows are of.
 
     Raises:
-        InputError: it can't be written.
+        InputError: it can't be written, or would take the place of a file that is no page of dampen's.
     """
+    check_page(path, TRUST)
     classes = "accuracy" in document["summary"]
     sections = [
         _answer(document),

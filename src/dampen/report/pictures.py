@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dampen._io import refuse_foreign
 from dampen.errors import InputError
 
 # Okabe and Ito (2008), "Color universal design": told apart by the colour-blind, and of different lightness.
@@ -33,6 +34,11 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "dampen",
 }
 FORMATS = (".png", ".svg")
+_METADATA: dict[str, dict[str, str | None]] = {
+    ".png": {"Software": "dampen"},
+    ".svg": {"Creator": "dampen", "Date": None},
+}
+_MARKS = (b"tEXtSoftware\0dampen", b"<dc:title>dampen</dc:title>")  # what becomes of that in a file
 
 
 @contextlib.contextmanager
@@ -55,7 +61,8 @@ def check_picture(path: Path) -> Path:
     """Make sure, before any training, that a picture can be written to `path`.
 
     Raises:
-        InputError: the ending is not .png or .svg, or its folder does not exist or cannot be written.
+        InputError: the ending is not .png or .svg, its folder does not exist or cannot be written, or a file that is no
+            picture of dampen's has that name.
     """
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"a picture's name must end in {' or '.join(FORMATS)}, got {path}")
@@ -67,6 +74,7 @@ def check_picture(path: Path) -> Path:
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise InputError(f"the folder {path.parent} cannot be written: {error.strerror}; choose another") from None
+    _refuse_foreign(path)
     return path
 
 
@@ -74,20 +82,25 @@ def save(figure: Figure, path: Path) -> None:
     """Write a picture whole or not at all.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: it cannot be written, or would take the place of a file that is no picture of dampen's.
     """
+    _refuse_foreign(path)
     handle, name = -1, ""
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
         os.close(handle)
         os.chmod(name, 0o666 & ~_umask())
-        figure.savefig(name, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+        figure.savefig(name, metadata=_METADATA.get(path.suffix.lower()))
         os.replace(name, path)
     except OSError as error:
         raise InputError(f"the picture {path} cannot be written: {error.strerror or error}") from None
     finally:
         with contextlib.suppress(OSError):
             os.unlink(name)
+
+
+def _refuse_foreign(path: Path) -> None:
+    refuse_foreign(path, lambda head: any(mark in head for mark in _MARKS), "no picture")
 
 
 def _umask() -> int:

@@ -1,6 +1,6 @@
 """Spaces of settings, and how a search draws from them."""
 
-from dampen.search._optuna import TpeSampler, check_optuna, export_to_optuna
+from dampen.search._optuna import TpeSampler, check_optuna, check_storage, export_to_optuna
 from dampen.search._space import METHODS, Choice, Dimension, Fixed, LogUniform, PerLayer, Space, Uniform
 from dampen.search._strategies import (
     STRATEGIES,
@@ -33,6 +33,7 @@ __all__ = [
     "TpeSampler",
     "Uniform",
     "check_optuna",
+    "check_storage",
     "export_to_optuna",
     "strategy_of",
 ]

@@ -23,7 +23,7 @@ from dampen.study._new_rows import holds_images, is_npz, read_new_rows
 from dampen.study._predictor import Predictor
 from dampen.study._protocol import held_out, with_unit_targets
 from dampen.study._runner import Progress, costs_of_rows
-from dampen.study._saved import SavedResults, finished, same_data
+from dampen.study._saved import SavedResults, finished, of_own_network, same_data
 from dampen.study._study import Study
 from dampen.study._training import Training
 from dampen.study._training import plain as plain_setting
@@ -63,6 +63,7 @@ __all__ = [
     "is_npz",
     "labelled",
     "load_study",
+    "of_own_network",
     "plain_setting",
     "read_new_rows",
     "reliabilities",

@@ -162,13 +162,7 @@ def open_folder(
         wanted["compared"] = {name: plain(setting) for name, setting in named.items()}
     held = _documents.planned(folder)
     if held is None:
-        others = [] if not folder.path.is_dir() else [f.name for f in folder.path.iterdir() if not is_own(f.name)]
-        if set(others) - {"budget.json"}:
-            raise InputError(
-                f"there is no study in {folder.path} to resume: leave resume out to begin one"
-                if resume
-                else f"{folder.path} is not empty and holds no study: choose another folder"
-            )
+        refuse_others(folder, resume)
         folder.tidy()  # a run may have been killed before it had written its plan
         folder.write_json("plan.json", wanted)
         return folder
@@ -179,6 +173,28 @@ def open_folder(
             raise InputError(f"{folder.path} holds another study, its {name} differs: choose another folder")
     folder.tidy()
     return folder
+
+
+def refuse_others(folder: Folder, resume: bool = False) -> None:
+    """Make sure that a folder without a plan holds nothing else, either.
+
+    Raises:
+        InputError: it does.
+    """
+    others = [] if not folder.path.is_dir() else [f.name for f in folder.path.iterdir() if not is_own(f.name)]
+    if {"study.json", "search.json"} & set(others):
+        what = "a finished study" if "study.json" in others else "a part of a study"
+        raise InputError(
+            f"{folder.path} holds {what} whose plan.json is gone: it can't be resumed"
+            + ", though dampen report, predict and export need no plan.json" * ("study.json" in others)
+            + "; choose another folder for a new one"
+        )
+    if set(others) - {"budget.json"}:
+        raise InputError(
+            f"there is no study in {folder.path} to resume, and other files are there: correct its name"
+            if resume
+            else f"{folder.path} is not empty and holds no study: choose another folder"
+        )
 
 
 def _told_apart(name: str, held: Any, wanted: Any) -> bool:

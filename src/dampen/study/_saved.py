@@ -325,6 +325,15 @@ def _batch(rows: Rows, n: int) -> Rows:
     return Rows(rows.features[at], rows.targets[at])
 
 
+def of_own_network(plan: Mapping[str, Any]) -> bool:
+    """Return whether a study's network is one of dampen's own, which need no `model`."""
+    try:
+        _builder(plan["model"])
+    except InputError:
+        return False
+    return True
+
+
 def _builder(name: str) -> Model:
     """Make dampen's own builder from what `repr` says of it."""
     try:

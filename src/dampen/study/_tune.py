@@ -23,6 +23,7 @@ from dampen.study._checks import (
     one_writer,
     open_folder,
     prepared,
+    refuse_others,
     refuse_patience,
 )
 from dampen.study._conclude import finish
@@ -234,7 +235,8 @@ def _within(
         rate = _budget.seconds_per_member_epoch(model, data, training)
         settings, seeds, lengths = _budget.fit_search(budget, rate, wanted, member_epochs)
         held = {"settings": settings, "seeds": seeds, "lengths": vars(lengths)}
-        if folder is not None:
+        if folder is not None and _documents.planned(folder) is None:
+            refuse_others(folder)
             folder.write_json("budget.json", held)
     return held["settings"], held["seeds"], Lengths(**held["lengths"])
 

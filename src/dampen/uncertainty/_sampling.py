@@ -14,7 +14,7 @@ from dampen.engine.capture import Place, eager, rates_at, record_staged
 from dampen.engine.knobs.noise.dropout import Rates
 from dampen.errors import InputError, NotFusedWarning, NotSampled
 from dampen.uncertainty._masks import Masked, Numbers
-from dampen.uncertainty._sites import Found, RandomPlace, find, sampling, tensor_of
+from dampen.uncertainty._sites import Found, RandomPlace, answer, check_rows, find, sampling, tensor_of
 
 # Measured with 784-256-128-10 on two cores with 2 MiB of L2 cache each: fewer bytes cost more calls, more the cache.
 _AT_ONCE_BYTES = 48 << 20  # of everything that a forward pass makes, for all samples and rows that run at once
@@ -99,7 +99,9 @@ def sample(
         )
         for start in range(0, N, _ROWS):
             with sampling(network, frozenset()), eager():
-                output = tensor_of(network(*(t[start : start + _ROWS] for t in inputs)))
+                here = [t[start : start + _ROWS] for t in inputs]
+                output = answer(network, here)
+            check_rows(output, len(here[0]))
             take(Part(start, start + len(output), 0, output.unsqueeze(0), samples))
         return
     rows, at_once = cut(N, samples, found, inputs, max_bytes)
@@ -177,8 +179,9 @@ class Batched:
         outputs = self.late(a)
         ends = sorted({0, len(outputs) - 1})
         alone = one_by_one(self._network, self._found, inputs, b, [t[ends] for t in a])
-        scale = alone.abs().max().clamp_min(1e-30)
-        if not (outputs[ends] - alone).abs().max() <= _TOLERANCE.get(alone.dtype, 0.05) * scale:
+        scale = alone.nan_to_num(0, 0, 0).abs().max().clamp_min(1e-30)  # what is not finite is refused later
+        apart = float(_TOLERANCE.get(alone.dtype, 0.05) * scale)
+        if not torch.isclose(outputs[ends], alone, rtol=0, atol=apart, equal_nan=True).all():
             return None
         return self
 
@@ -197,7 +200,7 @@ def one_by_one(network: nn.Module, found: Found, inputs: list[Tensor], b: list[T
     outputs = []
     for t in range(len(a[0])):
         with Masked(found.places, [numbers[t] for numbers in a], b, in_place=True):
-            outputs.append(tensor_of(network(*inputs)))
+            outputs.append(answer(network, inputs))
     return torch.stack(outputs)
 
 

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+from dampen._io import counted
 from dampen.engine import copied, global_generators
 from dampen.engine.capture import CatchDropout, Kind, ModulePath, described, first_line, forward, named
 from dampen.errors import InputError
@@ -174,11 +176,9 @@ def find(network: nn.Module, inputs: Sequence[Tensor]) -> Found:
                 f"the network changes its buffer {name} while it drops: put the dropout into modules of its own, "
                 "such as nn.Dropout, so that the rest can stay in evaluation mode"
             )
-    if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != 2:
-        raise InputError(
-            f"the network must return one tensor with a row for each row of its input, not {described(output)}"
-        )
-    three, _ = _watched(twin, _few(inputs, 3))
+    check_rows(output, 2)
+    three, output = _watched(twin, _few(inputs, 3))
+    check_rows(output, 3)
     if len(two.calls) != len(three.calls):
         raise InputError("the network drops units in another number of places when a batch has more rows")
     places = tuple(_place(a, b) for a, b in zip(two.calls, three.calls, strict=True))
@@ -218,10 +218,60 @@ def _watched(network: nn.Module, inputs: Sequence[Tensor]) -> tuple[Watch, Any]:
     shapes = " and ".join(str(list(t.shape)) for t in inputs)
     with torch.no_grad():
         output = forward(
-            lambda: tensor_of(network(*inputs)), where, watch, f"the network fails on a batch of shape {shapes}"
+            lambda: answer(network, inputs, where), where, watch, f"the network fails on a batch of shape {shapes}"
         )
     watch.look()
     return watch, output
+
+
+def answer(network: nn.Module, inputs: Sequence[Tensor], where: ModulePath | None = None) -> Any:
+    """Return what a network says of rows.
+
+    Args:
+        network: any.
+        inputs: one batch for each of its arguments.
+        where: knows which module a forward pass is in.
+
+    Raises:
+        InputError: it fails.
+    """
+    try:
+        return tensor_of(network(*inputs))
+    except InputError:
+        raise
+    except Exception as e:
+        shapes = " and ".join(str(list(t.shape)) for t in inputs)
+        name = f" in {where.current}" if where is not None and where.current else ""
+        whole = [str(t.dtype).removeprefix("torch.") for t in inputs if not t.is_floating_point()]
+        kind = f"; x holds {whole[0]} numbers: x.float() makes them real ones" if whole and "dtype" in str(e) else ""
+        raise InputError(f"the network fails on a batch of shape {shapes}{name}: {first_line(e)}{kind}") from e
+
+
+def check_rows(output: Any, n: int) -> None:
+    """Make sure that a network has answered each of n rows.
+
+    Raises:
+        InputError: it returned something else than one tensor with a row for each.
+    """
+    if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != n:
+        of = f" for {counted(n, 'row')}" if isinstance(output, Tensor) else ""
+        raise InputError(
+            f"the network must return one tensor with a row for each row of its input, not {described(output)}{of}"
+        )
+
+
+def check_initialised(network: nn.Module) -> None:
+    """Make sure that a network has its weights.
+
+    Raises:
+        InputError: it has lazy layers that have not run yet.
+    """
+    for name, t in (*network.named_parameters(), *network.named_buffers()):
+        if is_lazy(t):
+            raise InputError(
+                f"the network's {name} has no shape yet, it is of a lazy layer: load the weights that were trained, or "
+                "run the network once"
+            )
 
 
 def tensor_of(output: Any) -> Any:
