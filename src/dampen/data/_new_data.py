@@ -1,5 +1,6 @@
 """Rows that come after training, with or without their targets: of a table as its preprocessing reads them."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from dampen.data.tables._vectoriser import Vectoriser
 from dampen.data.tables._written_numbers import Writing, may_be_thousands, read_numbers, writing
 
 _LONGEST = 30  # letters of a value in a note
+_MISSING = re.compile(r"\d+ missing")  # what is said of a training column of categories that has such cells
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -131,6 +133,9 @@ def _oddities(
                     f"column '{column.name}' has a value that the training rows lack in {_rows(unknown)} ({some}): "
                     + ("taken as a rare one" if column.has_other or column.kind == "many" else "taken as none of them")
                 )
+            missing = np.isnan(encoded[:, j])
+            if missing.any() and not _MISSING.search(column.said):
+                notes.append(f"{_never_missing(column.name, missing)}: taken as none of its values")
             continue
         missing = np.isnan(encoded[:, j])
         if not missing.any():
@@ -159,11 +164,12 @@ def _oddities(
             )
         absent = missing & ~unreadable & ~may_be
         if not column.missing and absent.any():
-            notes.append(
-                f"column '{column.name}' is missing in {_rows(absent)}, in the training rows it never "
-                f"is: taken as {filled}"
-            )
+            notes.append(f"{_never_missing(column.name, absent)}: taken as {filled}")
     return notes
+
+
+def _never_missing(name: str, missing: np.ndarray) -> str:
+    return f"column '{name}' is missing in {_rows(missing)}, in the training rows it never is"
 
 
 def _some(values: Series) -> str:

@@ -81,8 +81,12 @@ def _failed(network: nn.Module, rows: Tensor) -> tuple[str, int, Tensor] | None:
     hooks = []
     for name, module in network.named_modules():
         if isinstance(module, _EMBEDDINGS):
-            at = (name or type(module).__name__, module.num_embeddings)
-            hooks.append(module.register_forward_pre_hook(lambda _, given, at=at: inside.append((*at, given[0]))))
+            called, size = name or type(module).__name__, int(module.num_embeddings)
+
+            def before(_: nn.Module, given: tuple[Tensor, ...], called: str = called, size: int = size) -> None:
+                inside.append((called, size, given[0]))
+
+            hooks.append(module.register_forward_pre_hook(before))
             hooks.append(module.register_forward_hook(lambda *_: inside.clear()))
     try:
         with torch.no_grad():

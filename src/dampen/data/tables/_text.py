@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -354,7 +354,7 @@ def _without_commas(values: Series) -> Series:
     if grouped(points) is None:
         return points
     # 2,500 is sure, the text 2.500 would not be
-    numbers = pd.to_numeric(points, errors="coerce")
+    numbers = cast(Series, pd.to_numeric(points, errors="coerce"))
     return numbers if len(numbers.dropna()) == len(known) else values
 
 
