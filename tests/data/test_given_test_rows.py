@@ -12,7 +12,7 @@ X = RNG.normal(size=(N + N_TEST, 3))
 FRAME = pd.DataFrame(X, columns=list("abc")).assign(
     k=RNG.choice(list("rg"), N + N_TEST), y=np.where(X[:, 0] > 0, "p", "q"), g=np.arange(N + N_TEST) // 6
 )
-FRAME["d"] = pd.date_range("2020", periods=N + N_TEST).strftime("%Y-%m-%d")
+FRAME["d"] = (pd.Timestamp("2020") + pd.to_timedelta(np.arange(N + N_TEST) % N, unit="D")).strftime("%Y-%m-%d")
 TRAIN, TEST = FRAME[:N], FRAME[N:]
 
 

@@ -131,7 +131,7 @@ def test_missing_numbers_are_filled_in_by_the_training_rows(classes):
 
 def test_what_an_array_masks_is_missing(classes):
     X, y = classes[0][:40], classes[1][:40]
-    holes, quick = X > 1, {"hidden": (4,), "epochs": 1, "confirm_seeds": 1, "random_state": 0}
+    holes, quick = X > 1, {"hidden": (4,), "epochs": 1, "random_state": 0}
     model = DampenClassifier(**quick).fit(np.ma.masked_array(X, holes), y)
     reference = DampenClassifier(**quick).fit(np.where(holes, np.nan, X), y)
     expected = reference.predict_proba(np.where(holes, np.nan, X))
