@@ -155,6 +155,17 @@ def test_missing_numbers_are_filled_in_by_the_training_rows(classes):
         model.predict(np.where(np.isnan(holes), np.inf, holes))
 
 
+def test_what_an_array_masks_is_missing(classes):
+    X, y = classes[0][:40], classes[1][:40]
+    holes, quick = X > 1, {"hidden": (4,), "epochs": 1, "random_state": 0}
+    model = DampenClassifier(**quick).fit(np.ma.masked_array(X, holes), y)
+    reference = DampenClassifier(**quick).fit(np.where(holes, np.nan, X), y)
+    expected = reference.predict_proba(np.where(holes, np.nan, X))
+    np.testing.assert_array_equal(model.predict_proba(np.ma.masked_array(X, holes)), expected)
+    with pytest.raises(ValueError, match="y contains NaN"):
+        model.fit(X, np.ma.masked_array(y, y == y[0]))
+
+
 def test_a_frame_of_numbers_gives_what_the_array_gives(fitted, classes):
     X, y = classes
     frame = pd.DataFrame(X, columns=list("abcde"))

@@ -51,7 +51,7 @@ def holds_images(folder: Path) -> bool:
 
 def other_files(folder: Path) -> str:
     """Return what a folder without images holds, and what is read, in words."""
-    n_links = sum(is_dangling(path) for path in folder.rglob("*"))
+    n_links = sum(_is_dangling(path) for path in folder.rglob("*"))
     kinds = Counter(
         path.suffix.lower() or "without an ending"
         for path in folder.rglob("*")
@@ -64,7 +64,7 @@ def other_files(folder: Path) -> str:
     return f"it holds {found or 'no files'}{links}, and images end in {', '.join(ENDINGS)}"
 
 
-def is_dangling(path: Path) -> bool:
+def _is_dangling(path: Path) -> bool:
     """Return whether a path is a link to what is not there."""
     return path.is_symlink() and not path.exists()
 
@@ -133,7 +133,7 @@ def unlabelled(path: Path, classes: tuple[str, ...]) -> tuple[list[Path], list[i
     if path.is_file():
         return [path], None, []
     files = list(_images(path))
-    notes = _hidden_note(path)
+    notes = [*_hidden_note(path), *_links_note([path])]
     tops = [file.relative_to(path).parts for file in files]
     known = {parts[0] for parts in tops} & set(classes)
     if len(known) < 2 or min(map(len, tops)) < 2:
@@ -224,9 +224,12 @@ def _passed_by(
         n = sum(strange.values())
         kinds = ", ".join(kind for kind, _ in strange.most_common(_MOST_KINDS)) + ", ..." * (len(strange) > _MOST_KINDS)
         notes.append(f"{n} file{'s' * (n > 1)} of other kinds ({kinds}) passed by")
-    n = sum(is_dangling(path) for root in roots.values() for child in _folders(root) for path in child.rglob("*"))
-    notes += [f"{counted(n, 'link')} to nothing passed by"] if n else []
-    return notes
+    return notes + _links_note([child for root in roots.values() for child in _folders(root)])
+
+
+def _links_note(folders: list[Path]) -> list[str]:
+    n = sum(_is_dangling(path) for folder in folders for path in folder.rglob("*"))
+    return [f"{counted(n, 'link')} to nothing passed by"] if n else []
 
 
 def _hidden_note(folder: Path) -> list[str]:
