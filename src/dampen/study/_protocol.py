@@ -3,7 +3,7 @@
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ class Bracket:
         return total
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A study, before anything is trained.
 
@@ -74,7 +74,7 @@ class Plan:
         target_scale: mean and standard deviation of a regression target before that.
         metric: what ranks and judges.
         space: where the settings are drawn from; None for a comparison.
-        search: how.
+        search: the name of its strategy; `none` for a comparison.
         brackets: of the search; none where settings and length are known.
         families: settings that each reference tries, by its name; they compete with nobody else.
         refined: how many settings are drawn around the best, at its length.
@@ -97,11 +97,11 @@ class Plan:
     data: Data
     target_scale: tuple[float, float]
     metric: Metric
-    space: Space | None
-    search: str
+    space: Space | None = None
+    search: str = "none"
     brackets: tuple[Bracket, ...]
-    families: Mapping[str, tuple[Setting, ...]]
-    refined: int
+    families: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
+    refined: int = 0
     seeds: tuple[int, ...]
     lengths: Lengths
     confirmed: int
