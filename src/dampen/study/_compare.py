@@ -7,7 +7,7 @@ from dampen.data import Data
 from dampen.engine import Model, once
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.study import _protocol
+from dampen.search import Bracket, Rung, rungs
 from dampen.study._checks import check_batches, one_writer, open_folder, refuse_patience
 from dampen.study._conclude import finish
 from dampen.study._confirmation import Confirmation
@@ -108,8 +108,8 @@ def compare(
     return finish(runner, confirmed, ranked)
 
 
-def _every_length(settings: tuple[Setting, ...], lengths: Lengths) -> _protocol.Bracket:
+def _every_length(settings: tuple[Setting, ...], lengths: Lengths) -> Bracket:
     """Return the trainings that find each setting's best length: none of them is dropped."""
     n = len(settings)
-    doubling = _protocol.rungs(lengths.planned, 2**16, n, 2, True, lengths.first)
-    return _protocol.Bracket(n, tuple(_protocol.Rung(rung.epochs, n) for rung in doubling), settings)
+    doubling = rungs(lengths.planned, 2**16, n, 2, True, lengths.first)
+    return Bracket(n, tuple(Rung(rung.epochs, n) for rung in doubling), settings)

@@ -13,7 +13,8 @@ from dampen.data import Data
 from dampen.engine import Builder, Model, Population, once
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.search import Space, Strategy, strategy_of
+from dampen.search import Bracket, Space, Strategy, strategy_of
+from dampen.search import brackets as draw_brackets
 from dampen.study import _budget, _defaults, _documents, _protocol, _references
 from dampen.study._checks import check_batches, one_writer, open_folder, refuse_patience
 from dampen.study._conclude import finish
@@ -27,7 +28,7 @@ from dampen.study._search import search as run_search
 from dampen.study._storage import Folder
 from dampen.study._study import Study
 
-Planned = tuple[tuple[_protocol.Bracket, ...], dict[str, tuple[Setting, ...]], int]
+Planned = tuple[tuple[Bracket, ...], dict[str, tuple[Setting, ...]], int]
 LEAST_AROUND = 16  # settings of a search that afterwards looks around the best one
 
 
@@ -126,7 +127,7 @@ def tune(
     dropping, chosen = places > 0, _space(space, data, places, per_layer)
 
     def planned(settings: int, lengths: Lengths) -> Planned:
-        brackets = _protocol.brackets(chosen, strategy, settings, lengths, confirmed, seed)
+        brackets = draw_brackets(chosen, strategy, settings, (lengths.first, lengths.planned), confirmed, seed)
         families = _references.families(chosen, dropping, data, lr, settings)
         around = settings // 8 if strategy.halving and settings >= LEAST_AROUND and strategy.name != "grid" else 0
         return brackets, families, around
