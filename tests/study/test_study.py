@@ -17,9 +17,10 @@ from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_
 
 import dampen
 from dampen import InputError, LogUniform, Setting, Uniform, compare, tune
+from dampen.search import Bracket, Rung, rungs
 from dampen.study import _defaults
 from dampen.study._metrics import find
-from dampen.study._protocol import Bracket, Rung, rungs, split
+from dampen.study._protocol import split
 
 SMALL = {"n_settings": 6, "n_seeds": 2, "epochs": 4, "confirmed": 2, "n_confirm_seeds": 3}
 MINI = {"n_settings": 2, "n_seeds": 1, "epochs": 2, "confirmed": 1, "n_confirm_seeds": 2}

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from dampen._io import shortened
 from dampen.data._arrays import array_of
 from dampen.data._new_data import Incoming
 from dampen.data._normalisation import Normalisation
 from dampen.data._npz import new_features
 from dampen.data.tables._preprocessing import Preprocessing, rows_of_array
 from dampen.data.tables._vectoriser import Vectoriser
+from dampen.errors import InputError
 
 _WHAT = "the rows to predict"
 
@@ -33,7 +35,11 @@ def new_rows(
         kept = Preprocessing(normalisation, task, classes, target)
         if frame and getattr(rows, "ndim", 2) == 2:
             return kept.read(rows)
-        return rows_of_array(array_of(rows, _WHAT, objects=True), None, kept, _WHAT)
+        array = array_of(rows, _WHAT, objects=True)
+        if array.dtype.kind not in "biuf":
+            columns = ", ".join(f"'{column.name}'" for column in normalisation.columns.used)
+            raise InputError(f"{_WHAT} are an array with text: give a frame with the columns {shortened(columns)}")
+        return rows_of_array(array, None, kept, _WHAT)
     if frame:
         rows = rows.to_numpy()
     features = new_features(array_of(rows, _WHAT), _WHAT, normalisation)

@@ -1,5 +1,6 @@
 """Spaces of settings, and how a search draws from them."""
 
+from dampen.search._halving import Bracket, Rung, brackets, rungs
 from dampen.search._optuna import TpeSampler, check_optuna, check_storage, export_to_optuna
 from dampen.search._space import METHODS, Choice, Dimension, Fixed, LogUniform, PerLayer, Space, Uniform
 from dampen.search._strategies import (
@@ -18,6 +19,7 @@ __all__ = [
     "METHODS",
     "STRATEGIES",
     "TPE",
+    "Bracket",
     "Choice",
     "Dimension",
     "Fixed",
@@ -26,14 +28,17 @@ __all__ = [
     "LogUniform",
     "PerLayer",
     "Random",
+    "Rung",
     "Sobol",
     "Space",
     "Strategy",
     "SuccessiveHalving",
     "TpeSampler",
     "Uniform",
+    "brackets",
     "check_optuna",
     "check_storage",
     "export_to_optuna",
+    "rungs",
     "strategy_of",
 ]

@@ -15,7 +15,7 @@ from dampen.engine.knobs import Setting
 from dampen.study._description import Description
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Winner:
     """The network of a study with the recommended setting, and what it takes to train it again.
 
@@ -102,17 +102,17 @@ def winner_without_rows(
     repeatable = all(torch.equal(t, again[name]) for name, t in initial.items())
     network, untrained = population.member(setting, seed), population.initial_model(seed)
     return Winner(
-        network,
-        untrained,
-        repeatable,
-        model,
-        description,
-        None,
-        lacking,
-        examples,
-        target_scale,
-        setting,
-        seed,
-        epochs,
-        training,
+        network=network,
+        initial=untrained,
+        repeatable=repeatable,
+        model=model,
+        description=description,
+        data=None,
+        lacking=lacking,
+        examples=examples,
+        target_scale=target_scale,
+        setting=setting,
+        seed=seed,
+        epochs=epochs,
+        training=training,
     )

@@ -4,24 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dampen.data import Data
-from dampen.engine import Model, initial_weights_repeat, once
+from dampen.engine import Model, once
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.study import _defaults, _metrics, _protocol
-from dampen.study._checks import (
-    check_batches,
-    check_margin,
-    check_network,
-    check_whole,
-    one_writer,
-    open_folder,
-    prepared,
-    refuse_patience,
-)
+from dampen.search import Bracket, Rung, rungs
+from dampen.study._checks import check_batches, one_writer, open_folder, refuse_patience
 from dampen.study._conclude import finish
 from dampen.study._confirmation import Confirmation
+from dampen.study._defaults import Lengths
 from dampen.study._divergence import check_learnt
-from dampen.study._embedded import with_ids
+from dampen.study._preparation import prepare
 from dampen.study._references import SEARCH
 from dampen.study._runner import Progress, Runner
 from dampen.study._search import best, search
@@ -81,41 +73,29 @@ def compare(
     named = named or {tell(setting): setting for setting in settings if isinstance(setting, Setting)}
     if len(set(named.values())) < 2 or (n_seeds is not None and n_seeds < 2):
         raise InputError(f"compare needs at least 2 different settings and 2 seeds, got {len(named)} and {n_seeds}")
-    check_whole({"seed": (seed, 0), "n_seeds": (n_seeds, 2), "epochs": (epochs, 1)})
-    check_margin(margin)
     for setting in named.values():
         refuse_patience(setting)
-    data, scale, training = prepared(with_ids(model, data), batch_size, lr, schedule, precision, device)
-    notes = check_network(model, data)
-    sizes, lengths = (
-        _defaults.usual_sizes(len(data.train_rows)),
-        _defaults.usual_lengths(data, training["batch_size"], epochs),
-    )
-    different = tuple(dict.fromkeys(named.values()))
-    n = len(different)
-    rungs = tuple(
-        _protocol.Rung(rung.epochs, n) for rung in _protocol.rungs(lengths.planned, 2**16, n, 2, True, lengths.first)
-    )
-    plan = _protocol.Plan(
-        _protocol.name_of(model),
+    ready = prepare(
+        model,
         data,
-        scale,
-        _metrics.find(metric, data.task, data.weights is not None),
-        None,
-        "none",
-        () if epochs is not None else (_protocol.Bracket(n, rungs, different),),
-        {},
-        0,
-        tuple(range(seed, seed + sizes.seeds)),
-        lengths,
-        n,
-        tuple(range(seed, seed + (n_seeds or sizes.confirm_seeds))),
-        margin,
-        _protocol.scheme_of(data, validation),
-        seed,
-        training,
-        same_start=initial_weights_repeat(model, data.inputs, data.outputs),
-        notes=notes,
+        epochs=epochs,
+        metric=metric,
+        validation=validation,
+        batch_size=batch_size,
+        lr=lr,
+        margin=margin,
+        schedule=schedule,
+        precision=precision,
+        device=device,
+        seed=seed,
+        n_seeds=(n_seeds, 2),
+    )
+    lengths, different = ready.lengths, tuple(dict.fromkeys(named.values()))
+    plan = ready.plan(
+        brackets=() if epochs is not None else (_every_length(different, lengths),),
+        seeds=ready.seeds(ready.sizes.seeds),
+        confirmed=len(different),
+        confirm_seeds=ready.seeds(n_seeds or ready.sizes.confirm_seeds),
     )
     check_batches(model, plan)
     runner = Runner(model, plan, open_folder(out, plan, resume, named), callback)
@@ -126,3 +106,10 @@ def compare(
     confirmed = Confirmation(runner, dropping=False).of_comparison(trainings)
     check_learnt(runner, "confirmation")
     return finish(runner, confirmed, ranked)
+
+
+def _every_length(settings: tuple[Setting, ...], lengths: Lengths) -> Bracket:
+    """Return the trainings that find each setting's best length: none of them is dropped."""
+    n = len(settings)
+    doubling = rungs(lengths.planned, 2**16, n, 2, True, lengths.first)
+    return Bracket(n, tuple(Rung(rung.epochs, n) for rung in doubling), settings)

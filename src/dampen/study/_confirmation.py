@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from dampen.data import Data
 from dampen.engine import Population
@@ -21,7 +21,7 @@ LEVEL = 0.95
 MARGIN, OF_SPREAD = 0.01, 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Confirmed:
     """What was trained for the verdict, evaluated.
 
@@ -49,16 +49,16 @@ class Confirmed:
     trained: Trained
     recommended: Training
     chosen: Training
-    dropped: tuple[str, ...]
+    dropped: tuple[str, ...] = ()
     finalists: tuple[Training, ...]
     references: Mapping[str, Candidate]
-    removed: Mapping[str, Training]
-    off: Training | None
-    own: Training | None
-    usual_length: Training | None
-    usual: Training | None
-    doubled: Training | None
-    chosen_among: int
+    removed: Mapping[str, Training] = field(default_factory=dict)
+    off: Training | None = None
+    own: Training | None = None
+    usual_length: Training | None = None
+    usual: Training | None = None
+    doubled: Training | None = None
+    chosen_among: int = 1
     margin: float
 
     @property
@@ -117,21 +117,20 @@ class Confirmation:
         doubled = replace(recommended, epochs=2 * recommended.epochs) if lengths.longest > lengths.planned else None
         self._train([off, usual_length, usual, *([doubled] if doubled else [])])
         return Confirmed(
-            self._evaluation,
-            self._trained,
-            recommended,
-            chosen,
-            gone,
-            finalists,
-            references,
-            removed,
-            off,
-            own,
-            usual_length,
-            usual,
-            doubled,
-            1,
-            margin,
+            evaluation=self._evaluation,
+            trained=self._trained,
+            recommended=recommended,
+            chosen=chosen,
+            dropped=gone,
+            finalists=finalists,
+            references=references,
+            removed=removed,
+            off=off,
+            own=own,
+            usual_length=usual_length,
+            usual=usual,
+            doubled=doubled,
+            margin=margin,
         )
 
     def of_comparison(self, named: Mapping[str, Training]) -> Confirmed:
@@ -146,24 +145,15 @@ class Confirmation:
             ranking = mean_costs(population, self._runner.rows("confirmation").ranking, self._plan.metric).mean(0)
             costs |= dict(zip(alike, ranking.tolist(), strict=True))
         chosen = _best_of(costs)
-        # each of the others is compared with the best: that pays for the choice, too
-        among = len(trainings)
         return Confirmed(
-            self._evaluation,
-            self._trained,
-            chosen,
-            chosen,
-            (),
-            trainings,
-            dict(named),
-            {},
-            None,
-            None,
-            None,
-            None,
-            None,
-            among,
-            self._margin(chosen),
+            evaluation=self._evaluation,
+            trained=self._trained,
+            recommended=chosen,
+            chosen=chosen,
+            finalists=trainings,
+            references=dict(named),
+            chosen_among=len(trainings),  # each of the others is compared with the best: that pays for the choice, too
+            margin=self._margin(chosen),
         )
 
     def _train(self, candidates: Sequence[Candidate]) -> list[tuple[Population, list[Training]]]:

@@ -3,7 +3,7 @@
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from dampen.data import Data
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.search import Space, Strategy, check_optuna
+from dampen.search import Bracket, Space
 from dampen.study._defaults import SMALL, Lengths
 from dampen.study._metrics import Metric
 from dampen.study._storage import fingerprint
@@ -20,7 +20,6 @@ from dampen.study._training import plain
 
 FORMAT = 2  # of a plan; 1 trained all settings for one length
 FOLDS = 5
-TPE_BATCHES = 4  # proposals of a batch are independent of each other: more batches learn more and fuse less
 HELD_OUT = 0.2  # of the training rows: a half ranks, a half gives the verdict
 CONFIRM_SEED, TEST_SEED = 1_000_000, 2_000_000  # away from the search's seeds: the verdict's luck is its own
 CALIBRATION_SEED = 3_000_000
@@ -28,43 +27,7 @@ CALIBRATION_FOLDS, FEW = 10, 1000  # below so many rows the tenth that is left o
 CALIBRATION_ROWS = 300  # a variance of so many rows is known to 8 %: no more folds are needed
 
 
-@dataclass(frozen=True)
-class Rung:
-    """A stage of successive halving.
-
-    Args:
-        epochs: after which settings are ranked.
-        keep: how many go on.
-    """
-
-    epochs: int
-    keep: int
-
-
-@dataclass(frozen=True)
-class Bracket:
-    """Settings that compete with each other, rung by rung; every rung trains them anew, for its own length.
-
-    Args:
-        settings: how many.
-        rungs: the longest last.
-        drawn: the settings; None where the search proposes them when it gets there.
-    """
-
-    settings: int
-    rungs: tuple[Rung, ...]
-    drawn: tuple[Setting, ...] | None
-
-    def member_epochs(self, seeds: int) -> float:
-        """Return how often its members pass over the training rows, all together."""
-        total, alive = 0.0, self.settings
-        for rung in self.rungs:
-            total += alive * seeds * rung.epochs
-            alive = min(alive, rung.keep)
-        return total
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A study, before anything is trained.
 
@@ -74,7 +37,7 @@ class Plan:
         target_scale: mean and standard deviation of a regression target before that.
         metric: what ranks and judges.
         space: where the settings are drawn from; None for a comparison.
-        search: how.
+        search: the name of its strategy; `none` for a comparison.
         brackets: of the search; none where settings and length are known.
         families: settings that each reference tries, by its name; they compete with nobody else.
         refined: how many settings are drawn around the best, at its length.
@@ -97,11 +60,11 @@ class Plan:
     data: Data
     target_scale: tuple[float, float]
     metric: Metric
-    space: Space | None
-    search: str
+    space: Space | None = None
+    search: str = "none"
     brackets: tuple[Bracket, ...]
-    families: Mapping[str, tuple[Setting, ...]]
-    refined: int
+    families: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
+    refined: int = 0
     seeds: tuple[int, ...]
     lengths: Lengths
     confirmed: int
@@ -166,74 +129,6 @@ class Plan:
             "budget": self.budget,
             "versions": {"dampen": version("dampen"), "torch": torch.__version__, "python": platform.python_version()},
         }
-
-
-def rungs(epochs: int, settings: int, confirmed: int, eta: int, halving: bool, first: int = 1) -> tuple[Rung, ...]:
-    """Return the stages of successive halving (Jamieson and Talwalkar 2016, algorithm 1), the longest last.
-
-    Args:
-        epochs: of the last one.
-        settings: of the first one.
-        confirmed: how many survive the last one.
-        eta: one in so many survives the others, and trains so many times as long.
-        halving: whether there are others.
-        first: epochs that the first one has at least.
-    """
-    n = min(_depth(epochs / min(first, epochs), eta), _depth(max(1, settings), eta)) if halving else 0
-    return _from(n, epochs, settings, confirmed, eta)
-
-
-def _depth(ratio: float | int, eta: int) -> int:
-    return int(math.log(ratio, eta) + 1e-9)
-
-
-def _from(n: int, epochs: int, settings: int, confirmed: int, eta: int) -> tuple[Rung, ...]:
-    lengths = [max(1, round(epochs / eta ** (n - i))) for i in range(n)]
-    keeps = [max(confirmed, math.ceil(settings / eta ** (i + 1))) for i in range(n)]
-    return (*(Rung(length, keep) for length, keep in zip(lengths, keeps, strict=True)), Rung(epochs, confirmed))
-
-
-def brackets(
-    space: Space, strategy: Strategy, settings: int, lengths: Lengths, confirmed: int, seed: int
-) -> tuple[Bracket, ...]:
-    """Return the search's brackets: one, Hyperband's, or batches that TPE proposes.
-
-    Hyperband (Li et al. 2018, algorithm 1) hedges against settings that start slowly: every bracket drops later than
-    the one before and has fewer settings.
-
-    Args:
-        space: where settings are drawn from.
-        strategy: how.
-        settings: how many.
-        lengths: of trainings.
-        confirmed: how many survive the last rung.
-        seed: of the draws.
-
-    Raises:
-        InputError: a number of settings that the strategy can't use, or Optuna is not installed.
-    """
-    first, epochs, eta = lengths.first, lengths.planned, strategy.eta
-
-    def stages(n: int) -> tuple[Rung, ...]:
-        return rungs(epochs, n, confirmed, eta, strategy.halving, first)
-
-    if strategy.name == "tpe":
-        check_optuna()
-        sizes = [len(part) for part in np.array_split(np.arange(settings), min(TPE_BATCHES, settings))]
-        return tuple(Bracket(n, stages(n), None) for n in sizes)
-    if strategy.name == "hyperband":
-        drawn = tuple(space.draw(settings, strategy.draws, seed))
-        last = len(stages(len(drawn))) - 1
-        weights = np.array([math.ceil((last + 1) / (s + 1) * eta**s) for s in range(last, -1, -1)], dtype=float)
-        ends = np.round(np.cumsum(weights) / weights.sum() * len(drawn)).astype(int)
-        parts = [drawn[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-        return tuple(
-            Bracket(len(part), _from(n, epochs, len(part), confirmed, eta), part)
-            for n, part in zip(range(last, -1, -1), parts, strict=True)
-            if part
-        )
-    drawn = tuple(space.draw(settings, strategy.draws, seed))
-    return (Bracket(len(drawn), stages(len(drawn)), drawn),)
 
 
 @dataclass(frozen=True)

@@ -189,12 +189,11 @@ class Study:
 
         Example:
             >>> import dampen
-            >>> study = dampen.compare(
-            ...     dampen.mlp(4), dampen.load("iris"), [dampen.Setting(), dampen.Setting(dropout=0.1)], 2, epochs=2
-            ... )
-            >>> found = study.calibrated(samples=0, coverage=0.8).predict([[5.1, 3.5, 1.4, 0.2]])
-            >>> found.probabilities.shape, found.abstain.shape
-            ((1, 3), (1,))
+            >>> data, settings = dampen.load("diabetes"), [dampen.Setting(), dampen.Setting(lr=0.01)]
+            >>> study = dampen.compare(dampen.mlp(4), data, settings, 2, epochs=1, validation="held-out")
+            >>> found = study.calibrated(samples=0).predict(data)  # or a frame of new rows: of data the test rows
+            >>> found.mean.shape, found.intervals.shape, found.abstain.shape
+            ((111,), (111, 2), (111,))
         """
         predictor = self.results.predictor
         method = single_pass_if_no_dropout(predictor, Method(samples, ensemble, seed))

@@ -10,34 +10,25 @@ from typing import Any
 from torch import nn
 
 from dampen.data import Data
-from dampen.engine import Builder, Model, Population, initial_weights_repeat, once
+from dampen.engine import Builder, Model, Population, once
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.search import Space, Strategy, strategy_of
-from dampen.study import _budget, _defaults, _documents, _metrics, _protocol, _references
-from dampen.study._checks import (
-    check_batches,
-    check_margin,
-    check_network,
-    check_whole,
-    one_writer,
-    open_folder,
-    prepared,
-    refuse_others,
-    refuse_patience,
-)
+from dampen.search import Bracket, Space, Strategy, strategy_of
+from dampen.search import brackets as draw_brackets
+from dampen.study import _budget, _defaults, _documents, _protocol, _references
+from dampen.study._checks import check_batches, one_writer, open_folder, refuse_others, refuse_patience
 from dampen.study._conclude import finish
 from dampen.study._confirmation import Confirmation, simple_models
 from dampen.study._defaults import Lengths
 from dampen.study._divergence import check_learnt
-from dampen.study._embedded import with_ids
+from dampen.study._preparation import prepare
 from dampen.study._runner import Progress, Runner
 from dampen.study._search import check_found
 from dampen.study._search import search as run_search
 from dampen.study._storage import Folder
 from dampen.study._study import Study
 
-Planned = tuple[tuple[_protocol.Bracket, ...], dict[str, tuple[Setting, ...]], int]
+Planned = tuple[tuple[Bracket, ...], dict[str, tuple[Setting, ...]], int]
 LEAST_AROUND = 16  # settings of a search that afterwards looks around the best one
 
 
@@ -110,25 +101,33 @@ def tune(
     Raises:
         InputError: an argument outside its range, unfit data, or a folder with another study.
     """
-    whole = {"n_settings": (n_settings, 1), "n_seeds": (n_seeds, 1), "epochs": (epochs, 1)}
-    check_whole(whole | {"confirmed": (confirmed, 1), "n_confirm_seeds": (n_confirm_seeds, 2), "seed": (seed, 0)})
-    check_margin(margin)
-    strategy = strategy_of(search)
     if budget is not None and not (math.isfinite(budget) and budget > 0):
         raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
-    data, scale, training = prepared(with_ids(model, data), batch_size, lr, schedule, precision, device)
-    notes = check_network(model, data)
+    strategy = strategy_of(search)
+    ready = prepare(
+        model,
+        data,
+        epochs=epochs,
+        metric=metric,
+        validation=validation,
+        batch_size=batch_size,
+        lr=lr,
+        margin=margin,
+        schedule=schedule,
+        precision=precision,
+        device=device,
+        seed=seed,
+        n_settings=(n_settings, 1),
+        n_seeds=(n_seeds, 1),
+        confirmed=(confirmed, 1),
+        n_confirm_seeds=(n_confirm_seeds, 2),
+    )
+    data, training, sizes, lengths = ready.data, ready.training, ready.sizes, ready.lengths
     places = _dropping(model, data, training)
     dropping, chosen = places > 0, _space(space, data, places, per_layer)
-    judged_by, scheme = (
-        _metrics.find(metric, data.task, data.weights is not None),
-        _protocol.scheme_of(data, validation),
-    )
-    sizes = _defaults.usual_sizes(len(data.train_rows))
-    lengths = _defaults.usual_lengths(data, training["batch_size"], epochs)
 
     def planned(settings: int, lengths: Lengths) -> Planned:
-        brackets = _protocol.brackets(chosen, strategy, settings, lengths, confirmed, seed)
+        brackets = draw_brackets(chosen, strategy, settings, (lengths.first, lengths.planned), confirmed, seed)
         families = _references.families(chosen, dropping, data, lr, settings)
         around = settings // 8 if strategy.halving and settings >= LEAST_AROUND and strategy.name != "grid" else 0
         return brackets, families, around
@@ -137,29 +136,18 @@ def tune(
     if budget is not None:
         wanted = Wanted(n_settings, n_seeds, lengths, epochs is not None, confirmed)
         n_settings, n_seeds, lengths = _within(budget, model, data, training, out, planned, wanted)
-    n_confirm = n_confirm_seeds or sizes.confirm_seeds
     brackets, families, around = planned(n_settings or sizes.settings, lengths)
-    plan = _protocol.Plan(
-        _protocol.name_of(model),
-        data,
-        scale,
-        judged_by,
-        chosen,
-        strategy.name,
-        brackets,
-        families,
-        around,
-        tuple(range(seed, seed + (n_seeds or sizes.seeds))),
-        lengths,
-        confirmed,
-        tuple(range(seed, seed + n_confirm)),
-        margin,
-        scheme,
-        seed,
-        training,
-        budget,
-        same_start=initial_weights_repeat(model, data.inputs, data.outputs),
-        notes=notes,
+    plan = ready.plan(
+        space=chosen,
+        search=strategy.name,
+        brackets=brackets,
+        families=families,
+        refined=around,
+        seeds=ready.seeds(n_seeds or sizes.seeds),
+        lengths=lengths,
+        confirmed=confirmed,
+        confirm_seeds=ready.seeds(n_confirm_seeds or sizes.confirm_seeds),
+        budget=budget,
         own_dropout=dropping and "dropout" not in chosen.dimensions and _drops_by_itself(model, data),
     )
     check_batches(model, plan)  # this and what it splits raises what is to be raised before anything is written
