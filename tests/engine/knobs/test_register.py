@@ -47,7 +47,7 @@ def test_fused_and_solo_follow_a_hand_written_loop(page):
 
     x = torch.randn(30, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     y = torch.arange(30) % 3
-    how = {"epochs": 40, "batch_size": 30, "optimizer": "sgd", "lr": 0.3, "precision": "float64"}
+    how = {"epochs": 15, "batch_size": 30, "optimizer": "sgd", "lr": 0.3, "precision": "float64"}
     settings, seeds = [Setting(cauchy=0.0), Setting(cauchy=0.02), Setting(cauchy=0.3, weight_decay=0.1)], [5, 8]
     population = Population(network, settings, seeds)
     assert population.explain((x, y), **how).reason is None  # fused
@@ -55,7 +55,7 @@ def test_fused_and_solo_follow_a_hand_written_loop(page):
     for setting in settings:
         for seed in seeds:
             mine = population.initial_model(seed).double()
-            for _ in range(40):
+            for _ in range(15):
                 loss = F.cross_entropy(mine(x), y)
                 for name, p in mine.named_parameters():
                     if name.endswith("weight"):
