@@ -177,7 +177,7 @@ class Population:
         return found
 
     def outputs(self, rows: Any) -> list[Tensor]:
-        """Return what the members say of rows in evaluation mode, on the CPU: for each seed `[M, N, ...]`.
+        """Return the members' outputs for rows in evaluation mode, on the CPU: for each seed `[M, N, ...]`.
 
         Args:
             rows: as for `evaluate`; `fit` must have run.

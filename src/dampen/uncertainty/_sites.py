@@ -17,7 +17,17 @@ from torch.nn.parameter import is_lazy
 
 from dampen._io import counted
 from dampen.engine import copied, global_generators
-from dampen.engine.capture import CatchDropout, Kind, ModulePath, described, first_line, forward, named
+from dampen.engine.capture import (
+    CatchDropout,
+    Kind,
+    ModulePath,
+    Place,
+    RecordDropout,
+    described,
+    first_line,
+    forward,
+    named,
+)
 from dampen.errors import InputError
 
 _NORMALISATION = (nn.modules.batchnorm._NormBase,)  # batch and instance normalisation: what they do follows their mode
@@ -75,20 +85,17 @@ class Sampling(CatchDropout):
         return func(*args, **kwargs)
 
 
-class Watch(Sampling):
-    """Notes where a forward pass drops units and of what shape, and drops nothing.
+class Watch(RecordDropout):
+    """Records where a forward pass drops units while normalisation is in evaluation, and drops nothing.
 
     Args:
         where: knows which module a forward pass is in.
     """
 
     def __init__(self, where: ModulePath):
-        super().__init__()
-        self.calls: list[tuple[str, Kind, float, tuple[int, ...]]] = []
-        self.bytes = 0
+        super().__init__(where)
         self.drew: dict[str, None] = {}
         """Modules that have drawn random numbers."""
-        self._where = where
         self._states = _generator_states()
 
     def look(self) -> None:
@@ -97,11 +104,6 @@ class Watch(Sampling):
         if states != self._states:
             self.drew[self._where.current] = None
             self._states = states
-
-    def drop(self, number: int, kind: Kind, h: Tensor, p: float, shape: tuple[int, ...]) -> Tensor:
-        """Note the place."""
-        self.calls.append((self._where.current, kind, float(p), shape))
-        return h
 
     def recurrent(self, number: int, func: Any, args: Any, place_of_p: int, kwargs: Any) -> Any:
         """Note the place; its mask has the shape `[rows, gaps between layers, steps, outputs]`."""
@@ -112,14 +114,14 @@ class Watch(Sampling):
         batch_first = not packed and args[-1]
         rows = (gaps, *output.shape) if packed else (output.shape[0 if batch_first else 1], gaps)
         steps = () if packed else (output.shape[1 if batch_first else 0], output.shape[2])
-        self.calls.append((self._where.current, "recurrent", p, (*rows, *steps)))
+        self.places.append(Place(self._where.current, "recurrent", p, (*rows, *steps)))
         return result
 
     def other(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Count what a function returns."""
+        """Note the call, and the module if it draws random numbers."""
+        if func is F.batch_norm:
+            args, kwargs = _in_evaluation(*args, **kwargs)
         result = super().other(func, args, kwargs)
-        if isinstance(result, Tensor):
-            self.bytes += result.nbytes
         self.look()
         return result
 
@@ -147,7 +149,7 @@ def find(network: nn.Module, inputs: Sequence[Tensor]) -> Found:
         module.training = not isinstance(module, _NORMALISATION)
     with global_generators(0, 0):
         seen, *_ = _watched(twin, _few(inputs, 2))
-    modules = frozenset(module for module, *_ in seen.calls)
+    modules = frozenset(place.module for place in seen.places)
     others = tuple(named(network, module) for module in seen.drew if module not in modules)
     if not modules and others:
         raise NothingDrops(
@@ -179,14 +181,14 @@ def find(network: nn.Module, inputs: Sequence[Tensor]) -> Found:
     check_rows(output, 2)
     three, output = _watched(twin, _few(inputs, 3))
     check_rows(output, 3)
-    if len(two.calls) != len(three.calls):
+    if len(two.places) != len(three.places):
         raise InputError("the network drops units in another number of places when a batch has more rows")
-    places = tuple(_place(a, b) for a, b in zip(two.calls, three.calls, strict=True))
+    places = tuple(_place(a, b) for a, b in zip(two.places, three.places, strict=True))
     recurrent = next((place.module for place in places if place.kind == "recurrent"), None)
     plain = (
         None if recurrent is None else f"{recurrent or 'the network'} is recurrent: torch has no batching rule for it"
     )
-    return Found(places, modules, max(1, (three.bytes - two.bytes)), plain, others)
+    return Found(places, modules, max(1, three.activation_bytes - two.activation_bytes), plain, others)
 
 
 def set_random(network: nn.Module, modules: frozenset[str]) -> None:
@@ -280,12 +282,10 @@ def tensor_of(output: Any) -> Any:
     return logits if isinstance(logits, Tensor) else output
 
 
-def _place(
-    two: tuple[str, Kind, float, tuple[int, ...]], three: tuple[str, Kind, float, tuple[int, ...]]
-) -> RandomPlace:
-    """Tell from the masks of two and of three rows along which dimension rows lie."""
-    module, kind, p, a = two
-    b = three[3]
+def _place(two: Place, three: Place) -> RandomPlace:
+    """Find from the masks of two and of three rows along which dimension rows lie."""
+    module, kind, p = two.module, two.kind, float(two.p)
+    a, b = two.shape, three.shape
     if a == b:
         return RandomPlace(module, kind, p, None, a)
     changed = [d for d in range(len(a)) if len(a) == len(b) and a[d] != b[d]]

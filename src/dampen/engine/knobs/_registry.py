@@ -126,7 +126,10 @@ def find_knob(name: str) -> Knob:
     if name not in KNOBS:
         register_installed_knobs()
     if name not in KNOBS:
-        raise InputError(f"there is no knob named {name!r}; the knobs are {', '.join(KNOBS)}")
+        raise InputError(
+            f"there is no knob named {name!r} (import the module that registers it, if it is your own); the knobs are "
+            f"{', '.join(KNOBS)}"
+        )
     return KNOBS[name]
 
 
