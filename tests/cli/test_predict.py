@@ -164,12 +164,12 @@ def test_the_page_says_what_abstaining_buys_and_shows_inputs(run, studies, tmp_p
     code, out, _ = run("trust", studies / "digits", "digits", "--against", "digits", "--samples", 3, "--out", "t.html")
     assert code == 0
     assert out.splitlines()[-1] == "t.html"
-    assert re.search(r"told apart best by .*: AUROC 0\.5000", out)
+    assert re.search(r"detected best by .*: AUROC 0\.5000", out)
     text = (tmp_path / "t.html").read_text()
     assert re.findall(r"<h2>(.*?)</h2>", text) == [
-        "Do probabilities mean what they say?",
-        "What does abstaining buy?",
-        "Does it notice data out of distribution? digits",
+        "Are the probabilities calibrated?",
+        "What is the gain from abstaining?",
+        "Is out-of-distribution data detected? digits",
         "The most and the least certain inputs",
         "All figures",
     ]

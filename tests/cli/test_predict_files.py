@@ -217,7 +217,7 @@ def test_the_page_about_trust_takes_a_file_with_targets(run, folder):
     assert document["summary"]["n"] == 80
     assert document["out_of_distribution"]["data"] == "foreign"
     with open("t.html") as page:
-        assert "What does abstaining buy?" in page.read()
+        assert "What is the gain from abstaining?" in page.read()
 
 
 def write(name, text):

@@ -59,7 +59,7 @@ def predict(
     """Predict with a study's recommended network: how certain each prediction is, and which rows to abstain from.
 
     Temperature (or noise), the threshold of abstaining and prediction sets are fitted on rows that took no part in
-    training. Where the data has targets, a summary says what the predictions were worth.
+    training. Where the data has targets, a summary shows how good the predictions are.
     """
     _outputs.keep_apart(out, "--out", data)
     _writers.check_file(out)
@@ -70,7 +70,7 @@ def predict(
     setup = _predict_setup.ready(study, data, samples, ensemble, coverage, rows or "", model, data_dir, seed)
     if plot is not None and not setup.labelled:
         name = setup.source.name
-        raise InputError(f"--plot draws what predictions were worth, and {name!r} has no targets: leave it out")
+        raise InputError(f"--plot compares predictions with targets, and {name!r} has no targets: leave it out")
     gathered = _Gathered()
     parts = _printed(setup, gathered)
     head = {"study": str(study), "data": setup.source.name, "method": setup.study.method.name}
@@ -255,7 +255,7 @@ def _tell(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
     stream, told = sys.stderr if file is None else sys.stdout, (*setup.notes, *_output.WARNED)
     said, calibration = document["summary"], document["calibration"]
     print(
-        f"Predicted by: {setup.study.method.name}; calibrated on {calibration['rows']} predictions of unseen rows.",
+        f"Prediction: {setup.study.method.name}; calibrated on {calibration['rows']} predictions of rows not trained on.",
         file=stream,
     )
     if said is not None and "accuracy" in said:
@@ -269,7 +269,7 @@ def _tell(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
         if worth["accuracy_answered"] is not None:
             print(
                 f"Abstaining from the least certain {1 - worth['answered']:.1%} the accuracy becomes "
-                f"{worth['accuracy_answered']:.4f}. Sets for {calibration['coverage']:.0%} coverage hold the right "
+                f"{worth['accuracy_answered']:.4f}. Sets for {calibration['coverage']:.0%} coverage contain the right "
                 f"class in {worth['conformal_coverage']:.1%} of the rows, with {worth['mean_set_size']:.2f} "
                 "classes on average.",
                 file=stream,
@@ -285,7 +285,7 @@ def _tell(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
         found = {k: v for k, v in document["out_of_distribution"].items() if k != "data"}
         best = max(found, key=lambda name: found[name]["auroc"])
         print(
-            f"Rows of {document['out_of_distribution']['data']} are told apart best by {best.replace('_', ' ')}: AUROC "
+            f"Rows of {document['out_of_distribution']['data']} are detected best by {best.replace('_', ' ')}: AUROC "
             f"{found[best]['auroc']:.4f}, FPR at 95 % TPR {found[best]['fpr95']:.1%}.",
             file=stream,
         )

@@ -1,4 +1,4 @@
-"""The picture of predictions whose targets are known: reliability, what abstaining buys, the most certain images."""
+"""The picture of predictions whose targets are known: reliability, abstention, the most certain images."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,11 +41,11 @@ def draw_predictions(own: Mapping[str, np.ndarray], data: Data | Incoming, file:
 
 
 def _reliability(axes: Axes, own: Mapping[str, np.ndarray]) -> None:
-    axes.plot([0, 1], [0, 1], ":", color=pictures.BLACK, label="as it should be")
+    axes.plot([0, 1], [0, 1], ":", color=pictures.BLACK, label="calibrated")
     looks = (("as it is", pictures.TEST), ("after temperature", pictures.TRAIN))
     for found, (name, look) in zip(reliabilities(own), looks, strict=True):
         axes.plot(found.confidence, found.accuracy, label=f"{name}, error {found.error:.4f}", **look)
-    axes.set_title("Do probabilities mean what they say?")
+    axes.set_title("Are the probabilities calibrated?")
     axes.set_xlabel("probability of the predicted class")
     axes.set_ylabel("share of right predictions")
     axes.legend()
@@ -56,7 +56,7 @@ def _risk(axes: Axes, own: Mapping[str, np.ndarray], classes: bool) -> None:
     values = curve.risk if classes else np.sqrt(curve.risk)
     axes.plot(100 * curve.coverage, values, color=pictures.BLUE, linewidth=2.5)
     axes.axhline(float(values[-1]), linestyle=":", color=pictures.BLACK, label="abstaining at random")
-    axes.set_title("What does abstaining buy?")
+    axes.set_title("What is the gain from abstaining?")
     axes.set_xlabel("share of the rows that are answered (%)")
     axes.set_ylabel("share of wrong answers" if classes else "RMSE of the answers")
     axes.legend()

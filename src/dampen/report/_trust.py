@@ -64,7 +64,7 @@ def _answer(document: dict[str, Any]) -> str:
             f"{said['nll']:.4f} to {said['nll_calibrated']:.4f}."
         )
         told += (
-            f" Prediction sets for {calibration['coverage']:.0%} coverage hold the right "
+            f" Prediction sets for {calibration['coverage']:.0%} coverage contain the right "
             f"class in {worth['conformal_coverage']:.1%} of the rows, with {worth['mean_set_size']:.2f} classes on "
             "average."
         )
@@ -74,7 +74,7 @@ def _answer(document: dict[str, Any]) -> str:
             lead += f"; abstaining from the least certain {abstained:.1%}, by {worth['rmse_answered']:.4g}."
         told = (
             f"Gaussian 95 % intervals cover {said['coverage_95']:.1%} of the rows, conformal ones "
-            f"{worth['conformal_coverage']:.1%}. The log likelihood is {said['log_likelihood']:.4f} a row."
+            f"{worth['conformal_coverage']:.1%}. The log likelihood is {said['log_likelihood']:.4f} per row."
         )
     return render(
         "trust-answer.html",
@@ -90,7 +90,7 @@ def _reliability(own: Columns) -> str:
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": BLACK}, name="as it should be")
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": BLACK}, name="calibrated")
     for found, name, colour, symbol in zip(
         reliabilities(own), ("as it is", "after temperature"), (ORANGE, BLUE), ("square", "circle"), strict=True
     ):
@@ -107,8 +107,8 @@ def _reliability(own: Columns) -> str:
     figure.update_layout(
         xaxis_title="probability of the predicted class", yaxis_title="share of right predictions", height=480
     )
-    note = "Fifteen bins of equal width; larger marks have more rows. Below the line the network is too sure of itself."
-    return embed(figure, "reliability", "Do probabilities mean what they say?", note)
+    note = "Fifteen bins of equal width; larger marks have more rows. Below the line the network is overconfident."
+    return embed(figure, "reliability", "Are the probabilities calibrated?", note)
 
 
 def _risk(own: Columns, classes: bool) -> str:
@@ -130,7 +130,7 @@ def _risk(own: Columns, classes: bool) -> str:
         f"The least certain rows are left out first; area under the curve {curve.aurc:.4g} "
         f"({'AURC' if classes else 'of squared errors'})."
     )
-    return embed(figure, "risk", "What does abstaining buy?", note)
+    return embed(figure, "risk", "What is the gain from abstaining?", note)
 
 
 def _out_of_distribution(document: dict[str, Any], own: Columns, other: Columns) -> str:
