@@ -9,6 +9,7 @@ from dampen.engine._model import Builder, Model, initial_weights_repeat
 from dampen.engine._population import Population, one_row, outputs_line, outputs_notes
 from dampen.engine._solo import Solo, solo
 from dampen.engine._warn_once import once, tell
+from dampen.engine.capture._failures import check_ids
 from dampen.engine.capture._trace import are_probabilities, described
 from dampen.engine.knobs import Setting
 from dampen.engine.optim._optimizers import SGD, Adam, AdamW
@@ -34,6 +35,7 @@ __all__ = [
     "WithDropout",
     "are_probabilities",
     "batches",
+    "check_ids",
     "copied",
     "described",
     "initial_weights_repeat",

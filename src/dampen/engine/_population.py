@@ -20,6 +20,7 @@ from dampen.engine._history import ChunkDone, Epoch, Event, History, Recorder, S
 from dampen.engine._model import Builder, Model
 from dampen.engine._warn_once import tell
 from dampen.engine.capture._dropout_mode import rates_at, set_rates
+from dampen.engine.capture._failures import check_ids
 from dampen.engine.capture._trace import Probe, probe
 from dampen.engine.execution import _memory
 from dampen.engine.execution._active_knobs import Turned
@@ -257,6 +258,7 @@ class Population:
                 f"{len(sources)} sets of rows for {len(self.seeds)} seeds: give one for all, or one for each"
             )
         known = {id(one): _dataset.table(one) for one in {id(one): one for one in sources}.values()}
+        self._check_ids(list(known.values()))
         for chunk, (of_seeds, of_settings) in zip(self._chunks, self._places, strict=True):
             device, dtype = chunk.state[0].device, chunk.state[0].dtype
             tables = [known[id(one)] for one in sources[of_seeds]]
@@ -483,6 +485,7 @@ class Population:
         self._decayed = weight_decay.decayed(self._networks[0], recipe.decay)
         if not self._decayed:
             raise InputError("the network has no parameter to train: none requires a gradient")
+        self._check_ids([table for one in sets for table in one.tables.values()])
         first = _dataset.to_device([sets[0].tables["train"]], device, recipe.dtype)
         largest = batches(len(first), recipe.batch_size, recipe.even_batches)[0]
         inputs, targets = first.span(largest.start, largest.stop)
@@ -521,6 +524,12 @@ class Population:
                 line = f"{kind} can't be fused: {reason}; members train one after the other, with the same results"
                 tell(line, NotFused, stacklevel=3)
         self._program.recipe = recipe
+
+    def _check_ids(self, tables: Sequence[_dataset.Table]) -> None:
+        """Refuse rows with numbers that an embedding of the network has no row for."""
+        device = next(self._networks[0].parameters()).device
+        for table in {id(table): table for table in tables}.values():
+            check_ids(self._networks[0], [t.to(device) for t in table.inputs])
 
     def _check_one_row(self, row: list[Tensor], recipe: Recipe) -> None:
         try:

@@ -15,6 +15,7 @@ from dampen.engine._batches import batches
 from dampen.engine._copies import copied
 from dampen.engine._model import Builder, Model
 from dampen.engine.capture._dropout_mode import Place, rates_at, set_rates
+from dampen.engine.capture._failures import check_ids, in_one_line
 from dampen.engine.capture._trace import Probe, probe
 from dampen.engine.execution._active_knobs import Extra, Turned
 from dampen.engine.execution._ordinary import Step, gradient, named, tensors_of, watched
@@ -72,6 +73,7 @@ def solo(
         raise InputError("solo trains to the end: early_stopping is Population.fit's")
     rows = _dataset.to_device([sets.tables["train"]], torch.device(device), recipe.dtype)
     network = Builder(model)(seed, sets.input_shape, sets.outputs).to(device, recipe.dtype).train()
+    check_ids(network, [t[0] for t in rows.inputs])
     spans = batches(len(rows), recipe.batch_size, recipe.even_batches)
     if any(span.stop - span.start == 1 for span in spans):  # one row alone can't be normalised: said before it trains
         state = tensors_of(network)
@@ -113,7 +115,8 @@ def solo(
             if twin is not None:
                 watched(one, twin, shown, _Loss(recipe, extra, targets))
             optimizer.zero_grad()
-            one.backward(network, shown, loss)
+            with in_one_line(network, lambda shown=shown: [shown]):
+                one.backward(network, shown, loss)
             for p in network.parameters():
                 if p.requires_grad:  # one that this step did not use has zeros: it decays all the same
                     p.grad = gradient(p)

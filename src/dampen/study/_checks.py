@@ -1,5 +1,6 @@
 """How a study begins: what can't be part of it, its data and training made ready, its folder opened."""
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +11,7 @@ import torch
 
 from dampen._io import exists, is_own, locked
 from dampen.data import Data
-from dampen.engine import Builder, Model, Schedule, batches, described, one_row, outputs_notes
+from dampen.engine import Builder, Model, Schedule, batches, check_ids, described, one_row, outputs_notes
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.study import _defaults, _documents, _protocol
@@ -72,6 +73,7 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
         InputError: it does not.
     """
     network = Builder(model)(0, data.inputs, data.outputs).eval()
+    check_ids(network, [data.features])
     rows = data.train.features[:2]
     if rows.is_floating_point() or len(rows) < 2:  # else numbers to embed
         rows = torch.randn(2, *data.inputs, generator=torch.Generator().manual_seed(0))
@@ -128,11 +130,8 @@ def with_ids(model: Model, data: Data) -> Data:
         if isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag):
             module.register_forward_pre_hook(lambda _, inputs: embedded.extend(inputs[:1]))
     rows = whole.features[whole.train_rows[:2]]
-    try:
-        with torch.no_grad():
-            network(rows)
-    except Exception:
-        return data  # the training says more: it knows the layer
+    with torch.no_grad(), contextlib.suppress(Exception):  # the training says more: it knows the layer
+        network(rows)
     return whole if any(ids.numel() == rows.numel() and ids.reshape_as(rows).equal(rows) for ids in embedded) else data
 
 

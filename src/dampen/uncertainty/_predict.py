@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dampen._tensors import check_dense, check_size
 from dampen.engine import _losses, are_probabilities, described, once, outputs_line, tell
+from dampen.engine.capture._failures import check_ids, in_one_line
 from dampen.engine.knobs.noise.dropout import rates as read_rates
 from dampen.errors import InputError, OutputsWarning
 from dampen.uncertainty._masks import Numbers, keeps
@@ -173,6 +174,7 @@ def predict(
 
     with once():
         for i, network in enumerate(networks):
+            check_ids(network, inputs)
             if samples is None:
                 _once(network, inputs, take)
             else:
@@ -270,12 +272,10 @@ def _once(network: nn.Module, inputs: Sequence[Tensor], take: Callable[[Part], o
     network.eval()
     try:
         for start in range(0, len(inputs[0]), _ROWS):
-            outputs = tensor_of(network(*(t[start : start + _ROWS] for t in inputs)))
-            if (
-                not isinstance(outputs, Tensor)
-                or outputs.ndim == 0
-                or len(outputs) != len(inputs[0][start : start + _ROWS])
-            ):
+            batch = [t[start : start + _ROWS] for t in inputs]
+            with in_one_line(network, lambda batch=batch: [batch]):
+                outputs = tensor_of(network(*batch))
+            if not isinstance(outputs, Tensor) or outputs.ndim == 0 or len(outputs) != len(batch[0]):
                 raise InputError(
                     f"the network must return one tensor with a row for each row, not {described(outputs)}"
                 )

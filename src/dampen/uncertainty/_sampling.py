@@ -11,6 +11,7 @@ from torch.func import vmap
 
 from dampen.engine._warn_once import tell
 from dampen.engine.capture._dropout_mode import Place, rates_at
+from dampen.engine.capture._failures import in_one_line
 from dampen.engine.capture._graph import record_staged
 from dampen.engine.execution._memory import free_memory
 from dampen.engine.execution._ordinary import eager
@@ -101,8 +102,9 @@ def sample(
             stacklevel=4,
         )
         for start in range(0, N, _ROWS):
-            with sampling(network, frozenset()), eager():
-                output = tensor_of(network(*(t[start : start + _ROWS] for t in inputs)))
+            batch = [t[start : start + _ROWS] for t in inputs]
+            with sampling(network, frozenset()), eager(), in_one_line(network, lambda batch=batch: [batch]):
+                output = tensor_of(network(*batch))
             take(Part(start, start + len(output), 0, output.unsqueeze(0), samples))
         return
     rows, at_once = cut(N, samples, found, inputs, max_bytes)
@@ -118,7 +120,8 @@ def sample(
             here = [t[begin : begin + rows] for t in inputs]
             b = numbers.of_rows(first_row + begin, first_row + begin + len(here[0]))
             if batched is not None:
-                batched = batched.on(here, b, numbers.of_samples(0, at_once)) if start == 0 else batched.at(here, b)
+                with in_one_line(network, lambda here=here: [here]):
+                    batched = batched.on(here, b, numbers.of_samples(0, at_once)) if start == 0 else batched.at(here, b)
             if batched is None and start == 0:
                 tell(
                     "the network can't be sampled many times at once: it runs once for each sample, with the same "
@@ -129,7 +132,8 @@ def sample(
             held: list[Tensor] = []
             for first in range(0, samples, at_once):
                 a = numbers.of_samples(first, first + at_once)
-                outputs = batched.late(a) if batched is not None else one_by_one(network, found, here, b, a)
+                with in_one_line(network, lambda here=here: [here]):
+                    outputs = batched.late(a) if batched is not None else one_by_one(network, found, here, b, a)
                 held.append(outputs[: samples - first, start - begin :])
                 n, last = sum(map(len, held)), first + at_once >= samples
                 if last or n * held[0][0].numel() >= together:

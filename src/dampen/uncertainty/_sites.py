@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dampen.engine import _rng
 from dampen.engine._copies import copied
 from dampen.engine.capture._dropout_mode import CatchDropout, Kind
+from dampen.engine.capture._failures import failure, first_line
 from dampen.engine.capture._module_path import ModulePath
 from dampen.engine.capture._trace import described
 from dampen.engine.execution._ordinary import named, quiet
@@ -144,7 +145,7 @@ def find(network: nn.Module, inputs: Sequence[Tensor]) -> Found:
         # Parameters are shared with the copy, not copied: nothing changes them.
         twin = copied(network, shared=True)
     except Exception as e:
-        raise InputError(f"the network can't be copied to see where it drops units: {_line(e)}") from e
+        raise InputError(f"the network can't be copied to see where it drops units: {first_line(e)}") from e
     for module in twin.modules():
         module.training = not isinstance(module, _NORMALISATION)
     with _rng.global_generators(0, 0):
@@ -225,9 +226,7 @@ def _watched(network: nn.Module, inputs: Sequence[Tensor]) -> tuple[Watch, Any]:
         except InputError:
             raise
         except Exception as e:
-            shapes = " and ".join(str(list(t.shape)) for t in inputs)
-            name = f" in {where.current}" if where.current else ""
-            raise InputError(f"the network fails on a batch of shape {shapes}{name}: {_line(e)}") from e
+            raise failure(e, inputs, where.current) from e
     watch.look()
     return watch, output
 
@@ -282,7 +281,3 @@ def _generator_states() -> tuple[Any, ...]:
         random.getstate(),
         *(part.tobytes() if isinstance(part, np.ndarray) else part for part in tuple(np.random.get_state())),
     )
-
-
-def _line(e: Exception) -> str:
-    return (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from dampen.engine import _losses, _rng
 from dampen.engine._copies import attributes, copied
 from dampen.engine.capture._dropout_mode import Place, RecordDropout
+from dampen.engine.capture._failures import failure
 from dampen.engine.capture._module_path import ModulePath
 from dampen.engine.execution._ordinary import named, quiet
 from dampen.engine.knobs import Site
@@ -73,10 +74,8 @@ def probe(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
         try:
             output = functional_call(network, state, tuple(inputs))
         except Exception as e:
-            shapes = " and ".join(str(list(t.shape)) for t in inputs)
-            name = f" in {where.current}" if where.current else ""
             alone = "; choose another batch_size" if len(inputs[0]) == 1 and "more than 1 value" in str(e) else ""
-            raise InputError(f"the network fails on a batch of shape {shapes}{name}: {_first_line(e)}{alone}") from e
+            raise failure(e, inputs, where.current, alone) from e
     if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != len(inputs[0]):
         raise InputError(
             f"the network must return one tensor with a row for each row of its input, not {described(output)}"
@@ -203,7 +202,3 @@ def _places_in_evaluation(network: nn.Module, state: Mapping[str, Tensor], input
 
 def _same(a: Any, b: Any) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
-
-
-def _first_line(e: Exception) -> str:
-    return (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")

@@ -1,0 +1,107 @@
+"""A network that fails, or an embedding without a row for a number, is one line that names both."""
+
+import pytest
+import torch
+from torch import nn
+
+import dampen
+from dampen import InputError, Population, Setting
+
+pytestmark = pytest.mark.usefixtures("without_shape_checks")
+
+NO_ROW = r"^x holds the number 60; the network's embedding '0' has 50 rows \(0 to 49\)"
+TARGETS = torch.arange(40) % 3
+
+
+def embedding() -> nn.Module:
+    return nn.Sequential(nn.Embedding(50, 4), nn.Flatten(), nn.Dropout(0.1), nn.Linear(12, 3))
+
+
+def numbers(*, wrong: int | None = 60) -> torch.Tensor:
+    x = torch.randint(50, (40, 3), generator=torch.Generator().manual_seed(0))
+    if wrong is not None:
+        x[37, 1] = wrong  # in a batch after the first
+    return x
+
+
+def trained() -> Population:
+    population = Population(embedding, [Setting(weight_decay=0.0)], [0, 1])
+    population.fit((numbers(wrong=None), TARGETS), epochs=1, batch_size=8)
+    return population
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda x: Population(embedding, [Setting()], [0, 1]).fit((x, TARGETS), epochs=1, batch_size=8),
+        lambda x: dampen.solo(embedding, Setting(), 0, (x, TARGETS), epochs=1, batch_size=8),
+        lambda x: trained().outputs((x, TARGETS)),
+        lambda x: trained().evaluate((x, TARGETS)),
+        lambda x: dampen.mc_dropout(embedding(), x, 3, task="classification"),
+        lambda x: dampen.predict([embedding(), embedding()], x, task="classification"),
+        lambda x: dampen.tune(embedding, dampen.load(x, target=TARGETS), settings=2),
+        lambda x: dampen.compare(embedding, dampen.load(x, target=TARGETS), [Setting(), Setting(lr=0.1)]),
+    ],
+)
+def test_a_number_that_an_embedding_has_no_row_for_is_one_line_in_every_use(use):
+    with pytest.raises(InputError, match=NO_ROW):
+        use(numbers())
+
+
+def test_a_number_without_a_row_in_the_first_rows_or_below_0_is_found_too():
+    first = numbers(wrong=None)
+    first[0, 0] = 60
+    with pytest.raises(InputError, match=NO_ROW):
+        dampen.tune(embedding, dampen.load(first, target=TARGETS), settings=2)
+    with pytest.raises(InputError, match="x holds the number -1;"):
+        Population(embedding, [Setting()], [0]).fit((numbers(wrong=-1), TARGETS), epochs=1)
+
+
+def test_a_number_that_the_network_changes_before_it_looks_it_up_is_no_mistake():
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.out = nn.Parameter(torch.randn(2, 4)), nn.Linear(12, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.out(nn.functional.embedding(x // 50, self.table).flatten(1))
+
+    dampen.predict(Shifted(), numbers(), task="classification")
+    with pytest.raises(InputError, match="x leads to the number 4; the network's embedding has 2 rows"):
+        dampen.predict(Shifted(), numbers(wrong=200), task="classification")
+
+
+class Fussy(nn.Module):
+    """Takes no row above 100, in its inner layer."""
+
+    class Inner(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if bool((x > 100).any()):
+                raise RuntimeError("too large.\nand more")
+            return super().forward(x)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.drop = self.Inner(4, 3), nn.Dropout(0.1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.drop(self.inner(x))
+
+
+@pytest.mark.filterwarnings("ignore::dampen.NotFused")
+@pytest.mark.parametrize(
+    ("use", "batch"),
+    [
+        (lambda x: Population(Fussy, [Setting()], [0]).fit((x, TARGETS), epochs=1, batch_size=8), 8),
+        (lambda x: dampen.solo(Fussy, Setting(), 0, (x, TARGETS), epochs=1, batch_size=8), 8),
+        (lambda x: dampen.mc_dropout(Fussy(), x, 3, task="classification"), 40),
+        (lambda x: dampen.predict(Fussy(), x, task="classification"), 40),
+    ],
+)
+def test_what_a_network_raises_on_a_later_batch_is_one_line_with_its_module(use, batch):
+    x = torch.zeros(40, 4)
+    x[int(torch.randperm(40, generator=torch.Generator().manual_seed(1))[0])] = 101.0
+    with pytest.raises(
+        InputError, match=rf"^the network fails on a batch of shape \[{batch}, 4\] in inner: too large$"
+    ):
+        use(x)
