@@ -1,5 +1,8 @@
-"""A network that fails, or an embedding without a row for a number, is one line that names both."""
+"""Where a network fails, an embedding has no row for a number, or data is given unread: one line that names it."""
 
+from pathlib import Path
+
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -105,3 +108,49 @@ def test_what_a_network_raises_on_a_later_batch_is_one_line_with_its_module(use,
         InputError, match=rf"^the network fails on a batch of shape \[{batch}, 4\] in inner: too large$"
     ):
         use(x)
+
+
+FRAME = pd.DataFrame({"a": [0.0, 1.0], "b": [1.0, 0.0]})
+TWO = [Setting(), Setting(lr=0.1)]
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        (FRAME, r"got DataFrame.*dampen.load\(frame, target="),
+        ("file.csv", r"the path 'file.csv'.*dampen.load\('file.csv'\)"),
+        (Path("file.csv"), r"the path 'file.csv'.*dampen.load\('file.csv'\)"),
+    ],
+)
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda given: dampen.tune(embedding, given),
+        lambda given: dampen.compare(embedding, given, TWO),
+        lambda given: Population(embedding, TWO, [0]).fit(given, epochs=1),
+        lambda given: dampen.diagnose(embedding(), batch=given),
+    ],
+)
+def test_a_table_in_place_of_data_is_one_line_with_the_call_that_reads_it(use, given, remedy):
+    with pytest.raises(InputError, match=remedy):
+        use(given)
+
+
+def test_what_is_given_in_the_wrong_place_is_told():
+    with pytest.raises(InputError, match="the network comes first, then the data"):
+        dampen.tune(dampen.load("iris"), embedding)
+    with pytest.raises(InputError, match=r"dampen.load\(x, target=y\)"):
+        dampen.tune(embedding, (numbers(), TARGETS))
+    with pytest.raises(InputError, match=r"open_study\(folder\)"):
+        dampen.predict("folder", numbers())
+    with pytest.raises(InputError, match=r"x must be what the network takes.*torch.tensor\(frame"):
+        dampen.mc_dropout(embedding(), FRAME)
+
+
+def test_all_rows_of_a_data_set_are_normalised_before_they_are_predicted():
+    data, network = dampen.load("iris"), nn.Linear(4, 3)
+    found = dampen.predict(network, data, task="classification").probabilities
+    x = data.features.double()
+    train = x[data.train_rows]
+    scaled = (x - train.mean(0)) / train.std(0, correction=0)
+    torch.testing.assert_close(found, network(scaled.float()).softmax(1).double(), rtol=1e-4, atol=1e-5)

@@ -10,6 +10,8 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 
 from dampen._io import exists, is_own, locked
+from dampen._tensors import described as described_input
+from dampen._tensors import loaded_by
 from dampen.data import Data
 from dampen.engine import Builder, Model, Schedule, batches, check_ids, described, one_row, outputs_notes
 from dampen.engine.knobs import Setting
@@ -119,8 +121,31 @@ def check_batches(model: Model, plan: _protocol.Plan) -> None:
             return
 
 
+def check_data(data: object) -> None:
+    """Refuse what is no data set.
+
+    Raises:
+        InputError: it is none; the message says how to make one of it.
+    """
+    if isinstance(data, Data):
+        return
+    how = loaded_by(data)
+    if isinstance(data, torch.nn.Module) or (callable(data) and not how):
+        how = "the network comes first, then the data"
+    elif how:
+        how = f"give {how}"
+    raise InputError(
+        f"data must be a data set as dampen.load makes it, got {described_input(data)}" + (f": {how}" if how else "")
+    )
+
+
 def with_ids(model: Model, data: Data) -> Data:
-    """Return the data of an array with its whole numbers unscaled where the network embeds all of them."""
+    """Return the data of an array with its whole numbers unscaled where the network embeds all of them.
+
+    Raises:
+        InputError: it is no data set.
+    """
+    check_data(data)
     whole = data.whole()
     if whole is None:
         return data

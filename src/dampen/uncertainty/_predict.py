@@ -1,13 +1,15 @@
 """One way to ask one network or many, once or under dropout."""
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dampen._tensors import check_dense, check_size
+from dampen._tensors import check_dense, check_size, is_frame, loaded_by
+from dampen._tensors import described as described_input
 from dampen.engine import _losses, are_probabilities, described, once, outputs_line, tell
 from dampen.engine.capture._failures import check_ids, in_one_line
 from dampen.engine.knobs.noise.dropout import rates as read_rates
@@ -44,7 +46,7 @@ def mc_dropout(
 
     Args:
         model: any network that returns one tensor with a row for each row of its input.
-        x: `[N, ...]`, or a tuple of them for a network with several arguments, or rows of a `Data`.
+        x: `[N, ...]`, or a tuple of them for a network with several arguments, or rows of a `Data` or all of it.
         samples: T, how many.
         seed: of the masks, 0 or larger.
         task: `classification` for logits `[N, C]`, or the logit `[N]` of the second of two classes; `regression` for
@@ -133,9 +135,17 @@ def predict(
         torch.Size([2])
     """
     if hasattr(models, "ensemble") and hasattr(models, "plan"):
+        if is_frame(x) or isinstance(x, str | os.PathLike):
+            raise InputError(_of_table(models, x))
         dropout = models.verdict.recommended.get("dropout") if dropout is None else dropout
         task = task or models.plan.data.task
         models, scale = models.ensemble(), models.plan.target_scale
+    if isinstance(models, str | os.PathLike) or not isinstance(models, nn.Module | Iterable):
+        raise InputError(
+            f"predict needs a network, several of them or a study, got {described_input(models)}"
+            + ": the networks of a study's folder are dampen.study.open_study(folder).networks"
+            * isinstance(models, str | os.PathLike)
+        )
     networks: list[Any] = [models] if isinstance(models, nn.Module) else list(models)
     networks = [getattr(network, "_orig_mod", network) for network in networks]  # what torch.compile wraps
     if not networks or not all(isinstance(network, nn.Module) for network in networks):
@@ -237,7 +247,17 @@ def rows_of(x: Any, network: nn.Module) -> list[Tensor]:
     Raises:
         InputError: no tensors, no rows, or not equally many.
     """
-    x = x.features if hasattr(x, "features") and hasattr(x, "targets") else x
+    if hasattr(x, "features") and hasattr(x, "targets"):
+        x = x.normalisation.apply(x.features) if hasattr(x, "normalisation") else x.features  # of raw rows
+    if is_frame(x) or isinstance(x, str | os.PathLike):
+        how = (
+            "torch.tensor(frame.to_numpy(), dtype=torch.float32), scaled as the training rows were"
+            if is_frame(x)
+            else f"rows of {loaded_by(x)}"
+        )
+        raise InputError(
+            f"x must be what the network takes, one tensor or a tuple of them, got {described_input(x)}: give {how}"
+        )
     if isinstance(x, Mapping):
         names = ", ".join(map(str, x))
         raise InputError(
@@ -283,6 +303,15 @@ def _once(network: nn.Module, inputs: Sequence[Tensor], take: Callable[[Part], o
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def _of_table(study: Any, x: Any) -> str:
+    """Return what to do with a table where a study is asked."""
+    given = f"x must be the network's inputs, got {described_input(x)}"
+    if study.preprocessing() is None:
+        return f"{given}: give a tensor, or rows of a data set as dampen.load makes it (data.test)"
+    table = repr(os.fspath(x)) if isinstance(x, str | os.PathLike) else "frame"
+    return f"{given}: study.preprocessing().inputs({table}) makes them of a table"
 
 
 def _tell_guess(shape: list[int], classes: bool) -> None:

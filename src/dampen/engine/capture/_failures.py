@@ -98,7 +98,7 @@ def _rows_of_ends(t: Tensor) -> Tensor:
 
     The numbers are `[N, ...]`.
     """
-    columns = t.flatten(1)
+    columns = t.reshape(len(t), -1)
     if columns.shape[1] > _COLUMNS:
         return torch.stack([columns.amin(1).argmin(), columns.amax(1).argmax()])
     return torch.cat([columns.argmin(0), columns.argmax(0)])
