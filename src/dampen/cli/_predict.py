@@ -240,9 +240,12 @@ def _tell(document: dict[str, Any], method: "Method", told: tuple[str, ...], fil
             file=stream,
         )
         if refusal["accuracy_answered"] is not None:
-            print(
+            refusing = (
                 f"Refusing the least certain {1 - refusal['answered']:.1%} the accuracy becomes "
-                f"{refusal['accuracy_answered']:.4f}. Sets for {calibration['coverage']:.0%} coverage hold the right "
+                f"{refusal['accuracy_answered']:.4f}. "
+            )
+            print(
+                f"{refusing * (refusal['answered'] < 1)}Sets for {calibration['coverage']:.0%} coverage hold the right "
                 f"class in {refusal['conformal_coverage']:.1%} of the rows, with {refusal['mean_set_size']:.2f} "
                 "classes on average.",
                 file=stream,

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     Source = Data | Incoming
 
 
+_NOTE = "note: "  # begins what the page and the document tell, too
+
+
 @dataclass(frozen=True)
 class Asking:
     """Everything that a prediction needs.
@@ -82,14 +85,16 @@ def ready(
         foreign = other, _rows_of(other, rows)
         inputs_of(kept, other, foreign[1][:2])
     some = inputs_of(kept, source, at[:2])  # raises where rows have another shape
-    told = [*notes(source)]
-    said += [f"note: {line}" for line in told]
+    told = [line.removeprefix(_NOTE) for line in said if line.startswith(_NOTE)]
+    said += [f"{_NOTE}{line}" for line in notes(source)]
+    told += notes(source)
     method = Method(samples, ensemble, seed)
     if samples and not any(
         p > 0 for network in kept.networks for p in dropout_rates(network, some, kept.setting.get("dropout"))
     ):
         method = Method(0, ensemble, seed)
-        told.append("the recommended setting drops no units, so there is nothing to sample: a single pass answers")
+        once = "one pass of each network" if ensemble else "a single pass"
+        told.append(f"the recommended setting drops no units, so there is nothing to sample: {once} answers")
         said.append(told[-1])
     for line in said:
         print(f"dampen: {line}", file=sys.stderr)
@@ -190,11 +195,11 @@ def _opened(
     except InputError as e:
         if rows == "test":
             raise
-        return kept, other(), [f"note: rows of {data} may have taken part in training; they flatter a summary: {e}"]
+        return kept, other(), [f"{_NOTE}rows of {data} may have taken part in training; they flatter a summary: {e}"]
     if rows != "all" and len(own.test_rows):
         n, every = len(own.test_rows), len(own.features)
         return kept, own, [f"the {n} test rows of {every} are predicted; --rows all takes every one"] * table
-    flatters = "note: most of these rows took part in training, so that a summary of them flatters"
+    flatters = f"{_NOTE}most of these rows took part in training, so that a summary of them flatters"
     return kept, other() if table else own, [flatters]
 
 

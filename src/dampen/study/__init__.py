@@ -15,7 +15,7 @@ from dampen.study._defaults import (
 )
 from dampen.study._description import Description
 from dampen.study._kept import Kept, inputs_of, open_study, same_data
-from dampen.study._metric_summaries import refusal, reliabilities, remarks, risk, summary
+from dampen.study._metric_summaries import refusal, reliabilities, remarks, risk, summary, tells_rows_apart
 from dampen.study._metrics import METRICS, Metric
 from dampen.study._metrics import find as find_metric
 from dampen.study._protocol import held_out, with_unit_targets
@@ -64,6 +64,7 @@ __all__ = [
     "risk",
     "same_data",
     "summary",
+    "tells_rows_apart",
     "tune",
     "usual_batch_size",
     "usual_epochs",

@@ -14,6 +14,7 @@ from dampen.data import Data, Incoming
 from dampen.errors import InputError
 from dampen.study._calibration_ensembles import Ensemble
 from dampen.study._kept import Kept, inputs_of
+from dampen.study._metric_summaries import ROUNDING
 from dampen.study._protocol import FOLDS
 from dampen.uncertainty import (
     ClassPrediction,
@@ -143,7 +144,7 @@ def calibrate(kept: Kept, method: Method, coverage: float) -> Calibration:
     noise = fit_noise(one, y)
     spread = one.with_noise(noise).standard_deviation
     threshold = conformal(value_scores(y, one.mean, spread), LEVEL, repeats=repeats)
-    return Calibration(len(y), 1.0, noise, _limit(spread, coverage), coverage, threshold, tuple(notes))
+    return Calibration(len(y), 1.0, noise, _limit(spread, coverage) * (1 + ROUNDING), coverage, threshold, tuple(notes))
 
 
 def _limit(uncertainty: Tensor, coverage: float) -> float:
