@@ -26,9 +26,11 @@ from dampen.study._training import Training
 from dampen.study._training import plain as plain_setting
 from dampen.study._tune import tune
 from dampen.study._verdict import Against, Verdict
+from dampen.study._verdict_text import BEATEN
 from dampen.study._verdict_text import NAMES as REFERENCE_NAMES
 
 __all__ = [
+    "BEATEN",
     "METRICS",
     "REFERENCE_NAMES",
     "Against",
