@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -13,10 +12,11 @@ from dampen._io import exists, is_own, locked
 from dampen._tensors import described as described_input
 from dampen._tensors import loaded_by
 from dampen.data import Data
-from dampen.engine import Builder, Model, Schedule, batches, check_ids, described, one_row, outputs_notes
+from dampen.engine import Builder, Model, Schedule, batches, check_ids, described, one_row, outputs_notes, tell
 from dampen.engine.knobs import Setting
-from dampen.errors import InputError
+from dampen.errors import InputError, OutputsWarning
 from dampen.study import _defaults, _documents, _protocol
+from dampen.study._plan_differences import differs
 from dampen.study._storage import Folder
 from dampen.study._training import plain
 
@@ -96,7 +96,11 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
         )
     if not outputs.isfinite().all():
         raise InputError("the network's outputs are not finite before any training: look for a division or a logarithm")
-    return () if data.task == "regression" else outputs_notes(network, rows)
+    notes = outputs_notes(network, rows, data.task)
+    if data.task == "regression":  # of a classifier's outputs the training warns
+        for note in notes:
+            tell(note, OutputsWarning, stacklevel=5)
+    return notes
 
 
 def check_batches(model: Model, plan: _protocol.Plan) -> None:
@@ -213,21 +217,15 @@ def open_folder(
         folder.write_json("plan.json", wanted)
         return folder
     if not resume:
-        raise InputError(f"{folder.path} holds a study already: resume it, or choose another folder")
-    for name in wanted:
-        if name not in ("versions", "reading") and _told_apart(name, held.get(name), wanted[name]):
-            raise InputError(f"{folder.path} holds another study, its {name} differs: choose another folder")
+        raise InputError(f"{folder.path} holds a study already: resume it (--resume), or choose another folder")
+    difference = differs(held, wanted)
+    if difference is not None:
+        raise InputError(
+            f"{folder.path} holds another study: {difference}; repeat the call or the command that began it, with its "
+            "data and all its options, and resume (--resume), or choose another folder"
+        )
     folder.tidy()
     return folder
-
-
-def _told_apart(name: str, held: Any, wanted: Any) -> bool:
-    """Return whether an entry of two plans differs; data is known by its content, a network's file by its name."""
-    if name == "data":
-        return held["fingerprint"] != wanted["fingerprint"]
-    if name == "model" and ".py:" in held and ".py:" in wanted:  # the same from another directory
-        held, wanted = (os.path.basename(one) for one in (held, wanted))
-    return held != wanted
 
 
 def one_writer(study: Callable[P, T]) -> Callable[P, T]:
