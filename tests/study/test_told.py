@@ -75,7 +75,7 @@ def test_a_regression_network_that_reaches_every_number_is_not(end):
         (
             ("data",),
             {"name": "digits", "source": "digits", "fingerprint": "1b"},
-            "is of the data 'houses' (houses.csv), ",
+            "is of the data 'digits', this one of 'houses' (houses.csv)",
         ),
         (("lengths", "planned"), 8, "the study there began with other values: epochs (8 there, 2 here)"),
         (("brackets", 0, "settings"), 9, "the study there began with other values: settings (9 there, 4 here)"),

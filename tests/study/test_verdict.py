@@ -329,6 +329,11 @@ def test_a_verdict_opens_with_what_was_shown(study, helps, learnt, gain, words):
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
+        ({"none": (0.5, -1.0, 2.0)}, "no regularisation. The best guess is {best}: a gain of 0.5 "),
+        (
+            {"none": (3.0, -0.1, 6.0), "off": (0.5, -1.0, 2.0)},
+            "no regularisation. The best guess is {best}: a gain over the same training without regularisation of 0.5 ",
+        ),
         (
             {"off": (0.5, -1.0, 2.0)},
             "the same training without regularisation. The best guess is {best}: a gain of 0.5 ",

@@ -359,7 +359,8 @@ def _gain(confirmed: Confirmed) -> Gain | None:
     unit = "fewer wrong of 1000 rows" if evaluation.companion.is_share else "smaller RMSE"
     part = Part(told[0], (min(lowest, told[1]) if math.isfinite(low) else told[1], told[2]))
     told_companion = evaluation.told_companion(others[name], one)
-    unproven = {other: part for other, part in parts.items() if not part.interval[0] > 0}
+    once = {training: other for other, training in reversed(others.items())}  # `off` may be one of the others
+    unproven = {other: part for other, part in parts.items() if other in once.values() and not part.interval[0] > 0}
     return Gain(name, part, evaluation.metric.name, share, told_companion, unit, unproven)
 
 

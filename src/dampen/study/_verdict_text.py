@@ -125,10 +125,11 @@ def _headline(verdict: "Verdict") -> str:
             "which may be too little to matter."
         )
     open_parts = gain.open or {gain.against: gain.part}
-    names = " or ".join(_name(verdict, name) for name in open_parts)
+    shown = [NONE] if NONE in open_parts else list(open_parts)
+    names = " or ".join(_name(verdict, name) for name in shown)
     least = min(open_parts, key=lambda name: open_parts[name].interval[0])
     part = open_parts[least]
-    over = f"over {_name(verdict, least)} " if len(open_parts) > 1 else ""
+    over = "" if shown == [least] else f"over {_name(verdict, least)} "
     if part.estimate > 0:
         return (
             f"Nothing here is shown to beat {names}. The best guess is {best}: a gain {over}of "
