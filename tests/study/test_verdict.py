@@ -329,19 +329,20 @@ def test_a_verdict_opens_with_what_was_shown(study, helps, learnt, gain, words):
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({"none": (0.5, -1.0, 2.0)}, "no regularisation. The best guess is {best}: a gain of 0.5 "),
+        ({"none": (0.5, -1.0, 2.0)}, "no regularisation. The best guess is {best}: a gain of 0.5 (-1 to 2) in mse"),
         (
             {"none": (3.0, -0.1, 6.0), "off": (0.5, -1.0, 2.0)},
-            "no regularisation. The best guess is {best}: a gain over the same training without regularisation of 0.5 ",
+            "no regularisation. The best guess is {best}: a gain of 0.5 (-1 to 2) in mse over the same training "
+            "without regularisation",
         ),
         (
             {"off": (0.5, -1.0, 2.0)},
-            "the same training without regularisation. The best guess is {best}: a gain of 0.5 ",
+            "the same training without regularisation. The best guess is {best}: a gain of 0.5 (-1 to 2) in mse",
         ),
         (
             {"none_stopped_early": (3.0, -0.1, 6.0), "off": (0.5, -1.0, 2.0)},
             "no regularisation, stopped early or the same training without regularisation. The best guess is {best}: a "
-            "gain over the same training without regularisation of 0.5 ",
+            "gain of 0.5 (-1 to 2) in mse over the same training without regularisation",
         ),
     ],
 )
@@ -350,8 +351,8 @@ def test_the_headline_names_the_comparisons_that_were_not_passed(study, parts, w
     parts = {name: replace(gain.part, estimate=part[0], interval=part[1:]) for name, part in parts.items()}
     verdict = replace(study.verdict, helps=None, learnt=True, dropped=(), gain=replace(gain, open=parts))
     best = f"weight decay 3, lr {study.recommended.setting['lr']}, {study.recommended.epochs} epochs"
-    headline = verdict.sentences()[0]
-    assert headline == f"Nothing here is shown to beat {words.format(best=best)}(-1 to 2) in mse, which may be luck."
+    headline = f"Nothing here is shown to beat {words.format(best=best)}, which may be luck."
+    assert verdict.sentences()[0] == headline
 
 
 def test_what_is_open_is_each_training_without_regularisation_whose_own_interval_reaches_0(study, costs):

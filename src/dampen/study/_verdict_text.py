@@ -129,15 +129,15 @@ def _headline(verdict: "Verdict") -> str:
     names = " or ".join(_name(verdict, name) for name in shown)
     least = min(open_parts, key=lambda name: open_parts[name].interval[0])
     part = open_parts[least]
-    over = "" if shown == [least] else f"over {_name(verdict, least)} "
+    over = "" if shown == [least] else f"over {_name(verdict, least)}"
     if part.estimate > 0:
         return (
-            f"Nothing here is shown to beat {names}. The best guess is {best}: a gain {over}of "
-            f"{_sized(verdict, part)}, which may be luck."
+            f"Nothing here is shown to beat {names}. The best guess is {best}: a gain of {_sized(verdict, part)}"
+            f"{over and f' {over}'}, which may be luck."
         )
     return (
         f"Nothing here is shown to beat {names}: {best}, the best on the selection rows, was not better on the "
-        f"evaluation rows (a gain {over}of {_listed(verdict, part)})."
+        f"evaluation rows ({over and f'{over}: '}a gain of {_listed(verdict, part)})."
     )
 
 
