@@ -138,7 +138,7 @@ def test_a_study_goes_on_from_another_directory(tmp_path, monkeypatch):
     assert found.verdict.document() == first.verdict.document()
     (tmp_path / "there" / "rows.csv").write_text(rows.replace("0,0,0", "0,1,0"))
     other = dampen.load("there/rows.csv", target="y", task="classification")
-    with pytest.raises(InputError, match="its data differs"):
+    with pytest.raises(InputError, match="its rows, columns or splits differ"):
         dampen.compare(dampen.mlp(4), other, SETTINGS, out="there/study", resume=True, **WORDS)
 
 

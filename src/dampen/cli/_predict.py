@@ -267,9 +267,12 @@ def _tell(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
             file=stream,
         )
         if worth["accuracy_answered"] is not None:
-            print(
+            abstaining = (
                 f"Abstaining from the least certain {1 - worth['answered']:.1%} the accuracy becomes "
-                f"{worth['accuracy_answered']:.4f}. Sets for {calibration['coverage']:.0%} coverage hold the right "
+                f"{worth['accuracy_answered']:.4f}. "
+            )
+            print(
+                f"{abstaining * (worth['answered'] < 1)}Sets for {calibration['coverage']:.0%} coverage hold the right "
                 f"class in {worth['conformal_coverage']:.1%} of the rows, with {worth['mean_set_size']:.2f} "
                 "classes on average.",
                 file=stream,
