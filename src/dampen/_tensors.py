@@ -1,5 +1,7 @@
 """Tensors and arrays from outside: what they must be before anything computes with them."""
 
+import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,3 +63,30 @@ def check_size(t: "Tensor", what: str) -> None:
                 f"{what}: {max(-float(least), float(most)):.2g} is among the numbers, and those beyond {LARGEST:g} "
                 "become infinite or NaN in float32 arithmetic: use another unit"
             )
+
+
+def described(given: object) -> str:
+    """Return what was given in place of tensors or data, in a few words."""
+    return f"the path {os.fspath(given)!r}" if isinstance(given, str | os.PathLike) else type(given).__name__
+
+
+def loaded_by(given: object) -> str:
+    """Return the call that makes a data set of what was given; empty where there is none.
+
+    >>> loaded_by("houses.csv")
+    "dampen.load('houses.csv')"
+    """
+    if isinstance(given, str | os.PathLike):
+        return f"dampen.load({os.fspath(given)!r})"
+    if is_frame(given):
+        return "dampen.load(frame, target=...)"
+    if hasattr(given, "dataset"):
+        return "dampen.load(loader.dataset)"
+    if isinstance(given, tuple | list | Mapping) or hasattr(given, "shape"):
+        return "dampen.load(x, target=y)"
+    return "dampen.load(dataset)" if hasattr(given, "__getitem__") and hasattr(given, "__len__") else ""
+
+
+def is_frame(given: object) -> bool:
+    """Return whether something is a table with named columns, of pandas or of another library."""
+    return hasattr(given, "columns") and (hasattr(given, "iloc") or hasattr(given, "to_pandas"))

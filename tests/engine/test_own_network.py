@@ -295,7 +295,7 @@ def test_what_a_seed_draws_beside_parameters_and_buffers_is_refused(make, messag
     with pytest.raises(InputError, match=message):
         Population(make, [Setting()], [0, 1, 2]).fit(rows, epochs=1)
     with pytest.raises(InputError, match=message):
-        dampen.tune(make, dampen.load(rows[0], target=rows[1], normalise=False), settings=2, epochs=1)
+        dampen.tune(make, dampen.load(rows[0], target=rows[1], normalise=False), n_settings=2, epochs=1)
 
 
 def test_what_a_seed_draws_as_a_buffer_is_each_member_s_own():

@@ -14,6 +14,8 @@ from torch.utils.data import BatchSampler
 
 from dampen import InputError, Population, Setting, from_arrays, mlp, solo
 
+pytestmark = pytest.mark.usefixtures("without_shape_checks")  # architectures are checked in test_architectures
+
 
 class Residual(nn.Module):
     """A user's own network with functional dropout."""

@@ -106,6 +106,19 @@ def test_the_curves_are_the_recommended_training_and_the_same_without_regularisa
             assert drawn(lines[f"{name}: {split}"]["y"]) == pytest.approx(curve.tolist())
 
 
+def test_what_is_better_than_the_network_stands_below_the_headline_and_the_unit_of_losses_below_the_curves(
+    written, document
+):
+    line = "Better than the network on these rows: a linear model. Consider using that instead."
+    document["sentences"] = [document["sentences"][0], line, *document["sentences"][1:]]
+    assert "standardised target" not in written(document)
+    document["plan"]["target_scale"] = [10.0, 2.5]
+    text = written(document)
+    assert text.index('<p class="lead">') < text.index(line) < text.index("figure-differences")
+    assert text.count(line) == 1
+    assert "Losses are of the standardised target, (target - 10) / 2.5." in text
+
+
 def drawn(values):
     """Return numbers that plotly wrote as a list, or as base64."""
     if isinstance(values, list):

@@ -75,7 +75,9 @@ def copied(made, study, to, source):
     (to / "study.json").write_text(json.dumps(document))
 
 
-@pytest.mark.parametrize(("study", "target"), [("wine", "quality"), ("houses", "price")])
+@pytest.mark.parametrize(
+    ("study", "target"), [pytest.param("wine", "quality", marks=pytest.mark.slow), ("houses", "price")]
+)
 def test_predictions_without_the_data_are_those_with_it(run, made, tmp_path, study, target):
     table = pd.read_csv(made / f"{study}.csv")
     table.to_csv("data.csv", index=False)

@@ -14,7 +14,9 @@ from torch import nn
 import dampen
 from dampen import InputError, LogUniform, Population, Setting, compare, tune
 from dampen.engine import Builder
+from dampen.search._halving import rungs
 from dampen.study import _defaults, load_study
+from dampen.study._on_test_rows import on_test_rows
 
 # Shapes are checked while the shared study trains.
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
@@ -83,7 +85,7 @@ def test_figures_are_those_of_the_evaluation_rows(study, costs):
     assert verdict.value == pytest.approx(own.mean(), rel=1e-4)
     assert verdict.interval == pytest.approx(interval(own, 0.95), rel=1e-4)
     trained = {name: other for name, other in verdict.references.items() if other.training is not None}
-    assert trained.keys() == {"none", "default", "none_stopped_early"}
+    assert trained.keys() == {"none", "off", "default", "none_stopped_early"}
     for other in trained.values():
         theirs = costs[key(other.training)]
         assert other.value == pytest.approx(theirs.mean(), rel=1e-4)
@@ -199,10 +201,11 @@ def test_where_the_choice_turns_out_no_better_than_no_regularisation_that_is_rec
     assert verdict.passed_over.estimate == pytest.approx(gains.mean(), rel=1e-3)
     assert verdict.passed_over.interval == pytest.approx(interval(gains, 0.95), rel=1e-3)
     assert (verdict.helps, verdict.gain) == (None, None)
+    low, high = verdict.passed_over.interval
     assert verdict.sentences()[0] == (
         "Nothing here is shown to beat no regularisation; use none (weight decay 0, lr 0.1, 16 epochs). The best with "
         "it on the selection rows, weight decay 0.3, lr 0.1, 16 epochs, was not better on the evaluation rows (a gain "
-        f"of {gains.mean():.2g}, {verdict.passed_over.interval[0]:.4g} to {verdict.passed_over.interval[1]:.4g})."
+        f"of {gains.mean():.2g} in mse, {low:.4g} to {high:.4g})."
     )
 
 
@@ -297,9 +300,19 @@ def test_of_noise_nothing_is_learnt_and_nothing_claimed():
             (-9.0, -10.0, -8.0),
             "Regularisation does not help: no regularisation is better than the best with it",
         ),
-        (False, True, (0.1, -0.2, 0.3), "Regularisation is not worth it: the best, {best}, gains 0.1 (-0.2 to 0.3)"),
-        (None, True, (0.9, 0.1, 2.0), "Use {best}: it is better than no regularisation, but by 0.9 (0.1 to 2)"),
-        (None, None, (9.0, 8.0, 10.0), "Use {best}: it is better than no regularisation, by 9 (8 to 10), but not"),
+        (
+            False,
+            True,
+            (0.1, -0.2, 0.3),
+            "Regularisation is not worth it: the best, {best}, gains 0.1 (-0.2 to 0.3) in mse",
+        ),
+        (None, True, (0.9, 0.1, 2.0), "Use {best}: it is better than no regularisation, but by 0.9 (0.1 to 2) in mse"),
+        (
+            None,
+            None,
+            (9.0, 8.0, 10.0),
+            "Use {best}: it is better than no regularisation, by 9 (8 to 10) in mse, but not",
+        ),
         (None, True, (9.0, -1.0, 20.0), "Nothing here is shown to beat no regularisation. The best guess is {best}: a"),
         (None, True, (-1.0, -9.0, 8.0), "Nothing here is shown to beat no regularisation: {best}, the best on the"),
     ],
@@ -313,10 +326,98 @@ def test_a_verdict_opens_with_what_was_shown(study, helps, learnt, gain, words):
     assert replace(verdict, gain=told).sentences()[0].startswith(words.format(best=best))
 
 
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"none": (0.5, -1.0, 2.0)}, "no regularisation. The best guess is {best}: a gain of 0.5 (-1 to 2) in mse"),
+        (
+            {"none": (3.0, -0.1, 6.0), "off": (0.5, -1.0, 2.0)},
+            "no regularisation. The best guess is {best}: a gain of 0.5 (-1 to 2) in mse over the same training "
+            "without regularisation",
+        ),
+        (
+            {"off": (0.5, -1.0, 2.0)},
+            "the same training without regularisation. The best guess is {best}: a gain of 0.5 (-1 to 2) in mse",
+        ),
+        (
+            {"none_stopped_early": (3.0, -0.1, 6.0), "off": (0.5, -1.0, 2.0)},
+            "no regularisation, stopped early or the same training without regularisation. The best guess is {best}: a "
+            "gain of 0.5 (-1 to 2) in mse over the same training without regularisation",
+        ),
+    ],
+)
+def test_the_headline_names_the_comparisons_that_were_not_passed(study, parts, words):
+    gain = replace(study.verdict.gain, part=replace(study.verdict.gain.part, estimate=0.4, interval=(-1.0, 1.0)))
+    parts = {name: replace(gain.part, estimate=part[0], interval=part[1:]) for name, part in parts.items()}
+    verdict = replace(study.verdict, helps=None, learnt=True, dropped=(), gain=replace(gain, open=parts))
+    best = f"weight decay 3, lr {study.recommended.setting['lr']}, {study.recommended.epochs} epochs"
+    headline = f"Nothing here is shown to beat {words.format(best=best)}, which may be luck."
+    assert verdict.sentences()[0] == headline
+
+
+def test_what_is_open_is_each_training_without_regularisation_whose_own_interval_reaches_0(study, costs):
+    own, verdict = costs[key(study.recommended)], study.verdict
+    trained = {name: verdict.references[name].training for name in ("none", "none_stopped_early", "off")}
+    assert key(trained["off"])[:2] == (without(study.recommended.setting), study.recommended.epochs)
+    ends = {name: interval(costs[key(training)] - own, 0.95) for name, training in trained.items()}
+    assert verdict.gain.open.keys() == {name for name, (low, _) in ends.items() if low <= 0}
+    for name, part in verdict.gain.open.items():
+        assert part.interval == pytest.approx(ends[name], rel=1e-3)
+
+
+def test_a_length_that_is_the_shortest_tried_is_told_with_what_tries_shorter_ones(study):
+    shortest = replace(study.verdict, learnt=True, length=replace(study.verdict.length, epochs=4, shortest=True))
+    (line,) = [line for line in shortest.sentences() if line.startswith("The length lies at the edge")]
+    assert "nothing was shorter than 4 epochs: search again with --epochs 4 " in line
+    tried = {rung.epochs for bracket in study.plan.brackets for rung in bracket.rungs}
+    assert study.verdict.length.shortest is (len(tried) > 1 and study.recommended.epochs == min(tried))
+    fixed = _defaults.usual_lengths(numbers(), 8, epochs=4)
+    assert min(rung.epochs for rung in rungs(fixed.planned, 8, 1, 2, True, fixed.first)) < 4
+
+
+def test_a_simple_model_that_is_shown_to_be_better_is_told_after_the_headline(study):
+    verdict = study.verdict
+    worse = {n for n, other in verdict.references.items() if other.better is False and not other.equivalent}
+    assert set(verdict.diagnosis.beaten_by) == worse & {"linear", "boosting", "none_stopped_early"}
+    beaten = replace(verdict, diagnosis=replace(verdict.diagnosis, beaten_by=("none_stopped_early", "linear")))
+    assert beaten.sentences()[1] == (
+        "Better than the network on these rows: a linear model. Consider using that instead."
+    )
+
+
+@pytest.mark.parametrize(
+    ("difference", "ends", "words"),
+    [
+        (
+            0.2,
+            (0.1, 0.3),
+            "The test rows show both to be equivalent within the margin of 1: +0.2 (+0.1 to +0.3) against",
+        ),
+        (-0.2, (-0.9, 0.5), "The test rows show both to be equivalent within the margin of 1: -0.2 (-0.9 to +0.5) ag"),
+        (0.9, (0.1, 1.7), "The test rows show a difference that lies within the margin of 1, too little to matter: +0"),
+        (2.0, (0.1, 3.9), "The test rows settle what the evaluation left open: +2 (+0.1 to +3.9) against"),
+        (-0.0, (-2.0, 2.0), "The test rows neither confirm nor contradict this: 0 (-2 to +2) against"),
+    ],
+)
+def test_a_difference_on_the_test_rows_that_does_not_matter_settles_nothing(study, difference, ends, words):
+    against = {"difference": difference, "interval": list(ends), "agrees": None}
+    verdict = replace(study.verdict, margin=1.0, gain=None)
+    (sentence,) = on_test_rows({"none": {"against": against}}, verdict)
+    assert sentence.startswith(words)
+
+
+def test_no_number_of_a_sentence_is_minus_0(study):
+    none = replace(study.verdict.references["none"], difference=-0.0, interval=(-0.0, 0.0), better=None)
+    lines = replace(study.verdict, references=study.verdict.references | {"none": none}).sentences()
+    (line,) = [line for line in lines if line.startswith("Against no regularisation with")]
+    assert ": 0 (0 to 0), " in line
+
+
 def test_every_reference_has_a_sentence_with_its_figures(study):
     text = str(study.verdict)
     for name, words in (
         ("none", "no regularisation with"),
+        ("off", "the same training without regularisation with"),
         ("none_stopped_early", "no regularisation, stopped early with"),
         ("default", "AdamW's default decay with"),
         ("constant", "the constant"),
@@ -338,15 +439,15 @@ def test_the_document_holds_every_figure_and_is_json_to_everyone(study):
     assert json.loads(json.dumps(study.document(), allow_nan=False)) == document
     assert document["helps"] in (True, False, None)
     assert document["learnt"] in (True, False, None)
-    assert {"against", "estimate", "interval", "unit", "share", "own_unit"} == document["gain"].keys()
+    assert {"against", "estimate", "interval", "unit", "share", "own_unit", "open"} == document["gain"].keys()
     assert {"lr", "length", "regularisation", "weight_decay"} == document["attribution"].keys()
     assert all({"estimate", "interval"} == part.keys() for part in document["attribution"].values())
     assert {"estimate", "interval"} == document["total"].keys()
-    assert {"epochs", "doubled"} == document["length"].keys()
+    assert {"epochs", "doubled", "shortest"} == document["length"].keys()
     assert {"difference", "standard_error"} == document["length"]["doubled"].keys()
     assert {"overfits_from", "underfits", "leaks", "beaten_by"} == document["diagnosis"].keys()
     references = {"none", "none_stopped_early", "default", "constant", "linear", "boosting"}
-    assert references == document["references"].keys()
+    assert references | {"off"} == document["references"].keys()
     for of in document["references"].values():
         keys = {"setting", "epochs", "stopped_at", "mean", "difference", "interval", "better", "equivalent"}
         assert keys == of.keys()

@@ -400,7 +400,7 @@ def test_a_network_leaves_as_it_came_also_after_an_exception():
     network = nn.Sequential(nn.BatchNorm1d(12), Failing(3)).train()
     network[0].eval()
     modes = [module.training for module in network.modules()]
-    with pytest.raises(InputError, match="too many rows"):
+    with pytest.raises(InputError, match=r"fails on a batch of .*: too many rows$"):
         mc_dropout(network, torch.randn(20, 12))
     assert [module.training for module in network.modules()] == modes
     assert not any(module._forward_hooks for module in network.modules())
@@ -499,6 +499,8 @@ def test_a_study_is_an_ensemble_in_the_target_s_own_unit():
         each = torch.stack([network(data.test.features) for network in study.ensemble()]).squeeze(-1) * deviation + mean
     torch.testing.assert_close(found.mean, each.double().mean(0), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(found.epistemic, each.double().var(0, correction=0), rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match="rows of a data set as"):
+        predict(study, "rows.csv")
 
 
 def test_rates_of_a_setting_stand_in_for_the_network_s_own():

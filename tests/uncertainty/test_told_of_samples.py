@@ -174,7 +174,7 @@ def test_logits_are_taken_out_of_an_object_and_other_things_are_refused_with_a_w
             predict(Entries(), x, samples)
     with pytest.raises(InputError, match=r"by name \(ids, mask\): wrap the network"):
         mc_dropout(network, {"ids": x, "mask": x})
-    with pytest.raises(InputError, match="x must be one tensor, or a tuple of them, got str"):
+    with pytest.raises(InputError, match="one tensor or a tuple of them, got the path 'words'"):
         mc_dropout(network, "words")
     y = torch.zeros(20, dtype=torch.long)
     with pytest.raises(InputError, match=r"SimpleNamespace: wrap it in a nn.Module .* returns its \.logits"):

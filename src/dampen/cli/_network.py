@@ -55,8 +55,17 @@ def own(target: str, insert: bool, data: "Data") -> tuple[Any, int, list[str]]:
     check_network(model, data)
     found = Population(model, [Setting()], [0]).explain(replace(data, test_rows=data.test_rows[:0]))
     if not found.dropping:
-        said.append(
-            "The network drops no units, so that dropout is not searched; --insert-dropout puts it after each hidden "
-            "activation."
-        )
+        said.append(f"The network drops no units, so that dropout is not searched; {_remedy(model, data)}.")
     return model, len(found.dropping), said
+
+
+def _remedy(model: Any, data: "Data") -> str:
+    """Return how a network comes by dropout."""
+    from dampen.engine import insert_dropout
+    from dampen.errors import InputError
+
+    try:
+        insert_dropout(model).inserted(data.inputs, data.outputs)
+    except InputError as e:
+        return f"--insert-dropout would find no place: {str(e).partition(': ')[2]}"
+    return "--insert-dropout puts it after each hidden activation"

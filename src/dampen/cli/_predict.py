@@ -255,7 +255,8 @@ def _tell(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
     stream, told = sys.stderr if file is None else sys.stdout, (*setup.notes, *_output.WARNED)
     said, calibration = document["summary"], document["calibration"]
     print(
-        f"Prediction: {setup.study.method.name}; calibrated on {calibration['rows']} predictions of rows not trained on.",
+        f"Prediction: {setup.study.method.name}; calibrated on {calibration['rows']} predictions of rows not trained "
+        "on.",
         file=stream,
     )
     if said is not None and "accuracy" in said:
@@ -267,10 +268,13 @@ def _tell(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
             file=stream,
         )
         if worth["accuracy_answered"] is not None:
-            print(
+            abstaining = (
                 f"Abstaining from the least certain {1 - worth['answered']:.1%} the accuracy becomes "
-                f"{worth['accuracy_answered']:.4f}. Sets for {calibration['coverage']:.0%} coverage contain the right "
-                f"class in {worth['conformal_coverage']:.1%} of the rows, with {worth['mean_set_size']:.2f} "
+                f"{worth['accuracy_answered']:.4f}. "
+            )
+            print(
+                f"{abstaining * (worth['answered'] < 1)}Sets for {calibration['coverage']:.0%} coverage contain the "
+                f"right class in {worth['conformal_coverage']:.1%} of the rows, with {worth['mean_set_size']:.2f} "
                 "classes on average.",
                 file=stream,
             )

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     Source = Data | Incoming
 
 
+_NOTE = "note: "  # begins what the page and the document tell, too
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setup:
     """Everything that a prediction needs.
@@ -82,8 +85,10 @@ def ready(
         other = there, _numbers(there, rows)
         predictor.inputs(there, other[1][:2])
     predictor.inputs(source, at[:2])  # raises where rows have another shape
-    notes = source.notes if isinstance(source, Incoming) else ()  # of the study's own data they are known already
-    for line in (*printed, *(f"note: {note}" for note in notes)):
+    told = source.notes if isinstance(source, Incoming) else ()  # of the study's own data they are known already
+    printed += [f"{_NOTE}{note}" for note in told]
+    notes = tuple(line.removeprefix(_NOTE) for line in printed if line.startswith(_NOTE))
+    for line in printed:
         print(f"dampen: {line}", file=sys.stderr)
     with _output.progress("calibrating"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # what could not be calibrated is printed with the summary
@@ -161,11 +166,11 @@ def _opened(
     except InputError as e:
         if rows == "test":
             raise
-        return study, other(), [f"note: rows of {data} may have taken part in training; they flatter a summary: {e}"]
+        return study, other(), [f"{_NOTE}rows of {data} may have taken part in training; they flatter a summary: {e}"]
     if rows != "all" and len(own.test_rows):
         n, every = len(own.test_rows), len(own.features)
         return study, own, [f"the {n} test rows of {every} are predicted; --rows all takes every one"] * table
-    flatters = "note: most of these rows took part in training, so that a summary of them flatters"
+    flatters = f"{_NOTE}most of these rows took part in training, so that a summary of them flatters"
     return study, other() if table else own, [flatters]
 
 

@@ -322,5 +322,5 @@ def _print(found: "Study") -> None:
 def _figure(result: dict[str, Any]) -> str:
     if result["mean"] is None:
         return "diverged"
-    ends = "" if result["interval"] is None else f" ({result['interval'][0]:.4g} to {result['interval'][1]:.4g})"
-    return f"{result['mean']:.4g}{ends}"
+    mean, *ends = (f"{value + 0.0:.4g}" for value in (result["mean"], *(result["interval"] or ())))  # no -0
+    return f"{mean} ({' to '.join(ends)})" if ends else mean

@@ -14,7 +14,7 @@ from dampen.engine._rng import global_generators
 from dampen.engine._seeds_alike import check_alike
 from dampen.engine._solo import Solo, solo
 from dampen.engine._warn_once import once, tell
-from dampen.engine.capture import are_probabilities, described
+from dampen.engine.capture import are_probabilities, check_ids, described
 from dampen.engine.execution._memory import free_memory
 from dampen.engine.knobs import Knob, Setting, register_knob
 from dampen.engine.optim._optimizers import SGD, Adam, AdamW
@@ -44,6 +44,7 @@ __all__ = [
     "are_probabilities",
     "batches",
     "check_alike",
+    "check_ids",
     "copied",
     "described",
     "free_memory",

@@ -24,14 +24,36 @@ def one_row(network: nn.Module, row: Tensor) -> None:
     trace(network.train(), tensors_of(network), [row])
 
 
-def outputs_notes(network: nn.Module, rows: Tensor) -> tuple[str, ...]:
-    """Return the notes on a classifier's outputs for some rows: they may be probabilities."""
+def outputs_notes(network: nn.Module, rows: Tensor, task: str = "classification") -> tuple[str, ...]:
+    """Return the notes on outputs for some rows: probabilities of a classifier, or bounded ones of a regression."""
     state = tensors_of(network)
     try:
-        ends = trace(network.train(), state, [rows]).ends
+        found = trace(network.train(), state, [rows])
     except InputError:  # whoever trains it says more
         return ()
-    return () if ends is None else (outputs_line(ends),)
+    if task == "regression":
+        last = found.last.rstrip("_")
+        return (_reach_line(last),) if last in _REACH else ()
+    return () if found.ends is None else (outputs_line(found.ends),)
+
+
+_REACH = {
+    **dict.fromkeys(("relu", "softplus", "exp", "abs", "square", "threshold"), "never below 0"),
+    **dict.fromkeys(("gelu", "silu", "mish", "hardswish"), "hardly below 0"),
+    **dict.fromkeys(("elu", "celu"), "never below -1"),
+    **dict.fromkeys(("sigmoid", "softmax", "hardsigmoid"), "from 0 to 1"),
+    **dict.fromkeys(("tanh", "softsign", "hardtanh"), "from -1 to 1"),
+    **dict.fromkeys(("logsigmoid", "log_softmax"), "never above 0"),
+    "relu6": "from 0 to 6",
+}
+
+
+def _reach_line(last: str) -> str:
+    """Return the note on a regression's network whose last function has a bounded range."""
+    return (
+        f"the network ends in a {last}, whose values are {_REACH[last]}, and a regression's targets are standardised "
+        f"(mean 0, deviation 1) before it trains: many lie out of its reach; leave the network's last {last} out"
+    )
 
 
 def outputs_line(ends: str) -> str:

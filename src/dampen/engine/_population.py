@@ -21,7 +21,7 @@ from dampen.engine._outputs import warn_of_probabilities
 from dampen.engine._seeds_alike import check_function, check_shapes
 from dampen.engine._trainer import Trainer
 from dampen.engine._warn_once import tell
-from dampen.engine.capture import Trace, named, rates_at, set_rates, trace
+from dampen.engine.capture import Trace, check_ids, named, rates_at, set_rates, trace
 from dampen.engine.execution import _memory
 from dampen.engine.execution._active_knobs import ActiveKnobs
 from dampen.engine.execution._chunk import Chunk
@@ -199,6 +199,7 @@ class Population:
                 f"{len(sources)} sets of rows for {len(self.seeds)} seeds: give one for all, or one for each"
             )
         known = {id(one): _dataset.table(one) for one in {id(one): one for one in sources}.values()}
+        self._check_ids(list(known.values()))
         for chunk, (of_seeds, of_settings) in zip(self._chunks, self._places, strict=True):
             device, dtype = chunk.state[0].device, chunk.state[0].dtype
             tables = [known[id(one)] for one in sources[of_seeds]]
@@ -423,6 +424,7 @@ class Population:
         self._decayed = weight_decay.decayed(self._networks[0], recipe.decay_filter)
         if not self._decayed:
             raise InputError("the network has no parameter to train: none requires a gradient")
+        self._check_ids([table for one in sets for table in one.tables.values()])
         first = _dataset.to_device([sets[0].tables["train"]], device, recipe.dtype)
         largest = batches(len(first), recipe.batch_size, recipe.even_batches)[0]
         inputs, targets = first.span(largest.start, largest.stop)
@@ -463,6 +465,12 @@ class Population:
                 tell(line, NotFusedWarning, stacklevel=3)
         self._program.recipe = recipe
         return self._program
+
+    def _check_ids(self, tables: Sequence[_dataset.Table]) -> None:
+        """Refuse rows with numbers that an embedding of the network has no row for."""
+        device = next(self._networks[0].parameters()).device
+        for table in {id(table): table for table in tables}.values():
+            check_ids(self._networks[0], [t.to(device) for t in table.inputs])
 
     def _check_one_row(self, row: list[Tensor], recipe: Recipe) -> None:
         try:

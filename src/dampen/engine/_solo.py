@@ -15,7 +15,7 @@ from dampen.engine._batches import batches
 from dampen.engine._config import Recipe, TrainConfig, TrainOptions, configured
 from dampen.engine._copies import copied
 from dampen.engine._model import Builder, Model
-from dampen.engine.capture import Place, Trace, named, rates_at, set_rates, trace
+from dampen.engine.capture import Place, Trace, check_ids, in_one_line, named, rates_at, set_rates, trace
 from dampen.engine.execution._active_knobs import ActiveKnobs
 from dampen.engine.execution._ordinary import Step, gradient, tensors_of, watched
 from dampen.engine.execution._step_effects import StepEffects
@@ -71,6 +71,7 @@ def solo(
         raise InputError("solo trains to the end: early_stopping is Population.fit's")
     rows = _dataset.to_device([sets.tables["train"]], device, recipe.dtype)
     network = Builder(model)(seed, sets.input_shape, sets.outputs).to(device, recipe.dtype).train()
+    check_ids(network, [t[0] for t in rows.inputs])
     spans = batches(len(rows), recipe.batch_size, recipe.even_batches)
     if any(span.stop - span.start == 1 for span in spans):  # one row alone can't be normalised: said before it trains
         state = tensors_of(network)
@@ -112,7 +113,8 @@ def solo(
             if twin is not None:
                 watched(one, twin, shown, _Loss(recipe, effects, targets))
             optimizer.zero_grad()
-            one.backward(network, shown, loss)
+            with in_one_line(network, lambda shown=shown: [shown]):
+                one.backward(network, shown, loss)
             for p in network.parameters():
                 if p.requires_grad:  # one that this step did not use has zeros: it decays all the same
                     p.grad = gradient(p)

@@ -110,7 +110,8 @@ def with_ends(value: float, ends: Iterable[float | None] | None, sign: str = "")
 
 
 def _number(value: float, sign: str) -> str:
-    value += 0.0  # makes -0 a 0
+    if not value:
+        return "0"
     return f"{value:{sign}.0f}" if 1000 <= abs(value) < 1e7 else f"{value:{sign}.3g}"
 
 

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure, SubFigure
 
 from dampen.data import Data, Incoming
 from dampen.report import pictures
-from dampen.study import reliabilities, risk
+from dampen.study import reliabilities, risk, tells_rows_apart
 
 _EXAMPLES = 8  # of the most and of the least certain images
+_EMPTY = 0.1  # where an axis ends that has nothing above 0
 
 
 def draw_predictions(own: Mapping[str, np.ndarray], data: Data | Incoming, file: Path) -> None:
@@ -27,7 +28,7 @@ def draw_predictions(own: Mapping[str, np.ndarray], data: Data | Incoming, file:
         InputError: the file can't be written.
     """
     classes = "probability" in own
-    images = data.features.ndim == 4 and data.features.shape[1] in (1, 3)
+    images = data.features.ndim == 4 and data.features.shape[1] in (1, 3) and tells_rows_apart(own)
     with pictures.style():
         figure = Figure(figsize=(11, 8.2 if images else 4.6), layout="constrained")
         parts: Any = figure.subfigures(2, 1, height_ratios=(3, 2.2)) if images else [figure]
@@ -54,10 +55,14 @@ def _reliability(axes: Axes, own: Mapping[str, np.ndarray]) -> None:
 def _risk(axes: Axes, own: Mapping[str, np.ndarray], classes: bool) -> None:
     curve = risk(own)
     values = curve.risk if classes else np.sqrt(curve.risk)
-    axes.plot(100 * curve.coverage, values, color=pictures.BLUE, linewidth=2.5)
+    apart = tells_rows_apart(own)
+    if apart:
+        axes.plot(100 * curve.coverage, values, color=pictures.BLUE, linewidth=2.5)
     axes.axhline(float(values[-1]), linestyle=":", color=pictures.BLACK, label="abstaining at random")
     axes.set_title("What is the gain from abstaining?")
-    axes.set_xlabel("share of the rows that are answered (%)")
+    axes.set_xlabel("share of the rows that are answered (%)" + ": all are equally uncertain" * (not apart))
+    axes.set_xlim(0, 100)
+    axes.set_ylim(0, 1.08 * float(values.max()) or _EMPTY)
     axes.set_ylabel("share of wrong answers" if classes else "RMSE of the answers")
     axes.legend()
 

@@ -13,11 +13,12 @@ from dampen.data import Data, Incoming
 from dampen.report import _page
 from dampen.report._page import TRUST, check_page, embed, render, write_page
 from dampen.report.pictures import BLACK, BLUE, ORANGE
-from dampen.study import reliabilities, risk
+from dampen.study import reliabilities, risk, tells_rows_apart
 
 Columns = Mapping[str, np.ndarray]
 _EXAMPLES = 8  # of the most and of the least certain inputs
 _POINTS = 400  # of a curve: more can't be seen
+_EMPTY = 0.1  # where an axis ends that has nothing above 0
 
 
 def write_trust(path: Path, document: dict[str, Any], own: Columns, other: Columns, data: Data | Incoming) -> None:
@@ -34,25 +35,25 @@ def write_trust(path: Path, document: dict[str, Any], own: Columns, other: Colum
         InputError: it can't be written, or would take the place of a file that is no page of dampen's.
     """
     check_page(path, TRUST)
-    classes = "accuracy" in document["summary"]
+    classes, apart = "accuracy" in document["summary"], tells_rows_apart(own)
     sections = [
-        _answer(document),
+        _answer(document, apart and document["abstention"]["answered"] < 1),
         _reliability(own) if classes else "",
-        _risk(own, classes),
+        _risk(own, classes) if apart else "",
         _out_of_distribution(document, own, other) if document["out_of_distribution"] else "",
-        _examples(own, data),
+        _examples(own, data) if apart else "",
         _figures(document),
     ]
     write_page(path, f"When to trust it? {document['data']}", sections)
 
 
-def _answer(document: dict[str, Any]) -> str:
+def _answer(document: dict[str, Any], abstaining: bool) -> str:
     said, worth, calibration = document["summary"], document["abstention"], document["calibration"]
     abstained = 1 - worth["answered"]
     if "accuracy" in said:
         lead = f"Right in {said['accuracy']:.1%} of {counted(said['n'], 'row')}"
-        if worth["accuracy_answered"] is not None:
-            lead += f"; abstaining from the least certain {abstained:.1%}, in {worth['accuracy_answered']:.1%}."
+        if abstaining and worth["accuracy_answered"] is not None:
+            lead += f"; abstaining from the least certain {abstained:.1%}, in {worth['accuracy_answered']:.1%}"
         temperature = calibration["temperature"]
         told = (
             f"Its probabilities stay as they are (temperature 1): calibration error {said['ece']:.4f}, nll "
@@ -70,15 +71,15 @@ def _answer(document: dict[str, Any]) -> str:
         )
     else:
         lead = f"Off by {said['rmse']:.4g} (RMSE) on {counted(said['n'], 'row')}"
-        if worth["rmse_answered"] is not None:
-            lead += f"; abstaining from the least certain {abstained:.1%}, by {worth['rmse_answered']:.4g}."
+        if abstaining and worth["rmse_answered"] is not None:
+            lead += f"; abstaining from the least certain {abstained:.1%}, by {worth['rmse_answered']:.4g}"
         told = (
             f"Gaussian 95 % intervals cover {said['coverage_95']:.1%} of the rows, conformal ones "
             f"{worth['conformal_coverage']:.1%}. The log likelihood is {said['log_likelihood']:.4f} per row."
         )
     return render(
         "trust-answer.html",
-        lead=lead,
+        lead=f"{lead}.",
         told=told,
         notes=document["notes"],
         method=document["method"],
@@ -122,11 +123,15 @@ def _risk(own: Columns, classes: bool) -> str:
     figure.add_hline(y=float(values[-1]), line_dash="dot", annotation_text="abstaining at random")
     figure.update_layout(
         xaxis={"title": "share of the rows that are answered", "tickformat": ".0%"},
-        yaxis_title="share of wrong answers" if classes else "RMSE of the answers",
+        yaxis={
+            "title": "share of wrong answers" if classes else "RMSE of the answers",
+            "range": [0, 1.08 * float(values.max()) or _EMPTY],
+        },
         showlegend=False,
         height=420,
     )
-    note = (
+    note = "No answer is wrong, whichever rows are left out. " if classes and not values.any() else ""
+    note += (
         f"The least certain rows are left out first; area under the curve {curve.aurc:.4g} "
         f"({'AURC' if classes else 'of squared errors'})."
     )

@@ -16,7 +16,7 @@ from dampen.study._defaults import (
 from dampen.study._description import Description
 from dampen.study._embedded import with_ids
 from dampen.study._fresh import FreshResults
-from dampen.study._metric_summaries import abstention, reliabilities, remarks, risk, summary
+from dampen.study._metric_summaries import abstention, reliabilities, remarks, risk, summary, tells_rows_apart
 from dampen.study._metrics import METRICS, Metric
 from dampen.study._metrics import find as find_metric
 from dampen.study._new_rows import holds_images, is_npz, read_new_rows
@@ -29,11 +29,13 @@ from dampen.study._training import Training
 from dampen.study._training import plain as plain_setting
 from dampen.study._tune import tune
 from dampen.study._verdict import Against, Verdict
+from dampen.study._verdict_text import BEATEN
 from dampen.study._verdict_text import NAMES as REFERENCE_NAMES
 
 load_study = Study.load
 
 __all__ = [
+    "BEATEN",
     "METRICS",
     "REFERENCE_NAMES",
     "Against",
@@ -72,6 +74,7 @@ __all__ = [
     "rows_of",
     "same_data",
     "summary",
+    "tells_rows_apart",
     "tune",
     "usual_batch_size",
     "usual_epochs",

@@ -16,6 +16,7 @@ from dampen.data import Data, Incoming
 from dampen.errors import DataWarning, InputError, NotSampled
 from dampen.study._calibration_ensembles import Ensemble
 from dampen.study._fresh import FreshResults
+from dampen.study._metric_summaries import ROUNDING
 from dampen.study._new_rows import read_new_rows
 from dampen.study._predictor import Predictor
 from dampen.study._protocol import FOLDS
@@ -101,7 +102,8 @@ def single_pass_if_no_dropout(predictor: Predictor, method: Method) -> Method:
     some, rates = predictor.unseen[0][1].features[:2], predictor.setting.get("dropout")
     if not method.samples or any(p > 0 for n in predictor.networks for p in dropout_rates(n, some, rates)):
         return method
-    message = "the recommended setting drops no units, so there is nothing to sample: a single pass answers"
+    once = "one pass of each network" if method.ensemble else "a single pass"
+    message = f"the recommended setting drops no units, so there is nothing to sample: {once} answers"
     warnings.warn(message, NotSampled, stacklevel=3)
     return replace(method, samples=0)
 
@@ -154,7 +156,7 @@ def calibrate(predictor: Predictor, method: Method, coverage: float) -> Calibrat
         rows=len(y),
         temperature=1.0,
         noise=noise,
-        abstain_above=_limit(spread, coverage),
+        abstain_above=_limit(spread, coverage) * (1 + ROUNDING),
         coverage=coverage,
         conformal=threshold,
         notes=tuple(notes),

@@ -1,7 +1,6 @@
 """How a study begins: what can't be part of it, its data and training made ready, its folder opened."""
 
 import functools
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -10,11 +9,23 @@ import torch
 
 from dampen._io import exists, is_own, locked
 from dampen.data import Data
-from dampen.engine import Builder, Model, Schedule, batches, check_alike, described, one_row, outputs_notes
+from dampen.engine import (
+    Builder,
+    Model,
+    Schedule,
+    batches,
+    check_alike,
+    check_ids,
+    described,
+    one_row,
+    outputs_notes,
+    tell,
+)
 from dampen.engine.knobs import Setting
-from dampen.errors import InputError
+from dampen.errors import InputError, OutputsWarning
 from dampen.study import _defaults, _documents, _protocol
 from dampen.study._embedded import refuse_ids
+from dampen.study._plan_differences import differs
 from dampen.study._storage import Folder
 from dampen.study._training import plain
 
@@ -74,6 +85,7 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
     """
     network = Builder(model)(0, data.inputs, data.outputs).eval()
     refuse_ids(network, data)
+    check_ids(network, [data.features])
     rows = data.train.features[:2]
     if rows.is_floating_point() or len(rows) < 2:  # else numbers to embed
         rows = torch.randn(2, *data.inputs, generator=torch.Generator().manual_seed(0))
@@ -95,7 +107,11 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
     check_alike(Builder(model), [rows], data.inputs, data.outputs)
     if not outputs.isfinite().all():
         raise InputError("the network's outputs are not finite before any training: look for a division or a logarithm")
-    return () if data.task == "regression" else outputs_notes(network, rows)
+    notes = outputs_notes(network, rows, data.task)
+    if data.task == "regression":  # of a classifier's outputs the training warns
+        for note in notes:
+            tell(note, OutputsWarning, stacklevel=6)
+    return notes
 
 
 def check_batches(model: Model, plan: _protocol.Plan) -> None:
@@ -167,10 +183,13 @@ def open_folder(
         folder.write_json("plan.json", wanted)
         return folder
     if not resume:
-        raise InputError(f"{folder.path} holds a study already: resume it, or choose another folder")
-    for name in wanted:
-        if name not in ("versions", "reading") and _told_apart(name, held.get(name), wanted[name]):
-            raise InputError(f"{folder.path} holds another study, its {name} differs: choose another folder")
+        raise InputError(f"{folder.path} holds a study already: resume it (--resume), or choose another folder")
+    difference = differs(held, wanted)
+    if difference is not None:
+        raise InputError(
+            f"{folder.path} holds another study: {difference}; repeat the call or the command that began it, with its "
+            "data and all its options, and resume (--resume), or choose another folder"
+        )
     folder.tidy()
     return folder
 
@@ -195,15 +214,6 @@ def refuse_others(folder: Folder, resume: bool = False) -> None:
             if resume
             else f"{folder.path} is not empty and holds no study: choose another folder"
         )
-
-
-def _told_apart(name: str, held: Any, wanted: Any) -> bool:
-    """Return whether an entry of two plans differs; data is known by its content, a network's file by its name."""
-    if name == "data":
-        return held["fingerprint"] != wanted["fingerprint"]
-    if name == "model" and ".py:" in held and ".py:" in wanted:  # the same from another directory
-        held, wanted = (os.path.basename(one) for one in (held, wanted))
-    return held != wanted
 
 
 def one_writer(study: Callable[P, T]) -> Callable[P, T]:

@@ -147,6 +147,7 @@ class Gain(Struct, frozen=True, kw_only=True):
     unit: Word
     share: Real | None
     own_unit: OwnUnit
+    open: dict[Text, Part] | UnsetType = UNSET
 
 
 class Doubled(Struct, frozen=True, kw_only=True):
@@ -161,6 +162,7 @@ class Length(Struct, frozen=True, kw_only=True):
 
     epochs: Epochs
     doubled: Doubled | None
+    shortest: bool | UnsetType = UNSET
 
 
 class Leaks(Struct, frozen=True, kw_only=True):

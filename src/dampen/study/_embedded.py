@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from dampen.data import Data
 from dampen.engine import Builder, Model
 from dampen.errors import InputError
+from dampen.study._given import check_data
 
 _EMBEDDINGS = nn.Embedding | nn.EmbeddingBag
 _ROWS = 64  # enough for one to be outside of what an embedding takes
@@ -16,7 +17,12 @@ _COLUMNS = 64  # above which not every one's extremes are tried
 
 
 def with_ids(model: Model, data: Data) -> Data:
-    """Return the data of an array with its whole numbers unscaled, and a note, where the network embeds all of them."""
+    """Return the data of an array with its whole numbers unscaled, and a note, where the network embeds all of them.
+
+    Raises:
+        InputError: it is no data set.
+    """
+    check_data(data)
     whole = data.whole()
     if whole is None:
         return data

@@ -9,6 +9,8 @@ import torch
 
 from dampen.uncertainty import Reliability, Selective, reliability_of, selective
 
+ROUNDING = 1e-6  # relative difference below which two uncertainties are equal
+
 Columns = Mapping[str, np.ndarray]
 
 
@@ -53,6 +55,14 @@ def abstention(columns: Columns) -> dict[str, Any]:
     return found
 
 
+def tells_rows_apart(columns: Columns) -> bool:
+    """Return whether some rows are more uncertain than others, by more than rounding."""
+    uncertainty = columns["probability" if "_right" in columns else "standard_deviation"]
+    if len(uncertainty) < 2:
+        return False
+    return bool(np.ptp(uncertainty) > ROUNDING * np.abs(uncertainty).max())
+
+
 def remarks(columns: Columns, coverage: float) -> list[str]:
     """Return in words what calibrating and abstaining made worse, and what is odd about the sets.
 
@@ -80,11 +90,10 @@ def remarks(columns: Columns, coverage: float) -> list[str]:
             f"{before:.4g}; here uncertainty does not tell good predictions from bad ones"
         )
     # of three standard errors, of which chance alone leaves one in 370
-    alike = not of_classes and n > 1 and float(np.ptp(columns["epistemic"])) == 0
-    if alike:
+    if n > 1 and not tells_rows_apart(columns):
+        remedy = ": --ensemble, or --samples where the setting drops units, tells rows apart" * (not of_classes)
         found.append(
-            "a single pass is equally uncertain of every row, so that none is left out before another: --ensemble, or "
-            "--samples where the setting drops units, tells rows apart"
+            "what predicts is equally uncertain of every row, so that none is left out before another" + remedy
         )
     elif after is not None and abs(worth["answered"] - coverage) > 3 * math.sqrt(coverage * (1 - coverage) / n):
         found.append(

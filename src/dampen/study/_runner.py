@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 PHASES = ("search", "confirmation", "test")
 CALIBRATION = "calibration"  # trainings that belong to no phase: their numbers are no part of what a study found
 _SAVE_EVERY, _SAVE_SHARE = 20.0, 0.03  # seconds between checkpoints within a training; the share of time they may take
+_KNOWN_SECONDS, _KNOWN_SHARE = 2.0, 0.05  # of this run, from which on the time that is left can be told
 _POINTS = 100  # of a learning curve: more are not seen
 
 
@@ -52,7 +53,7 @@ class Progress:
         share: of the whole study that is done, as far as can be foreseen.
         best: the metric of the best setting so far, if one has been ranked.
         seconds: since the study began.
-        left: seconds that the rest should take; None before anything is known.
+        left: seconds that the rest should take; None while too little has been done to tell.
     """
 
     phase: str
@@ -212,7 +213,7 @@ class Runner:
         self._save(name, population)
 
     def _progress(self, phase: str, epoch: int, epochs: int, members: int, now: float) -> Progress:
-        expected = self._expected()
+        plan, expected = self.plan, self._expected()
         whole = sum(expected.values())
         i = PHASES.index(phase)
         start = sum(expected[one] for one in PHASES[:i]) / whole
@@ -220,7 +221,10 @@ class Runner:
         self._share = max(self._share, min(start + within, 1.0))
         new = self._share - self._share_before
         spent = time.perf_counter() - self.began
-        left = spent / new * (1 - self._share) if new > 0 else None
+        known = spent >= _KNOWN_SECONDS and new >= _KNOWN_SHARE  # before that, recording and warming up is most of it
+        left = spent / new * (1 - self._share) if known else None
+        if left is not None and plan.budget is not None:  # whose confirmation is cut to what is left
+            left = min(left, max(plan.budget - self.seconds, 0.0)) or None
         return Progress(phase, epoch, epochs, members, self._share, self.best, self.seconds, left)
 
     def _expected(self) -> dict[str, float]:

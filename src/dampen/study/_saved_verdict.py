@@ -48,7 +48,8 @@ def verdict_of(document: Mapping[str, Any]) -> Verdict:
             length["epochs"],
             change if change is None or metric.rising else -change,
             None if doubled is None else doubled["standard_error"],
-            metric.rising and doubled is not None,
+            metric.rising,
+            length.get("shortest", False),
         ),
         diagnosis=_diagnosis(document["diagnosis"]),
         off=None if document["off"] is None else _training(document["off"]),
@@ -105,6 +106,7 @@ def _gain(document: Mapping[str, Any]) -> Gain:
         share=_number(document["share"]),
         told=own["estimate"],
         told_unit=own["unit"],
+        open={name: Part(**_of_part(part)) for name, part in document.get("open", {}).items()},
     )
 
 

@@ -1,7 +1,8 @@
 """One way to ask one network or many, once or under dropout."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dampen._tensors import as_native, check_dense, check_size
-from dampen.engine import are_probabilities, has_one_output, once, outputs_line, tell
+from dampen._tensors import as_native, check_dense, check_size, is_frame, loaded_by
+from dampen._tensors import described as described_input
+from dampen.engine import are_probabilities, check_ids, has_one_output, once, outputs_line, tell
 from dampen.engine.knobs.noise.dropout import rates as read_rates
 from dampen.errors import InputError, OutputsWarning
 from dampen.uncertainty._masks import Numbers, keeps
@@ -45,7 +47,7 @@ def mc_dropout(
 
     Args:
         model: any network that returns one tensor with a row for each row of its input.
-        x: `[N, ...]`, or a tuple of them for a network with several arguments, or rows of a `Data`.
+        x: `[N, ...]`, or a tuple of them for a network with several arguments, or rows of a `Data` or all of it.
         samples: T, how many.
         seed: of the masks, 0 or larger.
         task: `classification` for logits `[N, C]`, or the logit `[N]` of the second of two classes; `regression` for
@@ -141,9 +143,17 @@ def predict(
     if hasattr(models, "ensemble") and hasattr(models, "target_scale"):
         if scaled:
             raise InputError("a study brings the scale of its own target: leave scale out")
+        if is_frame(x) or isinstance(x, str | os.PathLike):
+            raise InputError(_of_table(x))
         dropout = models.setting.get("dropout") if dropout is None else dropout
         task = task or models.description.task
         models, scale = models.ensemble(), models.target_scale
+    folder = os.fspath(models) if isinstance(models, str | os.PathLike) else None
+    if folder is not None or not isinstance(models, nn.Module | Iterable):
+        raise InputError(
+            f"predict needs a network, several of them or a study, got {described_input(models)}"
+            + (f": of a study's folder it is dampen.load_study({folder!r})" if folder is not None else "")
+        )
     networks: list[Any] = [models] if isinstance(models, nn.Module) else list(models)
     networks = [getattr(network, "_orig_mod", network) for network in networks]  # what torch.compile wraps
     if not networks or not all(isinstance(network, nn.Module) for network in networks):
@@ -195,6 +205,7 @@ def predict(
     with once():
         for i, network in enumerate(networks):
             inputs = _for(network, rows)
+            check_ids(network, inputs)
             if samples is None:
                 _once(network, inputs, take)
             else:
@@ -262,7 +273,17 @@ def rows_of(x: Any, network: nn.Module) -> list[Tensor]:
 
 def _read(x: Any) -> list[Tensor]:
     """Return arguments as they were given, as tensors."""
-    x = x.features if hasattr(x, "features") and hasattr(x, "targets") else x
+    if hasattr(x, "features") and hasattr(x, "targets"):
+        x = x.normalisation.apply(x.features) if hasattr(x, "normalisation") else x.features  # of raw rows
+    if is_frame(x) or isinstance(x, str | os.PathLike):
+        how = (
+            "torch.tensor(frame.to_numpy(), dtype=torch.float32), scaled as the training rows were"
+            if is_frame(x)
+            else f"rows of {loaded_by(x)}"
+        )
+        raise InputError(
+            f"x must be what the network takes, one tensor or a tuple of them, got {described_input(x)}: give {how}"
+        )
     if isinstance(x, Mapping):
         names = ", ".join(map(str, x))
         raise InputError(
@@ -358,6 +379,15 @@ def _finite(part: Part, classes: bool) -> Tensor:
     raise InputError(
         f"the network's outputs are NaN or infinite, for row {first} first: look for weights that have diverged, a "
         "division by 0 or a logarithm"
+    )
+
+
+def _of_table(x: Any) -> str:
+    """Return what to do with a table where a study is asked."""
+    table = repr(os.fspath(x)) if isinstance(x, str | os.PathLike) else "frame"
+    return (
+        f"x must be the network's inputs, got {described_input(x)}: study.calibrated().predict({table}) reads rows as "
+        "the study's own data was, or give a tensor, or rows of a data set as dampen.load makes it (data.test)"
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from dampen.engine import free_memory, tell
-from dampen.engine.capture import Place, eager, rates_at, record_staged
+from dampen.engine.capture import Place, eager, in_one_line, rates_at, record_staged
 from dampen.engine.knobs.noise.dropout import Rates
 from dampen.errors import InputError, NotFusedWarning, NotSampled
 from dampen.uncertainty._masks import Masked, Numbers
@@ -117,7 +117,8 @@ def sample(
             here = [t[begin : begin + rows] for t in inputs]
             b = numbers.of_rows(first_row + begin, first_row + begin + len(here[0]))
             if batched is not None:
-                batched = batched.on(here, b, numbers.of_samples(0, at_once)) if start == 0 else batched.at(here, b)
+                with in_one_line(network, lambda here=here: [here]):
+                    batched = batched.on(here, b, numbers.of_samples(0, at_once)) if start == 0 else batched.at(here, b)
             if batched is None and start == 0:
                 tell(
                     "the network can't be sampled many times at once: it runs once for each sample, with the same "
@@ -128,7 +129,8 @@ def sample(
             held: list[Tensor] = []
             for first in range(0, samples, at_once):
                 a = numbers.of_samples(first, first + at_once)
-                outputs = batched.late(a) if batched is not None else one_by_one(network, found, here, b, a)
+                with in_one_line(network, lambda here=here: [here]):
+                    outputs = batched.late(a) if batched is not None else one_by_one(network, found, here, b, a)
                 held.append(outputs[: samples - first, start - begin :])
                 n, last = sum(map(len, held)), first + at_once >= samples
                 if last or n * held[0][0].numel() >= together:
@@ -199,8 +201,8 @@ def one_by_one(network: nn.Module, found: Found, inputs: list[Tensor], b: list[T
     """Run the whole network for each sample."""
     outputs = []
     for t in range(len(a[0])):
-        with Masked(found.places, [numbers[t] for numbers in a], b, in_place=True):
-            outputs.append(answer(network, inputs))
+        masked = Masked(found.places, [numbers[t] for numbers in a], b, in_place=True)
+        outputs.append(answer(network, inputs, mode=masked))
     return torch.stack(outputs)
 
 

@@ -23,7 +23,9 @@ from dampen.engine.capture import (
     ModulePath,
     Place,
     RecordDropout,
+    alone,
     described,
+    failure,
     first_line,
     forward,
     named,
@@ -226,27 +228,33 @@ def _watched(network: nn.Module, inputs: Sequence[Tensor]) -> tuple[Watch, Any]:
     return watch, output
 
 
-def answer(network: nn.Module, inputs: Sequence[Tensor], where: ModulePath | None = None) -> Any:
+def answer(
+    network: nn.Module,
+    inputs: Sequence[Tensor],
+    where: ModulePath | None = None,
+    mode: contextlib.AbstractContextManager[Any] | None = None,
+) -> Any:
     """Return what a network says of rows.
 
     Args:
         network: any.
         inputs: one batch for each of its arguments.
-        where: knows which module a forward pass is in.
+        where: knows which module a forward pass is in; without it a network that fails runs again, to find the module.
+        mode: is entered meanwhile.
 
     Raises:
         InputError: it fails.
     """
     try:
-        return tensor_of(network(*inputs))
-    except InputError:
+        with mode or contextlib.nullcontext():
+            return tensor_of(network(*inputs))
+    except (InputError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as e:
-        shapes = " and ".join(str(list(t.shape)) for t in inputs)
-        name = f" in {where.current}" if where is not None and where.current else ""
         whole = [str(t.dtype).removeprefix("torch.") for t in inputs if not t.is_floating_point()]
         kind = f"; x holds {whole[0]} numbers: x.float() makes them real ones" if whole and "dtype" in str(e) else ""
-        raise InputError(f"the network fails on a batch of shape {shapes}{name}: {first_line(e)}{kind}") from e
+        told = alone(network, inputs, kind) if where is None else None
+        raise told or failure(e, inputs, "" if where is None else where.current, kind) from e
 
 
 def check_rows(output: Any, n: int) -> None:

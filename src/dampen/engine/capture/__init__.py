@@ -1,6 +1,7 @@
 """What a network does in a forward pass: where it drops units, what it calls, and which operations these are."""
 
 from dampen.engine.capture._dropout_mode import CatchDropout
+from dampen.engine.capture._failures import alone, check_ids, failure, in_one_line
 from dampen.engine.capture._forward import eager, first_line, forward, quiet
 from dampen.engine.capture._graph import record, record_staged
 from dampen.engine.capture._module_path import ModulePath, named
@@ -20,11 +21,15 @@ __all__ = [
     "Placed",
     "RecordDropout",
     "Trace",
+    "alone",
     "are_probabilities",
+    "check_ids",
     "described",
     "eager",
+    "failure",
     "first_line",
     "forward",
+    "in_one_line",
     "named",
     "quiet",
     "rates_at",

@@ -48,6 +48,6 @@ def eager() -> contextlib.AbstractContextManager[object]:
     return contextlib.nullcontext() if compiler is None else torch.compiler.set_stance("force_eager")
 
 
-def first_line(e: Exception) -> str:
-    """Return the first line of an exception's message, or its type where there is none."""
+def first_line(e: BaseException) -> str:
+    """Return the first line of an exception's message without its full stop, or its type where there is none."""
     return (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")

@@ -10,11 +10,14 @@ from dampen.engine.capture._residual import Lineage
 from dampen.engine.capture._sites import Kind, Place
 from dampen.engine.knobs import Site
 
+_SHAPES = ("squeeze", "unsqueeze", "flatten", "ravel", "view", "reshape", "contiguous", "__getitem__", "select")
+
 
 class RecordDropout(CatchDropout):
     """Notes in `places` where a forward pass drops units, in `functions` what else each module calls.
 
-    `activation_bytes` is the size of what these functions returned, `last` the id and the function of the last one.
+    `activation_bytes` is the size of what these functions returned, `last` the id of what the last one returned and the
+    last function that did more than give it another shape.
 
     Args:
         where: knows which module a forward pass is in.
@@ -66,5 +69,7 @@ class RecordDropout(CatchDropout):
         result = func(*args, **kwargs)
         if isinstance(result, Tensor):
             self.activation_bytes += result.nbytes
-            self.last = id(result), getattr(func, "__name__", "")
+            name = getattr(func, "__name__", "")
+            shaped = name in _SHAPES and args and id(args[0]) == self.last[0]
+            self.last = id(result), self.last[1] if shaped else name
         return result

@@ -36,6 +36,7 @@ class Trace:
             NumPy's generator, and what; None if there is none. What such a network does can't be recorded once.
         ends: `softmax` or `sigmoid` where its outputs are probabilities, None where they are not.
         one_output: whether it gives one number a row.
+        last: the function that gave its outputs.
     """
 
     places: tuple[Place, ...]
@@ -45,6 +46,7 @@ class Trace:
     stateful: tuple[str, str] | None
     ends: str | None = None
     one_output: bool = False
+    last: str = ""
 
 
 def trace(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tensor], additions: bool = False) -> Trace:
@@ -132,6 +134,7 @@ def trace(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
         stateful,
         ends,
         _losses.has_one_output(output),
+        recorded.last[1] if recorded.last[0] == id(output) else "",
     )
 
 

@@ -11,7 +11,7 @@ from dampen.engine import _rng
 from dampen.engine._batches import batches
 from dampen.engine._config import Recipe
 from dampen.engine._dataset import Rows
-from dampen.engine.capture import Place, Trace
+from dampen.engine.capture import Place, Trace, in_one_line
 from dampen.engine.execution._active_knobs import ActiveKnobs
 from dampen.engine.execution._program import Names, Noise, Program, noise_at, rates_of, scaled
 from dampen.engine.knobs import Setting
@@ -169,7 +169,8 @@ class Chunk:
             inputs, targets = rows.gather(order[:, spans[self.batch]])
             scales = self.active.scales(step, steps)
             noise = self._noise(step, steps, trace, inputs, targets)
-            gradients, sums = program.gradients(self.state, noise, inputs, targets)
+            with in_one_line(program.network, _batches(inputs)):
+                gradients, sums = program.gradients(self.state, noise, inputs, targets)
             if recipe.clip_grad_norm is not None:
                 _optimizers.clip_(gradients, recipe.clip_grad_norm)
             factor = recipe.schedule.factor(step, steps)
@@ -217,7 +218,8 @@ class Chunk:
             noise = self._noise(
                 (self.epoch - 1) * len(parts) + batch, program.recipe.epochs * len(parts), trace, inputs, targets
             )
-            program.statistics(state, noise, inputs)
+            with in_one_line(program.network, _batches(inputs)):
+                program.statistics(state, noise, inputs)
             for total, i in zip(totals, places, strict=True):
                 total.add_(state[i])
         stale = stale.to(state[0].device)
@@ -250,7 +252,8 @@ class Chunk:
         state = [t[of_seeds] for t in self.shown]
         totals: list[Tensor] = []
         for inputs, targets in self._spans(rows):
-            sums = program.losses(state, inputs, targets)
+            with in_one_line(program.network, _batches(inputs)):
+                sums = program.losses(state, inputs, targets)
             totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else sums
         return _means(totals, len(rows))
 
@@ -258,7 +261,11 @@ class Chunk:
     def outputs(self, program: Program, rows: Rows, of_seeds: slice = slice(None)) -> Tensor:
         """Return what every member, or those of some seeds, say of all rows, in evaluation mode, `[S, M, N, ...]`."""
         state = [t[of_seeds] for t in self.shown]
-        return torch.cat([program.outputs(state, inputs) for inputs, _ in self._spans(rows)], dim=2)
+        found = []
+        for inputs, _ in self._spans(rows):
+            with in_one_line(program.network, _batches(inputs)):
+                found.append(program.outputs(state, inputs))
+        return torch.cat(found, dim=2)
 
     def _spans(self, rows: Rows) -> Iterator[tuple[list[Tensor], Tensor]]:
         """Give rows in parts that suit the cache."""
@@ -326,3 +333,8 @@ class Chunk:
 def _means(totals: list[Tensor], n_rows: int) -> dict[str, Float64[np.ndarray, "S M"]]:
     names = ("loss", "accuracy")
     return {name: (total.double() / n_rows).cpu().numpy() for name, total in zip(names, totals, strict=False)}
+
+
+def _batches(inputs: Sequence[Tensor]) -> Callable[[], list[list[Tensor]]]:
+    """Return what gives the batch of each seed, of inputs `[S, B, ...]`."""
+    return lambda: [[t[s] for t in inputs] for s in range(len(inputs[0]))]
