@@ -270,7 +270,7 @@ def test_an_export_without_the_rows_is_all_but_the_script(run, made, tmp_path, s
         run("export", made / "houses", "--out", whole)
     beside = json.loads((whole / "model.json").read_text())
     differ = {name for name in beside if told[name] != beside[name]}
-    assert differ <= {"train", "test", "files", "training"}  # in training the name of the data
+    assert differ <= {"train", "test", "files", "sha256", "training"}  # in training the name of the data
     assert told["test"] is None
     assert told["training"] | {"data": "houses"} == beside["training"]
     kept = Preprocessing.from_document(json.loads((tmp_path / "there" / "preprocessing.json").read_text()))
