@@ -214,6 +214,9 @@ def _within(
     folder = None if out is None else Folder(Path(out))
     held = _documents.budget(folder)
     if held is None:
+        new = folder if folder is not None and _documents.planned(folder) is None else None
+        if new is not None:
+            refuse_others(new)  # before anything is measured
 
         def member_epochs(settings: int, seeds: int, lengths: Lengths) -> float:
             brackets, families, around = planned(settings, lengths)
@@ -223,9 +226,8 @@ def _within(
         rate = _budget.seconds_per_member_epoch(model, data, training)
         settings, seeds, lengths = _budget.fit_search(budget, rate, wanted, member_epochs)
         held = {"settings": settings, "seeds": seeds, "lengths": vars(lengths)}
-        if folder is not None and _documents.planned(folder) is None:
-            refuse_others(folder)
-            folder.write_json("budget.json", held)
+        if new is not None:
+            new.write_json("budget.json", held)
     return held["settings"], held["seeds"], Lengths(**held["lengths"])
 
 
