@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from dampen import NotFusedWarning, Population, Setting, solo, tabular
 
+pytestmark = pytest.mark.usefixtures("without_shape_checks")  # the knobs' tests check them
+
 
 class FunctionalDropout(nn.Module):
     """Residual blocks that call `F.dropout` themselves."""

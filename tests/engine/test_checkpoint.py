@@ -12,7 +12,7 @@ from torch import nn
 from dampen import InputError, Population, Setting
 from dampen.engine.execution._chunk import Chunk
 
-pytestmark = pytest.mark.usefixtures("without_shape_checks")  # architectures are checked in test_architectures
+pytestmark = pytest.mark.usefixtures("without_shape_checks")  # the knobs' tests check them
 
 
 SETTINGS = [Setting(weight_decay=0.2, dropout=0.3, lr=0.02), Setting(dropout=(0.6,)), Setting(dropout={"4": 0.1})]

@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 
 from dampen import SGD, Adam, AdamW, ChunkDone, Epoch, InputError, Population, Schedule, Setting, mlp, solo
 
-pytestmark = pytest.mark.usefixtures("without_shape_checks")  # architectures are checked in test_architectures
+pytestmark = pytest.mark.usefixtures("without_shape_checks")  # the knobs' tests check them
 
 
 SETTINGS = [Setting(weight_decay=0.2, dropout=0.3, lr=0.02), Setting(dropout=0.6), Setting(weight_decay=1.0)]

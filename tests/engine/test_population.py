@@ -14,7 +14,7 @@ from torch.utils.data import BatchSampler
 
 from dampen import InputError, Population, Setting, from_arrays, mlp, solo
 
-pytestmark = pytest.mark.usefixtures("without_shape_checks")  # architectures are checked in test_architectures
+pytestmark = pytest.mark.usefixtures("without_shape_checks")  # the knobs' tests check them
 
 
 class Residual(nn.Module):

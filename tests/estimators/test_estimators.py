@@ -58,6 +58,7 @@ def test_a_classifier_is_as_good_as_a_linear_one():
     assert any("no regularisation" in sentence for sentence in model.verdict_)
 
 
+@pytest.mark.slow
 def test_a_regressor_is_as_good_as_a_linear_one_and_speaks_in_the_target_s_unit():
     X, y = load_diabetes(return_X_y=True)
     train, test, y_train, y_test = train_test_split(X, y, random_state=0)
@@ -90,13 +91,13 @@ def test_a_weight_is_a_number_of_copies_and_the_order_of_rows_is_nothing(classes
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"settings": 0}, "settings must be a whole number, 1 or larger, or None for what the rows ask for, got 0"),
+        ({"n_settings": 0}, "n_settings must be a whole number, 1 or larger, or None for what the rows ask for, got 0"),
         ({"epochs": 0}, "epochs must be a whole number, 1 or larger"),
         ({"batch_size": 0}, "batch_size must be a whole number, 1 or larger"),
         ({"batch_size": 16.0}, "batch_size must be a whole number, 1 or larger"),
         ({"epochs": True}, "epochs must be a whole number, 1 or larger"),
-        ({"seeds": None}, "seeds must be a whole number, 1 or larger, got None"),
-        ({"confirm_seeds": 0}, "confirm_seeds must be a whole number, 1 or larger, got 0"),
+        ({"n_seeds": None}, "n_seeds must be a whole number, 1 or larger, got None"),
+        ({"n_confirm_seeds": 0}, "n_confirm_seeds must be a whole number, 1 or larger, got 0"),
         ({"hidden": (8.5,)}, r"hidden must be widths of layers, whole numbers such as \(64, 32\), got \(8.5,\)"),
         ({"hidden": (8, 0)}, "hidden must be widths of layers"),
         ({"hidden": "64"}, "hidden must be widths of layers"),
@@ -305,6 +306,7 @@ def test_uncertainty_of_classes_is_what_the_networks_disagree_on(fitted, classes
     assert len(far) == 120
 
 
+@pytest.mark.slow
 def test_intervals_of_a_regression_hold_the_share_of_unseen_targets_that_they_promise():
     X, y = load_diabetes(return_X_y=True)
     train, test, y_train, y_test = train_test_split(X, y, random_state=0)

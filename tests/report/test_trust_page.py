@@ -58,14 +58,18 @@ def classes(probability: np.ndarray, right: np.ndarray) -> dict:
 def test_rows_of_equal_deviation_have_neither_a_curve_nor_examples(page, noise):
     text = page(values(3.0 * (1 + noise * np.arange(N) / N)))
     assert "Off by" in text
-    for absent in ("What does abstaining buy?", "least certain", "figure-risk"):
+    for absent in ("What is the gain from abstaining?", "least certain", "figure-risk"):
         assert absent not in text
     assert "equally uncertain of every row" in text
 
 
 def test_rows_of_different_deviation_have_both(page):
     text = page(values(3.0 * (1 + 1e-3 * np.arange(N) / N)))
-    for present in ("What does abstaining buy?", "The least certain", "abstaining from the least certain 10.0%"):
+    for present in (
+        "What is the gain from abstaining?",
+        "The least certain",
+        "abstaining from the least certain 10.0%",
+    ):
         assert present in text
 
 

@@ -22,6 +22,8 @@ from dampen.study import _defaults
 from dampen.study._metrics import find
 from dampen.study._protocol import split
 
+pytestmark = pytest.mark.usefixtures("without_shape_checks")  # those of simple models and edges tests check them
+
 SMALL = {"n_settings": 6, "n_seeds": 2, "epochs": 4, "confirmed": 2, "n_confirm_seeds": 3}
 MINI = {"n_settings": 2, "n_seeds": 1, "epochs": 2, "confirmed": 1, "n_confirm_seeds": 2}
 SPACE = {"weight_decay": LogUniform(1e-3, 1.0, zero=0.1), "dropout": Uniform(0.0, 0.5)}
@@ -74,7 +76,6 @@ def test_halving_keeps_a_half_and_trains_it_twice_as_long():
     assert rungs(1, 64, 3, 2, True) == (Rung(1, 3),)
 
 
-@pytest.mark.usefixtures("without_shape_checks")
 def test_a_strategy_says_how_many_settings_survive_and_for_how_long_they_train(wine):
     words = MINI | {"n_settings": 9, "epochs": 9, "search": dampen.SuccessiveHalving(eta=3)}
     found = tune(dampen.linear(), wine, {"weight_decay": Uniform(0.0, 0.1), "lr": [0.01]}, **words)
@@ -109,7 +110,6 @@ def test_what_a_search_trains_is_what_its_rungs_add_up_to(study):
     assert (last.groupby("run").max() <= frame.groupby("run")["length"].first()).all()
 
 
-@pytest.mark.usefixtures("without_shape_checks")
 def test_lengths_double_while_longer_trainings_are_better(wine, monkeypatch):
     monkeypatch.setattr(_defaults, "usual_lengths", lambda *_: _defaults.Lengths(1, 2, 4, 16))
     options = MINI | {"epochs": None, "lr": 3e-3}  # it learns slowly
@@ -123,7 +123,6 @@ def test_lengths_double_while_longer_trainings_are_better(wine, monkeypatch):
     assert found.document()["trained"]["epochs"] == 32
 
 
-@pytest.mark.usefixtures("without_shape_checks")
 def test_lengths_stay_where_longer_trainings_are_worse(monkeypatch):
     monkeypatch.setattr(_defaults, "usual_lengths", lambda *_: _defaults.Lengths(1, 2, 4, 64))
     generator = torch.Generator().manual_seed(0)
@@ -282,7 +281,6 @@ def test_a_study_without_its_plan_is_called_so(wine, tmp_path, file, what, resum
     assert [file.name for file in tmp_path.iterdir()] == [file]
 
 
-@pytest.mark.usefixtures("without_shape_checks")
 def test_a_network_that_drops_nothing_is_not_asked_for_dropout(wine):
     with pytest.raises(InputError, match="drops no units"):
         tune(dampen.linear(), wine, SPACE, **MINI)
@@ -291,7 +289,6 @@ def test_a_network_that_drops_nothing_is_not_asked_for_dropout(wine):
     assert "tabular-default" not in found.verdict.references
 
 
-@pytest.mark.usefixtures("without_shape_checks")
 @pytest.mark.parametrize("search", ["grid", "random", "tpe", "hyperband"])
 def test_every_search_reaches_a_verdict_and_repeats(wine, search):
     space = {"weight_decay": LogUniform(1e-3, 1.0), "lr": LogUniform(1e-3, 1e-2)}
@@ -302,7 +299,6 @@ def test_every_search_reaches_a_verdict_and_repeats(wine, search):
     assert first["trained"]["settings"] == 4
 
 
-@pytest.mark.usefixtures("without_shape_checks")
 def test_rates_of_each_layer_are_searched(wine):
     found = tune(dampen.mlp(8, 8, dropout=0.1), wine, per_layer=True, **MINI)
     curves = found.frame()
@@ -324,7 +320,6 @@ def test_held_out_rows_rank_and_judge_apart(wine):
     assert "took no part in the choice" in str(found.verdict)
 
 
-@pytest.mark.usefixtures("without_shape_checks")
 def test_a_setting_that_diverges_is_last_and_does_no_harm(wine):
     found = tune(
         network(), wine, {"weight_decay": [0.0, 0.1, 1e30], "lr": 1.0}, search="grid", **MINI | {"n_settings": 3}
@@ -375,7 +370,6 @@ def test_a_budget_is_kept_and_remembered(wine, tmp_path):
     assert again.plan.settings >= 8
 
 
-@pytest.mark.usefixtures("without_shape_checks")
 def test_a_study_goes_on_from_wherever_it_died(tmp_path, monkeypatch):
     """Every training dies once, right at its first epoch: of rungs, of doubled lengths, around the best, and so on."""
     monkeypatch.setattr(_defaults, "usual_lengths", lambda *_: _defaults.Lengths(2, 4, 4, 16))
