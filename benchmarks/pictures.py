@@ -48,7 +48,11 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for name in chosen:
         file = options.out / f"{name}.png"
-        said = make_report(browser, file) if name == REPORT else dampen([*COMMANDS[name], "--plot", str(file)])
+        with tempfile.TemporaryDirectory() as folder:  # the commands overwrite no picture that they have not drawn
+            drawn = Path(folder) / file.name
+            said = make_report(browser, drawn) if name == REPORT else dampen([*COMMANDS[name], "--plot", str(drawn)])
+            for picture in drawn.parent.glob("*.png"):
+                shutil.copyfile(picture, options.out / picture.name)
         if options.log:
             options.log.mkdir(parents=True, exist_ok=True)
             (options.log / f"{name}.txt").write_text(said)

@@ -232,7 +232,7 @@ def precision(turns: int) -> list[Row]:
     for kind in ("float32", "bfloat16"):
         members = dampen.Population(rivals.Net, [dampen.Setting()], range(4 + 2 * turns))
         history = members.fit(data, epochs=3, optimizer="adam", precision=kind, evaluate_every=None)
-        final[kind] = history.final("test_acc")[:, 0]
+        final[kind] = history.final("test_accuracy")[:, 0]
     difference = final["bfloat16"] - final["float32"]
     spread = final["float32"].std(ddof=1)
     return [

@@ -165,7 +165,7 @@ def defaults(name: str, x: np.ndarray, y: np.ndarray, splits: int) -> list[Row]:
                 continue
             schedule = options.get("schedule")
             searched = space | {name: value for name, value in options.items() if name != "schedule"}
-            size = {"settings": 16 if few else 32, "seeds": 2, "confirm_seeds": 5}
+            size = {"n_settings": 16 if few else 32, "n_seeds": 2, "n_confirm_seeds": 5}
             started = time.perf_counter()
             study = dampen.tune(network, data, searched, schedule=schedule, seed=seed, **size)
             scores.setdefault(which, []).append(study.test["ensemble"]["accuracy" if classes else "r2"]["mean"])

@@ -32,7 +32,7 @@ from benchmarks import rivals, rows
 from benchmarks.population import fashion
 from benchmarks.rows import Row
 from dampen.data import Data
-from dampen.population import Model
+from dampen.engine import Model
 from dampen.statistics import over_seeds_and_rows
 from dampen.study import Training, usual_batch_size
 
@@ -121,7 +121,9 @@ def whole_study(network: Model, data: Data, **options: Any) -> tuple[float, damp
     """Return the seconds from the data to the report, and the study."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        found = dampen.tune(network, data, SPACE, settings=SETTINGS, seeds=SEEDS, out=Path(folder) / "study", **options)
+        found = dampen.tune(
+            network, data, SPACE, n_settings=SETTINGS, n_seeds=SEEDS, out=Path(folder) / "study", **options
+        )
         found.report(Path(folder) / "report.html")
         return time.perf_counter() - started, found
 
@@ -209,7 +211,9 @@ def digits(turns: int) -> list[Row]:
 def winner(name: str, network: Model, data: Data, epochs: int) -> list[Row]:
     """Compare the winner of halving with that of a search that trains everything, on the test rows, by fresh seeds."""
     options: dict[str, Any] = {"settings": SETTINGS, "seeds": SEEDS, "epochs": epochs}
-    halved, every = (dampen.tune(network, data, SPACE, halving=halving, **options) for halving in (True, False))
+    halved, every = (
+        dampen.tune(network, data, SPACE, search=dampen.Sobol(halving=halving), **options) for halving in (True, False)
+    )
     ours, theirs = halved.recommended, every.recommended
 
     def costs(training: Training) -> np.ndarray:

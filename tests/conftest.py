@@ -17,24 +17,31 @@ with mock.patch("random.getrandbits", random.Random(0).getrandbits):
     import beartype.door  # noqa: F401
 
 # Every row that handles tensors; typer's context in dampen.cli is not of the type that it asks commands to name.
-CHECKED = (
-    *("data", "explore", "export", "knobs", "lessons", "models", "population", "report", "statistics", "store"),
-    *("study", "uncertainty"),
-)
+CHECKED = ("data", "engine", "experiments", "export", "models", "report", "statistics", "study", "uncertainty")
 jaxtyping.install_import_hook([f"dampen.{row}" for row in CHECKED], "beartype.beartype")
-collect_ignore = ["fuzz.py", "fuzz_changes.py", "fuzz_families.py"]  # a program, which test_fuzz.py runs
+# Rooms whose tests train whole studies through what other rooms' tests have checked: checking takes most of their time.
+UNCHECKED = ("cli", "estimators", "export", "report")
+collect_ignore = [
+    f"data/fuzz/{name}.py" for name in ("fuzz", "fuzz_changes", "fuzz_families")
+]  # test_fuzz.py runs them
 torch.set_num_threads(1)  # the tests' tensors are small: a second thread only adds waiting
 
 hypothesis.settings.register_profile("dampen", deadline=None, max_examples=25, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("dampen")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _checks_of_a_room(request):
+    jaxtyping.config.update("jaxtyping_disable", request.path.parent.name in UNCHECKED)
+
+
 @pytest.fixture
 def without_shape_checks():
     """Leave shapes unchecked: for trainings long enough that checking would take most of their time."""
+    before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture

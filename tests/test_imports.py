@@ -1,24 +1,40 @@
-"""Imports point downwards only."""
+"""Imports point downwards only, and no file imports itself in a circle; pyproject.toml names the layers."""
 
-import ast
+import subprocess
+import sys
 from pathlib import Path
 
+import grimp
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src" / "dampen"
-ROWS = [  # top to bottom
-    *("cli", "estimators", "report", "export", "lessons", "explore", "doctor", "study", "search", "statistics"),
-    *("uncertainty", "store", "population", "knobs", "models", "data", "_schema", "_tensors", "_io", "errors"),
-]
-FILES = [f for f in SOURCE.rglob("*.py") if f != SOURCE / "__init__.py"]
+ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(SOURCE)))
-def test_a_module_imports_only_its_own_row_and_lower_ones(file):
-    row = ROWS.index(file.relative_to(SOURCE).parts[0].removesuffix(".py"))
-    for node in ast.walk(ast.parse(file.read_text())):
-        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        for name in names:
-            if name.startswith("dampen."):
-                assert ROWS.index(name.split(".")[1]) >= row, f"{file.name} imports {name}"
+def test_the_contracts_are_kept():
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()", "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return grimp.build_graph("dampen", cache_dir=None, exclude_type_checking_imports=True)
+
+
+def test_no_files_import_each_other_in_a_circle(graph):
+    above = {file: graph.find_modules_directly_imported_by(file) for file in graph.modules}
+    while free := [file for file, imported in above.items() if not imported & above.keys()]:
+        for file in free:
+            del above[file]
+    assert not above
+
+
+def test_every_layer_is_in_the_contract(graph):
+    layers = (ROOT / "pyproject.toml").read_text()
+    ground = {"dampen", "dampen._hooks"}  # the front, and what it hands down
+    assert all(room in ground or room in layers for room in {*graph.find_children("dampen")})

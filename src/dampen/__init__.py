@@ -1,71 +1,100 @@
 """How much weight decay and dropout a network needs, whether they help, and when to trust a prediction."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from dampen._hooks import WRITERS
 
 if TYPE_CHECKING:
     from dampen.data import Data, from_arrays, load
     from dampen.doctor import diagnose
-    from dampen.errors import InputError, NotFused, NotSampled, OutputsWarning
-    from dampen.estimators import DampenClassifier, DampenRegressor
-    from dampen.knobs import Setting
-    from dampen.models import linear, mlp, tabular
-    from dampen.population import (
+    from dampen.engine import (
         SGD,
         Adam,
         AdamW,
         ChunkDone,
         Epoch,
         History,
+        Knob,
         Population,
         Schedule,
+        TrainConfig,
         insert_dropout,
+        register_knob,
         solo,
     )
-    from dampen.search import Choice, Fixed, LogUniform, PerLayer, Uniform
-    from dampen.study import Study, compare, tune
+    from dampen.engine.knobs import Setting
+    from dampen.errors import DataWarning, InputError, NotFusedWarning, NotSampled, OutputsWarning
+    from dampen.estimators import DampenClassifier, DampenRegressor
+    from dampen.models import linear, mlp, tabular
+    from dampen.search import (
+        TPE,
+        Choice,
+        Fixed,
+        Grid,
+        Hyperband,
+        LogUniform,
+        PerLayer,
+        Random,
+        Sobol,
+        SuccessiveHalving,
+        Uniform,
+    )
+    from dampen.study import Study, compare, load_study, tune
     from dampen.uncertainty import mc_dropout, predict
 
 # A name is imported when it is first asked for: torch takes seconds, and `dampen --help` needs none of it.
 _HOME = {
-    "Adam": "population",
-    "AdamW": "population",
+    "Adam": "engine",
+    "AdamW": "engine",
     "Choice": "search",
-    "ChunkDone": "population",
+    "ChunkDone": "engine",
     "DampenClassifier": "estimators",
     "DampenRegressor": "estimators",
     "Data": "data",
-    "Epoch": "population",
+    "DataWarning": "errors",
+    "Epoch": "engine",
     "Fixed": "search",
-    "History": "population",
+    "Grid": "search",
+    "History": "engine",
+    "Hyperband": "search",
     "InputError": "errors",
+    "Knob": "engine",
     "LogUniform": "search",
-    "NotFused": "errors",
+    "NotFusedWarning": "errors",
     "NotSampled": "errors",
     "OutputsWarning": "errors",
     "PerLayer": "search",
-    "Population": "population",
-    "SGD": "population",
-    "Schedule": "population",
-    "Setting": "knobs",
+    "Population": "engine",
+    "Random": "search",
+    "SGD": "engine",
+    "Schedule": "engine",
+    "Setting": "engine",
+    "Sobol": "search",
     "Study": "study",
+    "TrainConfig": "engine",
+    "SuccessiveHalving": "search",
+    "TPE": "search",
     "Uniform": "search",
     "compare": "study",
     "diagnose": "doctor",
     "from_arrays": "data",
-    "insert_dropout": "population",
+    "insert_dropout": "engine",
     "linear": "models",
     "load": "data",
+    "load_study": "study",
     "mc_dropout": "uncertainty",
     "mlp": "models",
     "predict": "uncertainty",
-    "solo": "population",
+    "register_knob": "engine",
+    "solo": "engine",
     "tabular": "models",
     "tune": "study",
 }
 
 __all__ = [
     "SGD",
+    "TPE",
     "Adam",
     "AdamW",
     "Choice",
@@ -73,19 +102,27 @@ __all__ = [
     "DampenClassifier",
     "DampenRegressor",
     "Data",
+    "DataWarning",
     "Epoch",
     "Fixed",
+    "Grid",
     "History",
+    "Hyperband",
     "InputError",
+    "Knob",
     "LogUniform",
-    "NotFused",
+    "NotFusedWarning",
     "NotSampled",
     "OutputsWarning",
     "PerLayer",
     "Population",
+    "Random",
     "Schedule",
     "Setting",
+    "Sobol",
     "Study",
+    "SuccessiveHalving",
+    "TrainConfig",
     "Uniform",
     "compare",
     "diagnose",
@@ -93,13 +130,36 @@ __all__ = [
     "insert_dropout",
     "linear",
     "load",
+    "load_study",
     "mc_dropout",
     "mlp",
     "predict",
+    "register_knob",
     "solo",
     "tabular",
     "tune",
 ]
+
+
+def _write_report(*arguments: Any) -> None:
+    from dampen.report import write_study
+
+    write_study(*arguments)
+
+
+def _write_export(*arguments: Any, **options: Any) -> Any:
+    from dampen.export import write
+
+    return write(*arguments, **options)
+
+
+def _to_html(document: dict[str, Any]) -> str:
+    from dampen.report import study_html
+
+    return study_html(document)
+
+
+WRITERS |= {"report": _write_report, "export": _write_export, "html": _to_html}
 
 
 def __getattr__(name: str) -> object:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _SCRATCH = ".dampen-tmp-"  # begins the name of what is being written; nobody else's file is called so
 _SCRATCH_NAME = re.compile(re.escape(_SCRATCH) + r"[a-z0-9_]{8}(\.[A-Za-z0-9]{1,8})?")
 _LONGEST_WORD = 30  # letters: a longer one is cut
+_HEAD = 1 << 20  # bytes by which a file is known
 _LOCK, _STAGE = ".dampen-lock", ".dampen-staged"
 
 
@@ -182,6 +183,31 @@ def counted(n: int, word: str) -> str:
     ('1 member', '2 members')
     """
     return f"{n} {word}{'s' * (n != 1)}"
+
+
+def refuse_foreign(target: Path, is_ours: Callable[[bytes], bool], what: str) -> None:
+    """Refuse to replace a file that dampen has not written; an empty one holds nothing that could be lost.
+
+    Args:
+        target: what is to be written.
+        is_ours: whether a file whose first bytes these are is one of dampen's.
+        what: dampen writes there, for the message.
+
+    Raises:
+        InputError: a file is there already, and is none of dampen's.
+    """
+    if not exists(target) or target.is_dir():
+        return
+    with told_in_one_line(target):
+        head = b""
+        if target.is_file():
+            with target.open("rb") as stream:
+                head = stream.read(_HEAD)
+    if head and not is_ours(head):
+        raise InputError(
+            f"{shortened(target)} exists and is {what} of dampen's: it is not overwritten; choose another name, or "
+            "remove it first"
+        )
 
 
 def _missing(folder: Path) -> list[Path]:

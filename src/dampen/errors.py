@@ -11,7 +11,7 @@ class InputError(ValueError):
         super().__init__(" ".join(line.splitlines()))  # names of files and columns may hold line breaks
 
 
-class NotFused(UserWarning):
+class NotFusedWarning(UserWarning):
     """Members train one after the other, or samples are drawn one by one: the network can't be run for all at once."""
 
 
@@ -25,3 +25,7 @@ class OutputsWarning(UserWarning):
 
 class NotExported(UserWarning):
     """A part of an export that can't be written; the message says which and why."""
+
+
+class DataWarning(UserWarning):
+    """Something odd about rows, and what was made of it."""

@@ -4,12 +4,11 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from dampen.cli import _output
-from dampen.cli._options import DataDir
+from dampen.cli import _options, _output
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,53 +17,49 @@ if TYPE_CHECKING:
 Source = Annotated[
     str,
     typer.Argument(
-        metavar="[DATA]",
+        metavar="DATA",
         help="A table (.csv, .tsv, .parquet, .feather, .xlsx), a .npz file, a folder of images by class or of IDX "
         "files; or digits, fashion-mnist, mnist, iris, wine, breast-cancer, diabetes.",
     ),
 ]
 
 
-def _options(
-    target: Annotated[
-        str | None, typer.Option(help="Column to predict.", show_default="one called target, label, class or y")
-    ] = None,
+def _data_options(
+    target: Annotated[str | None, _options.in_data("Column to predict.", "target, label, class, y")] = None,
     task: Annotated[
-        str | None, typer.Option(help="classification or regression.", show_default="by what the target holds")
+        Literal["classification", "regression"] | None,
+        _options.in_data("What the target is: classification or regression.", "from the target", metavar="TASK"),
     ] = None,
-    drop: Annotated[str | None, typer.Option(help="Columns not to use, separated by commas.")] = None,
+    drop: Annotated[str | None, _options.in_data("Columns to leave out, separated by commas.")] = None,
     category: Annotated[
-        str | None,
-        typer.Option(help="Columns that are categories though they look like numbers (codes), separated by commas."),
+        str | None, _options.in_data("Columns of codes, read as categories, separated by commas.")
     ] = None,
     group: Annotated[
-        str | None, typer.Option(help="Column: rows with the same value stay together in every split.")
+        str | None, _options.in_data("Column: rows with equal values stay together in every split.")
     ] = None,
-    weight: Annotated[str | None, typer.Option(help="Column: how much a row counts.")] = None,
-    test: Annotated[
-        Path | None, typer.Option(help="File with the test rows.", show_default="a quarter of the rows is drawn")
-    ] = None,
+    weight: Annotated[str | None, _options.in_data("Column: how much a row counts.")] = None,
+    test: Annotated[Path | None, _options.in_data("File with the test rows.", "a quarter, drawn")] = None,
     time_order: Annotated[
-        str | None, typer.Option(help="Column of dates or numbers: later rows judge what earlier ones train.")
+        str | None, _options.in_data("Column of dates or numbers: later rows evaluate what earlier rows train.")
     ] = None,
-    image_size: Annotated[int | None, typer.Option(min=1, help="Pixels of a side that images are resized to.")] = None,
-    image_max: Annotated[float | None, typer.Option(help="Value that is white in images of more than 8 bits.")] = None,
-    data_dir: DataDir = None,
+    image_size: Annotated[int | None, _options.in_data("Side, in pixels, to which images are resized.", min=1)] = None,
+    image_max: Annotated[float | None, _options.in_data("Value of white in images of more than 8 bits.")] = None,
+    data_dir: _options.DataDir = None,
 ) -> None:
     """Carry the options; never called."""
 
 
 def takes_data(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options to a command, which gets their values as the mapping `reading`, for `read`."""
-    own, added = inspect.signature(command), inspect.signature(_options)
-    hints, more = get_type_hints(command, include_extras=True), get_type_hints(_options, include_extras=True)
+    own, added = inspect.signature(command), inspect.signature(_data_options)
+    hints, more = get_type_hints(command, include_extras=True), get_type_hints(_data_options, include_extras=True)
 
     def with_options(**given: Any) -> None:
         command(reading={name: given.pop(name) for name in added.parameters}, **given)
 
     kept = [p.replace(annotation=hints[name]) for name, p in own.parameters.items() if name != "reading"]
     extra = [p.replace(annotation=more[name]) for name, p in added.parameters.items()]
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*kept, *extra)]
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*extra, *kept)]  # as --help shows them
     with_options.__name__, with_options.__doc__ = command.__name__, command.__doc__
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     with_options.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -138,6 +133,7 @@ def _as_options(line: str) -> str:
         ("task classification", "--task classification"),
         ("(image size)", "(--image-size)"),
         ("use group ", "use --group "),
+        ("leave time_order out", "leave --time-order out"),
         ("image_size:", "--image-size:"),
         ("image_max:", "--image-max:"),
     ):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dampen.cli import _options, _output
-from dampen.cli._named import from_here, named, told
+from dampen.cli._import_string import from_here, named, told
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,21 +29,21 @@ def command(
     ],
     input: Annotated[
         str | None,
-        typer.Option(
+        _options.in_data(
+            "Shape of one row of the input: 3x32x32, or 64:1000 for 64 whole numbers below 1000; commas between "
+            "several inputs. With it the forward pass is checked, too.",
             metavar="SHAPE",
-            help="Shape of one row of the input: 3x32x32, or 64:1000 for 64 whole numbers below 1000; commas between "
-            "several inputs. Lets the doctor look at the forward pass.",
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Length of the training in steps, to judge whether decay can act.")
+        int | None, _options.in_training("Length of the training in steps, to check whether decay can act.", min=1)
     ] = None,
-    ignore: Annotated[str, typer.Option(metavar="CHECK,CHECK", help="Checks to leave out.")] = "",
+    ignore: Annotated[str, _options.in_output("Checks to leave out, separated by commas.", metavar="CHECK,CHECK")] = "",
     json: _options.Json = False,
 ) -> None:
-    """Find mistakes in weight decay and dropout of a model and its optimizer.
+    """Find mistakes in the weight decay and dropout of a model and its optimizer.
 
-    Exits with 1 if something serious is found, else with 0.
+    Exits with 1 if something serious is found, otherwise with 0.
     """
     shapes = [row_shape(text) for text in input.split(",")] if input is not None else None
     names = [name.strip() for name in ignore.split(",") if name.strip()]
@@ -104,7 +104,7 @@ def _made(target: str) -> tuple["nn.Module", Any, Any]:
 
 def _call(target: str, function: Any) -> Any:
     if not callable(function):
-        raise InputError(f"{target} is no function but {type(function).__name__}: name one that returns a model")
+        raise InputError(f"{target} is not a function but {type(function).__name__}: name one that returns a model")
     try:
         inspect.signature(function).bind()
     except TypeError as e:

@@ -4,30 +4,26 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from dampen.cli import _data, _options, _output
 
 if TYPE_CHECKING:
-    from dampen.lessons import dropout as lesson
-    from dampen.population import Epoch, Event, History
+    from dampen.engine import Epoch, Event, History
+    from dampen.experiments import dropout as lesson
 
 
 @_data.takes_data
 def command(
     reading: dict[str, Any],
     data: _data.Source = "digits",
-    rates: Annotated[str, typer.Option(help="Dropout rate of each hidden layer.")] = "0.3,0.5",
-    hidden: Annotated[str, typer.Option(help="Width of each hidden layer.")] = "256,128",
-    epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = 10,
-    batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 128,
-    lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
+    rates: Annotated[str, _options.in_training("Dropout rate of each hidden layer.")] = "0.3,0.5",
+    hidden: Annotated[str, _options.in_training("Width of each hidden layer.")] = "256,128",
+    epochs: Annotated[int, _options.in_training("Passes over the training rows.")] = 10,
+    batch_size: Annotated[int, _options.in_training("Rows per step.")] = 128,
+    lr: Annotated[float, _options.in_training("Learning rate of Adam.")] = 1e-3,
     seed: _options.Seed = 0,
     seeds: _options.Seeds = 3,
     device: _options.Device = "cpu",
-    plot: Annotated[
-        Path | None, typer.Option(help="Picture to draw, .png or .svg.", show_default="dampen-dropout.png")
-    ] = None,
+    plot: Annotated[Path | None, _options.in_output("Picture to draw, .png or .svg.", "dampen-dropout.png")] = None,
     json: _options.Json = False,
 ) -> None:
     """Train a network with dropout, epoch by epoch, beside the same network without.
@@ -39,11 +35,11 @@ def command(
     widths = _options.whole_numbers(hidden, "--hidden")
     members = _options.seed_range(seed, seeds)
 
-    from dampen.lessons import dropout as lesson
-    from dampen.population import Epoch
-    from dampen.report import draw_dropout
+    from dampen.engine import Epoch
+    from dampen.experiments import draw_dropout
+    from dampen.experiments import dropout as lesson
 
-    file = _options.picture(plot, "dampen-dropout.png")
+    file = _options.picture(plot, "dampen-dropout.png", data, reading["test"])
     device = _options.usable_device(device)
     source = _data.read(data, reading)
     tell_data = _data.teller(source, json)
@@ -76,10 +72,10 @@ def command(
 
 def epoch_line(epoch: "Epoch") -> str:
     """Return the line of an epoch: means over the seeds of the network with dropout; accuracy only for classes."""
-    from dampen.lessons.dropout import DROPOUT
+    from dampen.experiments.dropout import DROPOUT
 
     def figures(split: str) -> str:
-        means = {metric: epoch.metrics.get(f"{split}_{metric}") for metric in ("loss", "acc")}
+        means = {"loss": epoch.metrics.get(f"{split}_loss"), "acc": epoch.metrics.get(f"{split}_accuracy")}
         return ", ".join(
             f"{name}={values[:, DROPOUT].mean():.4f}" for name, values in means.items() if values is not None
         )
@@ -88,7 +84,7 @@ def epoch_line(epoch: "Epoch") -> str:
 
 
 def _print(found: "lesson.Comparison") -> None:
-    from dampen.lessons.dropout import DROPOUT, NO_DROPOUT
+    from dampen.experiments.dropout import DROPOUT, NO_DROPOUT
 
     seeds = len(found.history.seeds)
     metrics = list(found.fitted)
@@ -98,7 +94,7 @@ def _print(found: "lesson.Comparison") -> None:
     )
     rows = [
         [
-            f"{ {'acc': 'accuracy', 'loss': 'loss'}[metric] }, {name}",
+            f"{metric}, {name}",
             *(
                 _output.with_spread(values[:, m])
                 for values in (found.fitted[metric], found.history.final(f"test_{metric}"), found.gap(metric))
@@ -116,24 +112,24 @@ def _print(found: "lesson.Comparison") -> None:
 def _sentence(found: "lesson.Comparison", metric: str) -> str:
     """Say what dropout did to a test metric, as the numbers have it."""
     effect = found.effect(metric)
-    name = {"acc": "Test accuracy", "loss": "Test loss"}[metric]
+    name = f"Test {metric}"
     if not math.isfinite(effect.mean):
         return f"{name}: a network diverged, so there is nothing to compare; try a smaller --lr."
-    better = effect.mean > 0 if metric == "acc" else effect.mean < 0
+    better = effect.mean > 0 if metric == "accuracy" else effect.mean < 0
     said = f"{name}: dropout changes it by {effect.mean:+.4f}"
     if effect.n == 1:
         tendency = "better with dropout" if better else "no worse without dropout"
-        return f"{said}, {tendency}; one seed cannot tell that from luck: raise --seeds."
+        return f"{said}, {tendency}; one seed has no interval: raise --seeds."
     said += f" (95 % interval {effect.low:+.4f} to {effect.high:+.4f} over {effect.n} seeds)"
     if effect.excludes_zero:
         return f"{said}: dropout {'helps' if better else 'hurts'} here."
     if better:
-        return f"{said}: better with dropout on average, but these seeds do not settle it."
-    return f"{said}: without dropout it is no worse on average; these seeds do not settle more."
+        return f"{said}: better with dropout on average, but not significantly over these seeds."
+    return f"{said}: without dropout it is no worse on average, but not significantly better over these seeds."
 
 
 def _document(found: "lesson.Comparison") -> dict[str, Any]:
-    from dampen.lessons.dropout import DROPOUT, NO_DROPOUT
+    from dampen.experiments.dropout import DROPOUT, NO_DROPOUT
 
     return {
         "data": found.data.name,
@@ -157,7 +153,7 @@ def _epochs(history: "History", setting: int) -> list[dict[str, Any]]:
     rows = []
     for i, epoch in enumerate(history.epochs):
         row: dict[str, Any] = {"epoch": epoch}
-        for name in ("train_loss", "train_acc", "test_loss", "test_acc"):
+        for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
             row[name] = history.metrics[name][i, :, setting].mean() if name in history.metrics else None
         rows.append(row)
     return rows

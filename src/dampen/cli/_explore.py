@@ -9,37 +9,33 @@ from dampen.cli import _data, _options, _output
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
-    from dampen.population import Event
+    from dampen.engine import Event
 
 
 @_data.takes_data
 def command(
     reading: dict[str, Any],
-    question: Annotated[str | None, typer.Argument(help="What to ask; --list shows what there is.")] = None,
+    question: Annotated[
+        str | None, typer.Argument(metavar="QUESTION", help="One of the questions that --list shows.")
+    ] = None,
     data: _data.Source = "digits",
-    list_: Annotated[bool, typer.Option("--list", help="List the questions and stop.")] = False,
-    hidden: Annotated[str, typer.Option(help="Width of each hidden layer.")] = "256,128",
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Length of training.", show_default="30 below 5000 rows, else 10")
-    ] = None,
-    rows: Annotated[
-        int | None, typer.Option(help="Train on so many rows only: few rows overfit soon.", show_default="all")
-    ] = None,
-    lr: Annotated[float, typer.Option(help="Learning rate of AdamW.")] = 1e-3,
+    hidden: Annotated[str, _options.in_training("Width of each hidden layer.")] = "256,128",
+    epochs: Annotated[int | None, _options.in_training("Length of training.", "10 or 30 by rows", min=1)] = None,
+    rows: Annotated[int | None, _options.in_data("Number of training rows: few rows overfit soon.", "all")] = None,
+    lr: Annotated[float, _options.in_training("Learning rate of AdamW.")] = 1e-3,
     seed: _options.Seed = 0,
     seeds: _options.Seeds = 5,
     device: _options.Device = "cpu",
-    plot: Annotated[
-        Path | None, typer.Option(help="Picture to draw, .png or .svg.", show_default="dampen-QUESTION.png")
-    ] = None,
+    plot: Annotated[Path | None, _options.in_output("Picture to draw, .png or .svg.", "dampen-QUESTION.png")] = None,
+    list_: Annotated[bool, _options.flag("--list", "List the questions and stop.", panel=_options.OUTPUT)] = False,
     json: _options.Json = False,
 ) -> None:
     """Answer a question about regularisation on a data set, with a picture and an interval.
 
-    Trains on four fifths of the training rows; a tenth chooses (a decay, a rate), a tenth judges. The test rows are
-    not looked at.
+    Trains on four fifths of the training rows. A tenth are selection rows, which choose a decay or a rate; a tenth are
+    evaluation rows. The test rows are not used.
     """
-    from dampen.explore import QUESTIONS, explore, ground
+    from dampen.experiments import QUESTIONS, explore, ground
 
     if list_:
         if json:
@@ -54,9 +50,9 @@ def command(
     widths = _options.whole_numbers(hidden, "--hidden")
     members = _options.seed_range(seed, seeds)
 
-    from dampen.report import draw_answer
+    from dampen.experiments import draw_answer
 
-    file = _options.picture(plot, f"dampen-{question}.png")
+    file = _options.picture(plot, f"dampen-{question}.png", data, reading["test"])
     device = _options.usable_device(device)
     source = _data.read(data, reading)
     tell_data = _data.teller(source, json)

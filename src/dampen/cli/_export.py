@@ -1,39 +1,49 @@
 """`dampen export`: a study's network for use without dampen."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dampen.cli import _options, _output
-from dampen.cli._named import network_maker
+from dampen.cli._network import network_maker_of
+from dampen.errors import NotExported
 
 
 def command(
-    study: Annotated[Path, typer.Argument(help="Folder of a finished study.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder to write to: new, empty or of an earlier export.", show_default="export in STUDY"),
-    ] = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx, too, checked against PyTorch.")] = False,
-    data: Annotated[
-        bool | None,
-        typer.Option("--data/--no-data", help="Write the rows that train.py reads.", show_default="up to 64 MiB"),
-    ] = None,
+    study: _options.Study,
     model: _options.Model = None,
     data_dir: _options.DataDir = None,
+    out: Annotated[
+        Path | None, _options.in_output("Folder to write to: new, empty or of an earlier export.", "export in STUDY")
+    ] = None,
+    onnx: Annotated[
+        bool, _options.flag("--onnx", "Also write model.onnx, checked against PyTorch.", panel=_options.OUTPUT)
+    ] = False,
+    data: Annotated[
+        bool | None,
+        typer.Option(
+            "--data/--no-data",
+            help="Write the rows that train.py reads.",
+            show_default="up to 64 MiB",
+            rich_help_panel=_options.OUTPUT,
+            metavar="",
+        ),
+    ] = None,
     json: _options.Json = False,
 ) -> None:
     """Write a study's recommended network as safetensors and readable JSON, with a script that trains it again.
 
     The script, train.py, is plain PyTorch without dampen: same initial weights, batches and dropout masks.
     """
-    from dampen.export import write
-    from dampen.study import open_study
+    from dampen.study import load_study
 
-    kept = open_study(study, model=network_maker(model) if model is not None else None, data_dir=data_dir)
-    found = write(kept.winner, out or study / "export", onnx=onnx, data=data)
+    made = network_maker_of(study, model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotExported)
+        found = load_study(study, model=made, data_dir=data_dir).export(out or study / "export", onnx=onnx, data=data)
     if found.refused is not None:
         print(f"dampen: {found.refused}", file=sys.stderr)
     if json:

@@ -3,8 +3,6 @@
 import math
 from typing import Annotated, Any
 
-import typer
-
 from dampen.cli import _options, _output
 from dampen.errors import InputError
 
@@ -14,11 +12,14 @@ _ZERO = 0.1  # probability of exactly 0 beside a logarithmic range of a knob tha
 
 def command(
     json: _options.Json = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as docs/knobs.md has it.")] = False,
+    markdown: Annotated[
+        bool, _options.flag("--markdown", "Print the table as in docs/knobs.md.", panel=_options.OUTPUT)
+    ] = False,
 ) -> None:
     """List every knob: where it enters a training step, what it does, what values it takes, where it comes from."""
-    from dampen.knobs import KNOBS
+    from dampen.engine.knobs import KNOBS, register_installed_knobs
 
+    register_installed_knobs()
     if json:
         kept = ("name", "enters", "about", "values", "source", "neutral", "excludes")
         _output.print_json({"knobs": [{key: getattr(knob, key) for key in kept} for knob in KNOBS.values()]})
@@ -45,12 +46,13 @@ def ranges(words: list[str]) -> dict[str, Any]:
 
 
 def _dimension(name: str, text: str) -> Any:
-    from dampen.knobs import KNOBS
+    from dampen.engine.knobs import find_knob
     from dampen.search import Choice, LogUniform, Uniform
 
-    if name not in KNOBS:
-        raise InputError(f"--knob: there is no knob named {name!r}; the knobs are {', '.join(KNOBS)}")
-    knob = KNOBS[name]
+    try:
+        knob = find_knob(name)
+    except InputError as e:
+        raise InputError(f"--knob: {e}") from None
     try:
         if ".." not in text:
             values = [_value(word) for word in text.split(",")]
@@ -85,7 +87,7 @@ def _value(word: str) -> Any:
 
 
 def _rows() -> list[tuple[str, ...]]:
-    from dampen.knobs import KNOBS
+    from dampen.engine.knobs import KNOBS
 
     return [(knob.name, knob.enters, knob.about, knob.values, knob.source) for knob in KNOBS.values()]
 

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import typer
@@ -11,7 +12,7 @@ import typer
 from dampen._io import shortened
 from dampen.cli import _doctor, _dropout, _explore, _export, _knobs, _predict, _threads, _tune, _weight_decay
 from dampen.cli._output import WARNED
-from dampen.errors import InputError, NotFused, NotSampled, OutputsWarning
+from dampen.errors import InputError, NotFusedWarning, NotSampled, OutputsWarning
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
 _LONGEST = 2000  # letters of a message: names may have thousands
@@ -21,25 +22,40 @@ app = typer.Typer(
     help="How much weight decay and dropout a network needs, whether they help, and when to trust a prediction.",
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",  # --help in panels
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-app.command("weight-decay")(_weight_decay.command)
-app.command("dropout")(_dropout.command)
-app.command("tune")(_tune.tune)
-app.command("report")(_tune.report)
-app.command("predict")(_predict.predict)
-app.command("trust")(_predict.trust)
-app.command("export")(_export.command)
-app.command("knobs")(_knobs.command)
-app.command("explore")(_explore.command)
-app.command("doctor")(_doctor.command)
+_PANELS: dict[str, dict[str, Callable[..., None]]] = {
+    "A study": {
+        "tune": _tune.tune,
+        "report": _tune.report,
+        "predict": _predict.predict,
+        "trust": _predict.trust,
+        "export": _export.command,
+    },
+    "Your own training": {"doctor": _doctor.command, "knobs": _knobs.command},
+    "Experiments": {
+        "explore": _explore.command,
+        "weight-decay": _weight_decay.command,
+        "dropout": _dropout.command,
+    },
+}
+
+
+def _paragraphs(docstring: str | None) -> str:
+    """Return a docstring with each paragraph in one line, to be wrapped anew."""
+    return "\n\n".join(" ".join(part.split()) for part in (docstring or "").split("\n\n"))
+
+
+for _panel, _commands in _PANELS.items():
+    for _name, _command in _commands.items():
+        app.command(_name, help=_paragraphs(_command.__doc__), rich_help_panel=_panel)(_command)
 
 
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    version: bool = typer.Option(False, "--version", help="Print the version and stop.", metavar=""),
 ) -> None:
     if version:
         from importlib.metadata import version as installed
@@ -47,7 +63,7 @@ def _root(
         print(f"dampen {installed('dampen')}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        print(context.get_help())
+        print(context.get_help(), end="")  # rich prints it itself
 
 
 def main() -> NoReturn:
@@ -58,7 +74,7 @@ def main() -> NoReturn:
     if sys.stdout is None:
         sys.exit(_fail("standard output is closed, and results go there: send it to a file or to /dev/null"))
     with warnings.catch_warnings():
-        for category in (NotFused, NotSampled, OutputsWarning):
+        for category in (NotFusedWarning, NotSampled, OutputsWarning):
             warnings.simplefilter("always", category)
         warnings.showwarning = _show
         WARNED.clear()
@@ -88,10 +104,22 @@ def _run() -> int:
         if type(error).__name__ == "Abort":  # what click makes of Ctrl-C
             code = INTERRUPTED
         elif isinstance(message := getattr(error, "message", None), str):  # click's: an unknown option, and so on
-            code = _fail(getattr(error, "format_message", lambda: message)())
+            code = _fail(_usage(getattr(error, "format_message", lambda: message)()))
         else:
             raise
     return code
+
+
+def _usage(message: str) -> str:
+    """Return typer's words for an option's wrong choice in ours; other messages as they are."""
+    match = _NO_CHOICE.fullmatch(message)
+    if match is None:
+        return message
+    option, given, choices = match.groups()
+    return f"{option} must be one of {choices.replace(chr(39), '')}; got {given}"
+
+
+_NO_CHOICE = re.compile(r"Invalid value for '(--[\w-]+)': (?:Value error, )?(.*) is not one of (.*?)\.?", re.DOTALL)
 
 
 def _show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

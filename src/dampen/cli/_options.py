@@ -1,23 +1,41 @@
 """What the commands' options have in common, and how their text becomes values."""
 
+import os
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from dampen.cli._outputs import keep_apart
 from dampen.errors import InputError
 
-Seed = Annotated[int, typer.Option(help="First seed; all that is random follows from the seeds.")]
-Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds, counted up from --seed.")]
-Device = Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1 ...")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
+DATA, SEARCH, TRAINING, OUTPUT = "Data", "Search", "Training", "Output"  # panels of --help
+
+
+def option(help: str, default: str | None = None, *, panel: str, **more: Any) -> Any:
+    """Return an option of a panel; `default` describes in a few words what depends on the data."""
+    return typer.Option(help=help, show_default=default or True, rich_help_panel=panel, **more)
+
+
+def flag(name: str, help: str, *, panel: str) -> Any:
+    """Return an option without a value; its help shows no type."""
+    return typer.Option(name, help=help, rich_help_panel=panel, metavar="")
+
+
+in_data, in_search = partial(option, panel=DATA), partial(option, panel=SEARCH)
+in_training, in_output = partial(option, panel=TRAINING), partial(option, panel=OUTPUT)
+
+Study = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of a finished study.")]
+Seed = Annotated[int, in_training("First seed; everything random depends on the seeds.")]
+Seeds = Annotated[int, in_training("Number of seeds, counted up from --seed.", min=1)]
+Device = Annotated[str, in_training("Where to train: cpu, cuda, cuda:1 ...")]
+Json = Annotated[bool, flag("--json", "Print one JSON document on stdout and nothing else there.", panel=OUTPUT)]
 Model = Annotated[
     str | None,
-    typer.Option(metavar="MODULE:FUNCTION", help="What makes the study's network, as in tune, if it is your own."),
+    in_data("Factory for the study's network, as in tune, if it is your own.", metavar="MODULE:FUNCTION"),
 ]
-DataDir = Annotated[
-    Path | None, typer.Option(help="Folder to look for the data in, before $DAMPEN_DATA and the cache.")
-]
+DataDir = Annotated[Path | None, in_data("Folder to search for the data, before $DAMPEN_DATA and the cache.")]
 
 
 def numbers(text: str, option: str) -> list[float]:
@@ -65,8 +83,10 @@ def usable_device(name: str) -> str:
     return name
 
 
-def picture(chosen: Path | None, default: str) -> Path:
-    """Return where the picture goes, once it is certain that it can be written there."""
+def picture(chosen: Path | None, default: str, *sources: str | os.PathLike[str] | None) -> Path:
+    """Return where the picture goes, once it is certain that it can be written there, apart from the data's sources."""
     from dampen.report import check_picture
 
-    return check_picture(chosen or Path(default))
+    file = chosen or Path(default)
+    keep_apart(file, "--plot", *sources)
+    return check_picture(file)

@@ -1,172 +1,196 @@
 """`dampen predict`: a line for each input, with its uncertainty; `dampen trust`: the page about how far to trust it."""
 
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from dampen._io import counted, exists
-from dampen.cli import _asking, _lines, _options, _output
+from dampen.cli import _options, _output, _outputs, _predict_setup, _writers
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Iterator
 
-    from dampen.data import Data, Incoming
-    from dampen.study import Method
+    import numpy as np
+    import torch
+
+    from dampen.cli._predict_setup import Setup, Source
 
 _AGREE = 1e-5  # mutual information, in nats, that is rounding
 
-_Study = Annotated[Path, typer.Argument(help="Folder of a finished study.")]
 _Data = Annotated[
     str,
     typer.Argument(
-        help="For a study of a table: any file with its columns, the target's or not (.csv, .tsv, .parquet, .feather, "
-        ".xlsx). Else digits, fashion-mnist, iris ..., a .npz file, an image, a folder of images or of IDX files.",
+        metavar="DATA",
+        help="For a study of a table: a file with its columns, with or without the target (.csv, .tsv, .parquet, "
+        ".feather, .xlsx). Otherwise digits, fashion-mnist, iris ..., a .npz file, an image, a folder of images or of "
+        "IDX files.",
         show_default=False,
     ),
 ]
-_Samples = Annotated[int, typer.Option(min=0, help="Dropout masks for each network; 0 for a single pass.")]
-_Ensemble = Annotated[bool, typer.Option("--ensemble", help="Ask the networks of all the study's seeds, not one.")]
-_Coverage = Annotated[float, typer.Option(help="Share of the rows to answer; the least certain others are refused.")]
-_Rows = Annotated[
-    str, typer.Option(help="test or all.", show_default="test where the study's own data has test rows, else all")
+_predicting = partial(_options.option, panel="Prediction")
+_Samples = Annotated[int, _predicting("Number of dropout masks for each network; 0 for a single pass.", min=0)]
+_Ensemble = Annotated[
+    bool, _options.flag("--ensemble", "Average the networks of all the study's seeds.", panel="Prediction")
 ]
+_Coverage = Annotated[float, _predicting("Share of the rows to answer; abstain from the least certain others.")]
+_Seed = Annotated[int, _predicting("Seed of the dropout masks.")]
+_Rows = Annotated[Literal["test", "all"] | None, _options.in_data("Rows to predict.", "test, else all")]
+_Plot = Annotated[Path | None, _options.in_output("Picture to draw where targets are known, .png or .svg.", "none")]
 
 
 def predict(
-    study: _Study,
+    study: _options.Study,
     data: _Data,
+    rows: _Rows = None,
+    model: _options.Model = None,
+    data_dir: _options.DataDir = None,
     samples: _Samples = 100,
     ensemble: _Ensemble = False,
     coverage: _Coverage = 0.9,
-    out: Annotated[Path | None, typer.Option(help="File for the lines, .csv or .parquet.")] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Picture to draw where targets are known, .png or .svg.", show_default="none")
-    ] = None,
-    rows: _Rows = "",
-    model: _options.Model = None,
-    data_dir: _options.DataDir = None,
-    seed: _options.Seed = 0,
+    seed: _Seed = 0,
+    out: Annotated[Path | None, _options.in_output("File for the lines, .csv or .parquet.")] = None,
+    plot: _Plot = None,
     json: _options.Json = False,
 ) -> None:
-    """Predict with a study's recommended network, and say how certain each prediction is and which to refuse.
+    """Predict with a study's recommended network: how certain each prediction is, and which rows to abstain from.
 
-    Temperature (or noise), the limit of refusal and prediction sets are fitted on rows that took no part in training.
-    Where the data has targets, a summary says what the predictions were worth.
+    Temperature (or noise), the threshold of abstaining and prediction sets are fitted on rows that took no part in
+    training. Where the data has targets, a summary shows how good the predictions are.
     """
-    _lines.check_file(out)
+    _outputs.keep_apart(out, "--out", data)
+    _writers.check_file(out)
     if plot is not None:
-        _options.picture(plot, "")
-    asking = _asking.ready(study, data, samples, ensemble, coverage, rows, model, data_dir, seed)
-    kept, source, at, method, calibration = asking.kept, asking.source, asking.rows, asking.method, asking.calibration
+        _options.picture(plot, "", data)
+    _outputs.keep_from_study(out, "--out", study)
+    _outputs.keep_from_study(plot, "--plot", study)
+    setup = _predict_setup.ready(study, data, samples, ensemble, coverage, rows or "", model, data_dir, seed)
+    if plot is not None and not setup.labelled:
+        name = setup.source.name
+        raise InputError(f"--plot compares predictions with targets, and {name!r} has no targets: leave it out")
     gathered = _Gathered()
-    head = {"study": str(study), "data": source.name, "method": method.name}
-
-    from dampen.report import draw_predictions
-    from dampen.study import answer, labelled, refusal, remarks, summary
-
-    if plot is not None and not labelled(kept, source):
-        raise InputError(f"--plot draws what predictions were worth, and {source.name!r} has no targets: leave it out")
-
-    def run(take: _lines.Take) -> None:
-        with _output.progress("predicting") as advance:
-
-            def each(columns: dict[str, Any]) -> None:
-                gathered.add(columns)
-                told = {name: values for name, values in columns.items() if not name.startswith("_")}
-                take({"row": told.pop("row")} | _files(source, columns["row"]) | told)
-                advance(gathered.n, len(at))
-
-            answer(kept, source, at, method, calibration, each)
+    parts = _printed(setup, gathered)
+    head = {"study": str(study), "data": setup.source.name, "method": setup.study.method.name}
 
     def tail() -> dict[str, Any]:
-        judged = gathered.judged() if labelled(kept, source) else None
-        if plot is not None and judged is not None:
-            draw_predictions(judged, source, plot)
-        odd = [] if judged is None else remarks(judged, coverage)
-        return {
-            "notes": [*asking.notes, *_output.WARNED, *calibration.notes, *odd],
-            "calibration": calibration.document(),
-            "refusal": None if judged is None else refusal(judged),
-            "summary": None if judged is None else summary(judged),
-        }
+        return _worth(setup, gathered, coverage, plot)
 
     if out is not None:
-        _lines.write(out, run)
+        _writers.write(out, parts)
         if json:
             _output.print_json({**head, "rows": gathered.n, "out": str(out), **tail()})
             return
     elif json:
-        _lines.stream_json(head, run, tail)
+        _writers.stream_json(head, parts, tail)
         return
     else:
-        _lines.stream_csv(run)
-    _tell(tail(), method, (*asking.notes, *_output.WARNED), out)
+        _writers.stream_csv(parts)
+    _tell(tail(), setup, out)
+
+
+def _printed(setup: "Setup", gathered: "_Gathered") -> "Iterator[dict[str, Any]]":
+    """Yield the columns that are printed, some rows at a time, and gather all of them."""
+    for columns in _predicted(setup, setup.source, setup.rows, gathered):
+        shown = {name: values for name, values in columns.items() if not name.startswith("_")}
+        yield {"row": shown.pop("row")} | _files(setup.source, columns["row"]) | shown
+
+
+def _predicted(
+    setup: "Setup", source: "Source", rows: "torch.Tensor", gathered: "_Gathered"
+) -> "Iterator[dict[str, Any]]":
+    """Yield the columns of predictions, some rows at a time, and gather them."""
+    with _output.progress("predicting") as advance:
+        for columns in setup.study.columns(source, rows):
+            gathered.add(columns)
+            yield columns
+            advance(gathered.n, len(rows))
+
+
+def _worth(setup: "Setup", gathered: "_Gathered", coverage: float, plot: Path | None) -> dict[str, Any]:
+    """Return what the predictions were worth where targets are known, and draw it."""
+    from dampen.report import draw_predictions
+    from dampen.study import abstention, remarks, summary
+
+    calibration = setup.study.calibration
+    evaluated = gathered.evaluated() if setup.labelled else None
+    if plot is not None and evaluated is not None:
+        draw_predictions(evaluated, setup.source, plot)
+    odd = [] if evaluated is None else remarks(evaluated, coverage)
+    return {
+        "notes": [*setup.notes, *_output.WARNED, *calibration.notes, *odd],
+        "calibration": calibration.document(),
+        "abstention": None if evaluated is None else abstention(evaluated),
+        "summary": None if evaluated is None else summary(evaluated),
+    }
 
 
 def trust(
-    study: _Study,
+    study: _options.Study,
     data: _Data,
     against: Annotated[
-        str | None, typer.Option(metavar="DATA", help="Foreign data with rows of the same shape: is it noticed?")
+        str | None,
+        _options.in_data(
+            "Other data with rows of the same shape: is it detected as out-of-distribution?", metavar="DATA"
+        ),
     ] = None,
+    rows: _Rows = None,
+    model: _options.Model = None,
+    data_dir: _options.DataDir = None,
     samples: _Samples = 100,
     ensemble: _Ensemble = False,
     coverage: _Coverage = 0.9,
-    out: Annotated[Path | None, typer.Option(help="HTML file.", show_default="trust.html in STUDY")] = None,
-    rows: _Rows = "",
-    model: _options.Model = None,
-    data_dir: _options.DataDir = None,
-    seed: _options.Seed = 0,
+    seed: _Seed = 0,
+    out: Annotated[Path | None, _options.in_output("HTML file.", "trust.html in STUDY")] = None,
     json: _options.Json = False,
 ) -> None:
-    """Write a page on how far a study's predictions can be trusted: calibration, refusal, foreign data, examples."""
+    """Write a page on how far a study's predictions can be trusted.
+
+    It shows calibration, abstention, out-of-distribution data and examples.
+    """
     if out is not None and out.suffix.lower() != ".html":
         raise InputError(f"--out takes a file that ends in .html, got {out}")
-    if out is not None:
-        exists(out)  # raises where it is no name of a file
-    asking = _asking.ready(
-        study, data, samples, ensemble, coverage, rows, model, data_dir, seed, against, with_targets=True
+
+    from dampen.report import TRUST, check_page
+
+    page = out or study / "trust.html"
+    exists(page)  # raises where it is no name of a file
+    check_page(page, TRUST)
+    setup = _predict_setup.ready(
+        study, data, samples, ensemble, coverage, rows or "", model, data_dir, seed, against, with_targets=True
     )
-    kept, source, at, method, calibration = asking.kept, asking.source, asking.rows, asking.method, asking.calibration
 
     from dampen.report import write_trust
-    from dampen.study import answer, refusal, remarks, summary
 
     own, other = _Gathered(), _Gathered()
-    with _output.progress("predicting") as advance:
-
-        def each(columns: dict[str, Any], into: "_Gathered", total: int) -> None:
-            into.add(columns)
-            advance(into.n, total)
-
-        answer(kept, source, at, method, calibration, lambda columns: each(columns, own, len(at)))
-        name = None
-        if asking.foreign is not None:
-            foreign, there = asking.foreign
-            name = foreign.name
-            answer(kept, foreign, there, method, calibration, lambda columns: each(columns, other, len(there)))
+    for _ in _predicted(setup, setup.source, setup.rows, own):
+        pass
+    if setup.other is not None:
+        for _ in _predicted(setup, *setup.other, other):
+            pass
+    name = None if setup.other is None else setup.other[0].name
+    worth = _worth(setup, own, coverage, None)
     document: dict[str, Any] = {
         "study": str(study),
-        "data": source.name,
-        "method": method.name,
-        "notes": [*asking.notes, *_output.WARNED, *calibration.notes, *remarks(own.judged(), coverage)],
-        "calibration": calibration.document(),
-        "refusal": refusal(own.judged()),
-        "foreign": None if name is None else {"data": name, **_told_apart(own.columns(), other.columns())},
+        "data": setup.source.name,
+        "method": setup.study.method.name,
+        "notes": worth["notes"],
+        "calibration": worth["calibration"],
+        "abstention": worth["abstention"],
+        "out_of_distribution": None if name is None else {"data": name, **_told_apart(own.columns(), other.columns())},
     }
-    page = out or study / "trust.html"
-    write_trust(page, document | {"summary": summary(own.judged())}, own.judged(), other.columns(), source)
-    document |= {"page": str(page), "summary": summary(own.judged())}
+    evaluated = own.evaluated()
+    write_trust(page, document | {"summary": worth["summary"]}, evaluated, other.columns(), setup.source)
+    document |= {"page": str(page), "summary": worth["summary"]}
     if json:
         _output.print_json(document)
         return
-    _tell(document, method, (*asking.notes, *_output.WARNED), page)
+    _tell(document, setup, page)
 
 
-def _files(source: "Data | Incoming", rows: "np.ndarray") -> dict[str, Any]:
+def _files(source: "Source", rows: "np.ndarray") -> dict[str, Any]:
     """Return the column with the rows' files, where rows are files."""
     import numpy as np
 
@@ -194,19 +218,19 @@ class _Gathered:
             self._parts = [{name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}]
         return self._parts[0] if self._parts else {}
 
-    def judged(self) -> dict[str, Any]:
+    def evaluated(self) -> dict[str, Any]:
         """Return the columns of the rows whose target is known."""
         columns = self.columns()
         return {name: values[columns["_known"]] for name, values in columns.items()}
 
 
 def _told_apart(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Return how well each uncertainty tells foreign rows from own ones."""
+    """Return how well each uncertainty tells out-of-distribution rows from own ones."""
     from dataclasses import asdict
 
     import torch
 
-    from dampen.uncertainty import foreign
+    from dampen.uncertainty import out_of_distribution
 
     scores = {
         "max_probability": lambda c: 1 - c["probability"],
@@ -218,32 +242,39 @@ def _told_apart(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     elif abs(own["mutual_information"]).max() < _AGREE:
         del scores["mutual_information"]  # of a single pass: there is nothing to disagree on
     return {
-        name: asdict(foreign(torch.from_numpy(score(own)), torch.from_numpy(score(other))))
+        name: asdict(out_of_distribution(torch.from_numpy(score(own)), torch.from_numpy(score(other))))
         for name, score in scores.items()
     }
 
 
-def _tell(document: dict[str, Any], method: "Method", told: tuple[str, ...], file: Path | None) -> None:
+def _tell(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
     """Say in words what was found: on stdout if the lines went to a file, else on stderr.
 
     Notes that have been told already are left out.
     """
-    stream = sys.stderr if file is None else sys.stdout
+    stream, told = sys.stderr if file is None else sys.stdout, (*setup.notes, *_output.WARNED)
     said, calibration = document["summary"], document["calibration"]
-    print(f"Asked: {method.name}; calibrated on {calibration['rows']} predictions of unseen rows.", file=stream)
+    print(
+        f"Prediction: {setup.study.method.name}; calibrated on {calibration['rows']} predictions of rows not trained "
+        "on.",
+        file=stream,
+    )
     if said is not None and "accuracy" in said:
-        refusal = document["refusal"]
+        worth = document["abstention"]
         print(
             f"Accuracy {said['accuracy']:.4f} on {counted(said['n'], 'row')}; nll {said['nll']:.4f}, after temperature "
             f"{calibration['temperature']:.3g}: {said['nll_calibrated']:.4f}; calibration error {said['ece']:.4f}, "
             f"after: {said['ece_calibrated']:.4f}.",
             file=stream,
         )
-        if refusal["accuracy_answered"] is not None:
+        if worth["accuracy_answered"] is not None:
+            abstaining = (
+                f"Abstaining from the least certain {1 - worth['answered']:.1%} the accuracy becomes "
+                f"{worth['accuracy_answered']:.4f}. "
+            )
             print(
-                f"Refusing the least certain {1 - refusal['answered']:.1%} the accuracy becomes "
-                f"{refusal['accuracy_answered']:.4f}. Sets for {calibration['coverage']:.0%} coverage hold the right "
-                f"class in {refusal['conformal_coverage']:.1%} of the rows, with {refusal['mean_set_size']:.2f} "
+                f"{abstaining * (worth['answered'] < 1)}Sets for {calibration['coverage']:.0%} coverage contain the "
+                f"right class in {worth['conformal_coverage']:.1%} of the rows, with {worth['mean_set_size']:.2f} "
                 "classes on average.",
                 file=stream,
             )
@@ -251,15 +282,15 @@ def _tell(document: dict[str, Any], method: "Method", told: tuple[str, ...], fil
         print(
             f"RMSE {said['rmse']:.4g} on {counted(said['n'], 'row')}; log likelihood {said['log_likelihood']:.4f}; "
             f"Gaussian 95 % intervals cover {said['coverage_95']:.1%}, conformal ones "
-            f"{document['refusal']['conformal_coverage']:.1%}.",
+            f"{document['abstention']['conformal_coverage']:.1%}.",
             file=stream,
         )
-    if document.get("foreign"):
-        found = {k: v for k, v in document["foreign"].items() if k != "data"}
+    if document.get("out_of_distribution"):
+        found = {k: v for k, v in document["out_of_distribution"].items() if k != "data"}
         best = max(found, key=lambda name: found[name]["auroc"])
         print(
-            f"Rows of {document['foreign']['data']} are told apart best by {best.replace('_', ' ')}: AUROC "
-            f"{found[best]['auroc']:.4f}, false alarms at 95 % found {found[best]['fpr95']:.1%}.",
+            f"Rows of {document['out_of_distribution']['data']} are detected best by {best.replace('_', ' ')}: AUROC "
+            f"{found[best]['auroc']:.4f}, FPR at 95 % TPR {found[best]['fpr95']:.1%}.",
             file=stream,
         )
     for note in document["notes"]:

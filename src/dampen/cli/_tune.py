@@ -4,12 +4,13 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from dampen._io import counted, shortened
 from dampen.cli import _data, _knobs, _network, _options, _output
+from dampen.cli._import_string import network_maker
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,104 +24,104 @@ def tune(
     reading: dict[str, Any],
     data: _data.Source = "digits",
     weight_decay: Annotated[
-        str | None,
-        typer.Option(help="Range (0 is tried, too), list or number.", show_default="1e-5..1; of tables 1e-3..10"),
+        str | None, _options.in_search("Range (0 is tried, too), list or number.", "1e-5..1; tables 1e-3..10")
     ] = None,
-    dropout: Annotated[str | None, typer.Option(help="Range, list or number.", show_default="0..0.7")] = None,
-    lr: Annotated[
-        str | None,
-        typer.Option(
-            help="Range, list or number.", show_default="1e-4..3e-3, from 5000 rows on 3e-4..3e-3; of tables to 1e-2"
-        ),
-    ] = None,
+    dropout: Annotated[str | None, _options.in_search("Range, list or number.", "0..0.7")] = None,
+    lr: Annotated[str | None, _options.in_search("Range, list or number.", "depends on the data")] = None,
     knob: Annotated[
         list[str] | None,
         typer.Option(
-            help="Another knob to search, NAME=RANGE, NAME=LIST or NAME=VALUE: l1=1e-6..1e-2. May be repeated; dampen "
-            "knobs lists all. One that states another one anew (decay_timescale) takes its place.",
+            metavar="NAME=RANGE",
+            help="Another knob to search, with a range, a list or a value: l1=1e-6..1e-2. May be repeated; dampen "
+            "knobs lists all. A knob that restates another one (decay_timescale) replaces it.",
             show_default=False,
+            rich_help_panel=_options.SEARCH,
         ),
     ] = None,
-    per_layer: Annotated[bool, typer.Option("--per-layer", help="Search a dropout rate for each layer.")] = False,
-    hidden: Annotated[
-        str | None,
-        typer.Option(
-            help="Width of each hidden layer; '' for a linear model.",
-            show_default="256,128; of tables below 1000 rows 64,32",
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODULE:FUNCTION",
-            help="What makes your own network, such as nets:make or nets.py:make; told inputs, outputs and input_shape "
-            "if it asks for them.",
-        ),
-    ] = None,
-    insert_dropout: Annotated[
-        bool, typer.Option("--insert-dropout", help="Put dropout after each hidden activation of your network.")
+    per_layer: Annotated[
+        bool, _options.flag("--per-layer", "Search a dropout rate for each layer.", panel=_options.SEARCH)
     ] = False,
-    settings: Annotated[
-        int | None, typer.Option(help="Settings to try.", show_default="64 below 1000 rows, 32 below 5000, else 24")
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(help="The longest training.", show_default="as long as longer trainings are better"),
-    ] = None,
+    settings: Annotated[int | None, _options.in_search("Number of settings to try.", "24..64 by rows")] = None,
+    search: Annotated[
+        Literal["sobol", "random", "grid", "tpe", "hyperband"],
+        _options.in_search("How settings are drawn: sobol, random, grid, tpe or hyperband.", metavar="METHOD"),
+    ] = "sobol",
+    no_halving: Annotated[
+        bool, _options.flag("--no-halving", "Train every setting for the full length.", panel=_options.SEARCH)
+    ] = False,
     metric: Annotated[
-        str | None,
-        typer.Option(help="nll, accuracy, brier, mc-nll; mse, rmse, mae, r2, nll.", show_default="nll or mse"),
+        Literal["nll", "accuracy", "brier", "mc-nll", "mse", "rmse", "mae", "r2"] | None,
+        _options.in_search(
+            "What settings are compared by: nll, accuracy, brier, mc-nll for classes; mse, rmse, mae, r2, nll for "
+            "numbers.",
+            "nll or mse",
+            metavar="METRIC",
+        ),
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(
-            help="Share of the loss below which a difference does not matter.",
-            show_default="0.01, or a tenth of the spread between seeds",
-        ),
-    ] = None,
-    search: Annotated[str, typer.Option(help="sobol, random, grid, tpe or hyperband.")] = "sobol",
-    no_halving: Annotated[
-        bool, typer.Option("--no-halving", help="Train every setting for the longest training.")
-    ] = False,
-    confirmed: Annotated[int, typer.Option(help="How many of the best settings train again for the verdict.")] = 3,
-    confirm_seeds: Annotated[
-        int | None,
-        typer.Option(help="Fresh seeds behind the verdict.", show_default="10 below 1000 rows, 5 below 5000, else 3"),
-    ] = None,
-    budget: Annotated[
-        str | None, typer.Option(help="Time for all of it, 90s, 5m or 1h: settings, seeds and epochs follow from it.")
+        _options.in_search("Share of the loss below which a difference does not matter.", "0.01 or seed spread"),
     ] = None,
     validation: Annotated[
-        str | None, typer.Option(help="folds or held-out.", show_default="folds below 5000 rows")
+        Literal["folds", "held-out"] | None,
+        _options.in_search("How rows are set aside for evaluation: folds or held-out.", "folds below 5000 rows"),
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Rows a step.", show_default="32 below 5000 rows, else 128")
+    confirmed: Annotated[int, _options.in_search("Number of best settings that train again for the verdict.")] = 3,
+    confirm_seeds: Annotated[
+        int | None, _options.in_search("Number of fresh seeds for the verdict.", "3..10 by rows")
     ] = None,
-    schedule: Annotated[
+    seeds: Annotated[
+        int | None, _options.in_search("Number of seeds of each setting in the search.", "1..5 by rows")
+    ] = None,
+    budget: Annotated[
         str | None,
-        typer.Option(
-            help="Of the learning rate: constant, cosine, linear or one-cycle.",
-            show_default="cosine",
+        _options.in_search(
+            "Time for everything, 90s, 5m or 1h: settings, seeds and epochs are fitted to it.", metavar="TIME"
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the study.", show_default="dampen-runs/DATA-1, -2 ...")
+    hidden: Annotated[
+        str | None, _options.in_training("Width of each hidden layer; '' for a linear model.", "depends on the data")
     ] = None,
+    model: Annotated[
+        str | None,
+        _options.in_training(
+            "Factory for your own network, such as nets:make or nets.py:make; may accept inputs, outputs, input_shape.",
+            metavar="MODULE:FUNCTION",
+        ),
+    ] = None,
+    insert_dropout: Annotated[
+        bool,
+        _options.flag(
+            "--insert-dropout",
+            "Put dropout after each hidden activation of your network.",
+            panel=_options.TRAINING,
+        ),
+    ] = False,
+    epochs: Annotated[int | None, _options.in_training("Longest training.", "while longer trainings gain")] = None,
+    batch_size: Annotated[int | None, _options.in_training("Rows per step.", "32..128 by rows")] = None,
+    schedule: Annotated[
+        Literal["constant", "cosine", "linear", "one-cycle"] | None,
+        _options.in_training(
+            "Schedule of the learning rate: constant, cosine, linear or one-cycle.", "cosine", metavar="SCHEDULE"
+        ),
+    ] = None,
+    precision: Annotated[
+        Literal["float32", "float64", "bfloat16"],
+        _options.in_training("float32, float64 or bfloat16.", metavar="DTYPE"),
+    ] = "float32",
+    seed: _options.Seed = 0,
+    device: _options.Device = "cpu",
+    out: Annotated[Path | None, _options.in_output("Folder for the study.", "dampen-runs/DATA-1, -2 ...")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the study in --out, or with the latest one.")
+        bool,
+        _options.flag("--resume", "Continue the study in --out, or the latest one.", panel=_options.OUTPUT),
     ] = False,
     optuna: Annotated[
-        str | None, typer.Option(help="Also write the search to this Optuna storage, sqlite:///studies.db for one.")
-    ] = None,
-    seed: _options.Seed = 0,
-    seeds: Annotated[
-        int | None,
-        typer.Option(
-            help="Seeds of each setting in the search.", show_default="5 below 1000 rows, 3 below 5000, else 1"
+        str | None,
+        _options.in_output(
+            "Also write the search to this Optuna storage, such as sqlite:///studies.db.", metavar="URL"
         ),
     ] = None,
-    device: _options.Device = "cpu",
     json: _options.Json = False,
 ) -> None:
     """Find how much weight decay and dropout a network needs, whether they help, and how sure that is.
@@ -137,22 +138,25 @@ def tune(
         asked["dropout"] = dimension(dropout, "--dropout")
     if lr is not None:
         asked["lr"] = dimension(lr, "--lr", log=True)
+    if knob and model is not None:
+        network_maker(model)  # its file may register a knob
     others = _knobs.ranges(knob or [])
     for name in asked:
         if name in others:
             option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option} and --knob {name} say the same: give one of them")
+            raise InputError(f"{option} and --knob {name} set the same knob: give one of them")
     widths = None if hidden is None else _options.whole_numbers(hidden, "--hidden") if hidden else []
     if model is not None and hidden is not None:
         raise InputError("--hidden shapes dampen's own network, --model names yours: give one of them")
     if model is None and insert_dropout:
         raise InputError("--insert-dropout is for your own network: name it with --model")
 
-    from dampen.knobs import KNOBS
-    from dampen.search import PerLayer
+    from dampen.engine.knobs import KNOBS
+    from dampen.search import PerLayer, check_storage, strategy_of
     from dampen.study import tune as run
-    from dampen.study import usual_network, usual_space
+    from dampen.study import usual_network, usual_space, with_ids
 
+    strategy = strategy_of(search, halving=not no_halving)
     device = _options.usable_device(device)
     seconds = None if budget is None else seconds_of(budget)
     if seconds is not None and not resume and device == "cpu":
@@ -160,8 +164,9 @@ def tune(
     source = _data.read(data, reading)
     if model:
         network, places, said = _network.own(model, insert_dropout, source)
+        shown = with_ids(network, source)  # whose columns stay as they are where it embeds them
     else:
-        network = usual_network(source, widths)
+        network, shown = usual_network(source, widths), source
         places, said = len(network.hidden), []
     excluded = {name for other in others for name in KNOBS[other].excludes}
     space = {name: value for name, value in (usual_space(source, places) | asked).items() if name not in excluded}
@@ -169,21 +174,22 @@ def tune(
     if per_layer and places and "dropout" in space:
         space["dropout"] = PerLayer(space["dropout"], places)
     folder = out or _folder(source.name, resume)
-    tell_data = _data.teller(source, json, said)
+    if optuna is not None:
+        check_storage(optuna, folder.name)
+    tell_data = _data.teller(shown, json, said)
     with _told_how_to_go_on(folder), _output.progress("tuning") as advance:
         found = run(
             network,
             source,
             space,
-            settings=settings,
-            seeds=seeds,
+            n_settings=settings,
+            n_seeds=seeds,
             epochs=epochs,
             metric=metric,
             margin=margin,
-            search=search,
-            halving=not no_halving,
+            search=strategy,
             confirmed=confirmed,
-            confirm_seeds=confirm_seeds,
+            n_confirm_seeds=confirm_seeds,
             budget=seconds,
             validation=validation,
             batch_size=batch_size,
@@ -208,14 +214,12 @@ def tune(
 
 
 def report(
-    study: Annotated[Path, typer.Argument(help="Folder of a finished study.")],
+    study: _options.Study,
 ) -> None:
     """Write the report of a finished study again, and print where it is."""
-    from dampen.report import write_study
-    from dampen.study import read_results
+    from dampen.study import load_study
 
-    found = read_results(study)
-    write_study(study / "report.html", found.document, found.frame, found.rungs)
+    load_study(study).report(study / "report.html")
     print(study / "report.html")
 
 
@@ -318,5 +322,5 @@ def _print(found: "Study") -> None:
 def _figure(result: dict[str, Any]) -> str:
     if result["mean"] is None:
         return "diverged"
-    ends = "" if result["interval"] is None else f" ({result['interval'][0]:.4g} to {result['interval'][1]:.4g})"
-    return f"{result['mean']:.4g}{ends}"
+    mean, *ends = (f"{value + 0.0:.4g}" for value in (result["mean"], *(result["interval"] or ())))  # no -0
+    return f"{mean} ({' to '.join(ends)})" if ends else mean

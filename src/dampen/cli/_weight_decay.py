@@ -3,34 +3,33 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from dampen.cli import _options, _output
 
 if TYPE_CHECKING:
-    from dampen.lessons import weight_decay as lesson
+    from dampen.experiments import weight_decay as lesson
 
 
 def command(
-    weight_decay: Annotated[str, typer.Option(help="Strengths lambda of the penalty.")] = "0,3",
-    inputs: Annotated[int, typer.Option(help="Input features.")] = 200,
-    rows: Annotated[int, typer.Option(help="Training rows.")] = 20,
-    test_rows: Annotated[int, typer.Option(help="Test rows.")] = 100,
-    true_weight: Annotated[float, typer.Option(help="True weight of every input.")] = 0.01,
-    true_bias: Annotated[float, typer.Option(help="True bias.")] = 0.05,
-    noise: Annotated[float, typer.Option(help="Standard deviation of the noise on the target.")] = 0.01,
-    batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 5,
-    lr: Annotated[float, typer.Option(help="Learning rate of SGD.")] = 0.003,
-    epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = 100,
-    every: Annotated[int, typer.Option(min=1, help="Epochs between two points of the curves.")] = 5,
-    path: Annotated[int | None, typer.Option(min=2, help="Train that many log-spaced strengths, too.")] = None,
-    path_range: Annotated[str, typer.Option(help="Smallest and largest strength of --path.")] = "0.01..100",
+    inputs: Annotated[int, _options.in_data("Input features.")] = 200,
+    rows: Annotated[int, _options.in_data("Training rows.")] = 20,
+    test_rows: Annotated[int, _options.in_data("Test rows.")] = 100,
+    true_weight: Annotated[float, _options.in_data("True weight of every input.")] = 0.01,
+    true_bias: Annotated[float, _options.in_data("True bias.")] = 0.05,
+    noise: Annotated[float, _options.in_data("Standard deviation of the noise on the target.")] = 0.01,
+    weight_decay: Annotated[str, _options.in_training("Strengths lambda of the penalty.")] = "0,3",
+    batch_size: Annotated[int, _options.in_training("Rows per step.")] = 5,
+    lr: Annotated[float, _options.in_training("Learning rate of SGD.")] = 0.003,
+    epochs: Annotated[int, _options.in_training("Passes over the training rows.")] = 100,
+    every: Annotated[int, _options.in_training("Epochs between two points of the curves.", min=1)] = 5,
+    path: Annotated[
+        int | None, _options.in_training("Also train this many strengths, spaced logarithmically.", min=2)
+    ] = None,
+    path_range: Annotated[str, _options.in_training("Smallest and largest strength of --path.")] = "0.01..100",
     seed: _options.Seed = 0,
     seeds: _options.Seeds = 20,
     device: _options.Device = "cpu",
     plot: Annotated[
-        Path | None,
-        typer.Option(help="Picture to draw, .png or .svg.", show_default="dampen-weight-decay.png"),
+        Path | None, _options.in_output("Picture to draw, .png or .svg.", "dampen-weight-decay.png")
     ] = None,
     json: _options.Json = False,
 ) -> None:
@@ -46,8 +45,8 @@ def command(
 
     import numpy as np
 
-    from dampen.lessons import weight_decay as lesson
-    from dampen.report import draw_weight_decay_comparison, draw_weight_decay_path, forgetting
+    from dampen.experiments import draw_weight_decay_comparison, draw_weight_decay_path, forgetting
+    from dampen.experiments import weight_decay as lesson
 
     file = _options.picture(plot, "dampen-weight-decay.png")
     file_of_path = _options.picture(file.with_stem(f"{file.stem}-path"), "") if path else None

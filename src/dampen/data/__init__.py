@@ -1,21 +1,24 @@
 """Data sets as immutable values: built-in sets, tables, images, arrays."""
 
 from dampen.data._arrays import from_arrays
-from dampen.data._arrow import read_parquet
-from dampen.data._columns import Column, Columns
-from dampen.data._data import Data, Rows
-from dampen.data._decide import IDENTIFIER, counts_rows, decide, numbers_only
-from dampen.data._frame import all_typed
+from dampen.data._dataset import Data, Rows
 from dampen.data._head import read_head
-from dampen.data._image_files import is_image
-from dampen.data._images import read_new_images
-from dampen.data._incoming import Incoming
-from dampen.data._leaks import Leaks, leaks
+from dampen.data._leakage import Leaks, leaks, repeats
 from dampen.data._load import NAMES, is_table, load
-from dampen.data._normalise import Normalisation
+from dampen.data._new_data import Incoming, encode_new
+from dampen.data._new_rows import new_rows
+from dampen.data._normalisation import Normalisation
 from dampen.data._npz import read_incoming
-from dampen.data._preprocessing import Preprocessing, read_rows
-from dampen.data._vectorise import Vectoriser
+from dampen.data.images._files import is_image
+from dampen.data.images._from_folder import read_new_images
+from dampen.data.tables._arrow import read_parquet
+from dampen.data.tables._columns import Column, Columns
+from dampen.data.tables._frame import all_typed
+from dampen.data.tables._identifiers import repeating
+from dampen.data.tables._infer_types import IDENTIFIER, counts_rows, decide, numbers_only
+from dampen.data.tables._preprocessing import Preprocessing, read_rows
+from dampen.data.tables._spelling import spelling_notes, spelt_alike
+from dampen.data.tables._vectoriser import Vectoriser
 
 __all__ = [
     "IDENTIFIER",
@@ -32,15 +35,21 @@ __all__ = [
     "all_typed",
     "counts_rows",
     "decide",
+    "encode_new",
     "from_arrays",
     "is_image",
     "is_table",
     "leaks",
     "load",
+    "new_rows",
     "numbers_only",
     "read_head",
     "read_incoming",
     "read_new_images",
     "read_parquet",
     "read_rows",
+    "repeating",
+    "repeats",
+    "spelling_notes",
+    "spelt_alike",
 ]

@@ -7,13 +7,16 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from dampen._tensors import check_dense
-from dampen.data import _copies, _split, _target
-from dampen.data._data import Data, Scaling
-from dampen.data._join import as_series
-from dampen.data._leaks import noted
-from dampen.data._values import as_text
+from dampen._tensors import as_native, check_dense
+from dampen.data import _duplicates, _splits, _target
+from dampen.data._checks import as_weights
+from dampen.data._dataset import Data, Scaling
+from dampen.data._leakage import noted
+from dampen.data.tables._join import as_series
+from dampen.data.tables._values import as_text
 from dampen.errors import InputError
+
+_CHANNELS = (1, 3, 4)  # of an image: grey, RGB, RGBA
 
 
 def from_arrays(
@@ -36,8 +39,8 @@ def from_arrays(
 ) -> Data:
     """Make a `Data` of arrays: NumPy's, PyTorch's, or what `numpy.asarray` takes. They are copied.
 
-    - `features`: `[N, D]`, or `[N, ...]`. Bytes of three or four dimensions, `[N, H, W]` or
-      `[N, C, H, W]`, are images and stay bytes; everything else becomes float32.
+    - `features`: `[N, D]`, or `[N, ...]`. Bytes of three or four dimensions, `[N, H, W]`, `[N, C, H, W]` or
+      `[N, H, W, C]`, are images and stay bytes, channels first; everything else becomes float32.
     - `targets`: `[N]` or `[N, 1]`: classes (any whole numbers, names or truth values, in their order) or values; or
       `[N, C]` with a 1 for the class and 0 elsewhere.
     - `test`: `(features, targets)` of the test set; when None, `test_fraction` of the rows is drawn
@@ -56,7 +59,8 @@ def from_arrays(
     >>> from_arrays(np.eye(8), ["cat", "dog"] * 4).classes
     ('cat', 'dog')
     """
-    raw, notes = features_of(features, "features", keep_whole), []
+    array = array_of(features, "features")
+    raw, notes = features_of(array, "features", keep_whole), _layout(array)
     labels, said = _labels(targets, "targets")
     notes += said
     parts = [len(raw), 0]
@@ -89,12 +93,12 @@ def from_arrays(
             parts = [int(read.kept[: parts[0]].sum()), int(read.kept[parts[0] :].sum())]
     train_rows, test_rows = torch.arange(sum(parts)).split(parts)
     of_rows, of_groups = _roles(weights, groups, parts)
-    copies = _copies.find(raw)
-    of_groups = _copies.joined(of_groups, copies.together)
+    copies = _duplicates.find(raw)
+    of_groups = _duplicates.joined(of_groups, copies.together)
     if test is None:
-        n_test = _split.count(test_fraction, len(raw), "test_fraction", zero_allowed=True)
+        n_test = _splits.count(test_fraction, len(raw), "test_fraction", zero_allowed=True)
         purpose = f"test rows of '{name}'"
-        train_rows, test_rows = _split.draw(
+        train_rows, test_rows = _splits.draw(
             *(train_rows, numbers, n_test),
             seed=seed,
             classes=classes,
@@ -135,7 +139,7 @@ def _labels(targets: Any, what: str) -> tuple[np.ndarray, tuple[str, ...]]:
 def _series(labels: np.ndarray) -> Any:
     import pandas as pd
 
-    from dampen.data._values import typed
+    from dampen.data.tables._values import typed
 
     return typed(pd.Series(labels))
 
@@ -151,7 +155,7 @@ def _roles(weights: Any, groups: Any, parts: list[int]) -> tuple[Tensor | None, 
         numbers = array_of(weights, "weights")
         if numbers.dtype.kind not in "biuf":
             raise InputError(f"weights must be numbers, got an array of type {numbers.dtype}")
-        of_rows = torch.from_numpy(_float32(numbers))
+        of_rows = torch.from_numpy(as_weights(numbers.astype(np.float64), "weights"))
     if groups is not None:
         of_groups = torch.from_numpy(np.unique(array_of(groups, "groups"), return_inverse=True)[1].astype(np.int64))
     for name, values in (("weights", of_rows), ("groups", of_groups)):
@@ -182,9 +186,12 @@ def array_of(values: Any, what: str, *, objects: bool = False) -> np.ndarray:
         values = values.detach().cpu()
         values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     try:
-        array = np.asarray(values)
+        array = np.asanyarray(values)
     except ValueError as error:  # rows of different length
         raise InputError(f"{what} can't be made an array; give every row the same shape") from error
+    if array.dtype.kind == "b" and isinstance(array, np.ma.MaskedArray):
+        array = array.astype(np.float64)  # inputs are numbers: a masked one is NaN
+    array = np.asarray(as_native(array))
     if array.dtype.kind == "O" and not objects and all(isinstance(value, str) for value in array.flat):
         array = array.astype(str)  # what pandas calls a column of strings
     if array.dtype.kind not in ("biufUO" if objects else "biufU"):
@@ -206,11 +213,36 @@ def features_of(values: Any, what: str, keep_whole: bool = False) -> Shaped[Tens
     if array.ndim < 2 or 0 in array.shape[1:]:
         raise InputError(f"{what} must have shape [rows, columns] or [rows, ...], got {list(array.shape)}")
     if array.dtype == np.uint8 and array.ndim in (3, 4):
-        images = torch.from_numpy(array.copy(order="C"))
+        images = torch.from_numpy((np.moveaxis(array, -1, 1) if _channels_last(array) else array).copy(order="C"))
         return images.unsqueeze(1) if images.ndim == 3 else images
     if keep_whole and array.dtype.kind in "iu":
         return torch.from_numpy(array.astype(np.int64))
     return torch.from_numpy(_float32(array))
+
+
+def _channels_last(array: np.ndarray) -> bool:
+    """Return whether the last axis of `[N, ...]` looks like colours, and the first one does not: what Keras saves."""
+    return array.ndim == 4 and array.shape[-1] in _CHANNELS and array.shape[1] not in _CHANNELS
+
+
+def _layout(array: np.ndarray) -> list[str]:
+    """Return what is to be said of the axes of images, or of what looks like some."""
+    shape = list(array.shape[1:])
+    height, width = shape[:2] if len(shape) > 1 else (0, 0)
+    if array.dtype == np.uint8:
+        if _channels_last(array):
+            return [f"bytes of shape {shape} are taken as images with channels last: [{shape[2]}, {height}, {width}]"]
+        return [f"bytes of shape {shape} are taken as grey images: [1, {height}, {width}]"] if len(shape) == 2 else []
+    if _channels_last(array):
+        return [
+            f"inputs of shape {shape} are taken as {height} channels of {width}x{shape[2]}: if they are images with "
+            f"channels last, give [rows, {shape[2]}, {height}, {width}]"
+        ]
+    if len(shape) == 2 and height == width > 1 and array.dtype.kind == "f" and array.size:
+        least, most = float(array.min()), float(array.max())
+        if least >= 0 and (most <= 1 or (most <= 255 and (array == np.floor(array)).all())):
+            return [f"inputs of shape {shape} stay so: if they are grey images, give [rows, 1, {height}, {width}]"]
+    return []
 
 
 def _float32(array: np.ndarray) -> np.ndarray:

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from dampen.data import _copies, _split
-from dampen.data._data import Data
-from dampen.data._leaks import noted
+from dampen.data import _duplicates, _splits
+from dampen.data._dataset import Data
+from dampen.data._leakage import noted
 
 BUNDLED = ("digits", "breast-cancer", "wine", "iris", "diabetes")
 
@@ -28,9 +28,9 @@ def load_bundled(name: str, *, seed: int, test_fraction: float) -> Data:
         features = torch.from_numpy(bunch.data.astype(np.float32))
     targets = torch.from_numpy(bunch.target.astype(np.float32 if regression else np.int64))
     classes = None if regression else tuple(str(label) for label in bunch.target_names)
-    n_test = _split.count(test_fraction, len(targets), "the test fraction", zero_allowed=True)
-    copies = _copies.find(features)
-    train_rows, test_rows = _split.draw(
+    n_test = _splits.count(test_fraction, len(targets), "the test fraction", zero_allowed=True)
+    copies = _duplicates.find(features)
+    train_rows, test_rows = _splits.draw(
         torch.arange(len(targets)),
         targets,
         n_test,

@@ -1,59 +1,289 @@
-"""A `torch.utils.data.Dataset` of (input, target) pairs, read once into memory."""
+"""`Data`: one data set, split into rows for training, validation and test."""
 
-from typing import Any
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
 
-from dampen.data._data import Data
-from dampen.data._in_memory import read_arrays
+from dampen.data import _checks, _duplicates, _normalisation, _splits
+from dampen.data._duplicates import Copies
+from dampen.data._normalisation import Normalisation
+from dampen.data.tables import _vectoriser
+from dampen.data.tables._columns import Columns
+from dampen.data.tables._vectoriser import Vectoriser
 from dampen.errors import InputError
 
-
-def is_dataset(source: object) -> bool:
-    """Return whether an object is a dataset whose items have numbers."""
-    return isinstance(source, Dataset)
+Task = Literal["classification", "regression"]
+Scaling = Literal["pixels", "standardise"]
 
 
-def read_dataset(source: Any, test: Any, *, name: str | None = None, **options: Any) -> Data:
-    """Read a dataset, and another one of test rows if it is given.
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows that are ready for a network.
 
-    Args:
-        source: the dataset.
-        test: that of the test rows, or None.
-        name: of the data.
-        options: as for `read_arrays`.
-
-    Raises:
-        InputError: it has no length, its items are no pairs, or they can't be stacked.
+    - `features`: normalised, float32; int64 where whole numbers are to be embedded.
+    - `targets`: int64 class numbers, or float32 values in the target's own unit.
+    - `weights`: how much each row counts, with mean 1; None where all count alike.
+    - `groups`: rows with the same number belong together; None where each stands for itself.
     """
-    inputs, targets = _pairs(source)
-    pairs = None if test is None else _pairs(test)
-    return read_arrays(inputs, targets, test=pairs, name=name or type(source).__name__, **options)
+
+    features: Shaped[Tensor, "N ..."]
+    targets: Shaped[Tensor, " N"]
+    weights: Float[Tensor, " N"] | None = None
+    groups: Int[Tensor, " N"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
 
 
-def _pairs(source: Any) -> tuple[Tensor, Tensor]:
-    kind = type(source).__name__
-    if not isinstance(source, Dataset) or not hasattr(source, "__len__"):
-        raise InputError(f"{kind} must be a torch Dataset with a length, so that its items can be read once")
-    n = len(source)  # type: ignore[arg-type]
-    if not n:
-        raise InputError(f"{kind} is empty; give one with items")
-    try:
-        items = [source[i] for i in range(n)]
-    except Exception as e:  # the user's own code
-        raise InputError(f"{kind} fails when its items are read: {(str(e) or type(e).__name__).splitlines()[0]}") from e
-    first = items[0]
-    if not isinstance(first, tuple | list) or len(first) != 2:
-        raise InputError(f"the items of {kind} must be (input, target) pairs, got {type(first).__name__}")
-    try:
-        inputs, targets = default_collate(items)
-    except (TypeError, RuntimeError, ValueError) as e:
-        raise InputError(
-            f"the items of {kind} can't be stacked into tensors ({str(e).splitlines()[0]}): give tensors, arrays or "
-            "numbers of equal shape"
-        ) from e
-    if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
-        raise InputError(f"the items of {kind} must be (input, target) pairs of tensors, arrays or numbers")
-    return inputs, targets.flatten() if targets.numel() == len(inputs) else targets.to(torch.float32)
+def _no_rows() -> Tensor:
+    return torch.empty(0, dtype=torch.int64)
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Data:
+    """A data set and how its rows are split; `load` and `from_arrays` make one.
+
+    Nothing in it changes: `with_validation` and `subset` return a new `Data` that shares the memory.
+
+    - `features`: raw, all rows; images uint8 `[N, C, H, W]`, tables float32 `[N, D]`, numbers to embed int64.
+    - `targets`: int64 class numbers from 0, or float32 values in the target's own unit.
+    - `classes`: the classes' names in the order of their numbers; None for regression.
+    - `train_rows`, `validation_rows`, `test_rows`: row numbers; the last two may be empty.
+    - `scaling`: `"pixels"` maps 0..`pixel_max` to -1..1, `"standardise"` gives each column mean 0 and
+      standard deviation 1 over the training rows, None leaves the features as they are.
+    - `columns`: of a table that was read from a file or a frame: what each column of `features` is. The features are
+      then numbers that tell every value, missing ones NaN; `normalisation` makes inputs of them.
+    - `weights`: how much each row counts; None where all count alike.
+    - `groups`: rows with the same number stay together in every split; `together` adds those of equal rows.
+    - `stratified`: whether each class keeps its share in every split; False where classes have too few rows for that.
+    - `times`: the rank of each row's time: later rows judge, those of one time stay together; None without times.
+    - `target_name`: the target's column.
+    - `reading`: what `load` was told, for reading the same again; None for what was in memory.
+    - `notes`: what was done to the rows on the way, a sentence each.
+    - `source`: where the data was read from.
+
+    Raises `InputError` for values that are NaN or infinite, features and targets of different length,
+    labels outside 0..C-1, overlapping or missing rows, and an empty training set.
+
+    >>> from dampen.data import load
+    >>> data = load("iris").with_validation(0.25)
+    >>> data
+    Data('iris': classification, 83 training, 29 validation and 38 test rows, inputs 4, outputs 3)
+    >>> data.train.features.shape
+    torch.Size([83, 4])
+    """
+
+    name: str
+    task: Task
+    features: Shaped[Tensor, "N ..."]
+    targets: Shaped[Tensor, " _"]  # not tied to N here: a user who gets it wrong is told by _check
+    train_rows: Int[Tensor, " train"]
+    validation_rows: Int[Tensor, " validation"] = field(default_factory=_no_rows)
+    test_rows: Int[Tensor, " test"] = field(default_factory=_no_rows)
+    classes: tuple[str, ...] | None = None
+    feature_names: tuple[str, ...] | None = None
+    scaling: Scaling | None = None
+    pixel_max: float = 255.0
+    columns: Columns | None = None
+    weights: Float[Tensor, " _"] | None = None
+    groups: Int[Tensor, " _"] | None = None
+    stratified: bool = True
+    times: Int[Tensor, " _"] | None = None
+    target_name: str | None = None
+    reading: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    source: str = "memory"
+
+    def __post_init__(self) -> None:
+        _checks.features(self.features, self.feature_names, missing=self.columns is not None)
+        _checks.targets(self.targets, self.task, self.classes, n_rows=len(self.features))
+        _checks.rows(
+            {
+                "train_rows": self.train_rows,
+                "validation_rows": self.validation_rows,
+                "test_rows": self.test_rows,
+            },
+            n_rows=len(self.features),
+        )
+        _checks.scaling(self.scaling, self.pixel_max)
+        _checks.weights(self.weights, self.train_rows, n_rows=len(self.features))
+        _checks.groups(self.groups, n_rows=len(self.features))
+        _checks.groups(self.times, n_rows=len(self.features), what="times")
+
+    def __repr__(self) -> str:
+        return (
+            f"Data('{self.name}': {self.task}, {len(self.train_rows)} training, "
+            f"{len(self.validation_rows)} validation and {len(self.test_rows)} test rows, "
+            f"inputs {'x'.join(map(str, self.inputs))}, outputs {self.outputs})"
+        )
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Shape of one row of the network's input, for example `(1, 28, 28)`."""
+        if self.columns is not None:
+            return (_vectoriser.width(self.columns, self.outputs),)
+        return tuple(self.features.shape[1:])
+
+    @property
+    def ordered(self) -> bool:
+        """Whether rows are in the order of time, which splits keep."""
+        return self.times is not None
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of values in one row."""
+        return math.prod(self.inputs)
+
+    @property
+    def outputs(self) -> int:
+        """Number of classes; 1 for regression."""
+        return len(self.classes) if self.classes is not None else 1
+
+    @cached_property
+    def normalisation(self) -> Normalisation | Vectoriser:
+        """How raw features become inputs; fitted on the training rows alone."""
+        if self.columns is not None:
+            return self._vectorised[0]
+        if self.scaling == "pixels":
+            return _normalisation.pixels(self.pixel_max)
+        if self.scaling == "standardise":
+            return _normalisation.standardise(self.features[self.train_rows])
+        return _normalisation.identity(self.features.dtype == torch.int64)
+
+    @cached_property
+    def _vectorised(self) -> tuple[Vectoriser, Tensor]:
+        assert self.columns is not None
+        rows = self.train_rows
+        return _vectoriser.fit(self.columns, self.features[rows], self.targets[rows], self.outputs)
+
+    @cached_property
+    def train(self) -> Rows:
+        """The rows to fit."""
+        if self.columns is None:
+            return self._rows(self.train_rows)
+        return self._with_roles(self._vectorised[1], self.train_rows)
+
+    @cached_property
+    def validation(self) -> Rows:
+        """The rows to choose by; none until `with_validation`."""
+        return self._rows(self.validation_rows)
+
+    @cached_property
+    def test(self) -> Rows:
+        """The rows to open once, at the end."""
+        return self._rows(self.test_rows)
+
+    def _rows(self, rows: Int[Tensor, " n"]) -> Rows:
+        return self._with_roles(self.normalisation.apply(self.features[rows]), rows)
+
+    def _with_roles(self, inputs: Shaped[Tensor, "n ..."], rows: Int[Tensor, " n"]) -> Rows:
+        weights = None
+        if self.weights is not None and len(rows):
+            weights = self.weights[rows]
+            if not weights.any():
+                raise InputError(f"every one of {len(rows)} rows that judge has weight 0; give some of them a weight")
+            weights = weights.double() / weights.double().mean()
+        return Rows(inputs, self.targets[rows], weights, None if self.groups is None else self.groups[rows])
+
+    def whole(self) -> "Data | None":
+        """Return the data of an array of whole numbers with these as inputs, to embed; None for other data."""
+        used = () if self.columns is None else self.columns.used
+        plain = all(
+            column.kind == "number" and column.name == f"x{j}" and (column.offset, column.unit) == (0.0, 1.0)
+            for j, column in enumerate(used)
+        )
+        if not used or not plain or not (self.features == self.features.floor()).all():  # NaN equals nothing
+            return None
+        reading = None if self.reading is None else {**self.reading, "normalise": False}
+        features = self.features.to(torch.int64)
+        return replace(self, features=features, columns=None, feature_names=None, scaling=None, reading=reading)
+
+    @property
+    def _shared(self) -> tuple[str, ...] | None:
+        return self.classes if self.stratified else None
+
+    @cached_property
+    def copies(self) -> Copies:
+        """Which rows have equal features."""
+        return _duplicates.find(self.features)
+
+    def together(self) -> "Data":
+        """Return the data with `groups` in which copies of a row are together; itself where there is nothing to add.
+
+        `load`, `from_arrays`, `with_validation` and `folds` do it by themselves; rows in the order of time keep that.
+        """
+        groups = self.groups if self.ordered else _duplicates.joined(self.groups, self.copies.together)
+        return self if groups is self.groups else replace(self, groups=groups)
+
+    def with_validation(self, fraction: float = 0.2, seed: int = 0) -> "Data":
+        """Move a fraction of the training rows to validation, each class in its share, copies of a row on one side.
+
+        Raises `InputError` when validation rows exist already or a class has too few rows.
+        """
+        if len(self.validation_rows):
+            raise InputError(
+                f"'{self.name}' has {len(self.validation_rows)} validation rows already; "
+                "start from the data without them"
+            )
+        n_drawn = _splits.count(fraction, len(self.train_rows), "the validation fraction")
+        purpose = f"validation rows of '{self.name}'"
+        data = self.together()
+        rest, drawn = _splits.draw(
+            *(self.train_rows, self.targets, n_drawn),
+            seed=seed,
+            classes=self._shared,
+            purpose=purpose,
+            groups=data.groups,
+            alike=self.copies.are(data.groups),
+            times=self.times,
+        )
+        return replace(data, train_rows=rest, validation_rows=drawn)
+
+    def folds(self, n: int = 5, repeats: int = 1, seed: int = 0) -> list["Data"]:
+        """Split the training rows n ways, each class in its share: each part is the validation rows of one `Data`.
+
+        Copies of a row are in one part.
+
+        Args:
+            n: number of parts, 2 or more.
+            repeats: how often to split anew; `n * repeats` data sets come back.
+            seed: of the splitting.
+
+        Raises `InputError` when validation rows exist already, or a class has fewer rows than there are parts.
+        """
+        if len(self.validation_rows):
+            raise InputError(
+                f"'{self.name}' has {len(self.validation_rows)} validation rows already: folds make their own"
+            )
+        if self.ordered:
+            raise InputError(f"the rows of '{self.name}' are in the order of time: folds would let later ones train")
+        data = self.together()
+        parts = _splits.folds(
+            *(self.train_rows, self.targets, n, repeats),
+            seed=seed,
+            classes=self._shared,
+            name=self.name,
+            groups=data.groups,
+            alike=self.copies.are(data.groups),
+        )
+        return [replace(data, train_rows=rest, validation_rows=held) for rest, held in parts]
+
+    def subset(self, n: int, seed: int = 0) -> "Data":
+        """Keep only `n` training rows, each class in its share; validation and test stay as they are.
+
+        Raises `InputError` when there are fewer than `n` training rows or a class has too few.
+        """
+        n_train = len(self.train_rows)
+        if not 1 <= n <= n_train:
+            raise InputError(f"a subset of '{self.name}' has 1 to {n_train} training rows, got {n}")
+        if n == n_train:
+            return self
+        purpose = f"a subset of '{self.name}'"
+        _, drawn = _splits.draw(self.train_rows, self.targets, n, seed=seed, classes=self._shared, purpose=purpose)
+        return replace(self, train_rows=drawn)

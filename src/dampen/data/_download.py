@@ -3,12 +3,13 @@
 import os
 import sys
 import tempfile
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from dampen.data._idx_folder import FILES, find_files
 from dampen.data._published import PUBLISHED
+from dampen.data.images._idx_folder import FILES, find_files
 from dampen.errors import InputError
 
 MIRROR = "DAMPEN_MIRROR"
@@ -52,39 +53,70 @@ def _address(name: str) -> str:
 
 def _fetch_file(url: str, md5: str, folder: Path, *, progress: bool) -> None:
     import pooch
-    import requests
 
     path = folder / url.rsplit("/", 1)[1]
-    with _bar(path.name, shown=progress) as bar:
+    with _bar(path.name, shown=progress) as show:
+        received = _Received(show)
         # pooch.retrieve would do both steps, but logs them to stderr; its annotations know no bars
-        download = cast(Any, pooch.HTTPDownloader)(
-            progressbar=False if bar is None else bar, chunk_size=_CHUNK_BYTES, timeout=_TIMEOUT_S
-        )
+        download = cast(Any, pooch.HTTPDownloader)(progressbar=received, chunk_size=_CHUNK_BYTES, timeout=_TIMEOUT_S)
         try:
             download(url, str(path), None)
-        except requests.HTTPError as error:
-            response = cast(requests.Response, error.response)
-            response.close()  # pooch leaves it open
-            raise _FetchError(f"the server answered {response.status_code} for {url}") from error
-        except requests.Timeout as error:
-            raise _FetchError(f"no answer in time from {url}") from error
-        except requests.exceptions.ChunkedEncodingError as error:
-            raise _FetchError(f"the connection broke in the middle of {url}") from error
-        except requests.ConnectionError as error:
-            raise _FetchError(f"no connection to {url}") from error
-        except requests.RequestException as error:
-            raise _FetchError(f"{url} can't be fetched ({type(error).__name__})") from error
+        except OSError as error:
+            if error.errno is not None:  # the disk's, not the network's
+                raise
+            raise _FetchError(_reason(error, url, received.total is not None)) from error
     if pooch.file_hash(str(path), alg="md5") != md5:
         raise _FetchError(f"what came from {url} is not the published file (wrong MD5)")
 
 
-def _bar(name: str, *, shown: bool) -> AbstractContextManager[Any]:
-    if not (shown and sys.stderr.isatty()):
-        return nullcontext()
-    from tqdm import tqdm
+def _reason(error: OSError, url: str, begun: bool) -> str:
+    """Return why a download failed; `begun`: after the server had answered."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        response.close()  # pooch leaves it open
+        return f"the server answered {response.status_code} for {url}"
+    if isinstance(error, ValueError):  # no address, or one of another protocol
+        return f"{url} can't be fetched ({type(error).__name__})"
+    if begun:
+        return f"the connection broke in the middle of {url}"
+    if "timed out" in str(error):
+        return f"no answer in time from {url}"
+    return f"no connection to {url}"
 
-    # pooch asks for the bar's truth, which needs a total; it sets the right one when it has it
-    return tqdm(total=1, desc=name, unit="B", unit_scale=True, leave=False, file=sys.stderr)
+
+class _Received:
+    """How much of a file has come, as pooch reports it; the total is None until the server has answered."""
+
+    def __init__(self, show: Callable[[int, int | None], None]):
+        self.total: int | None = None
+        self._bytes, self._show = 0, show
+
+    def update(self, n: int) -> None:
+        """Count what has come."""
+        self._bytes = min(self._bytes + n, self.total or sys.maxsize)  # pooch counts whole pieces
+        self._show(self._bytes, self.total or None)
+
+    def reset(self) -> None:
+        """Begin at 0."""
+        self._bytes = 0
+
+    def close(self) -> None:
+        """Do nothing: the bar ends by itself."""
+
+
+@contextmanager
+def _bar(name: str, *, shown: bool) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a bar on stderr if that is a terminal; yields `show(bytes, total)`."""
+    if not (shown and sys.stderr.isatty()):
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _publish(staged: Path, folder: Path) -> None:

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from dampen.data._download import fetch
-from dampen.data._idx_folder import FILES, complete_files, find_files
 from dampen.data._published import PUBLISHED
+from dampen.data.images._idx_folder import FILES, complete_files, find_files
 from dampen.errors import InputError
 
 FOLDER = "DAMPEN_DATA"

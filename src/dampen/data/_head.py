@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from dampen.data._data import Data
+from dampen.data._dataset import Data
 from dampen.data._load import load
 from dampen.errors import InputError
 

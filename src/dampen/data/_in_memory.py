@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from dampen.data import _arrays, _tables
-from dampen.data._data import Data
-from dampen.data._frame import Frame, tidy
-from dampen.data._join import as_series, join
-from dampen.data._types import Table
+from dampen.data import _arrays
+from dampen.data._dataset import Data
+from dampen.data.tables import _from_frame
+from dampen.data.tables._frame import Frame, tidy
+from dampen.data.tables._join import as_series, join
+from dampen.data.tables._pandas_types import Table
 from dampen.errors import InputError
 
 _EXACT = 2**20  # up to which a table holds whole numbers as they are
@@ -82,9 +83,9 @@ def read_arrays(
                 "columns"
             )
         test_frame, _ = _joined(test_raw, {"target": test[1]})
-    data = _tables.from_frame(
+    data = _from_frame.from_frame(
         frame,
-        _tables.roles(task=task, **names),
+        _from_frame.roles(task=task, **names),
         test=test_frame,
         seed=seed,
         test_fraction=test_fraction,
@@ -96,19 +97,9 @@ def read_arrays(
 
 
 def as_table(raw: np.ndarray) -> Table:
-    """Return an array `[N, D]` as a table with the columns `x0`, `x1`, ...
-
-    Raises:
-        InputError: there are infinite values, or no columns.
-    """
+    """Return an array `[N, D]` as a table with the columns `x0`, `x1`, ..."""
     import pandas as pd
 
-    if raw.dtype.kind == "f" and np.isinf(raw).any():
-        row, column = (int(i[0]) for i in np.isinf(raw).nonzero())
-        raise InputError(
-            f"features hold {int(np.isinf(raw).sum())} values that are infinite, the first in row {row}, column "
-            f"{column}; fill them in or drop these rows"
-        )
     return pd.DataFrame(raw, columns=[f"x{j}" for j in range(raw.shape[1])])
 
 

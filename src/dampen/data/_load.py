@@ -10,19 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from dampen.data import _tables
 from dampen.data._bundled import BUNDLED, load_bundled
-from dampen.data._data import Data
-from dampen.data._dataset import is_dataset, read_dataset
+from dampen.data._dataset import Data
 from dampen.data._find import existing, find
-from dampen.data._frames import READERS, Frame, kind_of, read_frame, tidy
-from dampen.data._idx_folder import FILES, find_files, read_folder
-from dampen.data._image_files import holds_images
-from dampen.data._images import read_images
 from dampen.data._in_memory import read_arrays
-from dampen.data._join import is_values, join
 from dampen.data._npz import read_npz
 from dampen.data._published import PUBLISHED
+from dampen.data._torch_dataset import is_dataset, read_dataset
+from dampen.data.images._files import holds_images, other_files
+from dampen.data.images._from_folder import read_images
+from dampen.data.images._idx_folder import FILES, find_files, read_folder
+from dampen.data.tables import _from_frame
+from dampen.data.tables._frame import joined_name
+from dampen.data.tables._join import is_values, join
+from dampen.data.tables._read import READERS, Frame, kind_of, read_frame, tidy
 from dampen.errors import InputError
 
 NAMES = (*BUNDLED, *PUBLISHED)
@@ -33,8 +34,8 @@ def load(
     *,
     target: Any = None,
     task: str | None = None,
-    drop: str | Sequence[str] = (),
-    category: str | Sequence[str] = (),
+    drop: str | int | Sequence[Any] = (),
+    category: str | int | Sequence[Any] = (),
     group: Any = None,
     weight: Any = None,
     test: Any = None,
@@ -88,7 +89,11 @@ def load(
     """
     told = {name: value for name, value in locals().items() if name != "progress"}
     words = {"drop": drop, "category": category, "group": group, "weight": weight, "time_order": time_order}
-    words = {name: str(w) if isinstance(w, int) else w for name, w in words.items()}  # some frames' names are numbers
+    words = {name: _column_names(source, word) for name, word in words.items()}
+    for name in ("drop", "category"):
+        if isinstance(words[name], list | tuple):
+            words[name] = [_column_names(source, word) for word in words[name]]
+    target = _column_names(source, target)
     for name, word in words.items():
         if word is not None and not hasattr(word, "__len__"):
             raise InputError(f"{name} must be the name of a column, or values, got {word!r}")
@@ -145,6 +150,23 @@ def load(
     if isinstance(target, str):
         raise InputError("an array of inputs has no columns with names: give the targets as another array")
     return read_arrays(source, target, test=_pair(test), **options)
+
+
+def _column_names(source: Any, word: Any) -> Any:
+    """Return the names that a frame's columns have here for those that a user gives: numbers, or tuples of levels."""
+    if isinstance(word, numbers.Integral) and not isinstance(word, bool):
+        return str(word)
+    columns = getattr(source, "columns", ()) if hasattr(source, "iloc") else ()
+    levels = getattr(columns, "nlevels", 1)
+
+    def is_name(word: Any) -> bool:
+        return isinstance(word, tuple) and len(word) == levels > 1 and (word in columns or len(source) != levels)
+
+    if is_name(word):
+        return joined_name(word)
+    if isinstance(word, list | tuple) and len(word) and all(map(is_name, word)):
+        return [joined_name(name) for name in word]
+    return word
 
 
 def is_table(source: str | os.PathLike[str]) -> bool:
@@ -222,8 +244,8 @@ def _named(
         if holds_images(path):
             return read_images(path, side=image_size, image_max=image_max, seed=seed, test_fraction=test_fraction)
         raise InputError(
-            f"folder {path} holds no images, and none of the four IDX files ({', '.join(FILES)}); give a folder with a "
-            "folder of images for each class, or with these files"
+            f"folder {path} holds no images, and none of the four IDX files ({', '.join(FILES)}); {other_files(path)}; "
+            "give a folder with a folder of images for each class, or with these files"
         )
     except OSError as e:
         raise InputError(f"folder {path} can't be read: {e.strerror or e}") from None
@@ -243,17 +265,18 @@ def _table(
     given = {name: word for name, word in {"target": target, **words}.items() if name not in ("drop", "category")}
     joins = {name: word for name, word in given.items() if is_values(word)}
     frame, names = _frame(source, "the frame", joins)
-    roles = _tables.roles(task=task, drop=words["drop"], category=words["category"], **(given | names))
+    roles = _from_frame.roles(task=task, drop=words["drop"], category=words["category"], **(given | names))
     test_frame = None
     if test is not None:
-        test_frame, of_test = _frame(test, "the test frame", {} if beside is None else {"target": beside})
+        joined = {} if beside is None else {"target": beside}
+        test_frame, of_test = _frame(test, "the test frame", joined, frame.decimal_comma)
         if of_test and of_test["target"] != names["target"]:
             renamed = test_frame.table.rename(columns={of_test["target"]: names["target"]})
             test_frame = replace(test_frame, table=renamed)
     if test_frame is not None and _same(source, test):
         what = f"test file {test} holds" if on_disk else "test frame is"
         raise InputError(f"the {what} the training rows themselves; give other rows, or leave it out to draw some")
-    return _tables.from_frame(
+    return _from_frame.from_frame(
         frame,
         roles,
         test=test_frame,
@@ -271,10 +294,10 @@ def _same(source: Any, test: Any) -> bool:
     return source is test
 
 
-def _frame(source: Any, what: str, joins: dict[str, Any]) -> tuple[Frame, dict[str, str]]:
+def _frame(source: Any, what: str, joins: dict[str, Any], decimal_comma: bool = False) -> tuple[Frame, dict[str, str]]:
     """Return a table with what is given beside it as columns, and these columns' names by their roles."""
     if isinstance(source, str | os.PathLike):
-        frame = read_frame(Path(source))
+        frame = read_frame(Path(source), decimal_comma)
     else:
         if hasattr(source, "collect"):  # polars' lazy frame
             source = source.collect()
@@ -282,7 +305,7 @@ def _frame(source: Any, what: str, joins: dict[str, Any]) -> tuple[Frame, dict[s
             source = source.to_pandas()
         if not hasattr(source, "iloc") or getattr(source, "ndim", 0) != 2:
             raise InputError(f"{what} must be a file's name or a pandas or polars frame, got {type(source).__name__}")
-        frame = Frame(source)
+        frame = Frame(source, decimal_comma=decimal_comma)
     names, table, notes = {}, frame.table, list(frame.notes)
     for role, values in joins.items():
         table, names[role], said = join(table, values, role)

@@ -1,6 +1,7 @@
 """Arrays in a `.npz` file: inputs and targets, perhaps with a test set, by the names that such files use."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,14 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from dampen.data import _check
+from dampen.data import _checks
 from dampen.data._arrays import features_of
-from dampen.data._data import Data
+from dampen.data._dataset import Data
 from dampen.data._in_memory import read_arrays
-from dampen.data._incoming import Incoming
-from dampen.data._join import as_series
-from dampen.data._normalise import Normalisation
+from dampen.data._new_data import Incoming
+from dampen.data._normalisation import Normalisation
 from dampen.data._npz_file import opened
+from dampen.data.tables._join import as_series
 from dampen.errors import InputError
 
 _INPUTS = ("x", "features", "images", "data", "inputs")
@@ -52,10 +53,13 @@ def read_npz(
         if of_test[0] is not None and of_test[1] is not None:
             names += [of_test[0], of_test[1]]
         arrays = file.read(names)
-    return read_arrays(
-        _plain(arrays[0]),
+    alone = [] if of_test[0] is None or of_test[1] is not None else [of_test[0]]
+    notes = _unused(there, [*names, *alone])
+    notes += [f"'{name[:_LONGEST]}' has no targets beside it (y_test): test rows are drawn" for name in alone]
+    data = read_arrays(
+        arrays[0],
         _column(arrays[1]),
-        test=(_plain(arrays[2]), _column(arrays[3])) if len(arrays) == 4 else None,
+        test=(arrays[2], _column(arrays[3])) if len(arrays) == 4 else None,
         test_fraction=test_fraction,
         seed=seed,
         task=task,
@@ -63,6 +67,12 @@ def read_npz(
         name=path.stem,
         source=str(path),
     )
+    return replace(data, notes=(*notes, *data.notes))
+
+
+def _unused(shapes: Mapping[str, tuple[int, ...]], used: Sequence[str]) -> list[str]:
+    others = {name: shape for name, shape in shapes.items() if name not in used}
+    return [f"arrays that are not used: {_told(others)}"] if others else []
 
 
 def read_incoming(
@@ -82,17 +92,28 @@ def read_incoming(
     found = _to_come(path)
     if found is None:
         return None
-    inputs, targets, arrays = found
-    features = features_of(_plain(arrays[0]), inputs, normalisation.keeps_whole)
-    _check.features(features, None)
-    known, notes = None, ()
+    inputs, targets, arrays, said = found
+    features, notes = new_features(arrays[0], inputs, normalisation), list(said)
+    known = None
     if targets is not None:
-        known, notes = _known(_one_each(arrays[1], targets, len(features), path), targets, classes)
-    return Incoming(path.stem, normalisation, task, classes, features, known, notes, str(path))
+        known, said = _known(_one_each(arrays[1], targets, len(features), path), targets, classes)
+        notes += said
+    return Incoming(path.stem, normalisation, task, classes, features, known, tuple(notes), str(path))
 
 
-def rows_of(path: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
-    """Return the inputs of rows to come and their targets, if there are any; None where the file has a test part.
+def new_features(array: np.ndarray, what: str, normalisation: Normalisation) -> Shaped[Tensor, "N ..."]:
+    """Return rows to come as features, as `Incoming` has them.
+
+    Raises:
+        InputError: they are no finite numbers; the message says `what`.
+    """
+    features = features_of(array, what, normalisation.keeps_whole)
+    _checks.features(features, None)
+    return features
+
+
+def rows_of(path: Path) -> tuple[np.ndarray, np.ndarray | None, list[str]] | None:
+    """Return the inputs of rows to come, their targets, if there are any, and notes; None where there is a test part.
 
     Raises:
         InputError: the file is damaged, there are no inputs, or not as many targets.
@@ -100,14 +121,12 @@ def rows_of(path: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
     found = _to_come(path)
     if found is None:
         return None
-    _, targets, arrays = found
-    if targets is None:
-        return arrays[0], None
-    return arrays[0], _one_each(arrays[1], targets, len(arrays[0]), path)
+    _, targets, arrays, notes = found
+    return arrays[0], None if targets is None else _one_each(arrays[1], targets, len(arrays[0]), path), notes
 
 
-def _to_come(path: Path) -> tuple[str, str | None, list[np.ndarray]] | None:
-    """Return the names of inputs and targets, if there are any, and both; None where the file has a test part."""
+def _to_come(path: Path) -> tuple[str, str | None, list[np.ndarray], list[str]] | None:
+    """Return the names of inputs and targets, if there are any, both, and notes; None where there is a test part."""
     with opened(path) as file:
         there = file.shapes
         if _named(there, _INPUTS, _TEST, None):
@@ -117,7 +136,8 @@ def _to_come(path: Path) -> tuple[str, str | None, list[np.ndarray]] | None:
             raise InputError(
                 f"{path} holds {_told(there)}; inputs are to be called x, and targets, if there are any, y"
             )
-        return inputs, targets, file.read([inputs] if targets is None else [inputs, targets])
+        names = [inputs] if targets is None else [inputs, targets]
+        return inputs, targets, file.read(names), _unused(there, names)
 
 
 def _one_each(values: np.ndarray, name: str, n: int, path: Path) -> np.ndarray:
@@ -167,13 +187,6 @@ def _named(
                 if key in spelt:
                     return spelt[key]
     return None
-
-
-def _plain(array: np.ndarray) -> np.ndarray:
-    """Return channels first where the last axis looks like colours: what Keras saves."""
-    if array.dtype == np.uint8 and array.ndim == 4 and array.shape[-1] in (1, 3) and array.shape[1] not in (1, 3):
-        return array.transpose(0, 3, 1, 2)
-    return array
 
 
 def _column(array: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
+from dampen._tensors import as_native
 from dampen.data import _memory
 from dampen.errors import InputError
 
@@ -47,7 +48,7 @@ class Arrays:
         found = []
         for name in names:
             with self._archive.open(self._members[name]) as stream:
-                found.append(_readable(npy.read_array(stream, allow_pickle=False), name))
+                found.append(as_native(_readable(npy.read_array(stream, allow_pickle=False), name)))
                 if stream.read(1):
                     raise ValueError(f"array '{name}' is longer than its header tells")
         return found

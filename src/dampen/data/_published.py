@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dampen.data._idx_folder import FILES
+from dampen.data.images._idx_folder import FILES
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from dampen._io import counted
-from dampen.data import _dressed
-from dampen.data._types import Series
-from dampen.data._values import SYMBOLS, WORDS, are_codes, as_levels, as_numbers, as_text, grouped, plain, settled
+from dampen.data.tables import _formatted_numbers, _spelling
+from dampen.data.tables._pandas_types import Series
+from dampen.data.tables._values import (
+    SYMBOLS,
+    WORDS,
+    are_codes,
+    as_levels,
+    as_numbers,
+    as_text,
+    as_whole,
+    grouped,
+    plain,
+    settled,
+)
 from dampen.errors import InputError
 
 NAMES = ("target", "label", "class", "y", "outcome", "response", "labels", "targets")
@@ -96,10 +107,12 @@ def read(
     text = as_text(values)
     numeric = pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
     numbers = as_numbers(values if numeric else text, decimal_comma)
+    whole = as_whole(values)
+    exact = numbers if whole is None else whole  # 2**60 and 2**60 + 1 are one number in float64
     codes = not numeric and are_codes(text)
     thousand = grouped(text) if decimal_comma and not numeric and task != "classification" else None
     if thousand is not None:
-        raise InputError(f"target '{name}' {_dressed.said(thousand)}")
+        raise InputError(f"target '{name}' {_formatted_numbers.said_of_target(thousand)}")
     is_value = plain(text).notna().to_numpy()
     bad = is_value & np.isnan(numbers)
     left_out: list[str] = []
@@ -110,7 +123,7 @@ def read(
             task, is_value = "regression", is_value & ~bad
     all_numbers = bool(is_value.any()) and not bool(np.isnan(numbers[is_value]).any())
     finite = is_value & ~np.isinf(numbers)
-    if task == "regression" or (task is None and all_numbers and not codes and not _few_whole(numbers[finite])):
+    if task == "regression" or (task is None and all_numbers and not codes and not _few_whole(exact[finite])):
         notes = _missing(text, finite | (bad if left_out else False), name, where)
         return _values(text, numbers, finite, name, where, [*notes, *left_out], least)
     guessed = task is None
@@ -118,7 +131,7 @@ def read(
     kept = text.notna().to_numpy()
     notes = [*_missing(as_text(values), kept, name, where), *_words(text, name)]
     if guessed and all_numbers:
-        distinct = len(np.unique(numbers[kept]))
+        distinct = len(np.unique(exact[kept]))
         notes.append(
             f"target '{name}' holds digits with a leading zero: taken as classes (task regression takes them as values)"
             if codes
@@ -129,9 +142,9 @@ def read(
 
 
 def _refuse_dressed(counts: Series, task: str | None, name: str, decimal_comma: bool) -> None:
-    example = _dressed.dressed(counts, decimal_comma) if task == "regression" or len(counts) > _FEW else None
+    example = _formatted_numbers.dressed(counts, decimal_comma) if task == "regression" or len(counts) > _FEW else None
     if example is not None:
-        raise InputError(f"target '{name}' {_dressed.said(example)}")
+        raise InputError(f"target '{name}' {_formatted_numbers.said_of_target(example)}")
 
 
 def _are_values(numbers: np.ndarray, n: int, task: str | None, quoted: str, name: str) -> bool:
@@ -167,6 +180,10 @@ def _values(
         raise InputError(f"target '{name}' holds numbers beyond {_LARGEST:g}, whose squares float32 can't hold: divide")
     found = np.where(kept, numbers, 0.0).astype(np.float32)[kept]
     if not where and least > 1 and found.min() == found.max():
+        if numbers[kept].min() < numbers[kept].max():
+            raise InputError(
+                f"target '{name}' differs by less than float32 can hold, all rows are near {found[0]:g}: subtract that"
+            )
         raise InputError(f"target '{name}' is {found[0]:g} in every row: there is nothing to learn")
     return Target("regression", found, None, kept, tuple(notes))
 
@@ -234,7 +251,7 @@ def _quoted(values: Series, most: int = 3) -> str:
 
 
 def _few_whole(numbers: np.ndarray) -> bool:
-    if (numbers != np.floor(numbers)).any():
+    if numbers.dtype.kind == "f" and (numbers != np.floor(numbers)).any():
         return False
     distinct = len(np.unique(numbers))
     return distinct <= min(_FEW, max(2, len(numbers) // _LEAST_EACH))
@@ -245,6 +262,9 @@ def _classes(
 ) -> Target:
     _refuse_none(kept, name, "")
     counts = text[kept].value_counts()
+    alike = _spelling.spelt_alike(map(str, counts.index))
+    if alike:
+        notes.append(f"target '{name}' has classes that {alike}")
     enough = counts[counts >= least]
     rare = counts[counts < least]
     if len(enough) < 2:

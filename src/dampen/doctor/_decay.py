@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from dampen.doctor._case import Case
+from dampen.doctor._evidence import Case
 from dampen.doctor._report import Symptom
-from dampen.knobs.weight_decay import is_normalisation, is_scale
+from dampen.engine.knobs.weights.weight_decay import is_normalisation, is_scale
 
 _MEANT_DECOUPLED = 0.01  # AdamW's default; a penalty of this size under Adam is hardly ever meant
 _SPARE = "give these parameters a group of their own with weight_decay=0"

@@ -5,10 +5,10 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import nn
 
-from dampen.doctor._case import Case
+from dampen.doctor._evidence import Case
 from dampen.doctor._forward import Batch, run
+from dampen.doctor._registry import CHECKS
 from dampen.doctor._report import SEVERITIES, Finding, Report
-from dampen.doctor._table import CHECKS
 from dampen.errors import InputError
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from dampen.doctor._case import Case
+from dampen.doctor._evidence import Case
 from dampen.doctor._report import Symptom
 
 _ATTENTION = "scaled_dot_product_attention"

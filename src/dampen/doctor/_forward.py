@@ -1,6 +1,7 @@
 """Run a model on a batch, in training mode and several times in evaluation, and leave it as it was."""
 
 import contextlib
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from dampen._tensors import described, is_frame, loaded_by
 from dampen.doctor._intact import every_module, intact, reseed, tensors_in
-from dampen.doctor._trace import Trace, Watch
+from dampen.doctor._tensor_flow import Trace, Watch
+from dampen.engine.capture import ModulePath, are_probabilities, forward
 from dampen.errors import InputError
-from dampen.population._probe import are_probabilities
-from dampen.population._where import ModulePath
 
 Batch = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 """What a model is called with: one tensor, its arguments in order, or its arguments by name."""
@@ -54,6 +55,12 @@ def run(model: nn.Module, batch: Batch) -> Passes:
     Raises:
         InputError: the model has parameters without a value, can't take the batch, or returns no tensor.
     """
+    if is_frame(batch) or isinstance(batch, str | os.PathLike) or hasattr(batch, "train_rows"):
+        data = "data" if hasattr(batch, "train_rows") else loaded_by(batch)
+        raise InputError(
+            "batch must be what the model is called with, one tensor, a tuple of arguments or a dict of them by name, "
+            f"got {described(batch)}: give {data}.train.features[:8]"
+        )
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         raise InputError("no function can be watched in a scripted model: give the model before torch.jit.script")
     tensors = list(model.parameters()) + list(model.buffers())
@@ -109,11 +116,8 @@ def _pass(
     where = ModulePath(model)
     watch = Watch(where, tensors_in(batch), dropping=dropping)
     reseed(seed)
-    try:
-        with torch.enable_grad(), _eagerly(), where, watch:
-            output = _call(model, batch)
-    except Exception as e:
-        raise InputError(f"the model fails on {_in_words(batch)}{_in(where.current)}: {_first_line(e)}") from e
+    with torch.enable_grad(), _eagerly():
+        output = forward(lambda: _call(model, batch), where, watch, f"the model fails on {_in_words(batch)}")
     numbers = [t.detach().clone() for t in tensors_in(output) if not t.is_sparse]
     if not numbers:
         raise InputError(
@@ -173,11 +177,3 @@ def _in_words(batch: Batch) -> str:
     shapes = ", ".join(f"{list(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in tensors_in(batch))
     spread = " (a tuple or list is spread over forward's arguments: give inputs only, no targets)"
     return f"a batch of {shapes or 'no tensors'}{spread if isinstance(batch, list | tuple) and len(batch) > 1 else ''}"
-
-
-def _in(module: str) -> str:
-    return f" in {module}" if module else ""
-
-
-def _first_line(e: Exception) -> str:
-    return (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")

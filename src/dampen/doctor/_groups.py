@@ -4,7 +4,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterator
 
-from dampen.doctor._case import Case
+from dampen.doctor._evidence import Case
 from dampen.doctor._report import Symptom
 
 # What schedulers, and dampen itself, put into groups beside the optimizer's own settings.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from dampen.doctor._case import Case
+from dampen.doctor._evidence import Case
 from dampen.doctor._report import Symptom
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from dampen.doctor._case import Case
+from dampen.doctor._evidence import Case
 from dampen.doctor._report import Symptom
 
 _KEEP = 0.8  # from here on a rate is more often a probability of keeping: 0.8 for inputs in the paper

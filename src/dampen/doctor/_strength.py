@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from dampen.doctor._case import Case, lost, steps_in_words
+from dampen.doctor._evidence import Case, lost, steps_in_words
 from dampen.doctor._report import Symptom
 
 _FORGETS_AT_ONCE = 0.1  # share of a weight that one step takes; weights then average the last ten updates

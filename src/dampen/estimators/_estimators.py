@@ -1,5 +1,8 @@
 """`DampenClassifier` and `DampenRegressor`."""
 
+import numbers
+import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -13,11 +16,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 from torch import Tensor, nn
 
-from dampen.data import Data, Preprocessing, all_typed
+from dampen._tensors import as_native
+from dampen.data import Data, Preprocessing, all_typed, spelt_alike
+from dampen.engine import Model, Population, copied
+from dampen.engine.knobs import Setting
+from dampen.errors import InputError
 from dampen.estimators._noise import noise
-from dampen.estimators._rows import Merged, as_data, columns_of, encoded, merged
-from dampen.knobs import Setting
-from dampen.population import Model, Population, copied
+from dampen.estimators._rows import Merged, as_data, columns_of, encoded_new, merged, repeating_notes
 from dampen.study import (
     check_network,
     tune,
@@ -31,6 +36,8 @@ from dampen.uncertainty import ClassPrediction, Prediction, ValuePrediction, pre
 
 LEAST_ROWS = 50  # below which ten rows would have to rank settings: noise
 DEFAULT = Setting(weight_decay=0.02, dropout=0.15, lr=3e-3)  # Holzmüller, Grinsztajn and Steinwart (2024), table A.1
+_OPTIONAL = ("n_settings", "epochs", "batch_size")
+_COUNTS = (*_OPTIONAL, "n_seeds", "n_confirm_seeds")
 _ROWS_AT_ONCE = 1 << 16
 _UNITS = 1e-6, 1e12  # deviations of a target between which its squares are float32 numbers
 
@@ -44,10 +51,10 @@ class _Dampen(BaseEstimator):
         *,
         model: Model | None = None,
         space: Mapping[str, Any] | None = None,
-        settings: int | None = None,
-        seeds: int = 2,
+        n_settings: int | None = None,
+        n_seeds: int = 2,
         epochs: int | None = None,
-        confirm_seeds: int = 5,
+        n_confirm_seeds: int = 5,
         metric: str | None = None,
         batch_size: int | None = None,
         device: str = "cpu",
@@ -56,10 +63,10 @@ class _Dampen(BaseEstimator):
         self.hidden = hidden
         self.model = model
         self.space = space
-        self.settings = settings
-        self.seeds = seeds
+        self.n_settings = n_settings
+        self.n_seeds = n_seeds
         self.epochs = epochs
-        self.confirm_seeds = confirm_seeds
+        self.n_confirm_seeds = n_confirm_seeds
         self.metric = metric
         self.batch_size = batch_size
         self.device = device
@@ -79,7 +86,7 @@ class _Dampen(BaseEstimator):
         """Check rows as scikit-learn does: numbers in any form; a frame with other columns stays one."""
         if _is_mixed(X):
             self._mixed = True
-            y = validate_data(self, X, y, skip_check_array=True)[1]
+            y = validate_data(self, X, _unmasked(y), skip_check_array=True)[1]
             X, y = _pandas(X), column_or_1d(y, warn=True)
             check_consistent_length(X, y)
             if y.dtype.kind == "f":
@@ -89,20 +96,32 @@ class _Dampen(BaseEstimator):
             return X, y
         self._mixed = False
         X, y = validate_data(
-            self, X, y, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", ensure_min_samples=2
+            self,
+            _unmasked(X),
+            _unmasked(y),
+            dtype=[np.float64, np.float32],
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=2,
         )
         return X, y
 
     def _fit(self, rows: Merged, given: Any, classes: tuple[str, ...] | None) -> None:
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        counts = {name: _whole(name, getattr(self, name)) for name in _COUNTS}
+        widths = None if self.hidden is None else _widths(self.hidden)
+        if widths is not None and self.model is not None:
+            raise InputError("hidden shapes dampen's own network, model is yours: give one of them")
         self._names = None if self._mixed else getattr(self, "feature_names_in_", None)
         self._columns = columns_of(rows.table, self._names, given)
+        notes = repeating_notes(rows, classes, self._names)
+        alike = spelt_alike(classes or ())
+        for note in [*notes, *([f"classes {alike}"] if alike else [])]:
+            warnings.warn(note, UserWarning, stacklevel=_outside())
         data = as_data(rows, self._columns, classes, self._names)
         n = len(data.train_rows)
-        widths = None if self.hidden is None else _widths(self.hidden)
         network = self.model if self.model is not None else usual_network(data, widths)
-        batch_size = self.batch_size or usual_batch_size(n)
-        epochs = self.epochs or usual_length(data, batch_size)
+        batch_size = counts["batch_size"] or usual_batch_size(n)
+        epochs = counts["epochs"] or usual_length(data, batch_size)
         if n < LEAST_ROWS:
             self._untuned(network, data, epochs, batch_size, seed)
             return
@@ -110,10 +129,10 @@ class _Dampen(BaseEstimator):
             network,
             data,
             self.space,
-            settings=self.settings or (16 if n < 1000 else 32),
-            seeds=self.seeds,
+            n_settings=counts["n_settings"] or (16 if n < 1000 else 32),
+            n_seeds=counts["n_seeds"],
             epochs=epochs,
-            confirm_seeds=self.confirm_seeds,
+            n_confirm_seeds=counts["n_confirm_seeds"],
             metric=self.metric,
             batch_size=batch_size,
             device=self.device,
@@ -123,13 +142,13 @@ class _Dampen(BaseEstimator):
         self.setting_ = dict(study.verdict.recommended)
         self.verdict_ = study.verdict.sentences()
         self.networks_ = study.ensemble()
-        self.preprocessing_ = cast(Preprocessing, study.preprocessing())
-        self._scale = study.plan.target_scale
+        self.preprocessing_ = cast(Preprocessing, study.preprocessing)
+        self._scale = study.target_scale
 
     def _untuned(self, network: Model, data: Data, epochs: int, batch_size: int, seed: int) -> None:
         """Train with the published default."""
         check_network(network, data)
-        seeds = range(seed, seed + self.confirm_seeds)
+        seeds = range(seed, seed + int(self.n_confirm_seeds))
         default = DEFAULT
         # asking costs a trial run, and dampen's own network is known
         if self.model is not None and not Population(network, [Setting()], [0]).explain(data).dropping:
@@ -160,8 +179,13 @@ class _Dampen(BaseEstimator):
             validate_data(self, X, reset=False, skip_check_array=True)
             X = _pandas(X)
         else:
-            X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
-        inputs = self.preprocessing_.vectoriser.apply(encoded(self._columns, X, self._names)).double()
+            X = validate_data(
+                self, _unmasked(X), reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan"
+            )
+        raw, notes = encoded_new(self._columns, X, self._names)
+        for note in notes:
+            warnings.warn(note, UserWarning, stacklevel=_outside())
+        inputs = self.preprocessing_.vectoriser.apply(raw).double()
         return [copied(network).double() for network in self.networks_], inputs
 
     def _outputs(self, X: Any) -> Float64[np.ndarray, "networks N outputs"]:
@@ -190,10 +214,10 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         hidden: widths of the hidden layers; by default 64 and 32, from 1000 rows on 256 and 128.
         model: what makes another network, as for `dampen.tune`.
         space: where settings are drawn from, as for `dampen.tune`.
-        settings: how many are tried; by default 16, from 1000 rows on 32.
-        seeds: of each setting in the search.
+        n_settings: how many are tried; by default 16, from 1000 rows on 32.
+        n_seeds: of each setting in the search.
         epochs: length of a training; by default 600 steps, from 1000 rows on 1000, at least 10 and at most 200 epochs.
-        confirm_seeds: of each setting in the verdict, and of the networks that predict.
+        n_confirm_seeds: of each setting in the verdict, and of the networks that predict.
         metric: what ranks settings, as for `dampen.tune`.
         batch_size: rows a step; by default 32, from 5000 rows on 128.
         device: where to train.
@@ -212,7 +236,7 @@ class DampenClassifier(ClassifierMixin, _Dampen):
     Example:
         >>> from sklearn.datasets import load_iris
         >>> X, y = load_iris(return_X_y=True)
-        >>> model = DampenClassifier((8,), settings=4, epochs=10, random_state=0).fit(X, y)
+        >>> model = DampenClassifier((8,), n_settings=4, epochs=10, random_state=0).fit(X, y)
         >>> model.predict_proba(X[:2]).shape
         (2, 3)
     """
@@ -223,10 +247,10 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         *,
         model: Model | None = None,
         space: Mapping[str, Any] | None = None,
-        settings: int | None = None,
-        seeds: int = 2,
+        n_settings: int | None = None,
+        n_seeds: int = 2,
         epochs: int | None = None,
-        confirm_seeds: int = 5,
+        n_confirm_seeds: int = 5,
         metric: str | None = None,
         batch_size: int | None = None,
         device: str = "cpu",
@@ -237,10 +261,10 @@ class DampenClassifier(ClassifierMixin, _Dampen):
             hidden,
             model=model,
             space=space,
-            settings=settings,
-            seeds=seeds,
+            n_settings=n_settings,
+            n_seeds=n_seeds,
             epochs=epochs,
-            confirm_seeds=confirm_seeds,
+            n_confirm_seeds=n_confirm_seeds,
             metric=metric,
             batch_size=batch_size,
             device=device,
@@ -257,10 +281,12 @@ class DampenClassifier(ClassifierMixin, _Dampen):
             sample_weight: how much each counts; a row of weight 2 is the same as the row given twice.
 
         Raises:
-            ValueError: fewer than two classes or rows, weights that are all 0, or what scikit-learn refuses.
+            ValueError: fewer than two classes or rows, weights that are all 0, a class whose weight is not above 0, or
+                what scikit-learn refuses.
         """
         X, y = self._read(X, y)
         check_classification_targets(y)
+        _check_class_weight(self.class_weight)
         weights = _weights(sample_weight, X) * compute_sample_weight(self.class_weight, y)
         present = np.unique(y[weights > 0])
         if len(present) < 2:
@@ -316,7 +342,7 @@ class DampenRegressor(RegressorMixin, _Dampen):
     Example:
         >>> from sklearn.datasets import load_diabetes
         >>> X, y = load_diabetes(return_X_y=True)
-        >>> model = DampenRegressor((8,), settings=4, epochs=10, random_state=0).fit(X, y)
+        >>> model = DampenRegressor((8,), n_settings=4, epochs=10, random_state=0).fit(X, y)
         >>> model.predict(X[:2]).shape
         (2,)
     """
@@ -340,7 +366,7 @@ class DampenRegressor(RegressorMixin, _Dampen):
         unit = 1.0 if deviation == 0 or _UNITS[0] < deviation < _UNITS[1] else deviation
         self._fit(replace(rows, targets=(rows.targets - mean) / unit), X, None)
         self._scale = mean + unit * self._scale[0], unit * self._scale[1]
-        self.noise_ = noise(self.study_.calibration.get()) * self._scale[1] ** 2 if self.tuned_ else None
+        self.noise_ = noise(self.study_.results.predictor.ensembles) * self._scale[1] ** 2 if self.tuned_ else None
         return self
 
     def predict(self, X: Any) -> Float64[np.ndarray, " N"]:
@@ -367,15 +393,56 @@ class DampenRegressor(RegressorMixin, _Dampen):
         return found if self.noise_ is None or self.noise_ <= 0 else found.with_noise(self.noise_)
 
 
+def _outside() -> int:
+    """Return the `stacklevel` of the caller of the method that someone outside of this file has called."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _whole(name: str, value: Any) -> int | None:
+    """Return a parameter that counts; None where it may be left to the data, and is.
+
+    Raises:
+        InputError: it is no whole number, or below 1.
+    """
+    if value is None and name in _OPTIONAL:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1:
+        choice = ", or None for what the rows ask for" if name in _OPTIONAL else ""
+        raise InputError(f"{name} must be a whole number, 1 or larger{choice}, got {value!r}")
+    return int(value)
+
+
 def _widths(hidden: Any) -> tuple[int, ...]:
+    message = f"hidden must be widths of layers, whole numbers such as (64, 32), got {hidden!r}"
     try:
-        return tuple(int(width) for width in hidden)
-    except (TypeError, ValueError):
-        raise ValueError(f"hidden must be widths of layers, such as (64, 32), got {hidden!r}") from None
+        widths = [] if isinstance(hidden, str) else list(hidden)
+    except TypeError:
+        raise InputError(message) from None
+    whole = all(isinstance(w, numbers.Integral) and not isinstance(w, bool) and int(w) >= 1 for w in widths)
+    if not whole or isinstance(hidden, str):
+        raise InputError(message)
+    return tuple(map(int, widths))
+
+
+def _check_class_weight(given: Any) -> None:
+    """Refuse the weight of a class that would leave the class out, or is none.
+
+    Raises:
+        InputError: it is not a finite number above 0.
+    """
+    for name, weight in given.items() if isinstance(given, Mapping) else ():
+        if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not 0 < float(weight) < float("inf"):
+            raise InputError(
+                f"class_weight: the weight of class {name!r} must be a finite number above 0, got {weight!r}; to leave "
+                "a class out, leave its rows out"
+            )
 
 
 def _weights(sample_weight: Any, X: Any) -> Float64[np.ndarray, " N"]:
-    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    weights = _check_sample_weight(_unmasked(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
     if not weights.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weights
@@ -390,6 +457,11 @@ def _is_mixed(X: Any) -> bool:
     kinds = pd.api.types
     dtypes = (X.to_pandas() if hasattr(X, "to_pandas") else X).dtypes
     return not all(kinds.is_numeric_dtype(dtype) and not kinds.is_bool_dtype(dtype) for dtype in dtypes)
+
+
+def _unmasked(values: Any) -> Any:
+    """Return a masked array with its masked values as missing, which scikit-learn would read as if they were there."""
+    return as_native(values) if isinstance(values, np.ma.MaskedArray) else values
 
 
 def _pandas(X: Any) -> Any:

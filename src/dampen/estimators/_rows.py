@@ -10,7 +10,18 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from dampen.data import IDENTIFIER, Columns, Data, counts_rows, decide, numbers_only
+from dampen.data import (
+    IDENTIFIER,
+    Columns,
+    Data,
+    counts_rows,
+    decide,
+    encode_new,
+    numbers_only,
+    repeating,
+    repeats,
+    spelling_notes,
+)
 
 _LEAST_OF_CLASS = 5  # rows of a class below which classes can't have their share in each of five folds
 
@@ -88,7 +99,27 @@ def columns_of(table: Any, names: Sequence[Any] | None, given: Any = None) -> Co
     for column in columns.used:
         if column.said and not _MISSING.fullmatch(column.said):
             warnings.warn(f"column '{column.name}': {column.said}", UserWarning, stacklevel=4)
+    for note in spelling_notes(columns):
+        warnings.warn(note, UserWarning, stacklevel=4)
     return columns
+
+
+def repeating_notes(rows: Merged, classes: tuple[str, ...] | None, names: Sequence[Any] | None = None) -> list[str]:
+    """Return a sentence for each column that looks like an identifier of what several rows belong to."""
+    import pandas as pd
+
+    table = rows.table
+    if not hasattr(table, "iloc"):
+        columns = [f"x{j}" for j in range(table.shape[1])] if names is None else list(names)
+        table = pd.DataFrame(table, columns=columns)
+    targets = rows.targets.astype(np.float64)[:, None]
+    if classes is not None:
+        targets = (targets == np.arange(len(classes))).astype(np.float64)
+    return [
+        f"{repeats(name, count)}: if rows of one belong together, score with GroupKFold, or use dampen.tune on data "
+        f"with group='{name}'; fit has them on both sides of its splits"
+        for name, count in repeating(table, np.arange(len(table)), targets)
+    ]
 
 
 def _key(column: Any) -> np.ndarray:
@@ -97,14 +128,25 @@ def _key(column: Any) -> np.ndarray:
     return column.to_numpy() if pd.api.types.is_numeric_dtype(column.dtype) else column.astype(str).to_numpy(object)
 
 
+def encoded_new(
+    columns: Columns, table: Any, names: Sequence[Any] | None = None
+) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """Return the values of rows to come as `encoded` does, and what is odd about them."""
+    values, _, notes = encode_new(columns, _frame(columns, table, names), "X")
+    return torch.from_numpy(values), tuple(notes)
+
+
 def encoded(columns: Columns, table: Any, names: Sequence[Any] | None = None) -> torch.Tensor:
     """Return a table's values as `Data` takes them; an array's columns are those with these names, or all."""
+    return torch.from_numpy(columns.encode(_frame(columns, table, names), "X"))
+
+
+def _frame(columns: Columns, table: Any, names: Sequence[Any] | None) -> Any:
     import pandas as pd
 
-    frame = table
-    if not hasattr(table, "iloc"):
-        frame = pd.DataFrame(table, columns=[column.name for column in columns.used] if names is None else list(names))
-    return torch.from_numpy(columns.encode(frame, "X"))
+    if hasattr(table, "iloc"):
+        return table
+    return pd.DataFrame(table, columns=[column.name for column in columns.used] if names is None else list(names))
 
 
 def as_data(

@@ -5,10 +5,10 @@ from string import Template
 import torch
 
 from dampen._io import shortened
+from dampen.engine.knobs.weights.weight_decay import decayed
 from dampen.errors import InputError
 from dampen.export import _layers
 from dampen.export._literal import literal
-from dampen.knobs.weight_decay import decayed
 from dampen.models import Scaling
 from dampen.study import Winner
 

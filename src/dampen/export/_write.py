@@ -1,5 +1,6 @@
 """What an export's folder holds, and how it is written: everything that can fail before the first file."""
 
+import hashlib
 import json
 import math
 import platform
@@ -8,16 +9,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
+from msgspec import Struct
 from torch import nn
 
 from dampen._io import exists, is_own, is_staged, locked, save_tensors, shortened, staged, told_in_one_line
 from dampen.data import Data, Normalisation, Vectoriser
+from dampen.engine import copied
+from dampen.engine.knobs.weights.weight_decay import decayed
 from dampen.errors import InputError
 from dampen.export import _layers, _onnx, _script
-from dampen.knobs.weight_decay import decayed
-from dampen.population import copied
 from dampen.study import METRICS, Description, Exported, Winner, plain_setting
 
 FILES = (
@@ -82,6 +85,7 @@ def write(winner: Winner, folder: Path, *, onnx: bool = False, data: bool | None
         document["files"] = sorted(names)
         for name, writer in writers.items():
             writer(scratch / name)
+        document["sha256"] = {name: _digest(scratch / name) for name in ("train.py",) if name in names}
         text = json.dumps(document, indent=1, allow_nan=False)
         (scratch / "model.json").write_text(text + "\n", encoding="utf-8")
     return Exported(folder, tuple(sorted(names)), refused, document)
@@ -91,7 +95,7 @@ def check_folder(folder: Path) -> None:
     """Make sure that an export can go to a folder: it is new, empty, or of an export, if of one that was killed.
 
     Raises:
-        InputError: it holds something else.
+        InputError: it holds something else, or a script that somebody has changed.
     """
     if exists(folder) and not folder.is_dir():
         raise InputError(f"{shortened(folder)} is a file: name a folder for the export")
@@ -99,8 +103,41 @@ def check_folder(folder: Path) -> None:
         return
     with told_in_one_line(folder):
         names = {file.name for file in folder.iterdir() if not is_own(file.name)}
-    if names and "model.json" not in names:
+    if not names:
+        return
+    ours = _exported(folder / "model.json")
+    if "model.json" not in names or ours is None:
         raise InputError(f"{folder} is not empty and holds no export: choose another folder")
+    for name in sorted(names & {*FILES}):
+        if name not in ours:
+            raise InputError(f"{shortened(folder / name)} is not of the export beside it: choose another folder")
+        if ours[name] is not None and ours[name] != _digest(folder / name):
+            raise InputError(
+                f"{shortened(folder / name)} has been changed since it was exported: it is not overwritten; choose "
+                "another folder"
+            )
+
+
+class _Export(Struct, frozen=True):
+    """What an earlier export's `model.json` has to have."""
+
+    format: int
+    made_by: dict[str, str]
+    files: list[str]
+    sha256: dict[str, str] = {}
+
+
+def _exported(file: Path) -> dict[str, str | None] | None:
+    """Return the files of an earlier export, with a hash of those that people edit; None where that is no export."""
+    try:
+        found = msgspec.json.decode(file.read_bytes(), type=_Export)
+    except (OSError, ValueError):  # msgspec's errors are of that kind
+        return None
+    return {name: found.sha256.get(name) for name in found.files} if "dampen" in found.made_by else None
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _document(winner: Winner) -> dict[str, Any]:

@@ -1,21 +1,18 @@
 """Pictures of what was found."""
 
-from dampen.report._dropout import draw_dropout
-from dampen.report._explore import draw_answer
-from dampen.report._pictures import check_picture
+from dampen.report._notebook import study_html
+from dampen.report._page import TRUST, check_page
 from dampen.report._predictions import draw_predictions
 from dampen.report._study import write_study
 from dampen.report._trust import write_trust
-from dampen.report._weight_decay import draw_weight_decay_comparison, draw_weight_decay_path, forgetting
+from dampen.report.pictures import check_picture
 
 __all__ = [
+    "TRUST",
+    "check_page",
     "check_picture",
-    "draw_answer",
-    "draw_dropout",
     "draw_predictions",
-    "draw_weight_decay_comparison",
-    "draw_weight_decay_path",
-    "forgetting",
+    "study_html",
     "write_study",
     "write_trust",
 ]

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dampen.knobs import KNOBS
+from dampen.engine.knobs import KNOBS
 from dampen.report import _page
-from dampen.report._pictures import BLUE, ORANGE
+from dampen.report.pictures import BLUE, ORANGE
 from dampen.study import REFERENCE_NAMES
 
 if TYPE_CHECKING:
@@ -66,6 +66,9 @@ def curves(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict
         return ""
     note = "Means over seeds, with bands of one standard error. The training loss is that of the batches, with "
     note += "dropout active where there is any."
+    mean, deviation = document["plan"]["target_scale"]
+    if (mean, deviation) != (0.0, 1.0):
+        note += f" Losses are of the standardised target, (target - {mean:.4g}) / {deviation:.4g}."
     if document["metric"] not in ("nll", "mse"):
         note += " The loss is what training minimises, not the metric."
     note += _overfitting(figure, document, without)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dampen.report import _page
-from dampen.report._pictures import BLACK, BLUE, GREEN, ORANGE
+from dampen.report.pictures import BLACK, BLUE, GREEN, ORANGE
 from dampen.study import METRICS, REFERENCE_NAMES
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ _OPEN = (_GREY, "circle-open")
 _FAR = 6.0  # times the middle reference's distance from 0: what lies beyond would squash the others
 _NEVER_FAR = ("none", "none_stopped_early", "off")  # what the verdict is about
 _ROW = 62  # pixels
+_STEPS = {"lr": "learning rate", "length": "length", "regularisation": "regularisation"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def differences(document: dict[str, Any]) -> str:
         if other["difference"] is None:
             diverged.append(_name(name))
             continue
-        word = {True: "better", False: "worse", None: "not told apart"}[other["better"]]
+        word = {True: "better", False: "worse", None: "no significant difference"}[other["better"]]
         word = "equivalent" if other["better"] is None and other["equivalent"] else word
         ends = _ends(other["interval"])
         detail = f"{_page.with_ends(other['difference'], ends, '+')}, {word}"
@@ -73,7 +74,7 @@ def differences(document: dict[str, Any]) -> str:
     side = "right" if rising(metric) else "left"
     notes = [f"Differences are the recommended training's {metric} minus the other's: {side} of 0 it is better."]
     notes = notes if rows else []
-    notes += [f"{row.name} would squash the axis and is not drawn: {row.detail}." for row in far.values()]
+    notes += [f"{row.name} is too far away to be drawn: {row.detail}." for row in far.values()]
     notes += [f"{name} diverged." for name in diverged]
     drawn = [row for name, row in rows.items() if name not in far]
     said = " ".join(note[:1].upper() + note[1:] for note in notes)
@@ -82,23 +83,27 @@ def differences(document: dict[str, Any]) -> str:
     return _page.embed(forest(drawn, f"difference of {_page.label(metric)}"), "differences", note=said)
 
 
-def gain(document: dict[str, Any]) -> str:
-    """Return where the gain comes from, as HTML; nothing for a comparison."""
-    steps = {"lr": "learning rate", "length": "length", "regularisation": "regularisation"}
+def gain_rows(document: dict[str, Any]) -> list[Row]:
+    """Return where the gain comes from, a row for each part; none for a comparison."""
     parts = {name: part for name, part in document["attribution"].items() if part["estimate"] is not None}
-    rows = [_part(words, parts[name], BLUE, "circle") for name, words in steps.items() if name in parts]
+    rows = [_part(words, parts[name], BLUE, "circle") for name, words in _STEPS.items() if name in parts]
     total = document["total"]
     if total is not None and total["estimate"] is not None and len(rows) > 1:
         rows.append(_part("all of these", total, BLACK, "diamond"))
-    knobs = [name for name in parts if name not in steps]
-    rows += [_part(f"its {_page.words(name)}", parts[name], GREEN, "square") for name in knobs]
+    knobs = [name for name in parts if name not in _STEPS]
+    return rows + [_part(f"its {_page.words(name)}", parts[name], GREEN, "square") for name in knobs]
+
+
+def gain(document: dict[str, Any]) -> str:
+    """Return where the gain comes from, as HTML; nothing for a comparison."""
+    rows = gain_rows(document)
     if not rows:
         return ""
     note = (
         "From the usual learning rate and length without regularisation to the recommended training, step by step: "
         "first the learning rate, then the length, then regularisation."
     )
-    if knobs:
+    if any(row.symbol == "square" for row in rows):
         note += " Squares are what is lost where one regulariser alone is left out; these need not add up."
     metric = _page.label(document["metric"])
     return _page.embed(forest(rows, f"better by ({metric})"), "gain", "Where the gain comes from", note)

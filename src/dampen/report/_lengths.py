@@ -6,7 +6,7 @@ from typing import Any
 
 from dampen.report import _page
 from dampen.report._forest import rising
-from dampen.report._pictures import BLUE, GREEN, ORANGE
+from dampen.report.pictures import BLUE, GREEN, ORANGE
 from dampen.study import REFERENCE_NAMES
 
 _FAMILIES = {"search": (BLUE, "circle"), "none": (ORANGE, "square"), "default": (GREEN, "diamond")}
@@ -66,7 +66,7 @@ def lengths(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
         legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
     )
     note = (
-        "Every point is a finished training: its learning rate has run its whole schedule. The best of each kind, on "
-        "the selection rows; fewer settings are left at each longer length."
+        "Each point is a complete training, over the whole schedule of its learning rate: the best of each kind, on "
+        "the selection rows. Fewer settings are left at each longer length."
     )
     return _page.embed(figure, "lengths", "How long to train", note)

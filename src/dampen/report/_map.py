@@ -10,7 +10,7 @@ import numpy as np
 
 from dampen.report import _page
 from dampen.report._forest import rising
-from dampen.report._pictures import BLACK, ORANGE
+from dampen.report.pictures import BLACK, ORANGE
 from dampen.study import METRICS
 
 _FIRST = ("weight_decay", "decay_timescale", "dropout")  # knobs that a map is of, if they vary
@@ -106,8 +106,8 @@ def landscape(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
     )
     note = (
         f"Every point is a setting of the search; its colour is its {document['metric']} on the selection rows at its "
-        "best length; the worst have all the last colour. Hollow points were dropped while trainings were short: more "
-        "training might have done more for them."
+        "best length; the worst share the last colour. Hollow points were dropped after short trainings and might have "
+        "become better."
     )
     if diverged:
         note += f" {diverged} that diverged {'is' if diverged == 1 else 'are'} not drawn."

@@ -14,11 +14,15 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from dampen.store import Folder
+from dampen._io import refuse_foreign
+from dampen.errors import InputError
+from dampen.study._storage import Folder
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+_MARK = b'<meta name="generator" content="dampen">'
+STUDY, TRUST = "report.html", "trust.html"  # what pages are called in a study's folder
 _LONGEST = 60  # letters of a label: longer ones take a picture's room
 
 
@@ -44,6 +48,24 @@ def write_page(path: Path, title: str, sections: Iterable[str]) -> None:
     parts = [section for section in sections if section]
     page = render("page.html", title=title, sections=parts, plotly=Markup(get_plotlyjs()))
     Folder(path.parent).write(path.name, lambda file: file.write_text(page, encoding="utf-8"))
+
+
+def check_page(path: Path, own: str) -> None:
+    """Make sure that a page takes no other file's place.
+
+    Args:
+        path: of the HTML file.
+        own: what the page is called in a study's folder, `STUDY` or `TRUST`.
+
+    Raises:
+        InputError: there is a file of that name that is no page of dampen's, or it is the study's other page.
+    """
+    in_study = (path.parent / "study.json").is_file()
+    if in_study and path.name == own:
+        return  # older ones bear no mark
+    if in_study and path.name in (STUDY, TRUST):
+        raise InputError(f"{path} is the name of another page of the study: choose another name")
+    refuse_foreign(path, lambda head: _MARK in head, "no page")
 
 
 def embed(figure: "go.Figure", name: str, title: str = "", note: str = "") -> Markup:
@@ -88,7 +110,8 @@ def with_ends(value: float, ends: Iterable[float | None] | None, sign: str = "")
 
 
 def _number(value: float, sign: str) -> str:
-    value += 0.0  # makes -0 a 0
+    if not value:
+        return "0"
     return f"{value:{sign}.0f}" if 1000 <= abs(value) < 1e7 else f"{value:{sign}.3g}"
 
 

@@ -1,4 +1,4 @@
-"""The picture of predictions whose targets are known: reliability, what refusing buys, the most certain images."""
+"""The picture of predictions whose targets are known: reliability, abstention, the most certain images."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from dampen.data import Data, Incoming
-from dampen.report import _pictures
-from dampen.study import reliabilities, risk
+from dampen.report import pictures
+from dampen.study import reliabilities, risk, tells_rows_apart
 
 _EXAMPLES = 8  # of the most and of the least certain images
+_EMPTY = 0.1  # where an axis ends that has nothing above 0
 
 
 def draw_predictions(own: Mapping[str, np.ndarray], data: Data | Incoming, file: Path) -> None:
@@ -27,8 +28,8 @@ def draw_predictions(own: Mapping[str, np.ndarray], data: Data | Incoming, file:
         InputError: the file can't be written.
     """
     classes = "probability" in own
-    images = data.features.ndim == 4 and data.features.shape[1] in (1, 3)
-    with _pictures.style():
+    images = data.features.ndim == 4 and data.features.shape[1] in (1, 3) and tells_rows_apart(own)
+    with pictures.style():
         figure = Figure(figsize=(11, 8.2 if images else 4.6), layout="constrained")
         parts: Any = figure.subfigures(2, 1, height_ratios=(3, 2.2)) if images else [figure]
         panels = parts[0].subplots(1, 1 + classes, squeeze=False)[0]
@@ -37,15 +38,15 @@ def draw_predictions(own: Mapping[str, np.ndarray], data: Data | Incoming, file:
         _risk(panels[-1], own, classes)
         if images:
             _examples(parts[1], own, data)
-        _pictures.save(figure, file)
+        pictures.save(figure, file)
 
 
 def _reliability(axes: Axes, own: Mapping[str, np.ndarray]) -> None:
-    axes.plot([0, 1], [0, 1], ":", color=_pictures.BLACK, label="as it should be")
-    looks = (("as it is", _pictures.TEST), ("after temperature", _pictures.TRAIN))
+    axes.plot([0, 1], [0, 1], ":", color=pictures.BLACK, label="calibrated")
+    looks = (("as it is", pictures.TEST), ("after temperature", pictures.TRAIN))
     for found, (name, look) in zip(reliabilities(own), looks, strict=True):
         axes.plot(found.confidence, found.accuracy, label=f"{name}, error {found.error:.4f}", **look)
-    axes.set_title("Do probabilities mean what they say?")
+    axes.set_title("Are the probabilities calibrated?")
     axes.set_xlabel("probability of the predicted class")
     axes.set_ylabel("share of right predictions")
     axes.legend()
@@ -54,10 +55,14 @@ def _reliability(axes: Axes, own: Mapping[str, np.ndarray]) -> None:
 def _risk(axes: Axes, own: Mapping[str, np.ndarray], classes: bool) -> None:
     curve = risk(own)
     values = curve.risk if classes else np.sqrt(curve.risk)
-    axes.plot(100 * curve.coverage, values, color=_pictures.BLUE, linewidth=2.5)
-    axes.axhline(float(values[-1]), linestyle=":", color=_pictures.BLACK, label="refusing at random")
-    axes.set_title("What does refusing buy?")
-    axes.set_xlabel("share of the rows that are answered (%)")
+    apart = tells_rows_apart(own)
+    if apart:
+        axes.plot(100 * curve.coverage, values, color=pictures.BLUE, linewidth=2.5)
+    axes.axhline(float(values[-1]), linestyle=":", color=pictures.BLACK, label="abstaining at random")
+    axes.set_title("What is the gain from abstaining?")
+    axes.set_xlabel("share of the rows that are answered (%)" + ": all are equally uncertain" * (not apart))
+    axes.set_xlim(0, 100)
+    axes.set_ylim(0, 1.08 * float(values.max()) or _EMPTY)
     axes.set_ylabel("share of wrong answers" if classes else "RMSE of the answers")
     axes.legend()
 

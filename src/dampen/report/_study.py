@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from dampen._io import counted
 from dampen.report import _curves, _forest, _lengths, _map
-from dampen.report._page import n_epochs, render, short, tell, with_ends, write_page
-from dampen.study import REFERENCE_NAMES
+from dampen.report._page import STUDY, check_page, n_epochs, render, short, tell, with_ends, write_page
+from dampen.study import BEATEN, REFERENCE_NAMES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,13 +26,15 @@ def write_study(path: Path, document: dict[str, Any], frame: "pd.DataFrame", run
         rungs: what each rung of the search found; none for a comparison of one length.
 
     Raises:
-        InputError: it can't be written.
+        InputError: it can't be written, or would take the place of a file that is no page of dampen's.
     """
+    check_page(path, STUDY)
     lead, *rest = document["sentences"]
     of_test = [sentence for sentence in rest if sentence.startswith("The test rows")] if document["test"] else []
-    others = [sentence for sentence in rest if sentence not in of_test]
+    beaten = [sentence for sentence in rest if sentence.startswith(BEATEN)]
+    others = [sentence for sentence in rest if sentence not in (*of_test, *beaten)]
     sections = [
-        render("lead.html", lead=lead),
+        render("lead.html", lead=lead, more=beaten),
         _forest.differences(document),
         _curves.curves(document, frame, rungs),
         _forest.gain(document),

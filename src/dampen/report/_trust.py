@@ -11,13 +11,14 @@ import numpy as np
 from dampen._io import counted
 from dampen.data import Data, Incoming
 from dampen.report import _page
-from dampen.report._page import embed, render, write_page
-from dampen.report._pictures import BLACK, BLUE, ORANGE
-from dampen.study import reliabilities, risk
+from dampen.report._page import TRUST, check_page, embed, render, write_page
+from dampen.report.pictures import BLACK, BLUE, ORANGE
+from dampen.study import reliabilities, risk, tells_rows_apart
 
 Columns = Mapping[str, np.ndarray]
 _EXAMPLES = 8  # of the most and of the least certain inputs
 _POINTS = 400  # of a curve: more can't be seen
+_EMPTY = 0.1  # where an axis ends that has nothing above 0
 
 
 def write_trust(path: Path, document: dict[str, Any], own: Columns, other: Columns, data: Data | Incoming) -> None:
@@ -27,31 +28,32 @@ def write_trust(path: Path, document: dict[str, Any], own: Columns, other: Colum
         path: of the HTML file.
         document: what `dampen trust --json` prints.
         own: columns of the study's own rows, with targets.
-        other: columns of foreign rows; empty without any.
+        other: columns of out-of-distribution rows; empty without any.
         data: that the own rows are of.
 
     Raises:
-        InputError: it can't be written.
+        InputError: it can't be written, or would take the place of a file that is no page of dampen's.
     """
-    classes = "accuracy" in document["summary"]
+    check_page(path, TRUST)
+    classes, apart = "accuracy" in document["summary"], tells_rows_apart(own)
     sections = [
-        _answer(document),
+        _answer(document, apart and document["abstention"]["answered"] < 1),
         _reliability(own) if classes else "",
-        _risk(own, classes),
-        _foreign(document, own, other) if document["foreign"] else "",
-        _examples(own, data),
+        _risk(own, classes) if apart else "",
+        _out_of_distribution(document, own, other) if document["out_of_distribution"] else "",
+        _examples(own, data) if apart else "",
         _figures(document),
     ]
     write_page(path, f"When to trust it? {document['data']}", sections)
 
 
-def _answer(document: dict[str, Any]) -> str:
-    said, refusal, calibration = document["summary"], document["refusal"], document["calibration"]
-    refused = 1 - refusal["answered"]
+def _answer(document: dict[str, Any], abstaining: bool) -> str:
+    said, worth, calibration = document["summary"], document["abstention"], document["calibration"]
+    abstained = 1 - worth["answered"]
     if "accuracy" in said:
         lead = f"Right in {said['accuracy']:.1%} of {counted(said['n'], 'row')}"
-        if refusal["accuracy_answered"] is not None:
-            lead += f"; refusing the least certain {refused:.1%}, in {refusal['accuracy_answered']:.1%}."
+        if abstaining and worth["accuracy_answered"] is not None:
+            lead += f"; abstaining from the least certain {abstained:.1%}, in {worth['accuracy_answered']:.1%}"
         temperature = calibration["temperature"]
         told = (
             f"Its probabilities stay as they are (temperature 1): calibration error {said['ece']:.4f}, nll "
@@ -63,21 +65,21 @@ def _answer(document: dict[str, Any]) -> str:
             f"{said['nll']:.4f} to {said['nll_calibrated']:.4f}."
         )
         told += (
-            f" Prediction sets for {calibration['coverage']:.0%} coverage hold the right "
-            f"class in {refusal['conformal_coverage']:.1%} of the rows, with {refusal['mean_set_size']:.2f} classes on "
+            f" Prediction sets for {calibration['coverage']:.0%} coverage contain the right "
+            f"class in {worth['conformal_coverage']:.1%} of the rows, with {worth['mean_set_size']:.2f} classes on "
             "average."
         )
     else:
         lead = f"Off by {said['rmse']:.4g} (RMSE) on {counted(said['n'], 'row')}"
-        if refusal["rmse_answered"] is not None:
-            lead += f"; refusing the least certain {refused:.1%}, by {refusal['rmse_answered']:.4g}."
+        if abstaining and worth["rmse_answered"] is not None:
+            lead += f"; abstaining from the least certain {abstained:.1%}, by {worth['rmse_answered']:.4g}"
         told = (
             f"Gaussian 95 % intervals cover {said['coverage_95']:.1%} of the rows, conformal ones "
-            f"{refusal['conformal_coverage']:.1%}. The log likelihood is {said['log_likelihood']:.4f} a row."
+            f"{worth['conformal_coverage']:.1%}. The log likelihood is {said['log_likelihood']:.4f} per row."
         )
     return render(
         "trust-answer.html",
-        lead=lead,
+        lead=f"{lead}.",
         told=told,
         notes=document["notes"],
         method=document["method"],
@@ -89,7 +91,7 @@ def _reliability(own: Columns) -> str:
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": BLACK}, name="as it should be")
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": BLACK}, name="calibrated")
     for found, name, colour, symbol in zip(
         reliabilities(own), ("as it is", "after temperature"), (ORANGE, BLUE), ("square", "circle"), strict=True
     ):
@@ -106,8 +108,8 @@ def _reliability(own: Columns) -> str:
     figure.update_layout(
         xaxis_title="probability of the predicted class", yaxis_title="share of right predictions", height=480
     )
-    note = "Fifteen bins of equal width; larger marks have more rows. Below the line the network is too sure of itself."
-    return embed(figure, "reliability", "Do probabilities mean what they say?", note)
+    note = "Fifteen bins of equal width; larger marks have more rows. Below the line the network is overconfident."
+    return embed(figure, "reliability", "Are the probabilities calibrated?", note)
 
 
 def _risk(own: Columns, classes: bool) -> str:
@@ -118,31 +120,38 @@ def _risk(own: Columns, classes: bool) -> str:
     values = curve.risk[at] if classes else np.sqrt(curve.risk[at])
     figure = go.Figure()
     figure.add_scatter(x=curve.coverage[at], y=values, line={"color": BLUE, "width": 2.5}, name="by uncertainty")
-    figure.add_hline(y=float(values[-1]), line_dash="dot", annotation_text="refusing at random")
+    figure.add_hline(y=float(values[-1]), line_dash="dot", annotation_text="abstaining at random")
     figure.update_layout(
         xaxis={"title": "share of the rows that are answered", "tickformat": ".0%"},
-        yaxis_title="share of wrong answers" if classes else "RMSE of the answers",
+        yaxis={
+            "title": "share of wrong answers" if classes else "RMSE of the answers",
+            "range": [0, 1.08 * float(values.max()) or _EMPTY],
+        },
         showlegend=False,
         height=420,
     )
-    note = (
-        f"The least certain rows are refused first; area under the curve {curve.aurc:.4g} "
+    note = "No answer is wrong, whichever rows are left out. " if classes and not values.any() else ""
+    note += (
+        f"The least certain rows are left out first; area under the curve {curve.aurc:.4g} "
         f"({'AURC' if classes else 'of squared errors'})."
     )
-    return embed(figure, "risk", "What does refusing buy?", note)
+    return embed(figure, "risk", "What is the gain from abstaining?", note)
 
 
-def _foreign(document: dict[str, Any], own: Columns, other: Columns) -> str:
+def _out_of_distribution(document: dict[str, Any], own: Columns, other: Columns) -> str:
     import plotly.graph_objects as go
 
-    scores = {key: value for key, value in document["foreign"].items() if key != "data"}
+    scores = {key: value for key, value in document["out_of_distribution"].items() if key != "data"}
     rows = [
         (key.replace("_", " "), *(f"{of[score]:.4f}" for score in ("auroc", "aupr", "fpr95")))
         for key, of in scores.items()
     ]
     column = "entropy" if "entropy" in own else "standard_deviation"
     figure = go.Figure()
-    for columns, label, colour in ((own, document["data"], BLUE), (other, document["foreign"]["data"], ORANGE)):
+    for columns, label, colour in (
+        (own, document["data"], BLUE),
+        (other, document["out_of_distribution"]["data"], ORANGE),
+    ):
         values = columns[column]
         edges = np.linspace(0, max(float(own[column].max()), float(other[column].max())) or 1.0, 61)
         share = np.histogram(values, edges)[0] / len(values)
@@ -152,7 +161,12 @@ def _foreign(document: dict[str, Any], own: Columns, other: Columns) -> str:
     figure.update_layout(
         barmode="overlay", bargap=0, xaxis_title=column.replace("_", " "), yaxis_title="share of the rows", height=380
     )
-    return render("trust-foreign.html", name=document["foreign"]["data"], figure=embed(figure, "foreign"), rows=rows)
+    return render(
+        "trust-out-of-distribution.html",
+        name=document["out_of_distribution"]["data"],
+        figure=embed(figure, "out-of-distribution"),
+        rows=rows,
+    )
 
 
 def _examples(own: Columns, data: Data | Incoming) -> str:
@@ -198,7 +212,7 @@ def _picture(features: np.ndarray) -> str:
 
 
 def _figures(document: dict[str, Any]) -> str:
-    parts = {**document["summary"], **document["refusal"], **document["calibration"]}
+    parts = {**document["summary"], **document["abstention"], **document["calibration"]}
     rows = [
         (name.replace("_", " "), value if isinstance(value, int) else f"{value:.4g}")
         for name, value in parts.items()

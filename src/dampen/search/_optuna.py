@@ -1,17 +1,19 @@
 """What Optuna lends: proposals by TPE, and a storage that its dashboard shows."""
 
 import math
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.knobs import Setting
 from dampen.search._space import Choice, Dimension, LogUniform, PerLayer, Space
 
 
-class Tpe:
+class TpeSampler:
     """Proposals by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011), in batches, by ask and tell.
 
     The same seed and the same results give the same proposals.
@@ -88,7 +90,7 @@ def export_to_optuna(storage: str, name: str, space: Space, rungs: Sequence[tupl
     Raises:
         InputError: Optuna is not installed, the storage can't be used, or has a study of that name.
     """
-    check_optuna()
+    check_storage(storage, name)
     import optuna
     from optuna.trial import TrialState
 
@@ -116,10 +118,49 @@ def export_to_optuna(storage: str, name: str, space: Space, rungs: Sequence[tupl
         with _quiet():
             study = optuna.create_study(storage=storage, study_name=name)
             study.add_trials(trials)
-    except optuna.exceptions.DuplicatedStudyError:
-        raise InputError(f"{storage} has a study called {name!r} already: choose another name") from None
     except Exception as e:  # SQLAlchemy has many kinds, and is Optuna's own dependency
-        raise InputError(f"can't write to the Optuna storage {storage}: {str(e).splitlines()[0]}") from e
+        raise _unwritable(storage, e) from e
+
+
+def check_storage(storage: str, name: str) -> None:
+    """Make sure, before anything trains, that a study can be added to an Optuna storage; a new file is not made yet.
+
+    Raises:
+        InputError: Optuna is not installed, the storage can't be used, is somebody's other database, or has a study of
+            that name.
+    """
+    check_optuna()
+    import optuna
+    from sqlalchemy import create_engine, inspect
+    from sqlalchemy.engine import make_url
+
+    try:
+        url = make_url(storage)
+        in_file = url.get_backend_name() == "sqlite" and not (url.database or "").startswith("file:")
+        file = Path(url.database or "")
+        if in_file and (not url.database or url.database == ":memory:"):
+            raise InputError(f"the Optuna storage {storage} is in memory and ends with the command: name a file")
+        engine = create_engine(url)  # raises where there is no such kind of database
+        if in_file and not file.exists():
+            tempfile.TemporaryFile(dir=file.parent).close()
+            return
+        tables = inspect(engine).get_table_names()
+        engine.dispose()
+        if tables and "studies" not in tables:
+            raise InputError(f"{storage} is another program's database, with a table {tables[0]!r}: name another file")
+        with _quiet():
+            names = optuna.get_all_study_names(storage) if tables else []
+    except InputError:
+        raise
+    except Exception as e:  # SQLAlchemy has many kinds, and is Optuna's own dependency
+        raise _unwritable(storage, e) from e
+    if name in names:
+        raise InputError(f"{storage} has a study called {name!r} already: choose another name or another storage")
+
+
+def _unwritable(storage: str, e: Exception) -> InputError:
+    said = e.strerror if isinstance(e, OSError) and e.strerror else (str(e) or type(e).__name__).splitlines()[0]
+    return InputError(f"can't write to the Optuna storage {storage}: {said}; a file works as sqlite:///studies.db")
 
 
 def check_optuna() -> None:

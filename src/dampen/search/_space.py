@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.knobs import Setting
 
 _FURTHER = 10.0  # how far beyond a logarithmic range's end the next one reaches
 _NEAR = 3.0  # factor to each side within which a logarithmic range is searched again around its best value

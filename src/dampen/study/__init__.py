@@ -1,21 +1,11 @@
 """`tune` and `compare`: a search over settings, the verdict on it, and the folder that keeps both."""
 
-from dampen.study._answer import Calibration, Method, answer, calibrate, labelled
-from dampen.study._begin import check_network, with_ids
+from dampen.study._best_model import Exported, Winner
 from dampen.study._budget import check_budget
+from dampen.study._calibrated import CalibratedStudy, Method, calibrate, labelled, rows_of
+from dampen.study._checks import check_network
 from dampen.study._compare import compare
-from dampen.study._description import Description
-from dampen.study._kept import Kept, inputs_of, open_study, same_data
-from dampen.study._metrics import METRICS, Metric
-from dampen.study._metrics import find as find_metric
-from dampen.study._plan import held_out, with_unit_targets
-from dampen.study._results import Results, finished, read_results
-from dampen.study._run import Progress, costs_of_rows
-from dampen.study._study import Study
-from dampen.study._training import Training
-from dampen.study._training import plain as plain_setting
-from dampen.study._tune import tune
-from dampen.study._usual import (
+from dampen.study._defaults import (
     usual_batch_size,
     usual_epochs,
     usual_length,
@@ -23,28 +13,46 @@ from dampen.study._usual import (
     usual_schedule,
     usual_space,
 )
+from dampen.study._description import Description
+from dampen.study._embedded import with_ids
+from dampen.study._fresh import FreshResults
+from dampen.study._metric_summaries import abstention, reliabilities, remarks, risk, summary, tells_rows_apart
+from dampen.study._metrics import METRICS, Metric
+from dampen.study._metrics import find as find_metric
+from dampen.study._new_rows import holds_images, is_npz, read_new_rows
+from dampen.study._predictor import Predictor
+from dampen.study._protocol import held_out, with_unit_targets
+from dampen.study._runner import Progress, costs_of_rows
+from dampen.study._saved import SavedResults, finished, of_own_network, same_data
+from dampen.study._study import Study
+from dampen.study._training import Training
+from dampen.study._training import plain as plain_setting
+from dampen.study._tune import tune
 from dampen.study._verdict import Against, Verdict
+from dampen.study._verdict_text import BEATEN
 from dampen.study._verdict_text import NAMES as REFERENCE_NAMES
-from dampen.study._winner import Exported, Winner
-from dampen.study._worth import refusal, reliabilities, remarks, risk, summary
+
+load_study = Study.load
 
 __all__ = [
+    "BEATEN",
     "METRICS",
     "REFERENCE_NAMES",
     "Against",
-    "Calibration",
+    "CalibratedStudy",
     "Description",
     "Exported",
-    "Kept",
+    "FreshResults",
     "Method",
     "Metric",
+    "Predictor",
     "Progress",
-    "Results",
+    "SavedResults",
     "Study",
     "Training",
     "Verdict",
     "Winner",
-    "answer",
+    "abstention",
     "calibrate",
     "check_budget",
     "check_network",
@@ -53,17 +61,20 @@ __all__ = [
     "find_metric",
     "finished",
     "held_out",
-    "inputs_of",
+    "holds_images",
+    "is_npz",
     "labelled",
-    "open_study",
+    "load_study",
+    "of_own_network",
     "plain_setting",
-    "read_results",
-    "refusal",
+    "read_new_rows",
     "reliabilities",
     "remarks",
     "risk",
+    "rows_of",
     "same_data",
     "summary",
+    "tells_rows_apart",
     "tune",
     "usual_batch_size",
     "usual_epochs",

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dampen.data import Data
+from dampen.engine import Model, Population
+from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.knobs import Setting
-from dampen.population import Model, Population
-from dampen.study._begin import prepared
-from dampen.study._simple import SIMPLE
-from dampen.study._usual import Lengths, usual_batch_size
+from dampen.study._checks import prepared
+from dampen.study._defaults import Lengths, usual_batch_size
+from dampen.study._simple_models import SIMPLE
 
 if TYPE_CHECKING:
     from dampen.study._tune import Wanted

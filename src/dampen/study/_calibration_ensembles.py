@@ -6,10 +6,10 @@ from functools import cached_property
 from torch import nn
 
 from dampen.data import Data, Rows
-from dampen.knobs import Setting
-from dampen.population import Population
-from dampen.study._confirm import Confirmed
-from dampen.study._run import CALIBRATION, Runner
+from dampen.engine import Population
+from dampen.engine.knobs import Setting
+from dampen.study._confirmation import Confirmed
+from dampen.study._runner import CALIBRATION, Runner
 
 Ensemble = tuple[tuple[nn.Module, ...], Rows]
 """Networks, with rows that none of them has seen."""

@@ -4,26 +4,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dampen.data import Data
+from dampen.engine import Model, once
+from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.knobs import Setting
-from dampen.population import Model, initial_weights_repeat, once
-from dampen.study import _metrics, _plan, _usual
-from dampen.study._begin import (
-    check_batches,
-    check_margin,
-    check_network,
-    check_whole,
-    one_writer,
-    open_folder,
-    prepared,
-    refuse_patience,
-    with_ids,
-)
-from dampen.study._confirm import Confirmation
-from dampen.study._diverged import check_learnt
-from dampen.study._finish import finish
+from dampen.search import Bracket, Rung, rungs
+from dampen.study._checks import check_batches, one_writer, open_folder, refuse_patience
+from dampen.study._conclude import finish
+from dampen.study._confirmation import Confirmation
+from dampen.study._defaults import Lengths
+from dampen.study._divergence import check_learnt
+from dampen.study._preparation import prepare
 from dampen.study._references import SEARCH
-from dampen.study._run import Progress, Runner
+from dampen.study._runner import Progress, Runner
 from dampen.study._search import best, search
 from dampen.study._study import Study
 from dampen.study._training import Training, tell
@@ -35,7 +27,7 @@ def compare(
     model: Model,
     data: Data,
     settings: Mapping[str, Setting] | Sequence[Setting],
-    seeds: int | None = None,
+    n_seeds: int | None = None,
     *,
     epochs: int | None = None,
     metric: str | None = None,
@@ -59,7 +51,7 @@ def compare(
         model: as for `Population`.
         data: as for `tune`.
         settings: two or more; names, if given, are those of the references in the verdict.
-        seeds: of each; by default as many as confirm for `tune`.
+        n_seeds: of each; by default as many as confirm for `tune`.
         epochs: length of all trainings; by default each setting's own best one.
         metric: as for `tune`, and so are all that follow.
         validation: see there.
@@ -79,41 +71,31 @@ def compare(
     """
     named = dict(settings) if isinstance(settings, Mapping) and not isinstance(settings, Setting) else {}
     named = named or {tell(setting): setting for setting in settings if isinstance(setting, Setting)}
-    if len(set(named.values())) < 2 or (seeds is not None and seeds < 2):
-        raise InputError(f"compare needs at least 2 different settings and 2 seeds, got {len(named)} and {seeds}")
-    check_whole({"seed": (seed, 0), "seeds": (seeds, 2), "epochs": (epochs, 1)})
-    check_margin(margin)
+    if len(set(named.values())) < 2 or (n_seeds is not None and n_seeds < 2):
+        raise InputError(f"compare needs at least 2 different settings and 2 seeds, got {len(named)} and {n_seeds}")
     for setting in named.values():
         refuse_patience(setting)
-    data, scale, training = prepared(with_ids(model, data), batch_size, lr, schedule, precision, device)
-    notes = check_network(model, data)
-    sizes, lengths = (
-        _usual.usual_sizes(len(data.train_rows)),
-        _usual.usual_lengths(data, training["batch_size"], epochs),
-    )
-    different = tuple(dict.fromkeys(named.values()))
-    n = len(different)
-    rungs = tuple(_plan.Rung(rung.epochs, n) for rung in _plan.rungs(lengths.planned, 2**16, n, 2, True, lengths.first))
-    plan = _plan.Plan(
-        _plan.name_of(model),
+    ready = prepare(
+        model,
         data,
-        scale,
-        _metrics.find(metric, data.task, data.weights is not None),
-        None,
-        "none",
-        () if epochs is not None else (_plan.Bracket(n, rungs, different),),
-        {},
-        0,
-        tuple(range(seed, seed + sizes.seeds)),
-        lengths,
-        n,
-        tuple(range(seed, seed + (seeds or sizes.confirm_seeds))),
-        margin,
-        _plan.scheme_of(data, validation),
-        seed,
-        training,
-        same_start=initial_weights_repeat(model, data.inputs, data.outputs),
-        notes=notes,
+        epochs=epochs,
+        metric=metric,
+        validation=validation,
+        batch_size=batch_size,
+        lr=lr,
+        margin=margin,
+        schedule=schedule,
+        precision=precision,
+        device=device,
+        seed=seed,
+        n_seeds=(n_seeds, 2),
+    )
+    lengths, different = ready.lengths, tuple(dict.fromkeys(named.values()))
+    plan = ready.plan(
+        brackets=() if epochs is not None else (_every_length(different, lengths),),
+        seeds=ready.seeds(ready.sizes.seeds),
+        confirmed=len(different),
+        confirm_seeds=ready.seeds(n_seeds or ready.sizes.confirm_seeds),
     )
     check_batches(model, plan)
     runner = Runner(model, plan, open_folder(out, plan, resume, named), callback)
@@ -124,3 +106,10 @@ def compare(
     confirmed = Confirmation(runner, dropping=False).of_comparison(trainings)
     check_learnt(runner, "confirmation")
     return finish(runner, confirmed, ranked)
+
+
+def _every_length(settings: tuple[Setting, ...], lengths: Lengths) -> Bracket:
+    """Return the trainings that find each setting's best length: none of them is dropped."""
+    n = len(settings)
+    doubling = rungs(lengths.planned, 2**16, n, 2, True, lengths.first)
+    return Bracket(n, tuple(Rung(rung.epochs, n) for rung in doubling), settings)

@@ -9,8 +9,8 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from dampen import _schema
 from dampen._schema import Count, Epochs, Fingerprint, Interval, Place, Real, Seed, Setting, Share, Text, Word
 from dampen.errors import InputError
-from dampen.store import Folder
-from dampen.study._plan import FORMAT
+from dampen.study._protocol import FORMAT
+from dampen.study._storage import Folder
 from dampen.study._training import setting_of
 
 FINISHED, PROGRESS = "study.json", "search.json"
@@ -147,6 +147,7 @@ class Gain(Struct, frozen=True, kw_only=True):
     unit: Word
     share: Real | None
     own_unit: OwnUnit
+    open: dict[Text, Part] | UnsetType = UNSET
 
 
 class Doubled(Struct, frozen=True, kw_only=True):
@@ -161,6 +162,7 @@ class Length(Struct, frozen=True, kw_only=True):
 
     epochs: Epochs
     doubled: Doubled | None
+    shortest: bool | UnsetType = UNSET
 
 
 class Leaks(Struct, frozen=True, kw_only=True):

@@ -8,13 +8,13 @@ import numpy as np
 from jaxtyping import Float64
 
 from dampen.data import Data
-from dampen.population import Population
+from dampen.engine import Population
 from dampen.statistics import Estimate, over_folds, over_seeds_and_rows
 from dampen.study import _metrics
 from dampen.study._metrics import Metric
-from dampen.study._plan import FOLDS, Plan, Split
-from dampen.study._run import costs_of_outputs, outputs_of
-from dampen.study._simple import SIMPLE
+from dampen.study._protocol import FOLDS, Plan, Split
+from dampen.study._runner import costs_of_outputs, outputs_of
+from dampen.study._simple_models import SIMPLE
 from dampen.study._training import Training
 
 Candidate = Training | str

@@ -21,12 +21,18 @@ def on_test_rows(test: Mapping[str, Mapping[str, Any]], verdict: "Verdict") -> l
     name = name if name in against else next(iter(against))
     found = against[name]
     low, high = found["interval"]
-    size = f"{found['difference']:+.4g} ({low:+.4g} to {high:+.4g}) against {NAMES.get(name, name)}"
+    difference, lowest, highest = (f"{value:+.4g}" if value else "0" for value in (found["difference"], low, high))
+    size = f"{difference} ({lowest} to {highest}) against {NAMES.get(name, name)}"
     if contradicted:
         names = " and ".join(NAMES.get(other, other) for other in contradicted)
         return [f"The test rows contradict this: {size}; the difference to {names} has the other sign there."]
     if found["agrees"]:
         return [f"The test rows agree: {size}."]
+    margin = f"the margin of {verdict.margin:.2g}"
+    if -verdict.margin < low and high < verdict.margin:
+        return [f"The test rows show both to be equivalent within {margin}: {size}."]
+    if abs(found["difference"]) < verdict.margin and not low <= 0 <= high:
+        return [f"The test rows show a difference that lies within {margin}, too little to matter: {size}."]
     if low <= 0 <= high:
         return [f"The test rows neither confirm nor contradict this: {size}."]
     return [f"The test rows settle what the evaluation left open: {size}."]

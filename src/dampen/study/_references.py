@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from dampen.data import Data
-from dampen.knobs import KNOBS, Scales, Setting
+from dampen.engine.knobs import KNOBS, Scales, Setting
 from dampen.search import Space
-from dampen.study._usual import is_table
+from dampen.study._defaults import is_table
 
 SEARCH, NONE, DEFAULT, TABULAR = "search", "none", "default", "tabular-default"
 STOPPED = "none_stopped_early"

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from dampen.engine import Population
+from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.knobs import Setting
-from dampen.population import Population
-from dampen.search import Tpe
+from dampen.search import TpeSampler
 from dampen.study import _documents
-from dampen.study._plan import Plan
+from dampen.study._protocol import Plan
 from dampen.study._references import SEARCH
-from dampen.study._run import Runner, mean_costs
+from dampen.study._runner import Runner, mean_costs
 from dampen.study._training import Training, plain, setting_of
 
 _WORTH = 0.005  # share of the loss: a training twice as long that gains less is the last one
@@ -116,7 +116,7 @@ class _Search:
         self.found: list[Ranked] = []  # in the order of training, so that a resumed search decides on the same rungs
         self.tpe = None
         if self.plan.search == "tpe" and self.plan.space is not None:
-            self.tpe = Tpe(self.plan.space, self.plan.seed, self.plan.brackets[0].settings)
+            self.tpe = TpeSampler(self.plan.space, self.plan.seed, self.plan.brackets[0].settings)
 
     def run(self) -> tuple[Ranked, ...]:
         for b, bracket in enumerate(self.plan.brackets):

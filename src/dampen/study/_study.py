@@ -1,101 +1,226 @@
-"""A finished study: what was tried, what it showed, and the network that came out."""
+"""A finished study: what was tried, what it showed, and the networks that came out."""
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from dampen.data import Preprocessing
-from dampen.errors import InputError, NotExported
-from dampen.population import Population
+from dampen._hooks import WRITERS
+from dampen.data import Data, Preprocessing
+from dampen.engine import Model
+from dampen.engine.knobs import Setting
+from dampen.errors import DataWarning, InputError, NotExported
 from dampen.search import export_to_optuna
-from dampen.study import _plan
-from dampen.study._calibration_ensembles import CalibrationEnsembles
-from dampen.study._on_test_rows import on_test_rows
+from dampen.study import _protocol
+from dampen.study._best_model import Exported, Winner
+from dampen.study._calibrated import CalibratedStudy, Method, calibrate, single_pass_if_no_dropout
+from dampen.study._description import Description
+from dampen.study._fresh import FreshResults
 from dampen.study._references import SEARCH
+from dampen.study._saved import SavedResults
 from dampen.study._search import Ranked
 from dampen.study._training import Training
 from dampen.study._verdict import Verdict
-from dampen.study._winner import Exported, Winner, winner_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
 class Study:
-    """A finished search: what was tried, what it showed, and the network that came out.
+    """A finished study: the same whether `tune` has just returned it or `load_study` reads it from its folder.
+
+    Printing it gives the verdict; a notebook shows that with a picture of the gain.
 
     Args:
-        plan: what was done.
-        ranked: what each rung of the search found; empty for a comparison of one length.
-        verdict: which setting and length, how sure, against what.
-        test: by `recommended`, the references' names and `ensemble`: metrics on the test rows, each with its mean and
-            interval, and `against`: the recommended one's metric minus this one's; empty where there are no test rows.
-        seconds: spent.
-        member_epochs: how often members passed over the training rows, all members of all phases together.
-        recommended: setting and length.
-        calibration: ensembles with rows that none of their networks has seen.
-        folder: where it is kept, if anywhere.
+        results: what it found: in memory, or in a folder.
     """
 
-    plan: _plan.Plan
-    ranked: tuple[Ranked, ...]
-    verdict: Verdict
-    test: dict[str, dict[str, Any]]
-    seconds: float
-    _curves: "pd.DataFrame"
-    member_epochs: float
-    recommended: Training
-    _last: Population
-    _checkpoints: Mapping[str, str]
-    calibration: CalibrationEnsembles
-    folder: Path | None = None
+    def __init__(self, results: FreshResults | SavedResults):
+        self.results = results
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        data: Data | None = None,
+        model: Model | None = None,
+        *,
+        data_dir: str | Path | None = None,
+    ) -> "Study":
+        """Return a finished study from its folder; nothing is trained, and the data that it was made on is not needed.
+
+        What it found is read at once. Networks, curves and data are read, and checked, when they are first needed.
+
+        Args:
+            folder: where `tune` or `compare` kept it.
+            data: what it was made on; by default read again by its name or file when it is needed.
+            model: what made its network, needed for networks that are not dampen's own; `report`, `verdict` and
+                `frame` do without.
+            data_dir: where data is looked for that has to be loaded, as in `load`.
+
+        Raises:
+            InputError: there is no finished study, it is damaged or of an older version, or `data` is other data.
+        """
+        return cls(SavedResults(folder, data, model, data_dir))
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences())
+
+    def __repr__(self) -> str:
+        where = "in memory" if self.folder is None else f"in {str(self.folder)!r}"
+        return f"<Study of {self.results.name!r} {where}>"
+
+    def _repr_html_(self) -> str:
+        return WRITERS["html"](self.document())
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it is kept; None in memory."""
+        return self.results.folder
+
+    @property
+    def verdict(self) -> Verdict:
+        """Which setting and length, how sure, against what."""
+        return self.results.verdict
+
+    @property
+    def recommended(self) -> Training:
+        """The recommended setting with its length."""
+        return self.results.recommended
+
+    @property
+    def setting(self) -> Setting:
+        """The recommended setting."""
+        return self.recommended.setting
+
+    @property
+    def test(self) -> dict[str, dict[str, Any]]:
+        """Metrics on the test rows, by `recommended`, the references' names and `ensemble`; empty without test rows.
+
+        Each has its mean and interval; `against` is the recommended one's metric minus this one's.
+        """
+        return self.results.test
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.results.seconds
+
+    @property
+    def member_epochs(self) -> float:
+        """How often members passed over the training rows, all members of all phases together."""
+        return self.results.member_epochs
+
+    @property
+    def ranked(self) -> tuple[Ranked, ...]:
+        """What each rung of the search found; empty for a comparison of one length."""
+        return self.results.ranked
+
+    @property
+    def plan(self) -> _protocol.Plan:
+        """What was done, of a study that is in memory; `document()["plan"]` has it of any.
+
+        Raises:
+            InputError: the study was read from its folder.
+        """
+        if isinstance(self.results, SavedResults):
+            raise InputError('a study that was read from its folder has its plan in document()["plan"]')
+        return self.results.plan
+
+    @property
+    def data(self) -> Data:
+        """What the study was made on; a regression target has mean 0 and deviation 1.
+
+        Raises:
+            InputError: the study was read from its folder, and the data is gone, has changed, or was in memory.
+        """
+        return self.results.data
+
+    @property
+    def target_scale(self) -> tuple[float, float]:
+        """Mean and deviation of a regression target before that; 0 and 1 for classes."""
+        return self.results.target_scale
+
+    @property
+    def description(self) -> Description:
+        """What the data was like, without a row of it."""
+        return self.results.predictor.description
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """How raw rows become the network's inputs, for rows to come; None where the data is no table."""
+        return self.results.preprocessing
 
     def model(self) -> nn.Module:
         """Return a network with the recommended setting, trained on training and validation rows, evaluation mode.
 
-        For numbers it gives `(target - mean) / deviation` with the two of `plan.target_scale`.
+        For numbers it gives `(target - mean) / deviation` with the two of `target_scale`.
         """
-        return self._last.member(self.verdict.recommended, self._last.seeds[0])
+        return self.results.population.member(self.setting, self.results.population.seeds[0])
 
     def ensemble(self) -> list[nn.Module]:
         """Return the networks of the recommended setting, one for each seed."""
-        return [self._last.member(self.verdict.recommended, seed) for seed in self._last.seeds]
+        population = self.results.population
+        return [population.member(self.setting, seed) for seed in population.seeds]
 
-    def preprocessing(self) -> Preprocessing | None:
-        """Return how raw rows become the network's inputs, for rows to come; None where the data is no table."""
-        return Preprocessing.of(_plan.training_and_validation_rows(self.plan.data))
+    def calibrated(
+        self, samples: int = 100, coverage: float = 0.9, seed: int = 0, *, ensemble: bool = False
+    ) -> CalibratedStudy:
+        """Return what predicts new rows, calibrated on rows that took no part in the training of what predicts them.
+
+        Temperature (or noise), the threshold of abstaining and the conformal one are fitted on those rows, as
+        `dampen predict` does.
+
+        Args:
+            samples: Monte-Carlo dropout masks for each network; 0 for a single pass.
+            coverage: share of rows to predict, abstaining from the least certain others; of classes also the share of
+                rows whose prediction set is to hold the right class.
+            seed: of the masks.
+            ensemble: whether the networks of all seeds predict, or the first alone; of a regression by folds that is
+                not in a folder, networks are trained for that.
+
+        Raises:
+            InputError: an argument outside its range, or networks or rows to calibrate on that are gone or damaged.
+
+        Warns:
+            NotSampled: the recommended setting drops no units, so that a single pass predicts.
+            DataWarning: the rows to calibrate on are too few for what is asked, or could not tell a temperature.
+
+        Example:
+            >>> import dampen
+            >>> data, settings = dampen.load("diabetes"), [dampen.Setting(), dampen.Setting(lr=0.01)]
+            >>> study = dampen.compare(dampen.mlp(4), data, settings, 2, epochs=1, validation="held-out")
+            >>> found = study.calibrated(samples=0).predict(data)  # or a frame of new rows: of data the test rows
+            >>> found.mean.shape, found.intervals.shape, found.abstain.shape
+            ((111,), (111, 2), (111,))
+        """
+        predictor = self.results.predictor
+        method = single_pass_if_no_dropout(predictor, Method(samples, ensemble, seed))
+        calibration = calibrate(predictor, method, coverage)
+        for note in calibration.notes:
+            warnings.warn(note, DataWarning, stacklevel=2)
+        return CalibratedStudy(self.results, method, calibration)
 
     def frame(self) -> "pd.DataFrame":
         """Return all learning curves as a tidy pandas frame, with the phase that each belongs to."""
-        return self._curves
+        return self.results.frame()
 
     def sentences(self) -> list[str]:
         """Return the verdict in words, and what the test rows add to it."""
-        return [*self.verdict.sentences(), *on_test_rows(self.test, self.verdict)]
+        return self.results.sentences()
 
     def report(self, path: str | Path) -> None:
         """Write the report as one HTML file that needs no network.
 
         Raises:
-            InputError: it can't be written.
+            InputError: it can't be written, or the study's curves are damaged.
         """
-        pages = import_module("dampen.report")  # a higher row: looked up only when someone asks for it here
-        rungs = [rung.document(self.plan) for rung in self.ranked]
-        pages.write_study(Path(path), self.document(), self.frame(), rungs)
+        WRITERS["report"](Path(path), self.document(), self.frame(), self.results.rungs())
 
     def winner(self) -> Winner:
         """Return the network of `model`, and all that its training followed from."""
-        plan, rows = self.plan, _plan.training_and_validation_rows(self.plan.data)
-        recommended = self.verdict.recommended
-        return winner_of(
-            self._last, plan.model, rows, plan.target_scale, recommended, self.recommended.epochs, plan.training
-        )
+        return self.results.winner()
 
     def export(self, folder: str | Path, *, onnx: bool = False, data: bool | None = None) -> Exported:
         """Write the recommended network for use without dampen; see `dampen.export.write`, which says what is written.
@@ -112,7 +237,7 @@ class Study:
         Warns:
             NotExported: `train.py` could not be written; the message says why.
         """
-        found = import_module("dampen.export").write(self.winner(), Path(folder), onnx=onnx, data=data)
+        found = WRITERS["export"](self.winner(), Path(folder), onnx=onnx, data=data)
         if found.refused is not None:
             warnings.warn(found.refused, NotExported, stacklevel=2)
         return found
@@ -125,32 +250,20 @@ class Study:
             name: of the study there; by default the data's.
 
         Raises:
-            InputError: nothing was searched, Optuna is not installed, or the storage can't take it.
+            InputError: nothing was searched, the study was read from its folder, Optuna is not installed, or the
+                storage can't take it.
         """
-        if not self.ranked or self.plan.space is None:
+        if isinstance(self.results, SavedResults):
+            raise InputError(
+                "a study that was read from its folder can't be exported to Optuna: do so when it is made, or with "
+                "dampen tune --resume --optuna"
+            )
+        plan = self.results.plan
+        if not self.ranked or plan.space is None:
             raise InputError("a comparison has no search to export")
         rungs = [(rung.epochs, rung.settings, rung.costs) for rung in self.ranked if rung.family == SEARCH]
-        export_to_optuna(storage, name or self.plan.data.name, self.plan.space, rungs)
+        export_to_optuna(storage, name or plan.data.name, plan.space, rungs)
 
     def document(self) -> dict[str, Any]:
         """Return what was found as JSON can hold it."""
-        plan = self.plan
-        return {
-            "data": plan.data.name,
-            "columns": [] if plan.data.columns is None else plan.data.columns.document(plan.data.outputs),
-            "notes": [*plan.data.notes, *plan.notes],
-            **self.verdict.document(),
-            "sentences": self.sentences(),
-            "test": self.test,
-            "trained": {
-                "settings": plan.settings,
-                "seeds": len(plan.seeds),
-                "members": plan.settings * len(plan.seeds),
-                "epochs": int(self._curves["length"].to_numpy().max()),
-                "member_epochs": self.member_epochs,
-            },
-            "seconds": self.seconds,
-            "checkpoints": dict(self._checkpoints),
-            "folder": None if self.folder is None else str(self.folder),
-            "plan": plan.document(),
-        }
+        return self.results.document()

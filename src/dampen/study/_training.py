@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dampen.knobs import Setting
+from dampen.engine.knobs import Setting
 
 
 @dataclass(frozen=True)

@@ -10,33 +10,25 @@ from typing import Any
 from torch import nn
 
 from dampen.data import Data
+from dampen.engine import Builder, Model, Population, once
+from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.knobs import Setting
-from dampen.population import Builder, Model, Population, initial_weights_repeat, once
-from dampen.search import Space
-from dampen.store import Folder
-from dampen.study import _budget, _documents, _metrics, _plan, _references, _usual
-from dampen.study._begin import (
-    check_batches,
-    check_margin,
-    check_network,
-    check_whole,
-    one_writer,
-    open_folder,
-    prepared,
-    refuse_patience,
-    with_ids,
-)
-from dampen.study._confirm import Confirmation, simple_models
-from dampen.study._diverged import check_learnt
-from dampen.study._finish import finish
-from dampen.study._run import Progress, Runner
+from dampen.search import Bracket, Space, Strategy, strategy_of
+from dampen.search import brackets as draw_brackets
+from dampen.study import _budget, _defaults, _documents, _protocol, _references
+from dampen.study._checks import check_batches, one_writer, open_folder, refuse_others, refuse_patience
+from dampen.study._conclude import finish
+from dampen.study._confirmation import Confirmation, simple_models
+from dampen.study._defaults import Lengths
+from dampen.study._divergence import check_learnt
+from dampen.study._preparation import prepare
+from dampen.study._runner import Progress, Runner
 from dampen.study._search import check_found
 from dampen.study._search import search as run_search
+from dampen.study._storage import Folder
 from dampen.study._study import Study
-from dampen.study._usual import Lengths
 
-Planned = tuple[tuple[_plan.Bracket, ...], dict[str, tuple[Setting, ...]], int]
+Planned = tuple[tuple[Bracket, ...], dict[str, tuple[Setting, ...]], int]
 LEAST_AROUND = 16  # settings of a search that afterwards looks around the best one
 
 
@@ -47,17 +39,15 @@ def tune(
     data: Data,
     space: Mapping[str, Any] | None = None,
     *,
-    settings: int | None = None,
-    seeds: int | None = None,
+    n_settings: int | None = None,
+    n_seeds: int | None = None,
     epochs: int | None = None,
     metric: str | None = None,
     margin: float | None = None,
-    search: str = "sobol",
-    halving: bool = True,
-    eta: int = 2,
+    search: str | Strategy = "sobol",
     per_layer: bool = False,
     confirmed: int = 3,
-    confirm_seeds: int | None = None,
+    n_confirm_seeds: int | None = None,
     budget: float | None = None,
     validation: str | None = None,
     batch_size: int | None = None,
@@ -82,19 +72,18 @@ def tune(
         data: with or without validation rows; test rows are optional.
         space: a dimension for each knob, or a value; by default weight decay, learning rate and, if the network drops
             units, dropout.
-        settings: how many are tried; by default 64 below 1000 training rows, 32 below 5000, 24 above.
-        seeds: of each setting in the search; by default 5 below 1000 training rows, 3 below 5000, 1 above.
+        n_settings: how many are tried; by default 64 below 1000 training rows, 32 below 5000, 24 above.
+        n_seeds: of each setting in the search; by default 5 below 1000 training rows, 3 below 5000, 1 above.
         epochs: the longest training; by default it follows from what longer trainings gain.
         metric: `nll`, `accuracy`, `brier`, `mc-nll` (of the mean under Monte-Carlo dropout) for classes; `mse`, `rmse`,
             `mae`, `r2`, `nll` (noise fitted) for numbers.
         margin: share of the loss below which a difference does not matter; by default 0.01, or a tenth of the spread
             between seeds where that is more.
-        search: `sobol`, `random`, `grid`, `tpe` (Optuna's, in batches) or `hyperband`.
-        halving: whether to drop settings after short trainings; if not, all train for the longest.
-        eta: one in so many survives a rung, and trains so many times as long in the next.
+        search: how settings are drawn and which train longer: `dampen.SuccessiveHalving(eta=3)`, `Hyperband`, `Sobol`,
+            `Random`, `Grid` or `TPE`; `sobol`, `random`, `grid`, `tpe` and `hyperband` are short for them, eta being 2.
         per_layer: a dropout rate for each layer, in the default space.
         confirmed: how many of the best train again.
-        confirm_seeds: of each of these; by default 10 below 1000 training rows, 5 below 5000, 3 above.
+        n_confirm_seeds: of each of these; by default 10 below 1000 training rows, 5 below 5000, 3 above.
         budget: seconds that the study may take: settings, seeds, epochs and confirming seeds that are not given follow
             from it and from a measured training.
         validation: `folds` or `held-out`; by default folds below 5000 training rows.
@@ -112,52 +101,53 @@ def tune(
     Raises:
         InputError: an argument outside its range, unfit data, or a folder with another study.
     """
-    whole = {"settings": (settings, 1), "seeds": (seeds, 1), "epochs": (epochs, 1), "eta": (eta, 2)}
-    check_whole(whole | {"confirmed": (confirmed, 1), "confirm_seeds": (confirm_seeds, 2), "seed": (seed, 0)})
-    check_margin(margin)
     if budget is not None and not (math.isfinite(budget) and budget > 0):
         raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
-    data, scale, training = prepared(with_ids(model, data), batch_size, lr, schedule, precision, device)
-    notes = check_network(model, data)
+    strategy = strategy_of(search)
+    ready = prepare(
+        model,
+        data,
+        epochs=epochs,
+        metric=metric,
+        validation=validation,
+        batch_size=batch_size,
+        lr=lr,
+        margin=margin,
+        schedule=schedule,
+        precision=precision,
+        device=device,
+        seed=seed,
+        n_settings=(n_settings, 1),
+        n_seeds=(n_seeds, 1),
+        confirmed=(confirmed, 1),
+        n_confirm_seeds=(n_confirm_seeds, 2),
+    )
+    data, training, sizes, lengths = ready.data, ready.training, ready.sizes, ready.lengths
     places = _dropping(model, data, training)
     dropping, chosen = places > 0, _space(space, data, places, per_layer)
-    judged_by, scheme = _metrics.find(metric, data.task, data.weights is not None), _plan.scheme_of(data, validation)
-    sizes = _usual.usual_sizes(len(data.train_rows))
-    lengths = _usual.usual_lengths(data, training["batch_size"], epochs)
 
     def planned(settings: int, lengths: Lengths) -> Planned:
-        brackets = _plan.brackets(chosen, search, settings, lengths, confirmed, eta, halving, seed)
+        brackets = draw_brackets(chosen, strategy, settings, (lengths.first, lengths.planned), confirmed, seed)
         families = _references.families(chosen, dropping, data, lr, settings)
-        around = settings // 8 if halving and settings >= LEAST_AROUND and search != "grid" else 0
+        around = settings // 8 if strategy.halving and settings >= LEAST_AROUND and strategy.name != "grid" else 0
         return brackets, families, around
 
     clock = time.perf_counter()
     if budget is not None:
-        wanted = Wanted(settings, seeds, lengths, epochs is not None, confirmed)
-        settings, seeds, lengths = _within(budget, model, data, training, out, planned, wanted)
-    n_confirm = confirm_seeds or sizes.confirm_seeds
-    brackets, families, around = planned(settings or sizes.settings, lengths)
-    plan = _plan.Plan(
-        _plan.name_of(model),
-        data,
-        scale,
-        judged_by,
-        chosen,
-        search,
-        brackets,
-        families,
-        around,
-        tuple(range(seed, seed + (seeds or sizes.seeds))),
-        lengths,
-        confirmed,
-        tuple(range(seed, seed + n_confirm)),
-        margin,
-        scheme,
-        seed,
-        training,
-        budget,
-        same_start=initial_weights_repeat(model, data.inputs, data.outputs),
-        notes=notes,
+        wanted = Wanted(n_settings, n_seeds, lengths, epochs is not None, confirmed)
+        n_settings, n_seeds, lengths = _within(budget, model, data, training, out, planned, wanted)
+    brackets, families, around = planned(n_settings or sizes.settings, lengths)
+    plan = ready.plan(
+        space=chosen,
+        search=strategy.name,
+        brackets=brackets,
+        families=families,
+        refined=around,
+        seeds=ready.seeds(n_seeds or sizes.seeds),
+        lengths=lengths,
+        confirmed=confirmed,
+        confirm_seeds=ready.seeds(n_confirm_seeds or sizes.confirm_seeds),
+        budget=budget,
         own_dropout=dropping and "dropout" not in chosen.dimensions and _drops_by_itself(model, data),
     )
     check_batches(model, plan)  # this and what it splits raises what is to be raised before anything is written
@@ -165,14 +155,14 @@ def tune(
     ranked = run_search(runner)
     check_learnt(runner, "search")
     check_found(ranked)
-    if budget is not None and confirm_seeds is None:
+    if budget is not None and n_confirm_seeds is None:
         runner.plan = _confirm_within(budget, runner, clock)
     return finish(runner, Confirmation(runner, dropping).of_search(ranked), ranked)
 
 
 def _space(space: Mapping[str, Any] | None, data: Data, dropping: int, per_layer: bool) -> Space:
     """Return the space that was asked for, or the usual one; refuse knobs that can't be searched here."""
-    chosen = Space(dict(space) if space is not None else _usual.usual_space(data, dropping, per_layer))
+    chosen = Space(dict(space) if space is not None else _defaults.usual_space(data, dropping, per_layer))
     if "dropout" in chosen.dimensions and not dropping:
         raise InputError("the network drops no units, so that dropout changes nothing: leave dropout out of the space")
     refuse_patience(chosen.dimensions)
@@ -224,6 +214,9 @@ def _within(
     folder = None if out is None else Folder(Path(out))
     held = _documents.budget(folder)
     if held is None:
+        new = folder if folder is not None and _documents.planned(folder) is None else None
+        if new is not None:
+            refuse_others(new)  # before anything is measured
 
         def member_epochs(settings: int, seeds: int, lengths: Lengths) -> float:
             brackets, families, around = planned(settings, lengths)
@@ -233,19 +226,19 @@ def _within(
         rate = _budget.seconds_per_member_epoch(model, data, training)
         settings, seeds, lengths = _budget.fit_search(budget, rate, wanted, member_epochs)
         held = {"settings": settings, "seeds": seeds, "lengths": vars(lengths)}
-        if folder is not None:
-            folder.write_json("budget.json", held)
+        if new is not None:
+            new.write_json("budget.json", held)
     return held["settings"], held["seeds"], Lengths(**held["lengths"])
 
 
-def _confirm_within(budget: float, runner: Runner, clock: float) -> _plan.Plan:
+def _confirm_within(budget: float, runner: Runner, clock: float) -> _protocol.Plan:
     """Return the plan with as many confirming seeds as the budget still allows, or as the folder holds."""
     held = _documents.budget(runner.folder) or {}
     if "confirm_seeds" not in held:
         plan, rate = runner.plan, runner.seconds_per_member_epoch
         simple = _budget.seconds_of_simple_models(simple_models(plan.data), plan.data)
         left = budget - runner.seconds - (runner.began - clock) - simple  # they are fitted for the test rows, too
-        full = _budget.full_trainings(plan.confirmed, len(plan.families)) + _plan.n_calibration_folds(plan)
+        full = _budget.full_trainings(plan.confirmed, len(plan.families)) + _protocol.n_calibration_folds(plan)
         of_seed = rate * full * plan.lengths.planned + (simple if plan.scheme == "folds" else 0.0)
         held["confirm_seeds"] = _budget.confirm_seeds(left, budget, of_seed)
         runner.write("budget.json", held)

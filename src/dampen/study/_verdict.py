@@ -2,23 +2,23 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from dampen.data import Data
-from dampen.knobs import KNOBS, Scales, Setting
+from dampen.engine.knobs import KNOBS, Scales, Setting
 from dampen.search import Dimension
 from dampen.statistics import Estimate, against_all, bonferroni
 from dampen.study import _verdict_text
-from dampen.study._confirm import LEVEL, Confirmed
+from dampen.study._confirmation import LEVEL, Confirmed
 from dampen.study._diagnosis import Diagnosis, diagnose
 from dampen.study._evaluate import Candidate, Evaluation
 from dampen.study._metrics import Metric, interval_of
-from dampen.study._plan import Plan, Split
-from dampen.study._references import UNREGULARISED, regularisers
+from dampen.study._protocol import Plan, Split
+from dampen.study._references import NONE, UNREGULARISED, regularisers
 from dampen.study._training import Training, plain
 
 
@@ -92,6 +92,7 @@ class Gain:
         share: of the other one's loss.
         told: the same in the reader's own unit; None where it is unknown.
         told_unit: that unit.
+        open: the gains over those that it is not shown to be better than, by name, each with its own interval.
     """
 
     against: str
@@ -100,6 +101,7 @@ class Gain:
     share: float
     told: float | None
     told_unit: str
+    open: Mapping[str, Part] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -109,6 +111,7 @@ class Gain:
             "unit": self.unit,
             "share": number(self.share),
             "own_unit": {"estimate": self.told, "unit": self.told_unit},
+            "open": {name: part.document() for name, part in self.open.items()},
         }
 
 
@@ -122,12 +125,14 @@ class Length:
             tried.
         standard_error: of that.
         rising: whether more of the metric is better.
+        shortest: whether nothing shorter was tried, though several lengths were.
     """
 
     epochs: int
     doubled: float | None
     standard_error: float | None
     rising: bool = False
+    shortest: bool = False
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON can hold it; `difference` is the metric of twice as long minus that of the recommended."""
@@ -135,10 +140,10 @@ class Length:
         if self.doubled is not None and math.isfinite(self.doubled):
             difference = self.doubled if self.rising else -self.doubled
             doubled = {"difference": difference, "standard_error": self.standard_error}
-        return {"epochs": self.epochs, "doubled": doubled}
+        return {"epochs": self.epochs, "doubled": doubled, "shortest": self.shortest}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What a study found; printing it gives sentences.
 
@@ -150,7 +155,7 @@ class Verdict:
         dropped: regularisers that the best setting had, and whose removal is shown to change nothing.
         value: its metric on the evaluation rows.
         interval: around it, 95 %.
-        references: by name, what it was compared with.
+        references: by name, what it was compared with; `off` is the same training without regularisation.
         helps: whether regularisation is shown to help (True), shown not to be worth it (False), or neither (None).
         learnt: whether it is shown to be better than the constant (True); False where it is not better in the estimate,
             or shown not to be by more than the margin; None where that is not settled.
@@ -171,6 +176,7 @@ class Verdict:
         usual: learning rate and length that `total` is told against.
         method: how intervals were found.
         bias: what the selection does to the figures.
+        words: the sentences that it was told in, of a study that was read from its folder.
     """
 
     metric: Metric
@@ -193,18 +199,19 @@ class Verdict:
     margin: float
     equivalent: tuple[Training, ...]
     mildest: Training
-    edges: Mapping[str, Dimension]
+    edges: Mapping[str, Dimension | str]
     memory_epochs: float | None
     usual: tuple[float, int]
     method: str
     bias: str
+    words: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return "\n".join(self.sentences())
 
     def sentences(self) -> list[str]:
         """Return the verdict in words, the answer first."""
-        return _verdict_text.sentences(self)
+        return _verdict_text.sentences(self) if self.words is None else list(self.words)
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -245,7 +252,7 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
     evaluation, recommended = confirmed.evaluation, confirmed.recommended
     own, scale = evaluation.estimate({recommended: 1.0}), plan.target_scale[1]
     searched = confirmed.off is not None
-    references = {name: _against(confirmed, other) for name, other in confirmed.references.items()}
+    references = {name: _against(confirmed, other) for name, other in _compared(confirmed).items()}
     regularised = bool(regularisers(recommended.setting, plan.own_dropout))
     gain = _gain(confirmed) if searched and regularised else None
     overruled = searched and not regularised and confirmed.chosen != recommended
@@ -288,6 +295,15 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
 def number(value: float) -> float | None:
     """Return a number as JSON can hold it."""
     return float(value) if math.isfinite(value) else None
+
+
+def _compared(confirmed: Confirmed) -> dict[str, Candidate]:
+    """Return what the recommended training is compared with, by name: also itself without regularisation."""
+    references, off = dict(confirmed.references), confirmed.off
+    if off is None or off == confirmed.recommended or off in references.values():
+        return references
+    none = {name: references.pop(name) for name in (NONE,) if name in references}
+    return {**none, "off": off, **references}
 
 
 def _part(evaluation: Evaluation, other: Candidate, one: Candidate, level: float) -> Part:
@@ -340,11 +356,15 @@ def _gain(confirmed: Confirmed) -> Gain | None:
     _, low, _ = against_all(list(excesses.values()), confirmed.level)
     estimate = excesses[name]
     told = evaluation.told_excess(others[name], one, estimate, confirmed.level)
-    lowest = min(_part(evaluation, other, one, confirmed.level).interval[0] for other in others.values())
+    parts = {name: _part(evaluation, other, one, confirmed.level) for name, other in others.items()}
+    lowest = min(part.interval[0] for part in parts.values())
     share = estimate.mean / abs(evaluation.mean(others[name])) if evaluation.mean(others[name]) else math.nan
     unit = "fewer wrong of 1000 rows" if evaluation.companion.is_share else "smaller RMSE"
     part = Part(told[0], (min(lowest, told[1]) if math.isfinite(low) else told[1], told[2]))
-    return Gain(name, part, evaluation.metric.name, share, evaluation.told_companion(others[name], one), unit)
+    told_companion = evaluation.told_companion(others[name], one)
+    once = {training: other for other, training in reversed(others.items())}  # `off` may be one of the others
+    unproven = {other: part for other, part in parts.items() if other in once.values() and not part.interval[0] > 0}
+    return Gain(name, part, evaluation.metric.name, share, told_companion, unit, unproven)
 
 
 def _helps(confirmed: Confirmed, gain: Gain | None, learnt: bool | None) -> bool | None:
@@ -413,14 +433,14 @@ def _attribution(confirmed: Confirmed) -> tuple[dict[str, Part], Part | None]:
 
 def _length(confirmed: Confirmed) -> Length:
     evaluation, one, doubled = confirmed.evaluation, confirmed.recommended, confirmed.doubled
-    if doubled is None:
-        return Length(one.epochs, None, None)
-    excess: Estimate = evaluation.excess(one, doubled)
-    if not math.isfinite(excess.mean):
-        return Length(one.epochs, None, None)
+    tried = {rung.epochs for bracket in evaluation.plan.brackets for rung in bracket.rungs}
+    shortest = len(tried) > 1 and 1 < one.epochs <= min(tried)
+    excess: Estimate | None = None if doubled is None else evaluation.excess(one, doubled)
+    if doubled is None or excess is None or not math.isfinite(excess.mean):
+        return Length(one.epochs, None, None, evaluation.metric.rising, shortest)
     told = evaluation.told_excess(one, doubled, excess, LEVEL)
     slope = told[0] / excess.mean if excess.mean else evaluation.plan.told(1.0) - evaluation.plan.told(0.0)
-    return Length(one.epochs, told[0], abs(slope) * excess.error, evaluation.metric.rising)
+    return Length(one.epochs, told[0], abs(slope) * excess.error, evaluation.metric.rising, shortest)
 
 
 def _candidates(confirmed: Confirmed) -> list[Training]:

@@ -7,8 +7,11 @@ from dampen.study._references import DEFAULT, NONE, STOPPED, TABULAR
 from dampen.study._training import Training, tell
 
 if TYPE_CHECKING:
-    from dampen.study._plan import Plan
+    from dampen.study._protocol import Plan
     from dampen.study._verdict import Against, Part, Verdict
+
+BEATEN = "Better than the network on these rows"
+"""Begins the sentence about simple models that are better."""
 
 NAMES = {
     NONE: "no regularisation",
@@ -62,7 +65,7 @@ def method(plan: "Plan", chosen_among: int, n_parts: int, searched: bool) -> str
 
 def sentences(verdict: "Verdict") -> list[str]:
     """Return a verdict in words."""
-    found = [_headline(verdict), _value(verdict), *_references(verdict)]
+    found = [_headline(verdict), *_beaten(verdict), _value(verdict), *_references(verdict)]
     if verdict.learnt is not False:
         found += [*_attribution(verdict), *_length(verdict)]
     elif verdict.length.doubled is not None and verdict.length.doubled > (verdict.length.standard_error or 0.0):
@@ -71,6 +74,7 @@ def sentences(verdict: "Verdict") -> list[str]:
     if verdict.learnt is not False:
         found += _mildest(verdict)
         found += [f"{knob} lies at the edge of what was searched: try {d} next." for knob, d in verdict.edges.items()]
+        found += _shortest(verdict)
         found += _memory(verdict)
     return [*found, _margin(verdict), verdict.method, verdict.bias]
 
@@ -107,29 +111,44 @@ def _headline(verdict: "Verdict") -> str:
                 f"Regularisation does not help: {_name(verdict, gain.against)} is better than the best with it, {best}."
             )
         return (
-            f"Regularisation is not worth it: the best, {best}, gains {gain.part.estimate:.2g} "
-            f"({_ends(gain.part.interval)}) over {_name(verdict, gain.against)}, and below {margin:.2g} it does not "
-            "matter."
+            f"Regularisation is not worth it: the best, {best}, gains {_sized(verdict, gain.part)} over "
+            f"{_name(verdict, gain.against)}, and below {_number(margin, digits=2)} it does not matter."
         )
     if gain.part.interval[0] > 0 and gain.part.estimate >= margin and verdict.learnt is None:
         return (
-            f"Use {best}: it is better than {_name(verdict, gain.against)}, by {gain.part.estimate:.2g} "
-            f"({_ends(gain.part.interval)}), but not shown to be better than always giving {_constant(verdict)}."
+            f"Use {best}: it is better than {_name(verdict, gain.against)}, by {_sized(verdict, gain.part)}, but not "
+            f"shown to be better than always giving {_constant(verdict)}."
         )
     if gain.part.interval[0] > 0:
         return (
-            f"Use {best}: it is better than {_name(verdict, gain.against)}, but by {gain.part.estimate:.2g} "
-            f"({_ends(gain.part.interval)}), which may be too little to matter."
+            f"Use {best}: it is better than {_name(verdict, gain.against)}, but by {_sized(verdict, gain.part)}, "
+            "which may be too little to matter."
         )
-    if gain.part.estimate > 0:
+    open_parts = gain.open or {gain.against: gain.part}
+    shown = [NONE] if NONE in open_parts else list(open_parts)
+    names = " or ".join(_name(verdict, name) for name in shown)
+    least = min(open_parts, key=lambda name: open_parts[name].interval[0])
+    part = open_parts[least]
+    over = "" if shown == [least] else f"over {_name(verdict, least)}"
+    if part.estimate > 0:
         return (
-            f"Nothing here is shown to beat {_name(verdict, gain.against)}. The best guess is {best}: a gain of "
-            f"{gain.part.estimate:.2g} ({_ends(gain.part.interval)}), which may be luck."
+            f"Nothing here is shown to beat {names}. The best guess is {best}: a gain of {_sized(verdict, part)}"
+            f"{over and f' {over}'}, which may be luck."
         )
     return (
-        f"Nothing here is shown to beat {_name(verdict, gain.against)}: {best}, the best on the selection rows, was "
-        f"not better on the evaluation rows (a gain of {gain.part.estimate:.2g}, {_ends(gain.part.interval)})."
+        f"Nothing here is shown to beat {names}: {best}, the best on the selection rows, was not better on the "
+        f"evaluation rows ({over and f'{over}: '}a gain of {_listed(verdict, part)})."
     )
+
+
+def _sized(verdict: "Verdict", part: "Part") -> str:
+    """Return a difference with its interval and the metric that it is of."""
+    return f"{_number(part.estimate, digits=2)} ({_ends(part.interval)}) in {verdict.metric.name}"
+
+
+def _listed(verdict: "Verdict", part: "Part") -> str:
+    """Return the same for use in parentheses."""
+    return f"{_number(part.estimate, digits=2)} in {verdict.metric.name}, {_ends(part.interval)}"
 
 
 def _constant(verdict: "Verdict") -> str:
@@ -164,8 +183,8 @@ def _references(verdict: "Verdict") -> list[str]:
         how = {True: "better", False: "worse", None: "not told apart"}[other.better]
         if other.equivalent:
             how = "equivalent"
-        ends = _ends(other.interval, "+")
-        found.append(f"Against {what}{_with(other)} ({other.value:.4g}): {other.difference:+.4g} ({ends}), {how}.")
+        ends, difference = _ends(other.interval, "+"), _number(other.difference, "+")
+        found.append(f"Against {what}{_with(other)} ({other.value:.4g}): {difference} ({ends}), {how}.")
     return found
 
 
@@ -186,7 +205,7 @@ def _attribution(verdict: "Verdict") -> list[str]:
     lr, epochs = verdict.usual
     words = {"lr": "a better learning rate", "length": "a better length", "regularisation": "regularisation"}
     steps = [
-        f"{words[name]} {part.estimate:+.2g} ({_ends(part.interval, '+', 2)})"
+        f"{words[name]} {_number(part.estimate, '+', 2)} ({_ends(part.interval, '+', 2)})"
         for name, part in parts.items()
         if name in words and part.interval != (0.0, 0.0) and not math.isnan(part.estimate)
     ]
@@ -226,10 +245,8 @@ def _length(verdict: "Verdict") -> list[str]:
             f"{length.standard_error:.2g})."
         ]
     what = "worse" if length.doubled < -length.standard_error else "no better"
-    return [
-        f"{_epochs(length.epochs)} are enough: with {long} it is {what} ({length.doubled:+.2g}, standard error "
-        f"{length.standard_error:.2g})."
-    ]
+    size = f"{_number(length.doubled, '+', 2)}, standard error {length.standard_error:.2g}"
+    return [f"{_epochs(length.epochs)} are enough: with {long} it is {what} ({size})."]
 
 
 def _diagnosis(verdict: "Verdict") -> list[str]:
@@ -241,10 +258,6 @@ def _diagnosis(verdict: "Verdict") -> list[str]:
         found.append(f"Without regularisation it overfits from epoch {diagnosis.overfits_from} on.")
     if diagnosis.underfits:
         found.append("It underfits: longer trainings are better than those that were tried.")
-    for name in diagnosis.beaten_by:
-        if name != STOPPED:
-            what = NAMES[name]
-            found.append(f"Better than the network on these rows: {what}. Consider using that instead.")
     copies, tested = diagnosis.leaks.get("copies", 0), diagnosis.leaks.get("test_copies", 0)
     if copies:
         found.append(f"{'1 row is a copy' if copies == 1 else f'{copies} rows are copies'} of another one.")
@@ -256,6 +269,23 @@ def _diagnosis(verdict: "Verdict") -> list[str]:
             f"too good; --group {name} keeps them together."
         )
     return found
+
+
+def _beaten(verdict: "Verdict") -> list[str]:
+    """Return what is to be used instead of the network."""
+    beaten_by = () if verdict.diagnosis is None else verdict.diagnosis.beaten_by
+    simple = " and ".join(NAMES[name] for name in beaten_by if name != STOPPED)
+    return [f"{BEATEN}: {simple}. Consider using that instead."] if simple else []
+
+
+def _shortest(verdict: "Verdict") -> list[str]:
+    epochs = verdict.length.epochs
+    if not verdict.length.shortest:
+        return []
+    return [
+        f"The length lies at the edge of what was tried, nothing was shorter than {_epochs(epochs)}: search again with "
+        f"--epochs {epochs} (epochs={epochs} in Python), which tries shorter ones, too."
+    ]
 
 
 def _mildest(verdict: "Verdict") -> list[str]:
@@ -290,7 +320,7 @@ def _chosen(verdict: "Verdict") -> str:
 def _passed_over(verdict: "Verdict") -> str:
     part = verdict.passed_over
     assert part is not None
-    return f"a gain of {part.estimate:.2g}, {_ends(part.interval)}"
+    return f"a gain of {_listed(verdict, part)}"
 
 
 def _dropped(verdict: "Verdict") -> str:
@@ -349,4 +379,8 @@ def _epochs(n: int) -> str:
 
 
 def _ends(interval: tuple[float, float], sign: str = "", digits: int = 4) -> str:
-    return f"{interval[0]:{sign}.{digits}g} to {interval[1]:{sign}.{digits}g}"
+    return " to ".join(_number(end, sign, digits) for end in interval)
+
+
+def _number(value: float, sign: str = "", digits: int = 4) -> str:
+    return f"{value:{sign}.{digits}g}" if value else "0"

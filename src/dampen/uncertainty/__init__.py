@@ -1,32 +1,22 @@
-"""When to trust a prediction: Monte-Carlo dropout, ensembles, calibration, refusal, foreign data."""
+"""When to trust a prediction: Monte-Carlo dropout, ensembles, calibration, abstention, data out of distribution."""
 
-from dampen.uncertainty._calibration import (
-    Brier,
-    Reliability,
-    brier,
-    ece,
-    nll,
-    reliability,
-    reliability_of,
-)
+from dampen.uncertainty._calibrated import LEVEL, CalibratedClasses, CalibratedValues, Calibration, joined
+from dampen.uncertainty._calibration import Brier, Reliability, brier, ece, nll, reliability, reliability_of
+from dampen.uncertainty._conformal import class_scores, conformal, rows_for, value_scores
+from dampen.uncertainty._out_of_distribution import OutOfDistribution, out_of_distribution
 from dampen.uncertainty._predict import dropout_rates, masks, mc_dropout, predict
 from dampen.uncertainty._prediction import ClassPrediction, Prediction, ValuePrediction, fit_noise
+from dampen.uncertainty._selective import Selective, selective
 from dampen.uncertainty._temperature import Temperature, find_temperature, fit_temperature, tempered
-from dampen.uncertainty._trust import (
-    Foreign,
-    Selective,
-    class_scores,
-    conformal,
-    foreign,
-    rows_for,
-    selective,
-    value_scores,
-)
 
 __all__ = [
+    "LEVEL",
     "Brier",
+    "CalibratedClasses",
+    "CalibratedValues",
+    "Calibration",
     "ClassPrediction",
-    "Foreign",
+    "OutOfDistribution",
     "Prediction",
     "Reliability",
     "Selective",
@@ -40,10 +30,11 @@ __all__ = [
     "find_temperature",
     "fit_noise",
     "fit_temperature",
-    "foreign",
+    "joined",
     "masks",
     "mc_dropout",
     "nll",
+    "out_of_distribution",
     "predict",
     "reliability",
     "reliability_of",

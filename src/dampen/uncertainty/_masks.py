@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Int32
 from torch import Tensor
 
-from dampen.knobs.dropout import alpha_scale_and_shift
-from dampen.population._dropping import Kind
-from dampen.uncertainty._places import RandomPlace, Sampling
+from dampen.engine.capture import Kind
+from dampen.engine.knobs.noise.dropout import alpha_scale_and_shift
+from dampen.uncertainty._sites import RandomPlace, Sampling
 
 LEVELS = 1 << 32  # of a uniform number
 _BLOCK, _BLOCK_NUMBERS = 64, 1 << 18  # rows that share a generator, and numbers that it draws at most for several rows

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from dampen.uncertainty._prediction import ClassPrediction, ValuePrediction
-from dampen.uncertainty._sampler import Part
+from dampen.uncertainty._sampling import Part
 
 
 class ClassSums:

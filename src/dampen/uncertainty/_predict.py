@@ -1,21 +1,25 @@
 """One way to ask one network or many, once or under dropout."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dampen._tensors import check_dense, check_size
+from dampen._tensors import as_native, check_dense, check_size, is_frame, loaded_by
+from dampen._tensors import described as described_input
+from dampen.engine import are_probabilities, check_ids, has_one_output, once, outputs_line, tell
+from dampen.engine.knobs.noise.dropout import rates as read_rates
 from dampen.errors import InputError, OutputsWarning
-from dampen.knobs.dropout import rates as read_rates
-from dampen.population import _losses, are_probabilities, described, once, outputs_line, tell
 from dampen.uncertainty._masks import Numbers, keeps
 from dampen.uncertainty._moments import ClassSums, ValueSums
-from dampen.uncertainty._places import NothingDrops, find, tensor_of
 from dampen.uncertainty._prediction import Prediction
-from dampen.uncertainty._sampler import Part, rates_of, sample
+from dampen.uncertainty._sampling import Part, rates_of, sample
+from dampen.uncertainty._sites import NothingDrops, answer, check_initialised, check_rows, find
 
 _ROWS = 1024  # of a single pass at once
 
@@ -43,7 +47,7 @@ def mc_dropout(
 
     Args:
         model: any network that returns one tensor with a row for each row of its input.
-        x: `[N, ...]`, or a tuple of them for a network with several arguments, or rows of a `Data`.
+        x: `[N, ...]`, or a tuple of them for a network with several arguments, or rows of a `Data` or all of it.
         samples: T, how many.
         seed: of the masks, 0 or larger.
         task: `classification` for logits `[N, C]`, or the logit `[N]` of the second of two classes; `regression` for
@@ -131,10 +135,25 @@ def predict(
         >>> predict(networks, torch.ones(2, 4)).mutual_information.shape
         torch.Size([2])
     """
-    if hasattr(models, "ensemble") and hasattr(models, "plan"):
-        dropout = models.verdict.recommended.get("dropout") if dropout is None else dropout
-        task = task or models.plan.data.task
-        models, scale = models.ensemble(), models.plan.target_scale
+    if dropout is not None and samples is None:
+        raise InputError(
+            "dropout gives the rates of samples, and there are none: say how many in samples, or leave it out"
+        )
+    scaled = _check_scale(scale)
+    if hasattr(models, "ensemble") and hasattr(models, "target_scale"):
+        if scaled:
+            raise InputError("a study brings the scale of its own target: leave scale out")
+        if is_frame(x) or isinstance(x, str | os.PathLike):
+            raise InputError(_of_table(x))
+        dropout = models.setting.get("dropout") if dropout is None else dropout
+        task = task or models.description.task
+        models, scale = models.ensemble(), models.target_scale
+    folder = os.fspath(models) if isinstance(models, str | os.PathLike) else None
+    if folder is not None or not isinstance(models, nn.Module | Iterable):
+        raise InputError(
+            f"predict needs a network, several of them or a study, got {described_input(models)}"
+            + (f": of a study's folder it is dampen.load_study({folder!r})" if folder is not None else "")
+        )
     networks: list[Any] = [models] if isinstance(models, nn.Module) else list(models)
     networks = [getattr(network, "_orig_mod", network) for network in networks]  # what torch.compile wraps
     if not networks or not all(isinstance(network, nn.Module) for network in networks):
@@ -144,19 +163,31 @@ def predict(
             isinstance(value, bool) or not isinstance(value, int) or value < least
         ):
             raise InputError(f"{name} must be a whole number, {least} or larger, got {value!r}")
-    if not temperature > 0:
-        raise InputError(f"temperature must be larger than 0, got {temperature!r}")
+    if not 0 < temperature < math.inf:
+        raise InputError(f"temperature must be a finite number larger than 0, got {temperature!r}")
     if task not in (None, "classification", "regression"):
         raise InputError(f"task must be classification or regression, got {task!r}")
     rates = None if dropout is None else read_rates(dropout)
-    inputs = rows_of(x, networks[0])
+    rows = _read(x)
     each = samples or 1
-    total, N = each * len(networks), len(inputs[0])
+    total, N = each * len(networks), len(rows[0])
     sums: list[ClassSums | ValueSums] = []  # one, made when the first outputs say of what
 
     def take(part: Part) -> None:
+        check_rows(part.outputs[0], part.stop - part.start)
         classes = _is_classes(part.outputs, task, variance_head)
-        if classes and _losses.has_one_output(part.outputs[0]):  # the logit of the second of two classes
+        if classes and scaled:
+            raise InputError(
+                "scale turns a regression's values into the target's unit, and the outputs are taken for logits of "
+                "classes: leave scale out" + ", or say task='regression'" * (task is None)
+            )
+        if not classes and temperature != 1:
+            raise InputError(
+                "temperature divides logits of classes, and the outputs are taken for values: leave temperature out"
+                + ", or say task='classification'" * (task is None)
+            )
+        part = replace(part, outputs=_finite(part, classes))
+        if classes and has_one_output(part.outputs[0]):  # the logit of the second of two classes
             logit = part.outputs.flatten(1)[..., None] if part.outputs.ndim > 2 else part.outputs[..., None]
             part = replace(part, outputs=torch.cat([torch.zeros_like(logit), logit], -1))
         if not sums:
@@ -173,6 +204,8 @@ def predict(
 
     with once():
         for i, network in enumerate(networks):
+            inputs = _for(network, rows)
+            check_ids(network, inputs)
             if samples is None:
                 _once(network, inputs, take)
             else:
@@ -230,12 +263,27 @@ def dropout_rates(model: nn.Module, x: Any, dropout: Any = None) -> list[float]:
 
 
 def rows_of(x: Any, network: nn.Module) -> list[Tensor]:
-    """Return a network's arguments, on its device.
+    """Return a network's arguments, on its device and of its type.
 
     Raises:
-        InputError: no tensors, no rows, or not equally many.
+        InputError: no tensors, no rows, not equally many, or a network that has no weights yet.
     """
-    x = x.features if hasattr(x, "features") and hasattr(x, "targets") else x
+    return _for(network, _read(x))
+
+
+def _read(x: Any) -> list[Tensor]:
+    """Return arguments as they were given, as tensors."""
+    if hasattr(x, "features") and hasattr(x, "targets"):
+        x = x.normalisation.apply(x.features) if hasattr(x, "normalisation") else x.features  # of raw rows
+    if is_frame(x) or isinstance(x, str | os.PathLike):
+        how = (
+            "torch.tensor(frame.to_numpy(), dtype=torch.float32), scaled as the training rows were"
+            if is_frame(x)
+            else f"rows of {loaded_by(x)}"
+        )
+        raise InputError(
+            f"x must be what the network takes, one tensor or a tuple of them, got {described_input(x)}: give {how}"
+        )
     if isinstance(x, Mapping):
         names = ", ".join(map(str, x))
         raise InputError(
@@ -243,7 +291,8 @@ def rows_of(x: Any, network: nn.Module) -> list[Tensor]:
             "nn.Module whose forward takes them in order and hands them on by name, and give a tuple"
         )
     try:
-        inputs = [torch.as_tensor(t) for t in (x if isinstance(x, tuple | list) else (x,))]
+        parts = [as_native(t) if isinstance(t, np.ndarray) else t for t in (x if isinstance(x, tuple | list) else (x,))]
+        inputs = [torch.as_tensor(t) for t in parts]
     except (TypeError, ValueError, RuntimeError) as e:
         raise InputError(
             f"x must be one tensor, or a tuple of them, got {type(x).__name__}: {str(e).splitlines()[0]}"
@@ -259,8 +308,25 @@ def rows_of(x: Any, network: nn.Module) -> list[Tensor]:
         if t.is_floating_point() and not (t.sum().isfinite() or t.isfinite().all()):  # a sum takes a fortieth
             raise InputError("x must be finite numbers: there is a NaN or an infinity among the rows")
         check_size(t, "x")
+    return inputs
+
+
+def _for(network: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return rows on a network's device, real numbers of its own type: NumPy's are of float64, most networks' float32.
+
+    Raises:
+        InputError: it has no weights yet, or its type can't hold the numbers.
+    """
+    check_initialised(network)
     parameter = next(network.parameters(), None)
-    return inputs if parameter is None else [t.to(parameter.device) for t in inputs]
+    if parameter is None:
+        return list(inputs)
+    kinds = {p.dtype for p in network.parameters() if p.is_floating_point()}
+    kind = kinds.pop() if len(kinds) == 1 else None
+    found = [t.to(parameter.device, kind if t.is_floating_point() else None) for t in inputs]
+    if kind is not None and kind.itemsize < 4 and not all(t.isfinite().all() for t in found if t.is_floating_point()):
+        raise InputError(f"x has numbers that the network's {str(kind).removeprefix('torch.')} can't hold: scale them")
+    return found
 
 
 @torch.no_grad()
@@ -270,19 +336,59 @@ def _once(network: nn.Module, inputs: Sequence[Tensor], take: Callable[[Part], o
     network.eval()
     try:
         for start in range(0, len(inputs[0]), _ROWS):
-            outputs = tensor_of(network(*(t[start : start + _ROWS] for t in inputs)))
-            if (
-                not isinstance(outputs, Tensor)
-                or outputs.ndim == 0
-                or len(outputs) != len(inputs[0][start : start + _ROWS])
-            ):
-                raise InputError(
-                    f"the network must return one tensor with a row for each row, not {described(outputs)}"
-                )
+            here = [t[start : start + _ROWS] for t in inputs]
+            outputs = answer(network, here)
+            check_rows(outputs, len(here[0]))
             take(Part(start, start + len(outputs), 0, outputs.unsqueeze(0)))
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def _check_scale(scale: Any) -> bool:
+    """Return whether a scale changes anything.
+
+    Raises:
+        InputError: it is no mean and deviation.
+    """
+    try:
+        mean, deviation = (float(one) for one in scale)
+    except (TypeError, ValueError):
+        mean = deviation = math.nan
+    if not (math.isfinite(mean) and 0 < deviation < math.inf):
+        raise InputError(f"scale must be (mean, deviation), finite numbers, the second above 0; got {scale!r}")
+    return (mean, deviation) != (0, 1)
+
+
+def _finite(part: Part, classes: bool) -> Tensor:
+    """Return outputs that can be computed with: a class's logit of minus infinity is a probability of 0.
+
+    Raises:
+        InputError: there are others that are no finite numbers.
+    """
+    outputs = part.outputs
+    if outputs.sum().isfinite() or outputs.isfinite().all():  # a sum takes a fortieth
+        return outputs
+    bad = ~outputs.isfinite()
+    if classes and not has_one_output(outputs[0]):
+        bad = (bad & (outputs != -math.inf)) | outputs.isneginf().all(-1, keepdim=True)
+    if not bad.any():
+        return outputs.clamp_min(torch.finfo(outputs.dtype).min / 4)
+    rows = bad.flatten(2).any(2).any(0) if bad.ndim > 2 else bad.any(0)
+    first = part.start + int(rows.nonzero()[0])
+    raise InputError(
+        f"the network's outputs are NaN or infinite, for row {first} first: look for weights that have diverged, a "
+        "division by 0 or a logarithm"
+    )
+
+
+def _of_table(x: Any) -> str:
+    """Return what to do with a table where a study is asked."""
+    table = repr(os.fspath(x)) if isinstance(x, str | os.PathLike) else "frame"
+    return (
+        f"x must be the network's inputs, got {described_input(x)}: study.calibrated().predict({table}) reads rows as "
+        "the study's own data was, or give a tensor, or rows of a data set as dampen.load makes it (data.test)"
+    )
 
 
 def _tell_guess(shape: list[int], classes: bool) -> None:

@@ -1,0 +1,1 @@
+"""Tables: from a file or a frame to numbers."""

@@ -1,0 +1,291 @@
+"""Say what each column of a table is.
+
+Decided once, on the rows that are not test rows and without the target: all folds and seeds share one network, so they
+share its inputs. What is estimated (medians, mean targets) is `_vectorise`'s and comes from each split's training rows.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from jaxtyping import Float64
+
+from dampen.data.tables import _dates, _formatted_numbers
+from dampen.data.tables._columns import Column, Columns, Part
+from dampen.data.tables._pandas_types import Series, Table
+from dampen.data.tables._values import (
+    are_codes,
+    as_days,
+    as_levels,
+    as_numbers,
+    as_text,
+    as_whole,
+    grouped,
+    plain,
+    settled,
+)
+from dampen.errors import InputError
+
+MANY = 40  # levels above which a category becomes its mean target, as in skrub's TableVectorizer
+RARE = 5  # rows below which a level has no input of its own
+_NUMBERS = 0.9  # share of a text column's values that must be numbers for it to be one
+_DISTINCT = 0.9  # levels for each row above which a category is an identifier, or text
+_LEAST_IDS = 20  # rows below which distinct whole numbers prove nothing
+_INDEX = re.compile(r"(unnamed: 0(\.\d+)?|index|level_0|__index_level_0__|rownames|row\.names)(\.\d+)?", re.IGNORECASE)
+IDENTIFIER = "an identifier: a whole number of its own for every row"
+_ID = re.compile(r"(^|[_\W])(id|uuid|guid|index|key|no|nr)$|^(id|unnamed: 0)|[a-z]ID$|Id$", re.ASCII)
+
+
+def decide(
+    table: Table,
+    *,
+    decimal_comma: bool = False,
+    time: str | None = None,
+    category: Collection[str] = (),
+    every: Table | None = None,
+) -> Columns:
+    """Say what each column is.
+
+    Args:
+        table: the rows that are not test rows, columns that are inputs only.
+        decimal_comma: whether text such as `3,14` is a number.
+        time: a column that puts the rows in order: it has no trend, which the rows that follow would only exceed.
+        category: columns that are categories whatever they hold.
+        every: the same columns with the test rows too: which of day and month comes first is told by all dates.
+
+    Raises:
+        InputError: none is of use.
+    """
+    used, dropped = [], []
+    for name in table.columns:
+        whole = table[name] if every is None else every[name]
+        if name in category:
+            found = _category(str(name), as_text(table[name]), asked=True)
+        else:
+            found = _decided(str(name), table[name], decimal_comma, name == time, whole)
+        if isinstance(found, Column):
+            used.append(found)
+        else:
+            dropped.append((str(name), found))
+    if not used:
+        reasons = "; ".join(f"'{name}': {why}" for name, why in dropped[:3])
+        raise InputError(f"no column is of use as an input ({reasons or 'there is none beside the target'})")
+    return Columns(tuple(used), tuple(dropped))
+
+
+def numbers_only(values: Float64[np.ndarray, "N n"], names: Sequence[str] | None = None) -> Columns:
+    """Return columns for an array of numbers: all are inputs, whatever they hold."""
+    used = []
+    for j in range(values.shape[1]):
+        v = values[:, j]
+        known = np.isfinite(v)
+        offset, unit = _offset_and_unit(v[known])
+        name = names[j] if names is not None else f"x{j}"
+        low, high = _span(v[known])
+        infinite = int(np.isinf(v).sum())
+        said = f"{infinite} infinite, taken as missing" if infinite else ""
+        missing = not known.all()
+        used.append(Column(name, "number", offset=offset, unit=unit, missing=missing, low=low, high=high, said=said))
+    return Columns(tuple(used))
+
+
+def counts_rows(values: Series) -> bool:
+    """Return whether numbers count the rows in their order, but for rows that have been left out."""
+    import pandas as pd
+
+    if not pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
+        return False
+    numbers = as_numbers(values)
+    return len(numbers) >= _LEAST_IDS and bool(np.isfinite(numbers).all()) and _counted(numbers)
+
+
+def _counted(known: Float64[np.ndarray, " n"]) -> bool:
+    return bool(
+        (known == np.floor(known)).all()
+        and (np.diff(known) >= 1).all()
+        and 0 <= known[0] < _LEAST_IDS
+        and known[-1] - known[0] < 2 * len(known)
+    )
+
+
+def _decided(name: str, values: Series, decimal_comma: bool, orders: bool, every: Series) -> "Column | str":
+    import pandas as pd
+
+    dtype = values.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _category(name, as_text(values))
+    if pd.api.types.is_bool_dtype(dtype):
+        return _category(name, as_text(values))
+    if pd.api.types.is_complex_dtype(dtype):
+        return "complex numbers"
+    if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
+        if not orders and _INDEX.fullmatch(name.strip()) and _counts(as_numbers(values)):
+            return "the rows' own numbers"
+        if not pd.api.types.is_timedelta64_dtype(dtype) and _dates.is_compact(values):
+            return _date(name, values, "%Y%m%d", orders, every)
+        return "it puts the rows in order" if orders else _number(name, as_numbers(values), values, False, "")
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        return _date(name, values, None, orders, every)
+    inferred = pd.api.types.infer_dtype(values, skipna=True)
+    if inferred in ("date", "datetime", "datetime64"):
+        return _date(name, values, None, orders, every)
+    if inferred in ("complex", "bytes") or _holds_containers(values):
+        return "complex numbers" if inferred == "complex" else "holds lists, mappings or bytes, not single values"
+    text = as_text(values)
+    known = plain(text).dropna()
+    if are_codes(text):
+        return _category(name, text, codes=True)
+    thousand = grouped(text) if decimal_comma else None
+    if thousand is not None:
+        return _formatted_numbers.said(thousand)
+    decimal_comma = decimal_comma and bool(known.str.contains(",", regex=False).any())
+    numbers = as_numbers(text, decimal_comma)
+    wrong = np.isnan(numbers) & plain(text).notna().to_numpy()
+    if len(known) and wrong.sum() <= (1 - _NUMBERS) * len(known):
+        everywhere = plain(as_text(every)).dropna()
+        odd = everywhere[np.isnan(as_numbers(everywhere, decimal_comma))]
+        said = f"{_some(odd, 'number')}, taken as missing" if len(odd) else ""
+        return "it puts the rows in order" if orders else _number(name, numbers, values, decimal_comma, said)
+    format = _dates.date_format(plain(as_text(every)).dropna())
+    if format is not None:
+        return _date(name, text, format.format, orders, every, format.said)
+    return "it puts the rows in order" if orders else _category(name, text, decimal_comma)
+
+
+def _some(wrong: Series, what: str) -> str:
+    """Return how many values are no numbers, or no dates, and the first of them."""
+    return f"{len(wrong)} no {what}s ('{str(wrong.iloc[0])[:20]}'{', ...' if len(wrong) > 1 else ''})"
+
+
+def _counts(numbers: Float64[np.ndarray, " N"]) -> bool:
+    """Return whether numbers may count rows: whole ones from 0 on."""
+    known = numbers[np.isfinite(numbers)]
+    return bool(len(known)) and bool((known >= 0).all() and (known == np.floor(known)).all())
+
+
+def _number(name: str, numbers: Float64[np.ndarray, " N"], values: Series, comma: bool, said: str) -> "Column | str":
+    infinite = int(np.isinf(numbers).sum())
+    if infinite:
+        said = "; ".join(filter(None, [said, f"{infinite} infinite, taken as missing"]))
+        numbers = np.where(np.isinf(numbers), np.nan, numbers)
+    known = numbers[~np.isnan(numbers)]
+    n_missing = len(numbers) - len(known)
+    if not len(known):
+        return "every value is missing"
+    if not n_missing:
+        if known.min() == known.max():
+            whole = as_whole(values)
+            if whole is not None and len(np.unique(whole)) > 1:
+                return f"whole numbers near {known[0]:g}, which differ by less than float64 can hold"
+            return f"constant, {known[0]:g} in every row"
+        if _is_identifier(name, known):
+            return IDENTIFIER
+    if n_missing and not infinite and not said:
+        said = f"{n_missing} missing"
+    offset, unit = _offset_and_unit(known)
+    low, high = _span(known)
+    return Column(
+        *(name, "number"),
+        offset=offset,
+        unit=unit,
+        missing=n_missing > 0,
+        decimal_comma=comma,
+        said=said,
+        low=low,
+        high=high,
+    )
+
+
+def _is_identifier(name: str, known: Float64[np.ndarray, " n"]) -> bool:
+    if len(known) < _LEAST_IDS or (known != np.floor(known)).any():
+        return False
+    if _counted(known):  # test rows have left gaps
+        return True
+    return bool(_ID.search(name.strip()) or _ID.search(name.strip().lower())) and len(np.unique(known)) == len(known)
+
+
+def _span(known: Float64[np.ndarray, " n"]) -> tuple[float | None, float | None]:
+    return (float(known.min()), float(known.max())) if len(known) else (None, None)
+
+
+def _offset_and_unit(known: Float64[np.ndarray, " n"]) -> tuple[float, float]:
+    """Return what makes numbers small enough for float32: their middle and half their range, else 0 and 1."""
+    if not len(known):
+        return 0.0, 1.0
+    low, high = float(known.min()), float(known.max())
+    half = high / 2 - low / 2
+    if half == 0:
+        return low, 1.0
+    if max(abs(low), abs(high)) < 2**20 and half > 1e-6:  # exact enough as they are
+        return 0.0, 1.0
+    return low + half, half
+
+
+def _date(name: str, values: Series, format: str | None, orders: bool, every: Series, said: str = "") -> "Column | str":
+    days = as_days(values, format)
+    known = days[~np.isnan(days)]
+    if not len(known):
+        return "every value is missing"
+    n_missing = len(days) - len(known)
+    everywhere = plain(as_text(every)).dropna() if format is not None else every.iloc[:0]
+    wrong = everywhere[np.isnan(as_days(everywhere, format))] if len(everywhere) else everywhere
+    if len(wrong):
+        said = "; ".join(filter(None, [said, f"{_some(wrong, 'date')}, taken as missing"]))
+    elif n_missing:
+        said = "; ".join(filter(None, [said, f"{n_missing} missing"]))
+    span = known.max() - known.min()
+    if span == 0 and not n_missing:
+        return "constant, the same time in every row"
+    whole = np.floor(known)
+    parts: list[Part] = [] if orders else ["trend"]
+    if span > 60:
+        parts.append("year")
+    if (format is None or "d" in format or format == "ISO8601") and len(np.unique(whole[:100_000] % 7)) > 1:
+        parts.append("week")
+    if (known != whole).any():
+        parts.append("day")
+    if not parts:
+        return "it puts the rows in order"
+    offset = float(np.floor(np.median(known)))
+    low, high = _span(known)
+    return Column(
+        *(name, "date"),
+        offset=offset,
+        missing=n_missing > 0,
+        parts=tuple(parts),
+        format=format,
+        said=said,
+        low=low,
+        high=high,
+    )
+
+
+def _category(
+    name: str, text: Series, decimal_comma: bool = False, *, codes: bool = False, asked: bool = False
+) -> "Column | str":
+    text = as_levels(settled(text, RARE))
+    counts = text.value_counts(dropna=True)
+    n_known, n_missing = int(counts.sum()), int(text.isna().sum())
+    levels = sorted(map(str, counts.index), key=lambda level: (-int(counts[level]), level))
+    said = "; ".join(filter(None, ["codes, no numbers" * codes, f"{n_missing} missing" * (n_missing > 0)]))
+    if not levels:
+        return "every value is missing"
+    if len(levels) == 1 and not n_missing:
+        return f"constant, '{levels[0][:30]}' in every row"
+    if not asked and not codes and len(levels) > min(MANY, n_known / 2):
+        example = _formatted_numbers.dressed(counts, decimal_comma)
+        if example is not None:
+            return _formatted_numbers.said(example)
+    if not asked and len(levels) > max(_DISTINCT * n_known, 2):
+        return f"an identifier or text: {len(levels)} different values in {n_known} rows"
+    if len(levels) == 2:
+        return Column(name, "two", tuple(sorted(levels)), 2, said=said)
+    if len(levels) > MANY:
+        return Column(name, "many", tuple(levels), said=said)
+    own = sum(int(counts[level]) >= RARE for level in levels)
+    own = len(levels) if len(levels) - own == 1 or own == 0 else own  # "others" of one, or of all, say no more
+    return Column(name, "category", tuple(levels), own, said=said)
+
+
+def _holds_containers(values: Series) -> bool:
+    return any(isinstance(value, list | tuple | dict | set | np.ndarray | bytes) for value in values.iloc[:1000])

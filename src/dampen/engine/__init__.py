@@ -1,0 +1,62 @@
+"""The engine: members that share one architecture, trained in lockstep."""
+
+from dampen.engine._batches import batches
+from dampen.engine._config import TrainConfig, TrainOptions
+from dampen.engine._copies import copied
+from dampen.engine._explain import Explanation
+from dampen.engine._history import ChunkDone, Epoch, Event, History
+from dampen.engine._insert_dropout import INSERTED, Inserted, WithDropout, insert_dropout
+from dampen.engine._losses import has_one_output
+from dampen.engine._model import Builder, Model, initial_weights_repeat
+from dampen.engine._outputs import one_row, outputs_line, outputs_notes
+from dampen.engine._population import Population
+from dampen.engine._rng import global_generators
+from dampen.engine._seeds_alike import check_alike
+from dampen.engine._solo import Solo, solo
+from dampen.engine._warn_once import once, tell
+from dampen.engine.capture import are_probabilities, check_ids, described
+from dampen.engine.execution._memory import free_memory
+from dampen.engine.knobs import Knob, Setting, register_knob
+from dampen.engine.optim._optimizers import SGD, Adam, AdamW
+from dampen.engine.optim._schedules import Schedule
+
+__all__ = [
+    "INSERTED",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Builder",
+    "ChunkDone",
+    "Epoch",
+    "Event",
+    "Explanation",
+    "History",
+    "Inserted",
+    "Knob",
+    "Model",
+    "Population",
+    "Schedule",
+    "Setting",
+    "Solo",
+    "TrainConfig",
+    "TrainOptions",
+    "WithDropout",
+    "are_probabilities",
+    "batches",
+    "check_alike",
+    "check_ids",
+    "copied",
+    "described",
+    "free_memory",
+    "global_generators",
+    "has_one_output",
+    "initial_weights_repeat",
+    "insert_dropout",
+    "once",
+    "one_row",
+    "outputs_line",
+    "outputs_notes",
+    "register_knob",
+    "solo",
+    "tell",
+]

@@ -1,0 +1,183 @@
+"""How a population is trained: the same for all its members, but for what their settings say."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any, TypedDict
+
+import torch
+
+from dampen.engine import _losses
+from dampen.engine.knobs.weights import weight_decay
+from dampen.engine.optim import _optimizers, _schedules
+from dampen.errors import InputError
+
+_PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
+
+
+class TrainOptions(TypedDict, total=False):
+    """The fields of `TrainConfig` as keywords: `fit(data, epochs=20, lr=0.01)`."""
+
+    epochs: int
+    batch_size: int
+    even_batches: bool
+    optimizer: _optimizers.Optimizer | str
+    lr: float
+    schedule: _schedules.Schedule | str
+    clip_grad_norm: float | None
+    decay_filter: weight_decay.DecayFilter
+    loss: _losses.RowLoss | str | None
+    precision: str
+    device: torch.device | str
+    early_stopping: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How members train: what `Population.fit`, `Population.explain` and `solo` take, whole or field by field.
+
+    Args:
+        epochs: passes over the training rows, counted from the first: the schedule's horizon.
+        batch_size: rows a step at most; an epoch of N rows has `ceil(N / batch_size)` steps.
+        even_batches: divide the rows of an epoch evenly over its steps, so that batches differ by one row at most.
+            False: full batches, then one of what is left, as a `DataLoader` has them. An epoch that was interrupted
+            is finished as it began.
+        optimizer: `sgd`, `adam` (both with coupled decay, as in torch), `adamw` (decoupled), or a value such as
+            `SGD(momentum=0.9)`.
+        lr: peak learning rate of the members whose setting has none.
+        schedule: `constant`, `cosine`, `linear`, `one-cycle`, or a `Schedule` with its warm-up.
+        clip_grad_norm: largest L2 norm of a member's gradient; None for no limit.
+        decay_filter: which parameters decay: `weights` (no biases, no normalisation), `all`, or a function of a
+            parameter's name and value.
+        loss: `cross_entropy`, `squared_error`, `half_squared_error`, or a function from outputs `[N, C]` and
+            targets `[N]` to the loss of each row; None for the usual one of the data's task.
+        precision: `float32`, `float64`, or `bfloat16`: products in bfloat16, weights in float32.
+        device: where the members live and train.
+        early_stopping: end a member's training when its validation loss has not become smaller for so many epochs;
+            every member ends with the weights of its best epoch. `Population.fit` alone takes it.
+
+    Raises:
+        InputError: a value outside its range.
+
+    Example:
+        >>> config = TrainConfig(epochs=20, lr=0.01, schedule="cosine")
+        >>> replace(config, epochs=40).lr
+        0.01
+    """
+
+    epochs: int
+    batch_size: int = 128
+    even_batches: bool = True
+    optimizer: _optimizers.Optimizer | str = "adamw"
+    lr: float = 1e-3
+    schedule: _schedules.Schedule | str = "constant"
+    clip_grad_norm: float | None = None
+    decay_filter: weight_decay.DecayFilter = "weights"
+    loss: _losses.RowLoss | str | None = None
+    precision: str = "float32"
+    device: torch.device | str = "cpu"
+    early_stopping: int | None = None
+
+    def __post_init__(self) -> None:
+        whole = {"epochs": self.epochs, "batch_size": self.batch_size, "early_stopping": self.early_stopping}
+        for name, value in whole.items():
+            optional = name == "early_stopping" and value is None
+            if not optional and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InputError(f"{name} must be a whole number, 1 or larger, got {value!r}")
+        if not isinstance(self.even_batches, bool):
+            raise InputError(f"even_batches must be True or False, got {self.even_batches!r}")
+        numbers = {"lr": self.lr} | ({} if self.clip_grad_norm is None else {"clip_grad_norm": self.clip_grad_norm})
+        for name, number in numbers.items():
+            if isinstance(number, bool) or not isinstance(number, Real) or not 0 < number < math.inf:
+                raise InputError(f"{name} must be a finite number larger than 0, got {number!r}")
+        if self.precision not in _PRECISIONS:
+            raise InputError(f"precision must be one of {', '.join(_PRECISIONS)}, got {self.precision!r}")
+        weight_decay.check_filter(self.decay_filter)
+        _optimizers.find(self.optimizer)
+        _schedules.find(self.schedule)
+        _losses.find(self.loss, "classification")
+        _device(self.device)
+
+    def recipe(self, task: str, weighted: bool = False) -> "Recipe":
+        """Return what the loop works with on data of a task; `weighted` data has a weight for each row."""
+        loss = _losses.find(self.loss, task)
+        return Recipe(
+            loss=_losses.Weighted(loss, task == "classification") if weighted else loss,
+            accuracy=task == "classification",
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            even_batches=self.even_batches,
+            optimizer=_optimizers.find(self.optimizer),
+            lr=float(self.lr),
+            schedule=_schedules.find(self.schedule),
+            clip_grad_norm=None if self.clip_grad_norm is None else float(self.clip_grad_norm),
+            decay_filter=self.decay_filter,
+            precision=self.precision,
+            device=_device(self.device),
+            early_stopping=self.early_stopping,
+        )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A `TrainConfig` with its names resolved: loss, optimizer, schedule and device as values.
+
+    Args:
+        loss: of each row.
+        accuracy: whether right classes are counted, too.
+
+    The other fields are those of `TrainConfig`.
+    """
+
+    loss: _losses.RowLoss
+    accuracy: bool
+    epochs: int
+    batch_size: int
+    even_batches: bool
+    optimizer: _optimizers.Optimizer
+    lr: float
+    schedule: _schedules.Schedule
+    clip_grad_norm: float | None
+    decay_filter: weight_decay.DecayFilter
+    precision: str
+    device: torch.device
+    early_stopping: int | None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return _PRECISIONS[self.precision]
+
+    @property
+    def low(self) -> torch.dtype | None:
+        """Type of the products, where it is not that of the weights."""
+        return torch.bfloat16 if self.precision == "bfloat16" else None
+
+
+def configured(config: TrainConfig | None, options: TrainOptions, **defaults: Any) -> TrainConfig:
+    """Return a configuration with some of its fields replaced.
+
+    Args:
+        config: what to begin with; None for the defaults of `TrainConfig`.
+        options: fields that are given by keyword; they replace those of `config`.
+        defaults: fields that are used where neither says anything.
+
+    Raises:
+        InputError: a value outside its range, no `epochs`, or something else than a `TrainConfig`.
+    """
+    given: Mapping[str, Any] = options
+    if isinstance(config, TrainConfig):
+        return replace(config, **given)
+    if config is not None:
+        raise InputError(f"config must be a TrainConfig, got {type(config).__name__}: TrainConfig(epochs=20)")
+    if "epochs" not in given and "epochs" not in defaults:
+        raise InputError("how long to train is not given: epochs=20, or config=TrainConfig(epochs=20)")
+    return TrainConfig(**{**defaults, **given})
+
+
+def _device(device: object) -> torch.device:
+    try:
+        return torch.device(device)  # type: ignore[arg-type]
+    except (RuntimeError, TypeError) as e:
+        raise InputError(f"device must be cpu, cuda, cuda:0 or another of torch's, got {device!r}") from e

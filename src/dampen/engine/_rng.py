@@ -1,0 +1,131 @@
+"""Every random number that training draws, as a function of (seed, step, layer, element) only.
+
+Two members with the same seed therefore see the same noise, whatever else is trained beside them, in whatever
+order, and from whatever step they continue.
+"""
+
+import hashlib
+import math
+import random
+import struct
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from itertools import repeat
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+_BATCH_ORDER, _DROPOUT, _GLOBAL, _NAMED = 0, 1, 2, 3  # streams of numbers that must not coincide; names come last
+_WORTH_THREADS = 1 << 18  # uniforms of all seeds: fewer are drawn before torch's own threads leave the cores
+
+
+def batch_order(n_rows: int, seed: int, epoch: int) -> Int64[Tensor, " N"]:
+    """Return the order in which a seed's members see their `n_rows` training rows in an epoch (drawn on the CPU)."""
+    return torch.randperm(n_rows, generator=_generator("cpu", seed, epoch, _BATCH_ORDER))
+
+
+def dropout_uniforms(
+    seeds: Sequence[int], step: int, shapes: Sequence[Sequence[int]], device: str | torch.device = "cpu"
+) -> list[Float[Tensor, "S ..."]]:
+    """Return the uniforms in [0, 1) behind every dropout layer at one step, float32, one draw for each seed.
+
+    A float64 run draws the same numbers as a float32 run, so that both drop the same units. The CPU's numbers come
+    from NumPy's SFC64, three times as fast as torch's generator there; another device has its own.
+
+    Args:
+        seeds: the S seeds.
+        step: number of the training step, from 0.
+        shapes: of the uniforms of each layer.
+        device: where they are needed.
+    """
+    sizes = [math.prod(shape) for shape in shapes]
+    drawn = torch.empty(len(seeds), sum(sizes), device=device)
+    if not sizes:
+        return []
+    if drawn.device.type != "cpu":
+        for row, seed in zip(drawn, seeds, strict=True):
+            row.uniform_(generator=_generator(device, seed, step, _DROPOUT))
+    else:
+        rows, threads = drawn.numpy(), torch.get_num_threads()
+        if threads > 1 and len(seeds) > 1 and drawn.numel() >= _WORTH_THREADS:
+            list(_threads(threads).map(_draw, rows, seeds, repeat(step)))
+        else:
+            for row, seed in zip(rows, seeds, strict=True):
+                _draw(row, seed, step)
+    return [part.view(len(seeds), *shape) for part, shape in zip(drawn.split(sizes, dim=1), shapes, strict=True)]
+
+
+def _draw(row: np.ndarray, seed: int, step: int) -> None:
+    bits = np.random.SFC64(np.random.SeedSequence((seed, step, _DROPOUT)))
+    np.random.Generator(bits).random(dtype=np.float32, out=row)
+
+
+class StepDraws:
+    """A knob's random numbers at one step (`dampen.engine.knobs.Draws`): a stream of its own for each seed.
+
+    Args:
+        seeds: the S seeds.
+        step: number of the training step, from 0.
+        name: of the stream: the knob's, and the site's number where it has several.
+        device: where the numbers are needed.
+    """
+
+    def __init__(self, seeds: Sequence[int], step: int, name: str, device: str | torch.device = "cpu"):
+        self.n_seeds, self._device = len(seeds), torch.device(device)
+        stream = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest(), "little") + _NAMED
+        if self._device.type == "cpu":
+            self._numpy = [
+                np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, step, stream)))) for seed in seeds
+            ]
+        else:
+            self._torch = [_generator(self._device, seed, step, stream) for seed in seeds]
+
+    def uniform(self, *shape: int) -> Float[Tensor, "S ..."]:
+        """Return numbers in [0, 1), `[S, *shape]`, float32."""
+        if self._device.type != "cpu":
+            return torch.stack([torch.rand(shape, generator=g, device=self._device) for g in self._torch])
+        return torch.from_numpy(np.stack([g.random(shape, dtype=np.float32) for g in self._numpy]))
+
+    def normal(self, *shape: int) -> Float[Tensor, "S ..."]:
+        """Return standard normal numbers, `[S, *shape]`, float32."""
+        if self._device.type != "cpu":
+            return torch.stack([torch.randn(shape, generator=g, device=self._device) for g in self._torch])
+        return torch.from_numpy(np.stack([g.standard_normal(shape, dtype=np.float32) for g in self._numpy]))
+
+
+@contextmanager
+def global_generators(seed: int, step: int) -> Iterator[None]:
+    """Let whatever draws from the global generators of torch, NumPy and Python draw by (seed, step) alone.
+
+    They are left as they were. For networks that are random in a way of their own.
+    """
+    python, numpy = random.getstate(), np.random.get_state()
+    number = _hash(seed, step, _GLOBAL)
+    with torch.random.fork_rng():
+        torch.manual_seed(number)
+        random.seed(number)
+        np.random.seed(number % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+def _generator(device: str | torch.device, seed: int, step: int, stream: int) -> torch.Generator:
+    """Return a generator whose state is a hash of its arguments: counters close to each other share nothing."""
+    return torch.Generator(device).manual_seed(_hash(seed, step, stream))
+
+
+def _hash(*numbers: int) -> int:
+    digest = hashlib.blake2b(struct.pack(f"<{len(numbers)}q", *numbers), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+@cache
+def _threads(n: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n, thread_name_prefix="dampen-noise")

@@ -1,0 +1,151 @@
+"""Networks of different seeds must be one function of their parameters and buffers, or members could not be stacked."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dampen.engine._copies import copied
+from dampen.engine._model import Builder
+from dampen.engine.capture import named, quiet
+from dampen.engine.execution._ordinary import holding, tensors_of
+from dampen.errors import InputError
+
+_ROWS = 8  # that are tried
+_TOLERANCE = 1e-4  # of the outputs' norm: rounding is less, another function is more
+
+
+def check_alike(build: Builder, inputs: Sequence[Tensor], input_shape: tuple[int, ...], outputs: int) -> None:
+    """Refuse a model whose networks differ from seed to seed in more than parameters and buffers; tries three seeds.
+
+    Args:
+        build: makes the networks.
+        inputs: `[B, ...]` for each of the network's arguments.
+        input_shape: of a row.
+        outputs: classes, or target columns.
+
+    Raises:
+        InputError: as `check_shapes` and `check_function`.
+    """
+    networks = [build(seed, input_shape, outputs) for seed in range(3)]
+    check_shapes(networks)
+    check_function(networks, inputs)
+
+
+def check_shapes(networks: Sequence[nn.Module]) -> None:
+    """Refuse networks whose parameters and buffers have different names or shapes.
+
+    Raises:
+        InputError: what makes them draws their architecture, too.
+    """
+    first, *others = ({name: list(t.shape) for name, t in tensors_of(one).items()} for one in networks)
+    for other in others:
+        if other != first:
+            name = next(n for n in (*first, *other) if first.get(n) != other.get(n))
+            shapes = " and ".join(str(one.get(name, "missing")) for one in (first, other))
+            raise InputError(
+                f"the function makes networks of different shapes for different seeds ({name}: {shapes}): members "
+                "share one architecture, so let nothing but weights depend on random numbers"
+            )
+
+
+def check_function(networks: Sequence[nn.Module], inputs: Sequence[Tensor]) -> None:
+    """Refuse networks that answer differently with the same parameters and buffers.
+
+    Args:
+        networks: one of each seed.
+        inputs: `[B, ...]` for each of the network's arguments.
+
+    Raises:
+        InputError: they hold something else that was drawn, such as a tensor that is no buffer.
+    """
+    if len(networks) < 2:
+        return
+    rows = [t[:_ROWS] for t in inputs]
+    first = copied(networks[0])
+    for network in networks[1:]:
+        own = copied(network)
+        for training in (False, True):
+            try:
+                mine = _outputs(own, own, rows, training)
+                theirs = _outputs(first, own, rows, training)
+                if _apart(mine, theirs) and not _apart(mine, _outputs(own, own, rows, training)):
+                    raise InputError(_told(networks[0], network))
+            except InputError:
+                raise
+            except Exception:
+                return  # what fails is told by who trains it: it knows the layer
+
+
+def _outputs(network: nn.Module, given: nn.Module, rows: Sequence[Tensor], training: bool) -> Any:
+    """Return what a network answers with another's parameters and buffers, of which nothing changes."""
+    state = {name: t.detach().clone() for name, t in tensors_of(given).items()}
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    forked = torch.random.fork_rng(devices=list(devices), device_type="cuda")
+    with torch.no_grad(), quiet(), forked, holding(tensors_of(network), state):
+        torch.manual_seed(0)
+        return network.train(training)(*rows)
+
+
+def _apart(mine: Any, theirs: Any) -> bool:
+    if not isinstance(mine, Tensor) or not isinstance(theirs, Tensor) or not mine.is_floating_point():
+        return False
+    if mine.shape != theirs.shape:
+        return True
+    distance = (mine.double() - theirs.double()).norm()
+    return bool(distance > _TOLERANCE * mine.double().norm())
+
+
+def _told(one: nn.Module, other: nn.Module) -> str:
+    """Name what the two hold differently beside parameters and buffers, as far as it can be found."""
+    modules = dict(other.named_modules())
+    for path, module in one.named_modules():
+        theirs = vars(modules[path]) if path in modules else {}
+        for name, value in vars(module).items():
+            if name.startswith("_") or name not in theirs or not _differs(value, theirs[name]):
+                continue
+            remedy = (
+                "put these layers into a nn.ModuleList, so that they are trained and kept"
+                if any(isinstance(v, nn.Module) for v in _parts(value))
+                else f"register it (self.register_buffer('{name}', ...)) where it is a tensor, or let it not be random"
+            )
+            return (
+                f"{name} of {named(one, path)} is neither parameter nor buffer and differs between the seeds' "
+                f"networks, whose members are stacked by these: {remedy}"
+            )
+    return (
+        "the seeds' networks answer differently with the same parameters and buffers: something else in them is "
+        "random (a tensor in a closure, a function, a hook); register it as a buffer, or draw it from a fixed seed"
+    )
+
+
+def _differs(a: Any, b: Any) -> bool:
+    mine, theirs = _parts(a), _parts(b)
+    if len(mine) != len(theirs) or any(type(x) is not type(y) for x, y in zip(mine, theirs, strict=True)):
+        return True
+    for x, y in zip(mine, theirs, strict=True):
+        if isinstance(x, Tensor):
+            if x.shape != y.shape or not torch.equal(x, y):
+                return True
+        elif isinstance(x, nn.Module):
+            state, other = tensors_of(x), tensors_of(y)
+            if state.keys() != other.keys() or any(_differs(state[k], other[k]) for k in state):
+                return True
+        elif _plain(x) != _plain(y):
+            return True
+    return False
+
+
+def _plain(value: Any) -> Any:
+    """Return a number or a text as it is, of a function its name, of anything else nothing."""
+    return value if isinstance(value, int | float | str) else getattr(value, "__qualname__", None)
+
+
+def _parts(value: Any) -> list[Any]:
+    """Return what a list, a tuple or a mapping holds; of anything else itself."""
+    if isinstance(value, dict):
+        return [part for one in value.values() for part in _parts(one)]
+    if isinstance(value, list | tuple):
+        return [part for one in value for part in _parts(one)]
+    return [value]

@@ -1,0 +1,40 @@
+"""What a network does in a forward pass: where it drops units, what it calls, and which operations these are."""
+
+from dampen.engine.capture._dropout_mode import CatchDropout
+from dampen.engine.capture._failures import alone, check_ids, failure, in_one_line
+from dampen.engine.capture._forward import eager, first_line, forward, quiet
+from dampen.engine.capture._graph import record, record_staged
+from dampen.engine.capture._module_path import ModulePath, named
+from dampen.engine.capture._outputs import are_probabilities, described
+from dampen.engine.capture._paired_dropout import NotRepeated, PairedDropout
+from dampen.engine.capture._record_dropout import RecordDropout
+from dampen.engine.capture._sites import Kind, Place, Placed, rates_at, set_rates
+from dampen.engine.capture._trace import Trace, trace
+
+__all__ = [
+    "CatchDropout",
+    "Kind",
+    "ModulePath",
+    "NotRepeated",
+    "PairedDropout",
+    "Place",
+    "Placed",
+    "RecordDropout",
+    "Trace",
+    "alone",
+    "are_probabilities",
+    "check_ids",
+    "described",
+    "eager",
+    "failure",
+    "first_line",
+    "forward",
+    "in_one_line",
+    "named",
+    "quiet",
+    "rates_at",
+    "record",
+    "record_staged",
+    "set_rates",
+    "trace",
+]

@@ -1,0 +1,53 @@
+"""Run a network under a function mode: nothing is compiled meanwhile, and a failure names its module."""
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from dampen.engine.capture._module_path import ModulePath
+from dampen.errors import InputError
+
+
+def forward(call: Callable[[], Any], where: ModulePath, mode: TorchFunctionMode, what: str) -> Any:
+    """Return what a call of a network returns while a function mode sees its operations.
+
+    Args:
+        call: of the network that `where` follows.
+        where: which module it is in.
+        mode: sees each torch function.
+        what: fails, for the message: `the network fails on a batch of shape [2, 3]`.
+
+    Raises:
+        InputError: the call fails.
+    """
+    with quiet(), where, mode:
+        try:
+            return call()
+        except InputError:
+            raise
+        except Exception as e:
+            raise InputError(f"{what}{f' in {where.current}' if where.current else ''}: {first_line(e)}") from e
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """While entered, nothing is compiled, and passes without gradients don't warn of checkpoints that have none."""
+    with warnings.catch_warnings(), eager():
+        warnings.filterwarnings("ignore", "None of the inputs have requires_grad=True", UserWarning)
+        yield
+
+
+def eager() -> contextlib.AbstractContextManager[object]:
+    """While entered, functions under torch.compile run as they are written."""
+    compiler = sys.modules.get("torch._dynamo")  # importing it takes seconds, and who compiles has done so
+    return contextlib.nullcontext() if compiler is None else torch.compiler.set_stance("force_eager")
+
+
+def first_line(e: BaseException) -> str:
+    """Return the first line of an exception's message without its full stop, or its type where there is none."""
+    return (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")

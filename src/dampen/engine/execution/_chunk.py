@@ -1,0 +1,340 @@
+"""A chunk: a rectangle of members, some seeds times some settings, that train in lockstep on stacked parameters."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64
+from torch import Tensor
+
+from dampen.engine import _rng
+from dampen.engine._batches import batches
+from dampen.engine._config import Recipe
+from dampen.engine._dataset import Rows
+from dampen.engine.capture import Place, Trace, in_one_line
+from dampen.engine.execution._active_knobs import ActiveKnobs
+from dampen.engine.execution._program import Names, Noise, Program, noise_at, rates_of, scaled
+from dampen.engine.knobs import Setting
+from dampen.engine.knobs.weights import decay_timescale
+from dampen.engine.optim import _optimizers
+from dampen.engine.optim._averaging import Average, running_statistics
+from dampen.engine.optim._weight_knobs import AroundStep
+from dampen.errors import InputError
+
+_EVALUATION_BYTES = 48 << 20  # of activations while evaluating
+
+
+class Chunk:
+    """Members, what they have learnt and how far they are.
+
+    Args:
+        seeds: the S seeds.
+        settings: the M settings.
+        names: of the state's tensors.
+        state: trained parameters, then frozen ones and buffers, `[S, M, ...]` each; updated in place.
+    """
+
+    def __init__(self, seeds: Sequence[int], settings: Sequence[Setting], names: Names, state: list[Tensor]):
+        self.seeds, self.settings, self.names, self.state = tuple(seeds), tuple(settings), names, state
+        self.shape = len(self.seeds), len(self.settings)
+        self.epoch = 0  # complete epochs
+        self.batch = 0  # complete batches of the epoch after these
+        self.even_batches = True  # how that epoch is cut, from its first batch on
+        self.sums: list[Tensor] = []  # over the rows of these batches
+        self.held = np.zeros(self.shape, dtype=bool)  # members that have diverged or stopped and change no more
+        self.best: list[Tensor] | None = None  # with early stopping: what each member was in its best epoch
+        self.best_loss = np.full(self.shape, np.inf)
+        self.best_epoch = np.zeros(self.shape, dtype=np.int64)
+        self.active = ActiveKnobs(self.settings)
+        self.optimizer: _optimizers.Stacked | None = None
+        self.start: list[Tensor] | None = None  # initial weights `[S, 1, ...]`, where a knob needs them
+        self.average: Average | None = None  # where a setting keeps one
+        self._around: AroundStep | None = None
+        self.row_bytes = 1
+        self._resumed: tuple[dict[str, list[Tensor]], int] = {}, 0
+        self._hold: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._rates: dict[tuple[Place, ...], tuple[Tensor, Tensor]] = {}
+
+    @property
+    def trained(self) -> list[Tensor]:
+        """The parameters that have a gradient."""
+        return self.state[: len(self.names.trained)]
+
+    @property
+    def shown(self) -> list[Tensor]:
+        """The state that members are evaluated with and end as: averages, where a setting keeps one."""
+        return self.state if self.average is None else self.average.shown(self.state)
+
+    def prepare(self, recipe: Recipe, decayed: Sequence[bool], row_bytes: int, steps_per_epoch: int) -> None:
+        """Make the optimizer, or give the one that there is this recipe's numbers.
+
+        Args:
+            recipe: how members train.
+            decayed: for each trained parameter, whether it decays.
+            row_bytes: what the forward pass of one member on one row keeps.
+            steps_per_epoch: how many there are.
+
+        Raises:
+            InputError: the members have been trained with another optimizer.
+        """
+        _optimizers.check_timescale(recipe.optimizer, self.settings)
+        self.row_bytes = row_bytes
+        slots, steps = self.optimizer_state()
+
+        def of_members(values: Sequence[float]) -> Tensor:
+            return torch.tensor(values, dtype=torch.float64).expand(self.shape)
+
+        lr = of_members([setting.get("lr", recipe.lr) for setting in self.settings])
+        decays = of_members([decay_timescale.weight_decay_of(s, recipe.lr, steps_per_epoch) for s in self.settings])
+        self.optimizer = recipe.optimizer.stacked(self.trained, lr, decays, decayed)
+        if self.start is None and any(acts.needs_start for _, acts in self.active.gradient):
+            self.start = [p[:, :1].clone() for p in self.trained]
+        start = dict(zip(self.names.trained, self.start or (), strict=False))
+        around = AroundStep(self.active, self.names.trained, self.trained, decayed, lr, start)
+        self._around = None if around.idle else around
+        if self.average is None and self.active.averages:
+            self.average = Average(self.active, self.state)
+        if steps and set(slots) != set(self.optimizer.slots):
+            raise InputError(
+                f"the population has been trained with another optimizer than {recipe.optimizer}: go on with the same"
+            )
+        for name, tensors in slots.items():
+            for mine, other in zip(self.optimizer.slots[name], tensors, strict=True):
+                mine.copy_(other)
+        self.optimizer.steps = steps
+        self._resumed = {}, 0
+
+    def optimizer_state(self) -> tuple[dict[str, list[Tensor]], int]:
+        """Return the optimizer's numbers, a tensor for each trained parameter, and how many steps it has taken."""
+        return (self.optimizer.slots, self.optimizer.steps) if self.optimizer else self._resumed
+
+    def resume(self, slots: dict[str, list[Tensor]], steps: int) -> None:
+        """Go on with an optimizer's numbers, and hold the members that are held."""
+        self._resumed = slots, steps
+        self._hold_them()
+
+    def move(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Bring all tensors to a device and their floating-point numbers to a type."""
+
+        def moved(tensors: list[Tensor]) -> list[Tensor]:
+            return [t.to(device, dtype if t.is_floating_point() else None) for t in tensors]
+
+        slots, steps = self.optimizer_state()
+        self.optimizer = None
+        self.state = moved(self.state)
+        self.best = None if self.best is None else moved(self.best)
+        self.start = None if self.start is None else moved(self.start)
+        if self.average is not None:
+            self.average = Average(self.active, self.state, moved(self.average.tensors))
+        self.sums = [t.to(device) for t in self.sums]
+        self._rates = {}
+        self.resume({name: moved(tensors) for name, tensors in slots.items()}, steps)
+
+    def train_epoch(
+        self,
+        program: Program,
+        trace: Callable[[Sequence[Tensor]], Trace],
+        rows: Rows,
+        interrupted: Callable[[], bool],
+    ) -> dict[str, Float64[np.ndarray, "S M"]]:
+        """Train every member to the end of its epoch on its seed's rows, in its seed's order.
+
+        Args:
+            program: finds gradients.
+            trace: finds what the network does on a batch of one member.
+            rows: of this chunk's seeds.
+            interrupted: asked after each step; True stops there.
+
+        Returns:
+            `loss` and, if the recipe counts it, `accuracy`: means over the rows as they were met; NaN where all members
+            are held.
+
+        Raises:
+            KeyboardInterrupt: it was interrupted; the next call goes on from there.
+        """
+        assert self.optimizer is not None
+        recipe, N = program.recipe, len(rows)
+        if self.held.all():
+            self.epoch += 1
+            return dict.fromkeys(("loss", "accuracy")[: 1 + recipe.accuracy], np.full(self.shape, np.nan))
+        if not self.batch:
+            self.even_batches = recipe.even_batches
+        spans = batches(N, recipe.batch_size, self.even_batches)
+        per_epoch = len(spans)
+        steps = recipe.epochs * per_epoch
+        order = torch.stack([_rng.batch_order(N, seed, self.epoch + 1) for seed in self.seeds])
+        order = order.to(rows.targets.device)
+        while self.batch < per_epoch:
+            step = self.epoch * per_epoch + self.batch
+            inputs, targets = rows.gather(order[:, spans[self.batch]])
+            scales = self.active.scales(step, steps)
+            noise = self._noise(step, steps, trace, inputs, targets)
+            with in_one_line(program.network, _batches(inputs)):
+                gradients, sums = program.gradients(self.state, noise, inputs, targets)
+            if recipe.clip_grad_norm is not None:
+                _optimizers.clip_(gradients, recipe.clip_grad_norm)
+            factor = recipe.schedule.factor(step, steps)
+            if self._around is not None:
+                self._around.before(gradients, factor, scales)
+            self.optimizer.step(gradients, factor, scales.get("weight_decay"))
+            if self._around is not None:
+                self._around.after(factor, scales)
+            if self.average is not None:
+                self.average.update("step", self.state, self.optimizer.steps, steps, torch.from_numpy(self.held))
+            for t, held, values in self._hold:
+                t[held] = values
+            self.sums = [a + b for a, b in zip(self.sums, sums, strict=True)] if self.sums else list(sums)
+            self.batch += 1
+            if self.batch < per_epoch and interrupted():
+                raise KeyboardInterrupt
+        means = _means(self.sums, N)
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, []
+        if self.average is not None:
+            held = torch.from_numpy(self.held)
+            self.average.update("epoch", self.state, self.epoch, recipe.epochs, held)
+            stale = self.average.stale(self.epoch, recipe.epochs) & ~held
+            if stale.any():
+                self._find_statistics(self.average, stale, program, trace, rows, [order[:, span] for span in spans])
+        return means
+
+    def _find_statistics(
+        self,
+        average: Average,
+        stale: Bool[Tensor, "S M"],
+        program: Program,
+        trace: Callable[[Sequence[Tensor]], Trace],
+        rows: Rows,
+        parts: Sequence[Tensor],
+    ) -> None:
+        """Give averaged weights the mean of their batches' statistics in this epoch, as torch's `update_bn` does."""
+        wanted = set(running_statistics(program.network))
+        places = [i for i, name in enumerate((*self.names.trained, *self.names.rest)) if name in wanted]
+        if not places:
+            return
+        state = [t.clone() for t in average.tensors]
+        totals = [torch.zeros_like(state[i]) for i in places]
+        for batch, index in enumerate(parts):
+            inputs, targets = rows.gather(index)
+            noise = self._noise(
+                (self.epoch - 1) * len(parts) + batch, program.recipe.epochs * len(parts), trace, inputs, targets
+            )
+            with in_one_line(program.network, _batches(inputs)):
+                program.statistics(state, noise, inputs)
+            for total, i in zip(totals, places, strict=True):
+                total.add_(state[i])
+        stale = stale.to(state[0].device)
+        for total, i in zip(totals, places, strict=True):
+            average.tensors[i][stale] = (total / len(parts))[stale]
+
+    def _noise(
+        self,
+        step: int,
+        steps: int,
+        trace: Callable[[Sequence[Tensor]], Trace],
+        inputs: Sequence[Tensor],
+        targets: Tensor,
+    ) -> Noise:
+        """Draw the noise of a step of so many."""
+        found = trace([t[0] for t in inputs])
+        where = found.places
+        if where not in self._rates:
+            self._rates[where] = rates_of(self.settings, where, self.state[0])
+        scales = self.active.scales(step, steps)
+        rates = scaled(self._rates[where], scales.get("dropout"))
+        effects = self.active.at(self.seeds, step, found.sites, inputs, targets, scales)
+        return noise_at(self.seeds, step, rates, where, targets.device, effects)
+
+    @torch.no_grad()
+    def evaluate(
+        self, program: Program, rows: Rows, of_seeds: slice = slice(None)
+    ) -> dict[str, Float64[np.ndarray, "S M"]]:
+        """Return `loss` and perhaps `acc` of every member, or of those of some seeds, in evaluation mode."""
+        state = [t[of_seeds] for t in self.shown]
+        totals: list[Tensor] = []
+        for inputs, targets in self._spans(rows):
+            with in_one_line(program.network, _batches(inputs)):
+                sums = program.losses(state, inputs, targets)
+            totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else sums
+        return _means(totals, len(rows))
+
+    @torch.no_grad()
+    def outputs(self, program: Program, rows: Rows, of_seeds: slice = slice(None)) -> Tensor:
+        """Return what every member, or those of some seeds, say of all rows, in evaluation mode, `[S, M, N, ...]`."""
+        state = [t[of_seeds] for t in self.shown]
+        found = []
+        for inputs, _ in self._spans(rows):
+            with in_one_line(program.network, _batches(inputs)):
+                found.append(program.outputs(state, inputs))
+        return torch.cat(found, dim=2)
+
+    def _spans(self, rows: Rows) -> Iterator[tuple[list[Tensor], Tensor]]:
+        """Give rows in parts that suit the cache."""
+        size = max(1, _EVALUATION_BYTES // (self.held.size * self.row_bytes))
+        for start in range(0, len(rows), size):
+            yield rows.span(start, start + size)
+
+    def finite(self) -> Bool[np.ndarray, "S M"]:
+        """Return which members have only finite parameters."""
+        finite = torch.ones(self.shape, dtype=torch.bool, device=self.state[0].device)
+        for p in self.trained:
+            finite &= p.isfinite().view(*self.shape, -1).all(-1)
+        return finite.cpu().numpy()
+
+    def norms(self, decayed: Sequence[bool]) -> Float64[np.ndarray, "S M"]:
+        """Return the L2 norm of each member's decaying parameters."""
+        squares = torch.zeros(self.shape, dtype=torch.float64, device=self.state[0].device)
+        for p, on in zip(self.shown, decayed, strict=False):
+            if on:
+                squares += torch.linalg.vector_norm(p.reshape(*self.shape, -1), dim=-1, dtype=torch.float64).square()
+        return squares.sqrt().cpu().numpy()
+
+    def hold(self, members: Bool[np.ndarray, "S M"]) -> Bool[np.ndarray, "S M"]:
+        """Let members change no more, and return those that are new."""
+        new = members & ~self.held
+        if new.any():
+            self.held = self.held | new
+            self._hold_them()
+        return new
+
+    def _hold_them(self) -> None:
+        held = torch.from_numpy(self.held).to(self.state[0].device)
+        self._hold = [(t, held, t[held].clone()) for t in self.state] if self.held.any() else []
+
+    def watch(self, loss: Float64[np.ndarray, "S M"], patience: int | None) -> Bool[np.ndarray, "S M"]:
+        """Keep the state of members with a new smallest validation loss; return those that had none for too long.
+
+        Args:
+            loss: on the validation rows.
+            patience: epochs without a smaller one, for settings that say nothing else; None leaves these alone.
+        """
+        waits = np.array([setting.get("patience", patience) or np.inf for setting in self.settings], dtype=float)
+        better = (loss < self.best_loss) & ~self.held & np.isfinite(waits)
+        shown = self.shown
+        if self.best is None:
+            self.best = [t.clone() for t in shown]
+        if better.any():
+            on_device = torch.from_numpy(better).to(self.state[0].device)
+            for best, t in zip(self.best, shown, strict=True):
+                best[on_device] = t[on_device]
+        self.best_loss = np.where(better, loss, self.best_loss)
+        self.best_epoch = np.where(better, self.epoch, self.best_epoch)
+        return (self.epoch - self.best_epoch >= waits) & ~self.held
+
+    def restore_best(self, members: Bool[np.ndarray, "S M"]) -> None:
+        """Give members the state of their best epoch."""
+        if self.best is not None and members.any():
+            on_device = torch.from_numpy(members & (self.best_epoch > 0)).to(self.state[0].device)
+            averages = self.average.tensors if self.average is not None else self.state
+            for best, t, average in zip(self.best, self.state, averages, strict=True):
+                t[on_device] = average[on_device] = best[on_device]
+            self._hold_them()
+
+
+def _means(totals: list[Tensor], n_rows: int) -> dict[str, Float64[np.ndarray, "S M"]]:
+    names = ("loss", "accuracy")
+    return {name: (total.double() / n_rows).cpu().numpy() for name, total in zip(names, totals, strict=False)}
+
+
+def _batches(inputs: Sequence[Tensor]) -> Callable[[], list[list[Tensor]]]:
+    """Return what gives the batch of each seed, of inputs `[S, B, ...]`."""
+    return lambda: [[t[s] for t in inputs] for s in range(len(inputs[0]))]

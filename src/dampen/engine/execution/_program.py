@@ -1,0 +1,184 @@
+"""What finds the gradients and losses of a chunk's members, and the noise that it is given for a step."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dampen.engine import _losses, _rng
+from dampen.engine._config import Recipe
+from dampen.engine.capture import Place, rates_at
+from dampen.engine.execution._step_effects import NOTHING, StepEffects
+from dampen.engine.knobs import Setting
+from dampen.engine.knobs.noise.dropout import keep_scale
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the tensors of a chunk's state are called, in their order: trained ones first.
+
+    Args:
+        trained: parameters with a gradient.
+        rest: frozen parameters and buffers.
+    """
+
+    trained: tuple[str, ...]
+    rest: tuple[str, ...]
+
+    def given(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return the tensors by name."""
+        return dict(zip((*self.trained, *self.rest), tensors, strict=True))
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What decides what a step drops.
+
+    Args:
+        seeds: the S seeds.
+        step: number of the training step.
+        rates: rate of each setting at each place, float64.
+        scales: what a kept unit is multiplied by there.
+        uniforms: for each place, `[S, ...]`.
+        effects: what other knobs bring.
+    """
+
+    seeds: Sequence[int]
+    step: int
+    rates: Float[Tensor, "M places"]
+    scales: Float[Tensor, "M places"]
+    uniforms: list[Tensor] = field(repr=False)
+    effects: StepEffects = NOTHING
+
+    def tensors(self) -> list[Tensor]:
+        """Return what a recorded step takes."""
+        return [self.rates, self.scales, *self.uniforms, *self.effects.tensors()]
+
+    def given(self, tensors: Sequence[Tensor]) -> "Noise":
+        """Return the same with other tensors, in the order of `tensors()`."""
+        n = 2 + len(self.uniforms)
+        rates, scales, *uniforms = tensors[:n]
+        return replace(self, rates=rates, scales=scales, uniforms=uniforms, effects=self.effects.given(tensors[n:]))
+
+    def only(self, s: int, m: int) -> "Noise":
+        """Return what decides for one member."""
+        uniforms = [u[s : s + 1] for u in self.uniforms]
+        rates, scales = self.rates[m : m + 1], self.scales[m : m + 1]
+        return Noise(self.seeds[s : s + 1], self.step, rates, scales, uniforms, self.effects.only(s, m))
+
+
+def rates_of(settings: Sequence[Setting], places: Sequence[Place], like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the rate of each setting at each place, float64, and what kept units are multiplied by, `[M, places]`."""
+    rates = torch.tensor([rates_at(s.get("dropout"), places) for s in settings], dtype=torch.float64)
+    rates = rates.view(len(settings), len(places))
+    return rates.to(like.device), keep_scale(rates).to(like.device, like.dtype)
+
+
+def scaled(rates: tuple[Tensor, Tensor], share: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return what `rates_of` returned with each setting's rates times a share `[M]` of theirs."""
+    if share is None:
+        return rates
+    now = rates[0] * share.unsqueeze(1).to(rates[0].device)
+    return now, keep_scale(now).to(rates[1].dtype)
+
+
+def noise_at(
+    seeds: Sequence[int],
+    step: int,
+    rates: tuple[Tensor, Tensor],
+    places: Sequence[Place],
+    device: torch.device,
+    effects: StepEffects = NOTHING,
+) -> Noise:
+    """Draw a step's noise."""
+    return Noise(seeds, step, *rates, _rng.dropout_uniforms(seeds, step, [p.shape for p in places], device), effects)
+
+
+class Program:
+    """Finds losses and gradients of members; `Fused` and `OneByOne` do it in different ways.
+
+    Args:
+        network: any member's network; its own parameters are not used.
+        names: of the state's tensors.
+        recipe: loss and precision.
+        device: where the members are.
+    """
+
+    fused: bool
+
+    def __init__(self, network: nn.Module, names: Names, recipe: Recipe, device: torch.device):
+        self.network, self.names, self.recipe, self._device = network, names, recipe, device.type
+        self.unreached: tuple[str, ...] = ()
+        """Parameters that no loss reaches."""
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the members are on the CPU."""
+        return self._device == "cpu"
+
+    def serves(self, recipe: Recipe, device: torch.device) -> bool:
+        """Say whether this program can go on under another recipe."""
+        mine = self.recipe
+        return (mine.loss, mine.accuracy, mine.precision, self._device) == (
+            recipe.loss,
+            recipe.accuracy,
+            recipe.precision,
+            device.type,
+        )
+
+    def gradients(
+        self, state: list[Tensor], noise: Noise, inputs: list[Tensor], targets: Tensor
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Run forward and backward pass in training mode; running statistics in `state` are updated.
+
+        Args:
+            state: `[S, M, ...]` each.
+            noise: for this step.
+            inputs: `[S, B, ...]` each.
+            targets: `[S, B, ...]`.
+
+        Returns:
+            A gradient for each trained parameter; and sums over the rows, `[S, M]`: of the loss in float64 and, if
+            the recipe counts them, of right classes.
+        """
+        raise NotImplementedError
+
+    def statistics(self, state: list[Tensor], noise: Noise, inputs: list[Tensor]) -> None:
+        """Run the forward pass in training mode and leave the batch's own statistics in the running ones of `state`."""
+        raise NotImplementedError
+
+    def losses(self, state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> list[Tensor]:
+        """Return the same sums in evaluation mode; rows may be `[1, B, ...]` where all seeds share them."""
+        raise NotImplementedError
+
+    def outputs(self, state: list[Tensor], inputs: list[Tensor]) -> Tensor:
+        """Return what every member says of rows in evaluation mode, `[S, M, B, ...]`; rows as for `losses`."""
+        raise NotImplementedError
+
+    def _autocast(self) -> contextlib.AbstractContextManager[object]:
+        if self.recipe.low is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self._device, self.recipe.low, cache_enabled=False)
+
+    def _member_sums(
+        self, outputs: Tensor, targets: Tensor, effects: StepEffects = NOTHING
+    ) -> tuple[Float[Tensor, "S M B"], list[Tensor]]:
+        """Return the losses of rows, and the number of right ones `[S, M]` if that is wanted."""
+        S, M, B = outputs.shape[:3]
+        outputs = outputs.to(self.recipe.dtype)
+        rows, every = outputs.flatten(0, 2), _losses.for_members(targets, S, M).flatten(0, 2)
+        if effects.changes_losses:
+            losses = effects.losses(self.recipe.loss, outputs, targets)
+        else:
+            losses = _losses.by_row(self.recipe.loss, rows, every).view(S, M, B)
+        if not self.recipe.accuracy:
+            return losses, []
+        if _losses.has_one_output(rows):
+            plain = _losses.by_row(self.recipe.loss, rows.detach(), every)
+            right = _losses.correct_of_one(self.recipe.loss, plain, rows.detach(), every)
+        else:
+            right = _losses.correct(rows.detach(), every)
+        return losses, [right.view(S, M, B).sum(-1)]

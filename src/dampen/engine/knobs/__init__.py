@@ -1,0 +1,38 @@
+"""Every regulariser: where it enters a training step and how it reads its value."""
+
+from dampen.engine.knobs._base import (
+    Averages,
+    Draws,
+    Knob,
+    OnActivation,
+    OnBatch,
+    OnGradient,
+    OnWeights,
+    Scales,
+    Site,
+    Variants,
+    number,
+    one_of,
+)
+from dampen.engine.knobs._registry import KNOBS, find_knob, register_installed_knobs, register_knob
+from dampen.engine.knobs._setting import Setting
+
+__all__ = [
+    "KNOBS",
+    "Averages",
+    "Draws",
+    "Knob",
+    "OnActivation",
+    "OnBatch",
+    "OnGradient",
+    "OnWeights",
+    "Scales",
+    "Setting",
+    "Site",
+    "Variants",
+    "find_knob",
+    "number",
+    "one_of",
+    "register_installed_knobs",
+    "register_knob",
+]

@@ -1,0 +1,1 @@
+"""Regularisers on the rows of a batch and their targets."""

@@ -1,0 +1,1 @@
+"""Regularisers that put noise on activations, weights or inputs."""

@@ -1,0 +1,1 @@
+"""What changes over a training: rates, decay, averages, when it ends."""

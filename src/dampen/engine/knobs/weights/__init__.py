@@ -1,0 +1,1 @@
+"""Regularisers on weights: decay, penalties and constraints."""

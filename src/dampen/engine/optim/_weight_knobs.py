@@ -1,0 +1,102 @@
+"""Knobs on gradients and weights, around the optimizer's step: for stacked parameters, and for one network's."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dampen.engine.execution._active_knobs import ActiveKnobs
+from dampen.errors import InputError
+
+
+class AroundStep:
+    """What the active knobs do to the decaying parameters of some members around each step.
+
+    Args:
+        active: the knobs of the M settings.
+        names: of the trained parameters.
+        parameters: `[*lead, ...]` each; changed in place.
+        decayed: for each, whether it decays.
+        lr: peak learning rate of each member, `[*lead]`.
+        start: initial weights by name, which broadcast against the parameters, if a knob needs them.
+
+    Raises:
+        InputError: a knob that finds no parameter to act on.
+    """
+
+    def __init__(
+        self,
+        active: ActiveKnobs,
+        names: Sequence[str],
+        parameters: Sequence[Tensor],
+        decayed: Sequence[bool],
+        lr: Float[Tensor, "..."],
+        start: Mapping[str, Tensor],
+    ):
+        self._lead = lead = lr.ndim
+        every = list(zip(range(len(names)), names, parameters, decayed, strict=True))
+        on = [(i, name, p) for i, name, p, yes in every if yes]
+        self._gradient: list[Any] = []
+        self._before: list[Any] = []
+        self._after: list[Any] = []
+
+        for knob, acts in active.gradient:
+            values = active.numbers(knob)
+            self._refuse(knob.name, on)
+            for i, name, p in on:
+                first = start[name] if acts.needs_start else None
+                self._gradient.append((knob.name, i, p, acts.gradient, self._column(values, p), first))
+        for knob, acts in active.weights:
+            values = active.numbers(knob)
+            mine = [one for one in on if one[2].ndim - lead >= 2] if acts.matrices else on
+            self._refuse(knob.name, mine)
+            for _, _, p in mine:
+                where = self._before if acts.when == "before" else self._after
+                where.append((knob.name, p, acts.function, self._column(values, p), self._column(lr, p)))
+
+    @staticmethod
+    def _refuse(name: str, parameters: Sequence[object]) -> None:
+        if not parameters:
+            raise InputError(
+                f"{name} finds no weight to act on: it takes those that decay; choose them with decay_filter=, or "
+                "leave it out"
+            )
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self._gradient or self._before or self._after)
+
+    @torch.no_grad()
+    def before(self, gradients: Sequence[Tensor], factor: float, scales: Mapping[str, Tensor]) -> None:
+        """Add penalties to the gradients, and change weights before the optimizer's step.
+
+        Args:
+            gradients: of all parameters, changed in place.
+            factor: the schedule's share of the peak learning rate.
+            scales: share of each member's value of those knobs that a schedule moves, `[M]` each.
+        """
+        for name, i, p, gradient, value, start in self._gradient:
+            gradients[i].add_(gradient(p, self._now(value, name, p, scales), start))
+        self._change(self._before, factor, scales)
+
+    @torch.no_grad()
+    def after(self, factor: float, scales: Mapping[str, Tensor]) -> None:
+        """Change weights after the optimizer's step; arguments as `before`."""
+        self._change(self._after, factor, scales)
+
+    def _change(self, these: Sequence[Any], factor: float, scales: Mapping[str, Tensor]) -> None:
+        for name, p, function, value, lr in these:
+            p.copy_(function(p, self._now(value, name, p, scales), lr * factor, self._lead))
+
+    def _now(self, value: Tensor, name: str, p: Tensor, scales: Mapping[str, Tensor]) -> Tensor:
+        return value * self._column(scales[name], p) if name in scales else value
+
+    def _column(self, values: Tensor, p: Tensor) -> Tensor:
+        """Return a number for each member so that it broadcasts against a parameter."""
+        if not self._lead:
+            return values.reshape(()).to(p.device, p.dtype)
+        values = values.to(p.device, p.dtype).expand(p.shape[: self._lead])
+        return values.reshape(*values.shape, *[1] * (p.ndim - self._lead))

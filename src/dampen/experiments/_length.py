@@ -1,0 +1,60 @@
+"""With and without dropout, over many epochs: which one is ahead, and when."""
+
+import numpy as np
+
+from dampen.engine.knobs import Setting
+from dampen.experiments._answer import Answer, Line, Panel, ends
+from dampen.experiments._setup import Ground
+from dampen.statistics import Estimate, over_seeds_and_rows
+
+TIMES = 3  # as many epochs as other questions train
+RATE = 0.5
+
+
+def answer(ground: Ground) -> Answer:
+    """Train with and without dropout for long; compare at the end and at each one's best epoch."""
+    epochs = TIMES * ground.epochs
+    without, with_dropout = 0, 1
+    population = ground.population([Setting(dropout=0.0), Setting(dropout=RATE)])
+    costs = []
+    for epoch in range(1, epochs + 1):
+        ground.fit(population, epochs=epochs, until=epoch)
+        costs.append(ground.judged(population))
+    history = population.history
+    at = np.nanargmin(history.metrics["validation_loss"].mean(1), axis=0)  # the best epoch of each, by choosing rows
+    end = over_seeds_and_rows(costs[-1][:, with_dropout] - costs[-1][:, without])
+    best = over_seeds_and_rows(costs[at[with_dropout]][:, with_dropout] - costs[at[without]][:, without])
+    name = ground.metric.name
+    said = {"end": _better(end), "best": _better(best)}
+    sentences = [
+        f"After {epochs} epochs dropout {RATE:g} changes the {name} by {ends(end)}: {said['end']}.",
+        f"Each at its best epoch ({at[with_dropout] + 1} with dropout, {at[without] + 1} without), it changes it by "
+        f"{ends(best)}: {said['best']}.",
+    ]
+    if end.excludes_zero and not best.excludes_zero:
+        sentences.append("Here early stopping gains as much as dropout.")
+    curves, x = history.metrics, history.epochs.tolist()
+    words = [("loss", name)] + [("accuracy", "accuracy")] * ("train_accuracy" in history.metrics)
+    panels = tuple(
+        Panel(
+            word,
+            "epochs",
+            word,
+            [
+                Line(f"{rows}, {label}", x, curves[f"{split}_{metric}"][:, :, m], held, m)
+                for m, label in ((without, "no dropout"), (with_dropout, f"dropout {RATE:g}"))
+                for split, rows, held in (("train", "training", False), ("validation", "validation", True))
+            ],
+            log_y=metric == "loss",
+        )
+        for metric, word in words
+    )
+    main = {"at the end": end, "at the best epochs": best}
+    more = {"best_epoch": {"dropout": int(at[with_dropout]) + 1, "none": int(at[without]) + 1}, "epochs": epochs}
+    return Answer("epochs", ground.data.name, said["end"], tuple(sentences), main, panels, more)
+
+
+def _better(estimate: Estimate) -> str:
+    if not estimate.excludes_zero:
+        return "no significant difference"
+    return "dropout helps" if estimate.mean < 0 else "dropout hurts"

@@ -1,0 +1,167 @@
+"""What all questions stand on: selection rows and evaluation rows, one network, one way to train it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from dampen.data import Data
+from dampen.engine import Event, History, Population
+from dampen.engine.knobs import Setting
+from dampen.errors import InputError
+from dampen.models import MLP, mlp
+from dampen.statistics import Estimate, over_seeds_and_rows
+from dampen.study import Metric, costs_of_rows, find_metric, held_out, usual_batch_size, usual_epochs, with_unit_targets
+
+FRESH = 1_000_000  # added to the seeds of a choice to give those that judge it
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Data, network and training that a question is asked on.
+
+    Args:
+        data: training rows; its validation rows choose. The test rows are not looked at.
+        judging: validation rows that no choice sees.
+        network: a perceptron with dropout of rate 0 after each hidden layer.
+        metric: what is measured: nll for classes, the squared error (in target variances) for numbers.
+        seeds: the S seeds.
+        epochs: length of training.
+        training: what `Population.fit` is told.
+        callback: as `Population.fit`'s.
+    """
+
+    data: Data
+    judging: Data
+    network: MLP
+    metric: Metric
+    seeds: tuple[int, ...]
+    epochs: int
+    training: dict[str, Any]
+    callback: Callable[[Event], object] | None = None
+
+    @property
+    def layers(self) -> int:
+        """How many hidden layers there are."""
+        return len(self.network.hidden)
+
+    def population(self, settings: Sequence[Setting], fresh: bool = False) -> Population:
+        """Return untrained members; `fresh` ones have other seeds than those that choose."""
+        return Population(self.network, list(settings), [seed + FRESH * fresh for seed in self.seeds])
+
+    def fit(self, population: Population, **options: Any) -> History:
+        """Train members, all the way if `options` say nothing else."""
+        how: dict[str, Any] = {"epochs": self.epochs} | self.training | options
+        return population.fit(self.data, callback=self.callback, **how)
+
+    def trained(self, settings: Sequence[Setting], fresh: bool = False) -> "Trained":
+        """Train settings for the full length and measure them."""
+        population = self.population(settings, fresh)
+        history = self.fit(population)
+        return Trained(self, population, history, self.judged(population))
+
+    def judged(self, population: Population) -> Float[np.ndarray, "S M N"]:
+        """Return the cost of each evaluation row for each member."""
+        return np.stack(
+            [costs.double().numpy() for costs in costs_of_rows(population, self.judging.validation, self.metric)]
+        )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Members that are trained, and what they cost on the rows that judge.
+
+    Args:
+        ground: what they stand on.
+        population: the members.
+        history: their learning curves; `validation_` is of the selection rows.
+        costs: of each judging row.
+    """
+
+    ground: Ground
+    population: Population
+    history: History
+    costs: Float[np.ndarray, "S M N"]
+
+    def best(self, among: Sequence[Setting] | None = None) -> Setting:
+        """Return the setting with the smallest mean loss on the selection rows.
+
+        Raises:
+            InputError: all of them diverged.
+        """
+        settings = list(self.population.settings)
+        means = self.history.final("validation_loss").mean(0)
+        places = [settings.index(s) for s in (settings if among is None else among)]
+        finite = [m for m in places if np.isfinite(means[m])]
+        if not finite:
+            raise InputError("every network diverged: try a smaller --lr")
+        return settings[min(finite, key=lambda m: means[m])]
+
+    def weighted(self, weights: Mapping[Setting, float]) -> Estimate:
+        """Estimate a weighted sum of settings' mean costs, over seeds and judging rows.
+
+        Raises:
+            InputError: one of them diverged.
+        """
+        settings = list(self.population.settings)
+        total = sum(w * self.costs[:, settings.index(setting)] for setting, w in weights.items())
+        if not np.isfinite(total).all():
+            raise InputError("a network diverged, so there is nothing to compare: try a smaller --lr")
+        return over_seeds_and_rows(np.asarray(total))
+
+    def difference(self, one: Setting, other: Setting) -> Estimate:
+        """Estimate the cost of `one` minus that of `other`."""
+        return self.weighted({one: 1.0, other: -1.0})
+
+
+def ground(
+    data: Data,
+    hidden: Sequence[int] = (256, 128),
+    *,
+    seeds: Sequence[int] = range(5),
+    epochs: int | None = None,
+    rows: int | None = None,
+    lr: float = 1e-3,
+    device: str = "cpu",
+    callback: Callable[[Event], object] | None = None,
+) -> Ground:
+    """Return what questions are asked on.
+
+    Args:
+        data: its training rows are used; its test rows are not looked at.
+        hidden: widths of the hidden layers.
+        seeds: at least two.
+        epochs: length of training; by default 30 below 5000 training rows, 10 above.
+        rows: train on so many of the training rows only.
+        lr: learning rate of AdamW.
+        device: where to train.
+        callback: as `Population.fit`'s.
+
+    Raises:
+        InputError: no hidden layer, a single seed, or rows that the data has not.
+    """
+    if not hidden:
+        raise InputError("the questions are about hidden layers: give at least one, such as --hidden 256,128")
+    if len(seeds) < 2:
+        raise InputError("an interval needs at least 2 seeds")
+    data, _, _ = with_unit_targets(replace(data, test_rows=data.test_rows[:0]))
+    choosing, judging = held_out(data, 0)
+    train = choosing.train_rows
+    if rows is not None:
+        if not 1 <= rows <= len(train):
+            raise InputError(f"--rows must be from 1 to the {len(train)} training rows, got {rows}")
+        drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+        train = train[drawn[:rows].sort().values]
+    return Ground(
+        replace(choosing, train_rows=train),
+        replace(judging, train_rows=train),
+        mlp(*hidden),
+        find_metric(None, data.task),
+        tuple(seeds),
+        epochs or usual_epochs(len(train)),
+        {"batch_size": usual_batch_size(len(train)), "optimizer": "adamw", "lr": lr, "device": device},
+        callback,
+    )

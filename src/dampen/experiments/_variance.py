@@ -1,0 +1,104 @@
+"""Variance of each hidden layer's activations over training, with and without dropout."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dampen.engine.knobs import Setting
+from dampen.experiments._answer import Answer, Line, Panel
+from dampen.experiments._setup import Ground
+from dampen.statistics import Estimate, over_rows
+
+RATE = 0.5
+ROWS = 2000  # of the judging rows that activations are taken of, at most
+
+
+def answer(ground: Ground) -> Answer:
+    """Measure activations after each epoch, in evaluation mode and with dropout active."""
+    settings = [Setting(dropout=0.0), Setting(dropout=RATE)]
+    population = ground.population(settings)
+    rows = ground.judging.validation.features[:ROWS]
+    found = []  # epoch, seed, setting, mode, layer
+    for epoch in range(1, ground.epochs + 1):
+        ground.fit(population, until=epoch)
+        found.append(
+            [[_variances(population.member(s, seed), rows, seed, epoch) for s in settings] for seed in population.seeds]
+        )
+    values = np.array(found)
+    epochs = list(range(1, ground.epochs + 1))
+    layers = range(ground.layers)
+    ratios = {
+        f"hidden layer {i + 1}": over_rows(np.log(values[-1, :, 1, 0, i]) - np.log(values[-1, :, 0, 0, i]))
+        for i in layers
+    }
+    sentences = [_sentence(name, ratio) for name, ratio in ratios.items()]
+    noise = values[-1, :, 1, 1].mean(0) / values[-1, :, 1, 0].mean(0)
+    sentences.append(
+        "With its noise on, dropout multiplies the variance of the next layer's input by "
+        + ", ".join(f"{factor:.3g}" for factor in noise)
+        + " (one factor for each hidden layer)."
+    )
+    panels = tuple(
+        Panel(
+            f"hidden layer {i + 1}",
+            "epochs",
+            "variance over rows, mean over units",
+            [
+                Line("no dropout", epochs, values[:, :, 0, 0, i], False, 0),
+                Line(f"dropout {RATE:g}, evaluation", epochs, values[:, :, 1, 0, i], False, 1),
+                Line(f"dropout {RATE:g}, noise on", epochs, values[:, :, 1, 1, i], True, 1),
+            ],
+        )
+        for i in layers
+    )
+    smaller = [name for name, ratio in ratios.items() if ratio.excludes_zero and ratio.mean < 0]
+    larger = [name for name, ratio in ratios.items() if ratio.excludes_zero and ratio.mean > 0]
+    verdict = (
+        "; ".join(
+            f"{word} variance with dropout: {', '.join(names)}"
+            for word, names in (("smaller", smaller), ("larger", larger))
+            if names
+        )
+        or "no significant difference"
+    )
+    main = {f"log variance ratio, {name}": ratio for name, ratio in ratios.items()}
+    return Answer("variance", ground.data.name, verdict, tuple(sentences), main, panels)
+
+
+def _sentence(name: str, ratio: Estimate) -> str:
+    low, high = np.exp(ratio.interval())
+    word = "smaller" if ratio.mean < 0 else "larger"
+    said = f"{name.capitalize()}: with dropout the variance is {np.exp(ratio.mean):.3g} times that without"
+    return f"{said} (95 % interval {low:.3g} to {high:.3g} over seeds): " + (
+        f"{word}." if ratio.excludes_zero else "the difference is not significant."
+    )
+
+
+def _variances(network: nn.Module, rows: Tensor, seed: int, epoch: int) -> list[list[float]]:
+    """Return the mean over units of the variance over rows, after each dropout: evaluated, then with the noise on."""
+    found = []
+    for noisy in (False, True):
+        network.train(noisy)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), _after_dropout(network) as taken:
+            torch.manual_seed(seed * 1_000_003 + epoch)
+            network(rows)
+        found.append([h.double().var(0).mean().item() for h in taken])
+    return found
+
+
+@contextmanager
+def _after_dropout(network: nn.Module) -> Iterator[list[Tensor]]:
+    taken: list[Tensor] = []
+
+    def take(_module: nn.Module, _given: object, output: Tensor) -> None:
+        taken.append(output)
+
+    hooks = [m.register_forward_hook(take) for m in network.modules() if isinstance(m, nn.Dropout)]
+    try:
+        yield taken
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,380 @@
+"""What a study predicts of new rows, calibrated on rows that nobody trained on, and what it was worth."""
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dampen._io import counted
+from dampen.data import Data, Incoming
+from dampen.errors import DataWarning, InputError, NotSampled
+from dampen.study._calibration_ensembles import Ensemble
+from dampen.study._fresh import FreshResults
+from dampen.study._metric_summaries import ROUNDING
+from dampen.study._new_rows import read_new_rows
+from dampen.study._predictor import Predictor
+from dampen.study._protocol import FOLDS
+from dampen.study._saved import SavedResults
+from dampen.uncertainty import (
+    LEVEL,
+    CalibratedClasses,
+    CalibratedValues,
+    Calibration,
+    ClassPrediction,
+    Prediction,
+    Temperature,
+    ValuePrediction,
+    class_scores,
+    conformal,
+    dropout_rates,
+    find_temperature,
+    fit_noise,
+    joined,
+    predict,
+    rows_for,
+    tempered,
+    value_scores,
+)
+
+ROWS = 4096  # that are predicted at a time: memory does not grow with the data, but for the columns themselves
+_CERTAIN = float(torch.finfo(torch.float32).eps)  # an uncertainty below it is rounding: no reason to abstain from a row
+
+
+@dataclass(frozen=True)
+class Method:
+    """How rows are predicted.
+
+    Args:
+        samples: dropout masks for each network; 0 for a single pass.
+        ensemble: whether the networks of all seeds predict, or the first alone.
+        seed: of the masks.
+
+    Raises:
+        InputError: samples or seed below 0.
+    """
+
+    samples: int = 100
+    ensemble: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "seed"):
+            value: Any = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise InputError(f"{name} must be a whole number, 0 or larger, got {value!r}")
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        once = "ensemble" if self.ensemble else "single pass"
+        sampled = "ensemble with Monte-Carlo dropout" if self.ensemble else "Monte-Carlo dropout"
+        return f"{sampled}, {counted(self.samples, 'sample')}" if self.samples else once
+
+    def predict(
+        self, networks: Sequence[nn.Module], x: Tensor, of: Predictor, first_row: int = 0, keep: bool = False
+    ) -> Prediction:
+        """Predict rows."""
+        return predict(
+            list(networks),
+            x,
+            self.samples or None,
+            self.seed,
+            task=of.description.task,
+            scale=of.target_scale,
+            first_row=first_row,
+            return_samples=keep,
+            dropout=of.setting.get("dropout") if self.samples else None,
+        )
+
+
+def single_pass_if_no_dropout(predictor: Predictor, method: Method) -> Method:
+    """Return a method that the networks can follow: a single pass where they drop no units.
+
+    Warns:
+        NotSampled: they do not.
+    """
+    some, rates = predictor.unseen[0][1].features[:2], predictor.setting.get("dropout")
+    if not method.samples or any(p > 0 for n in predictor.networks for p in dropout_rates(n, some, rates)):
+        return method
+    once = "one pass of each network" if method.ensemble else "a single pass"
+    message = f"the recommended setting drops no units, so there is nothing to sample: {once} answers"
+    warnings.warn(message, NotSampled, stacklevel=3)
+    return replace(method, samples=0)
+
+
+def calibrate(predictor: Predictor, method: Method, coverage: float) -> Calibration:
+    """Fit temperature or noise, the threshold of abstaining and the conformal one.
+
+    Networks of the study's confirmation predict the rows that each has not seen. An ensemble's rows are predicted by
+    networks that have not seen them: those of the confirmation where rows were held out; where there were folds, of
+    classes a single one, of values as many as the ensemble has, which were trained for that.
+
+    Raises:
+        InputError: a coverage outside 0 to 1, or networks that are gone.
+    """
+    if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage < 1:
+        raise InputError(f"coverage must be between 0 and 1, got {coverage!r}")
+    values = predictor.description.task == "regression"
+    found: list[tuple[Prediction, Tensor]] = []
+    for networks, rows in _unseen(predictor, method.ensemble):
+        for start in range(0, len(rows), ROWS):
+            part = slice(start, start + ROWS)
+            prediction = method.predict(networks, rows.features[part], predictor, start, keep=values)
+            found.append((prediction, rows.targets[part]))
+    targets, repeats = torch.cat([t for _, t in found]), _repeats(predictor, method.ensemble)
+    rows = round(len(targets) / repeats)
+    notes = [*_of_older(predictor, method.ensemble), *_too_few(rows, LEVEL if values else coverage, values)]
+    if not values:
+        p = torch.cat([one.probabilities for one, _ in found if isinstance(one, ClassPrediction)])
+        temperature = find_temperature(p.log().clamp_min(-700), targets, repeats=repeats)
+        p = tempered(p, temperature.value)
+        limit = max(_limit(1 - p.amax(1), coverage), _CERTAIN)
+        threshold = conformal(class_scores(p, targets), coverage, repeats=repeats)
+        notes += _of_temperature(temperature, rows)
+        return Calibration(
+            rows=len(targets),
+            temperature=temperature.value,
+            noise=None,
+            abstain_above=limit,
+            coverage=coverage,
+            conformal=threshold,
+            notes=tuple(notes),
+        )
+    mean, deviation = predictor.target_scale
+    y = targets.double() * deviation + mean
+    one = _joined([one for one, _ in found if isinstance(one, ValuePrediction)])
+    noise = fit_noise(one, y)
+    spread = one.with_noise(noise).standard_deviation
+    threshold = conformal(value_scores(y, one.mean, spread), LEVEL, repeats=repeats)
+    return Calibration(
+        rows=len(y),
+        temperature=1.0,
+        noise=noise,
+        abstain_above=_limit(spread, coverage) * (1 + ROUNDING),
+        coverage=coverage,
+        conformal=threshold,
+        notes=tuple(notes),
+    )
+
+
+def _limit(uncertainty: Tensor, coverage: float) -> float:
+    return float(torch.quantile(uncertainty.double(), coverage, interpolation="higher"))
+
+
+def _unseen(predictor: Predictor, ensemble: bool) -> list[Ensemble]:
+    """Return networks with rows that they have not seen."""
+    return predictor.ensembles if ensemble else [((network,), rows) for network, rows in predictor.unseen]
+
+
+def _repeats(predictor: Predictor, ensemble: bool) -> float:
+    """Return how often each row is predicted: by every network where all share their rows, else once a repeat."""
+    if ensemble and predictor.left_out:
+        return 1.0
+    sets = len({id(rows) for _, rows in predictor.unseen})
+    if sets == 1:
+        return 1.0 if ensemble else float(len(predictor.unseen))
+    return max(1.0, sets / FOLDS)
+
+
+def _of_temperature(found: Temperature, rows: int) -> list[str]:
+    if found.value != 1:
+        return []
+    if found.wrong == 0:
+        return [
+            f"none of the {rows} calibration rows is predicted wrongly, so that they can't tell how certain the "
+            "network should be: its probabilities stay as they are (temperature 1)"
+        ]
+    return [
+        f"the {rows} calibration rows can't tell its probabilities from right ones: they stay as they are "
+        "(temperature 1)"
+    ]
+
+
+def _too_few(rows: int, level: float, values: bool) -> list[str]:
+    """Say why sets or intervals hold everything: too few rows for the level."""
+    if rows >= rows_for(level):
+        return []
+    what = "prediction intervals of" if values else "prediction sets for"
+    all_of_it = "every interval is infinite" if values else "every class is in every set"
+    most = rows / (rows + 1)
+    instead = "calibrate on more" if values else f"ask for a coverage of {math.floor(1000 * most) / 1000:g} or less"
+    return [
+        f"{what} {level:.4g} coverage take {rows_for(level)} calibration rows, ceil(1 / (1 - coverage)) - 1, and there "
+        f"are {rows}: {all_of_it}; {instead}" + ("" if values else ", or tune on more rows")
+    ]
+
+
+def _of_older(predictor: Predictor, ensemble: bool) -> list[str]:
+    of_classes = predictor.description.task == "classification"
+    if not ensemble or of_classes or predictor.scheme != "folds" or predictor.left_out or len(predictor.networks) < 2:
+        return []
+    return [
+        "the study is of an older version, whose folds were each left out by a single network: an ensemble is "
+        "calibrated by those, and abstains from more rows than it should; make the study anew"
+    ]
+
+
+def _joined(parts: Sequence[ValuePrediction]) -> ValuePrediction:
+    draws = [part.draws for part in parts if part.draws is not None]
+    return ValuePrediction(
+        torch.cat([part.mean for part in parts]),
+        torch.cat([part.epistemic for part in parts]),
+        None,
+        parts[0].samples,
+        torch.cat(draws, 1),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class CalibratedStudy:
+    """A study's networks, calibrated: what `Study.calibrated` returns.
+
+    Args:
+        results: the study's.
+        method: how rows are predicted.
+        calibration: what was fitted for it on rows that took no part in training.
+    """
+
+    results: FreshResults | SavedResults
+    method: Method
+    calibration: Calibration
+
+    def predict(self, rows: Any) -> CalibratedClasses | CalibratedValues:
+        """Return calibrated predictions of new rows.
+
+        Args:
+            rows: raw rows, as the study's data had them: a frame or a file with the columns of its table, the target's
+                or not; an array, a tensor or lists; a file or folder of images. Of `Data` the test rows if it has any,
+                else all.
+
+        Returns:
+            For classes `prediction` (their names), `probabilities`, `entropy`, `mutual_information`, `abstain` and
+            `prediction_sets`; for values, in the target's own unit, `mean`, `deviation`, `epistemic`, `intervals` and
+            `abstain`; as NumPy arrays. `columns()` has what `dampen predict` writes.
+
+        Raises:
+            InputError: rows that the study's preprocessing can't read, of another shape, or none.
+
+        Warns:
+            DataWarning: values that the training rows did not have, and what was made of them.
+        """
+        data = self.read(rows)
+        for note in data.notes if isinstance(data, Incoming) else ():
+            warnings.warn(note, DataWarning, stacklevel=2)
+        parts = [part for _, _, part in self._parts(data, rows_of(data))]
+        if not parts:
+            raise InputError("there are no rows to predict")
+        return joined(parts)
+
+    def read(self, rows: Any, *, data_dir: str | Path | None = None, progress: bool = False) -> Data | Incoming:
+        """Return new rows as the study's preprocessing reads them.
+
+        Args:
+            rows: as for `predict`.
+            data_dir: where data is looked for that has to be loaded.
+            progress: whether to show a bar while it is.
+
+        Raises:
+            InputError: as for `predict`.
+        """
+        return read_new_rows(self.results, rows, data_dir, progress=progress)
+
+    def columns(self, data: Data | Incoming, rows: Tensor) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the columns of predictions, some rows at a time, so that memory does not grow with their number.
+
+        Columns of classes: `row`, `prediction`, `probability` (both of tempered probabilities), `entropy` and
+        `mutual_information` (of the samples), `abstain`, `set_size`; of values `row`, `prediction`,
+        `standard_deviation`, `epistemic`, `low`, `high`, `abstain`. Where there are targets also `target` and what
+        `summary` needs, whose names begin with an underscore: of rows whose target is known, which `_known` says.
+
+        Args:
+            data: as `read` returns it.
+            rows: numbers of the rows.
+        """
+        every = data.targets if labelled(self.results.predictor, data) else None
+        own, (mean, deviation) = self.results.made_on(data), self.results.target_scale
+        for part, found, calibrated in self._parts(data, rows):
+            columns = {"row": part.numpy(), **calibrated.columns()}
+            if every is not None and isinstance(found, ClassPrediction):
+                assert isinstance(calibrated, CalibratedClasses)
+                columns |= _worth_of_classes(found, calibrated, every[part])
+            elif every is not None and isinstance(found, ValuePrediction):
+                targets = every[part].double()
+                columns |= _worth_of_values(
+                    found, self.calibration, columns, targets * deviation + mean if own else targets
+                )
+            yield columns
+
+    def _parts(
+        self, data: Data | Incoming, rows: Tensor
+    ) -> Iterator[tuple[Tensor, Prediction, CalibratedClasses | CalibratedValues]]:
+        """Yield numbers of rows with their predictions, before and after calibration."""
+        predictor, calibration = self.results.predictor, self.calibration
+        networks = predictor.networks if self.method.ensemble else predictor.networks[:1]
+        values = predictor.description.task == "regression"
+        for start in range(0, len(rows), ROWS):
+            part = rows[start : start + ROWS]
+            found = self.method.predict(networks, predictor.inputs(data, part), predictor, start, keep=values)
+            if isinstance(found, ClassPrediction):
+                yield part, found, CalibratedClasses.of(found, calibration, predictor.description.classes or ())
+            else:
+                yield part, found, CalibratedValues.of(found, calibration)
+
+
+def rows_of(data: Data | Incoming) -> Tensor:
+    """Return the numbers of the rows that are predicted: the test rows where there are any, else all."""
+    test_rows = () if isinstance(data, Incoming) else data.test_rows
+    return torch.arange(len(data.features)) if not len(test_rows) else torch.as_tensor(test_rows)
+
+
+def labelled(predictor: Predictor, data: Data | Incoming) -> bool:
+    """Return whether data has the targets that the study predicts: its own, or other data with the same classes."""
+    if isinstance(data, Incoming):
+        return data.targets is not None
+    about = predictor.description
+    return data.task == about.task and data.classes == about.classes
+
+
+def _worth_of_classes(found: ClassPrediction, calibrated: CalibratedClasses, targets: Tensor) -> dict[str, np.ndarray]:
+    p, q = found.probabilities, torch.from_numpy(calibrated.probabilities)
+    names = np.array(calibrated.classes, dtype=object)
+    known = (targets >= 0).numpy()
+    target = names[targets.numpy()]
+    target[~known] = None
+    targets = targets.clamp_min(0)
+    at = targets.unsqueeze(1)
+    hot = torch.nn.functional.one_hot(targets, p.shape[1])
+    sets = torch.from_numpy(calibrated.in_prediction_set)
+    return {
+        "_known": known,
+        "target": target,
+        "_right": calibrated.probabilities.argmax(1) == targets.numpy(),
+        "_raw": p.amax(1).numpy(),
+        "_nll": -p.gather(1, at).clamp_min(1e-300).log().squeeze(1).numpy(),
+        "_nll_calibrated": -q.gather(1, at).clamp_min(1e-300).log().squeeze(1).numpy(),
+        "_brier": (p - hot).square().sum(1).numpy(),
+        "_covered": sets.gather(1, at).squeeze(1).numpy(),
+    }
+
+
+def _worth_of_values(
+    found: ValuePrediction, calibration: Calibration, columns: dict[str, np.ndarray], targets: Tensor
+) -> dict[str, np.ndarray]:
+    assert calibration.noise is not None
+    found, y = found.with_noise(calibration.noise), targets.numpy()
+    low, high = found.interval(LEVEL)
+    return {
+        "_known": (~targets.isnan()).numpy(),
+        "target": y,
+        "_square": (targets - found.mean).square().numpy(),
+        "_nll": found.nll(targets).numpy(),
+        "_log_likelihood": found.log_likelihood(targets).numpy(),
+        "_inside": ((targets >= low) & (targets <= high)).numpy(),
+        "_covered": ((y >= columns["low"]) & (y <= columns["high"])).astype(bool),
+    }

@@ -1,0 +1,233 @@
+"""How a study begins: what can't be part of it, its data and training made ready, its folder opened."""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+
+from dampen._io import exists, is_own, locked
+from dampen.data import Data
+from dampen.engine import (
+    Builder,
+    Model,
+    Schedule,
+    batches,
+    check_alike,
+    check_ids,
+    described,
+    one_row,
+    outputs_notes,
+    tell,
+)
+from dampen.engine.knobs import Setting
+from dampen.errors import InputError, OutputsWarning
+from dampen.study import _defaults, _documents, _protocol
+from dampen.study._embedded import refuse_ids
+from dampen.study._plan_differences import differs
+from dampen.study._storage import Folder
+from dampen.study._training import plain
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def refuse_patience(knobs: Iterable[str]) -> None:
+    """Refuse a knob that needs validation rows to the very end.
+
+    Raises:
+        InputError: it is among them.
+    """
+    if "patience" in knobs:
+        raise InputError(
+            "patience can't be part of a study: its last trainings, on all rows, have no validation rows to stop by; "
+            "leave it out, or use Population.fit"
+        )
+
+
+def check_whole(numbers: Mapping[str, tuple[int | None, int]]) -> None:
+    """Refuse numbers, by name each with the least that is allowed, that are no whole ones or below it; None passes.
+
+    Raises:
+        InputError: one is.
+    """
+    for name, (value, least) in numbers.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise InputError(f"{name} must be a whole number, {least} or larger, got {value!r}")
+
+
+def check_margin(margin: float | None) -> None:
+    """Refuse a margin that is no share.
+
+    Raises:
+        InputError: it is not.
+    """
+    if margin is not None and not 0 <= margin < 1:
+        raise InputError(f"margin must be a share of the loss from 0 to below 1, got {margin!r}")
+
+
+# A network of mean and variance has its own likelihood as a loss, which a study does not train with.
+_TWO = (
+    ". If it gives a mean and a log variance: give it the mean alone, for which dampen predict and the estimators fit "
+    "one noise for all rows; or train it with a loss of your own and ask dampen.predict(network, x, variance_head=True)"
+)
+
+
+def check_network(model: Model, data: Data) -> tuple[str, ...]:
+    """Make sure that a network answers each row with as many finite numbers as the data asks for.
+
+    Returns:
+        What is to be said of it all the same.
+
+    Raises:
+        InputError: it does not.
+    """
+    network = Builder(model)(0, data.inputs, data.outputs).eval()
+    refuse_ids(network, data)
+    check_ids(network, [data.features])
+    rows = data.train.features[:2]
+    if rows.is_floating_point() or len(rows) < 2:  # else numbers to embed
+        rows = torch.randn(2, *data.inputs, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.no_grad():
+            outputs = network(rows)
+    except Exception:
+        return ()  # the training says more: it knows the layer
+    if not isinstance(outputs, torch.Tensor):
+        raise InputError(f"the network must return one tensor, it returned {described(outputs)}")
+    wanted = [(2, data.outputs)] + [(2,)] * (data.task == "regression")
+    if tuple(outputs.shape) not in wanted:
+        two = tuple(outputs.shape) == (2, 2)
+        what = f"a number for each of the {data.outputs} classes" if data.task == "classification" else "one number"
+        raise InputError(
+            f"the network must answer each row with {what}, shape [rows, {data.outputs}]; for 2 rows it answers with "
+            f"shape {list(outputs.shape)}: mend its last layer" + _TWO * (data.task == "regression" and two)
+        )
+    check_alike(Builder(model), [rows], data.inputs, data.outputs)
+    if not outputs.isfinite().all():
+        raise InputError("the network's outputs are not finite before any training: look for a division or a logarithm")
+    notes = outputs_notes(network, rows, data.task)
+    if data.task == "regression":  # of a classifier's outputs the training warns
+        for note in notes:
+            tell(note, OutputsWarning, stacklevel=6)
+    return notes
+
+
+def check_batches(model: Model, plan: _protocol.Plan) -> None:
+    """Refuse, before anything trains, a network that can't train on a single row if a phase has a batch of one.
+
+    Raises:
+        InputError: batch normalisation is such a network.
+    """
+    phases = [(plan.seeds, False), (plan.confirm_seeds, True)]
+    splits = [_protocol.split(plan, seeds, again) for seeds, again in phases]
+    sets = [one for split in splits for one in (split.of_seeds or [split.sets])]
+    counts = {len(one.train_rows) for one in sets if isinstance(one, Data)}
+    counts.add(len(plan.data.train_rows) + len(plan.data.validation_rows))
+    size, even = plan.training["batch_size"], plan.training["even_batches"]
+    for n in sorted(counts):
+        if any(span.stop - span.start == 1 for span in batches(n, size, even)):
+            data = plan.data
+            try:
+                one_row(Builder(model)(0, data.inputs, data.outputs), data.train.features[:1])
+            except InputError as e:
+                raise InputError(f"{n} rows in batches of {size} leave one of a single row: {e}") from e
+            return
+
+
+def prepared(
+    data: Data,
+    batch_size: int | None,
+    lr: float,
+    schedule: str | None,
+    precision: str,
+    device: str,
+) -> tuple[Data, tuple[float, float], dict[str, Any]]:
+    """Return the data with targets of unit deviation, their scale, and the options of `Population.fit`."""
+    check_whole({"batch_size": (batch_size, 1)})
+    data, mean, deviation = _protocol.with_unit_targets(data)
+    training = {
+        "batch_size": batch_size if batch_size is not None else _defaults.usual_batch_size(len(data.train_rows)),
+        "even_batches": True,
+        "optimizer": "adamw",
+        "lr": lr,
+        "schedule": Schedule(schedule if schedule is not None else _defaults.usual_schedule()).kind,
+        "precision": precision,
+        "device": device,
+    }
+    return data, (mean, deviation), training
+
+
+def open_folder(
+    out: str | Path | None, plan: _protocol.Plan, resume: bool, named: Mapping[str, Setting] | None = None
+) -> Folder | None:
+    """Return the study's folder, made or found.
+
+    Raises:
+        InputError: it holds another study, or one that nobody asked to resume.
+    """
+    if out is None:
+        if resume:
+            raise InputError("resume needs the folder of the study: name it in out")
+        return None
+    folder, wanted = Folder(Path(out)), plan.document()
+    if folder.path.exists() and not folder.path.is_dir():
+        raise InputError(f"{folder.path} is a file: name a folder for the study")
+    if named:
+        wanted["compared"] = {name: plain(setting) for name, setting in named.items()}
+    held = _documents.planned(folder)
+    if held is None:
+        refuse_others(folder, resume)
+        folder.tidy()  # a run may have been killed before it had written its plan
+        folder.write_json("plan.json", wanted)
+        return folder
+    if not resume:
+        raise InputError(f"{folder.path} holds a study already: resume it (--resume), or choose another folder")
+    difference = differs(held, wanted)
+    if difference is not None:
+        raise InputError(
+            f"{folder.path} holds another study: {difference}; repeat the call or the command that began it, with its "
+            "data and all its options, and resume (--resume), or choose another folder"
+        )
+    folder.tidy()
+    return folder
+
+
+def refuse_others(folder: Folder, resume: bool = False) -> None:
+    """Make sure that a folder without a plan holds nothing else, either.
+
+    Raises:
+        InputError: it does.
+    """
+    others = [] if not folder.path.is_dir() else [f.name for f in folder.path.iterdir() if not is_own(f.name)]
+    if {"study.json", "search.json"} & set(others):
+        what = "a finished study" if "study.json" in others else "a part of a study"
+        raise InputError(
+            f"{folder.path} holds {what} whose plan.json is gone: it can't be resumed"
+            + ", though dampen report, predict and export need no plan.json" * ("study.json" in others)
+            + "; choose another folder for a new one"
+        )
+    if set(others) - {"budget.json"}:
+        raise InputError(
+            f"there is no study in {folder.path} to resume, and other files are there: correct its name"
+            if resume
+            else f"{folder.path} is not empty and holds no study: choose another folder"
+        )
+
+
+def one_writer(study: Callable[P, T]) -> Callable[P, T]:
+    """Let a study be the only one that writes to the folder in its argument `out`, from beginning to end."""
+
+    @functools.wraps(study)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> T:
+        out: Any = kwargs.get("out")
+        if out is None:
+            return study(*args, **kwargs)
+        folder = Path(out)
+        if kwargs.get("resume") and not exists(folder):
+            raise InputError(f"there is no study in {folder} to resume: leave resume out to begin one")
+        with locked(folder):
+            return study(*args, **kwargs)
+
+    return alone

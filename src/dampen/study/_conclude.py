@@ -1,0 +1,176 @@
+"""How a study ends: confirmed and judged, the test rows opened once, all of it written to the folder."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dampen._io import save_tensors
+from dampen.data import Data, Rows
+from dampen.engine import Population
+from dampen.statistics import Estimate, over_rows, over_seeds_and_rows
+from dampen.study import _calibration_rows, _documents, _metrics, _protocol
+from dampen.study._calibration_ensembles import CalibrationEnsembles
+from dampen.study._confirmation import LEVEL, Confirmed
+from dampen.study._evaluate import Candidate
+from dampen.study._fresh import FreshResults
+from dampen.study._runner import Runner, Trained, outputs_of
+from dampen.study._search import Ranked
+from dampen.study._simple_models import SIMPLE
+from dampen.study._storage import Folder, fingerprint
+from dampen.study._study import Study
+from dampen.study._training import Training
+from dampen.study._verdict import Verdict, judge
+
+
+def finish(runner: Runner, confirmed: Confirmed, ranked: tuple[Ranked, ...]) -> Study:
+    """Judge, open the test set, and write everything."""
+    plan, folder = runner.plan, runner.folder
+    held = _documents.finished(folder) if folder is not None else None  # of a study that is finished
+    verdict = judge(plan, plan.data, confirmed)
+    recommended = confirmed.recommended
+    trained = Trained(runner, "test")
+    candidates: dict[str, Candidate] = {"recommended": recommended}
+    if len(plan.data.test_rows):  # without test rows nobody asks how the references do on them
+        candidates |= confirmed.references
+    trained.add([candidate for candidate in candidates.values() if isinstance(candidate, Training)])
+    study = Study(
+        FreshResults(
+            plan=plan,
+            ranked=ranked,
+            verdict=verdict,
+            test=_test(runner, trained, candidates, verdict),
+            seconds=held["seconds"] if held else runner.seconds,
+            member_epochs=held["trained"]["member_epochs"] if held else runner.member_epochs,
+            recommended=recommended,
+            calibration=CalibrationEnsembles(runner, confirmed),
+            curves=runner.frame(),
+            population=trained.population(recommended),
+            checkpoints={"confirmation": confirmed.trained.name(recommended), "test": trained.name(recommended)},
+            folder=None if folder is None else folder.path,
+        )
+    )
+    if folder is not None and not held:
+        _write(folder, study, confirmed)
+    elif folder is not None and not (folder.path / _calibration_rows.FILE).is_file():
+        _write_unseen(folder, study, confirmed, new=False)
+    return study
+
+
+def _test(
+    runner: Runner, trained: Trained, candidates: Mapping[str, Candidate], verdict: Verdict
+) -> dict[str, dict[str, Any]]:
+    """Return metrics on the test rows, and the differences of the study's metric to the recommended training.
+
+    Intervals are over seeds and rows; those of the ensemble and of simple models are over rows alone.
+    """
+    plan = runner.plan
+    data = _protocol.training_and_validation_rows(plan.data)  # scaled as the rows of the last training are
+    rows = data.test
+    if not len(rows):
+        return {}
+    found: dict[str, dict[str, Any]] = {name: {} for name in (*candidates, "ensemble")}
+    costs: dict[str, np.ndarray] = {}  # [S, N] of the study's metric
+    train = data.train
+    for name, candidate in candidates.items():
+        simple = (
+            None if isinstance(candidate, Training) else SIMPLE[candidate](train, data.task, data.outputs, plan.seed)
+        )
+        for metrics in _groups(plan):
+            if isinstance(candidate, Training):
+                outputs = _outputs(trained.population(candidate), candidate, rows, metrics[0])
+            else:
+                assert simple is not None
+                outputs = simple(rows)[None]
+            found[name] |= _told(plan, metrics, outputs, rows)
+            if plan.metric in metrics:
+                costs[name] = plan.metric.costs(outputs, rows).double().numpy()
+            if name == "recommended":
+                mean = _metrics.mean_probabilities(outputs, plan.data.task)
+                found["ensemble"] |= _told(plan, metrics, mean[None], rows)
+    for name in candidates:
+        if name != "recommended" and candidates[name] != candidates["recommended"]:
+            found[name]["against"] = _difference(plan, costs["recommended"], costs[name], verdict, name)
+    return found
+
+
+def _outputs(population: Population, training: Training, rows: Rows, metric: _metrics.Metric) -> Tensor:
+    """Return a training's outputs for each seed, `[S, N, C]`."""
+    m = population.settings.index(training.setting)
+    return torch.stack([outputs[m] for outputs in outputs_of(population, rows, metric)])
+
+
+def _groups(plan: _protocol.Plan) -> list[list[_metrics.Metric]]:
+    """Return metrics that share their outputs: the sampled one, and those of one pass."""
+    usual = _metrics.of(plan.data.task, plan.data.weights is not None)
+    return [[plan.metric], usual] if plan.metric.samples else [usual]
+
+
+def _told(plan: _protocol.Plan, metrics: Sequence[_metrics.Metric], outputs: Tensor, rows: Rows) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for metric in metrics:
+        costs = metric.costs(outputs, rows).double().numpy()
+        if not np.isfinite(costs).all():
+            found[metric.name] = {"mean": None, "interval": None}
+            continue
+        estimate, scale = _estimate(costs), plan.target_scale[1]
+        ends = _metrics.interval_of(metric, estimate, costs.shape[1], LEVEL, scale)
+        known = bool(np.isfinite(ends).all())  # of a single row nobody knows
+        found[metric.name] = {"mean": metric.told(estimate.mean, scale), "interval": list(ends) if known else None}
+    return found
+
+
+def _estimate(costs: np.ndarray) -> Estimate:
+    if costs.shape[1] < 2:
+        return Estimate(float(costs.mean()), float("nan"), 1.0)
+    return over_seeds_and_rows(costs) if len(costs) > 1 else over_rows(costs[0])
+
+
+def _difference(
+    plan: _protocol.Plan, one: np.ndarray, other: np.ndarray, verdict: Verdict, name: str
+) -> dict[str, Any]:
+    """Return the recommended training's metric minus another's on the test rows, and whether that agrees."""
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return {"difference": None, "interval": None, "agrees": None}
+    estimate = _estimate(one - other)
+    told, low, high = plan.metric.told_difference(
+        float(one.mean()), float(other.mean()), estimate.interval(LEVEL), plan.target_scale[1]
+    )
+    better = None if not (low > 0 or high < 0) else (low > 0) == plan.metric.rising
+    said = verdict.references[name].better
+    agrees = None if better is None or said is None else better == said
+    ends = [end if np.isfinite(end) else None for end in (low, high)]
+    return {"difference": told, "interval": None if None in ends else ends, "agrees": agrees}
+
+
+def _write(folder: Folder, study: Study, confirmed: Confirmed) -> None:
+    document = study.document()
+    about = {
+        "model": study.plan.model,
+        "setting": json.dumps(document["recommended"]),
+        "inputs": json.dumps(list(study.plan.data.inputs)),
+        "outputs": str(study.plan.data.outputs),
+        "target_scale": json.dumps(list(study.plan.target_scale)),
+    }
+    tensors = {name: t.contiguous().clone() for name, t in study.model().state_dict().items()}
+    folder.write("model.safetensors", lambda file: save_tensors(tensors, file, about))
+    preprocessing = study.preprocessing
+    if preprocessing is not None:
+        folder.write_json("preprocessing.json", preprocessing.document())
+    _write_unseen(folder, study, confirmed)
+    folder.write_frame("curves.parquet", study.frame())
+    folder.write_json("study.json", document)
+
+
+def _write_unseen(folder: Folder, study: Study, confirmed: Confirmed, new: bool = True) -> None:
+    """Write rows to calibrate on; for a study that is finished already nothing is trained."""
+    assert isinstance(study.results, FreshResults)
+    data, ensembles = _protocol.training_and_validation_rows(study.plan.data), study.results.calibration
+    folds: Sequence[Data] = ()
+    if ensembles.of_folds and (new or ensembles.kept):
+        folds = ensembles.folds
+        assert ensembles.population.seeds  # trained, and its checkpoint in the folder
+    _calibration_rows.write(folder, data, confirmed.evaluation.rows.sets, fingerprint(study.plan.data), folds)

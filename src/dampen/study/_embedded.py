@@ -1,0 +1,113 @@
+"""Whole numbers that a network embeds: they stay whole, and what an embedding can't take is refused in words."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from dampen.data import Data
+from dampen.engine import Builder, Model
+from dampen.errors import InputError
+from dampen.study._given import check_data
+
+_EMBEDDINGS = nn.Embedding | nn.EmbeddingBag
+_ROWS = 64  # enough for one to be outside of what an embedding takes
+_SCALED = 2.9  # nearly as far as a table's inputs reach
+_COLUMNS = 64  # above which not every one's extremes are tried
+
+
+def with_ids(model: Model, data: Data) -> Data:
+    """Return the data of an array with its whole numbers unscaled, and a note, where the network embeds all of them.
+
+    Raises:
+        InputError: it is no data set.
+    """
+    check_data(data)
+    whole = data.whole()
+    if whole is None:
+        return data
+    network = Builder(model)(0, whole.inputs, whole.outputs).eval()
+    embedded: list[Tensor] = []
+    for module in network.modules():
+        if isinstance(module, _EMBEDDINGS):
+            module.register_forward_pre_hook(lambda _, inputs: embedded.extend(inputs[:1]))
+    rows = whole.features[whole.train_rows[:2]]
+    try:
+        with torch.no_grad():
+            network(rows)
+    except Exception:  # if in the embedding, the check says more
+        pass
+    if not any(ids.numel() == rows.numel() and ids.reshape_as(rows).equal(rows) for ids in embedded):
+        return data
+    said = f"the {whole.n_inputs} columns hold whole numbers that the network embeds: they stay as they are, unscaled"
+    return replace(whole, notes=(*whole.notes, said))
+
+
+def refuse_ids(network: nn.Module, data: Data) -> None:
+    """Refuse inputs that an embedding of a network can't take: scaled ones, or numbers beyond it.
+
+    Raises:
+        InputError: there are such.
+    """
+    if not any(isinstance(module, _EMBEDDINGS) for module in network.modules()):
+        return
+    kept = data.features.dtype == torch.int64
+    failed = None if kept else _failed(network, _scaled(data))
+    if not kept and failed is None:
+        return
+    whole = data if kept else data.whole()
+    beyond = None if whole is None else _failed(network, whole.features[_extremes(whole.features)])
+    if beyond is not None:
+        name, size, ids = beyond
+        raise InputError(
+            f"the network's embedding '{name}' has {size} rows, for 0 to {size - 1}, and the inputs give it "
+            f"{int(ids.min())} to {int(ids.max())}: make it larger, or number them from 0"
+        )
+    if failed is not None:
+        name, size, _ = failed
+        what = "the columns of a table" if data.columns is not None else "the inputs"
+        raise InputError(
+            f"the network's embedding '{name}' takes whole numbers, 0 to {size - 1}, but {what} are scaled: to keep "
+            "ids as they are, give a .npz file whose whole numbers are all embedded, or load(array, target=..., "
+            "normalise=False)"
+        )
+
+
+def _scaled(data: Data) -> Tensor:
+    """Return inputs such as the data's; of a table any within reach, for its own may all lie between -1 and 1."""
+    if data.columns is None:
+        return data.train.features[:_ROWS]
+    uniforms = torch.rand(_ROWS, *data.inputs, generator=torch.Generator().manual_seed(0))
+    return _SCALED * (2 * uniforms - 1)
+
+
+def _failed(network: nn.Module, rows: Tensor) -> tuple[str, int, Tensor] | None:
+    """Return name and rows of the embedding in which a network fails, and what it was given; None if in none."""
+    inside: list[tuple[str, int, Tensor]] = []
+    hooks = []
+    for name, module in network.named_modules():
+        if isinstance(module, _EMBEDDINGS):
+            called, size = name or type(module).__name__, int(module.num_embeddings)
+
+            def before(_: nn.Module, given: tuple[Tensor, ...], called: str = called, size: int = size) -> None:
+                inside.append((called, size, given[0]))
+
+            hooks.append(module.register_forward_pre_hook(before))
+            hooks.append(module.register_forward_hook(lambda *_: inside.clear()))
+    try:
+        with torch.no_grad():
+            network(rows)
+    except Exception:
+        return inside[-1] if inside else None  # elsewhere: the training says more, it knows the layer
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return None
+
+
+def _extremes(features: Tensor) -> Tensor:
+    """Return numbers of rows that hold the least and the largest number of each column."""
+    flat = features.flatten(1)
+    if flat.shape[1] > _COLUMNS:
+        return torch.stack([flat.argmin(), flat.argmax()]) // flat.shape[1]
+    return torch.cat([flat.argmin(0), flat.argmax(0)]).unique()

@@ -1,0 +1,135 @@
+"""What predictions with known targets were worth, from their columns."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from dampen.uncertainty import Reliability, Selective, reliability_of, selective
+
+ROUNDING = 1e-6  # relative difference below which two uncertainties are equal
+
+Columns = Mapping[str, np.ndarray]
+
+
+def summary(columns: Columns) -> dict[str, Any]:
+    """Return the figures of rows with targets; see `CalibratedStudy.columns` for the columns."""
+    n = len(columns["abstain"])
+    if "_square" in columns:
+        return {
+            "n": n,
+            "rmse": float(np.sqrt(columns["_square"].mean())),
+            "nll": float(columns["_nll"].mean()),
+            "log_likelihood": float(columns["_log_likelihood"].mean()),
+            "coverage_95": float(columns["_inside"].mean()),
+        }
+    return {
+        "n": n,
+        "accuracy": float(columns["_right"].mean()),
+        "nll": float(columns["_nll"].mean()),
+        "brier": float(columns["_brier"].mean()),
+        "ece": reliabilities(columns)[0].error,
+        "aurc": risk(columns).aurc,
+        "nll_calibrated": float(columns["_nll_calibrated"].mean()),
+        "ece_calibrated": reliabilities(columns)[1].error,
+    }
+
+
+def abstention(columns: Columns) -> dict[str, Any]:
+    """Return how many rows were answered, and what those were worth against all; and what sets or intervals cover."""
+    answered = ~columns["abstain"]
+    found: dict[str, Any] = {
+        "answered": float(answered.mean()),
+        "conformal_coverage": float(columns["_covered"].mean()),
+    }
+    if "_right" in columns:
+        found["accuracy_all"] = float(columns["_right"].mean())
+        found["accuracy_answered"] = float(columns["_right"][answered].mean()) if answered.any() else None
+        found["mean_set_size"] = float(columns["set_size"].mean())
+        found["empty_sets"] = float((columns["set_size"] == 0).mean())
+    else:
+        found["rmse_all"] = float(np.sqrt(columns["_square"].mean()))
+        found["rmse_answered"] = float(np.sqrt(columns["_square"][answered].mean())) if answered.any() else None
+    return found
+
+
+def tells_rows_apart(columns: Columns) -> bool:
+    """Return whether some rows are more uncertain than others, by more than rounding."""
+    uncertainty = columns["probability" if "_right" in columns else "standard_deviation"]
+    if len(uncertainty) < 2:
+        return False
+    return bool(np.ptp(uncertainty) > ROUNDING * np.abs(uncertainty).max())
+
+
+def remarks(columns: Columns, coverage: float) -> list[str]:
+    """Return in words what calibrating and abstaining made worse, and what is odd about the sets.
+
+    Args:
+        columns: of rows with targets; see `CalibratedStudy.columns`.
+        coverage: share of the rows that were to be answered, and level of the sets.
+    """
+    n = len(columns["abstain"])
+    if n == 0:
+        return []
+    of_classes, worth = "_right" in columns, abstention(columns)
+    before, after, what = (
+        (worth["accuracy_all"], worth["accuracy_answered"], "accuracy")
+        if of_classes
+        else (worth["rmse_all"], worth["rmse_answered"], "RMSE")
+    )
+    found = []
+    if of_classes:
+        found += _of_temperature(columns)
+    if after is None:
+        found.append(f"all {n} rows are abstained from: they are unlike those that the limit was fitted on")
+    elif (after < before) if of_classes else (after > before):
+        found.append(
+            f"abstaining makes these rows worse: the {what} of the answered ones is {after:.4g}, that of all "
+            f"{before:.4g}; here uncertainty does not tell good predictions from bad ones"
+        )
+    # of three standard errors, of which chance alone leaves one in 370
+    if n > 1 and not tells_rows_apart(columns):
+        remedy = ": --ensemble, or --samples where the setting drops units, tells rows apart" * (not of_classes)
+        found.append(
+            "what predicts is equally uncertain of every row, so that none is left out before another" + remedy
+        )
+    elif after is not None and abs(worth["answered"] - coverage) > 3 * math.sqrt(coverage * (1 - coverage) / n):
+        found.append(
+            f"{worth['answered']:.1%} of these rows are answered, where {coverage:.1%} were to be: they are "
+            f"{'less' if worth['answered'] < coverage else 'more'} certain than those that the limit was fitted on"
+        )
+    if of_classes and worth["empty_sets"] > 0:
+        found.append(
+            f"the prediction set of {worth['empty_sets']:.1%} of these rows is empty: a class is in a set where its "
+            f"probability is large enough for {coverage:.1%} coverage on average over all rows, and the network is "
+            f"right in {before:.1%}, so that leaving out its least certain classes keeps that; abstain "
+            "from rows with an empty set, or ask for a larger --coverage"
+        )
+    return found
+
+
+def _of_temperature(columns: Columns) -> list[str]:
+    """Say that the temperature makes probabilities worse, and whether that is more than chance."""
+    change = columns["_nll_calibrated"] - columns["_nll"]
+    if not change.mean() > 1e-9:
+        return []
+    error = change.std(ddof=1) / math.sqrt(len(change)) if len(change) > 1 else math.inf
+    chance = "more than chance explains" if change.mean() > 2 * error else "no more than chance explains"
+    return [
+        f"the temperature makes these rows worse: their nll is {columns['_nll'].mean():.4g} without it and "
+        f"{columns['_nll_calibrated'].mean():.4g} with it, {chance}"
+    ]
+
+
+def reliabilities(columns: Columns) -> tuple[Reliability, Reliability]:
+    """Return reliability before and after temperature."""
+    return tuple(reliability_of(columns[name], columns["_right"]) for name in ("_raw", "probability"))  # type: ignore[return-value]
+
+
+def risk(columns: Columns) -> Selective:
+    """Return risk against coverage: wrong rows, or squared errors."""
+    if "_right" in columns:
+        return selective(torch.from_numpy(~columns["_right"]), torch.from_numpy(1 - columns["probability"]))
+    return selective(torch.from_numpy(columns["_square"]), torch.from_numpy(columns["standard_deviation"]))

@@ -1,0 +1,82 @@
+"""In what two plans of a study differ, by the names of the arguments and options that a user knows."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+Plan = Mapping[str, Any]
+"""As `Plan.document` tells it."""
+
+_NOT_ASKED = ("versions", "reading", "format")  # that follow from where and when a study runs
+_DERIVED = ("families", "refined")  # that follow from what is asked for
+_WORDS = {
+    "model": "the network",
+    "scheme": "validation",
+    "target_scale": "data",
+    "compared": "settings",
+}
+
+
+def differs(held: Plan, wanted: Plan) -> str | None:
+    """Return what is to be said where a folder's plan is not the one that is asked for; None where it is.
+
+    Args:
+        held: the folder's.
+        wanted: what is asked for.
+    """
+    names = [name for name in wanted if name not in _NOT_ASKED and not _same(name, held.get(name), wanted[name])]
+    if not names:
+        return None
+    if "data" in names:
+        one, other = held["data"], wanted["data"]
+        if one["name"] != other["name"]:
+            return f"the study there is of the data {_told(one)}, this one of {_told(other)}"
+        return f"the data {_told(one)} is not what the study there began with: its rows, columns or splits differ"
+    found = _asked(held, wanted, names)
+    return f"the study there began with other values: {', '.join(found)}"
+
+
+def _asked(held: Plan, wanted: Plan, names: list[str]) -> list[str]:
+    """Return what a user has asked for otherwise, with both values where they are short."""
+    pairs: dict[str, tuple[Any, Any]] = {}
+    for name in names:
+        one, other = held.get(name), wanted[name]
+        if name == "brackets":
+            pairs["settings"] = tuple(sum(bracket["settings"] for bracket in plan) for plan in (one, other))  # type: ignore[assignment]
+        elif name == "lengths":
+            pairs["epochs"] = one and one["planned"], other["planned"]
+        elif name in ("seeds", "confirm_seeds"):
+            pairs[name] = len(one or ()), len(other)
+        elif name in _DERIVED:
+            continue
+        elif name in ("training", "space") and one is not None:
+            pairs |= {part: (one.get(part, "none"), other.get(part, "none")) for part in {**one, **other}}
+        else:
+            pairs.setdefault(_WORDS.get(name, name), (one, other))
+    different = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    told = [
+        f"{name} ({one} there, {other} here)" if _short(one, other) else name
+        for name, (one, other) in different.items()
+    ]
+    return told or ["how its settings are drawn or halved"]
+
+
+def _short(*values: Any) -> bool:
+    return all(
+        value is None or isinstance(value, int | float) or (isinstance(value, str) and len(value) < 40)
+        for value in values
+    )
+
+
+def _same(name: str, held: Any, wanted: Any) -> bool:
+    """Return whether an entry of two plans is the same; data goes by its content, a network's file by its name."""
+    if name == "data":
+        return held["fingerprint"] == wanted["fingerprint"]
+    if name == "model" and ".py:" in held and ".py:" in wanted:  # the same from another directory
+        held, wanted = (os.path.basename(one) for one in (held, wanted))
+    return held == wanted
+
+
+def _told(data: Mapping[str, Any]) -> str:
+    name, source = data["name"], data["source"]
+    return repr(name) if source in (name, "memory") else f"{name!r} ({source})"

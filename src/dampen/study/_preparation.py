@@ -1,0 +1,117 @@
+"""What `tune` and `compare` begin with alike: checked data and network, and the part of the plan that follows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dampen.data import Data
+from dampen.engine import Model, initial_weights_repeat
+from dampen.study import _defaults, _metrics, _protocol
+from dampen.study._checks import check_margin, check_network, check_whole, prepared
+from dampen.study._defaults import Lengths, Sizes
+from dampen.study._embedded import with_ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """Data and network made ready, and what a plan needs of them.
+
+    Args:
+        model: what makes the network.
+        data: with targets of unit deviation.
+        target_scale: mean and deviation of a regression target before that.
+        metric: what ranks and judges.
+        scheme: `folds` or `held-out`.
+        sizes: usual for so many rows.
+        lengths: of trainings.
+        margin: share of the loss below which a difference does not matter.
+        seed: of draws, splits and members.
+        training: options of `Population.fit`.
+        notes: what is to be said of the network.
+    """
+
+    model: Model
+    data: Data
+    target_scale: tuple[float, float]
+    metric: _metrics.Metric
+    scheme: str
+    sizes: Sizes
+    lengths: Lengths
+    margin: float | None
+    seed: int
+    training: dict[str, Any]
+    notes: tuple[str, ...]
+
+    def seeds(self, n: int) -> tuple[int, ...]:
+        """Return n seeds, from the study's own one on."""
+        return tuple(range(self.seed, self.seed + n))
+
+    def plan(self, **rest: Any) -> _protocol.Plan:
+        """Return the study's plan; `rest` has the fields that these do not decide."""
+        common: dict[str, Any] = {
+            "model": _protocol.name_of(self.model),
+            "data": self.data,
+            "target_scale": self.target_scale,
+            "metric": self.metric,
+            "lengths": self.lengths,
+            "margin": self.margin,
+            "scheme": self.scheme,
+            "seed": self.seed,
+            "training": self.training,
+            "same_start": initial_weights_repeat(self.model, self.data.inputs, self.data.outputs),
+            "notes": self.notes,
+        }
+        return _protocol.Plan(**common | rest)
+
+
+def prepare(
+    model: Model,
+    data: Data,
+    *,
+    epochs: int | None,
+    metric: str | None,
+    validation: str | None,
+    batch_size: int | None,
+    lr: float,
+    margin: float | None,
+    schedule: str | None,
+    precision: str,
+    device: str,
+    seed: int,
+    **counts: tuple[int | None, int],
+) -> Preparation:
+    """Check what `tune` and `compare` take, and make it ready.
+
+    Args:
+        model: as for `tune`, and so is all that follows.
+        data: see there.
+        epochs: see there.
+        metric: see there.
+        validation: see there.
+        batch_size: see there.
+        lr: see there.
+        margin: see there.
+        schedule: see there.
+        precision: see there.
+        device: see there.
+        seed: see there.
+        counts: other whole numbers by name, each with the least that is allowed.
+
+    Raises:
+        InputError: an argument outside its range, or unfit data.
+    """
+    check_whole({**counts, "epochs": (epochs, 1), "seed": (seed, 0)})
+    check_margin(margin)
+    data, scale, training = prepared(with_ids(model, data), batch_size, lr, schedule, precision, device)
+    return Preparation(
+        model=model,
+        notes=check_network(model, data),
+        data=data,
+        target_scale=scale,
+        metric=_metrics.find(metric, data.task, data.weights is not None),
+        scheme=_protocol.scheme_of(data, validation),
+        sizes=_defaults.usual_sizes(len(data.train_rows)),
+        lengths=_defaults.usual_lengths(data, training["batch_size"], epochs),
+        margin=margin,
+        seed=seed,
+        training=training,
+    )

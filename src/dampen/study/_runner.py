@@ -1,0 +1,363 @@
+"""The trainings of a study: populations that are trained for a length, kept in the folder, and evaluated."""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dampen.engine import ChunkDone, Epoch, Event, Model, Population, TrainConfig
+from dampen.engine.knobs import Setting
+from dampen.errors import InputError
+from dampen.study import _documents
+from dampen.study._metrics import Metric
+from dampen.study._protocol import (
+    CALIBRATION_SEED,
+    CONFIRM_SEED,
+    TEST_SEED,
+    Plan,
+    Split,
+    calibration_folds,
+    n_calibration_folds,
+    split,
+    training_and_validation_rows,
+)
+from dampen.study._storage import Folder
+from dampen.study._training import Training
+from dampen.uncertainty import ClassPrediction, predict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PHASES = ("search", "confirmation", "test")
+CALIBRATION = "calibration"  # trainings that belong to no phase: their numbers are no part of what a study found
+_SAVE_EVERY, _SAVE_SHARE = 20.0, 0.03  # seconds between checkpoints within a training; the share of time they may take
+_KNOWN_SECONDS, _KNOWN_SHARE = 2.0, 0.05  # of this run, from which on the time that is left can be told
+_POINTS = 100  # of a learning curve: more are not seen
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a study is: handed to its callback.
+
+    Args:
+        phase: `search`, `confirmation` or `test`.
+        epoch: epochs that all members that train now have trained for.
+        epochs: how many they will.
+        members: that train now.
+        share: of the whole study that is done, as far as can be foreseen.
+        best: the metric of the best setting so far, if one has been ranked.
+        seconds: since the study began.
+        left: seconds that the rest should take; None while too little has been done to tell.
+    """
+
+    phase: str
+    epoch: int
+    epochs: int
+    members: int
+    share: float
+    best: float | None
+    seconds: float
+    left: float | None
+
+
+class Runner:
+    """Trains what a plan's phases ask for, from where the folder is.
+
+    Args:
+        model: what makes the network.
+        plan: what to do.
+        folder: where checkpoints go; None keeps nothing.
+        callback: called with where the study is.
+    """
+
+    def __init__(self, model: Model, plan: Plan, folder: Folder | None, callback: Callable[[Progress], object] | None):
+        self.model, self.plan, self.folder = model, plan, folder
+        self._callback = callback
+        held = _documents.time_so_far(folder)  # of runs that died
+        self._before, self._before_trained = held.seconds, held.member_epochs
+        self.began = time.perf_counter()
+        self.best: float | None = None  # the metric of the best setting so far
+        self.member_epochs = 0.0  # of the whole study so far
+        self._trained = 0.0  # those of this run
+        self._done: dict[str, float] = dict.fromkeys(PHASES, 0.0)
+        self._share = self._share_before = 0.0
+        self._saving = 0.0  # seconds that the last checkpoint took
+        self.curves: list[pd.DataFrame] = []
+        self._rows: dict[str, Split] = {}
+
+    def frame(self) -> "pd.DataFrame":
+        """Return the curves of all trainings so far."""
+        import pandas as pd
+
+        return _of_one_type(pd.concat(self.curves, ignore_index=True))
+
+    @property
+    def seconds(self) -> float:
+        """How long the study has taken, runs that died included, up to their last checkpoint."""
+        return self._before + time.perf_counter() - self.began
+
+    @property
+    def seconds_per_member_epoch(self) -> float:
+        """What all runs have measured.
+
+        Raises:
+            InputError: nothing has been trained.
+        """
+        trained = self._before_trained + self._trained
+        if not trained:
+            raise InputError("nothing has been trained yet")
+        return self.seconds / trained
+
+    def seeds(self, phase: str) -> tuple[int, ...]:
+        """Return the seeds of a phase: no phase knows the luck of another."""
+        if phase == "search":
+            return self.plan.seeds
+        if phase == CALIBRATION:
+            n = len(self.rows(phase).of_seeds or [])
+            return tuple(range(CALIBRATION_SEED + self.plan.seed, CALIBRATION_SEED + self.plan.seed + n))
+        return tuple((CONFIRM_SEED if phase == "confirmation" else TEST_SEED) + s for s in self.plan.confirm_seeds)
+
+    def rows(self, phase: str) -> Split:
+        """Return the rows of a phase: the last one trains on validation rows, too."""
+        if phase not in self._rows:
+            if phase == "test":
+                data = training_and_validation_rows(self.plan.data)
+                self._rows[phase] = Split(replace(data, test_rows=data.test_rows[:0]), None, None)
+            elif phase == CALIBRATION:  # an ensemble of as many networks as predict leaves out each fold
+                each = len(self.plan.confirm_seeds)
+                folds = [fold for fold in calibration_folds(self.plan) for _ in range(each)]
+                self._rows[phase] = Split(folds, None, None)
+            else:
+                self._rows[phase] = split(self.plan, self.seeds(phase), again=phase == "confirmation")
+        return self._rows[phase]
+
+    def train(self, phase: str, name: str, settings: Sequence[Setting], epochs: int, until: int | None) -> Population:
+        """Train settings with the seeds and on the rows of a phase.
+
+        Args:
+            phase: of the study.
+            name: of these trainings, under which the folder keeps them.
+            settings: which.
+            epochs: length of the schedule.
+            until: the epoch after which they are stopped early; None: they are not.
+        """
+        seeds, until = self.seeds(phase), until or epochs
+        population = self._population(name, settings, seeds)
+        self._fit(phase, name, population, epochs, until)
+        if phase == CALIBRATION:
+            return population
+        frame = storable(population.history.frame().assign(phase=phase, length=epochs, run=name))
+        self.curves.append(frame)
+        if phase == "search" and self.folder is not None:
+            self.folder.write_frame(f"curves/{name}.parquet", frame)
+        self._count(phase, float(len(settings) * len(seeds) * until))
+        return population
+
+    def skip(self, name: str, members: int, epochs: int) -> None:
+        """Take trainings of the search that the folder has the results of as done."""
+        if self.folder is not None:
+            self.curves.append(self.folder.read_frame(f"curves/{name}.parquet"))
+            self.forget(name)  # left by a run that died between writing its results and this
+        self._count("search", float(members * epochs))
+        self._share_before = self._share
+
+    def forget(self, name: str) -> None:
+        """Remove a checkpoint that nobody needs any more."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder.path / "checkpoints" / name, ignore_errors=True)
+
+    def _count(self, phase: str, member_epochs: float) -> None:
+        self._done[phase] += member_epochs
+        self.member_epochs += member_epochs
+
+    def _population(self, name: str, settings: Sequence[Setting], seeds: Sequence[int]) -> Population:
+        if self.folder is not None:
+            place = self.folder.path / "checkpoints" / name
+            if (place / "population.safetensors").is_file():
+                population = Population.load(place, self.model)
+                if population.settings == tuple(settings) and population.seeds == tuple(seeds):
+                    return population
+        return Population(self.model, list(settings), list(seeds))
+
+    def _fit(self, phase: str, name: str, population: Population, epochs: int, until: int) -> None:
+        """Train to an epoch, keeping checkpoints; what is there already is only made ready to evaluate."""
+        plan, rows, saved = self.plan, self.rows(phase), time.perf_counter()
+        members, start = len(population.settings) * len(population.seeds), int(population.reached.min())
+        before = self._trained
+
+        def after(event: Event) -> None:
+            nonlocal saved
+            share = event.chunk / event.chunks if isinstance(event, ChunkDone) else 0.0
+            epoch = event.epoch if isinstance(event, Epoch) else event.epoch - 1
+            self._trained = before + members * (epoch + share - start)
+            due = max(_SAVE_EVERY, self._saving / _SAVE_SHARE)
+            if isinstance(event, Epoch) and time.perf_counter() - saved > due and event.epoch < until:
+                self._save(name, population)
+                saved = time.perf_counter()
+            if self._callback is not None:
+                shown = phase if phase in PHASES else PHASES[-1]
+                self._callback(self._progress(shown, epoch, until, members, members * (epoch + share)))
+
+        config = TrainConfig(epochs=epochs, **plan.training)
+        if start >= until:
+            population.prepare(rows.sets, config)
+            return
+        every = max(1, epochs // _POINTS)
+        population.fit(rows.sets, config, until=until, callback=after, evaluate_every=every)
+        self._save(name, population)
+
+    def _progress(self, phase: str, epoch: int, epochs: int, members: int, now: float) -> Progress:
+        plan, expected = self.plan, self._expected()
+        whole = sum(expected.values())
+        i = PHASES.index(phase)
+        start = sum(expected[one] for one in PHASES[:i]) / whole
+        within = min((self._done[phase] + now) / expected[phase], 1.0) * expected[phase] / whole
+        self._share = max(self._share, min(start + within, 1.0))
+        new = self._share - self._share_before
+        spent = time.perf_counter() - self.began
+        known = spent >= _KNOWN_SECONDS and new >= _KNOWN_SHARE  # before that, recording and warming up is most of it
+        left = spent / new * (1 - self._share) if known else None
+        if left is not None and plan.budget is not None:  # whose confirmation is cut to what is left
+            left = min(left, max(plan.budget - self.seconds, 0.0)) or None
+        return Progress(phase, epoch, epochs, members, self._share, self.best, self.seconds, left)
+
+    def _expected(self) -> dict[str, float]:
+        """Return how many epochs of members each phase should take; longer trainings than planned are not foreseen."""
+        plan, long = self.plan, float(self.plan.lengths.planned)
+        families = sum(map(len, plan.families.values()))
+        searched = sum(bracket.member_epochs(len(plan.seeds)) for bracket in plan.brackets)
+        searched *= 1 + families / max(1, plan.settings)
+        full = len(plan.confirm_seeds) * long
+        tested = 1 + (1 + len(plan.families)) * bool(len(plan.data.test_rows))
+        tested += n_calibration_folds(plan) * (self.folder is not None)
+        return {
+            "search": searched + plan.refined * len(plan.seeds) * long,
+            "confirmation": (plan.confirmed + len(plan.families) + 4 * bool(plan.families)) * full,
+            "test": tested * full,
+        }
+
+    def _save(self, name: str, population: Population) -> None:
+        if self.folder is not None:
+            begun = time.perf_counter()
+            population.save(self.folder.path / "checkpoints" / name)
+            trained = self._before_trained + self._trained
+            self.write("time.json", {"seconds": self.seconds, "member_epochs": trained})
+            self._saving = time.perf_counter() - begun
+
+    def write(self, name: str, value: object) -> None:
+        """Write a file of the folder, if there is one."""
+        if self.folder is not None:
+            self.folder.write_json(name, value)
+
+
+class Trained:
+    """The trainings of a phase that have no rungs: each once, those of one length together.
+
+    Args:
+        runner: trains them.
+        phase: `confirmation` or `test`.
+    """
+
+    def __init__(self, runner: Runner, phase: str):
+        self._runner, self.phase = runner, phase
+        self._where: dict[Training, tuple[str, Population]] = {}
+        self._runs = 0
+
+    def add(self, trainings: Sequence[Training]) -> list[tuple[Population, list[Training]]]:
+        """Train what has not been trained, and return the new populations with what they hold."""
+        lengths: dict[tuple[int, int | None], list[Training]] = {}
+        for training in dict.fromkeys(trainings):
+            if training not in self._where:
+                lengths.setdefault((training.epochs, training.stopped_at), []).append(training)
+        found = []
+        for (epochs, stopped_at), alike in lengths.items():
+            self._runs += 1
+            name = f"{self.phase}-{self._runs}"
+            population = self._runner.train(self.phase, name, [t.setting for t in alike], epochs, stopped_at)
+            self._where |= dict.fromkeys(alike, (name, population))
+            found.append((population, alike))
+        return found
+
+    def population(self, training: Training) -> Population:
+        """Return the population that a training belongs to."""
+        return self._where[training][1]
+
+    def name(self, training: Training) -> str:
+        """Return the name under which the folder keeps it."""
+        return self._where[training][0]
+
+
+def storable(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Return a frame whose columns of tuples are text: a Parquet column has one type."""
+    mixed = [name for name in frame if frame[name].dtype == object]
+    texts = {name: frame[name].map(str) for name in mixed if any(isinstance(value, tuple) for value in frame[name])}
+    return frame.assign(**texts)
+
+
+def _of_one_type(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Return a frame whose columns are texts where a training's are: rates of layers beside a single rate."""
+
+    def text(value: Any) -> Any:
+        return value if value is None or value != value else str(value)
+
+    mixed = [n for n in frame if frame[n].dtype == object and any(isinstance(value, str) for value in frame[n])]
+    return frame.assign(**{name: frame[name].map(text) for name in mixed})
+
+
+def costs_of_rows(population: Population, rows: Any, metric: Metric) -> list[Float[Tensor, "M N"]]:
+    """Return the cost of each row (or group) for each seed: `[M, N]`, NaN for a member that diverged."""
+    return costs_of_outputs(population, outputs_of(population, rows, metric), rows, metric)
+
+
+def costs_of_outputs(
+    population: Population, outputs: Sequence[Tensor], rows: Any, metric: Metric
+) -> list[Float[Tensor, "M N"]]:
+    """Return the cost of each row (or group) for each seed, from outputs `[M, N, C]` of each."""
+    diverged = population.history.diverged_at > 0
+    found = []
+    for s, of_seed in enumerate(outputs):
+        costs = metric.costs(of_seed, rows[s] if isinstance(rows, list) else rows)
+        costs[torch.from_numpy(diverged[s])] = torch.nan
+        found.append(costs)
+    return found
+
+
+def outputs_of(population: Population, rows: Any, metric: Metric) -> list[Tensor]:
+    """Return what a metric is measured on, for each seed `[M, N, C]`.
+
+    For one that samples these are the logarithms of mean probabilities.
+    Every setting of a seed is sampled by the same numbers, at its own rates: what one rate drops, a larger one does.
+    """
+    if not metric.samples:
+        return population.outputs(rows)
+    found = []
+    for s, seed in enumerate(population.seeds):
+        table = rows[s] if isinstance(rows, list) else rows
+        each = []
+        for setting in population.settings:
+            network = population.member(setting, seed).float()
+            dropout = setting.get("dropout")
+            samples = None if _all_zero(dropout) else metric.samples  # one pass is what each sample would be
+            rates = None if samples is None else dropout
+            prediction = predict(network, table.features, samples, seed, task="classification", dropout=rates)
+            assert isinstance(prediction, ClassPrediction)
+            each.append(prediction.probabilities.log().clamp_min(-700))
+        found.append(torch.stack(each))
+    return found
+
+
+def _all_zero(dropout: Any) -> bool:
+    rates = dropout if isinstance(dropout, tuple) else (dropout,)
+    return all(rate is not None and (rate[1] if isinstance(rate, tuple) else rate) == 0 for rate in rates)
+
+
+def mean_costs(population: Population, rows: Any, metric: Metric) -> Float[np.ndarray, "S M"]:
+    """Return the mean cost of each member, infinite for one that diverged."""
+    means = np.stack([costs.double().mean(1).numpy() for costs in costs_of_rows(population, rows, metric)])
+    return np.where(np.isfinite(means), means, np.inf)

@@ -1,0 +1,46 @@
+"""Out-of-distribution detection: how well an uncertainty tells rows of other data from own ones."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from dampen.errors import InputError
+
+
+@dataclass(frozen=True)
+class OutOfDistribution:
+    """How well a score tells rows of another distribution from those of the own.
+
+    Args:
+        auroc: probability that an out-of-distribution row scores higher than an own one.
+        aupr: average precision for finding out-of-distribution rows.
+        fpr95: false positive rate at a true positive rate of 95 %; out-of-distribution rows are the positives.
+    """
+
+    auroc: float
+    aupr: float
+    fpr95: float
+
+
+def out_of_distribution(own: Float[Tensor, " N"], other: Float[Tensor, " M"]) -> OutOfDistribution:
+    """Return how well an uncertainty tells out-of-distribution rows from own ones.
+
+    Args:
+        own: uncertainty of rows such as those of the training.
+        other: of the other data.
+
+    Raises:
+        InputError: one of them has no rows.
+    """
+    if not len(own) or not len(other):
+        raise InputError(f"both data sets need rows, got {len(own)} and {len(other)}")
+    from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+    truth = np.r_[np.zeros(len(own)), np.ones(len(other))]
+    score = np.r_[own.double().numpy(), other.double().numpy()]
+    fpr, tpr, _ = roc_curve(truth, score, drop_intermediate=False)
+    return OutOfDistribution(
+        float(roc_auc_score(truth, score)), float(average_precision_score(truth, score)), float(fpr[tpr >= 0.95].min())
+    )

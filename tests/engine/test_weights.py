@@ -1,0 +1,155 @@
+"""Rows that count more than others, and rows that belong together."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, log_loss, mean_squared_error
+
+import dampen
+from dampen import SGD, InputError, Population, Setting, from_arrays, solo
+from dampen.statistics import over_rows
+from dampen.study._metrics import find
+
+SETTINGS = [Setting(weight_decay=0.1, dropout=0.3), Setting(weight_decay=0.0, dropout=0.0)]
+
+
+@pytest.fixture(scope="module", params=["classification", "regression"])
+def data(request):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 3))
+    y = x[:, 0] + rng.normal(size=60)
+    targets = (y > 0).astype(int) if request.param == "classification" else y
+    weights = rng.integers(0, 4, 60).astype(float)
+    return from_arrays(x, targets, weights=weights, test_fraction=0.2).with_validation(0.25)
+
+
+def network():
+    return dampen.mlp(5, dropout=0.2)
+
+
+def test_weighted_members_follow_their_solo_runs(data):
+    options = {"epochs": 8, "batch_size": 7, "precision": "float64"}
+    population = Population(network(), SETTINGS, [0, 1])
+    history = population.fit(data, **options)
+    for setting in SETTINGS:
+        alone = solo(network(), setting, 1, data, **options)
+        for name, theirs in alone.network.state_dict().items():
+            torch.testing.assert_close(population.member(setting, 1).state_dict()[name], theirs, rtol=1e-9, atol=1e-12)
+        m = population.settings.index(setting)
+        np.testing.assert_allclose(history.metrics["train_loss"][:, 1, m], alone.train_loss, rtol=1e-9)
+
+
+@pytest.mark.parametrize("knob", [{"label_smoothing": 0.1}, {"mixup": 1.0}], ids=str)
+def test_a_knob_that_changes_losses_is_refused_beside_weights(knob):
+    weighted = from_arrays(np.eye(40), np.arange(40) % 2, weights=np.arange(40.0), test_fraction=0.0)
+    for train in (
+        Population(network(), [Setting(**knob)], [0]).fit,
+        lambda *a, **k: solo(network(), Setting(**knob), 0, *a, **k),
+    ):
+        with pytest.raises(InputError, match=f"{next(iter(knob))} changes losses, which rows with weights don't allow"):
+            train(weighted, epochs=1)
+
+
+def test_a_knob_that_changes_inputs_goes_with_weights(data):
+    setting, options = Setting(input_noise=0.5), {"epochs": 3, "batch_size": 7, "precision": "float64"}
+    population = Population(network(), [setting], [0])
+    population.fit(data, **options)
+    for name, theirs in solo(network(), setting, 0, data, **options).network.state_dict().items():
+        torch.testing.assert_close(population.member(setting, 0).state_dict()[name], theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_a_row_of_weight_two_counts_as_two_rows(data):
+    rows = data.train_rows[data.weights[data.train_rows] > 0]
+    times = data.weights[rows].long()
+    repeated = rows.repeat_interleave(times)
+    x, y = data.features.double(), data.targets
+    options = {"epochs": 20, "batch_size": 1000, "precision": "float64", "optimizer": SGD(), "lr": 0.1}
+    setting = [Setting(weight_decay=0.01)]
+    weighted = from_arrays(x[rows], y[rows], weights=times.double(), test_fraction=0.0, scaling=None)
+    plain = from_arrays(x[repeated], y[repeated], test_fraction=0.0, scaling=None)
+    members = []
+    for one in (weighted, plain):
+        population = Population(dampen.mlp(5), setting, [0])
+        population.fit(one, **options)
+        members.append(population.member(setting[0], 0).state_dict())
+    for name in members[0]:
+        torch.testing.assert_close(members[0][name], members[1][name], rtol=1e-9, atol=1e-12)
+
+
+def test_measures_weigh_rows_as_scikit_learn_does(data):
+    population = Population(network(), SETTINGS, [0])
+    population.fit(data, epochs=2)
+    outputs = population.outputs(data.validation)[0][0]
+    truth, weights = data.validation.targets.numpy(), data.weights[data.validation_rows].numpy()
+    loss = population.evaluate(data.validation)
+    if data.task == "classification":
+        expected = log_loss(truth, outputs.double().softmax(-1).numpy(), sample_weight=weights)
+        right = accuracy_score(truth, outputs.argmax(-1), sample_weight=weights)
+        assert loss["accuracy"][0, 0] == pytest.approx(right)
+        assert find("nll", data.task).costs(outputs, data.validation).mean().item() == pytest.approx(expected, rel=1e-5)
+        assert find("accuracy", data.task).costs(outputs, data.validation).mean() == pytest.approx(1 - right, rel=1e-5)
+    else:
+        expected = mean_squared_error(truth, outputs.squeeze(-1), sample_weight=weights)
+        assert find("mse", data.task).costs(outputs, data.validation).mean().item() == pytest.approx(expected, rel=1e-5)
+    assert loss["loss"][0, 0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_study_of_weighted_rows_ranks_and_tests_by_weight(data, tmp_path):
+    small = {"n_settings": 2, "n_seeds": 1, "epochs": 1, "confirmed": 1, "n_confirm_seeds": 2}
+    study = dampen.tune(network(), data, out=tmp_path / "weighted", **small)
+    both = torch.cat([data.train_rows, data.validation_rows])  # the last training's, by which test rows are scaled
+    rows = replace(data, train_rows=both, validation_rows=both[:0]).test
+    truth, weights = data.test.targets.numpy(), data.weights[data.test_rows].numpy()
+    outputs = [model(rows.features).detach() for model in study.ensemble()]
+    if data.task == "classification":
+        each = [accuracy_score(truth, o.argmax(-1), sample_weight=weights) for o in outputs]
+        told = study.test["recommended"]["accuracy"]["mean"]
+    else:
+        mean, deviation = study.plan.target_scale
+        each = [mean_squared_error(truth, o.squeeze(-1) * deviation + mean, sample_weight=weights) for o in outputs]
+        told = study.test["recommended"]["mse"]["mean"]
+        with pytest.raises(InputError, match="one of mse, rmse, mae for regression with weights, got 'r2'"):
+            dampen.tune(network(), data, metric="r2", **small)
+    assert told == pytest.approx(np.mean(each), rel=1e-4)
+
+
+def test_rows_of_a_group_give_one_cost_and_the_same_mean():
+    generator = torch.Generator().manual_seed(0)
+    outputs, targets = torch.randn(2, 30, 3, generator=generator), torch.randint(0, 3, (30,), generator=generator)
+    groups = torch.randint(0, 7, (30,), generator=generator)
+    metric = find("nll", "classification")
+    plain, grouped = (
+        metric.costs(outputs, dampen.data.Rows(torch.zeros(30, 1), targets, groups=g)) for g in (None, groups)
+    )
+    assert grouped.shape == (2, len(groups.unique()))
+    torch.testing.assert_close(grouped.mean(-1), plain.mean(-1))
+
+
+def test_intervals_over_groups_are_those_of_the_groups():
+    """Twenty copies of each row tell no more than the row itself."""
+    rng = np.random.default_rng(0)
+    costs = rng.normal(size=(3, 40))
+    targets, copies = torch.zeros(800, dtype=torch.int64), torch.arange(40).repeat_interleave(20)
+    metric = find("nll", "classification")
+    rows = dampen.data.Rows(torch.zeros(800, 1), targets, groups=copies)
+    logits = torch.tensor(costs).repeat_interleave(20, 1)
+    outputs = torch.stack([logits, torch.zeros_like(logits)], -1)
+    every = metric.cost(torch.stack([torch.tensor(costs), torch.zeros(3, 40)], -1), targets[:40])
+    found = over_rows(metric.costs(outputs, rows)[0].double().numpy()).interval(0.95)
+    np.testing.assert_allclose(found, over_rows(every[0].double().numpy()).interval(0.95), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.full(60, -1.0), "weights must be finite numbers, 0 or larger"),
+        (np.zeros(60), "every training row has weight 0"),
+        (np.ones(59), "weights must be one value for each of 60 rows, got shape \\[59\\]"),
+        (np.full(60, np.nan), "weights must be finite numbers"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused(weights, message):
+    with pytest.raises(InputError, match=message):
+        from_arrays(np.eye(60), np.arange(60) % 2, weights=weights)

@@ -1,0 +1,343 @@
+"""The estimators among scikit-learn's tools: search, pipelines, weights, frames, pickles."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+import scipy.special
+import scipy.stats
+import torch
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_breast_cancer, load_diabetes, make_classification
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from torch import nn
+
+import dampen
+from dampen import DampenClassifier, DampenRegressor
+from dampen.data import Preprocessing
+
+FEW = {"n_settings": 8, "n_seeds": 1, "epochs": 20, "n_confirm_seeds": 3, "random_state": 0}
+TINY = {
+    "hidden": (8,),
+    "space": {"weight_decay": [0.0, 0.01], "lr": 0.03},
+    "n_settings": 2,
+    "n_seeds": 1,
+    "epochs": 15,
+    "n_confirm_seeds": 2,
+    "batch_size": 128,
+    "random_state": 0,
+}
+ONE = TINY | {"space": {"weight_decay": [0.01], "lr": 0.03}, "n_settings": 1}
+
+
+@pytest.fixture(scope="module")
+def classes():
+    return make_classification(120, 5, n_informative=3, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def fitted(classes):
+    return DampenClassifier(**TINY).fit(*classes)
+
+
+def test_a_classifier_is_as_good_as_a_linear_one():
+    X, y = load_breast_cancer(return_X_y=True)
+    train, test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
+    model = DampenClassifier(**FEW).fit(train, y_train)
+    linear = make_pipeline(StandardScaler(), LogisticRegression()).fit(train, y_train)
+    assert model.score(test, y_test) > linear.score(test, y_test) - 0.03
+    assert model.tuned_
+    assert {"weight_decay", "dropout", "lr"} == model.setting_.keys()
+    assert any("no regularisation" in sentence for sentence in model.verdict_)
+
+
+@pytest.mark.slow
+def test_a_regressor_is_as_good_as_a_linear_one_and_speaks_in_the_target_s_unit():
+    X, y = load_diabetes(return_X_y=True)
+    train, test, y_train, y_test = train_test_split(X, y, random_state=0)
+    model = DampenRegressor(**FEW).fit(train, y_train)
+    linear = Ridge().fit(train, y_train)
+    assert model.score(test, y_test) > linear.score(test, y_test) - 0.05
+    assert 2000 < model.study_.verdict.value < 5000  # of 5930 that the mean leaves
+
+
+def test_probabilities_are_the_mean_over_the_networks(fitted, classes):
+    X, _ = classes
+    inputs = fitted.preprocessing_.vectoriser.apply(torch.tensor(X.astype(np.float32)))
+    each = [network(inputs).softmax(-1).detach().numpy() for network in fitted.networks_]
+    np.testing.assert_allclose(fitted.predict_proba(X), np.mean(each, axis=0), rtol=1e-4, atol=1e-6)
+    assert (fitted.predict(X) == fitted.predict_proba(X).argmax(1)).all()
+
+
+def test_a_weight_is_a_number_of_copies_and_the_order_of_rows_is_nothing(classes):
+    X, y = classes
+    weights = np.random.default_rng(0).integers(0, 4, len(y))
+    shuffled = np.random.default_rng(1).permutation(len(y))
+    weighted = DampenClassifier(**TINY).fit(X, y, sample_weight=weights).predict_proba(X)
+    copies = DampenClassifier(**TINY).fit(X.repeat(weights, axis=0), y.repeat(weights)).predict_proba(X)
+    moved = DampenClassifier(**TINY).fit(X[shuffled], y[shuffled], sample_weight=weights[shuffled]).predict_proba(X)
+    np.testing.assert_array_equal(copies, weighted)
+    np.testing.assert_array_equal(moved, weighted)
+
+
+@pytest.mark.parametrize("rows", [20, 120])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_settings": 0}, "n_settings must be a whole number, 1 or larger, or None for what the rows ask for, got 0"),
+        ({"epochs": 0}, "epochs must be a whole number, 1 or larger"),
+        ({"batch_size": 0}, "batch_size must be a whole number, 1 or larger"),
+        ({"batch_size": 16.0}, "batch_size must be a whole number, 1 or larger"),
+        ({"epochs": True}, "epochs must be a whole number, 1 or larger"),
+        ({"n_seeds": None}, "n_seeds must be a whole number, 1 or larger, got None"),
+        ({"n_confirm_seeds": 0}, "n_confirm_seeds must be a whole number, 1 or larger, got 0"),
+        ({"hidden": (8.5,)}, r"hidden must be widths of layers, whole numbers such as \(64, 32\), got \(8.5,\)"),
+        ({"hidden": (8, 0)}, "hidden must be widths of layers"),
+        ({"hidden": "64"}, "hidden must be widths of layers"),
+        ({"hidden": (8,), "model": dampen.mlp(4)}, "give one of them"),
+        ({"class_weight": {0: -1.0}}, "class_weight: the weight of class 0 must be a finite number above 0, got -1.0"),
+        ({"class_weight": {1: float("nan")}}, "class_weight: the weight of class 1 must be"),
+        ({"class_weight": {0: 1, 1: 0}}, "class_weight: the weight of class 1 must be"),
+        ({"class_weight": {0: float("inf")}}, "class_weight: the weight of class 0 must be"),
+        ({"class_weight": {0: "2"}}, "class_weight: the weight of class 0 must be"),
+    ],
+)
+def test_a_parameter_out_of_range_is_named(classes, rows, options, message):
+    X, y = classes
+    with pytest.raises(ValueError, match=message):
+        DampenClassifier(**(TINY | {"hidden": None} | options)).fit(X[:rows], y[:rows])
+
+
+def test_class_weights_are_row_weights(classes, fitted):
+    X, y = classes
+    by_class = DampenClassifier(**TINY, class_weight={0: 1.0, 1: 5.0}).fit(X, y).predict_proba(X)
+    by_row = DampenClassifier(**TINY).fit(X, y, sample_weight=np.where(y == 1, 5.0, 1.0)).predict_proba(X)
+    np.testing.assert_array_equal(by_class, by_row)
+    assert by_class[:, 1].mean() > fitted.predict_proba(X)[:, 1].mean()
+
+
+def test_it_serves_in_pipelines_searches_and_cross_validation(classes):
+    X, y = classes
+    pipeline = make_pipeline(StandardScaler(), DampenClassifier(**ONE))
+    search = GridSearchCV(pipeline, {"dampenclassifier__epochs": [1, 40]}, cv=2, refit=False)
+    search.fit(X, y)
+    assert search.best_params_ == {"dampenclassifier__epochs": 40}
+    assert cross_val_score(DampenRegressor(**ONE), X, X[:, 0], cv=2).min() > 0.3
+
+
+def test_parameters_are_kept_as_given_and_cloned(fitted):
+    copy = clone(fitted)
+    assert copy.get_params() == fitted.get_params() == DampenClassifier(**TINY).get_params()
+    with pytest.raises(NotFittedError):
+        copy.predict([[0.0] * 5])
+
+
+def test_a_pickle_predicts_the_same_and_leaves_the_study_behind(fitted, classes):
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.predict_proba(classes[0]), fitted.predict_proba(classes[0]))
+    assert again.verdict_ == fitted.verdict_
+    assert not hasattr(again, "study_")
+
+
+def test_missing_numbers_are_filled_in_by_the_training_rows(classes):
+    X, y = classes
+    holes = X.copy()
+    holes[::7, 2] = np.nan
+    model = DampenClassifier(**TINY).fit(holes, y)
+    assert np.isfinite(model.predict_proba(holes)).all()
+    with pytest.raises(ValueError, match="infinity"):
+        model.predict(np.where(np.isnan(holes), np.inf, holes))
+
+
+def test_what_an_array_masks_is_missing(classes):
+    X, y = classes[0][:40], classes[1][:40]
+    holes, quick = X > 1, {"hidden": (4,), "epochs": 1, "random_state": 0}
+    model = DampenClassifier(**quick).fit(np.ma.masked_array(X, holes), y)
+    reference = DampenClassifier(**quick).fit(np.where(holes, np.nan, X), y)
+    expected = reference.predict_proba(np.where(holes, np.nan, X))
+    np.testing.assert_array_equal(model.predict_proba(np.ma.masked_array(X, holes)), expected)
+    with pytest.raises(ValueError, match="y contains NaN"):
+        model.fit(X, np.ma.masked_array(y, y == y[0]))
+
+
+def test_a_frame_of_numbers_gives_what_the_array_gives(fitted, classes):
+    X, y = classes
+    frame = pd.DataFrame(X, columns=list("abcde"))
+    model = DampenClassifier(**TINY).fit(frame, y)
+    np.testing.assert_array_equal(model.predict_proba(frame), fitted.predict_proba(X))
+    assert model.preprocessing_.vectoriser.columns.inputs(2) == list("abcde")
+
+
+def test_a_frame_of_numbers_and_text_needs_no_encoder():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": rng.normal(size=200), "colour": rng.choice(["red", "green", "blue"], 200)})
+    y = np.where((frame["colour"] == "red") ^ (rng.random(200) < 0.05), "yes", "no")
+    model = DampenClassifier(**TINY).fit(frame, y)
+    assert model.score(frame, y) > 0.9
+    assert model.feature_names_in_.tolist() == ["size", "colour"]
+    assert model.classes_.tolist() == ["no", "yes"]
+    unseen = frame.head(2).assign(colour="violet")
+    with pytest.warns(UserWarning, match=r"'colour' has a value that the training rows lack in 2 rows \('violet'\)"):
+        assert np.isfinite(model.predict_proba(unseen)).all()
+    with pytest.raises(ValueError, match="give one, not ndarray"), pytest.warns(UserWarning, match="feature names"):
+        model.predict(frame.to_numpy())
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frame.rename(columns={"size": "length"}))
+    encoder = ColumnTransformer([("colour", OneHotEncoder(), ["colour"])], remainder="passthrough")
+    assert make_pipeline(encoder, DampenClassifier(**TINY)).fit(frame, y).score(frame, y) > 0.9
+
+
+def test_what_is_odd_about_rows_to_predict_is_warned_of_as_the_command_tells_it():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "size": rng.uniform(25, 180, 45),
+            "place": rng.choice(["north", "south", "east"], 45),
+            "built": pd.Timestamp("2000-01-01") + pd.to_timedelta(rng.integers(0, 4000, 45), "D"),
+            "patient": rng.integers(0, 15, 45),
+        }
+    )
+    y = np.where(rng.random(45) < 0.5, "Yes", "yes")
+    y[:9] = "no"
+    with pytest.warns(UserWarning, match="column|classes") as caught:
+        model = DampenClassifier(**TINY | {"epochs": 2}).fit(frame, y)
+    said = [str(warning.message).split(":")[0] for warning in caught]
+    assert said == [
+        "column 'patient' looks like an identifier that repeats (14 values in 45 rows)",
+        "classes differ only by case or blanks ('Yes' and 'yes')",
+    ]
+    odd = pd.DataFrame(
+        {
+            "size": ["5000", "k. A.", None, "50"],
+            "place": ["north", "west", "south", None],
+            "built": ["2010-01-01", "01/02/2031", "2003-03-03", "2044-04-04"],
+            "patient": [1, 2, 3, 4],
+        }
+    )
+    data = dampen.load(frame.assign(y=y), target="y", test_fraction=0.0)
+    expected = list(Preprocessing.of(data).read(odd).notes)
+    for ask in (model.predict, model.predict_proba, model.predict_uncertainty):
+        with pytest.warns(UserWarning, match="column") as caught:
+            ask(odd)
+        assert [str(warning.message) for warning in caught] == expected
+        assert [warning.filename for warning in caught] == [__file__] * len(expected)
+    kinds = ["no number", "is missing", "lack in 1 row ('west')", "is missing", "no date", "(5000;", "(2044-04-04;"]
+    assert len(expected) == len(kinds)
+    assert all(kind in note for kind, note in zip(kinds, expected, strict=True))
+
+
+@pytest.mark.parametrize("kind", [DampenClassifier, DampenRegressor])
+def test_a_column_of_numbers_that_it_cannot_read_is_named(kind):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": rng.normal(size=60), "price": [f"€{v:,.2f}" for v in rng.gamma(2, 900, 60)]})
+    with pytest.warns(UserWarning, match=r"column 'price' is not used: it looks like numbers .* write plain") as caught:
+        kind(**TINY).fit(frame, np.arange(60) % 2)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_a_polars_frame_gives_what_the_pandas_frame_gives(classes):
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    X, y = classes
+    frame = pd.DataFrame(X, columns=list("abcde")).assign(colour=np.where(X[:, 0] > 0, "red", "blue"))
+    expected = DampenClassifier(**TINY).fit(frame, y).predict_proba(frame)
+    model = DampenClassifier(**TINY).fit(polars.from_pandas(frame), polars.Series(y))
+    np.testing.assert_array_equal(model.predict_proba(polars.from_pandas(frame)), expected)
+
+
+def test_sparse_rows_are_refused_clearly(fitted, classes):
+    with pytest.raises(TypeError, match="dense data is required"):
+        DampenClassifier(**TINY).fit(scipy.sparse.csr_array(classes[0]), classes[1])
+
+
+def test_few_rows_get_the_published_default_and_that_is_said(classes):
+    X, y = classes
+    model = DampenClassifier(random_state=0, epochs=20).fit(X[:40], y[:40])
+    assert not model.tuned_
+    assert model.setting_ == {"weight_decay": 0.02, "dropout": 0.15, "lr": 3e-3}
+    assert "40 different rows are too few" in model.verdict_[0]
+    plain = DampenRegressor(model=dampen.mlp(), epochs=5).fit(X[:40], X[:40, 0])
+    assert "dropout" not in plain.setting_
+
+
+def test_a_class_of_few_rows_does_not_stop_the_folds(classes):
+    X, y = classes
+    rare = y.copy()
+    rare[:3] = 2
+    assert DampenClassifier(**TINY).fit(X, rare).predict_proba(X).shape == (120, 3)
+
+
+def test_a_network_of_one_s_own_is_tuned(classes):
+    def make(inputs, outputs):
+        return nn.Sequential(nn.Linear(inputs, 6), nn.ReLU(), nn.Dropout(0.1), nn.Linear(6, outputs))
+
+    model = DampenClassifier(model=make, **{k: v for k, v in TINY.items() if k != "hidden"}).fit(*classes)
+    assert isinstance(model.networks_[0][2], nn.Dropout)
+    assert model.score(*classes) > 0.7
+
+
+@pytest.mark.parametrize(("offset", "unit"), [(0.0, 1e-20), (1e9, 1.0), (0.0, 1e15)])
+def test_any_unit_and_offset_of_a_target_will_do(classes, offset, unit):
+    X, _ = classes
+    y = (X[:, 0] + offset) * unit
+    model = DampenRegressor(**TINY).fit(X, y)
+    assert model.score(X, y) > 0.5
+
+
+def test_uncertainty_of_classes_is_what_the_networks_disagree_on(fitted, classes):
+    found = fitted.predict_uncertainty(classes[0])
+    with torch.no_grad():
+        inputs = fitted.preprocessing_.inputs(pd.DataFrame(classes[0], columns=[f"x{i}" for i in range(5)]))
+        each = np.stack([scipy.special.softmax(network(inputs).double().numpy(), 1) for network in fitted.networks_])
+    mean = each.mean(0)
+    np.testing.assert_allclose(found.probabilities, fitted.predict_proba(classes[0]), rtol=1e-12)
+    np.testing.assert_allclose(found.entropy, scipy.stats.entropy(mean, axis=1), rtol=1e-4)
+    expected = scipy.stats.entropy(mean, axis=1) - scipy.stats.entropy(each, axis=2).mean(0)
+    np.testing.assert_allclose(found.mutual_information, expected, atol=1e-5)
+    assert float(found.mutual_information.max()) > 1e-4
+    with pytest.warns(UserWarning, match="beyond the training rows in .*: the network extrapolates there"):
+        far = fitted.predict_uncertainty(-classes[0] * 4)
+    assert len(far) == 120
+
+
+@pytest.mark.slow
+def test_intervals_of_a_regression_hold_the_share_of_unseen_targets_that_they_promise():
+    X, y = load_diabetes(return_X_y=True)
+    train, test, y_train, y_test = train_test_split(X, y, random_state=0)
+    few = FEW | {"hidden": (16,), "n_settings": 2}
+    model = DampenRegressor(**few).fit(train, y_train)
+    found = model.predict_uncertainty(test)
+    np.testing.assert_allclose(found.mean, model.predict(test), rtol=1e-9)
+    np.testing.assert_allclose(found.variance, found.epistemic + model.noise_, rtol=1e-12)
+    low, high = (end.numpy() for end in found.interval(0.9))
+    assert np.mean((y_test >= low) & (y_test <= high)) == pytest.approx(0.9, abs=0.06)
+    same = DampenRegressor(**few).fit(train, 1024 * y_train)  # a power of 2: the same digits
+    assert same.noise_ == pytest.approx(1024**2 * model.noise_, rel=1e-6)
+
+
+def test_uncertainty_samples_dropout_on_request_and_refuses_where_there_is_none(classes):
+    model = DampenClassifier(**TINY).fit(classes[0][:40], classes[1][:40])
+    assert model.setting_["dropout"] == 0.15  # the published default: so few rows are not tuned
+    once, often = (model.predict_uncertainty(classes[0][:20], samples) for samples in (None, 30))
+    assert (once.samples, often.samples) == (2, 60)
+    assert float(often.mutual_information.mean()) > float(once.mutual_information.mean())
+    again = model.predict_uncertainty(classes[0][:20], 30)
+    np.testing.assert_array_equal(often.probabilities, again.probabilities)
+    none = DampenClassifier(**(TINY | {"hidden": None, "model": nn.Linear(5, 2)})).fit(*classes)
+    with pytest.raises(dampen.errors.InputError, match="drop"):
+        none.predict_uncertainty(classes[0], samples=3)
+
+
+def test_few_rows_give_no_interval_and_say_why(classes):
+    model = DampenRegressor(**(TINY | {"space": None})).fit(classes[0][:40], classes[0][:40, 0])
+    found = model.predict_uncertainty(classes[0][:3])
+    assert model.noise_ is None
+    assert (found.standard_deviation > 0).all()
+    with pytest.raises(dampen.errors.InputError, match="the noise is not known"):
+        found.interval()

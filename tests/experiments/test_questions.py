@@ -1,0 +1,192 @@
+"""Questions answered by training: each against what plain training says, and each verdict against its rule."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import t
+
+from dampen import InputError, Setting, from_arrays, load, solo
+from dampen.experiments import QUESTIONS, Points, draw_answer, explore, ground
+from dampen.experiments._interaction import verdict_of
+from dampen.statistics import Estimate
+
+SHORT = {"seeds": range(3), "epochs": 3}
+
+
+@pytest.fixture(scope="module")
+def answers():
+    """Every answer on a small table."""
+    return {name: explore(name, ground(load("wine"), (8, 6), **SHORT)) for name in QUESTIONS}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_an_answer_is_a_sentence_with_an_interval_and_a_picture(answers, name, tmp_path):
+    found = answers[name]
+    document = json.loads(json.dumps(found.document()))
+    assert document["question"] == name
+    assert document["verdict"]
+    assert "95 % interval" in str(found)
+    assert all(low <= e["estimate"] <= high for e in document["main"].values() for low, high in [e["interval"]])
+    assert len(document["figures"]) == len(found.panels) > 0
+    draw_answer(found, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
+
+
+def test_effects_are_those_of_the_networks_that_plain_loops_train():
+    """Four networks for each seed, trained one by one: the same differences, and Student's interval near ours."""
+    on = ground(load("iris"), (6,), seeds=range(4), epochs=4)
+    found = explore("interaction", on)
+    chosen = found.more["chosen"]
+    rows = on.judging.validation
+    pairs = [(d, p) for d in (0.0, chosen["weight_decay"]) for p in (0.0, chosen["dropout"])]
+
+    def loss(d, p, seed):
+        options = {"epochs": 4, "batch_size": 32, "lr": 1e-3, "optimizer": "adamw"}
+        network = solo(on.network, Setting(weight_decay=d, dropout=p), 1_000_000 + seed, on.data, **options).network
+        return torch.nn.functional.cross_entropy(network(rows.features), rows.targets).item()
+
+    neither, dropout, decay, both = (np.array([loss(d, p, seed) for seed in range(4)]) for d, p in pairs)
+    assert found.main["decay"].mean == pytest.approx((decay - neither).mean(), abs=1e-5)
+    assert found.main["dropout"].mean == pytest.approx((dropout - neither).mean(), abs=1e-5)
+    interaction = both - decay - dropout + neither
+    assert found.more["interaction"]["estimate"] == pytest.approx(interaction.mean(), abs=1e-5)
+    low, high = found.more["interaction"]["interval"]
+    over_seeds = 2 * t.ppf(0.975, 3) * interaction.std(ddof=1) / 2
+    assert high - low > 0.3 * over_seeds  # rows add to it, degrees of freedom take from it
+
+
+@pytest.mark.parametrize(
+    ("decay", "dropout", "added", "interaction", "word"),
+    [
+        (-1, -1, -1, 0, "additive"),
+        (-1, -1, -1, 0.5, "diminishing"),
+        (-1, -1, 0, 1, "cancelling"),
+        (-1, -1, 1, 3, "cancelling"),
+        (-1, -1, -2, -1, "reinforcing"),
+        (0, 0.5, 0.5, 0, "neither helps"),
+        (-1, 1, 1, 1, "cancelling"),
+    ],
+)
+def test_how_two_gains_combine_is_told_by_the_intervals(decay, dropout, added, interaction, word):
+    estimates = (Estimate(float(mean), 0.01, 30.0) for mean in (decay, dropout, added, interaction))
+    assert verdict_of(*estimates) == word
+
+
+def test_gains_of_decay_on_a_network_that_must_overfit_are_found():
+    """Few rows, a linear truth in a few of many inputs, long training: decay helps, and the answer says so."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3000, 60, generator=generator)
+    data = from_arrays(x, x[:, :5].sum(1) + torch.randn(3000, generator=generator), task="regression")
+    found = explore("decay", ground(data, (64,), seeds=range(4), epochs=40, lr=3e-3, rows=400))
+    assert found.verdict == "decay helps"
+    assert found.main["chosen minus none"].interval()[1] < 0
+    assert found.more["chosen"] > 0
+
+
+def test_variance_is_that_of_the_activations_with_and_without_noise(answers):
+    """The noise of dropout adds p / (1 - p) times the second moment, which is at least the variance."""
+    for panel in answers["variance"].panels:
+        clean, evaluated, noisy = (line.values for line in panel.content)
+        assert clean.shape == evaluated.shape == noisy.shape == (3, 3)
+        assert (noisy > 1.6 * evaluated).all()
+
+
+def test_l1_makes_zeros_that_l2_does_not(answers):
+    zeros = answers["penalty"].more["zeros"]
+    assert zeros["l1"]["estimate"] > 0.001
+    assert zeros["l2"]["estimate"] == zeros["neither"]["estimate"] == 0
+    sizes = {line.label: line.values for line in answers["penalty"].panels[-1].content}
+    assert all((np.diff(values, axis=0) >= 0).all() for values in sizes.values())
+
+
+def test_noises_are_compared_at_the_strength_that_choosing_rows_prefer(answers):
+    found = answers["noises"]
+    assert set(found.more["chosen"]) == {"dropout", "dropconnect", "gaussian_dropout", "input_dropout", "input_noise"}
+    between = found.main["dropconnect minus none"].mean - found.main["dropout minus none"].mean
+    assert found.main["dropconnect minus dropout"].mean == pytest.approx(between)
+
+
+def test_the_test_rows_are_not_looked_at():
+    data = load("wine")
+    features = data.features.clone()
+    features[data.test_rows] = 1e6
+    spoiled = type(data)(**{name: getattr(data, name) for name in data.__dataclass_fields__} | {"features": features})
+    found = [explore("rates", ground(one, (6, 6), **SHORT)) for one in (data, spoiled)]
+    assert found[0].document() == found[1].document()
+
+
+def test_rows_that_choose_and_rows_that_judge_share_no_group():
+    generator = torch.Generator().manual_seed(0)
+    x, groups = torch.randn(300, 4, generator=generator), torch.arange(300) // 5
+    data = from_arrays(x, (x[:, 0] > 0).long(), groups=groups)
+    on = ground(data, (4,), **SHORT)
+    parts = [on.data.train_rows, on.data.validation_rows, on.judging.validation_rows]
+    seen = [set(on.data.groups[part].tolist()) for part in parts]
+    assert all(seen)
+    assert sum(map(len, seen)) == len(set.union(*seen))
+
+
+def test_points_are_told_with_their_labels(answers):
+    points = answers["rates"].panels[0].content
+    assert isinstance(points, Points)
+    assert "(0.3, 0.5)" in points.labels
+    assert "(0.5, 0.3)" in points.labels
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"hidden": ()}, "hidden layers"),
+        ({"seeds": [0]}, "at least 2 seeds"),
+        ({"rows": 10**6}, "training rows"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_in_one_line(options, said):
+    with pytest.raises(InputError, match=said):
+        ground(load("wine"), **options)
+
+
+def test_a_question_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match="there is no question 'why'; there are decay"):
+        explore("why", ground(load("wine"), (4,), **SHORT))
+    with pytest.raises(InputError, match="at least 2 hidden layers"):
+        explore("rates", ground(load("wine"), (4,), **SHORT))
+
+
+def test_a_training_that_diverges_is_told_in_one_line():
+    with pytest.raises(InputError, match="diverged"):
+        explore("rates", ground(load("wine"), (4, 4), seeds=range(2), epochs=2, lr=1e30))
+
+
+def test_the_command_lists_its_questions_and_answers_one(run, tmp_path):
+    code, out, _ = run("explore", "--list")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == list(QUESTIONS)
+    options = ("--hidden", "8,6", "--epochs", 2, "--seeds", 2)
+    code, out, err = run("explore", "interaction", "wine", *options, "--json")
+    document = json.loads(out)
+    assert (code, err) == (0, "")
+    assert {"main", "interaction", "verdict"} <= document.keys()
+    assert {"estimate", "interval"} == document["interaction"].keys()
+    code, out, _ = run("explore", "interaction", "wine", *options)
+    assert out.splitlines()[-1] == "dampen-interaction.png"
+    assert (tmp_path / "dampen-interaction.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "which question?"),
+        (("why",), "there is no question 'why'"),
+        (("decay", "nowhere"), "nowhere"),
+        (("decay", "wine", "--hidden", "a"), "--hidden"),
+        (("decay", "wine", "--plot", "picture.txt"), "must end in"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(run, words, said):
+    code, out, err = run("explore", *words)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1

@@ -1,0 +1,270 @@
+"""The report of a study: one file that a browser shows without a network, and in which no text is code."""
+
+import copy
+import functools
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import threading
+
+import pytest
+
+import dampen
+from dampen import LogUniform, Setting, compare, tune
+from dampen.report import write_study
+
+SMALL = {"n_settings": 6, "n_seeds": 2, "epochs": 4, "confirmed": 2, "n_confirm_seeds": 3}
+HEADINGS = [
+    "Training and validation loss",
+    "Where the gain comes from",
+    "Where the good settings are",
+    "How long to train",
+    "In words",
+    "Settings that were dropped",
+    "The test set, opened once",
+    "How to reproduce it",
+]
+
+
+@pytest.fixture(scope="module")
+def study():
+    return tune(dampen.mlp(8, 8, dropout=0.1), dampen.load("wine"), per_layer=True, **SMALL)
+
+
+@pytest.fixture(scope="module")
+def page(study, tmp_path_factory):
+    file = tmp_path_factory.mktemp("report") / "report.html"
+    study.report(file)
+    return file
+
+
+@pytest.fixture
+def written(study, tmp_path):
+    """A function that writes the report of a document, and returns its text without plotly's own code."""
+
+    def write(document, frame=None, rungs=None):
+        rungs = [rung.document(study.plan) for rung in study.ranked] if rungs is None else rungs
+        write_study(tmp_path / "r.html", document, study.frame() if frame is None else frame, rungs)
+        return (tmp_path / "r.html").read_text().split("</head>")[1]
+
+    return write
+
+
+@pytest.fixture
+def document(study):
+    return copy.deepcopy(study.document())
+
+
+def headings(text):
+    return re.findall(r"<h2>(.*?)</h2>", text)
+
+
+def figures(text):
+    """Return the pictures of a page by name: their traces and layouts."""
+    decoder, found = json.JSONDecoder(), {}
+    for match in re.finditer(r'Plotly\.newPlot\(\s*"figure-(\w+)",\s*', text):
+        traces, end = decoder.raw_decode(text, match.end())
+        layout, _ = decoder.raw_decode(text, re.compile(r"[,\s]*").match(text, end).end())
+        found[match[1]] = (traces, layout)
+    return found
+
+
+def test_it_has_everything_in_one_file_of_modest_size(page):
+    text = page.read_text()
+    assert len(text) < 6e6
+    assert headings(text) == HEADINGS
+    assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=[\"']?(https?:)?//", text)
+    assert list(figures(text)) == ["differences", "curves", "gain", "map", "lengths"]
+
+
+def test_the_curves_are_the_recommended_training_and_the_same_without_regularisation(written, study, document):
+    best, off = Setting(weight_decay=0.1, dropout=(0.2, 0.1), lr=0.01), Setting(weight_decay=0.0, dropout=0.0, lr=0.01)
+    population = dampen.Population(dampen.mlp(8, 8, dropout=0.1), [best, off], [0, 1])
+    population.fit(dampen.load("wine").with_validation(0.3, seed=0), epochs=4, callback=None)
+    frame = population.history.frame().assign(phase="confirmation", length=4, run="confirmation-1")
+    frame["dropout"] = frame["dropout"].map(str)
+    document |= {"recommended": {"weight_decay": 0.1, "dropout": [0.2, 0.1], "lr": 0.01}}
+    document["length"]["epochs"] = 4
+    document["off"] = {"setting": {"weight_decay": 0.0, "dropout": 0.0, "lr": 0.01}, "epochs": 4, "stopped_at": None}
+    least = int(population.history.metrics["validation_loss"][:, :, 1].mean(1).argmin())
+    document["diagnosis"]["overfits_from"] = int(population.history.epochs[least])
+    text = written(document, frame)
+    lines = {trace["name"]: trace for trace in figures(text)["curves"][0] if "name" in trace}
+    assert list(lines) == [
+        "recommended: training",
+        "recommended: validation",
+        "without regularisation: training",
+        "without regularisation: validation",
+        f"overfits from epoch {least + 1} on",
+    ]
+    for m, name in enumerate(("recommended", "without regularisation")):
+        for split, dash in (("training", "dash"), ("validation", "solid")):
+            curve = population.history.metrics[f"{split.replace('training', 'train')}_loss"][:, :, m].mean(1)
+            assert lines[f"{name}: {split}"]["line"]["dash"] == dash
+            assert drawn(lines[f"{name}: {split}"]["y"]) == pytest.approx(curve.tolist())
+
+
+def test_what_is_better_than_the_network_stands_below_the_headline_and_the_unit_of_losses_below_the_curves(
+    written, document
+):
+    line = "Better than the network on these rows: a linear model. Consider using that instead."
+    document["sentences"] = [document["sentences"][0], line, *document["sentences"][1:]]
+    assert "standardised target" not in written(document)
+    document["plan"]["target_scale"] = [10.0, 2.5]
+    text = written(document)
+    assert text.index('<p class="lead">') < text.index(line) < text.index("figure-differences")
+    assert text.count(line) == 1
+    assert "Losses are of the standardised target, (target - 10) / 2.5." in text
+
+
+def drawn(values):
+    """Return numbers that plotly wrote as a list, or as base64."""
+    if isinstance(values, list):
+        return values
+    import base64
+
+    import numpy as np
+
+    return np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"]).tolist()
+
+
+def test_the_map_shows_each_setting_once_with_its_best_value_and_hollow_if_it_was_dropped(study, written, document):
+    found = {}
+    for rung in study.ranked:
+        if rung.family == "search":
+            for setting, cost in zip(rung.settings, rung.costs, strict=True):
+                found.setdefault(setting, {})[rung.epochs] = cost
+    longest = min(study.recommended.epochs, max(max(costs) for costs in found.values()))
+    traces, _ = figures(written(document))["map"]
+    dropped = [min(costs.values()) for costs in found.values() if max(costs) < longest]
+    trained = [min(costs.values()) for costs in found.values() if max(costs) >= longest]
+    shown = {trace["marker"]["symbol"]: trace for trace in traces if "coloraxis" in trace["marker"]}
+    assert sorted(shown["circle"]["marker"]["color"]) == pytest.approx(sorted(trained))
+    hollow = shown["circle-open"]["marker"]["color"] if dropped else []
+    assert sorted(hollow) == pytest.approx(sorted(dropped))
+    assert sum(trace.get("name") == "recommended" for trace in traces) == 1
+
+
+def test_a_reference_far_from_the_others_is_named_instead_of_drawn(written, document):
+    near = {"setting": {"lr": 1.0}, "epochs": 1, "stopped_at": None, "mean": 1.0, "difference": -0.1}
+    near |= {"interval": [-0.2, 0.1], "better": None, "equivalent": False}
+    far = near | {"setting": None, "difference": -50.0, "interval": [-51.0, -49.0], "better": True}
+    diverged = near | {"difference": None, "interval": [None, None]}
+    document["references"] = {"none": near, "default": near, "constant": far, "tabular-default": diverged}
+    text = written(document)
+    ticks = figures(text)["differences"][1]["yaxis"]["ticktext"]
+    assert [tick.split("<br>")[0] for tick in ticks] == ["no regularisation", "AdamW's default decay"]
+    assert "The constant is too far away to be drawn: -50 (-51 to -49), better." in text
+    assert "The published default for tables diverged." in text
+
+
+def test_the_gain_is_drawn_part_by_part(written, document):
+    part = {"estimate": 0.1, "interval": [-0.1, 0.3]}
+    document["attribution"] = {"lr": part, "length": part, "regularisation": part, "weight_decay": part}
+    document["total"] = {"estimate": 0.3, "interval": [None, None]}
+    ticks = figures(written(document))["gain"][1]["yaxis"]["ticktext"]
+    parts = ["learning rate", "length", "regularisation", "all of these", "its weight decay"]
+    assert [tick.split("<br>")[0] for tick in ticks] == parts
+
+
+def test_the_test_set_has_the_paired_difference_and_whether_it_agrees(written, document):
+    values = {"nll": {"mean": 0.5, "interval": [0.4, 0.6]}}
+    against = {"difference": -0.25, "interval": [-0.5, -0.1], "agrees": False}
+    document["test"] = {"recommended": values, "none": values | {"against": against}, "ensemble": values}
+    document["sentences"] = ["Answer.", "More.", "The test rows contradict this: so."]
+    text = written(document)
+    section = text[text.index("The test set, opened once") : text.index("How to reproduce it")]
+    assert "The test rows contradict this: so." in section
+    for said in ("-0.25", "-0.5 to -0.1", "contradicts", "no regularisation"):
+        assert said in section
+    assert text.count("The test rows contradict this") == 1
+
+
+def test_leaks_have_a_section_where_there_are_any(written, document):
+    document["diagnosis"]["leaks"] = {"copies": 2, "test_copies": 1, "identifiers": ["patient"]}
+    text = written(document)
+    assert "What may make figures too good" in headings(text)
+    assert "Column &#39;patient&#39; looks like an identifier" in text
+
+
+def test_no_text_of_a_document_is_taken_as_code(study, document, written):
+    evil = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
+
+    def poisoned(value, key=""):
+        if isinstance(value, dict):
+            return {k: poisoned(v, k) for k, v in value.items()}
+        if isinstance(value, list):
+            return [poisoned(v, key) for v in value]
+        return value + evil if isinstance(value, str) and key != "metric" else value
+
+    document = poisoned(document)
+    document["references"] |= {evil: next(iter(document["references"].values())) | {"epochs": 99}}
+    document["attribution"] |= {evil: {"estimate": 1.0, "interval": [0.0, 2.0]}}
+    document["test"] |= {evil: document["test"]["recommended"]}
+    document["diagnosis"]["leaks"]["identifiers"] = [evil]
+    rungs = [rung.document(study.plan) for rung in study.ranked]
+    for rung in rungs:
+        rung["settings"] = [setting | {evil: m} for m, setting in enumerate(rung["settings"])]
+        rung["family"] += evil if rung["family"] != "search" else ""
+    text = written(document, rungs=rungs)
+    assert set(figures(text)) >= {"differences", "gain", "map", "lengths"}
+    assert "<img" not in text
+    assert "alert(2)</script>" not in text
+    assert "\\u003cimg" not in text  # plotly reads tags in its texts
+    assert "&lt;img" in text
+
+
+def test_a_comparison_has_a_report_without_a_search(tmp_path):
+    settings = {"none": Setting(), "<b>odd</b>": Setting(weight_decay=0.1)}
+    compare(dampen.mlp(8), dampen.load("wine"), settings, n_seeds=3, epochs=2).report(tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text().split("</head>")[1]
+    assert headings(text) == [HEADINGS[i] for i in (0, 4, 6, 7)]
+    assert "<b>odd</b>" not in text
+    assert "\\u003cb" not in text.replace("\\u003cbr", "")
+
+
+def test_settings_that_diverge_and_knobs_other_than_decay_are_drawn(tmp_path):
+    space = {"l1": LogUniform(1e-5, 1.0), "lr": LogUniform(1e-3, 1e4)}
+    study = tune(dampen.mlp(8), dampen.load("diabetes"), space, metric="rmse", **SMALL)
+    study.report(tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text().split("</head>")[1]
+    assert "Training and validation loss" in headings(text)
+    rungs = [rung.document(study.plan) for rung in study.ranked]
+    diverged = [rung | {"costs": [None] * len(rung["costs"]), "rmse": [None] * len(rung["rmse"])} for rung in rungs]
+    write_study(tmp_path / "r.html", study.document(), study.frame().drop(columns="validation_loss"), diverged)
+    text = (tmp_path / "r.html").read_text().split("</head>")[1]
+    assert "Where the good settings are" not in headings(text)
+    assert "diverged" in text
+
+
+def test_a_report_that_cannot_be_written_is_one_line(study, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(dampen.InputError, match="can't be written"):
+        study.report(tmp_path / "file" / "r.html")
+
+
+def test_a_browser_draws_it_without_errors_and_without_the_network(page, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("there is no chromium to look at the report with")
+    asked = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format, *args):
+            asked.append(self.path)
+
+    handler = functools.partial(Handler, directory=page.parent)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
+        command += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=10000", "--proxy-server=127.0.0.1:9"]
+        command += ["--proxy-bypass-list=127.0.0.1", "--dump-dom", f"http://127.0.0.1:{server.server_port}/report.html"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        server.shutdown()
+    assert asked == ["/report.html"]
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert console == []
+    assert done.stdout.count('class="main-svg"') >= 8
+    assert len(re.findall(r'class="point"', done.stdout)) + len(re.findall(r'<path class="point', done.stdout)) > 10

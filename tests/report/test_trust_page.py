@@ -1,0 +1,88 @@
+"""The page on trust where rows are equally uncertain, or no answer is wrong."""
+
+import numpy as np
+import pytest
+
+import dampen
+from dampen.report import write_trust
+from dampen.study import abstention, remarks, risk, summary, tells_rows_apart
+
+N = 30
+
+
+@pytest.fixture
+def page(tmp_path):
+    """Write the page of some columns of iris rows, and return its text without plotly's own."""
+
+    def written(columns: dict) -> str:
+        columns = {"row": np.arange(N), "_covered": np.ones(N, bool), "abstain": np.zeros(N, bool)} | columns
+        calibration = {"rows": 40, "temperature": 1.0, "coverage": 0.9, "abstain_above": 1.0}
+        document = {"data": "iris", "method": "single pass", "notes": remarks(columns, 0.9)}
+        document["out_of_distribution"] = None
+        document |= {"summary": summary(columns), "abstention": abstention(columns), "calibration": calibration}
+        write_trust(tmp_path / "trust.html", document, columns, {}, dampen.load("iris"))
+        whole = (tmp_path / "trust.html").read_text()
+        return whole[whole.index("</h1>") :]
+
+    return written
+
+
+def values(deviation: np.ndarray) -> dict:
+    wrong = np.linspace(-1, 1, N)
+    return {
+        "prediction": np.zeros(N),
+        "target": wrong,
+        "standard_deviation": deviation,
+        "_square": wrong**2,
+        "_nll": wrong**2,
+        "_log_likelihood": -(wrong**2),
+        "_inside": np.ones(N, bool),
+        "abstain": deviation > np.quantile(deviation, 0.9),
+    }
+
+
+def classes(probability: np.ndarray, right: np.ndarray) -> dict:
+    nll = -np.log(probability)
+    return {
+        "probability": probability,
+        "_raw": probability,
+        "_right": right,
+        "_nll": nll,
+        "_nll_calibrated": nll,
+        "_brier": nll,
+        "set_size": np.ones(N),
+    }
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-9])
+def test_rows_of_equal_deviation_have_neither_a_curve_nor_examples(page, noise):
+    text = page(values(3.0 * (1 + noise * np.arange(N) / N)))
+    assert "Off by" in text
+    for absent in ("What is the gain from abstaining?", "least certain", "figure-risk"):
+        assert absent not in text
+    assert "equally uncertain of every row" in text
+
+
+def test_rows_of_different_deviation_have_both(page):
+    text = page(values(3.0 * (1 + 1e-3 * np.arange(N) / N)))
+    for present in (
+        "What is the gain from abstaining?",
+        "The least certain",
+        "abstaining from the least certain 10.0%",
+    ):
+        assert present in text
+
+
+def test_deviations_are_equal_up_to_a_millionth():
+    assert not tells_rows_apart({"standard_deviation": np.array([1.0, 1 + 5e-7])})
+    assert tells_rows_apart({"standard_deviation": np.array([1.0, 1 + 2e-6])})
+    assert not tells_rows_apart({"standard_deviation": 1e-9 * np.array([1.0, 1 + 5e-7])})
+
+
+def test_without_a_wrong_answer_the_axis_begins_at_0(page):
+    columns = classes(np.linspace(0.9, 0.99, N), np.ones(N, bool))
+    assert risk(columns).aurc == 0
+    text = page(columns)
+    assert '"range":[0,0.1]' in text.replace(" ", "")
+    assert "No answer is wrong" in text
+    assert '"range":[0,0.1]' not in page(classes(np.linspace(0.5, 0.99, N), np.arange(N) > 9)).replace(" ", "")

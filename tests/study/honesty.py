@@ -1,0 +1,145 @@
+"""Small studies on data whose truth can be computed: how often is what the verdict says not so?
+
+The truth is the mean loss of a training over many training sets and seeds drawn anew, on fresh rows. Run as a program
+with a kind of data and how many studies to run, from which seed on; prints counts as JSON.
+
+- `lr`: many rows for few weights: only the learning rate and the length matter.
+- `coins`: labels that no input knows.
+- `linear`: a linear truth with little noise.
+- `decay`: fewer rows than inputs, so that initial weights stay where no row reaches unless they decay.
+"""
+
+import json
+import sys
+
+import torch
+from torch import nn
+
+import dampen
+from dampen import Data, LogUniform, Population, Uniform
+from dampen.study import _tune
+
+KINDS = {  # rows, inputs, batch, epochs
+    "lr": (240, 6, 16, 16),
+    "coins": (120, 10, 16, 16),
+    "linear": (120, 6, 16, 32),
+    "decay": (300, 300, 16, 32),
+}
+SIZES = {"n_settings": 16, "n_seeds": 3, "confirmed": 2, "n_confirm_seeds": 10}
+TRUE_SETS, TRUE_ROWS = 100, 4000
+MARGINS = {"decay": 0.35}  # half the true gain, as a share of the loss; elsewhere the default
+
+
+def sample(kind, n, seed):
+    """Return inputs and targets; the truth is the same for every seed."""
+    generator = torch.Generator().manual_seed(seed)
+    d = KINDS[kind][1]
+    x, noise = torch.randn(n, d, generator=generator), torch.randn(n, generator=generator)
+    signal = x[:, :6] @ torch.linspace(-1, 1, 6)
+    if kind == "coins":
+        return x, (noise > 0).long()
+    if kind == "lr":
+        return x, signal + 1.0 * noise
+    return x, signal + (0.1 if kind == "linear" else 0.3) * noise
+
+
+def wide(inputs, outputs):
+    """Return a linear model with large initial weights."""
+    layer = nn.Linear(inputs, outputs)
+    layer.weight.data.mul_(1.5)
+    return layer
+
+
+def model(kind):
+    """Return a network with dropout where there are hidden units."""
+    if kind == "decay":
+        return wide
+    return dampen.mlp(4 if kind == "lr" else 16, dropout=0.1)
+
+
+def study(kind, seed):
+    """Run a study, and return it with all that was trained for its verdict."""
+    n, _, batch_size, epochs = KINDS[kind]
+    x, y = sample(kind, n, seed)
+    classes = ("heads", "tails") if kind == "coins" else None
+    task = "regression" if classes is None else "classification"
+    data = Data(name=kind, task=task, features=x, targets=y, train_rows=torch.arange(n), classes=classes)
+    space = {"weight_decay": LogUniform(1e-2, 30.0, zero=0.1), "lr": LogUniform(1e-3, 0.1)}
+    if kind != "decay":
+        space["dropout"] = Uniform(0.0, 0.7)
+    kept = []
+    real = _tune.finish
+    _tune.finish = lambda runner, confirmed, ranked: kept.append(confirmed) or real(runner, confirmed, ranked)
+    try:
+        how = {"batch_size": batch_size, "epochs": epochs, "margin": MARGINS.get(kind), "seed": 1000 * seed}
+        found = dampen.tune(model(kind), data, space, **how, **SIZES)
+    finally:
+        _tune.finish = real
+    return found, kept[0]
+
+
+def true_costs(kind, found, trainings):
+    """Return the mean loss of each training over fresh training sets as large as a fold leaves, on fresh rows."""
+    n, _, batch_size, _ = KINDS[kind]
+    x, y = sample(kind, TRUE_ROWS, 10**7)
+    scale = found.plan.target_scale[1]
+    sets = []
+    for s in range(TRUE_SETS):
+        inputs, targets = sample(kind, n * 4 // 5, 2 * 10**7 + s)
+        sets.append((inputs, targets / scale))
+    costs = {}
+    for length in {(t.epochs, t.stopped_at) for t in trainings}:
+        alike = [t for t in trainings if (t.epochs, t.stopped_at) == length]
+        population = Population(model(kind), [t.setting for t in alike], range(10**6, 10**6 + TRUE_SETS))
+        options = {"epochs": length[0], "until": length[1], "batch_size": batch_size, "schedule": "cosine"}
+        population.fit(sets, evaluate_every=None, **options)
+        outputs = torch.stack(population.outputs((x, y / scale))).squeeze(-1)  # [S, M, N]
+        losses = (outputs - y / scale).square().mean(-1).double().mean(0)
+        costs |= dict(zip(alike, losses.tolist(), strict=True))
+    return {training: cost * scale**2 for training, cost in costs.items()}
+
+
+def judged(kind, found, confirmed):
+    """Return what the verdict got right: for each question whether it was asked, and whether the answer held."""
+    verdict = found.verdict
+    answers = {"helps": [verdict.helps is True], "learnt": [bool(verdict.learnt)]}
+    if kind == "coins":
+        return answers
+    one, off, own = confirmed.recommended, confirmed.off, confirmed.own
+    steps = {"lr": (confirmed.usual, confirmed.usual_length), "length": (confirmed.usual_length, own)}
+    pairs = steps | {"regularisation": (own, one), "together": (off, one)}
+    pairs |= {knob: (training, one) for knob, training in confirmed.removed.items()}
+    others = [t for name, t in confirmed.references.items() if name.startswith("none")]
+    wanted = {one, off, verdict.mildest, *others, *(t for pair in pairs.values() for t in pair)}
+    truth = true_costs(kind, found, sorted(wanted, key=repr))
+    gain = min(truth[t] for t in {*others, off}) - truth[one]
+    answers["true gain"] = [gain / truth[one]]
+    if gain >= 2 * verdict.margin:
+        answers["found at twice the margin"] = [verdict.helps is True]
+    answers["false alarm"] = [bool(verdict.helps is True and gain <= 0)]
+    if verdict.gain is not None:
+        against = dict(confirmed.references, off=off)[verdict.gain.against]
+        low, high = verdict.gain.part.interval
+        answers["covered"] = [bool(low <= truth[against] - truth[one] <= high)]
+    answers["signs"] = [
+        bool((part.estimate > 0) == (truth[pairs[name][0]] > truth[pairs[name][1]]))
+        for name, part in verdict.attribution.items()
+        if part.settled
+    ]
+    if verdict.mildest != one:
+        answers["equivalent"] = [bool(abs(truth[verdict.mildest] - truth[one]) <= verdict.margin)]
+    return answers
+
+
+def main(kind, n, start):
+    """Run studies and print, for each question, how many answers there were and their mean."""
+    torch.set_num_threads(1)
+    answers = {}
+    for seed in range(start, start + n):
+        for question, found in judged(kind, *study(kind, seed)).items():
+            answers.setdefault(question, []).extend(map(float, found))
+    print(json.dumps({q: [len(a), sum(a) / max(1, len(a))] for q, a in answers.items()}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0)
