@@ -1,15 +1,17 @@
 """People's own networks: on the command line, and with dropout inserted."""
 
 import json
+import random
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import dampen
 from dampen import InputError, Setting, insert_dropout
-from dampen.engine import Population, initial_weights_repeat, solo
+from dampen.engine import Builder, Population, check_alike, initial_weights_repeat, solo
 
 CODE = """
 import torch
@@ -316,3 +318,17 @@ def test_what_a_seed_draws_as_a_buffer_is_each_member_s_own():
         assert torch.equal(population.member(Setting(weight_decay=0.1), seed).B, Features().B.double())
         alone = solo(Features, Setting(weight_decay=0.1), seed, rows, epochs=3, precision="float64").network
         torch.testing.assert_close(alone(rows[0]), population.member(Setting(weight_decay=0.1), seed)(rows[0]))
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.random, lambda: float(torch.rand(()))])
+def test_what_is_drawn_in_the_forward_pass_is_no_difference_of_the_seeds(draw):
+    class Skips(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.second(x if self.training and draw() < 0.5 else torch.relu(self.first(x)))
+
+    for seed in range(20):
+        check_alike(Builder(Skips), [torch.randn(8, 4, generator=torch.Generator().manual_seed(seed))], (4,), 2)

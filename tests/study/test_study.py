@@ -289,7 +289,10 @@ def test_a_network_that_drops_nothing_is_not_asked_for_dropout(wine):
     assert "tabular-default" not in found.verdict.references
 
 
-@pytest.mark.parametrize("search", ["grid", "random", "tpe", "hyperband"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("grid", "random")]
+
+
+@pytest.mark.parametrize("search", [*SLOW, "tpe", "hyperband"])
 def test_every_search_reaches_a_verdict_and_repeats(wine, search):
     space = {"weight_decay": LogUniform(1e-3, 1.0), "lr": LogUniform(1e-3, 1e-2)}
     first, second = (
@@ -370,6 +373,7 @@ def test_a_budget_is_kept_and_remembered(wine, tmp_path):
     assert again.plan.settings >= 8
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_from_wherever_it_died(tmp_path, monkeypatch):
     """Every training dies once, right at its first epoch: of rungs, of doubled lengths, around the best, and so on."""
     monkeypatch.setattr(_defaults, "usual_lengths", lambda *_: _defaults.Lengths(2, 4, 4, 16))
