@@ -33,7 +33,7 @@ def table(n_rows: int = 60, n_classes: int = 3, **fields) -> Data:
 @given(
     n_rows=st.integers(30, 200),
     n_classes=st.integers(2, 4),
-    fraction=st.floats(0.15, 0.5),
+    fraction=st.floats(0.2, 0.5),  # of 20 training rows one for each class
     seed=st.integers(0, 2**32 - 1),
 )
 def test_validation_rows_are_disjoint_complete_and_repeatable(n_rows, n_classes, fraction, seed):
