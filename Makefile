@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LINTERS := $(VENV)/.linters
 
-.PHONY: demo test test-slow fuzz lint format docs pictures bench clean
+.PHONY: demo test test-slow test-gpu fuzz lint format docs pictures bench clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -23,6 +23,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+test-gpu: $(READY)
+	DAMPEN_TEST_DEVICE=cuda $(BIN)/python -m pytest tests/engine tests/uncertainty
 
 FUZZ_MINUTES ?= 60
 fuzz: $(READY)

@@ -30,6 +30,20 @@ hypothesis.settings.register_profile("dampen", deadline=None, max_examples=25, d
 hypothesis.settings.load_profile("dampen")
 
 
+def pytest_configure():
+    """Train on `DAMPEN_TEST_DEVICE` wherever a test of the engine names no device: `make test-gpu`."""
+    device = os.environ.get("DAMPEN_TEST_DEVICE")
+    if device:
+        from dampen.engine import TrainConfig
+
+        on_cpu = TrainConfig.__init__
+
+        def on_device(self, **fields):
+            on_cpu(self, **{"device": device} | fields)
+
+        TrainConfig.__init__ = on_device
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _checks_of_a_room(request):
     jaxtyping.config.update("jaxtyping_disable", request.path.parent.name in UNCHECKED)

@@ -295,7 +295,7 @@ def _of_random_width():
 def test_what_a_seed_draws_beside_parameters_and_buffers_is_refused(make, message):
     rows = torch.randn(12, 4), torch.arange(12) % 2
     with pytest.raises(InputError, match=message):
-        Population(make, [Setting()], [0, 1, 2]).fit(rows, epochs=1)
+        Population(make, [Setting()], [0, 1, 2]).fit(rows, epochs=1, device="cpu")
     with pytest.raises(InputError, match=message):
         dampen.tune(make, dampen.load(rows[0], target=rows[1], normalise=False), n_settings=2, epochs=1)
 

@@ -492,8 +492,10 @@ class Population:
         self._scatter(_snapshot.gather(self._chunks, self._places, self._recorder.shape), self._cut(alike))
 
     def _scatter(self, snapshot: _snapshot.Snapshot, places: list[Span]) -> None:
+        held = self._chunks[0].state[0]
         self._places = places
         self._chunks = _snapshot.scatter(snapshot, self._names, self.seeds, self.settings, places)
+        self._move(held.device, held.dtype)
 
     def _set_chunks(self, places: list[Span]) -> None:
         """Stack the networks into chunks; only the first is still needed then."""

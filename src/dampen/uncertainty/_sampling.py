@@ -1,7 +1,6 @@
 """What a network says under many dropout masks: many samples at a time, in as much memory as it may take."""
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from dampen.engine import free_memory, tell
-from dampen.engine.capture import Place, eager, in_one_line, rates_at, record_staged
+from dampen.engine.capture import Place, in_one_line, quiet, rates_at, record_staged
 from dampen.engine.knobs.noise.dropout import Rates
 from dampen.errors import InputError, NotFusedWarning, NotSampled
 from dampen.uncertainty._masks import Masked, Numbers
@@ -98,7 +97,7 @@ def sample(
             stacklevel=4,
         )
         for start in range(0, N, _ROWS):
-            with sampling(network, frozenset()), eager():
+            with sampling(network, frozenset()), quiet():
                 here = [t[start : start + _ROWS] for t in inputs]
                 output = answer(network, here)
             check_rows(output, len(here[0]))
@@ -110,7 +109,7 @@ def sample(
     few = drawn * sum(math.prod(place.row) for place in found.places) * 4 <= limit
     numbers = Numbers(found.places, seed, member, inputs[0].device, keep=drawn if few else 0)
     together = min(_OUTPUTS, limit // 8)
-    with sampling(network, found.modules), eager():
+    with sampling(network, found.modules), quiet():
         batched: Batched | None = None if found.plain else Batched(network, found)
         for start in range(0, N, rows):
             begin = max(0, min(start, N - rows))  # the last rows run with some of those before: one shape serves all
@@ -167,8 +166,7 @@ class Batched:
             return [vmap(one)(list(of_samples))]
 
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+            with quiet():
                 staged = record_staged(function, [*inputs, *b], a)
         except InputError:
             raise

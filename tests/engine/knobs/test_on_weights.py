@@ -245,7 +245,7 @@ def test_dropout_of_inputs_is_ridge_with_the_columns_norms_in_expectation():
     population.fit((x, y), epochs=150, lr=0.08, batch_size=40, **how)
     plain = torch.linalg.solve(x.T @ x, x.T @ y)
     for m, rate in enumerate(rates):
-        weights = population.state()["1.weight"].double()[:, m, 0]
+        weights = population.state()["1.weight"].double().cpu()[:, m, 0]
         metric = torch.diag((x.T @ x).diagonal())
         ridge = torch.linalg.solve(x.T @ x + rate / (1 - rate) * metric, x.T @ y)
         error = weights.std(0) / S**0.5

@@ -234,7 +234,7 @@ def test_input_noise_on_linear_regression_trains_to_ridge_in_expectation():
         chunk=n,
         evaluate_every=None,
     )
-    weights = noisy.state()["weight"].view(n, 3)
+    weights = noisy.state()["weight"].view(n, 3).cpu()
     X, y = X.double(), y.double()
     ridge = torch.linalg.solve(X.T @ X + len(X) * sigma**2 * torch.eye(3, dtype=torch.float64), X.T @ y)
     assert ((weights.mean(0) - ridge).abs() < 5 * weights.std(0) / math.sqrt(n)).all()
@@ -260,7 +260,7 @@ def test_members_of_one_seed_drop_nested_weights():
         decay_filter="all",
     )
     start = Population(lambda: nn.Linear(6, 5, bias=False), [Setting()], SEEDS).state()["weight"]
-    moved = start.double() - population.state()["weight"]  # [S, 3, 5, 6]: 1 / (1 - p) where a weight was kept
+    moved = start.double() - population.state()["weight"].cpu()  # [S, 3, 5, 6]: 1 / (1 - p) where a weight was kept
     kept = [moved[:, 1 + i] * (1 - p) for i, p in enumerate(rates)]
     for mask in kept:
         torch.testing.assert_close(mask, mask.round())

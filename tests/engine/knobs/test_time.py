@@ -120,7 +120,7 @@ def test_what_is_measured_is_the_average():
             norm = sum(p.square().sum().item() for p in (member[0].weight, member[4].weight)) ** 0.5
             assert history.final("weight_norm")[s, m] == pytest.approx(norm)
             for name, t in member.state_dict().items():
-                assert torch.equal(state[name][s, m], t)
+                assert torch.equal(state[name][s, m].cpu(), t)
 
 
 def test_averages_survive_saving_and_keeping(tmp_path):

@@ -34,11 +34,19 @@ def forward(call: Callable[[], Any], where: ModulePath, mode: TorchFunctionMode,
             raise InputError(f"{what}{f' in {where.current}' if where.current else ''}: {first_line(e)}") from e
 
 
+_EXPECTED = (
+    "None of the inputs have requires_grad=True",  # checkpoints in passes without gradients
+    "There is a performance drop",  # an operation without a batching rule, which `explain` tells of
+    "RNN module weights are not part of single contiguous chunk",  # cuDNN: a member's are slices of all members'
+)
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """While entered, nothing is compiled, and passes without gradients don't warn of checkpoints that have none."""
+    """While entered, nothing is compiled, and torch does not warn of what is so by intention."""
     with warnings.catch_warnings(), eager():
-        warnings.filterwarnings("ignore", "None of the inputs have requires_grad=True", UserWarning)
+        for message in _EXPECTED:
+            warnings.filterwarnings("ignore", message, UserWarning)
         yield
 
 
@@ -49,5 +57,11 @@ def eager() -> contextlib.AbstractContextManager[object]:
 
 
 def first_line(e: BaseException) -> str:
-    """Return the first line of an exception's message without its full stop, or its type where there is none."""
-    return (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")
+    """Return the first line of an exception's message without its full stop, or its type where there is none.
+
+    What torch says of tensors on two devices gets the usual cause and its remedy.
+    """
+    line = (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")
+    if "to be on the same device" in line:
+        line += "; a tensor that is neither parameter nor buffer stays where it was made: use self.register_buffer"
+    return line

@@ -1,7 +1,6 @@
 """All members of a chunk as one: their network runs once under `vmap`, and what that does is recorded."""
 
 import re
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch.func import functional_call, vmap
 
 from dampen._io import shortened
 from dampen.engine.batching._dropout import BatchedDropout
-from dampen.engine.capture import ModulePath, eager, record
+from dampen.engine.capture import ModulePath, quiet, record
 from dampen.engine.execution._program import Noise, Program
 from dampen.engine.execution._step_effects import following
 from dampen.engine.optim._averaging import batch_statistics
@@ -98,9 +97,7 @@ class Fused(Program):
     def _record(self, function: Callable[..., list[Tensor]], tensors: list[Tensor]) -> Callable[..., list[Tensor]]:
         where = ModulePath(self.network)
         try:
-            with where, eager(), warnings.catch_warnings():
-                # Operations without a batching rule run member by member: slower, and what explain() is for.
-                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+            with where, quiet():
                 return record(function, tensors)
         except InputError:
             raise

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from dampen.engine import _rng
-from dampen.engine.capture import ModulePath, NotRepeated, PairedDropout, Placed, eager, first_line, named
+from dampen.engine.capture import ModulePath, NotRepeated, PairedDropout, Placed, first_line, named, quiet
 from dampen.engine.execution._step_effects import following
 from dampen.errors import InputError
 
@@ -57,7 +57,7 @@ class Step:
     def _acting(self, network: nn.Module) -> Iterator[PairedDropout]:
         drop = PairedDropout(self.rates, self.uniforms, self.placed)
         generators = _rng.global_generators(self.seed, self.number)
-        with generators, eager(), following(network, self.placed, drop.number):
+        with generators, quiet(), following(network, self.placed, drop.number):
             yield drop
 
     def _outputs(self, network: nn.Module, shown: Sequence[Tensor]) -> Tensor:
