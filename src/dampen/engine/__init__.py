@@ -3,6 +3,7 @@
 from dampen.engine._batches import batches
 from dampen.engine._config import TrainConfig, TrainOptions
 from dampen.engine._copies import copied
+from dampen.engine._dataset import Sets, Table, of_seeds
 from dampen.engine._explain import Explanation
 from dampen.engine._history import ChunkDone, Epoch, Event, History
 from dampen.engine._insert_dropout import INSERTED, Inserted, WithDropout, insert_dropout
@@ -12,6 +13,7 @@ from dampen.engine._outputs import one_row, outputs_line, outputs_notes
 from dampen.engine._population import Population
 from dampen.engine._rng import global_generators
 from dampen.engine._seeds_alike import check_alike
+from dampen.engine._slices import Part, Slice, cut, join
 from dampen.engine._solo import Solo, solo
 from dampen.engine._warn_once import once, tell
 from dampen.engine.capture import are_probabilities, check_ids, described
@@ -34,10 +36,14 @@ __all__ = [
     "Inserted",
     "Knob",
     "Model",
+    "Part",
     "Population",
     "Schedule",
+    "Sets",
     "Setting",
+    "Slice",
     "Solo",
+    "Table",
     "TrainConfig",
     "TrainOptions",
     "WithDropout",
@@ -46,12 +52,15 @@ __all__ = [
     "check_alike",
     "check_ids",
     "copied",
+    "cut",
     "described",
     "free_memory",
     "global_generators",
     "has_one_output",
     "initial_weights_repeat",
     "insert_dropout",
+    "join",
+    "of_seeds",
     "once",
     "one_row",
     "outputs_line",

@@ -165,6 +165,8 @@ def table(source: Source, task: str | None = None) -> Table:
 
 
 def _read(source: Source) -> Sets:
+    if isinstance(source, Sets):
+        return source
     if _is_split(source):
         tables = {split: table(rows) for split in SPLITS if len(rows := getattr(source, split))}
         return Sets(tables, source.task, source.outputs, source.weights is not None)

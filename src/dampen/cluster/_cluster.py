@@ -1,0 +1,311 @@
+"""Populations on a Ray cluster: each chunk of members is a task, from where it is to where the search decides next."""
+
+import contextlib
+import logging
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from dampen.cluster import _worker
+from dampen.cluster._rows import packed
+from dampen.engine import ChunkDone, Model, Population, Sets, Slice, TrainConfig, cut, join, of_seeds
+from dampen.errors import InputError
+
+_TASK_SECONDS = 20.0  # that a task should take: long beside what it costs, short beside what dies with a node
+_TRIES = 10  # of a task whose worker or node dies
+_POLL = 0.5  # seconds between two looks at what is done
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_task_oom_retries": "1",  # of a task that is killed for want of memory, before it is cut in half
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster, as `tune`, `compare` and the estimators take it; a text is the same with what else is usual.
+
+    Every worker trains whole chunks of a population. The study is the same, bit for bit, however many workers there are
+    and whatever becomes of them; and the same as without a cluster on as many threads as a worker has cores, on
+    processors of one kind.
+
+    Args:
+        address: `local` (all cores and GPUs of this machine), `auto` (the cluster that this machine is a node of), or
+            `ray://HOST:PORT`.
+        cpus_per_worker: cores of a worker.
+        gpus_per_worker: GPUs of a worker, parts of one too; None: one where training is on a GPU.
+
+    Raises:
+        InputError: a number outside its range, or no such address.
+
+    Example:
+        >>> Cluster("local", cpus_per_worker=2).address
+        'local'
+    """
+
+    address: str = "local"
+    cpus_per_worker: int = 1
+    gpus_per_worker: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.address, str) or not (
+            self.address in ("local", "auto") or self.address.startswith("ray://")
+        ):
+            raise InputError(f"cluster must be local, auto or ray://HOST:PORT, got {self.address!r}")
+        cpus, gpus = self.cpus_per_worker, self.gpus_per_worker
+        if isinstance(cpus, bool) or not isinstance(cpus, int) or cpus < 1:
+            raise InputError(f"cpus_per_worker must be a whole number, 1 or larger, got {cpus!r}")
+        if gpus is not None and (isinstance(gpus, bool) or not isinstance(gpus, int | float) or not 0 <= gpus < 1e4):
+            raise InputError(f"gpus_per_worker must be a number, 0 or larger, got {gpus!r}")
+
+    @classmethod
+    def of(cls, given: "Cluster | str") -> "Cluster":
+        """Return a cluster, given it or its address."""
+        return given if isinstance(given, Cluster) else cls(given)
+
+    @contextlib.contextmanager
+    def connected(self) -> "Iterator[Workers]":
+        """While entered, be connected; a cluster that was started for it ends with it.
+
+        Raises:
+            InputError: Ray is not installed, or the cluster can't be reached.
+        """
+        ray = _ray()
+        ours = not ray.is_initialized()
+        if ours:
+            self._connect(ray)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self.cpus_per_worker)  # with another number, evaluations here would round differently
+        try:
+            yield Workers(ray, self)
+        finally:
+            torch.set_num_threads(threads)
+            if ours:
+                ray.shutdown()
+
+    def _connect(self, ray: Any) -> None:
+        how: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+        if self.address == "local":
+            how |= {"num_cpus": max(_cores(), self.cpus_per_worker), "include_dashboard": False}
+        else:
+            how["address"] = self.address
+        try:
+            with _quiet():
+                ray.init(**how)
+        except Exception as e:
+            first = (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")
+            raise InputError(
+                f"no Ray cluster at {self.address} ({first}): start one with `ray start --head`, or use cluster='local'"
+            ) from e
+
+
+@dataclass(eq=False)
+class _Task:
+    """A slice on its way.
+
+    Args:
+        one: the slice.
+        reached: the epoch that it has come to.
+        part: where what it holds lies in the object store; None before its first epoch.
+        coming: where what the running task comes to will lie.
+    """
+
+    one: Slice
+    reached: int
+    part: Any = None
+    coming: Any = None
+
+
+@dataclass(eq=False)
+class Workers:
+    """The workers of a cluster that is connected.
+
+    Args:
+        ray: the module.
+        cluster: what was asked for.
+    """
+
+    ray: Any
+    cluster: Cluster
+    _rows: dict[tuple[int, int], tuple[Any, Any]] = field(default_factory=dict)
+    _pace: float | None = None  # seconds of a member's epoch, of the last task
+    nodes: set[str] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        """Return how many tasks run at once."""
+        cpus = self.ray.cluster_resources().get("CPU", 0.0)
+        return max(1, int(cpus // self.cluster.cpus_per_worker))
+
+    def fit(
+        self,
+        population: Population,
+        model: Model,
+        data: Any,
+        config: TrainConfig,
+        *,
+        until: int,
+        evaluate_every: int | None = 1,
+        callback: Callable[[ChunkDone], object] | None = None,
+    ) -> None:
+        """Train a population as its own `fit` does, chunk by chunk on the workers.
+
+        Args:
+            population: made ready here, and given what its members came to.
+            model: what it was made with.
+            data: as for `Population.fit`.
+            config: likewise.
+            until: likewise.
+            evaluate_every: likewise.
+            callback: called with how many chunks have come how far.
+
+        Raises:
+            InputError: a worker's versions differ, a network fails, or workers die again and again.
+        """
+        population.prepare(data, config)
+        sets = self._shared(data, len(population.seeds))
+        waiting = [
+            _Task(self._sent(model, one), part.epoch if part else 0, part and self.ray.put(part))
+            for one, part in cut(population, model, until)
+        ]
+        n, first = len(waiting), min(task.reached for task in waiting)
+        running: dict[Any, _Task] = {}
+        done: list[_Task] = []
+        try:
+            while waiting or running:
+                while waiting:
+                    task = waiting.pop()
+                    running[self._submit(task, sets, config, until, evaluate_every)] = task
+                ready, _ = self.ray.wait(list(running), timeout=_POLL)
+                for reference in ready:
+                    task = running.pop(reference)
+                    again = self._ended(reference, task, until)
+                    waiting += again
+                    if not again:
+                        done.append(task)
+                if ready and callback is not None:
+                    self._tell(callback, config.epochs, n, first, [*done, *waiting, *running.values()], until)
+        finally:
+            for reference in running:
+                with contextlib.suppress(Exception):
+                    self.ray.cancel(reference, force=True)
+        join(population, [(task.one, self.ray.get(task.part)) for task in done])
+
+    def _submit(self, task: _Task, sets: Any, config: TrainConfig, until: int, every: int | None) -> Any:
+        left = until - task.reached
+        if self._pace is not None:
+            left = min(left, max(1, math.ceil(_TASK_SECONDS / (self._pace * len(task.one)))))
+        gpus = self.cluster.gpus_per_worker
+        if gpus is None:
+            gpus = 1.0 if torch.device(config.device).type == "cuda" else 0.0
+        remote = self.ray.remote(_worker.train).options(
+            num_cpus=self.cluster.cpus_per_worker,
+            num_gpus=gpus,
+            num_returns=2,
+            max_retries=_TRIES,
+            name=f"dampen: {len(task.one)} members to epoch {task.reached + left}",
+        )
+        here = _worker.versions(), self.cluster.cpus_per_worker
+        reference, task.coming = remote.remote(task.one, sets, config, task.part, task.reached + left, every, *here)
+        return reference
+
+    def _ended(self, reference: Any, task: _Task, until: int) -> list[_Task]:
+        """Take in how a task ended, and return those with which it goes on."""
+        before = task.reached
+        try:
+            reached: _worker.Reached = self.ray.get(reference)
+        except self.ray.exceptions.OutOfMemoryError as e:
+            return self._halved(task, e)
+        except self.ray.exceptions.RayTaskError as e:
+            cause = e.cause
+            if isinstance(cause, MemoryError | torch.OutOfMemoryError):
+                return self._halved(task, cause)
+            if isinstance(cause, InputError):
+                raise InputError(str(cause)) from None
+            first = (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
+            raise InputError(f"a worker fails: {type(cause).__name__}: {first}") from cause
+        except self.ray.exceptions.RayError as e:
+            raise InputError(
+                f"a worker that trains {len(task.one)} members died {_TRIES} times ({type(e).__name__}): "
+                "look at its memory, and at Ray's logs in /tmp/ray/session_latest/logs"
+            ) from e
+        self.nodes.add(reached.node)
+        self._pace = reached.seconds / max(1, (reached.epoch - before) * len(task.one))
+        task.reached, task.part = reached.epoch, task.coming
+        return [] if reached.ended or reached.epoch >= until else [task]
+
+    def _halved(self, task: _Task, e: BaseException) -> list[_Task]:
+        if len(task.one) == 1:
+            raise InputError(
+                "one member alone does not fit into a worker's memory: give workers more (cpus_per_worker, "
+                "gpus_per_worker), or use a smaller batch_size"
+            ) from e
+        part = None if task.part is None else self.ray.get(task.part)
+        found = []
+        for one, seeds, settings in task.one.halves():
+            held = None if part is None else self.ray.put(part.only(seeds, settings))
+            found.append(_Task(one, task.reached, held))
+        return found
+
+    def _tell(
+        self,
+        callback: Callable[[ChunkDone], object],
+        epochs: int,
+        n: int,
+        first: int,
+        tasks: Sequence[_Task],
+        until: int,
+    ) -> None:
+        whole = sum(len(task.one) for task in tasks)
+        share = sum(len(task.one) * (min(task.reached, until) - first) for task in tasks) / whole
+        epoch, chunks = divmod(share, 1.0)
+        callback(ChunkDone(first + int(epoch) + 1, epochs, round(chunks * n), n, (), (), {}, 0.0))
+
+    def _shared(self, data: Any, n_seeds: int) -> Any:
+        """Return where the rows lie in the object store, once on every node."""
+        key = id(data), n_seeds
+        if key not in self._rows:
+            sets: list[Sets] = of_seeds(data, n_seeds)
+            self._rows[key] = data, self.ray.put(packed(sets))
+        return self._rows[key][1]
+
+    def _sent(self, model: Model, one: Slice) -> Slice:
+        """Return a slice whose model the workers can make: a user's own module travels with it."""
+        module = sys.modules.get(getattr(model, "__module__", None) or type(model).__module__)
+        file = getattr(module, "__file__", None)
+        if module is not None and file is not None and not _installed(file):
+            self.ray.cloudpickle.register_pickle_by_value(module)
+        return one
+
+
+def _installed(file: str) -> bool:
+    parts = os.path.normpath(file).split(os.sep)
+    return "site-packages" in parts or "dist-packages" in parts or "dampen" in parts
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _ray() -> Any:
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        with _quiet():
+            import ray
+            import ray.exceptions
+    except ImportError as e:
+        raise InputError("cluster needs Ray, which is not installed: pip install 'dampen[ray]'") from e
+    return ray
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,90 @@
+"""What a worker does: train a slice of a population for some epochs, and hand back what it came to."""
+
+import platform
+import socket
+import time
+import warnings
+from importlib.metadata import version
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from dampen.cluster._rows import Packed, unpacked
+from dampen.engine import Part, Slice, TrainConfig
+from dampen.errors import InputError
+
+
+class Reached(NamedTuple):
+    """How far a slice came.
+
+    Args:
+        epoch: that all its members have trained for.
+        ended: whether none of them goes on: all have diverged or stopped.
+        seconds: that it took.
+        node: name of the machine.
+    """
+
+    epoch: int
+    ended: bool
+    seconds: float
+    node: str
+
+
+def versions() -> dict[str, str]:
+    """Return the versions on which a result's last digits depend."""
+    return {
+        "dampen": version("dampen"),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "Python": ".".join(platform.python_version_tuple()[:2]),
+    }
+
+
+def check_versions(driver: dict[str, str]) -> None:
+    """Refuse to train beside another version.
+
+    Raises:
+        InputError: one of them differs from the driver's.
+    """
+    for name, here in versions().items():
+        if here != driver[name]:
+            raise InputError(
+                f"the worker on {socket.gethostname()} has {name} {here}, the study runs with {driver[name]}, so that "
+                "results could differ: install the same version on every machine"
+            )
+
+
+def train(
+    one: Slice,
+    rows: Packed,
+    config: TrainConfig,
+    part: Part | None,
+    until: int,
+    evaluate_every: int | None,
+    driver: dict[str, str],
+    threads: int,
+) -> tuple[Reached, Part]:
+    """Train a slice up to an epoch.
+
+    Args:
+        one: the slice.
+        rows: of each seed of its population.
+        config: how members train.
+        part: what the members hold; None before their first epoch.
+        until: the epoch.
+        evaluate_every: as for `Population.fit`.
+        driver: the versions that the study runs with.
+        threads: of the processor.
+
+    Raises:
+        InputError: this worker has other versions, or the network fails.
+    """
+    begun = time.perf_counter()
+    check_versions(driver)
+    torch.set_num_threads(threads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the driver has told what there is to tell
+        found = one.train(unpacked(rows), config, part, until=until, evaluate_every=evaluate_every)
+    ended = bool(found.snapshot.members["held"].all())
+    return Reached(found.epoch, ended, time.perf_counter() - begun, socket.gethostname()), found
