@@ -5,6 +5,8 @@ from dampen.study._budget import check_budget
 from dampen.study._calibrated import CalibratedStudy, Method, calibrate, labelled, rows_of
 from dampen.study._checks import check_network
 from dampen.study._compare import compare
+from dampen.study._config import optimizer_text, schedule_text
+from dampen.study._config import written as written_config
 from dampen.study._defaults import (
     usual_batch_size,
     usual_epochs,
@@ -66,6 +68,7 @@ __all__ = [
     "labelled",
     "load_study",
     "of_own_network",
+    "optimizer_text",
     "plain_setting",
     "read_new_rows",
     "reliabilities",
@@ -73,6 +76,7 @@ __all__ = [
     "risk",
     "rows_of",
     "same_data",
+    "schedule_text",
     "summary",
     "tells_rows_apart",
     "tune",
@@ -84,4 +88,5 @@ __all__ = [
     "usual_space",
     "with_ids",
     "with_unit_targets",
+    "written_config",
 ]

@@ -12,7 +12,6 @@ from dampen.data import Data
 from dampen.engine import (
     Builder,
     Model,
-    Schedule,
     batches,
     check_alike,
     check_ids,
@@ -23,7 +22,8 @@ from dampen.engine import (
 )
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError, OutputsWarning
-from dampen.study import _defaults, _documents, _protocol
+from dampen.study import _documents, _protocol
+from dampen.study._config import rows_a_step
 from dampen.study._embedded import refuse_ids
 from dampen.study._plan_differences import differs
 from dampen.study._storage import Folder
@@ -125,7 +125,7 @@ def check_batches(model: Model, plan: _protocol.Plan) -> None:
     sets = [one for split in splits for one in (split.of_seeds or [split.sets])]
     counts = {len(one.train_rows) for one in sets if isinstance(one, Data)}
     counts.add(len(plan.data.train_rows) + len(plan.data.validation_rows))
-    size, even = plan.training["batch_size"], plan.training["even_batches"]
+    size, even = rows_a_step(plan.training), plan.training.even_batches
     for n in sorted(counts):
         if any(span.stop - span.start == 1 for span in batches(n, size, even)):
             data = plan.data
@@ -134,29 +134,6 @@ def check_batches(model: Model, plan: _protocol.Plan) -> None:
             except InputError as e:
                 raise InputError(f"{n} rows in batches of {size} leave one of a single row: {e}") from e
             return
-
-
-def prepared(
-    data: Data,
-    batch_size: int | None,
-    lr: float,
-    schedule: str | None,
-    precision: str,
-    device: str,
-) -> tuple[Data, tuple[float, float], dict[str, Any]]:
-    """Return the data with targets of unit deviation, their scale, and the options of `Population.fit`."""
-    check_whole({"batch_size": (batch_size, 1)})
-    data, mean, deviation = _protocol.with_unit_targets(data)
-    training = {
-        "batch_size": batch_size if batch_size is not None else _defaults.usual_batch_size(len(data.train_rows)),
-        "even_batches": True,
-        "optimizer": "adamw",
-        "lr": lr,
-        "schedule": Schedule(schedule if schedule is not None else _defaults.usual_schedule()).kind,
-        "precision": precision,
-        "device": device,
-    }
-    return data, (mean, deviation), training
 
 
 def open_folder(

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Unpack
 
 from dampen.data import Data
-from dampen.engine import Model, once
+from dampen.engine import Model, TrainConfig, TrainOptions, configured, once
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.search import Bracket, Rung, rungs
@@ -29,19 +30,15 @@ def compare(
     settings: Mapping[str, Setting] | Sequence[Setting],
     n_seeds: int | None = None,
     *,
-    epochs: int | None = None,
+    config: TrainConfig | None = None,
     metric: str | None = None,
     validation: str | None = None,
-    batch_size: int | None = None,
-    lr: float = 1e-3,
     margin: float | None = None,
-    schedule: str | None = None,
-    precision: str = "float32",
-    device: str = "cpu",
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
     callback: Callable[[Progress], object] | None = None,
+    **options: Unpack[TrainOptions],
 ) -> Study:
     """Compare settings that are known already: the best of them against each of the others.
 
@@ -52,19 +49,15 @@ def compare(
         data: as for `tune`.
         settings: two or more; names, if given, are those of the references in the verdict.
         n_seeds: of each; by default as many as confirm for `tune`.
-        epochs: length of all trainings; by default each setting's own best one.
+        config: as for `tune`, but that `epochs` is the length of all trainings, `lr` of settings that have none.
         metric: as for `tune`, and so are all that follow.
         validation: see there.
-        batch_size: see there.
-        lr: of settings that have none.
-        margin: as for `tune`.
-        schedule: as for `tune`.
-        precision: see there.
-        device: see there.
+        margin: see there.
         seed: see there.
         out: see there.
         resume: see there.
         callback: see there.
+        options: see there.
 
     Raises:
         InputError: fewer than two settings or seeds; or as for `tune`.
@@ -75,24 +68,20 @@ def compare(
         raise InputError(f"compare needs at least 2 different settings and 2 seeds, got {len(named)} and {n_seeds}")
     for setting in named.values():
         refuse_patience(setting)
+    config = configured(config, options)
     ready = prepare(
         model,
         data,
-        epochs=epochs,
+        config,
         metric=metric,
         validation=validation,
-        batch_size=batch_size,
-        lr=lr,
         margin=margin,
-        schedule=schedule,
-        precision=precision,
-        device=device,
         seed=seed,
         n_seeds=(n_seeds, 2),
     )
     lengths, different = ready.lengths, tuple(dict.fromkeys(named.values()))
     plan = ready.plan(
-        brackets=() if epochs is not None else (_every_length(different, lengths),),
+        brackets=() if config.epochs is not None else (_every_length(different, lengths),),
         seeds=ready.seeds(ready.sizes.seeds),
         confirmed=len(different),
         confirm_seeds=ready.seeds(n_seeds or ready.sizes.confirm_seeds),

@@ -109,7 +109,7 @@ class Confirmation:
         recommended, gone = self._spared(chosen, references.get(NONE), margin)
         removed = self._removed(recommended)
         off = self._off(recommended)
-        lengths, lr, none = plan.lengths, plan.training["lr"], references.get(NONE)
+        lengths, lr, none = plan.lengths, plan.training.lr, references.get(NONE)
         own = none if isinstance(none, Training) and self._regularisers(recommended) else off
         usual_length = replace(own, epochs=lengths.usual)
         rate = {"lr": lr} if "lr" in own.setting else {}

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 
 from dampen.data import Data
+from dampen.engine import TrainConfig
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.search import Bracket, Space
+from dampen.study import _config
 from dampen.study._defaults import SMALL, Lengths
 from dampen.study._metrics import Metric
 from dampen.study._storage import fingerprint
@@ -49,7 +51,7 @@ class Plan:
             seeds where that is more.
         scheme: `folds` or `held-out`.
         seed: of splits and draws.
-        training: what `Population.fit` is told.
+        training: how members train; it has no `epochs`, of which `lengths` tells.
         budget: seconds that the study may take, which then decides on the number of confirming seeds.
         same_start: whether the network's initial weights are the same for every seed.
         own_dropout: whether the network drops units at rates of its own, which the space does not search.
@@ -72,7 +74,7 @@ class Plan:
     margin: float | None
     scheme: str
     seed: int
-    training: dict[str, Any]
+    training: TrainConfig
     budget: float | None = None
     same_start: bool = False
     own_dropout: bool = False
@@ -125,7 +127,7 @@ class Plan:
             "margin": self.margin,
             "scheme": self.scheme,
             "seed": self.seed,
-            "training": {name: str(value) for name, value in self.training.items()},
+            "training": _config.written(self.training),
             "budget": self.budget,
             "versions": {"dampen": version("dampen"), "torch": torch.__version__, "python": platform.python_version()},
         }

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dampen.engine import ChunkDone, Epoch, Event, Model, Population, TrainConfig
+from dampen.engine import ChunkDone, Epoch, Event, Model, Population
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.study import _documents
@@ -204,7 +204,7 @@ class Runner:
                 shown = phase if phase in PHASES else PHASES[-1]
                 self._callback(self._progress(shown, epoch, until, members, members * (epoch + share)))
 
-        config = TrainConfig(epochs=epochs, **plan.training)
+        config = replace(plan.training, epochs=epochs)
         if start >= until:
             population.prepare(rows.sets, config)
             return

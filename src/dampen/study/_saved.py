@@ -1,6 +1,5 @@
 """The results of a finished study that a folder keeps."""
 
-import ast
 import copy
 import os
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from dampen.engine import INSERTED, Model, Population, WithDropout, insert_dropo
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.models import Linear, mlp
-from dampen.study import _calibration_rows, _documents, _protocol
+from dampen.study import _calibration_rows, _config, _documents, _protocol
 from dampen.study._best_model import Winner, winner_of, winner_without_rows
 from dampen.study._calibration_ensembles import Ensemble, ensembles_of
 from dampen.study._curves import read_curves
@@ -234,7 +233,7 @@ class SavedResults:
         Raises:
             InputError: as for `predictor`.
         """
-        last = self.target_scale, self._setting, self._epochs, _documents.training_of(self._plan)
+        last = self.target_scale, self._setting, self._epochs, _config.read(self._plan["training"])
         predictor, model = self.predictor, self._plan["model"]
         try:
             rows = _protocol.training_and_validation_rows(self.data)
@@ -339,17 +338,14 @@ def _builder(name: str) -> Model:
     try:
         if len(name) > _LONGEST_NAME:
             raise ValueError
-        call = ast.parse(name, mode="eval").body
-        assert isinstance(call, ast.Call)
-        assert isinstance(call.func, ast.Name)
-        values = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
-        if call.func.id == "Linear":
+        kind, values = _schema.call(name)
+        if kind == "Linear":
             return Linear(**values)
-        assert call.func.id == "MLP"
+        assert kind == "MLP"
         described = _schema.converted(values, _Mlp, "the network's description")
         shape = {"dropout": described.dropout, "activation": described.activation, "scaling": described.scaling}
         return mlp(*described.hidden, **shape)
-    except (SyntaxError, ValueError, AssertionError, TypeError, MemoryError, RecursionError) as e:
+    except (ValueError, AssertionError, TypeError) as e:
         if isinstance(e, InputError):
             raise
         raise InputError(
