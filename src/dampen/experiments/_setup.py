@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from dampen.data import Data
+from dampen import metrics
+from dampen.data import Data, held_out, with_unit_targets
 from dampen.engine import Event, History, Population, TrainConfig, TrainOptions, configured
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.models import MLP, mlp
 from dampen.statistics import Estimate, over_seeds_and_rows
-from dampen.study import Metric, costs_of_rows, find_metric, held_out, usual_batch_size, usual_epochs, with_unit_targets
+from dampen.study import costs_of_rows, usual_batch_size, usual_epochs
 
 FRESH = 1_000_000  # added to the seeds of a choice to give those that judge it
 
@@ -36,7 +37,7 @@ class Ground:
     data: Data
     judging: Data
     network: MLP
-    metric: Metric
+    metric: metrics.Metric
     seeds: tuple[int, ...]
     training: TrainConfig
     callback: Callable[[Event], object] | None = None
@@ -160,7 +161,7 @@ def ground(
         replace(choosing, train_rows=train),
         replace(judging, train_rows=train),
         mlp(*hidden),
-        find_metric(None, data.task),
+        metrics.find(None, data.task),
         tuple(seeds),
         configured(config, options, epochs=usual_epochs(len(train)), batch_size=usual_batch_size(len(train))),
         callback,

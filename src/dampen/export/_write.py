@@ -21,7 +21,8 @@ from dampen.engine import copied
 from dampen.engine.knobs.weights.weight_decay import decayed
 from dampen.errors import InputError
 from dampen.export import _layers, _onnx, _script
-from dampen.study import METRICS, Description, Exported, Winner, plain_setting, written_config
+from dampen.metrics import METRICS
+from dampen.study import Description, Exported, Winner, plain_setting, written_config
 
 FILES = (
     *("model.safetensors", "model.json", "preprocessing.json", "model.onnx"),

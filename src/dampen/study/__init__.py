@@ -18,12 +18,8 @@ from dampen.study._defaults import (
 from dampen.study._description import Description
 from dampen.study._embedded import with_ids
 from dampen.study._fresh import FreshResults
-from dampen.study._metric_summaries import abstention, reliabilities, remarks, risk, summary, tells_rows_apart
-from dampen.study._metrics import METRICS, Metric
-from dampen.study._metrics import find as find_metric
 from dampen.study._new_rows import holds_images, is_npz, read_new_rows
 from dampen.study._predictor import Predictor
-from dampen.study._protocol import held_out, with_unit_targets
 from dampen.study._runner import Progress, costs_of_rows
 from dampen.study._saved import SavedResults, finished, of_own_network, same_data
 from dampen.study._study import Study
@@ -38,7 +34,6 @@ load_study = Study.load
 
 __all__ = [
     "BEATEN",
-    "METRICS",
     "REFERENCE_NAMES",
     "Against",
     "CalibratedStudy",
@@ -46,7 +41,6 @@ __all__ = [
     "Exported",
     "FreshResults",
     "Method",
-    "Metric",
     "Predictor",
     "Progress",
     "SavedResults",
@@ -54,15 +48,12 @@ __all__ = [
     "Training",
     "Verdict",
     "Winner",
-    "abstention",
     "calibrate",
     "check_budget",
     "check_network",
     "compare",
     "costs_of_rows",
-    "find_metric",
     "finished",
-    "held_out",
     "holds_images",
     "is_npz",
     "labelled",
@@ -71,14 +62,9 @@ __all__ = [
     "optimizer_text",
     "plain_setting",
     "read_new_rows",
-    "reliabilities",
-    "remarks",
-    "risk",
     "rows_of",
     "same_data",
     "schedule_text",
-    "summary",
-    "tells_rows_apart",
     "tune",
     "usual_batch_size",
     "usual_epochs",
@@ -87,6 +73,5 @@ __all__ = [
     "usual_schedule",
     "usual_space",
     "with_ids",
-    "with_unit_targets",
     "written_config",
 ]

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dampen.data import Data
+from dampen.data import Data, with_unit_targets
 from dampen.engine import Model, Population, TrainConfig
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.study._config import config_of_study
 from dampen.study._defaults import Lengths, usual_batch_size
-from dampen.study._protocol import with_unit_targets
 from dampen.study._simple_models import SIMPLE
 
 if TYPE_CHECKING:

@@ -22,10 +22,12 @@ from dampen.engine import (
 )
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError, OutputsWarning
-from dampen.study import _documents, _protocol
+from dampen.study import _documents
 from dampen.study._config import rows_a_step
 from dampen.study._embedded import refuse_ids
+from dampen.study._phases import split
 from dampen.study._plan_differences import differs
+from dampen.study._protocol import Plan
 from dampen.study._storage import Folder
 from dampen.study._training import plain
 
@@ -114,15 +116,15 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
     return notes
 
 
-def check_batches(model: Model, plan: _protocol.Plan) -> None:
+def check_batches(model: Model, plan: Plan) -> None:
     """Refuse, before anything trains, a network that can't train on a single row if a phase has a batch of one.
 
     Raises:
         InputError: batch normalisation is such a network.
     """
     phases = [(plan.seeds, False), (plan.confirm_seeds, True)]
-    splits = [_protocol.split(plan, seeds, again) for seeds, again in phases]
-    sets = [one for split in splits for one in (split.of_seeds or [split.sets])]
+    phases_rows = [split(plan, seeds, again) for seeds, again in phases]
+    sets = [one for rows in phases_rows for one in (rows.of_seeds or [rows.sets])]
     counts = {len(one.train_rows) for one in sets if isinstance(one, Data)}
     counts.add(len(plan.data.train_rows) + len(plan.data.validation_rows))
     size, even = rows_a_step(plan.training), plan.training.even_batches
@@ -137,7 +139,7 @@ def check_batches(model: Model, plan: _protocol.Plan) -> None:
 
 
 def open_folder(
-    out: str | Path | None, plan: _protocol.Plan, resume: bool, named: Mapping[str, Setting] | None = None
+    out: str | Path | None, plan: Plan, resume: bool, named: Mapping[str, Setting] | None = None
 ) -> Folder | None:
     """Return the study's folder, made or found.
 

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dampen.data import Data
+from dampen import metrics
+from dampen.data import Data, with_unit_targets
 from dampen.engine import Model, TrainConfig, initial_weights_repeat
-from dampen.study import _defaults, _metrics, _protocol
+from dampen.study import _defaults, _protocol
 from dampen.study._checks import check_margin, check_network, check_whole
 from dampen.study._config import config_of_study, rows_a_step
 from dampen.study._defaults import Lengths, Sizes
@@ -33,7 +34,7 @@ class Preparation:
     model: Model
     data: Data
     target_scale: tuple[float, float]
-    metric: _metrics.Metric
+    metric: metrics.Metric
     scheme: str
     sizes: Sizes
     lengths: Lengths
@@ -92,14 +93,14 @@ def prepare(
     """
     check_whole({**counts, "seed": (seed, 0)})
     check_margin(margin)
-    data, mean, deviation = _protocol.with_unit_targets(with_ids(model, data))
+    data, mean, deviation = with_unit_targets(with_ids(model, data))
     training = config_of_study(config, data)
     return Preparation(
         model=model,
         notes=check_network(model, data),
         data=data,
         target_scale=(mean, deviation),
-        metric=_metrics.find(metric, data.task, data.weights is not None),
+        metric=metrics.find(metric, data.task, data.weights is not None),
         scheme=_protocol.scheme_of(data, validation),
         sizes=_defaults.usual_sizes(len(data.train_rows)),
         lengths=_defaults.usual_lengths(data, rows_a_step(training), config.epochs),

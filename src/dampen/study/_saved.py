@@ -13,12 +13,12 @@ from torch import nn
 
 from dampen import _schema
 from dampen._io import exists, shortened
-from dampen.data import NAMES, Data, Preprocessing, Rows, load
+from dampen.data import NAMES, Data, Preprocessing, Rows, load, training_and_validation_rows, with_unit_targets
 from dampen.engine import INSERTED, Model, Population, WithDropout, insert_dropout
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.models import Linear, mlp
-from dampen.study import _calibration_rows, _config, _documents, _protocol
+from dampen.study import _calibration_rows, _config, _documents
 from dampen.study._best_model import Winner, winner_of, winner_without_rows
 from dampen.study._calibration_ensembles import Ensemble, ensembles_of
 from dampen.study._curves import read_curves
@@ -82,7 +82,7 @@ class _Origin:
 def same_data(data: Data, plan: Mapping[str, Any]) -> Data | None:
     """Return data as a study had it, whole numbers unscaled where its network embeds them; None for other data."""
     for one in filter(None, (data, data.whole())):
-        found, *_ = _protocol.with_unit_targets(one)
+        found, *_ = with_unit_targets(one)
         if fingerprint(found) == plan["data"]["fingerprint"]:
             return found
     return None
@@ -236,7 +236,7 @@ class SavedResults:
         last = self.target_scale, self._setting, self._epochs, _config.read(self._plan["training"])
         predictor, model = self.predictor, self._plan["model"]
         try:
-            rows = _protocol.training_and_validation_rows(self.data)
+            rows = training_and_validation_rows(self.data)
         except InputError as e:
             examples = predictor.unseen[0][1].features
             return winner_without_rows(self.population, model, predictor.description, str(e), examples, *last)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dampen.errors import InputError
+from dampen.metrics import METRICS
 from dampen.study._diagnosis import Diagnosis
-from dampen.study._metrics import METRICS
 from dampen.study._references import regularisers
 from dampen.study._training import Training, setting_of
 from dampen.study._verdict import Against, Gain, Length, Part, Verdict

@@ -15,13 +15,15 @@ from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.search import Bracket, Space, Strategy, strategy_of
 from dampen.search import brackets as draw_brackets
-from dampen.study import _budget, _defaults, _documents, _protocol, _references
+from dampen.study import _budget, _defaults, _documents, _references
 from dampen.study._checks import check_batches, one_writer, open_folder, refuse_others, refuse_patience
 from dampen.study._conclude import finish
 from dampen.study._confirmation import Confirmation, simple_models
 from dampen.study._defaults import Lengths
 from dampen.study._divergence import check_learnt
+from dampen.study._phases import n_calibration_folds
 from dampen.study._preparation import prepare
+from dampen.study._protocol import Plan
 from dampen.study._runner import Progress, Runner
 from dampen.study._search import check_found
 from dampen.study._search import search as run_search
@@ -220,14 +222,14 @@ def _within(
     return held["settings"], held["seeds"], Lengths(**held["lengths"])
 
 
-def _confirm_within(budget: float, runner: Runner, clock: float) -> _protocol.Plan:
+def _confirm_within(budget: float, runner: Runner, clock: float) -> Plan:
     """Return the plan with as many confirming seeds as the budget still allows, or as the folder holds."""
     held = _documents.budget(runner.folder) or {}
     if "confirm_seeds" not in held:
         plan, rate = runner.plan, runner.seconds_per_member_epoch
         simple = _budget.seconds_of_simple_models(simple_models(plan.data), plan.data)
         left = budget - runner.seconds - (runner.began - clock) - simple  # they are fitted for the test rows, too
-        full = _budget.full_trainings(plan.confirmed, len(plan.families)) + _protocol.n_calibration_folds(plan)
+        full = _budget.full_trainings(plan.confirmed, len(plan.families)) + n_calibration_folds(plan)
         of_seed = rate * full * plan.lengths.planned + (simple if plan.scheme == "folds" else 0.0)
         held["confirm_seeds"] = _budget.confirm_seeds(left, budget, of_seed)
         runner.write("budget.json", held)

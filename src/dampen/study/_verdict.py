@@ -10,6 +10,7 @@ import numpy as np
 
 from dampen.data import Data
 from dampen.engine.knobs import KNOBS, Scales, Setting
+from dampen.metrics import Metric, interval_of
 from dampen.search import Dimension
 from dampen.statistics import Estimate, against_all, bonferroni
 from dampen.study import _verdict_text
@@ -17,8 +18,8 @@ from dampen.study._config import optimizer_text, rows_a_step
 from dampen.study._confirmation import LEVEL, Confirmed
 from dampen.study._diagnosis import Diagnosis, diagnose
 from dampen.study._evaluate import Candidate, Evaluation
-from dampen.study._metrics import Metric, interval_of
-from dampen.study._protocol import Plan, Split
+from dampen.study._phases import Split
+from dampen.study._protocol import Plan
 from dampen.study._references import NONE, UNREGULARISED, regularisers
 from dampen.study._training import Training, plain
 
