@@ -22,7 +22,7 @@ from dampen.engine.knobs.weights.weight_decay import decayed
 from dampen.errors import InputError
 from dampen.export import _layers, _onnx, _script
 from dampen.metrics import METRICS
-from dampen.study import Description, Exported, Winner, plain_setting, written_config
+from dampen.study import Description, Exported, Winner, written_config
 
 FILES = (
     *("model.safetensors", "model.json", "preprocessing.json", "model.onnx"),
@@ -158,7 +158,7 @@ def _document(winner: Winner) -> dict[str, Any]:
             name: {"shape": list(p.shape), "dtype": str(p.dtype).removeprefix("torch."), "decays": decays.get(name)}
             for name, p in network.named_parameters()
         },
-        "setting": plain_setting(winner.setting),
+        "setting": winner.setting.to_dict(),
         "training": {
             "data": data.name,
             "rows": data.rows,

@@ -23,8 +23,6 @@ from dampen.study._predictor import Predictor
 from dampen.study._runner import Progress, costs_of_rows
 from dampen.study._saved import SavedResults, finished, of_own_network, same_data
 from dampen.study._study import Study
-from dampen.study._training import Training
-from dampen.study._training import plain as plain_setting
 from dampen.study._tune import tune
 from dampen.study._verdict import Against, Verdict
 from dampen.study._verdict_text import BEATEN
@@ -45,7 +43,6 @@ __all__ = [
     "Progress",
     "SavedResults",
     "Study",
-    "Training",
     "Verdict",
     "Winner",
     "calibrate",
@@ -60,7 +57,6 @@ __all__ = [
     "load_study",
     "of_own_network",
     "optimizer_text",
-    "plain_setting",
     "read_new_rows",
     "rows_of",
     "same_data",

@@ -29,7 +29,6 @@ from dampen.study._phases import split
 from dampen.study._plan_differences import differs
 from dampen.study._protocol import Plan
 from dampen.study._storage import Folder
-from dampen.study._training import plain
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -154,7 +153,7 @@ def open_folder(
     if folder.path.exists() and not folder.path.is_dir():
         raise InputError(f"{folder.path} is a file: name a folder for the study")
     if named:
-        wanted["compared"] = {name: plain(setting) for name, setting in named.items()}
+        wanted["compared"] = {name: setting.to_dict() for name, setting in named.items()}
     held = _documents.planned(folder)
     if held is None:
         refuse_others(folder, resume)

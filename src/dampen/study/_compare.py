@@ -8,18 +8,17 @@ from dampen.data import Data
 from dampen.engine import Model, TrainConfig, TrainOptions, configured, once
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.search import Bracket, Rung, rungs
+from dampen.search import SEARCH, Bracket, Rung, Training, best, rungs
 from dampen.study._checks import check_batches, one_writer, open_folder, refuse_patience
 from dampen.study._conclude import finish
 from dampen.study._confirmation import Confirmation
 from dampen.study._defaults import Lengths
 from dampen.study._divergence import check_learnt
 from dampen.study._preparation import prepare
-from dampen.study._references import SEARCH
 from dampen.study._runner import Progress, Runner
-from dampen.study._search import best, search
+from dampen.study._search import search
+from dampen.study._setting_text import tell
 from dampen.study._study import Study
-from dampen.study._training import Training, tell
 
 
 @one_writer

@@ -13,6 +13,7 @@ from dampen.data import Data, Rows, training_and_validation_rows
 from dampen.engine import Population
 from dampen.metrics import Metric, interval_of, mean_probabilities
 from dampen.metrics import of as metrics_of
+from dampen.search import Ranked, Training
 from dampen.statistics import Estimate, over_rows, over_seeds_and_rows
 from dampen.study import _calibration_rows, _documents
 from dampen.study._calibration_ensembles import CalibrationEnsembles
@@ -21,11 +22,9 @@ from dampen.study._evaluate import Candidate
 from dampen.study._fresh import FreshResults
 from dampen.study._protocol import Plan
 from dampen.study._runner import Runner, Trained, outputs_of
-from dampen.study._search import Ranked
 from dampen.study._simple_models import SIMPLE
 from dampen.study._storage import Folder, fingerprint
 from dampen.study._study import Study
-from dampen.study._training import Training
 from dampen.study._verdict import Verdict, judge
 
 

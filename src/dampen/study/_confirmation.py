@@ -8,13 +8,12 @@ from dampen.data import Data
 from dampen.engine import Population
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
+from dampen.search import SEARCH, Ranked, Training, best, best_costs, best_stop
 from dampen.statistics import bonferroni
 from dampen.study._defaults import is_table
 from dampen.study._evaluate import Candidate, Evaluation
-from dampen.study._references import NONE, SEARCH, STOPPED, regularisers, without
+from dampen.study._references import NONE, STOPPED, regularisers, without
 from dampen.study._runner import Runner, Trained, mean_costs
-from dampen.study._search import Ranked, best, best_costs, best_stop
-from dampen.study._training import Training
 
 LEVEL = 0.95
 # The default margin is the larger of these shares, of the loss and of its spread over seeds.

@@ -6,11 +6,11 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from dampen import _schema
 from dampen._schema import Count, Epochs, Fingerprint, Interval, Place, Real, Seed, Setting, Share, Text, Word
+from dampen.engine.knobs import Setting as Knobs
 from dampen.errors import InputError
 from dampen.study import _config
 from dampen.study._protocol import FORMAT
 from dampen.study._storage import Folder
-from dampen.study._training import setting_of
 
 FINISHED, PROGRESS = "study.json", "search.json"
 _Digits = Annotated[str, Meta(pattern=r"\A[1-9][0-9]{0,8}\Z")]
@@ -283,10 +283,10 @@ class Finished(Struct, frozen=True, kw_only=True):
                 if (figure.difference if name == "against" else figure.mean) is UNSET:
                     raise ValueError(f"test: {name} lacks its value")
         for one in (self.recommended, *(other.setting for other in (self.chosen, self.mildest, *self.equivalent))):
-            setting_of(one)  # raises where a knob does not exist or has no such value
+            Knobs.from_dict(one)  # raises where a knob does not exist or has no such value
         for other in self.references.values():
             if other.setting is not None:
-                setting_of(other.setting)
+                Knobs.from_dict(other.setting)
         if self.length is UNSET and self.plan.epochs is UNSET:
             raise ValueError("it lacks its length")
 
@@ -305,7 +305,7 @@ class Rung(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         _schema.check_lengths([self.settings, self.costs, self.stops], "settings, costs and stops")
         for setting in self.settings:
-            setting_of(setting)
+            Knobs.from_dict(setting)
 
 
 class Time(Struct, frozen=True, kw_only=True):

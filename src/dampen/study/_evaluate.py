@@ -11,12 +11,12 @@ from dampen import metrics
 from dampen.data import Data
 from dampen.engine import Population
 from dampen.metrics import Metric
+from dampen.search import Training
 from dampen.statistics import Estimate, over_folds, over_seeds_and_rows
 from dampen.study._phases import FOLDS, Split
 from dampen.study._protocol import Plan
 from dampen.study._runner import costs_of_outputs, outputs_of
 from dampen.study._simple_models import SIMPLE
-from dampen.study._training import Training
 
 Candidate = Training | str
 """A training, or the name of a simple model."""

@@ -16,7 +16,6 @@ from dampen.search import Bracket, Space
 from dampen.study import _config
 from dampen.study._defaults import SMALL, Lengths
 from dampen.study._storage import fingerprint
-from dampen.study._training import plain
 
 FORMAT = 2  # of a plan; 1 trained all settings for one length
 
@@ -106,11 +105,11 @@ class Plan:
                 {
                     "settings": bracket.settings,
                     "rungs": [[rung.epochs, rung.keep] for rung in bracket.rungs],
-                    "drawn": None if bracket.drawn is None else [plain(setting) for setting in bracket.drawn],
+                    "drawn": None if bracket.drawn is None else [setting.to_dict() for setting in bracket.drawn],
                 }
                 for bracket in self.brackets
             ],
-            "families": {name: [plain(setting) for setting in settings] for name, settings in self.families.items()},
+            "families": {name: [setting.to_dict() for setting in settings] for name, settings in self.families.items()},
             "refined": self.refined,
             "seeds": list(self.seeds),
             "lengths": vars(self.lengths),

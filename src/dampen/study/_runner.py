@@ -16,6 +16,7 @@ from dampen.engine import ChunkDone, Epoch, Event, Model, Population
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.metrics import Metric
+from dampen.search import Training
 from dampen.study import _documents
 from dampen.study._phases import (
     CALIBRATION_SEED,
@@ -28,7 +29,6 @@ from dampen.study._phases import (
 )
 from dampen.study._protocol import Plan
 from dampen.study._storage import Folder
-from dampen.study._training import Training
 from dampen.uncertainty import ClassPrediction, predict
 
 if TYPE_CHECKING:

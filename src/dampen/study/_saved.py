@@ -18,6 +18,7 @@ from dampen.engine import INSERTED, Model, Population, WithDropout, insert_dropo
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.models import Linear, mlp
+from dampen.search import Ranked, Training
 from dampen.study import _calibration_rows, _config, _documents
 from dampen.study._best_model import Winner, winner_of, winner_without_rows
 from dampen.study._calibration_ensembles import Ensemble, ensembles_of
@@ -25,9 +26,7 @@ from dampen.study._curves import read_curves
 from dampen.study._predictor import Predictor
 from dampen.study._runner import CALIBRATION
 from dampen.study._saved_verdict import verdict_of
-from dampen.study._search import Ranked
 from dampen.study._storage import Folder, fingerprint
-from dampen.study._training import Training, setting_of
 from dampen.study._verdict import Verdict
 
 if TYPE_CHECKING:
@@ -244,7 +243,7 @@ class SavedResults:
 
     @property
     def _setting(self) -> Setting:
-        return setting_of(self._document["recommended"])
+        return Setting.from_dict(self._document["recommended"])
 
     @property
     def _epochs(self) -> int:

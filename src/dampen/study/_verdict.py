@@ -11,7 +11,7 @@ import numpy as np
 from dampen.data import Data
 from dampen.engine.knobs import KNOBS, Scales, Setting
 from dampen.metrics import Metric, interval_of
-from dampen.search import Dimension
+from dampen.search import Dimension, Training
 from dampen.statistics import Estimate, against_all, bonferroni
 from dampen.study import _verdict_text
 from dampen.study._config import optimizer_text, rows_a_step
@@ -21,7 +21,6 @@ from dampen.study._evaluate import Candidate, Evaluation
 from dampen.study._phases import Split
 from dampen.study._protocol import Plan
 from dampen.study._references import NONE, UNREGULARISED, regularisers
-from dampen.study._training import Training, plain
 
 
 @dataclass(frozen=True)
@@ -219,7 +218,7 @@ class Verdict:
         """Return it as JSON can hold it."""
         return {
             "metric": self.metric.name,
-            "recommended": plain(self.recommended),
+            "recommended": self.recommended.to_dict(),
             "chosen": self.chosen.document(),
             "dropped": list(self.dropped),
             "validation": {"mean": number(self.value), "interval": [number(end) for end in self.interval]},
