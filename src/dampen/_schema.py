@@ -5,6 +5,7 @@ field's type and range; what has another type, is out of range, too long or nest
 and fields that nobody knows are left out. What depends on sizes is checked against the tensors that are really there.
 """
 
+import ast
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -65,6 +66,25 @@ def converted(value: object, kind: type[T], what: object) -> T:
     """
     with damaged(what):
         return msgspec.convert(value, kind)
+
+
+def call(text: str) -> tuple[str, dict[str, Any]]:
+    """Return name and arguments of a call as `repr` of a dataclass writes it; nothing is called.
+
+    Raises:
+        ValueError: it is no such text.
+
+    Example:
+        >>> call("SGD(momentum=0.9)")
+        ('SGD', {'momentum': 0.9})
+    """
+    try:
+        found = ast.parse(text, mode="eval").body
+        if isinstance(found, ast.Call) and isinstance(found.func, ast.Name):
+            return found.func.id, {word.arg: ast.literal_eval(word.value) for word in found.keywords if word.arg}
+    except (SyntaxError, MemoryError, RecursionError):
+        pass
+    raise ValueError(f"{shortened(text)} is no call")
 
 
 def read_file(file: Path, kind: type[T]) -> T | None:

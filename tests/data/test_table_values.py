@@ -331,7 +331,7 @@ def test_whole_numbers_that_float64_can_not_tell_apart_are_told_apart(tmp_path):
 
 
 def test_a_study_in_the_order_of_time_ranks_and_judges_on_different_times():
-    from dampen.study._protocol import held_out
+    from dampen.data import held_out
 
     data = load(numbers(day=np.arange(N) // 7, y=Y), target="y", time_order="day")
     ranking, judging = held_out(data, 0)

@@ -5,7 +5,7 @@ import pytest
 
 import dampen
 from dampen.report import write_trust
-from dampen.study import abstention, remarks, risk, summary, tells_rows_apart
+from dampen.uncertainty import abstention, remarks, risk, summary, tells_rows_apart
 
 N = 30
 

@@ -10,7 +10,8 @@ from sklearn.datasets import make_friedman1
 from torch import nn
 
 import dampen
-from dampen.study import CalibratedStudy, Method, abstention, calibrate, load_study, remarks, summary
+from dampen.study import CalibratedStudy, Method, calibrate, load_study
+from dampen.uncertainty import abstention, remarks, summary
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 

@@ -17,9 +17,9 @@ from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_
 
 import dampen
 from dampen import InputError, LogUniform, Setting, Uniform, compare, tune
+from dampen.metrics import find
 from dampen.search import Bracket, Rung, rungs
 from dampen.study import _defaults
-from dampen.study._metrics import find
 from dampen.study._protocol import split
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")  # those of simple models and edges tests check them

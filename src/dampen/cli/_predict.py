@@ -112,7 +112,7 @@ def _predicted(
 def _worth(setup: "Setup", gathered: "_Gathered", coverage: float, plot: Path | None) -> dict[str, Any]:
     """Return what the predictions were worth where targets are known, and draw it."""
     from dampen.report import draw_predictions
-    from dampen.study import abstention, remarks, summary
+    from dampen.uncertainty import abstention, remarks, summary
 
     calibration = setup.study.calibration
     evaluated = gathered.evaluated() if setup.labelled else None

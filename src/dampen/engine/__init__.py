@@ -1,7 +1,7 @@
 """The engine: members that share one architecture, trained in lockstep."""
 
 from dampen.engine._batches import batches
-from dampen.engine._config import TrainConfig, TrainOptions
+from dampen.engine._config import TrainConfig, TrainOptions, configured
 from dampen.engine._copies import copied
 from dampen.engine._explain import Explanation
 from dampen.engine._history import ChunkDone, Epoch, Event, History
@@ -45,6 +45,7 @@ __all__ = [
     "batches",
     "check_alike",
     "check_ids",
+    "configured",
     "copied",
     "described",
     "free_memory",

@@ -17,7 +17,6 @@ from dampen._io import refuse_foreign, save_tensors, shortened, write_whole
 from dampen._schema import Count, Epochs, Seed, Setting, Size
 from dampen.engine._history import Recorder
 from dampen.engine._snapshot import COUNTS, OF_MEMBERS, Snapshot
-from dampen.engine.knobs import Setting as Knobs
 from dampen.errors import InputError
 
 FILE, _FORMAT = "population.safetensors", 1
@@ -170,11 +169,3 @@ def _check_places(
                 raise ValueError(f"members of one chunk differ in {name}")
     if (times != 1).any():
         raise ValueError("its chunks do not hold each member once")
-
-
-def plain(setting: Knobs) -> dict[str, Any]:
-    """Return a setting as JSON can hold it."""
-    return {
-        name: dict(value) if isinstance(value, tuple) and value and isinstance(value[0], tuple) else value
-        for name, value in setting.items()
-    }

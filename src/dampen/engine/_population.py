@@ -340,7 +340,7 @@ class Population:
         if not self._chunks:
             raise InputError("there is nothing to save yet: call fit first")
         about = {
-            "settings": [_checkpoint.plain(setting) for setting in self.settings],
+            "settings": [setting.to_dict() for setting in self.settings],
             "seeds": list(self.seeds),
             "places": [[[p.start, p.stop] for p in place] for place in self._places],
             "chunk": self._chunk_size,
@@ -370,7 +370,7 @@ class Population:
         about, snapshot, recorder = _checkpoint.read(Path(folder))
         file = Path(folder) / _checkpoint.FILE
         with _schema.damaged(file):
-            settings = [Setting(**values) for values in about.settings]
+            settings = [Setting.from_dict(values) for values in about.settings]
             population = cls(model, settings, about.seeds, chunk=about.chunk)
         population._recorder = recorder
         population._row = about.row

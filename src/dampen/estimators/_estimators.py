@@ -17,21 +17,13 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 from torch import Tensor, nn
 
 from dampen._tensors import as_native
-from dampen.data import Data, Preprocessing, all_typed, spelt_alike
+from dampen.data import Data, Preprocessing, all_typed, spelt_alike, with_unit_targets
 from dampen.engine import Model, Population, copied
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.estimators._noise import noise
 from dampen.estimators._rows import Merged, as_data, columns_of, encoded_new, merged, repeating_notes
-from dampen.study import (
-    check_network,
-    tune,
-    usual_batch_size,
-    usual_length,
-    usual_network,
-    usual_schedule,
-    with_unit_targets,
-)
+from dampen.study import check_network, tune, usual_batch_size, usual_length, usual_network, usual_schedule
 from dampen.uncertainty import ClassPrediction, Prediction, ValuePrediction, predict
 
 LEAST_ROWS = 50  # below which ten rows would have to rank settings: noise

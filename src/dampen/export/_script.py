@@ -10,7 +10,7 @@ from dampen.errors import InputError
 from dampen.export import _layers
 from dampen.export._literal import literal
 from dampen.models import Scaling
-from dampen.study import Winner
+from dampen.study import Winner, optimizer_text, schedule_text
 
 KNOBS = ("weight_decay", "dropout", "lr")
 _COMPARED = 64  # rows on which the network that the script makes must say what the study's says
@@ -28,16 +28,21 @@ def check(winner: Winner) -> None:
     others = [name for name in winner.setting if name not in KNOBS]
     if others:
         raise InputError(f"the setting turns {', '.join(others)}, and the script knows {', '.join(KNOBS)} only")
-    if training["device"].partition(":")[0] != "cpu":
-        raise InputError(f"the training ran on {training['device']}, whose random numbers are not the CPU's")
-    if training["precision"] not in ("float32", "float64"):
-        raise InputError(f"the training's precision is {training['precision']}, whose rounding no other loop repeats")
-    if training["optimizer"] != "adamw":
-        raise InputError(f"the optimizer is {training['optimizer']}, and the script knows adamw only")
-    if training["schedule"] not in _FACTORS:
+    if str(training.device).partition(":")[0] != "cpu":
+        raise InputError(f"the training ran on {training.device}, whose random numbers are not the CPU's")
+    if training.precision not in ("float32", "float64"):
+        raise InputError(f"the training's precision is {training.precision}, whose rounding no other loop repeats")
+    if optimizer_text(training) != "adamw":
+        raise InputError(f"the optimizer is {optimizer_text(training)}, and the script knows adamw only")
+    if schedule_text(training) not in _FACTORS:
         raise InputError(
-            f"the learning rate's schedule is {training['schedule']}, and the script knows {', '.join(_FACTORS)} only"
+            f"the learning rate's schedule is {schedule_text(training)}, and the script knows {', '.join(_FACTORS)} "
+            "only"
         )
+    if training.clip_grad_norm is not None:
+        raise InputError("clip_grad_norm limits the gradients, and the script knows no such limit")
+    if training.loss == "half_squared_error":
+        raise InputError("the loss is half_squared_error, and the script knows the usual losses only")
     if not winner.repeatable:
         raise InputError("the network's initial weights do not follow from torch's seed")
     _layers.check_plain(winner.network, winner.examples[:_COMPARED])
@@ -58,22 +63,22 @@ def source(winner: Winner) -> str:
     drops, scales = (
         any(isinstance(module, kinds) for module in winner.network.modules()) for kinds in (_layers.DROPOUT, Scaling)
     )
-    factor = _FACTORS[winner.training["schedule"]]
+    factor = _FACTORS[schedule_text(winner.training)]
     made = _layers.code(winner.network)
     mean, deviation = winner.target_scale
-    names = [name for name, on in decayed(winner.network).items() if on]
+    names = [name for name, on in decayed(winner.network, winner.training.decay_filter).items() if on]
     parts = {
         "data": f"Recommended for: {_in_quotes(winner.description.name)}.",
         "math": "import math\n" if "math." in factor else "",
         "ordered": "from collections import OrderedDict\n" if "OrderedDict" in made else "",
         "seed": literal(winner.seed, int),
         "epochs": literal(winner.epochs, int),
-        "batch_size": literal(winner.training["batch_size"], int),
-        "cut": _EVEN if winner.training["even_batches"] else _FULL,
-        "lr": literal(winner.setting.get("lr", winner.training["lr"]), float),
+        "batch_size": literal(winner.training.batch_size, int),
+        "cut": _EVEN if winner.training.even_batches else _FULL,
+        "lr": literal(winner.setting.get("lr", winner.training.lr), float),
         "weight_decay": literal(winner.setting.get("weight_decay", 0.0), float),
         "decayed": _listed(names),
-        "precision": winner.training["precision"],
+        "precision": winner.training.precision,
         "scale": ""
         if classes
         else f"TARGET_MEAN, TARGET_DEVIATION = {literal(mean, float)}, {literal(deviation, float)}  # here 0, 1\n",

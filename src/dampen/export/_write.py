@@ -21,7 +21,8 @@ from dampen.engine import copied
 from dampen.engine.knobs.weights.weight_decay import decayed
 from dampen.errors import InputError
 from dampen.export import _layers, _onnx, _script
-from dampen.study import METRICS, Description, Exported, Winner, plain_setting
+from dampen.metrics import METRICS
+from dampen.study import Description, Exported, Winner, written_config
 
 FILES = (
     *("model.safetensors", "model.json", "preprocessing.json", "model.onnx"),
@@ -142,7 +143,7 @@ def _digest(file: Path) -> str:
 
 def _document(winner: Winner) -> dict[str, Any]:
     network, data, training = winner.network, winner.description, winner.training
-    decays = decayed(network)
+    decays = decayed(network, training.decay_filter)
     mean, deviation = winner.target_scale
     return {
         "format": _FORMAT,
@@ -157,15 +158,17 @@ def _document(winner: Winner) -> dict[str, Any]:
             name: {"shape": list(p.shape), "dtype": str(p.dtype).removeprefix("torch."), "decays": decays.get(name)}
             for name, p in network.named_parameters()
         },
-        "setting": plain_setting(winner.setting),
+        "setting": winner.setting.to_dict(),
         "training": {
             "data": data.name,
             "rows": data.rows,
             "weighted": data.weighted,
             "seed": winner.seed,
             "epochs": winner.epochs,
-            **{name: value if isinstance(value, int | float) else str(value) for name, value in training.items()},
-            "lr": winner.setting.get("lr", training["lr"]),
+            **written_config(training),
+            "batch_size": training.batch_size,
+            "even_batches": training.even_batches,
+            "lr": winner.setting.get("lr", training.lr),
         },
         "preprocessing": _preprocessing(data),
         "target": None

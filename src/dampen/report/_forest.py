@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dampen.metrics import METRICS
 from dampen.report import _page
 from dampen.report.pictures import BLACK, BLUE, GREEN, ORANGE
-from dampen.study import METRICS, REFERENCE_NAMES
+from dampen.study import REFERENCE_NAMES
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

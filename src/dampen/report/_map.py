@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from dampen.metrics import METRICS
 from dampen.report import _page
 from dampen.report._forest import rising
 from dampen.report.pictures import BLACK, ORANGE
-from dampen.study import METRICS
 
 _FIRST = ("weight_decay", "decay_timescale", "dropout")  # knobs that a map is of, if they vary
 _LEAST_POINTS = 5  # fewer settings make no map

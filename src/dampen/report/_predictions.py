@@ -10,7 +10,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from dampen.data import Data, Incoming
 from dampen.report import pictures
-from dampen.study import reliabilities, risk, tells_rows_apart
+from dampen.uncertainty import reliabilities, risk, tells_rows_apart
 
 _EXAMPLES = 8  # of the most and of the least certain images
 _EMPTY = 0.1  # where an axis ends that has nothing above 0

@@ -13,7 +13,7 @@ from dampen.data import Data, Incoming
 from dampen.report import _page
 from dampen.report._page import TRUST, check_page, embed, render, write_page
 from dampen.report.pictures import BLACK, BLUE, ORANGE
-from dampen.study import reliabilities, risk, tells_rows_apart
+from dampen.uncertainty import reliabilities, risk, tells_rows_apart
 
 Columns = Mapping[str, np.ndarray]
 _EXAMPLES = 8  # of the most and of the least certain inputs

@@ -4,15 +4,15 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from dampen.data import Data
-from dampen.engine import Model, Population
+from dampen.data import Data, with_unit_targets
+from dampen.engine import Model, Population, TrainConfig
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.study._checks import prepared
+from dampen.study._config import config_of_study
 from dampen.study._defaults import Lengths, usual_batch_size
 from dampen.study._simple_models import SIMPLE
 
@@ -28,17 +28,17 @@ CONFIRM_SEEDS = 3, 200
 _PARTS = 5  # trainings that show where a gain comes from: without each regulariser, without all, the usual one
 
 
-def seconds_per_member_epoch(model: Model, data: Data, training: dict[str, Any]) -> float:
+def seconds_per_member_epoch(model: Model, data: Data, training: TrainConfig) -> float:
     """Measure what an epoch of a member takes, on the training rows or a part of them."""
     rows = data.train_rows[: min(_ROWS, len(data.train_rows))]
     part = replace(data, train_rows=rows, validation_rows=rows[:0], test_rows=rows[:0])
     settings = [Setting(weight_decay=k / _MEMBERS) for k in range(_MEMBERS)]
     population = Population(model, settings, [0])
-    population.fit(part, epochs=3, until=1, **training)  # records the program, and warms up
+    population.fit(part, training, epochs=3, until=1)  # records the program, and warms up
     started = time.perf_counter()
-    population.fit(part, epochs=3, **training)
+    population.fit(part, training, epochs=3)
     measured = (time.perf_counter() - started) / (2 * _MEMBERS)
-    if training["device"] != "cpu":
+    if str(training.device) != "cpu":
         torch.cuda.synchronize()
     return measured * len(data.train_rows) / len(rows)
 
@@ -104,7 +104,8 @@ def check_budget(budget: float, model: Model, part: Data, times: float, confirme
         InputError: an epoch of each training of the smallest confirmation takes more than twice the budget.
     """
     n = times * len(part.train_rows)
-    data, _, training = prepared(part, batch_size or usual_batch_size(round(n)), 1e-3, None, "float32", "cpu")
+    data, *_ = with_unit_targets(part)
+    training = config_of_study(TrainConfig(batch_size=batch_size or usual_batch_size(round(n))), data)
     least = _least_rest(confirmed, 1, times * seconds_per_member_epoch(model, data, training))
     if least > 2 * budget:
         raise InputError(

@@ -16,13 +16,13 @@ from dampen.data import Data, Incoming
 from dampen.errors import DataWarning, InputError, NotSampled
 from dampen.study._calibration_ensembles import Ensemble
 from dampen.study._fresh import FreshResults
-from dampen.study._metric_summaries import ROUNDING
 from dampen.study._new_rows import read_new_rows
+from dampen.study._phases import FOLDS
 from dampen.study._predictor import Predictor
-from dampen.study._protocol import FOLDS
 from dampen.study._saved import SavedResults
 from dampen.uncertainty import (
     LEVEL,
+    ROUNDING,
     CalibratedClasses,
     CalibratedValues,
     Calibration,

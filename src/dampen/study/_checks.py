@@ -12,7 +12,6 @@ from dampen.data import Data
 from dampen.engine import (
     Builder,
     Model,
-    Schedule,
     batches,
     check_alike,
     check_ids,
@@ -23,11 +22,13 @@ from dampen.engine import (
 )
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError, OutputsWarning
-from dampen.study import _defaults, _documents, _protocol
+from dampen.study import _documents
+from dampen.study._config import rows_a_step
 from dampen.study._embedded import refuse_ids
+from dampen.study._phases import split
 from dampen.study._plan_differences import differs
+from dampen.study._protocol import Plan
 from dampen.study._storage import Folder
-from dampen.study._training import plain
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -114,18 +115,18 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
     return notes
 
 
-def check_batches(model: Model, plan: _protocol.Plan) -> None:
+def check_batches(model: Model, plan: Plan) -> None:
     """Refuse, before anything trains, a network that can't train on a single row if a phase has a batch of one.
 
     Raises:
         InputError: batch normalisation is such a network.
     """
     phases = [(plan.seeds, False), (plan.confirm_seeds, True)]
-    splits = [_protocol.split(plan, seeds, again) for seeds, again in phases]
-    sets = [one for split in splits for one in (split.of_seeds or [split.sets])]
+    phases_rows = [split(plan, seeds, again) for seeds, again in phases]
+    sets = [one for rows in phases_rows for one in (rows.of_seeds or [rows.sets])]
     counts = {len(one.train_rows) for one in sets if isinstance(one, Data)}
     counts.add(len(plan.data.train_rows) + len(plan.data.validation_rows))
-    size, even = plan.training["batch_size"], plan.training["even_batches"]
+    size, even = rows_a_step(plan.training), plan.training.even_batches
     for n in sorted(counts):
         if any(span.stop - span.start == 1 for span in batches(n, size, even)):
             data = plan.data
@@ -136,31 +137,8 @@ def check_batches(model: Model, plan: _protocol.Plan) -> None:
             return
 
 
-def prepared(
-    data: Data,
-    batch_size: int | None,
-    lr: float,
-    schedule: str | None,
-    precision: str,
-    device: str,
-) -> tuple[Data, tuple[float, float], dict[str, Any]]:
-    """Return the data with targets of unit deviation, their scale, and the options of `Population.fit`."""
-    check_whole({"batch_size": (batch_size, 1)})
-    data, mean, deviation = _protocol.with_unit_targets(data)
-    training = {
-        "batch_size": batch_size if batch_size is not None else _defaults.usual_batch_size(len(data.train_rows)),
-        "even_batches": True,
-        "optimizer": "adamw",
-        "lr": lr,
-        "schedule": Schedule(schedule if schedule is not None else _defaults.usual_schedule()).kind,
-        "precision": precision,
-        "device": device,
-    }
-    return data, (mean, deviation), training
-
-
 def open_folder(
-    out: str | Path | None, plan: _protocol.Plan, resume: bool, named: Mapping[str, Setting] | None = None
+    out: str | Path | None, plan: Plan, resume: bool, named: Mapping[str, Setting] | None = None
 ) -> Folder | None:
     """Return the study's folder, made or found.
 
@@ -175,7 +153,7 @@ def open_folder(
     if folder.path.exists() and not folder.path.is_dir():
         raise InputError(f"{folder.path} is a file: name a folder for the study")
     if named:
-        wanted["compared"] = {name: plain(setting) for name, setting in named.items()}
+        wanted["compared"] = {name: setting.to_dict() for name, setting in named.items()}
     held = _documents.planned(folder)
     if held is None:
         refuse_others(folder, resume)

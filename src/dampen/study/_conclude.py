@@ -9,20 +9,22 @@ import torch
 from torch import Tensor
 
 from dampen._io import save_tensors
-from dampen.data import Data, Rows
+from dampen.data import Data, Rows, training_and_validation_rows
 from dampen.engine import Population
+from dampen.metrics import Metric, interval_of, mean_probabilities
+from dampen.metrics import of as metrics_of
+from dampen.search import Ranked, Training
 from dampen.statistics import Estimate, over_rows, over_seeds_and_rows
-from dampen.study import _calibration_rows, _documents, _metrics, _protocol
+from dampen.study import _calibration_rows, _documents
 from dampen.study._calibration_ensembles import CalibrationEnsembles
 from dampen.study._confirmation import LEVEL, Confirmed
 from dampen.study._evaluate import Candidate
 from dampen.study._fresh import FreshResults
+from dampen.study._protocol import Plan
 from dampen.study._runner import Runner, Trained, outputs_of
-from dampen.study._search import Ranked
 from dampen.study._simple_models import SIMPLE
 from dampen.study._storage import Folder, fingerprint
 from dampen.study._study import Study
-from dampen.study._training import Training
 from dampen.study._verdict import Verdict, judge
 
 
@@ -68,7 +70,7 @@ def _test(
     Intervals are over seeds and rows; those of the ensemble and of simple models are over rows alone.
     """
     plan = runner.plan
-    data = _protocol.training_and_validation_rows(plan.data)  # scaled as the rows of the last training are
+    data = training_and_validation_rows(plan.data)  # scaled as the rows of the last training are
     rows = data.test
     if not len(rows):
         return {}
@@ -89,7 +91,7 @@ def _test(
             if plan.metric in metrics:
                 costs[name] = plan.metric.costs(outputs, rows).double().numpy()
             if name == "recommended":
-                mean = _metrics.mean_probabilities(outputs, plan.data.task)
+                mean = mean_probabilities(outputs, plan.data.task)
                 found["ensemble"] |= _told(plan, metrics, mean[None], rows)
     for name in candidates:
         if name != "recommended" and candidates[name] != candidates["recommended"]:
@@ -97,19 +99,19 @@ def _test(
     return found
 
 
-def _outputs(population: Population, training: Training, rows: Rows, metric: _metrics.Metric) -> Tensor:
+def _outputs(population: Population, training: Training, rows: Rows, metric: Metric) -> Tensor:
     """Return a training's outputs for each seed, `[S, N, C]`."""
     m = population.settings.index(training.setting)
     return torch.stack([outputs[m] for outputs in outputs_of(population, rows, metric)])
 
 
-def _groups(plan: _protocol.Plan) -> list[list[_metrics.Metric]]:
+def _groups(plan: Plan) -> list[list[Metric]]:
     """Return metrics that share their outputs: the sampled one, and those of one pass."""
-    usual = _metrics.of(plan.data.task, plan.data.weights is not None)
+    usual = metrics_of(plan.data.task, plan.data.weights is not None)
     return [[plan.metric], usual] if plan.metric.samples else [usual]
 
 
-def _told(plan: _protocol.Plan, metrics: Sequence[_metrics.Metric], outputs: Tensor, rows: Rows) -> dict[str, Any]:
+def _told(plan: Plan, metrics: Sequence[Metric], outputs: Tensor, rows: Rows) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for metric in metrics:
         costs = metric.costs(outputs, rows).double().numpy()
@@ -117,7 +119,7 @@ def _told(plan: _protocol.Plan, metrics: Sequence[_metrics.Metric], outputs: Ten
             found[metric.name] = {"mean": None, "interval": None}
             continue
         estimate, scale = _estimate(costs), plan.target_scale[1]
-        ends = _metrics.interval_of(metric, estimate, costs.shape[1], LEVEL, scale)
+        ends = interval_of(metric, estimate, costs.shape[1], LEVEL, scale)
         known = bool(np.isfinite(ends).all())  # of a single row nobody knows
         found[metric.name] = {"mean": metric.told(estimate.mean, scale), "interval": list(ends) if known else None}
     return found
@@ -129,9 +131,7 @@ def _estimate(costs: np.ndarray) -> Estimate:
     return over_seeds_and_rows(costs) if len(costs) > 1 else over_rows(costs[0])
 
 
-def _difference(
-    plan: _protocol.Plan, one: np.ndarray, other: np.ndarray, verdict: Verdict, name: str
-) -> dict[str, Any]:
+def _difference(plan: Plan, one: np.ndarray, other: np.ndarray, verdict: Verdict, name: str) -> dict[str, Any]:
     """Return the recommended training's metric minus another's on the test rows, and whether that agrees."""
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
         return {"difference": None, "interval": None, "agrees": None}
@@ -168,7 +168,7 @@ def _write(folder: Folder, study: Study, confirmed: Confirmed) -> None:
 def _write_unseen(folder: Folder, study: Study, confirmed: Confirmed, new: bool = True) -> None:
     """Write rows to calibrate on; for a study that is finished already nothing is trained."""
     assert isinstance(study.results, FreshResults)
-    data, ensembles = _protocol.training_and_validation_rows(study.plan.data), study.results.calibration
+    data, ensembles = training_and_validation_rows(study.plan.data), study.results.calibration
     folds: Sequence[Data] = ()
     if ensembles.of_folds and (new or ensembles.kept):
         folds = ensembles.folds

@@ -8,13 +8,12 @@ from dampen.data import Data
 from dampen.engine import Population
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
+from dampen.search import SEARCH, Ranked, Training, best, best_costs, best_stop
 from dampen.statistics import bonferroni
 from dampen.study._defaults import is_table
 from dampen.study._evaluate import Candidate, Evaluation
-from dampen.study._references import NONE, SEARCH, STOPPED, regularisers, without
+from dampen.study._references import NONE, STOPPED, regularisers, without
 from dampen.study._runner import Runner, Trained, mean_costs
-from dampen.study._search import Ranked, best, best_costs, best_stop
-from dampen.study._training import Training
 
 LEVEL = 0.95
 # The default margin is the larger of these shares, of the loss and of its spread over seeds.
@@ -109,7 +108,7 @@ class Confirmation:
         recommended, gone = self._spared(chosen, references.get(NONE), margin)
         removed = self._removed(recommended)
         off = self._off(recommended)
-        lengths, lr, none = plan.lengths, plan.training["lr"], references.get(NONE)
+        lengths, lr, none = plan.lengths, plan.training.lr, references.get(NONE)
         own = none if isinstance(none, Training) and self._regularisers(recommended) else off
         usual_length = replace(own, epochs=lengths.usual)
         rate = {"lr": lr} if "lr" in own.setting else {}

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from dampen.data import Data, leaks
+from dampen.search import Training
 from dampen.study._confirmation import Confirmed
-from dampen.study._training import Training
 
 _RISE = 0.01  # share of the validation loss by which it must have risen since its least for overfitting
 

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from dampen import metrics
 from dampen.data import Data
 from dampen.engine import Population
+from dampen.metrics import Metric
+from dampen.search import Training
 from dampen.statistics import Estimate, over_folds, over_seeds_and_rows
-from dampen.study import _metrics
-from dampen.study._metrics import Metric
-from dampen.study._protocol import FOLDS, Plan, Split
+from dampen.study._phases import FOLDS, Split
+from dampen.study._protocol import Plan
 from dampen.study._runner import costs_of_outputs, outputs_of
 from dampen.study._simple_models import SIMPLE
-from dampen.study._training import Training
 
 Candidate = Training | str
 """A training, or the name of a simple model."""
@@ -48,7 +49,7 @@ class Evaluation:
     def of(cls, plan: Plan, rows: Split) -> "Evaluation":
         """Return an evaluation that has nothing to compare yet."""
         name = "accuracy" if plan.data.task == "classification" else "rmse"
-        return cls(plan, rows, plan.metric, _metrics.find(name, plan.data.task), {}, {})
+        return cls(plan, rows, plan.metric, metrics.find(name, plan.data.task), {}, {})
 
     def add(self, population: Population, trainings: Sequence[Training]) -> None:
         """Evaluate trainings, which are the settings of a population in their order."""

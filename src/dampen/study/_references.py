@@ -7,7 +7,7 @@ from dampen.engine.knobs import KNOBS, Scales, Setting
 from dampen.search import Space
 from dampen.study._defaults import is_table
 
-SEARCH, NONE, DEFAULT, TABULAR = "search", "none", "default", "tabular-default"
+NONE, DEFAULT, TABULAR = "none", "default", "tabular-default"
 STOPPED = "none_stopped_early"
 UNREGULARISED = (NONE, STOPPED)
 _NO_REGULARISERS = ("lr", "patience", "dropblock_size")

@@ -11,24 +11,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dampen.engine import ChunkDone, Epoch, Event, Model, Population, TrainConfig
+from dampen.data import training_and_validation_rows
+from dampen.engine import ChunkDone, Epoch, Event, Model, Population
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
+from dampen.metrics import Metric
+from dampen.search import Training
 from dampen.study import _documents
-from dampen.study._metrics import Metric
-from dampen.study._protocol import (
+from dampen.study._phases import (
     CALIBRATION_SEED,
     CONFIRM_SEED,
     TEST_SEED,
-    Plan,
     Split,
     calibration_folds,
     n_calibration_folds,
     split,
-    training_and_validation_rows,
 )
+from dampen.study._protocol import Plan
 from dampen.study._storage import Folder
-from dampen.study._training import Training
 from dampen.uncertainty import ClassPrediction, predict
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ class Runner:
                 shown = phase if phase in PHASES else PHASES[-1]
                 self._callback(self._progress(shown, epoch, until, members, members * (epoch + share)))
 
-        config = TrainConfig(epochs=epochs, **plan.training)
+        config = replace(plan.training, epochs=epochs)
         if start >= until:
             population.prepare(rows.sets, config)
             return

@@ -1,6 +1,5 @@
 """The results of a finished study that a folder keeps."""
 
-import ast
 import copy
 import os
 from collections.abc import Mapping, Sequence
@@ -14,21 +13,20 @@ from torch import nn
 
 from dampen import _schema
 from dampen._io import exists, shortened
-from dampen.data import NAMES, Data, Preprocessing, Rows, load
+from dampen.data import NAMES, Data, Preprocessing, Rows, load, training_and_validation_rows, with_unit_targets
 from dampen.engine import INSERTED, Model, Population, WithDropout, insert_dropout
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.models import Linear, mlp
-from dampen.study import _calibration_rows, _documents, _protocol
+from dampen.search import Ranked, Training
+from dampen.study import _calibration_rows, _config, _documents
 from dampen.study._best_model import Winner, winner_of, winner_without_rows
 from dampen.study._calibration_ensembles import Ensemble, ensembles_of
 from dampen.study._curves import read_curves
 from dampen.study._predictor import Predictor
 from dampen.study._runner import CALIBRATION
 from dampen.study._saved_verdict import verdict_of
-from dampen.study._search import Ranked
 from dampen.study._storage import Folder, fingerprint
-from dampen.study._training import Training, setting_of
 from dampen.study._verdict import Verdict
 
 if TYPE_CHECKING:
@@ -83,7 +81,7 @@ class _Origin:
 def same_data(data: Data, plan: Mapping[str, Any]) -> Data | None:
     """Return data as a study had it, whole numbers unscaled where its network embeds them; None for other data."""
     for one in filter(None, (data, data.whole())):
-        found, *_ = _protocol.with_unit_targets(one)
+        found, *_ = with_unit_targets(one)
         if fingerprint(found) == plan["data"]["fingerprint"]:
             return found
     return None
@@ -234,10 +232,10 @@ class SavedResults:
         Raises:
             InputError: as for `predictor`.
         """
-        last = self.target_scale, self._setting, self._epochs, _documents.training_of(self._plan)
+        last = self.target_scale, self._setting, self._epochs, _config.read(self._plan["training"])
         predictor, model = self.predictor, self._plan["model"]
         try:
-            rows = _protocol.training_and_validation_rows(self.data)
+            rows = training_and_validation_rows(self.data)
         except InputError as e:
             examples = predictor.unseen[0][1].features
             return winner_without_rows(self.population, model, predictor.description, str(e), examples, *last)
@@ -245,7 +243,7 @@ class SavedResults:
 
     @property
     def _setting(self) -> Setting:
-        return setting_of(self._document["recommended"])
+        return Setting.from_dict(self._document["recommended"])
 
     @property
     def _epochs(self) -> int:
@@ -339,17 +337,14 @@ def _builder(name: str) -> Model:
     try:
         if len(name) > _LONGEST_NAME:
             raise ValueError
-        call = ast.parse(name, mode="eval").body
-        assert isinstance(call, ast.Call)
-        assert isinstance(call.func, ast.Name)
-        values = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
-        if call.func.id == "Linear":
+        kind, values = _schema.call(name)
+        if kind == "Linear":
             return Linear(**values)
-        assert call.func.id == "MLP"
+        assert kind == "MLP"
         described = _schema.converted(values, _Mlp, "the network's description")
         shape = {"dropout": described.dropout, "activation": described.activation, "scaling": described.scaling}
         return mlp(*described.hidden, **shape)
-    except (SyntaxError, ValueError, AssertionError, TypeError, MemoryError, RecursionError) as e:
+    except (ValueError, AssertionError, TypeError) as e:
         if isinstance(e, InputError):
             raise
         raise InputError(

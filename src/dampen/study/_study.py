@@ -11,16 +11,13 @@ from dampen.data import Data, Preprocessing
 from dampen.engine import Model
 from dampen.engine.knobs import Setting
 from dampen.errors import DataWarning, InputError, NotExported
-from dampen.search import export_to_optuna
+from dampen.search import SEARCH, Ranked, Training, export_to_optuna
 from dampen.study import _protocol
 from dampen.study._best_model import Exported, Winner
 from dampen.study._calibrated import CalibratedStudy, Method, calibrate, single_pass_if_no_dropout
 from dampen.study._description import Description
 from dampen.study._fresh import FreshResults
-from dampen.study._references import SEARCH
 from dampen.study._saved import SavedResults
-from dampen.study._search import Ranked
-from dampen.study._training import Training
 from dampen.study._verdict import Verdict
 
 if TYPE_CHECKING:

@@ -10,16 +10,17 @@ import numpy as np
 
 from dampen.data import Data
 from dampen.engine.knobs import KNOBS, Scales, Setting
-from dampen.search import Dimension
+from dampen.metrics import Metric, interval_of
+from dampen.search import Dimension, Training
 from dampen.statistics import Estimate, against_all, bonferroni
 from dampen.study import _verdict_text
+from dampen.study._config import optimizer_text, rows_a_step
 from dampen.study._confirmation import LEVEL, Confirmed
 from dampen.study._diagnosis import Diagnosis, diagnose
 from dampen.study._evaluate import Candidate, Evaluation
-from dampen.study._metrics import Metric, interval_of
-from dampen.study._protocol import Plan, Split
+from dampen.study._phases import Split
+from dampen.study._protocol import Plan
 from dampen.study._references import NONE, UNREGULARISED, regularisers
-from dampen.study._training import Training, plain
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ class Verdict:
         """Return it as JSON can hold it."""
         return {
             "metric": self.metric.name,
-            "recommended": plain(self.recommended),
+            "recommended": self.recommended.to_dict(),
             "chosen": self.chosen.document(),
             "dropped": list(self.dropped),
             "validation": {"mean": number(self.value), "interval": [number(end) for end in self.interval]},
@@ -283,10 +284,10 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
         off=confirmed.off,
         margin=_told_margin(confirmed, own.mean),
         equivalent=alike,
-        mildest=min((recommended, *alike), key=partial(_strength, steps=steps, lr=plan.training["lr"])),
+        mildest=min((recommended, *alike), key=partial(_strength, steps=steps, lr=plan.training.lr)),
         edges=plan.space.edges(recommended.setting) if inside and plan.space is not None else {},
         memory_epochs=_memory(plan, recommended.setting, steps),
-        usual=(plan.training["lr"], plan.lengths.usual),
+        usual=(plan.training.lr, plan.lengths.usual),
         method=_verdict_text.method(plan, confirmed.chosen_among, len(attribution), searched),
         bias=_verdict_text.BIASES[plan.scheme],
     )
@@ -466,14 +467,15 @@ def _told_margin(confirmed: Confirmed, cost: float) -> float:
 def _steps(plan: Plan, rows: Split) -> int:
     """Return the steps of an epoch."""
     data = (rows.of_seeds or [rows.sets])[0]
-    return math.ceil(len(data.train_rows) / plan.training["batch_size"])  # type: ignore[union-attr]
+    return math.ceil(len(data.train_rows) / rows_a_step(plan.training))  # type: ignore[union-attr]
 
 
 def _memory(plan: Plan, setting: Setting, steps: int) -> float | None:
     if "decay_timescale" in setting:
         return setting["decay_timescale"]
-    decay, lr = setting.get("weight_decay", 0.0), setting.get("lr", plan.training["lr"])
-    return 1 / (lr * decay * steps) if decay else None
+    decay, lr = setting.get("weight_decay", 0.0), setting.get("lr", plan.training.lr)
+    average = optimizer_text(plan.training).startswith(("AdamW", "adamw", "sgd", "SGD"))  # Adam rescales its decay
+    return 1 / (lr * decay * steps) if decay and average else None
 
 
 def _strength(training: Training, steps: int, lr: float) -> tuple[int, float, float]:

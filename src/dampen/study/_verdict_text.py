@@ -3,8 +3,9 @@
 import math
 from typing import TYPE_CHECKING
 
+from dampen.search import Training
 from dampen.study._references import DEFAULT, NONE, STOPPED, TABULAR
-from dampen.study._training import Training, tell
+from dampen.study._setting_text import tell
 
 if TYPE_CHECKING:
     from dampen.study._protocol import Plan

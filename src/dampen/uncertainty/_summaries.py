@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dampen.uncertainty import Reliability, Selective, reliability_of, selective
+from dampen.uncertainty._calibration import Reliability, reliability_of
+from dampen.uncertainty._selective import Selective, selective
 
 ROUNDING = 1e-6  # relative difference below which two uncertainties are equal
 
