@@ -32,7 +32,7 @@ def on_test_rows(test: Mapping[str, Mapping[str, Any]], verdict: "Verdict") -> l
     if -verdict.margin < low and high < verdict.margin:
         return [f"The test rows show both to be equivalent within {margin}: {size}."]
     if abs(found["difference"]) < verdict.margin and not low <= 0 <= high:
-        return [f"The test rows show a difference that lies within {margin}, too little to matter: {size}."]
+        return [f"The test rows show a difference that is negligible, within {margin}: {size}."]
     if low <= 0 <= high:
         return [f"The test rows neither confirm nor contradict this: {size}."]
-    return [f"The test rows settle what the evaluation left open: {size}."]
+    return [f"The test rows show a significant difference where the evaluation rows did not: {size}."]
