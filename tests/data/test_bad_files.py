@@ -85,13 +85,13 @@ def test_what_is_odd_is_treated_and_told(tmp_path):
     odd.loc[[3, 4], "y"] = None
     data = load(written(tmp_path, csv(odd)), test_fraction=0.0)
     told = {row[0]: row for row in data.columns.told(2)}
-    assert "taken as missing" in told["c"][3]
+    assert "treated as missing" in told["c"][3]
     assert told["d"][2:] == ("not used", "every value is missing")
     assert told["e"][3] == "constant, 'same' in every row"
     assert told["f"][3] == "constant, 1 in every row"
     assert told["id"][3].startswith("an identifier")
-    assert told["g"][3] == "1 no numbers ('n/k'), taken as missing"
-    assert data.notes == ("2 rows without a target 'y' left out", "7 infinite values in column 'c' taken as missing")
+    assert told["g"][3] == "1 no numbers ('n/k'), treated as missing"
+    assert data.notes == ("2 rows without a target 'y' left out", "7 infinite values in column 'c' treated as missing")
     assert data.train.features.isfinite().all()
 
 

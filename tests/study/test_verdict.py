@@ -357,8 +357,8 @@ def test_a_verdict_opens_with_what_was_shown(study, helps, learnt, gain, words):
         ),
         (
             {"none_stopped_early": (3.0, -0.1, 6.0), "off": (0.5, -1.0, 2.0)},
-            "no regularisation, stopped early or the same training without regularisation. The best estimate is {best}: "
-            "a gain of 0.5 (-1 to 2) in mse over the same training without regularisation",
+            "no regularisation, stopped early or the same training without regularisation. The best estimate is "
+            "{best}: a gain of 0.5 (-1 to 2) in mse over the same training without regularisation",
         ),
     ],
 )

@@ -35,12 +35,12 @@ def _data_options(
         str | None, _options.in_data("Columns of codes, read as categories, separated by commas.")
     ] = None,
     group: Annotated[
-        str | None, _options.in_data("Column: rows with equal values stay together in every split.")
+        str | None, _options.in_data("Column of groups: rows of one group stay together in every split.")
     ] = None,
-    weight: Annotated[str | None, _options.in_data("Column: how much a row counts.")] = None,
+    weight: Annotated[str | None, _options.in_data("Column of row weights.")] = None,
     test: Annotated[Path | None, _options.in_data("File with the test rows.", "a quarter, drawn")] = None,
     time_order: Annotated[
-        str | None, _options.in_data("Column of dates or numbers: later rows evaluate what earlier rows train.")
+        str | None, _options.in_data("Column of dates or numbers: the latest rows are for validation and test.")
     ] = None,
     image_size: Annotated[int | None, _options.in_data("Side, in pixels, to which images are resized.", min=1)] = None,
     image_max: Annotated[float | None, _options.in_data("Value of white in images of more than 8 bits.")] = None,

@@ -17,7 +17,7 @@ def command(
     data: _data.Source = "digits",
     rates: Annotated[str, _options.in_training("Dropout rate of each hidden layer.")] = "0.3,0.5",
     hidden: Annotated[str, _options.in_training("Width of each hidden layer.")] = "256,128",
-    epochs: Annotated[int, _options.in_training("Passes over the training rows.")] = 10,
+    epochs: Annotated[int, _options.in_training("Number of epochs.")] = 10,
     batch_size: Annotated[int, _options.in_training("Rows per step.")] = 128,
     lr: Annotated[float, _options.in_training("Learning rate of Adam.")] = 1e-3,
     seed: _options.Seed = 0,

@@ -20,7 +20,7 @@ def command(
     ] = None,
     data: _data.Source = "digits",
     hidden: Annotated[str, _options.in_training("Width of each hidden layer.")] = "256,128",
-    epochs: Annotated[int | None, _options.in_training("Length of training.", "10 or 30 by rows", min=1)] = None,
+    epochs: Annotated[int | None, _options.in_training("Number of epochs.", "10 or 30 by rows", min=1)] = None,
     rows: Annotated[int | None, _options.in_data("Number of training rows: few rows overfit soon.", "all")] = None,
     lr: Annotated[float, _options.in_training("Learning rate of AdamW.")] = 1e-3,
     seed: _options.Seed = 0,

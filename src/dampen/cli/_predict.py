@@ -36,7 +36,7 @@ _Samples = Annotated[int, _predicting("Number of dropout masks for each network;
 _Ensemble = Annotated[
     bool, _options.flag("--ensemble", "Average the networks of all the study's seeds.", panel="Prediction")
 ]
-_Coverage = Annotated[float, _predicting("Share of the rows to answer; abstain from the least certain others.")]
+_Coverage = Annotated[float, _predicting("Share of rows to predict; abstain from the least certain others.")]
 _Seed = Annotated[int, _predicting("Seed of the dropout masks.")]
 _Rows = Annotated[Literal["test", "all"] | None, _options.in_data("Rows to predict.", "test, else all")]
 _Plot = Annotated[Path | None, _options.in_output("Picture to draw where targets are known, .png or .svg.", "none")]

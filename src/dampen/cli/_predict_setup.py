@@ -106,7 +106,7 @@ def _without_targets(study: "Study", source: "Source", data: str) -> str:
         "is a class that" in note or "is no number" in note for note in source.notes
     ):
         what = "classes" if classes else "targets"
-        return f"{source.name!r} does not have the study's {what}: give it as --against, and data of its own"
+        return f"{source.name!r} does not have the study's {what}: give it as --against, and the study's as DATA"
     if is_table(data):
         column = None if study.preprocessing is None else study.preprocessing.target
         lacks = "no targets" if column is None else f"no values of the study's target, column {column!r}"
@@ -166,12 +166,16 @@ def _opened(
     except InputError as e:
         if rows == "test":
             raise
-        return study, other(), [f"{_NOTE}rows of {data} may have taken part in training; they flatter a summary: {e}"]
+        return (
+            study,
+            other(),
+            [f"{_NOTE}rows of {data} may have taken part in training; their summary may be too good: {e}"],
+        )
     if rows != "all" and len(own.test_rows):
         n, every = len(own.test_rows), len(own.features)
         return study, own, [f"the {n} test rows of {every} are predicted; --rows all takes every one"] * table
-    flatters = f"{_NOTE}most of these rows took part in training, so that a summary of them flatters"
-    return study, other() if table else own, [flatters]
+    note = f"{_NOTE}most of these rows took part in training, so that their summary is too good"
+    return study, other() if table else own, [note]
 
 
 def _is_own_file(study: "Study", data: str) -> bool:

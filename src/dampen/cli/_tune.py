@@ -24,7 +24,8 @@ def tune(
     reading: dict[str, Any],
     data: _data.Source = "digits",
     weight_decay: Annotated[
-        str | None, _options.in_search("Range (0 is tried, too), list or number.", "1e-5..1; tables 1e-3..10")
+        str | None,
+        _options.in_search("Weight decays: range (0 is tried, too), list or number.", "1e-5..1; tables 1e-3..10"),
     ] = None,
     dropout: Annotated[str | None, _options.in_search("Range, list or number.", "0..0.7")] = None,
     lr: Annotated[str | None, _options.in_search("Range, list or number.", "depends on the data")] = None,
@@ -52,15 +53,15 @@ def tune(
     metric: Annotated[
         Literal["nll", "accuracy", "brier", "mc-nll", "mse", "rmse", "mae", "r2"] | None,
         _options.in_search(
-            "What settings are compared by: nll, accuracy, brier, mc-nll for classes; mse, rmse, mae, r2, nll for "
-            "numbers.",
+            "Metric by which settings are compared: nll, accuracy, brier, mc-nll for classes; mse, rmse, mae, r2, nll "
+            "for numbers.",
             "nll or mse",
             metavar="METRIC",
         ),
     ] = None,
     margin: Annotated[
         float | None,
-        _options.in_search("Share of the loss below which a difference does not matter.", "0.01 or seed spread"),
+        _options.in_search("Share of the loss below which a difference is negligible.", "0.01 or seed spread"),
     ] = None,
     validation: Annotated[
         Literal["folds", "held-out"] | None,
@@ -76,7 +77,8 @@ def tune(
     budget: Annotated[
         str | None,
         _options.in_search(
-            "Time for everything, 90s, 5m or 1h: settings, seeds and epochs are fitted to it.", metavar="TIME"
+            "Time for the whole study, such as 90s, 5m or 1h; sets the number of settings, seeds and epochs.",
+            metavar="TIME",
         ),
     ] = None,
     hidden: Annotated[
@@ -97,7 +99,9 @@ def tune(
             panel=_options.TRAINING,
         ),
     ] = False,
-    epochs: Annotated[int | None, _options.in_training("Longest training.", "while longer trainings gain")] = None,
+    epochs: Annotated[
+        int | None, _options.in_training("Number of epochs of the longest training.", "while longer trainings gain")
+    ] = None,
     batch_size: Annotated[int | None, _options.in_training("Rows per step.", "32..128 by rows")] = None,
     schedule: Annotated[
         Literal["constant", "cosine", "linear", "one-cycle"] | None,

@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 
 
 def command(
-    inputs: Annotated[int, _options.in_data("Input features.")] = 200,
-    rows: Annotated[int, _options.in_data("Training rows.")] = 20,
-    test_rows: Annotated[int, _options.in_data("Test rows.")] = 100,
+    inputs: Annotated[int, _options.in_data("Number of input features.")] = 200,
+    rows: Annotated[int, _options.in_data("Number of training rows.")] = 20,
+    test_rows: Annotated[int, _options.in_data("Number of test rows.")] = 100,
     true_weight: Annotated[float, _options.in_data("True weight of every input.")] = 0.01,
     true_bias: Annotated[float, _options.in_data("True bias.")] = 0.05,
     noise: Annotated[float, _options.in_data("Standard deviation of the noise on the target.")] = 0.01,
     weight_decay: Annotated[str, _options.in_training("Strengths lambda of the penalty.")] = "0,3",
     batch_size: Annotated[int, _options.in_training("Rows per step.")] = 5,
     lr: Annotated[float, _options.in_training("Learning rate of SGD.")] = 0.003,
-    epochs: Annotated[int, _options.in_training("Passes over the training rows.")] = 100,
+    epochs: Annotated[int, _options.in_training("Number of epochs.")] = 100,
     every: Annotated[int, _options.in_training("Epochs between two points of the curves.", min=1)] = 5,
     path: Annotated[
         int | None, _options.in_training("Also train this many strengths, spaced logarithmically.", min=2)

@@ -231,11 +231,11 @@ def _layout(array: np.ndarray) -> list[str]:
     height, width = shape[:2] if len(shape) > 1 else (0, 0)
     if array.dtype == np.uint8:
         if _channels_last(array):
-            return [f"bytes of shape {shape} are taken as images with channels last: [{shape[2]}, {height}, {width}]"]
-        return [f"bytes of shape {shape} are taken as grey images: [1, {height}, {width}]"] if len(shape) == 2 else []
+            return [f"bytes of shape {shape} are read as images with channels last: [{shape[2]}, {height}, {width}]"]
+        return [f"bytes of shape {shape} are read as grey images: [1, {height}, {width}]"] if len(shape) == 2 else []
     if _channels_last(array):
         return [
-            f"inputs of shape {shape} are taken as {height} channels of {width}x{shape[2]}: if they are images with "
+            f"inputs of shape {shape} are read as {height} channels of {width}x{shape[2]}: if they are images with "
             f"channels last, give [rows, {shape[2]}, {height}, {width}]"
         ]
     if len(shape) == 2 and height == width > 1 and array.dtype.kind == "f" and array.size:

@@ -187,7 +187,7 @@ class Data:
         if self.weights is not None and len(rows):
             weights = self.weights[rows]
             if not weights.any():
-                raise InputError(f"every one of {len(rows)} rows that judge has weight 0; give some of them a weight")
+                raise InputError(f"all {len(rows)} evaluation rows have weight 0; give some of them a weight")
             weights = weights.double() / weights.double().mean()
         return Rows(inputs, self.targets[rows], weights, None if self.groups is None else self.groups[rows])
 
@@ -259,7 +259,7 @@ class Data:
         """
         if len(self.validation_rows):
             raise InputError(
-                f"'{self.name}' has {len(self.validation_rows)} validation rows already: folds make their own"
+                f"'{self.name}' has {len(self.validation_rows)} validation rows already: folds draw their own"
             )
         if self.ordered:
             raise InputError(f"the rows of '{self.name}' are in the order of time: folds would let later ones train")

@@ -74,13 +74,13 @@ def _reason(error: OSError, url: str, begun: bool) -> str:
     response = getattr(error, "response", None)
     if response is not None:
         response.close()  # pooch leaves it open
-        return f"the server answered {response.status_code} for {url}"
+        return f"the server responded {response.status_code} for {url}"
     if isinstance(error, ValueError):  # no address, or one of another protocol
         return f"{url} can't be fetched ({type(error).__name__})"
     if begun:
         return f"the connection broke in the middle of {url}"
     if "timed out" in str(error):
-        return f"no answer in time from {url}"
+        return f"no response in time from {url}"
     return f"no connection to {url}"
 
 

@@ -164,7 +164,7 @@ def _known(
         known, what = np.isfinite(found), "is no number"
         found = np.where(known, found, np.nan)
     n = int((~known).sum())
-    notes = (f"{name} {what} in {n} row{'s' * (n != 1)}: not judged",) if n else ()
+    notes = (f"{name} {what} in {n} row{'s' * (n != 1)}: not evaluated",) if n else ()
     return torch.from_numpy(found) if known.any() else None, notes
 
 

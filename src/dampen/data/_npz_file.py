@@ -50,7 +50,7 @@ class Arrays:
             with self._archive.open(self._members[name]) as stream:
                 found.append(as_native(_readable(npy.read_array(stream, allow_pickle=False), name)))
                 if stream.read(1):
-                    raise ValueError(f"array '{name}' is longer than its header tells")
+                    raise ValueError(f"array '{name}' is longer than its header declares")
         return found
 
     def _size(self, name: str) -> int:

@@ -133,10 +133,9 @@ def read(
     if guessed and all_numbers:
         distinct = len(np.unique(exact[kept]))
         notes.append(
-            f"target '{name}' holds digits with a leading zero: taken as classes (task regression takes them as values)"
+            f"target '{name}' holds digits with a leading zero: treated as classes (task regression for values)"
             if codes
-            else f"target '{name}' has {distinct} distinct whole numbers: taken as classes (task regression takes them "
-            "as values)"
+            else f"target '{name}' has {distinct} distinct whole numbers: treated as classes (task regression for values)"
         )
     return _classes(text, numbers, all_numbers, kept, name, notes, least)
 
@@ -240,7 +239,7 @@ def _words(text: Series, name: str) -> list[str]:
     """Return what is to be said of classes whose names may mean that a value is missing."""
     counts = text[text.isin((*WORDS, *SYMBOLS))].value_counts()
     return [
-        f"target '{name}': '{word}' in {_count(int(n))} is taken as a class; leave these cells empty if they are "
+        f"target '{name}': '{word}' in {_count(int(n))} is treated as a class; leave these cells empty if they are "
         "missing"
         for word, n in counts.items()
     ]

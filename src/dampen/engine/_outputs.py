@@ -29,7 +29,7 @@ def outputs_notes(network: nn.Module, rows: Tensor, task: str = "classification"
     state = tensors_of(network)
     try:
         found = trace(network.train(), state, [rows])
-    except InputError:  # whoever trains it says more
+    except InputError:  # the error of the training has more
         return ()
     if task == "regression":
         last = found.last.rstrip("_")
@@ -52,14 +52,13 @@ def _reach_line(last: str) -> str:
     """Return the note on a regression's network whose last function has a bounded range."""
     return (
         f"the network ends in a {last}, whose values are {_REACH[last]}, and a regression's targets are standardised "
-        f"(mean 0, deviation 1) before it trains: many lie out of its reach; leave the network's last {last} out"
+        f"(mean 0, deviation 1) before it trains: many lie outside this range; remove the network's last {last}"
     )
 
 
 def outputs_line(ends: str) -> str:
     """Return the note on a network whose outputs are probabilities."""
     return (
-        f"the network ends in a {ends}: its outputs are taken for logits, of which the loss takes a softmax, so that "
-        f"it would be a softmax of the {ends}'s probabilities: leave the network's last {ends} out (a log-softmax may "
-        "stay)"
+        f"the network ends in a {ends}: its outputs are used as logits, of which the loss takes a softmax, so that it "
+        f"would be a softmax of the {ends}'s probabilities: remove the network's last {ends} (a log-softmax may stay)"
     )

@@ -115,7 +115,7 @@ def _told(one: nn.Module, other: nn.Module) -> str:
                 f"networks, whose members are stacked by these: {remedy}"
             )
     return (
-        "the seeds' networks answer differently with the same parameters and buffers: something else in them is "
+        "the seeds' networks give different outputs with the same parameters and buffers: something else in them is "
         "random (a tensor in a closure, a function, a hook); register it as a buffer, or draw it from a fixed seed"
     )
 

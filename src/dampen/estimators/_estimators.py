@@ -165,7 +165,7 @@ class _Dampen(BaseEstimator):
         )
         self.tuned_, self.setting_ = False, dict(default)
         self.verdict_ = [
-            f"{len(data.train_rows)} different rows are too few to tell settings apart ({LEAST_ROWS} is the least): "
+            f"{len(data.train_rows)} different rows are too few to compare settings (at least {LEAST_ROWS}): "
             "the published default for tables is used (Holzmüller, Grinsztajn and Steinwart 2024)."
         ]
         self.networks_ = [population.member(default, one) for one in seeds]
@@ -410,7 +410,7 @@ def _whole(name: str, value: Any) -> int | None:
     if value is None and name in _OPTIONAL:
         return None
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1:
-        choice = ", or None for what the rows ask for" if name in _OPTIONAL else ""
+        choice = ", or None for a default that depends on the rows" if name in _OPTIONAL else ""
         raise InputError(f"{name} must be a whole number, 1 or larger{choice}, got {value!r}")
     return int(value)
 

@@ -104,7 +104,7 @@ def check_plain(network: nn.Module, rows: Float[Tensor, "N ..."]) -> None:
         except RuntimeError:
             same = False
     if not same:
-        raise InputError("the network does something that its layers' arguments do not say")
+        raise InputError("the network computes something that its layers' arguments do not describe")
 
 
 def _arguments(layer: nn.Module) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def write(whole: Whole, rows: Shaped[Tensor, "N ..."], file: Path) -> float:
     apart = float(np.abs(found - wanted).max() / max(np.abs(wanted).max(), np.finfo(np.float32).tiny))
     if not apart <= _TOLERANCE:
         raise InputError(
-            f"ONNX and PyTorch answer differently, by {apart:.1e} of the largest answer; {_TOLERANCE:g} is allowed"
+            f"the outputs of ONNX and PyTorch differ by {apart:.1e} of the largest output; {_TOLERANCE:g} is allowed"
         )
     return apart
 

@@ -27,16 +27,17 @@ def check(winner: Winner) -> None:
     training = winner.training
     others = [name for name in winner.setting if name not in KNOBS]
     if others:
-        raise InputError(f"the setting turns {', '.join(others)}, and the script knows {', '.join(KNOBS)} only")
+        raise InputError(f"the setting turns {', '.join(others)}, and the script supports {', '.join(KNOBS)} only")
     if training["device"].partition(":")[0] != "cpu":
         raise InputError(f"the training ran on {training['device']}, whose random numbers are not the CPU's")
     if training["precision"] not in ("float32", "float64"):
         raise InputError(f"the training's precision is {training['precision']}, whose rounding no other loop repeats")
     if training["optimizer"] != "adamw":
-        raise InputError(f"the optimizer is {training['optimizer']}, and the script knows adamw only")
+        raise InputError(f"the optimizer is {training['optimizer']}, and the script supports adamw only")
     if training["schedule"] not in _FACTORS:
         raise InputError(
-            f"the learning rate's schedule is {training['schedule']}, and the script knows {', '.join(_FACTORS)} only"
+            f"the learning rate's schedule is {training['schedule']}, and the script supports "
+            f"{', '.join(_FACTORS)} only"
         )
     if not winner.repeatable:
         raise InputError("the network's initial weights do not follow from torch's seed")

@@ -241,7 +241,7 @@ def _to_onnx(winner: Winner, file: Path) -> dict[str, Any]:
     before, after = "raw rows, before the preprocessing", "inputs, after the preprocessing"
     return {
         "input": f"features: {after if scaling is None else before}, float32",
-        "output": "answers: logits" if classes else "answers: numbers in the target's own unit",
+        "output": "outputs: logits" if classes else "outputs: numbers in the target's own unit",
         "apart_from_torch": apart,
     }
 

@@ -60,10 +60,10 @@ def _risk(axes: Axes, own: Mapping[str, np.ndarray], classes: bool) -> None:
         axes.plot(100 * curve.coverage, values, color=pictures.BLUE, linewidth=2.5)
     axes.axhline(float(values[-1]), linestyle=":", color=pictures.BLACK, label="abstaining at random")
     axes.set_title("What is the gain from abstaining?")
-    axes.set_xlabel("share of the rows that are answered (%)" + ": all are equally uncertain" * (not apart))
+    axes.set_xlabel("share of the rows that are predicted (%)" + ": all are equally uncertain" * (not apart))
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 1.08 * float(values.max()) or _EMPTY)
-    axes.set_ylabel("share of wrong answers" if classes else "RMSE of the answers")
+    axes.set_ylabel("share of wrong predictions" if classes else "RMSE of the predictions")
     axes.legend()
 
 

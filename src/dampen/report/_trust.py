@@ -122,15 +122,15 @@ def _risk(own: Columns, classes: bool) -> str:
     figure.add_scatter(x=curve.coverage[at], y=values, line={"color": BLUE, "width": 2.5}, name="by uncertainty")
     figure.add_hline(y=float(values[-1]), line_dash="dot", annotation_text="abstaining at random")
     figure.update_layout(
-        xaxis={"title": "share of the rows that are answered", "tickformat": ".0%"},
+        xaxis={"title": "share of the rows that are predicted", "tickformat": ".0%"},
         yaxis={
-            "title": "share of wrong answers" if classes else "RMSE of the answers",
+            "title": "share of wrong predictions" if classes else "RMSE of the predictions",
             "range": [0, 1.08 * float(values.max()) or _EMPTY],
         },
         showlegend=False,
         height=420,
     )
-    note = "No answer is wrong, whichever rows are left out. " if classes and not values.any() else ""
+    note = "No prediction is wrong, whichever rows are left out. " if classes and not values.any() else ""
     note += (
         f"The least certain rows are left out first; area under the curve {curve.aurc:.4g} "
         f"({'AURC' if classes else 'of squared errors'})."

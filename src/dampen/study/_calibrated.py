@@ -103,7 +103,7 @@ def single_pass_if_no_dropout(predictor: Predictor, method: Method) -> Method:
     if not method.samples or any(p > 0 for n in predictor.networks for p in dropout_rates(n, some, rates)):
         return method
     once = "one pass of each network" if method.ensemble else "a single pass"
-    message = f"the recommended setting drops no units, so there is nothing to sample: {once} answers"
+    message = f"the recommended setting drops no units, so there is nothing to sample: {once} is used"
     warnings.warn(message, NotSampled, stacklevel=3)
     return replace(method, samples=0)
 
@@ -187,23 +187,23 @@ def _of_temperature(found: Temperature, rows: int) -> list[str]:
         return []
     if found.wrong == 0:
         return [
-            f"none of the {rows} calibration rows is predicted wrongly, so that they can't tell how certain the "
-            "network should be: its probabilities stay as they are (temperature 1)"
+            f"none of the {rows} calibration rows is predicted wrongly, so that no temperature can be fitted to them: "
+            "probabilities stay as they are (temperature 1)"
         ]
     return [
-        f"the {rows} calibration rows can't tell its probabilities from right ones: they stay as they are "
+        f"the {rows} calibration rows show no significant miscalibration: probabilities stay as they are "
         "(temperature 1)"
     ]
 
 
 def _too_few(rows: int, level: float, values: bool) -> list[str]:
-    """Say why sets or intervals hold everything: too few rows for the level."""
+    """Return why sets or intervals hold everything: too few rows for the level."""
     if rows >= rows_for(level):
         return []
     what = "prediction intervals of" if values else "prediction sets for"
     all_of_it = "every interval is infinite" if values else "every class is in every set"
     most = rows / (rows + 1)
-    instead = "calibrate on more" if values else f"ask for a coverage of {math.floor(1000 * most) / 1000:g} or less"
+    instead = "calibrate on more" if values else f"choose a coverage of {math.floor(1000 * most) / 1000:g} or less"
     return [
         f"{what} {level:.4g} coverage take {rows_for(level)} calibration rows, ceil(1 / (1 - coverage)) - 1, and there "
         f"are {rows}: {all_of_it}; {instead}" + ("" if values else ", or tune on more rows")

@@ -58,7 +58,7 @@ def check_whole(numbers: Mapping[str, tuple[int | None, int]]) -> None:
 
 
 def check_margin(margin: float | None) -> None:
-    """Refuse a margin that is no share.
+    """Refuse a margin that is not a share.
 
     Raises:
         InputError: it is not.
@@ -69,19 +69,19 @@ def check_margin(margin: float | None) -> None:
 
 # A network of mean and variance has its own likelihood as a loss, which a study does not train with.
 _TWO = (
-    ". If it gives a mean and a log variance: give it the mean alone, for which dampen predict and the estimators fit "
-    "one noise for all rows; or train it with a loss of your own and ask dampen.predict(network, x, variance_head=True)"
+    ". If these are a mean and a log variance: return the mean alone, for which dampen predict and the estimators fit "
+    "one noise for all rows; or train it with a loss of your own and use dampen.predict(network, x, variance_head=True)"
 )
 
 
 def check_network(model: Model, data: Data) -> tuple[str, ...]:
-    """Make sure that a network answers each row with as many finite numbers as the data asks for.
+    """Make sure that a network's outputs are finite and of the shape that the data's targets need.
 
     Returns:
-        What is to be said of it all the same.
+        Notes on outputs that are probably not what the loss needs.
 
     Raises:
-        InputError: it does not.
+        InputError: they are not.
     """
     network = Builder(model)(0, data.inputs, data.outputs).eval()
     refuse_ids(network, data)
@@ -93,7 +93,7 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
         with torch.no_grad():
             outputs = network(rows)
     except Exception:
-        return ()  # the training says more: it knows the layer
+        return ()  # the error of the training names the layer
     if not isinstance(outputs, torch.Tensor):
         raise InputError(f"the network must return one tensor, it returned {described(outputs)}")
     wanted = [(2, data.outputs)] + [(2,)] * (data.task == "regression")
@@ -101,8 +101,8 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
         two = tuple(outputs.shape) == (2, 2)
         what = f"a number for each of the {data.outputs} classes" if data.task == "classification" else "one number"
         raise InputError(
-            f"the network must answer each row with {what}, shape [rows, {data.outputs}]; for 2 rows it answers with "
-            f"shape {list(outputs.shape)}: mend its last layer" + _TWO * (data.task == "regression" and two)
+            f"the network must return {what} for each row, shape [rows, {data.outputs}]; for 2 rows it returns shape "
+            f"{list(outputs.shape)}: change its last layer" + _TWO * (data.task == "regression" and two)
         )
     check_alike(Builder(model), [rows], data.inputs, data.outputs)
     if not outputs.isfinite().all():
@@ -204,7 +204,7 @@ def refuse_others(folder: Folder, resume: bool = False) -> None:
     if {"study.json", "search.json"} & set(others):
         what = "a finished study" if "study.json" in others else "a part of a study"
         raise InputError(
-            f"{folder.path} holds {what} whose plan.json is gone: it can't be resumed"
+            f"{folder.path} holds {what} whose plan.json is missing: it can't be resumed"
             + ", though dampen report, predict and export need no plan.json" * ("study.json" in others)
             + "; choose another folder for a new one"
         )

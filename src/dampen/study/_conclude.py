@@ -1,4 +1,4 @@
-"""How a study ends: confirmed and judged, the test rows opened once, all of it written to the folder."""
+"""How a study ends: confirmation, verdict, the test rows opened once, all of it written to the folder."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,14 +27,14 @@ from dampen.study._verdict import Verdict, judge
 
 
 def finish(runner: Runner, confirmed: Confirmed, ranked: tuple[Ranked, ...]) -> Study:
-    """Judge, open the test set, and write everything."""
+    """Form the verdict, open the test set, and write everything."""
     plan, folder = runner.plan, runner.folder
     held = _documents.finished(folder) if folder is not None else None  # of a study that is finished
     verdict = judge(plan, plan.data, confirmed)
     recommended = confirmed.recommended
     trained = Trained(runner, "test")
     candidates: dict[str, Candidate] = {"recommended": recommended}
-    if len(plan.data.test_rows):  # without test rows nobody asks how the references do on them
+    if len(plan.data.test_rows):  # without test rows the references need no last training
         candidates |= confirmed.references
     trained.add([candidate for candidate in candidates.values() if isinstance(candidate, Training)])
     study = Study(
@@ -118,7 +118,7 @@ def _told(plan: _protocol.Plan, metrics: Sequence[_metrics.Metric], outputs: Ten
             continue
         estimate, scale = _estimate(costs), plan.target_scale[1]
         ends = _metrics.interval_of(metric, estimate, costs.shape[1], LEVEL, scale)
-        known = bool(np.isfinite(ends).all())  # of a single row nobody knows
+        known = bool(np.isfinite(ends).all())  # a single row has no interval
         found[metric.name] = {"mean": metric.told(estimate.mean, scale), "interval": list(ends) if known else None}
     return found
 

@@ -87,17 +87,17 @@ def remarks(columns: Columns, coverage: float) -> list[str]:
     elif (after < before) if of_classes else (after > before):
         found.append(
             f"abstaining makes these rows worse: the {what} of the answered ones is {after:.4g}, that of all "
-            f"{before:.4g}; here uncertainty does not tell good predictions from bad ones"
+            f"{before:.4g}; here uncertainty does not separate good predictions from bad ones"
         )
     # of three standard errors, of which chance alone leaves one in 370
     if n > 1 and not tells_rows_apart(columns):
-        remedy = ": --ensemble, or --samples where the setting drops units, tells rows apart" * (not of_classes)
-        found.append(
-            "what predicts is equally uncertain of every row, so that none is left out before another" + remedy
+        remedy = ": --ensemble, or --samples where the setting drops units, gives uncertainties that differ" * (
+            not of_classes
         )
+        found.append("the predictions of all rows are equally uncertain, so that abstention can't rank them" + remedy)
     elif after is not None and abs(worth["answered"] - coverage) > 3 * math.sqrt(coverage * (1 - coverage) / n):
         found.append(
-            f"{worth['answered']:.1%} of these rows are answered, where {coverage:.1%} were to be: they are "
+            f"{worth['answered']:.1%} of these rows are answered instead of {coverage:.1%}: they are "
             f"{'less' if worth['answered'] < coverage else 'more'} certain than those that the limit was fitted on"
         )
     if of_classes and worth["empty_sets"] > 0:
@@ -105,18 +105,18 @@ def remarks(columns: Columns, coverage: float) -> list[str]:
             f"the prediction set of {worth['empty_sets']:.1%} of these rows is empty: a class is in a set where its "
             f"probability is large enough for {coverage:.1%} coverage on average over all rows, and the network is "
             f"right in {before:.1%}, so that leaving out its least certain classes keeps that; abstain "
-            "from rows with an empty set, or ask for a larger --coverage"
+            "from rows with an empty set, or choose a larger --coverage"
         )
     return found
 
 
 def _of_temperature(columns: Columns) -> list[str]:
-    """Say that the temperature makes probabilities worse, and whether that is more than chance."""
+    """Return that the temperature makes probabilities worse, and whether that is more than chance."""
     change = columns["_nll_calibrated"] - columns["_nll"]
     if not change.mean() > 1e-9:
         return []
     error = change.std(ddof=1) / math.sqrt(len(change)) if len(change) > 1 else math.inf
-    chance = "more than chance explains" if change.mean() > 2 * error else "no more than chance explains"
+    chance = "a significant difference" if change.mean() > 2 * error else "no significant difference"
     return [
         f"the temperature makes these rows worse: their nll is {columns['_nll'].mean():.4g} without it and "
         f"{columns['_nll_calibrated'].mean():.4g} with it, {chance}"

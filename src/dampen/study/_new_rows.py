@@ -65,7 +65,7 @@ def read_new_rows(
     if about.preprocessing is None:
         shape = ", ".join(map(str, ("N", *about.inputs)))
         raise InputError(
-            f"the study was made on {about.name!r}, whose rows are no table's: {source} has no columns that it knows; "
+            f"the study was made on {about.name!r}, which is not a table: {source} can't be matched to it by columns; "
             f"a .npz file with an array x of shape [{shape}] will do"
         )
     return about.preprocessing.read(source)

@@ -1,14 +1,14 @@
-"""In what two plans of a study differ, by the names of the arguments and options that a user knows."""
+"""How two plans of a study differ, by the names of arguments and options."""
 
 import os
 from collections.abc import Mapping
 from typing import Any
 
 Plan = Mapping[str, Any]
-"""As `Plan.document` tells it."""
+"""As `Plan.document` returns it."""
 
 _NOT_ASKED = ("versions", "reading", "format")  # that follow from where and when a study runs
-_DERIVED = ("families", "refined")  # that follow from what is asked for
+_DERIVED = ("families", "refined")  # that follow from other fields
 _WORDS = {
     "model": "the network",
     "scheme": "validation",
@@ -18,11 +18,11 @@ _WORDS = {
 
 
 def differs(held: Plan, wanted: Plan) -> str | None:
-    """Return what is to be said where a folder's plan is not the one that is asked for; None where it is.
+    """Return how a folder's plan differs from the one that is wanted; None where it does not.
 
     Args:
         held: the folder's.
-        wanted: what is asked for.
+        wanted: that of the call.
     """
     names = [name for name in wanted if name not in _NOT_ASKED and not _same(name, held.get(name), wanted[name])]
     if not names:
@@ -31,13 +31,13 @@ def differs(held: Plan, wanted: Plan) -> str | None:
         one, other = held["data"], wanted["data"]
         if one["name"] != other["name"]:
             return f"the study there is of the data {_told(one)}, this one of {_told(other)}"
-        return f"the data {_told(one)} is not what the study there began with: its rows, columns or splits differ"
+        return f"the data {_told(one)} has changed since the study there began: its rows, columns or splits differ"
     found = _asked(held, wanted, names)
-    return f"the study there began with other values: {', '.join(found)}"
+    return f"the study there has other values: {', '.join(found)}"
 
 
 def _asked(held: Plan, wanted: Plan, names: list[str]) -> list[str]:
-    """Return what a user has asked for otherwise, with both values where they are short."""
+    """Return which arguments differ, with both values where they are short."""
     pairs: dict[str, tuple[Any, Any]] = {}
     for name in names:
         one, other = held.get(name), wanted[name]

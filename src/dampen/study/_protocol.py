@@ -226,7 +226,9 @@ def _halves(data: Data, seed: int) -> Sequence[torch.Tensor]:
         return torch.randperm(n, generator=generator).tensor_split(2)
     groups, members = data.groups[data.validation_rows].unique(return_inverse=True)
     if len(groups) < 2:
-        raise InputError(f"the validation rows of '{data.name}' are one group: two are needed, to rank and to judge")
+        raise InputError(
+            f"the validation rows of '{data.name}' are one group: two are needed, for selection and for evaluation"
+        )
     place = torch.randperm(len(groups), generator=generator)[members]
     order = place.argsort(stable=True)
     sizes = place.bincount().cumsum(0)

@@ -353,7 +353,7 @@ def _builder(name: str) -> Model:
         if isinstance(e, InputError):
             raise
         raise InputError(
-            f"the study's network is {shortened(name)}, none of dampen's own: name what makes it with --model "
+            f"the study's network is {shortened(name)}, not one of dampen's: name its factory with --model "
             "MODULE:FUNCTION, or give model"
         ) from None
 

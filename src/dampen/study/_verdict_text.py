@@ -288,8 +288,8 @@ def _shortest(verdict: "Verdict") -> list[str]:
     if not verdict.length.shortest:
         return []
     return [
-        f"{_epochs(epochs)} is the shortest length that was tried: search again with --epochs {epochs} (epochs={epochs} in "
-        "Python), which also tries shorter ones."
+        f"{_epochs(epochs)} is the shortest length that was tried: search again with --epochs {epochs} "
+        f"(epochs={epochs} in Python), which also tries shorter ones."
     ]
 
 

@@ -142,7 +142,7 @@ def unlabelled(path: Path, classes: tuple[str, ...]) -> tuple[list[Path], list[i
     if -1 in labels:
         others = sorted({parts[0] for parts in tops} - known)
         notes.append(
-            f"{_count(labels.count(-1))} in folders that are no class of the study ({listed(others, 3)}): not judged"
+            f"{_count(labels.count(-1))} in folders that are no class of the study ({listed(others, 3)}): not evaluated"
         )
     return files, labels, notes
 
@@ -210,9 +210,9 @@ def _passed_by(
     notes = _hidden_note(folder)
     if splits:
         others = [c for c in _folders(folder) if c not in splits.values() and holds_images(c)]
-        notes += [f"folder {other} with images beside those for training and test passed by" for other in others]
+        notes += [f"folder {other} with images beside those for training and test ignored" for other in others]
     named = sorted(name for name in kept["train"] if name.lower() in _SPLIT_NAMES and kept["train"][name])
-    notes += [f"folder '{name}' is taken as a class: it has no folders of classes" for name in named]
+    notes += [f"folder '{name}' is treated as a class: it has no folders of classes" for name in named]
     strange = Counter(
         path.suffix.lower() or path.name
         for root in roots.values()
@@ -223,18 +223,18 @@ def _passed_by(
     if strange:
         n = sum(strange.values())
         kinds = ", ".join(kind for kind, _ in strange.most_common(_MOST_KINDS)) + ", ..." * (len(strange) > _MOST_KINDS)
-        notes.append(f"{n} file{'s' * (n > 1)} of other kinds ({kinds}) passed by")
+        notes.append(f"{n} file{'s' * (n > 1)} of other kinds ({kinds}) ignored")
     return notes + _links_note([child for root in roots.values() for child in _folders(root)])
 
 
 def _links_note(folders: list[Path]) -> list[str]:
     n = sum(_is_dangling(path) for folder in folders for path in folder.rglob("*"))
-    return [f"{counted(n, 'link')} to nothing passed by"] if n else []
+    return [f"{counted(n, 'link')} to nothing ignored"] if n else []
 
 
 def _hidden_note(folder: Path) -> list[str]:
     n = sum(is_image(path) and _is_within_hidden(path, folder) for path in folder.rglob("*"))
-    return [f"{n} hidden image{'s' * (n > 1)} (.name, __MACOSX) passed by"] if n else []
+    return [f"{n} hidden image{'s' * (n > 1)} (.name, __MACOSX) ignored"] if n else []
 
 
 def _by_class(root: Path, without: set[Path]) -> dict[str, list[Path]]:

@@ -129,7 +129,7 @@ def _in_units(
     """Return pixels in the units of the training rows, whose white may be another number than 255."""
     mean, std = normalisation.mean, normalisation.std
     if mean.numel() != 1 or not mean.equal(std):
-        return features, ["the training rows were not read from images: pixels are taken as numbers from 0 to 255"]
+        return features, ["the training rows were not read from images: pixels are read as numbers from 0 to 255"]
     top = 2 * float(mean)
     if top == 255:
         return features, []
@@ -230,9 +230,9 @@ def _notes(
     n = sum(one.frames for one in looks)
     notes += [f"{_images(n)} of several frames: the first one is taken"] if n else []
     n = sum(not one.grey for one in looks)
-    notes += [f"{_images(n)} in colour taken as grey"] if n and not colour else []
+    notes += [f"{_images(n)} in colour converted to grey"] if n and not colour else []
     n = len(looks) - n
-    notes += [f"{_images(n)} in grey taken as colour, in three equal channels"] if n and colour else []
+    notes += [f"{_images(n)} in grey converted to colour, in three equal channels"] if n and colour else []
     return notes
 
 
@@ -249,8 +249,8 @@ def _of_classes(looks: list[Look], classed: Labelled | None) -> list[str]:
     if not grey or not coloured:
         return []
     return [
-        f"nearly all images of {listed(grey, 3)} are grey, and of {listed(coloured, 3)} in colour: a network can tell "
-        "these classes by that alone"
+        f"nearly all images of {listed(grey, 3)} are grey, and of {listed(coloured, 3)} in colour: a network can "
+        "separate these classes by that alone"
     ]
 
 

@@ -89,8 +89,8 @@ def _check_length(found: int, shape: tuple[int, ...], path: Path) -> None:
     if found < announced:
         raise InputError(_cut(path, str(found), announced))
     if found > announced:
-        raise InputError(f"{path} holds more than the {announced} bytes that its header announces")
+        raise InputError(f"{path} holds more than the {announced} bytes that its header declares")
 
 
 def _cut(path: Path, found: str, announced: int) -> str:
-    return f"{path} is cut off: its header announces {announced} bytes, it holds {found}; fetch it again"
+    return f"{path} is cut off: its header declares {announced} bytes, it holds {found}; fetch it again"

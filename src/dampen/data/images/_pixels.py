@@ -61,7 +61,7 @@ class Look:
 
 
 def look(path: Path) -> Look:
-    """Return what an image's header tells, and its values where these are needed.
+    """Return what an image's header declares, and its values where these are needed.
 
     Raises:
         NoImage: the file can't be read, or holds too many pixels.

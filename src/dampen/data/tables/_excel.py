@@ -37,7 +37,7 @@ def read_excel(path: Path) -> Frame:
     uncomputed = _uncomputed(path, filled[0]) if table.isna().to_numpy().any() else {}
     called = {str(table.columns[j]): n for j, n in uncomputed.items() if j < table.shape[1]}
     notes += [
-        f"column '{name}' holds {n} formula{'s' * (n > 1)} without a value, taken as missing: open and save the file "
+        f"column '{name}' holds {n} formula{'s' * (n > 1)} without a value, treated as missing: open and save the file "
         "in a spreadsheet, which computes them"
         for name, n in called.items()
     ]

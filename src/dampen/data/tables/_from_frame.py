@@ -267,20 +267,20 @@ def _infinite(table: Table, columns: Columns) -> list[str]:
     if not names:
         return []
     of = f"column{'s' * (len(names) > 1)} {_target.listed(names, most=3)}"
-    return [f"{counted(sum(counts.values()), 'infinite value')} in {of} taken as missing"]
+    return [f"{counted(sum(counts.values()), 'infinite value')} in {of} treated as missing"]
 
 
 def _on_both_sides(groups: np.ndarray, n_train: int, name: str, known: bool) -> list[str]:
     """Return what is to be said of the groups of test rows that are given."""
     if not known:
-        return [f"the test rows lack the group '{name}': whether their groups train too can't be told"]
+        return [f"the test rows lack the group '{name}': whether their groups also train is unknown"]
     shared = np.isin(groups[n_train:], groups[:n_train])
     if not shared.any():
         return []
     n_groups, n_rows = len(np.unique(groups[n_train:][shared])), int(shared.sum())
     return [
         f"{counted(n_groups, 'group')} of '{name}' with {counted(n_rows, 'test row')} "
-        f"{'is' if n_groups == 1 else 'are'} among the training rows too: the test figures may flatter"
+        f"{'is' if n_groups == 1 else 'are'} among the training rows too: the test figures may be too good"
     ]
 
 

@@ -83,7 +83,7 @@ def numbers_only(values: Float64[np.ndarray, "N n"], names: Sequence[str] | None
         name = names[j] if names is not None else f"x{j}"
         low, high = _span(v[known])
         infinite = int(np.isinf(v).sum())
-        said = f"{infinite} infinite, taken as missing" if infinite else ""
+        said = f"{infinite} infinite, treated as missing" if infinite else ""
         missing = not known.all()
         used.append(Column(name, "number", offset=offset, unit=unit, missing=missing, low=low, high=high, said=said))
     return Columns(tuple(used))
@@ -144,7 +144,7 @@ def _decided(name: str, values: Series, decimal_comma: bool, orders: bool, every
     if len(known) and wrong.sum() <= (1 - _NUMBERS) * len(known):
         everywhere = plain(as_text(every)).dropna()
         odd = everywhere[np.isnan(as_numbers(everywhere, decimal_comma))]
-        said = f"{_some(odd, 'number')}, taken as missing" if len(odd) else ""
+        said = f"{_some(odd, 'number')}, treated as missing" if len(odd) else ""
         return "it puts the rows in order" if orders else _number(name, numbers, values, decimal_comma, said)
     format = _dates.date_format(plain(as_text(every)).dropna())
     if format is not None:
@@ -166,7 +166,7 @@ def _counts(numbers: Float64[np.ndarray, " N"]) -> bool:
 def _number(name: str, numbers: Float64[np.ndarray, " N"], values: Series, comma: bool, said: str) -> "Column | str":
     infinite = int(np.isinf(numbers).sum())
     if infinite:
-        said = "; ".join(filter(None, [said, f"{infinite} infinite, taken as missing"]))
+        said = "; ".join(filter(None, [said, f"{infinite} infinite, treated as missing"]))
         numbers = np.where(np.isinf(numbers), np.nan, numbers)
     known = numbers[~np.isnan(numbers)]
     n_missing = len(numbers) - len(known)
@@ -230,7 +230,7 @@ def _date(name: str, values: Series, format: str | None, orders: bool, every: Se
     everywhere = plain(as_text(every)).dropna() if format is not None else every.iloc[:0]
     wrong = everywhere[np.isnan(as_days(everywhere, format))] if len(everywhere) else everywhere
     if len(wrong):
-        said = "; ".join(filter(None, [said, f"{_some(wrong, 'date')}, taken as missing"]))
+        said = "; ".join(filter(None, [said, f"{_some(wrong, 'date')}, treated as missing"]))
     elif n_missing:
         said = "; ".join(filter(None, [said, f"{n_missing} missing"]))
     span = known.max() - known.min()

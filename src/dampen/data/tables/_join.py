@@ -54,7 +54,7 @@ def as_series(values: Any, role: str) -> tuple[Series, tuple[str, ...]]:
     if role != "target" or not np.isin(numbers, (0.0, 1.0)).all() or not (numbers.sum(1) == 1).all():
         raise InputError(f"{role} must be one value for each row, got shape {list(values.shape)}: give one column")
     names = np.array(list(values.columns), dtype=object)
-    note = f"the target's {values.shape[1]} columns of 0 and 1 are taken as classes"
+    note = f"the target's {values.shape[1]} columns of 0 and 1 are treated as classes"
     return pd.Series(names[numbers.argmax(1)], index=values.index).infer_objects(), (note,)
 
 

@@ -156,15 +156,15 @@ def _layout(lines: list[str], separator: str | None) -> _Layout:
             notes.append(f"the column names are read from the comment in line {line}")
             return _Layout(separator, above, tuple(names), tuple(notes))
         n = len(comments)
-        notes.append(f"{n} comment line{'s' * (n > 1)} above the column names passed by ('{comments[0][:30]}')")
+        notes.append(f"{n} comment line{'s' * (n > 1)} above the column names ignored ('{comments[0][:30]}')")
     titles = _titles(rest, separator)
     if titles:
         said = rest[next(i for i in range(titles) if rest[i].strip())].strip().strip(separator)[:30]
         n = sum(bool(line.strip()) for line in rest[:titles])
-        notes.append(f"{n} line{'s' * (n > 1)} above the column names passed by ('{said}')")
+        notes.append(f"{n} line{'s' * (n > 1)} above the column names ignored ('{said}')")
         above += titles
     if separator == " ":
-        notes.append("columns are parted by blanks")
+        notes.append("columns are separated by spaces")
     return _Layout(separator, above, None, tuple(notes))
 
 
@@ -292,7 +292,7 @@ def _decimal_after_all(text: Series, name: str) -> list[str]:
     if example is None:
         return []
     return [
-        f"column '{name}' holds '{example}', taken as {float(example):g}: the training rows have decimal commas, but "
+        f"column '{name}' holds '{example}', read as {float(example):g}: the training rows have decimal commas, but "
         "here commas separate the columns"
     ]
 
@@ -426,7 +426,7 @@ def _check_header(header: list[str], path: Path, above: str) -> None:
     counted = [str(i) for i in range(len(header))]  # what pandas calls the columns of an array
     filled = [cell for cell in header if cell.strip()]
     if filled and all(map(_is_number, filled)) and header not in (counted, ["", *counted[:-1]]):
-        after = f" after '{above[:30]}', taken as a title," if above else ""
+        after = f" after '{above[:30]}', read as a title," if above else ""
         raise InputError(
             f"{path} has no column names: its first line{after} is {', '.join(header[:3])} ...; add a line of names"
         )
