@@ -201,7 +201,7 @@ CHECKS = (
     Check(
         "channel-dropout",
         _rates.channels,
-        "Dropout2d on 3-D input, Dropout1d and Dropout3d whose channels are rows",
+        "Dropout2d on 3-D input, Dropout1d and Dropout3d on input without a batch dimension",
         ("serious", "warning"),
         "torch.nn.Dropout2d; pytorch/pytorch#77081",
         ("batch",),
