@@ -224,13 +224,13 @@ def _reason(e: OSError) -> str:
     return os.strerror(code) if code else _reason_in_words(str(e) or type(e).__name__)
 
 
-def _reason_in_words(said: str) -> str:
+def _reason_in_words(message: str) -> str:
     """Return what a library has put around the system's own words."""
-    number = re.search(r"\(os error (\d+)\)|errno (\d+)|\[Errno (\d+)\]", said)
+    number = re.search(r"\(os error (\d+)\)|errno (\d+)|\[Errno (\d+)\]", message)
     if number:
         code = int(next(group for group in number.groups() if group))
         return _reason(OSError(code, os.strerror(code)))
-    return shortened(said.splitlines()[0])
+    return shortened(message.splitlines()[0])
 
 
 def _umask() -> int:

@@ -151,13 +151,13 @@ def check_lengths(lists: Sequence[Sequence[object]], names: str) -> None:
     Raises:
         ValueError: they have different lengths.
     """
-    if len({len(one) for one in lists}) > 1:
+    if len({len(values) for values in lists}) > 1:
         raise ValueError(f"{names} have different lengths")
 
 
-def _in_words(said: str) -> str:
+def _in_words(message: str) -> str:
     """Return msgspec's message with the place in front: `plan.seed: expected `int`, got `str``."""
-    found = re.fullmatch(r"(.*) - at `\$\.?(.*)`", said, re.DOTALL)
-    if not found:
-        return shortened(said[:1].lower() + said[1:])
-    return shortened(f"{found[2]}: {found[1][:1].lower()}{found[1][1:]}")
+    match = re.fullmatch(r"(.*) - at `\$\.?(.*)`", message, re.DOTALL)
+    if not match:
+        return shortened(message[:1].lower() + message[1:])
+    return shortened(f"{match[2]}: {match[1][:1].lower()}{match[1][1:]}")

@@ -101,11 +101,11 @@ def teller(data: "Data", json: bool, more: Sequence[str] = ()) -> Callable[[], N
 
     It is called when training begins: a mistake that is found before that stays one line.
     """
-    told: list[bool] = []
+    printed: list[bool] = []
 
     def tell() -> None:
-        if not told:
-            told.append(True)
+        if not printed:
+            printed.append(True)
             stream = sys.stderr if json else sys.stdout
             _tell(data, stream)
             for line in more:

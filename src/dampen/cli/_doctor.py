@@ -90,8 +90,8 @@ def _made(target: str) -> tuple["nn.Module", Any, Any]:
     """Return the model, the optimizer and the batch that a function returns; None for what it does not return."""
     from torch import nn
 
-    found = named(target, "returns a model")
-    made = found if isinstance(found, nn.Module) else _call(target, found)
+    function = named(target, "returns a model")
+    made = function if isinstance(function, nn.Module) else _call(target, function)
     parts: tuple[Any, ...] = tuple(made) if isinstance(made, list | tuple) else (made,)
     if not 1 <= len(parts) <= 3 or not isinstance(parts[0], nn.Module):
         kinds = ", ".join(type(part).__name__ for part in parts)

@@ -39,14 +39,14 @@ def command(
 
     if list_:
         if json:
-            _output.print_json({name: one.asks for name, one in QUESTIONS.items()})
+            _output.print_json({name: question_entry.asks for name, question_entry in QUESTIONS.items()})
             return
-        for name, one in QUESTIONS.items():
-            print(f"{name:12} {one.asks}")
+        for name, question_entry in QUESTIONS.items():
+            print(f"{name:12} {question_entry.asks}")
         return
     if question is None or question not in QUESTIONS:
-        asked = "which question?" if question is None else f"there is no question {question!r}:"
-        raise InputError(f"{asked} choose one of {', '.join(QUESTIONS)}")
+        problem = "which question?" if question is None else f"there is no question {question!r}:"
+        raise InputError(f"{problem} choose one of {', '.join(QUESTIONS)}")
     widths = _options.whole_numbers(hidden, "--hidden")
     members = _options.seed_range(seed, seeds)
 
@@ -72,10 +72,10 @@ def command(
             device=device,
             callback=after,
         )
-        found = explore(question, on)
-    draw_answer(found, file)
+        answer = explore(question, on)
+    draw_answer(answer, file)
     if json:
-        _output.print_json(found.document() | {"picture": str(file)})
+        _output.print_json(answer.document() | {"picture": str(file)})
         return
-    print(found)
+    print(answer)
     print(file)

@@ -27,12 +27,12 @@ def named(target: str, what: str) -> Any:
     module, colon, name = target.rpartition(":")
     if not (module and colon and name):
         raise InputError(f"name a module and a function, such as train:build or train.py:build; got {target!r}")
-    found: Any = _import(module)
+    value: Any = _import(module)
     for part in name.split("."):
-        if not hasattr(found, part):
+        if not hasattr(value, part):
             raise InputError(f"{module} has no {name!r}: name a function that {what}")
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value
 
 
 def network_maker(target: str) -> Callable[..., Any]:
@@ -44,19 +44,19 @@ def network_maker(target: str) -> Callable[..., Any]:
         InputError: as `named`, or it names neither.
     """
     with from_here():
-        found = named(target, "makes a network")
+        function = named(target, "makes a network")
     from torch import nn
 
-    if isinstance(found, nn.Module):
-        return found
-    if not callable(found):
-        raise InputError(f"{target} is not a function but {type(found).__name__}: name one that makes a network")
+    if isinstance(function, nn.Module):
+        return function
+    if not callable(function):
+        raise InputError(f"{target} is not a function but {type(function).__name__}: name one that makes a network")
 
-    @functools.wraps(found)
+    @functools.wraps(function)
     def make(*args: Any, **kwargs: Any) -> Any:
         with from_here():
             try:
-                return found(*args, **kwargs)
+                return function(*args, **kwargs)
             except (Exception, SystemExit) as e:
                 raise InputError(f"{target} raises {told(e)}") from e
 

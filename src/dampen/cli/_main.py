@@ -138,8 +138,8 @@ _python_shows = warnings.showwarning
 def lacks_memory(error: BaseException | None) -> bool:
     """Return whether the want of memory is behind an error: libraries tell of it in many ways, some of a chain."""
     while error is not None:
-        said = f"{type(error).__name__} {error}"
-        if isinstance(error, MemoryError) or _MEMORY.search(said):
+        message = f"{type(error).__name__} {error}"
+        if isinstance(error, MemoryError) or _MEMORY.search(message):
             return True
         error = error.__cause__ if error.__suppress_context__ else error.__context__
     return False

@@ -47,16 +47,16 @@ def own(target: str, insert: bool, data: "Data") -> tuple[Any, int, list[str]]:
     from dampen.study import check_network, with_ids
 
     model = network_maker(target)
-    said = []
+    notes = []
     if insert:
         model = insert_dropout(model)
-        said.append(str(model.inserted(data.inputs, data.outputs)))
+        notes.append(str(model.inserted(data.inputs, data.outputs)))
     data = with_ids(model, data)
     check_network(model, data)
-    found = Population(model, [Setting()], [0]).explain(replace(data, test_rows=data.test_rows[:0]))
-    if not found.dropping:
-        said.append(f"The network drops no units, so that dropout is not searched; {_remedy(model, data)}.")
-    return model, len(found.dropping), said
+    explanation = Population(model, [Setting()], [0]).explain(replace(data, test_rows=data.test_rows[:0]))
+    if not explanation.dropping:
+        notes.append(f"The network drops no units, so that dropout is not searched; {_remedy(model, data)}.")
+    return model, len(explanation.dropping), notes
 
 
 def _remedy(model: Any, data: "Data") -> str:

@@ -252,19 +252,19 @@ def _tell(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
 
     Notes that have been told already are left out.
     """
-    stream, told = sys.stderr if file is None else sys.stdout, (*setup.notes, *_output.WARNED)
-    said, calibration = document["summary"], document["calibration"]
+    stream, notes = sys.stderr if file is None else sys.stdout, (*setup.notes, *_output.WARNED)
+    figures, calibration = document["summary"], document["calibration"]
     print(
         f"Prediction: {setup.study.method.name}; calibrated on {calibration['rows']} predictions of rows not trained "
         "on.",
         file=stream,
     )
-    if said is not None and "accuracy" in said:
+    if figures is not None and "accuracy" in figures:
         worth = document["abstention"]
         print(
-            f"Accuracy {said['accuracy']:.4f} on {counted(said['n'], 'row')}; nll {said['nll']:.4f}, after temperature "
-            f"{calibration['temperature']:.3g}: {said['nll_calibrated']:.4f}; calibration error {said['ece']:.4f}, "
-            f"after: {said['ece_calibrated']:.4f}.",
+            f"Accuracy {figures['accuracy']:.4f} on {counted(figures['n'], 'row')}; nll {figures['nll']:.4f}, after temperature "
+            f"{calibration['temperature']:.3g}: {figures['nll_calibrated']:.4f}; calibration error {figures['ece']:.4f}, "
+            f"after: {figures['ece_calibrated']:.4f}.",
             file=stream,
         )
         if worth["accuracy_answered"] is not None:
@@ -278,23 +278,23 @@ def _tell(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
                 "classes on average.",
                 file=stream,
             )
-    elif said is not None:
+    elif figures is not None:
         print(
-            f"RMSE {said['rmse']:.4g} on {counted(said['n'], 'row')}; log likelihood {said['log_likelihood']:.4f}; "
-            f"Gaussian 95 % intervals cover {said['coverage_95']:.1%}, conformal ones "
+            f"RMSE {figures['rmse']:.4g} on {counted(figures['n'], 'row')}; log likelihood {figures['log_likelihood']:.4f}; "
+            f"Gaussian 95 % intervals cover {figures['coverage_95']:.1%}, conformal ones "
             f"{document['abstention']['conformal_coverage']:.1%}.",
             file=stream,
         )
     if document.get("out_of_distribution"):
-        found = {k: v for k, v in document["out_of_distribution"].items() if k != "data"}
-        best = max(found, key=lambda name: found[name]["auroc"])
+        scores = {k: v for k, v in document["out_of_distribution"].items() if k != "data"}
+        best = max(scores, key=lambda name: scores[name]["auroc"])
         print(
             f"Rows of {document['out_of_distribution']['data']} are detected best by {best.replace('_', ' ')}: AUROC "
-            f"{found[best]['auroc']:.4f}, FPR at 95 % TPR {found[best]['fpr95']:.1%}.",
+            f"{scores[best]['auroc']:.4f}, FPR at 95 % TPR {scores[best]['fpr95']:.1%}.",
             file=stream,
         )
     for note in document["notes"]:
-        if note not in told:
+        if note not in notes:
             print(f"Note: {note}.", file=stream)
     if file is not None:
         print(file)

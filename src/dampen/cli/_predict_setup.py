@@ -85,8 +85,8 @@ def ready(
         other = there, _numbers(there, rows)
         predictor.inputs(there, other[1][:2])
     predictor.inputs(source, at[:2])  # raises where rows have another shape
-    told = source.notes if isinstance(source, Incoming) else ()  # of the study's own data they are known already
-    printed += [f"{_NOTE}{note}" for note in told]
+    row_notes = source.notes if isinstance(source, Incoming) else ()  # of the study's own data they are known already
+    printed += [f"{_NOTE}{note}" for note in row_notes]
     notes = tuple(line.removeprefix(_NOTE) for line in printed if line.startswith(_NOTE))
     for line in printed:
         print(f"dampen: {line}", file=sys.stderr)

@@ -83,9 +83,9 @@ def harmless(columns: dict[str, Any]) -> dict[str, Any]:
     def each(values: Any) -> Any:
         if values.dtype != object:
             return values
-        found = values.copy()
-        found[:] = [text(value) for value in values]
-        return found
+        texts = values.copy()
+        texts[:] = [text(value) for value in values]
+        return texts
 
     return {name: each(values) for name, values in columns.items()}
 

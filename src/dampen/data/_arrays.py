@@ -61,8 +61,8 @@ def from_arrays(
     """
     array = array_of(features, "features")
     raw, notes = features_of(array, "features", keep_whole), _layout(array)
-    labels, said = _labels(targets, "targets")
-    notes += said
+    labels, label_notes = _labels(targets, "targets")
+    notes += label_notes
     parts = [len(raw), 0]
     if test is not None:
         test_raw, test_labels = features_of(test[0], "test features", keep_whole), _labels(test[1], "test targets")[0]

@@ -87,7 +87,7 @@ def load(
     >>> load(houses, target="price").columns.inputs(1)
     ['size', 'garden=yes']
     """
-    told = {name: value for name, value in locals().items() if name != "progress"}
+    arguments = {name: value for name, value in locals().items() if name != "progress"}
     words = {"drop": drop, "category": category, "group": group, "weight": weight, "time_order": time_order}
     words = {name: _column_names(source, word) for name, word in words.items()}
     for name in ("drop", "category"):
@@ -102,13 +102,13 @@ def load(
     _refuse_unread(
         source, {"image_size": image_size is not None, "image_max": image_max is not None, "normalise": not normalise}
     )
-    asked = [name for name, word in words.items() if word is not None and len(word)]
+    for_tables = [name for name, word in words.items() if word is not None and len(word)]
     if isinstance(source, str | os.PathLike):
         if is_table(source):
             data = _table(source, target, task, words, test, seed, test_fraction)
-            return replace(data, reading=_reading(told))
-        if test is not None or asked:
-            given = ", ".join(asked + ["test"] * (test is not None))
+            return replace(data, reading=_reading(arguments))
+        if test is not None or for_tables:
+            given = ", ".join(for_tables + ["test"] * (test is not None))
             raise InputError(
                 f"{given}: only for tables, '{source}' is none; a table's file ends in {', '.join(READERS)}"
             )
@@ -124,7 +124,7 @@ def load(
             )
         except MemoryError:
             raise InputError(f"{source} does not fit into memory; give a part of its rows") from None
-        reading = _reading(told)
+        reading = _reading(arguments)
         return replace(data, reading=reading if reading is None else reading | dict(data.reading or {}))
     if _is_frame(source):
         return _table(source, target, task, words, test, seed, test_fraction)
@@ -188,24 +188,24 @@ def _refuse_unread(source: Any, given: dict[str, bool]) -> None:
             raise InputError(f"{name}: only for {kind}, {of} is none; leave it out")
 
 
-def _reading(told: dict[str, Any]) -> dict[str, Any] | None:
+def _reading(arguments: dict[str, Any]) -> dict[str, Any] | None:
     """Return arguments of `load` as JSON can hold them, paths from the root on; None where one was in memory."""
-    found: dict[str, Any] = {}
-    for name, value in told.items():
+    options: dict[str, Any] = {}
+    for name, value in arguments.items():
         if isinstance(value, str | os.PathLike):
             is_path = name in ("source", "test", "data_dir") and str(value) not in NAMES
-            found[name] = os.path.abspath(value) if is_path else str(value)
+            options[name] = os.path.abspath(value) if is_path else str(value)
         elif isinstance(value, list | tuple) and name in ("drop", "category"):
             if value:
-                found[name] = [str(word) for word in value]
+                options[name] = [str(word) for word in value]
         elif name == "normalise":
             if not value:
-                found[name] = False
+                options[name] = False
         elif isinstance(value, numbers.Real):
-            found[name] = value.item() if isinstance(value, np.generic) else value
+            options[name] = value.item() if isinstance(value, np.generic) else value
         elif value is not None:
             return None
-    return found
+    return options
 
 
 def _named(
@@ -308,8 +308,8 @@ def _frame(source: Any, what: str, joins: dict[str, Any], decimal_comma: bool = 
         frame = Frame(source, decimal_comma=decimal_comma)
     names, table, notes = {}, frame.table, list(frame.notes)
     for role, values in joins.items():
-        table, names[role], said = join(table, values, role)
-        notes += said
+        table, names[role], role_notes = join(table, values, role)
+        notes += role_notes
     if joins:
         frame = replace(frame, table=table, notes=tuple(notes))
     return (frame if isinstance(source, str | os.PathLike) and not joins else tidy(frame, what)), names

@@ -13,20 +13,20 @@ _STEPS = 4  # copies of an array on its way to a network's inputs: as read, as f
 
 def free_bytes() -> float:
     """Return how many bytes may be allocated: what is available on Linux, what is free elsewhere, within a limit."""
-    found = _UNKNOWN
+    free = _UNKNOWN
     with contextlib.suppress(ValueError, OSError, AttributeError):
-        found = float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        free = float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     with contextlib.suppress(OSError, ValueError, IndexError):
         lines = Path("/proc/meminfo").read_text().splitlines()  # counts caches that give way
-        found = 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+        free = 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     with contextlib.suppress(ImportError, OSError, ValueError, IndexError):
         import resource
 
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
         if limit != resource.RLIM_INFINITY:
             used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-            found = min(found, max(0.0, float(limit - used)))
-    return found
+            free = min(free, max(0.0, float(limit - used)))
+    return free
 
 
 def check(n_bytes: int, what: str) -> None:

@@ -89,15 +89,15 @@ def read_incoming(
     Raises:
         InputError: the file is damaged, there are no inputs, or they are no finite numbers.
     """
-    found = _to_come(path)
-    if found is None:
+    raw = _to_come(path)
+    if raw is None:
         return None
-    inputs, targets, arrays, said = found
-    features, notes = new_features(arrays[0], inputs, normalisation), list(said)
+    inputs, targets, arrays, new_notes = raw
+    features, notes = new_features(arrays[0], inputs, normalisation), list(new_notes)
     known = None
     if targets is not None:
-        known, said = _known(_one_each(arrays[1], targets, len(features), path), targets, classes)
-        notes += said
+        known, new_notes = _known(_one_each(arrays[1], targets, len(features), path), targets, classes)
+        notes += new_notes
     return Incoming(path.stem, normalisation, task, classes, features, known, tuple(notes), str(path))
 
 
@@ -118,10 +118,10 @@ def rows_of(path: Path) -> tuple[np.ndarray, np.ndarray | None, list[str]] | Non
     Raises:
         InputError: the file is damaged, there are no inputs, or not as many targets.
     """
-    found = _to_come(path)
-    if found is None:
+    raw = _to_come(path)
+    if raw is None:
         return None
-    _, targets, arrays, notes = found
+    _, targets, arrays, notes = raw
     return arrays[0], None if targets is None else _one_each(arrays[1], targets, len(arrays[0]), path), notes
 
 
@@ -155,22 +155,22 @@ def _known(
     if classes is not None:
         whole = values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.floor(values)).all()
         place = {label: i for i, label in enumerate(classes)}
-        found = np.array(
+        numbers = np.array(
             [place.get(str(v), -1) for v in (values.astype(np.int64) if whole else values)], dtype=np.int64
         )
-        known, what = found >= 0, "is a class that the training rows lack"
+        known, what = numbers >= 0, "is a class that the training rows lack"
     else:
-        found = values.astype(np.float64) if values.dtype.kind in "biuf" else np.full(len(values), np.nan)
-        known, what = np.isfinite(found), "is no number"
-        found = np.where(known, found, np.nan)
+        numbers = values.astype(np.float64) if values.dtype.kind in "biuf" else np.full(len(values), np.nan)
+        known, what = np.isfinite(numbers), "is no number"
+        numbers = np.where(known, numbers, np.nan)
     n = int((~known).sum())
     notes = (f"{name} {what} in {n} row{'s' * (n != 1)}: not evaluated",) if n else ()
-    return torch.from_numpy(found) if known.any() else None, notes
+    return torch.from_numpy(numbers) if known.any() else None, notes
 
 
 def _told(shapes: Mapping[str, tuple[int, ...]], most: int = 10) -> str:
-    told = [f"'{name[:_LONGEST]}' {list(shape)}" for name, shape in list(shapes.items())[:most]]
-    return ", ".join(told) + f" and {len(shapes) - most} more" * (len(shapes) > most) if told else "nothing"
+    listing = [f"'{name[:_LONGEST]}' {list(shape)}" for name, shape in list(shapes.items())[:most]]
+    return ", ".join(listing) + f" and {len(shapes) - most} more" * (len(shapes) > most) if listing else "nothing"
 
 
 def _named(

@@ -177,14 +177,14 @@ def _values(
         )
     if np.abs(numbers[kept]).max() > _LARGEST:
         raise InputError(f"target '{name}' holds numbers beyond {_LARGEST:g}, whose squares float32 can't hold: divide")
-    found = np.where(kept, numbers, 0.0).astype(np.float32)[kept]
-    if not where and least > 1 and found.min() == found.max():
+    targets = np.where(kept, numbers, 0.0).astype(np.float32)[kept]
+    if not where and least > 1 and targets.min() == targets.max():
         if numbers[kept].min() < numbers[kept].max():
             raise InputError(
-                f"target '{name}' differs by less than float32 can hold, all rows are near {found[0]:g}: subtract that"
+                f"target '{name}' differs by less than float32 can hold, all rows are near {targets[0]:g}: subtract that"
             )
-        raise InputError(f"target '{name}' is {found[0]:g} in every row: there is nothing to learn")
-    return Target("regression", found, None, kept, tuple(notes))
+        raise InputError(f"target '{name}' is {targets[0]:g} in every row: there is nothing to learn")
+    return Target("regression", targets, None, kept, tuple(notes))
 
 
 def _refuse_none(kept: np.ndarray, name: str, where: str) -> None:
@@ -286,8 +286,8 @@ def _classes(
     labels = list(enough.index)
     labels.sort(key=(lambda label: (float(label), label)) if all_numbers else str)
     place = {label: i for i, label in enumerate(labels)}
-    found = text[kept].map(place).to_numpy(np.int64, copy=True)
-    return Target("classification", found, tuple(map(str, labels)), kept, tuple(notes))
+    targets = text[kept].map(place).to_numpy(np.int64, copy=True)
+    return Target("classification", targets, tuple(map(str, labels)), kept, tuple(notes))
 
 
 def listed(names: list[str], most: int = 30) -> str:

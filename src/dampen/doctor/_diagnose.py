@@ -56,8 +56,8 @@ def diagnose(
             skipped.append((check.name, " and ".join(_IN_WORDS[name] for name in lacking)))
             continue
         findings += [
-            Finding(check.name, ", ".join(found.where), found.severity, found.message, check.source, found.remedy)
-            for found in check.look(case)
+            Finding(check.name, ", ".join(item.where), item.severity, item.message, check.source, item.remedy)
+            for item in check.look(case)
         ]
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Report(tuple(findings), tuple(skipped))

@@ -124,31 +124,31 @@ class Case:
     @cached_property
     def rates(self) -> list[Rate]:
         """Every dropout rate that a module holds."""
-        found = []
+        rates = []
         for path, module, _ in self.modules:
             attribute = _rate_attribute(module)
             value = getattr(module, attribute, None) if attribute else None
             if attribute and isinstance(value, int | float) and not isinstance(value, bool):
-                found.append(Rate(path, module, attribute, float(value)))
-        return found
+                rates.append(Rate(path, module, attribute, float(value)))
+        return rates
 
     @cached_property
     def names(self) -> dict[int, str]:
         """A name for each parameter of the model, by its id; one that several places share has all their names."""
-        found: dict[int, list[str]] = {}
+        paths: dict[int, list[str]] = {}
         for name, p in self.model.named_parameters(remove_duplicate=False):
-            found.setdefault(id(p), []).append(name)
-        return {key: first + (f" (also {' and '.join(rest)})" if rest else "") for key, (first, *rest) in found.items()}
+            paths.setdefault(id(p), []).append(name)
+        return {key: first + (f" (also {' and '.join(rest)})" if rest else "") for key, (first, *rest) in paths.items()}
 
     @cached_property
     def owners(self) -> dict[int, list[tuple[nn.Module, str]]]:
         """For each parameter, by its id, every module that holds it and the attribute; tied weights have several."""
-        found: dict[int, list[tuple[nn.Module, str]]] = {}
+        owners: dict[int, list[tuple[nn.Module, str]]] = {}
         for module in self.model.modules():
             for name, p in vars(module)["_parameters"].items():
                 if p is not None:
-                    found.setdefault(id(p), []).append((module, name))
-        return found
+                    owners.setdefault(id(p), []).append((module, name))
+        return owners
 
     @cached_property
     def groups(self) -> list[Group]:

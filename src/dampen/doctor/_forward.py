@@ -151,10 +151,10 @@ def _eagerly() -> Any:
     )
 
 
-def _difference(one: list[Tensor], other: list[Tensor]) -> float:
-    if [t.shape for t in one] != [t.shape for t in other]:
+def _difference(outputs: list[Tensor], other: list[Tensor]) -> float:
+    if [t.shape for t in outputs] != [t.shape for t in other]:
         return float("inf")
-    return max(_relative(a.double(), b.double()) for a, b in zip(one, other, strict=True))
+    return max(_relative(a.double(), b.double()) for a, b in zip(outputs, other, strict=True))
 
 
 def _relative(a: Tensor, b: Tensor) -> float:

@@ -102,8 +102,8 @@ def read(folder: Path) -> tuple[Header, Snapshot, Recorder]:
     try:
         return about, *_checked(about, tensors)
     except (KeyError, ValueError, IndexError, StopIteration, TypeError, RuntimeError) as e:
-        said = f"it lacks {e}" if isinstance(e, KeyError) else str(e) or type(e).__name__
-        raise InputError(f"{path} is damaged or no population: {shortened(said.splitlines()[0])}") from None
+        message = f"it lacks {e}" if isinstance(e, KeyError) else str(e) or type(e).__name__
+        raise InputError(f"{path} is damaged or no population: {shortened(message.splitlines()[0])}") from None
 
 
 def _checked(about: Header, tensors: dict[str, Tensor]) -> tuple[Snapshot, Recorder]:

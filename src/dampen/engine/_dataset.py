@@ -117,19 +117,23 @@ def of_seeds(source: Source | Sequence[Source], n_seeds: int) -> list[Sets]:
     ):
         if len(source) != n_seeds:
             raise InputError(f"{len(source)} data sets for {n_seeds} seeds: give one for all, or one for each")
-        known = {id(one): one for one in source}
-        read = {key: _read(one) for key, one in known.items()}
-        sets = [read[id(one)] for one in source]
+        known = {id(of_seed): of_seed for of_seed in source}
+        read = {key: _read(of_seed) for key, of_seed in known.items()}
+        sets = [read[id(of_seed)] for of_seed in source]
     else:
         sets = [_read(source)] * n_seeds
     alike = {
-        (one.task, tuple(t.shape[1:] for t in one.tables["train"].inputs), one.tables["train"].targets.shape[1:])
-        for one in sets
+        (
+            of_seed.task,
+            tuple(t.shape[1:] for t in of_seed.tables["train"].inputs),
+            of_seed.tables["train"].targets.shape[1:],
+        )
+        for of_seed in sets
     }
     if len(alike) > 1:
         raise InputError("the seeds' data differ in the shape of a row or in the task: they share one network")
-    outputs = max(one.outputs for one in sets)
-    return [one if one.outputs == outputs else replace(one, outputs=outputs) for one in sets]
+    outputs = max(of_seed.outputs for of_seed in sets)
+    return [of_seed if of_seed.outputs == outputs else replace(of_seed, outputs=outputs) for of_seed in sets]
 
 
 def table(source: Source, task: str | None = None) -> Table:

@@ -39,12 +39,12 @@ class Inserted:
     missed: tuple[str, ...]
 
     def __str__(self) -> str:
-        said = "Dropout inserted after " + ", ".join(f"{path} ({kind})" for path, kind in self.after)
+        text = "Dropout inserted after " + ", ".join(f"{path} ({kind})" for path, kind in self.after)
         if self.missed:
-            said += "; not after the activations that are called as functions in " + ", ".join(
+            text += "; not after the activations that are called as functions in " + ", ".join(
                 path or "the network's own forward" for path in self.missed
             )
-        return said + "."
+        return text + "."
 
 
 class WithDropout:
@@ -157,8 +157,8 @@ def _watch(
     except InputError:
         raise
     except Exception as e:
-        said = (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")
-        raise InputError(f"the network fails on a batch of shape {list(rows.shape)}: {said}") from e
+        message = (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")
+        raise InputError(f"the network fails on a batch of shape {list(rows.shape)}: {message}") from e
     finally:
         for hook in hooks:
             hook.remove()

@@ -28,13 +28,13 @@ def outputs_notes(network: nn.Module, rows: Tensor, task: str = "classification"
     """Return the notes on outputs for some rows: probabilities of a classifier, or bounded ones of a regression."""
     state = tensors_of(network)
     try:
-        found = trace(network.train(), state, [rows])
+        traced = trace(network.train(), state, [rows])
     except InputError:  # the error of the training has more
         return ()
     if task == "regression":
-        last = found.last.rstrip("_")
+        last = traced.last.rstrip("_")
         return (_reach_line(last),) if last in _REACH else ()
-    return () if found.ends is None else (outputs_line(found.ends),)
+    return () if traced.ends is None else (outputs_line(traced.ends),)
 
 
 _REACH = {

@@ -23,9 +23,9 @@ def once() -> Iterator[None]:
 
 def tell(message: str, category: type[Warning], stacklevel: int = 1) -> None:
     """Warn, unless the same has been told inside `once`."""
-    told = _told.get()
-    if told is not None:
-        if message in told:
+    seen = _told.get()
+    if seen is not None:
+        if message in seen:
             return
-        told.add(message)
+        seen.add(message)
     warnings.warn(message, category, stacklevel=stacklevel + 1)

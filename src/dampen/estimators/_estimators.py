@@ -168,7 +168,7 @@ class _Dampen(BaseEstimator):
             f"{len(data.train_rows)} different rows are too few to compare settings (at least {LEAST_ROWS}): "
             "the published default for tables is used (Holzmüller, Grinsztajn and Steinwart 2024)."
         ]
-        self.networks_ = [population.member(default, one) for one in seeds]
+        self.networks_ = [population.member(default, member_seed) for member_seed in seeds]
         self.preprocessing_ = cast(Preprocessing, Preprocessing.of(data))
         self._scale = scale[0], scale[1]
 
@@ -389,8 +389,8 @@ class DampenRegressor(RegressorMixin, _Dampen):
         Raises:
             InputError: `samples` for networks that drop nothing.
         """
-        found = cast(ValuePrediction, self._uncertain(X, samples, seed, task="regression", scale=self._scale))
-        return found if self.noise_ is None or self.noise_ <= 0 else found.with_noise(self.noise_)
+        prediction = cast(ValuePrediction, self._uncertain(X, samples, seed, task="regression", scale=self._scale))
+        return prediction if self.noise_ is None or self.noise_ <= 0 else prediction.with_noise(self.noise_)
 
 
 def _outside() -> int:

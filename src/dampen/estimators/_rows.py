@@ -94,8 +94,8 @@ def columns_of(table: Any, names: Sequence[Any] | None, given: Any = None) -> Co
     columns = decide(table.drop(columns=counting))
     columns = replace(columns, dropped=(*columns.dropped, *((str(name), IDENTIFIER) for name in counting)))
     for name, why in columns.dropped:
-        said = f"it {why}" if why.startswith("looks") else why
-        warnings.warn(f"column '{name}' is not used: {said}", UserWarning, stacklevel=4)
+        reason = f"it {why}" if why.startswith("looks") else why
+        warnings.warn(f"column '{name}' is not used: {reason}", UserWarning, stacklevel=4)
     for column in columns.used:
         if column.said and not _MISSING.fullmatch(column.said):
             warnings.warn(f"column '{column.name}': {column.said}", UserWarning, stacklevel=4)

@@ -83,9 +83,9 @@ def answer(ground: Ground) -> Answer:
 
 def _weights(trained: Trained, setting: Setting) -> Float[np.ndarray, "S W"]:
     """Return all weights that are penalised, for each seed."""
-    found = []
+    weights = []
     for seed in trained.population.seeds:
         network = trained.population.member(setting, seed)
         on = weight_decay.decayed(network)
-        found.append(torch.cat([p.detach().flatten() for name, p in network.named_parameters() if on[name]]).numpy())
-    return np.stack(found)
+        weights.append(torch.cat([p.detach().flatten() for name, p in network.named_parameters() if on[name]]).numpy())
+    return np.stack(weights)

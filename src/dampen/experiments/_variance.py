@@ -21,13 +21,13 @@ def answer(ground: Ground) -> Answer:
     settings = [Setting(dropout=0.0), Setting(dropout=RATE)]
     population = ground.population(settings)
     rows = ground.judging.validation.features[:ROWS]
-    found = []  # epoch, seed, setting, mode, layer
+    variances = []  # epoch, seed, setting, mode, layer
     for epoch in range(1, ground.epochs + 1):
         ground.fit(population, until=epoch)
-        found.append(
+        variances.append(
             [[_variances(population.member(s, seed), rows, seed, epoch) for s in settings] for seed in population.seeds]
         )
-    values = np.array(found)
+    values = np.array(variances)
     epochs = list(range(1, ground.epochs + 1))
     layers = range(ground.layers)
     ratios = {
@@ -71,22 +71,22 @@ def answer(ground: Ground) -> Answer:
 def _sentence(name: str, ratio: Estimate) -> str:
     low, high = np.exp(ratio.interval())
     word = "smaller" if ratio.mean < 0 else "larger"
-    said = f"{name.capitalize()}: with dropout the variance is {np.exp(ratio.mean):.3g} times that without"
-    return f"{said} (95 % interval {low:.3g} to {high:.3g} over seeds): " + (
+    text = f"{name.capitalize()}: with dropout the variance is {np.exp(ratio.mean):.3g} times that without"
+    return f"{text} (95 % interval {low:.3g} to {high:.3g} over seeds): " + (
         f"{word}." if ratio.excludes_zero else "the difference is not significant."
     )
 
 
 def _variances(network: nn.Module, rows: Tensor, seed: int, epoch: int) -> list[list[float]]:
     """Return the mean over units of the variance over rows, after each dropout: evaluated, then with the noise on."""
-    found = []
+    variances = []
     for noisy in (False, True):
         network.train(noisy)
         with torch.no_grad(), torch.random.fork_rng(devices=[]), _after_dropout(network) as taken:
             torch.manual_seed(seed * 1_000_003 + epoch)
             network(rows)
-        found.append([h.double().var(0).mean().item() for h in taken])
-    return found
+        variances.append([h.double().var(0).mean().item() for h in taken])
+    return variances
 
 
 @contextmanager

@@ -92,12 +92,12 @@ def write(whole: Whole, rows: Shaped[Tensor, "N ..."], file: Path) -> float:
             assert program is not None
             program.save(file, external_data=False)  # one file, or an error past its 2 GiB
     except Exception as e:
-        said = (str(e).strip() or type(e).__name__).splitlines()[0]
-        raise InputError(f"the network can't be written as ONNX: {said}") from e
+        message = (str(e).strip() or type(e).__name__).splitlines()[0]
+        raise InputError(f"the network can't be written as ONNX: {message}") from e
     with torch.no_grad():
         wanted = whole(features).numpy()
-    found = np.concatenate([_run(file, part.numpy()) for part in (features[:1], features[1:]) if len(part)])
-    apart = float(np.abs(found - wanted).max() / max(np.abs(wanted).max(), np.finfo(np.float32).tiny))
+    outputs = np.concatenate([_run(file, part.numpy()) for part in (features[:1], features[1:]) if len(part)])
+    apart = float(np.abs(outputs - wanted).max() / max(np.abs(wanted).max(), np.finfo(np.float32).tiny))
     if not apart <= _TOLERANCE:
         raise InputError(
             f"the outputs of ONNX and PyTorch differ by {apart:.1e} of the largest output; {_TOLERANCE:g} is allowed"

@@ -48,8 +48,8 @@ def drawn_by_seed(winner: Winner) -> bool:
     """Return whether the network that the script makes starts from the winner's initial weights by its seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(winner.seed)
-        mine = _layers.remade(winner.network).state_dict()
-    return all(torch.equal(t, mine[name]) for name, t in winner.initial.state_dict().items())
+        drawn = _layers.remade(winner.network).state_dict()
+    return all(torch.equal(t, drawn[name]) for name, t in winner.initial.state_dict().items())
 
 
 def source(winner: Winner) -> str:

@@ -130,10 +130,10 @@ class _Export(Struct, frozen=True):
 def _exported(file: Path) -> dict[str, str | None] | None:
     """Return the files of an earlier export, with a hash of those that people edit; None where that is no export."""
     try:
-        found = msgspec.json.decode(file.read_bytes(), type=_Export)
+        export = msgspec.json.decode(file.read_bytes(), type=_Export)
     except (OSError, ValueError):  # msgspec's errors are of that kind
         return None
-    return {name: found.sha256.get(name) for name in found.files} if "dampen" in found.made_by else None
+    return {name: export.sha256.get(name) for name in export.files} if "dampen" in export.made_by else None
 
 
 def _digest(file: Path) -> str:
@@ -205,12 +205,12 @@ def _test(winner: Winner) -> dict[str, float | None] | None:
     dtype = next(winner.network.parameters()).dtype
     with torch.no_grad():
         outputs = winner.network(rows.features.to(dtype))
-    found = {
+    metrics = {
         metric.name: metric.told(float(metric.costs(outputs, rows).double().mean()), winner.target_scale[1])
         for metric in METRICS.values()
         if metric.task == winner.data.task and not metric.samples and metric.serves(winner.data.weights is not None)
     }
-    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def _bytes(data: Data) -> int:

@@ -90,8 +90,8 @@ def words(name: str) -> str:
 
 def tell(setting: dict[str, Any]) -> str:
     """Return a setting in words; not escaped."""
-    told = ", ".join(f"{words(name)} {short(value)}" for name, value in setting.items())
-    return told or "the network as it is"
+    text = ", ".join(f"{words(name)} {short(value)}" for name, value in setting.items())
+    return text or "the network as it is"
 
 
 def short(value: Any) -> str:

@@ -44,8 +44,8 @@ def draw_predictions(own: Mapping[str, np.ndarray], data: Data | Incoming, file:
 def _reliability(axes: Axes, own: Mapping[str, np.ndarray]) -> None:
     axes.plot([0, 1], [0, 1], ":", color=pictures.BLACK, label="calibrated")
     looks = (("as it is", pictures.TEST), ("after temperature", pictures.TRAIN))
-    for found, (name, look) in zip(reliabilities(own), looks, strict=True):
-        axes.plot(found.confidence, found.accuracy, label=f"{name}, error {found.error:.4f}", **look)
+    for reliability, (name, look) in zip(reliabilities(own), looks, strict=True):
+        axes.plot(reliability.confidence, reliability.accuracy, label=f"{name}, error {reliability.error:.4f}", **look)
     axes.set_title("Are the probabilities calibrated?")
     axes.set_xlabel("probability of the predicted class")
     axes.set_ylabel("share of right predictions")
@@ -78,8 +78,8 @@ def _examples(figure: SubFigure, own: Mapping[str, np.ndarray], data: Data | Inc
             axes.imshow(np.moveaxis(pixels, 0, -1).squeeze(), cmap="gray")
             axes.set(xticks=[], yticks=[])
             if "probability" in own:
-                said = f"{'right' if own['_right'][i] else 'wrong'}, {own['probability'][i]:.3f}"
+                caption = f"{'right' if own['_right'][i] else 'wrong'}, {own['probability'][i]:.3f}"
             else:
-                said = f"{own['prediction'][i]:.3g} ± {own['standard_deviation'][i]:.2g}"
-            axes.set_xlabel(said, fontsize=8)
+                caption = f"{own['prediction'][i]:.3g} ± {own['standard_deviation'][i]:.2g}"
+            axes.set_xlabel(caption, fontsize=8)
         row[0].set_ylabel(title)

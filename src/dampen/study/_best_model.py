@@ -79,10 +79,10 @@ def winner_of(
 ) -> Winner:
     """Return a setting's network of the population's first seed; the other arguments as for `Winner`."""
     examples = (data.test if len(data.test_rows) else data.train).features
-    found = winner_without_rows(
+    winner = winner_without_rows(
         population, model, Description.of(data), "", examples, target_scale, setting, epochs, training
     )
-    return replace(found, data=data, lacking=None)
+    return replace(winner, data=data, lacking=None)
 
 
 def winner_without_rows(

@@ -115,12 +115,12 @@ def check_budget(budget: float, model: Model, part: Data, times: float, confirme
 
 def _shorter(lengths: Lengths) -> list[Lengths]:
     """Return lengths that are planned to half as long each; none of them goes on beyond."""
-    found, planned = [], lengths.planned
+    shorter, planned = [], lengths.planned
     while planned >= 1:
         first = min(lengths.first, planned)
-        found.append(Lengths(first, min(lengths.usual, planned), planned, planned))
+        shorter.append(Lengths(first, min(lengths.usual, planned), planned, planned))
         planned //= 2
-    return found
+    return shorter
 
 
 def seconds_of_simple_models(names: Sequence[str], data: Data) -> float:

@@ -121,17 +121,23 @@ def calibrate(predictor: Predictor, method: Method, coverage: float) -> Calibrat
     if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage < 1:
         raise InputError(f"coverage must be between 0 and 1, got {coverage!r}")
     values = predictor.description.task == "regression"
-    found: list[tuple[Prediction, Tensor]] = []
+    predictions: list[tuple[Prediction, Tensor]] = []
     for networks, rows in _unseen(predictor, method.ensemble):
         for start in range(0, len(rows), ROWS):
             part = slice(start, start + ROWS)
             prediction = method.predict(networks, rows.features[part], predictor, start, keep=values)
-            found.append((prediction, rows.targets[part]))
-    targets, repeats = torch.cat([t for _, t in found]), _repeats(predictor, method.ensemble)
+            predictions.append((prediction, rows.targets[part]))
+    targets, repeats = torch.cat([t for _, t in predictions]), _repeats(predictor, method.ensemble)
     rows = round(len(targets) / repeats)
     notes = [*_of_older(predictor, method.ensemble), *_too_few(rows, LEVEL if values else coverage, values)]
     if not values:
-        p = torch.cat([one.probabilities for one, _ in found if isinstance(one, ClassPrediction)])
+        p = torch.cat(
+            [
+                values_of_all.probabilities
+                for values_of_all, _ in predictions
+                if isinstance(values_of_all, ClassPrediction)
+            ]
+        )
         temperature = find_temperature(p.log().clamp_min(-700), targets, repeats=repeats)
         p = tempered(p, temperature.value)
         limit = max(_limit(1 - p.amax(1), coverage), _CERTAIN)
@@ -148,10 +154,12 @@ def calibrate(predictor: Predictor, method: Method, coverage: float) -> Calibrat
         )
     mean, deviation = predictor.target_scale
     y = targets.double() * deviation + mean
-    one = _joined([one for one, _ in found if isinstance(one, ValuePrediction)])
-    noise = fit_noise(one, y)
-    spread = one.with_noise(noise).standard_deviation
-    threshold = conformal(value_scores(y, one.mean, spread), LEVEL, repeats=repeats)
+    values_of_all = _joined(
+        [values_of_all for values_of_all, _ in predictions if isinstance(values_of_all, ValuePrediction)]
+    )
+    noise = fit_noise(values_of_all, y)
+    spread = values_of_all.with_noise(noise).standard_deviation
+    threshold = conformal(value_scores(y, values_of_all.mean, spread), LEVEL, repeats=repeats)
     return Calibration(
         rows=len(y),
         temperature=1.0,
@@ -182,10 +190,10 @@ def _repeats(predictor: Predictor, ensemble: bool) -> float:
     return max(1.0, sets / FOLDS)
 
 
-def _of_temperature(found: Temperature, rows: int) -> list[str]:
-    if found.value != 1:
+def _of_temperature(temperature: Temperature, rows: int) -> list[str]:
+    if temperature.value != 1:
         return []
-    if found.wrong == 0:
+    if temperature.wrong == 0:
         return [
             f"none of the {rows} calibration rows is predicted wrongly, so that no temperature can be fitted to them: "
             "probabilities stay as they are (temperature 1)"
@@ -299,15 +307,15 @@ class CalibratedStudy:
         """
         every = data.targets if labelled(self.results.predictor, data) else None
         own, (mean, deviation) = self.results.made_on(data), self.results.target_scale
-        for part, found, calibrated in self._parts(data, rows):
+        for part, prediction, calibrated in self._parts(data, rows):
             columns = {"row": part.numpy(), **calibrated.columns()}
-            if every is not None and isinstance(found, ClassPrediction):
+            if every is not None and isinstance(prediction, ClassPrediction):
                 assert isinstance(calibrated, CalibratedClasses)
-                columns |= _worth_of_classes(found, calibrated, every[part])
-            elif every is not None and isinstance(found, ValuePrediction):
+                columns |= _worth_of_classes(prediction, calibrated, every[part])
+            elif every is not None and isinstance(prediction, ValuePrediction):
                 targets = every[part].double()
                 columns |= _worth_of_values(
-                    found, self.calibration, columns, targets * deviation + mean if own else targets
+                    prediction, self.calibration, columns, targets * deviation + mean if own else targets
                 )
             yield columns
 
@@ -320,11 +328,15 @@ class CalibratedStudy:
         values = predictor.description.task == "regression"
         for start in range(0, len(rows), ROWS):
             part = rows[start : start + ROWS]
-            found = self.method.predict(networks, predictor.inputs(data, part), predictor, start, keep=values)
-            if isinstance(found, ClassPrediction):
-                yield part, found, CalibratedClasses.of(found, calibration, predictor.description.classes or ())
+            prediction = self.method.predict(networks, predictor.inputs(data, part), predictor, start, keep=values)
+            if isinstance(prediction, ClassPrediction):
+                yield (
+                    part,
+                    prediction,
+                    CalibratedClasses.of(prediction, calibration, predictor.description.classes or ()),
+                )
             else:
-                yield part, found, CalibratedValues.of(found, calibration)
+                yield part, prediction, CalibratedValues.of(prediction, calibration)
 
 
 def rows_of(data: Data | Incoming) -> Tensor:
@@ -341,8 +353,10 @@ def labelled(predictor: Predictor, data: Data | Incoming) -> bool:
     return data.task == about.task and data.classes == about.classes
 
 
-def _worth_of_classes(found: ClassPrediction, calibrated: CalibratedClasses, targets: Tensor) -> dict[str, np.ndarray]:
-    p, q = found.probabilities, torch.from_numpy(calibrated.probabilities)
+def _worth_of_classes(
+    prediction: ClassPrediction, calibrated: CalibratedClasses, targets: Tensor
+) -> dict[str, np.ndarray]:
+    p, q = prediction.probabilities, torch.from_numpy(calibrated.probabilities)
     names = np.array(calibrated.classes, dtype=object)
     known = (targets >= 0).numpy()
     target = names[targets.numpy()]
@@ -364,17 +378,17 @@ def _worth_of_classes(found: ClassPrediction, calibrated: CalibratedClasses, tar
 
 
 def _worth_of_values(
-    found: ValuePrediction, calibration: Calibration, columns: dict[str, np.ndarray], targets: Tensor
+    prediction: ValuePrediction, calibration: Calibration, columns: dict[str, np.ndarray], targets: Tensor
 ) -> dict[str, np.ndarray]:
     assert calibration.noise is not None
-    found, y = found.with_noise(calibration.noise), targets.numpy()
-    low, high = found.interval(LEVEL)
+    prediction, y = prediction.with_noise(calibration.noise), targets.numpy()
+    low, high = prediction.interval(LEVEL)
     return {
         "_known": (~targets.isnan()).numpy(),
         "target": y,
-        "_square": (targets - found.mean).square().numpy(),
-        "_nll": found.nll(targets).numpy(),
-        "_log_likelihood": found.log_likelihood(targets).numpy(),
+        "_square": (targets - prediction.mean).square().numpy(),
+        "_nll": prediction.nll(targets).numpy(),
+        "_log_likelihood": prediction.log_likelihood(targets).numpy(),
         "_inside": ((targets >= low) & (targets <= high)).numpy(),
         "_covered": ((y >= columns["low"]) & (y <= columns["high"])).astype(bool),
     }

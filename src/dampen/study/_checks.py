@@ -122,8 +122,8 @@ def check_batches(model: Model, plan: _protocol.Plan) -> None:
     """
     phases = [(plan.seeds, False), (plan.confirm_seeds, True)]
     splits = [_protocol.split(plan, seeds, again) for seeds, again in phases]
-    sets = [one for split in splits for one in (split.of_seeds or [split.sets])]
-    counts = {len(one.train_rows) for one in sets if isinstance(one, Data)}
+    sets = [part for split in splits for part in (split.of_seeds or [split.sets])]
+    counts = {len(part.train_rows) for part in sets if isinstance(part, Data)}
     counts.add(len(plan.data.train_rows) + len(plan.data.validation_rows))
     size, even = plan.training["batch_size"], plan.training["even_batches"]
     for n in sorted(counts):

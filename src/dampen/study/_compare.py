@@ -101,7 +101,7 @@ def compare(
     runner = Runner(model, plan, open_folder(out, plan, resume, named), callback)
     ranked = search(runner)
     check_learnt(runner, "search")
-    lengths_of = {found.setting: found.epochs for found in best(ranked, SEARCH)}
+    lengths_of = {training.setting: training.epochs for training in best(ranked, SEARCH)}
     trainings = {name: Training(s, lengths_of.get(s, lengths.planned)) for name, s in named.items()}
     confirmed = Confirmation(runner, dropping=False).of_comparison(trainings)
     check_learnt(runner, "confirmation")

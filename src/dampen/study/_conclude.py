@@ -72,7 +72,7 @@ def _test(
     rows = data.test
     if not len(rows):
         return {}
-    found: dict[str, dict[str, Any]] = {name: {} for name in (*candidates, "ensemble")}
+    results: dict[str, dict[str, Any]] = {name: {} for name in (*candidates, "ensemble")}
     costs: dict[str, np.ndarray] = {}  # [S, N] of the study's metric
     train = data.train
     for name, candidate in candidates.items():
@@ -85,16 +85,16 @@ def _test(
             else:
                 assert simple is not None
                 outputs = simple(rows)[None]
-            found[name] |= _told(plan, metrics, outputs, rows)
+            results[name] |= _told(plan, metrics, outputs, rows)
             if plan.metric in metrics:
                 costs[name] = plan.metric.costs(outputs, rows).double().numpy()
             if name == "recommended":
                 mean = _metrics.mean_probabilities(outputs, plan.data.task)
-                found["ensemble"] |= _told(plan, metrics, mean[None], rows)
+                results["ensemble"] |= _told(plan, metrics, mean[None], rows)
     for name in candidates:
         if name != "recommended" and candidates[name] != candidates["recommended"]:
-            found[name]["against"] = _difference(plan, costs["recommended"], costs[name], verdict, name)
-    return found
+            results[name]["against"] = _difference(plan, costs["recommended"], costs[name], verdict, name)
+    return results
 
 
 def _outputs(population: Population, training: Training, rows: Rows, metric: _metrics.Metric) -> Tensor:
@@ -110,17 +110,17 @@ def _groups(plan: _protocol.Plan) -> list[list[_metrics.Metric]]:
 
 
 def _told(plan: _protocol.Plan, metrics: Sequence[_metrics.Metric], outputs: Tensor, rows: Rows) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for metric in metrics:
         costs = metric.costs(outputs, rows).double().numpy()
         if not np.isfinite(costs).all():
-            found[metric.name] = {"mean": None, "interval": None}
+            values[metric.name] = {"mean": None, "interval": None}
             continue
         estimate, scale = _estimate(costs), plan.target_scale[1]
         ends = _metrics.interval_of(metric, estimate, costs.shape[1], LEVEL, scale)
         known = bool(np.isfinite(ends).all())  # a single row has no interval
-        found[metric.name] = {"mean": metric.told(estimate.mean, scale), "interval": list(ends) if known else None}
-    return found
+        values[metric.name] = {"mean": metric.told(estimate.mean, scale), "interval": list(ends) if known else None}
+    return values
 
 
 def _estimate(costs: np.ndarray) -> Estimate:
@@ -136,14 +136,14 @@ def _difference(
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
         return {"difference": None, "interval": None, "agrees": None}
     estimate = _estimate(one - other)
-    told, low, high = plan.metric.told_difference(
+    difference, low, high = plan.metric.told_difference(
         float(one.mean()), float(other.mean()), estimate.interval(LEVEL), plan.target_scale[1]
     )
     better = None if not (low > 0 or high < 0) else (low > 0) == plan.metric.rising
-    said = verdict.references[name].better
-    agrees = None if better is None or said is None else better == said
+    in_verdict = verdict.references[name].better
+    agrees = None if better is None or in_verdict is None else better == in_verdict
     ends = [end if np.isfinite(end) else None for end in (low, high)]
-    return {"difference": told, "interval": None if None in ends else ends, "agrees": agrees}
+    return {"difference": difference, "interval": None if None in ends else ends, "agrees": agrees}
 
 
 def _write(folder: Folder, study: Study, confirmed: Confirmed) -> None:

@@ -59,5 +59,5 @@ class Description:
 
     def plain(self) -> dict[str, Any]:
         """Return all but the normalisation as JSON can hold it."""
-        found = {name: value for name, value in vars(self).items() if name != "normalisation"}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+        fields = {name: value for name, value in vars(self).items() if name != "normalisation"}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}

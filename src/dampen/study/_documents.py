@@ -273,12 +273,12 @@ class Finished(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.test and "recommended" not in self.test:
             raise ValueError("test: it lacks the recommended training")
-        for found in self.test.values():
-            for name, figure in found.items():
+        for metrics in self.test.values():
+            for name, figure in metrics.items():
                 if (figure.difference if name == "against" else figure.mean) is UNSET:
                     raise ValueError(f"test: {name} lacks its value")
-        for one in (self.recommended, *(other.setting for other in (self.chosen, self.mildest, *self.equivalent))):
-            setting_of(one)  # raises where a knob does not exist or has no such value
+        for setting in (self.recommended, *(other.setting for other in (self.chosen, self.mildest, *self.equivalent))):
+            setting_of(setting)  # raises where a knob does not exist or has no such value
         for other in self.references.values():
             if other.setting is not None:
                 setting_of(other.setting)
@@ -355,8 +355,8 @@ def progress(folder: Folder, metric: str) -> list[dict[str, Any]]:
     if text is None:
         return []
     rungs = _schema.plain(_schema.decode(text, list[Rung], file))
-    told = _schema.decode(text, list[dict[str, Raw]], file)  # one field has the metric's name
-    for rung, every in zip(rungs, told, strict=True):
+    entries = _schema.decode(text, list[dict[str, Raw]], file)  # one field has the metric's name
+    for rung, every in zip(rungs, entries, strict=True):
         values = _schema.decode(bytes(every.get(metric, b"")), list[Real | None], file)
         if len(values) != len(rung["costs"]):
             raise InputError(f"{file} is damaged: costs and {metric} have different lengths")
@@ -393,5 +393,5 @@ def training_of(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(folder: Folder, name: str, kind: type[Any]) -> dict[str, Any] | None:
-    found = folder.read(name, kind)
-    return None if found is None else _schema.plain(found)
+    document = folder.read(name, kind)
+    return None if document is None else _schema.plain(document)

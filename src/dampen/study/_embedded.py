@@ -39,8 +39,8 @@ def with_ids(model: Model, data: Data) -> Data:
         pass
     if not any(ids.numel() == rows.numel() and ids.reshape_as(rows).equal(rows) for ids in embedded):
         return data
-    said = f"the {whole.n_inputs} columns hold whole numbers that the network embeds: they stay as they are, unscaled"
-    return replace(whole, notes=(*whole.notes, said))
+    note = f"the {whole.n_inputs} columns hold whole numbers that the network embeds: they stay as they are, unscaled"
+    return replace(whole, notes=(*whole.notes, note))
 
 
 def refuse_ids(network: nn.Module, data: Data) -> None:

@@ -40,19 +40,19 @@ def summary(columns: Columns) -> dict[str, Any]:
 def abstention(columns: Columns) -> dict[str, Any]:
     """Return how many rows were answered, and what those were worth against all; and what sets or intervals cover."""
     answered = ~columns["abstain"]
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "answered": float(answered.mean()),
         "conformal_coverage": float(columns["_covered"].mean()),
     }
     if "_right" in columns:
-        found["accuracy_all"] = float(columns["_right"].mean())
-        found["accuracy_answered"] = float(columns["_right"][answered].mean()) if answered.any() else None
-        found["mean_set_size"] = float(columns["set_size"].mean())
-        found["empty_sets"] = float((columns["set_size"] == 0).mean())
+        figures["accuracy_all"] = float(columns["_right"].mean())
+        figures["accuracy_answered"] = float(columns["_right"][answered].mean()) if answered.any() else None
+        figures["mean_set_size"] = float(columns["set_size"].mean())
+        figures["empty_sets"] = float((columns["set_size"] == 0).mean())
     else:
-        found["rmse_all"] = float(np.sqrt(columns["_square"].mean()))
-        found["rmse_answered"] = float(np.sqrt(columns["_square"][answered].mean())) if answered.any() else None
-    return found
+        figures["rmse_all"] = float(np.sqrt(columns["_square"].mean()))
+        figures["rmse_answered"] = float(np.sqrt(columns["_square"][answered].mean())) if answered.any() else None
+    return figures
 
 
 def tells_rows_apart(columns: Columns) -> bool:
@@ -79,13 +79,13 @@ def remarks(columns: Columns, coverage: float) -> list[str]:
         if of_classes
         else (worth["rmse_all"], worth["rmse_answered"], "RMSE")
     )
-    found = []
+    notes = []
     if of_classes:
-        found += _of_temperature(columns)
+        notes += _of_temperature(columns)
     if after is None:
-        found.append(f"all {n} rows are abstained from: they are unlike those that the limit was fitted on")
+        notes.append(f"all {n} rows are abstained from: they are unlike those that the limit was fitted on")
     elif (after < before) if of_classes else (after > before):
-        found.append(
+        notes.append(
             f"abstaining makes these rows worse: the {what} of the answered ones is {after:.4g}, that of all "
             f"{before:.4g}; here uncertainty does not separate good predictions from bad ones"
         )
@@ -94,20 +94,20 @@ def remarks(columns: Columns, coverage: float) -> list[str]:
         remedy = ": --ensemble, or --samples where the setting drops units, gives uncertainties that differ" * (
             not of_classes
         )
-        found.append("the predictions of all rows are equally uncertain, so that abstention can't rank them" + remedy)
+        notes.append("the predictions of all rows are equally uncertain, so that abstention can't rank them" + remedy)
     elif after is not None and abs(worth["answered"] - coverage) > 3 * math.sqrt(coverage * (1 - coverage) / n):
-        found.append(
+        notes.append(
             f"{worth['answered']:.1%} of these rows are answered instead of {coverage:.1%}: they are "
             f"{'less' if worth['answered'] < coverage else 'more'} certain than those that the limit was fitted on"
         )
     if of_classes and worth["empty_sets"] > 0:
-        found.append(
+        notes.append(
             f"the prediction set of {worth['empty_sets']:.1%} of these rows is empty: a class is in a set where its "
             f"probability is large enough for {coverage:.1%} coverage on average over all rows, and the network is "
             f"right in {before:.1%}, so that leaving out its least certain classes keeps that; abstain "
             "from rows with an empty set, or choose a larger --coverage"
         )
-    return found
+    return notes
 
 
 def _of_temperature(columns: Columns) -> list[str]:

@@ -45,13 +45,13 @@ def read_new_rows(
         return new_rows(rows, about.normalisation, about.task, about.classes, about.target)
     source, place = str(rows), Path(rows)
     if is_npz(source) and isinstance(about.normalisation, Normalisation):
-        found = read_incoming(place, about.normalisation, about.task, about.classes)
-        if found is not None:
-            return found
+        incoming = read_incoming(place, about.normalisation, about.task, about.classes)
+        if incoming is not None:
+            return incoming
     if is_npz(source) and about.preprocessing is not None:
-        found = read_rows(place, about.preprocessing)
-        if found is not None:
-            return found
+        incoming = read_rows(place, about.preprocessing)
+        if incoming is not None:
+            return incoming
     white = None
     if holds_images(source) and isinstance(about.normalisation, Normalisation):
         white = results.reading.get("image_max")

@@ -28,37 +28,37 @@ def differs(held: Plan, wanted: Plan) -> str | None:
     if not names:
         return None
     if "data" in names:
-        one, other = held["data"], wanted["data"]
-        if one["name"] != other["name"]:
-            return f"the study there is of the data {_told(one)}, this one of {_told(other)}"
-        return f"the data {_told(one)} has changed since the study there began: its rows, columns or splits differ"
-    found = _asked(held, wanted, names)
-    return f"the study there has other values: {', '.join(found)}"
+        there, here = held["data"], wanted["data"]
+        if there["name"] != here["name"]:
+            return f"the study there is of the data {_told(there)}, this one of {_told(here)}"
+        return f"the data {_told(there)} has changed since the study there began: its rows, columns or splits differ"
+    differences = _asked(held, wanted, names)
+    return f"the study there has other values: {', '.join(differences)}"
 
 
 def _asked(held: Plan, wanted: Plan, names: list[str]) -> list[str]:
     """Return which arguments differ, with both values where they are short."""
     pairs: dict[str, tuple[Any, Any]] = {}
     for name in names:
-        one, other = held.get(name), wanted[name]
+        there, here = held.get(name), wanted[name]
         if name == "brackets":
-            pairs["settings"] = tuple(sum(bracket["settings"] for bracket in plan) for plan in (one, other))  # type: ignore[assignment]
+            pairs["settings"] = tuple(sum(bracket["settings"] for bracket in plan) for plan in (there, here))  # type: ignore[assignment]
         elif name == "lengths":
-            pairs["epochs"] = one and one["planned"], other["planned"]
+            pairs["epochs"] = there and there["planned"], here["planned"]
         elif name in ("seeds", "confirm_seeds"):
-            pairs[name] = len(one or ()), len(other)
+            pairs[name] = len(there or ()), len(here)
         elif name in _DERIVED:
             continue
-        elif name in ("training", "space") and one is not None:
-            pairs |= {part: (one.get(part, "none"), other.get(part, "none")) for part in {**one, **other}}
+        elif name in ("training", "space") and there is not None:
+            pairs |= {part: (there.get(part, "none"), here.get(part, "none")) for part in {**there, **here}}
         else:
-            pairs.setdefault(_WORDS.get(name, name), (one, other))
+            pairs.setdefault(_WORDS.get(name, name), (there, here))
     different = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-    told = [
-        f"{name} ({one} there, {other} here)" if _short(one, other) else name
-        for name, (one, other) in different.items()
+    lines = [
+        f"{name} ({there} there, {here} here)" if _short(there, here) else name
+        for name, (there, here) in different.items()
     ]
-    return told or ["how its settings are drawn or halved"]
+    return lines or ["how its settings are drawn or halved"]
 
 
 def _short(*values: Any) -> bool:

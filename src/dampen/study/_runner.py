@@ -216,7 +216,7 @@ class Runner:
         plan, expected = self.plan, self._expected()
         whole = sum(expected.values())
         i = PHASES.index(phase)
-        start = sum(expected[one] for one in PHASES[:i]) / whole
+        start = sum(expected[earlier] for earlier in PHASES[:i]) / whole
         within = min((self._done[phase] + now) / expected[phase], 1.0) * expected[phase] / whole
         self._share = max(self._share, min(start + within, 1.0))
         new = self._share - self._share_before
@@ -275,14 +275,14 @@ class Trained:
         for training in dict.fromkeys(trainings):
             if training not in self._where:
                 lengths.setdefault((training.epochs, training.stopped_at), []).append(training)
-        found = []
+        populations = []
         for (epochs, stopped_at), alike in lengths.items():
             self._runs += 1
             name = f"{self.phase}-{self._runs}"
             population = self._runner.train(self.phase, name, [t.setting for t in alike], epochs, stopped_at)
             self._where |= dict.fromkeys(alike, (name, population))
-            found.append((population, alike))
-        return found
+            populations.append((population, alike))
+        return populations
 
     def population(self, training: Training) -> Population:
         """Return the population that a training belongs to."""
@@ -320,12 +320,12 @@ def costs_of_outputs(
 ) -> list[Float[Tensor, "M N"]]:
     """Return the cost of each row (or group) for each seed, from outputs `[M, N, C]` of each."""
     diverged = population.history.diverged_at > 0
-    found = []
+    costs_of_seeds = []
     for s, of_seed in enumerate(outputs):
         costs = metric.costs(of_seed, rows[s] if isinstance(rows, list) else rows)
         costs[torch.from_numpy(diverged[s])] = torch.nan
-        found.append(costs)
-    return found
+        costs_of_seeds.append(costs)
+    return costs_of_seeds
 
 
 def outputs_of(population: Population, rows: Any, metric: Metric) -> list[Tensor]:
@@ -336,7 +336,7 @@ def outputs_of(population: Population, rows: Any, metric: Metric) -> list[Tensor
     """
     if not metric.samples:
         return population.outputs(rows)
-    found = []
+    outputs = []
     for s, seed in enumerate(population.seeds):
         table = rows[s] if isinstance(rows, list) else rows
         each = []
@@ -348,8 +348,8 @@ def outputs_of(population: Population, rows: Any, metric: Metric) -> list[Tensor
             prediction = predict(network, table.features, samples, seed, task="classification", dropout=rates)
             assert isinstance(prediction, ClassPrediction)
             each.append(prediction.probabilities.log().clamp_min(-700))
-        found.append(torch.stack(each))
-    return found
+        outputs.append(torch.stack(each))
+    return outputs
 
 
 def _all_zero(dropout: Any) -> bool:

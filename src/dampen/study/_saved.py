@@ -71,21 +71,21 @@ class _Origin:
         return self.read
 
     def _checked(self, data: Data) -> Data:
-        found = same_data(data, self._plan)
-        if found is None:
+        same = same_data(data, self._plan)
+        if same is None:
             raise InputError(
                 f"the data {data.name!r} is not what the study in {self._folder} was made on: its rows or its splits "
                 "differ"
             )
-        return found
+        return same
 
 
 def same_data(data: Data, plan: Mapping[str, Any]) -> Data | None:
     """Return data as a study had it, whole numbers unscaled where its network embeds them; None for other data."""
-    for one in filter(None, (data, data.whole())):
-        found, *_ = _protocol.with_unit_targets(one)
-        if fingerprint(found) == plan["data"]["fingerprint"]:
-            return found
+    for candidate in filter(None, (data, data.whole())):
+        scaled, *_ = _protocol.with_unit_targets(candidate)
+        if fingerprint(scaled) == plan["data"]["fingerprint"]:
+            return scaled
     return None
 
 
@@ -346,9 +346,9 @@ def _builder(name: str) -> Model:
         if call.func.id == "Linear":
             return Linear(**values)
         assert call.func.id == "MLP"
-        described = _schema.converted(values, _Mlp, "the network's description")
-        shape = {"dropout": described.dropout, "activation": described.activation, "scaling": described.scaling}
-        return mlp(*described.hidden, **shape)
+        description = _schema.converted(values, _Mlp, "the network's description")
+        shape = {"dropout": description.dropout, "activation": description.activation, "scaling": description.scaling}
+        return mlp(*description.hidden, **shape)
     except (SyntaxError, ValueError, AssertionError, TypeError, MemoryError, RecursionError) as e:
         if isinstance(e, InputError):
             raise
@@ -424,7 +424,7 @@ def _check(network: nn.Module, place: Folder) -> None:
             tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as e:
         raise InputError(f"{file} can't be read: {e}") from e
-    mine = network.state_dict()
-    same = mine.keys() == tensors.keys() and all(torch.equal(mine[name], tensors[name].float()) for name in mine)
+    state = network.state_dict()
+    same = state.keys() == tensors.keys() and all(torch.equal(state[name], tensors[name].float()) for name in state)
     if not same or "setting" not in about or _schema.decode(about["setting"], _schema.Setting, file) is None:
         raise InputError(f"{file} and the study's checkpoints are of different networks")

@@ -83,13 +83,13 @@ def best(ranked: Sequence[Ranked], family: str) -> list[Training]:
 
 def best_costs(ranked: Sequence[Ranked], family: str) -> dict[Training, float]:
     """Return the same, each with its mean cost on the selection rows."""
-    found: dict[Setting, tuple[float, int]] = {}
+    lowest: dict[Setting, tuple[float, int]] = {}
     for rung in ranked:
         if rung.family == family:
             for setting, cost in zip(rung.settings, rung.costs, strict=True):
-                found[setting] = min(found.get(setting, (math.inf, 0)), (cost, rung.epochs))
-    order = sorted((cost, epochs, i) for i, (cost, epochs) in enumerate(found.values()) if math.isfinite(cost))
-    settings = list(found)
+                lowest[setting] = min(lowest.get(setting, (math.inf, 0)), (cost, rung.epochs))
+    order = sorted((cost, epochs, i) for i, (cost, epochs) in enumerate(lowest.values()) if math.isfinite(cost))
+    settings = list(lowest)
     return {Training(settings[i], epochs): cost for cost, epochs, i in order}
 
 

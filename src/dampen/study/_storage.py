@@ -22,9 +22,9 @@ _MOST_ROWS, _MOST_COLUMNS = 20_000_000, 1000
 def fingerprint(data: Data) -> str:
     """Return a hash of everything that a data set's rows say, and of how they are split."""
     digest = hashlib.blake2b(digest_size=16)
-    said = [data.features, data.targets, data.train_rows, data.validation_rows, data.test_rows]
-    said += [tensor for tensor in (data.weights, data.groups) if tensor is not None]
-    for tensor in said:
+    tensors = [data.features, data.targets, data.train_rows, data.validation_rows, data.test_rows]
+    tensors += [tensor for tensor in (data.weights, data.groups) if tensor is not None]
+    for tensor in tensors:
         digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
         digest.update(tensor.contiguous().numpy().data)
     digest.update(str((data.task, data.classes, data.scaling)).encode())

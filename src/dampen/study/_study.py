@@ -237,10 +237,10 @@ class Study:
         Warns:
             NotExported: `train.py` could not be written; the message says why.
         """
-        found = WRITERS["export"](self.winner(), Path(folder), onnx=onnx, data=data)
-        if found.refused is not None:
-            warnings.warn(found.refused, NotExported, stacklevel=2)
-        return found
+        exported = WRITERS["export"](self.winner(), Path(folder), onnx=onnx, data=data)
+        if exported.refused is not None:
+            warnings.warn(exported.refused, NotExported, stacklevel=2)
+        return exported
 
     def export_to_optuna(self, storage: str, name: str | None = None) -> None:
         """Add the search's settings to an Optuna storage, so that optuna-dashboard shows them.

@@ -34,49 +34,49 @@ BIASES = {
 def method(plan: "Plan", chosen_among: int, n_parts: int, searched: bool) -> str:
     """Return how the intervals were computed."""
     seeds = len(plan.confirm_seeds)
-    found = (
+    text = (
         f"95 % intervals from {seeds} fresh folds with fresh seeds, corrected for the rows that folds share (Nadeau "
         "and Bengio 2003)"
         if plan.scheme == "folds"
         else f"95 % intervals from {seeds} fresh seeds crossed with the evaluation rows (two-way random effects)"
     )
-    found += "; they account for variation across seeds and rows"
+    text += "; they account for variation across seeds and rows"
     if chosen_among > 1:
-        found += f", and hold for each of the {chosen_among} that were compared (Bonferroni, Dunn 1961)"
+        text += f", and hold for each of the {chosen_among} that were compared (Bonferroni, Dunn 1961)"
     if n_parts > 1:
-        found += f"; those of the {n_parts} parts of the gain hold together"
+        text += f"; those of the {n_parts} parts of the gain hold together"
     if searched:
-        found += (
+        text += (
             ". Regularisation helps where it is better than every training without it (an intersection-union test, "
             "Berger 1982)"
         )
-    found += "."
+    text += "."
     if plan.same_start:
-        found += (
+        text += (
             " The network starts from the same weights with every seed (does its function set a seed itself?): the "
             "variation across initial weights is not in the intervals."
         )
     if plan.data.groups is not None:
-        found += " Rows of a group are one observation."
+        text += " Rows of a group are one observation."
     if plan.data.weights is not None:
-        found += " Rows count by their weights."
-    return found
+        text += " Rows count by their weights."
+    return text
 
 
 def sentences(verdict: "Verdict") -> list[str]:
     """Return a verdict in words."""
-    found = [_headline(verdict), *_beaten(verdict), _value(verdict), *_references(verdict)]
+    lines = [_headline(verdict), *_beaten(verdict), _value(verdict), *_references(verdict)]
     if verdict.learnt is not False:
-        found += [*_attribution(verdict), *_length(verdict)]
+        lines += [*_attribution(verdict), *_length(verdict)]
     elif verdict.length.doubled is not None and verdict.length.doubled > (verdict.length.standard_error or 0.0):
-        found += _length(verdict)
-    found += _diagnosis(verdict)
+        lines += _length(verdict)
+    lines += _diagnosis(verdict)
     if verdict.learnt is not False:
-        found += _mildest(verdict)
-        found += [f"{knob} lies at the edge of the search space: try {d} next." for knob, d in verdict.edges.items()]
-        found += _shortest(verdict)
-        found += _memory(verdict)
-    return [*found, _margin(verdict), verdict.method, verdict.bias]
+        lines += _mildest(verdict)
+        lines += [f"{knob} lies at the edge of the search space: try {d} next." for knob, d in verdict.edges.items()]
+        lines += _shortest(verdict)
+        lines += _memory(verdict)
+    return [*lines, _margin(verdict), verdict.method, verdict.bias]
 
 
 def _headline(verdict: "Verdict") -> str:
@@ -177,20 +177,20 @@ def _value(verdict: "Verdict") -> str:
 
 
 def _references(verdict: "Verdict") -> list[str]:
-    found = []
+    lines = []
     for name, other in verdict.references.items():
         if _same(verdict, other):
             continue
         what = _name(verdict, name)
         if math.isnan(other.value):
-            found.append(f"{what[:1].upper()}{what[1:]} diverged.")
+            lines.append(f"{what[:1].upper()}{what[1:]} diverged.")
             continue
         how = {True: "better", False: "worse", None: "no significant difference"}[other.better]
         if other.equivalent:
             how = "equivalent"
         ends, difference = _ends(other.interval, "+"), _number(other.difference, "+")
-        found.append(f"Against {what}{_with(other)} ({other.value:.4g}): {difference} ({ends}), {how}.")
-    return found
+        lines.append(f"Against {what}{_with(other)} ({other.value:.4g}): {difference} ({ends}), {how}.")
+    return lines
 
 
 def _with(other: "Against") -> str:
@@ -214,16 +214,16 @@ def _attribution(verdict: "Verdict") -> list[str]:
         for name, part in parts.items()
         if name in words and part.interval != (0.0, 0.0) and not math.isnan(part.estimate)
     ]
-    found = []
+    lines = []
     if steps:
-        found.append(
+        lines.append(
             f"Where the gain comes from: no regularisation with learning rate {lr:g} and {_epochs(epochs)} is "
             f"{abs(total.estimate):.2g} {'worse' if total.estimate >= 0 else 'better'}; {', '.join(steps)}."
         )
     losses = [_loss(_knob(name), part) for name, part in parts.items() if name not in words]
     if losses:
-        found.append(f"At the same learning rate and length: {'; '.join(losses)}.")
-    return found
+        lines.append(f"At the same learning rate and length: {'; '.join(losses)}.")
+    return lines
 
 
 def _loss(knob: str, part: "Part") -> str:
@@ -258,22 +258,22 @@ def _diagnosis(verdict: "Verdict") -> list[str]:
     diagnosis = verdict.diagnosis
     if diagnosis is None:
         return []
-    found = []
+    lines = []
     if diagnosis.overfits_from is not None:
-        found.append(f"Without regularisation it overfits from epoch {diagnosis.overfits_from} on.")
+        lines.append(f"Without regularisation it overfits from epoch {diagnosis.overfits_from} on.")
     if diagnosis.underfits:
-        found.append("It underfits: longer trainings than those that were tried would be better.")
+        lines.append("It underfits: longer trainings than those that were tried would be better.")
     copies, tested = diagnosis.leaks.get("copies", 0), diagnosis.leaks.get("test_copies", 0)
     if copies:
-        found.append(f"{'1 row is a copy' if copies == 1 else f'{copies} rows are copies'} of another one.")
+        lines.append(f"{'1 row is a copy' if copies == 1 else f'{copies} rows are copies'} of another one.")
     if tested:
-        found.append(f"{tested} test rows are equal to training rows: the test figures may be too good.")
+        lines.append(f"{tested} test rows are equal to training rows: the test figures may be too good.")
     for name in diagnosis.leaks.get("identifiers", []):
-        found.append(
+        lines.append(
             f"Column '{name}' looks like an identifier that repeats: if its rows belong together, these figures are "
             f"too good; --group {name} keeps them together."
         )
-    return found
+    return lines
 
 
 def _beaten(verdict: "Verdict") -> list[str]:
@@ -294,17 +294,17 @@ def _shortest(verdict: "Verdict") -> list[str]:
 
 
 def _mildest(verdict: "Verdict") -> list[str]:
-    found = []
+    lines = []
     gone = _dropped(verdict)
     if gone and verdict.gain is not None:
-        found.append(f"{gone[0].upper()}{gone[1:]}: removed.")
+        lines.append(f"{gone[0].upper()}{gone[1:]}: removed.")
     mildest = verdict.mildest
     if (mildest.setting, mildest.epochs) != (verdict.recommended, verdict.length.epochs):
-        found.append(
+        lines.append(
             f"The mildest training shown to be as good, within the margin: {tell(mildest.setting)}, "
             f"{_epochs(mildest.epochs)}."
         )
-    return found
+    return lines
 
 
 def _why_none(verdict: "Verdict") -> str:

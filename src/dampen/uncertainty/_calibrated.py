@@ -107,14 +107,14 @@ class CalibratedClasses:
         }
 
     @classmethod
-    def of(cls, found: ClassPrediction, calibration: Calibration, classes: Sequence[str]) -> "CalibratedClasses":
+    def of(cls, prediction: ClassPrediction, calibration: Calibration, classes: Sequence[str]) -> "CalibratedClasses":
         """Return what a calibration makes of predictions."""
-        q = tempered(found.probabilities, calibration.temperature)
+        q = tempered(prediction.probabilities, calibration.temperature)
         return cls(
             classes=tuple(classes),
             probabilities=q.numpy(),
-            entropy=found.entropy.numpy(),
-            mutual_information=found.mutual_information.numpy(),
+            entropy=prediction.entropy.numpy(),
+            mutual_information=prediction.mutual_information.numpy(),
             abstain=(1 - q.amax(1) > calibration.abstain_above).numpy(),
             in_prediction_set=(q >= 1 - calibration.conformal).numpy(),
         )
@@ -159,16 +159,16 @@ class CalibratedValues:
         }
 
     @classmethod
-    def of(cls, found: ValuePrediction, calibration: Calibration) -> "CalibratedValues":
+    def of(cls, prediction: ValuePrediction, calibration: Calibration) -> "CalibratedValues":
         """Return what a calibration makes of predictions."""
         assert calibration.noise is not None
-        deviation = found.with_noise(calibration.noise).standard_deviation
+        deviation = prediction.with_noise(calibration.noise).standard_deviation
         half = calibration.conformal * deviation
         return cls(
-            mean=found.mean.numpy(),
+            mean=prediction.mean.numpy(),
             deviation=deviation.numpy(),
-            epistemic=found.epistemic.sqrt().numpy(),
-            intervals=torch.stack([found.mean - half, found.mean + half], 1).numpy(),
+            epistemic=prediction.epistemic.sqrt().numpy(),
+            intervals=torch.stack([prediction.mean - half, prediction.mean + half], 1).numpy(),
             abstain=(deviation > calibration.abstain_above).numpy(),
         )
 

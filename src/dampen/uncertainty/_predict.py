@@ -235,10 +235,10 @@ def masks(model: nn.Module, x: Any, samples: int, seed: int = 0, *, first_row: i
         first_row: see there.
     """
     inputs = rows_of(x, model)
-    found = find(model, inputs)
-    numbers = Numbers(found.places, seed, 0, inputs[0].device)
+    sites = find(model, inputs)
+    numbers = Numbers(sites.places, seed, 0, inputs[0].device)
     rows, of_samples = numbers.of_rows(first_row, first_row + len(inputs[0])), numbers.of_samples(0, samples)
-    return [keeps(place, a, b) for place, a, b in zip(found.places, of_samples, rows, strict=True)]
+    return [keeps(place, a, b) for place, a, b in zip(sites.places, of_samples, rows, strict=True)]
 
 
 def dropout_rates(model: nn.Module, x: Any, dropout: Any = None) -> list[float]:
@@ -321,10 +321,10 @@ def _for(network: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
         return list(inputs)
     kinds = {p.dtype for p in network.parameters() if p.is_floating_point()}
     kind = kinds.pop() if len(kinds) == 1 else None
-    found = [t.to(parameter.device, kind if t.is_floating_point() else None) for t in inputs]
-    if kind is not None and kind.itemsize < 4 and not all(t.isfinite().all() for t in found if t.is_floating_point()):
+    tensors = [t.to(parameter.device, kind if t.is_floating_point() else None) for t in inputs]
+    if kind is not None and kind.itemsize < 4 and not all(t.isfinite().all() for t in tensors if t.is_floating_point()):
         raise InputError(f"x has numbers that the network's {str(kind).removeprefix('torch.')} can't hold: scale them")
-    return found
+    return tensors
 
 
 @torch.no_grad()
@@ -350,7 +350,7 @@ def _check_scale(scale: Any) -> bool:
         InputError: it is no mean and deviation.
     """
     try:
-        mean, deviation = (float(one) for one in scale)
+        mean, deviation = (float(value) for value in scale)
     except (TypeError, ValueError):
         mean = deviation = math.nan
     if not (math.isfinite(mean) and 0 < deviation < math.inf):
@@ -416,5 +416,5 @@ def _is_classes(outputs: Tensor, task: str | None, variance_head: bool) -> bool:
             f"the network gives {shape} for {shape[0]} rows: where pixels or tokens have classes, each must be a row "
             "(wrap the network so that it takes and returns one a row); task='regression' if they are values"
         )
-    one = outputs.ndim == 2 or shape[-1] == 1
-    return not one if task is None else task == "classification"
+    single = outputs.ndim == 2 or shape[-1] == 1
+    return not single if task is None else task == "classification"

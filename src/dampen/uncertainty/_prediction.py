@@ -180,5 +180,5 @@ def fit_noise(prediction: ValuePrediction, targets: Float[Tensor, "N ..."]) -> f
         return -float(prediction.with_noise(math.exp(log_variance)).log_likelihood(targets).mean())
 
     centre = math.log(float(residual))  # of the maximum: at most the residuals' own variance, but for rounding
-    found: Any = minimize_scalar(cost, bounds=(centre - 20, centre + 2), method="bounded", options={"xatol": 1e-6})
-    return math.exp(float(found.x))
+    optimum: Any = minimize_scalar(cost, bounds=(centre - 20, centre + 2), method="bounded", options={"xatol": 1e-6})
+    return math.exp(float(optimum.x))

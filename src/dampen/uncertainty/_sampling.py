@@ -78,19 +78,19 @@ def sample(
         InputError: as for `mc_dropout`.
     """
     N = len(inputs[0])
-    found = find(network, inputs)
+    sites = find(network, inputs)
     if dropout is not None:
-        rates = rates_of(found.places, dropout)
-        places = tuple(replace(place, p=p) for place, p in zip(found.places, rates, strict=True))
-        found = replace(found, places=places)
-    if found.others:
+        rates = rates_of(sites.places, dropout)
+        places = tuple(replace(place, p=p) for place, p in zip(sites.places, rates, strict=True))
+        sites = replace(sites, places=places)
+    if sites.others:
         tell(
-            f"random in training in a way of their own, and left out of the samples: {', '.join(found.others)}; build "
+            f"random in training in a way of their own, and left out of the samples: {', '.join(sites.others)}; build "
             "them of nn.Dropout or F.dropout, whose masks can be sampled",
             NotSampled,
             stacklevel=4,
         )
-    if all(place.p == 0 for place in found.places):
+    if all(place.p == 0 for place in sites.places):
         tell(
             "nothing was sampled: the network drops units at rates of 0 only, so that every sample is its one pass in "
             "evaluation mode",
@@ -104,14 +104,14 @@ def sample(
             check_rows(output, len(here[0]))
             take(Part(start, start + len(output), 0, output.unsqueeze(0), samples))
         return
-    rows, at_once = cut(N, samples, found, inputs, max_bytes)
+    rows, at_once = cut(N, samples, sites, inputs, max_bytes)
     limit = _KEPT_BYTES if max_bytes is None else min(_KEPT_BYTES, max_bytes // 8)
     drawn = at_once * math.ceil(samples / at_once)  # the last samples run with some more: one shape serves all
-    few = drawn * sum(math.prod(place.row) for place in found.places) * 4 <= limit
-    numbers = Numbers(found.places, seed, member, inputs[0].device, keep=drawn if few else 0)
+    few = drawn * sum(math.prod(place.row) for place in sites.places) * 4 <= limit
+    numbers = Numbers(sites.places, seed, member, inputs[0].device, keep=drawn if few else 0)
     together = min(_OUTPUTS, limit // 8)
-    with sampling(network, found.modules), eager():
-        batched: Batched | None = None if found.plain else Batched(network, found)
+    with sampling(network, sites.modules), eager():
+        batched: Batched | None = None if sites.plain else Batched(network, sites)
         for start in range(0, N, rows):
             begin = max(0, min(start, N - rows))  # the last rows run with some of those before: one shape serves all
             here = [t[begin : begin + rows] for t in inputs]
@@ -130,7 +130,7 @@ def sample(
             for first in range(0, samples, at_once):
                 a = numbers.of_samples(first, first + at_once)
                 with in_one_line(network, lambda here=here: [here]):
-                    outputs = batched.late(a) if batched is not None else one_by_one(network, found, here, b, a)
+                    outputs = batched.late(a) if batched is not None else one_by_one(network, sites, here, b, a)
                 held.append(outputs[: samples - first, start - begin :])
                 n, last = sum(map(len, held)), first + at_once >= samples
                 if last or n * held[0][0].numel() >= together:
@@ -150,8 +150,8 @@ class Batched:
     What comes before the first dropout runs once for some rows, what follows runs for every sample.
     """
 
-    def __init__(self, network: nn.Module, found: Found):
-        self._network, self._found = network, found
+    def __init__(self, network: nn.Module, sites: Found):
+        self._network, self._found = network, sites
 
     def on(self, inputs: list[Tensor], b: list[Tensor], a: list[Tensor]) -> "Batched | None":
         """Record on the first rows; None if the network can't run so, or says something else then."""
@@ -197,24 +197,24 @@ class Batched:
         return self._late(*self._known, *a)[0]
 
 
-def one_by_one(network: nn.Module, found: Found, inputs: list[Tensor], b: list[Tensor], a: list[Tensor]) -> Tensor:
+def one_by_one(network: nn.Module, sites: Found, inputs: list[Tensor], b: list[Tensor], a: list[Tensor]) -> Tensor:
     """Run the whole network for each sample."""
     outputs = []
     for t in range(len(a[0])):
-        masked = Masked(found.places, [numbers[t] for numbers in a], b, in_place=True)
+        masked = Masked(sites.places, [numbers[t] for numbers in a], b, in_place=True)
         outputs.append(answer(network, inputs, mode=masked))
     return torch.stack(outputs)
 
 
-def cut(N: int, samples: int, found: Found, inputs: Sequence[Tensor], max_bytes: int | None) -> tuple[int, int]:
+def cut(N: int, samples: int, sites: Found, inputs: Sequence[Tensor], max_bytes: int | None) -> tuple[int, int]:
     """Return how many rows and how many samples run at once.
 
     Raises:
         InputError: `max_bytes` is too little for one sample of one row.
     """
     device = inputs[0].device
-    masks = sum(math.prod(place.row) * (4 + inputs[0].element_size()) for place in found.places)
-    each = _ALIVE * (found.row_bytes + masks)
+    masks = sum(math.prod(place.row) * (4 + inputs[0].element_size()) for place in sites.places)
+    each = _ALIVE * (sites.row_bytes + masks)
     free = _SHARE_OF_MEMORY * free_memory(device)
     room = min(free, _AT_ONCE_BYTES) if device.type == "cpu" else free
     if max_bytes is not None:

@@ -253,8 +253,8 @@ def answer(
     except Exception as e:
         whole = [str(t.dtype).removeprefix("torch.") for t in inputs if not t.is_floating_point()]
         kind = f"; x holds {whole[0]} numbers: x.float() makes them real ones" if whole and "dtype" in str(e) else ""
-        told = alone(network, inputs, kind) if where is None else None
-        raise told or failure(e, inputs, "" if where is None else where.current, kind) from e
+        error = alone(network, inputs, kind) if where is None else None
+        raise error or failure(e, inputs, "" if where is None else where.current, kind) from e
 
 
 def check_rows(output: Any, n: int) -> None:

@@ -69,8 +69,8 @@ def find_temperature(
         return float((torch.logsumexp(z * b, 1) - own * b).mean())
 
     # The cost is convex in 1 / T; where all rows are right, or none tells anything, the best is an end.
-    found: Any = minimize_scalar(cost, bounds=_ENDS, method="bounded", options={"xatol": 1e-8})
-    likeliest = float(found.x)
+    optimum: Any = minimize_scalar(cost, bounds=_ENDS, method="bounded", options={"xatol": 1e-8})
+    likeliest = float(optimum.x)
     least, wrong = cost(likeliest), float((own < z.amax(1)).sum()) / repeats
     evidence = max(0.0, 2 * rows * (cost(0.0) - least))
     value = likeliest

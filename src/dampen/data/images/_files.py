@@ -57,11 +57,11 @@ def other_files(folder: Path) -> str:
         for path in folder.rglob("*")
         if path.is_file() and not _is_within_hidden(path, folder)
     )
-    found = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(_MOST_KINDS)) + ", ..." * (
+    listing = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(_MOST_KINDS)) + ", ..." * (
         len(kinds) > _MOST_KINDS
     )
     links = f", {counted(n_links, 'link')} to nothing" if n_links else ""
-    return f"it holds {found or 'no files'}{links}, and images end in {', '.join(ENDINGS)}"
+    return f"it holds {listing or 'no files'}{links}, and images end in {', '.join(ENDINGS)}"
 
 
 def _is_dangling(path: Path) -> bool:
@@ -87,9 +87,9 @@ def labelled(folder: Path) -> Labelled:
     _check_classes(folder, roots["train"], classes)
     notes, kept = [], {}
     for split, root in roots.items():
-        found = _by_class(root, inside)
-        foreign = [name for name, images in found.items() if images and name not in classes]
-        if split != "train" and not _is_labelled(found, classes):
+        of_split = _by_class(root, inside)
+        foreign = [name for name, images in of_split.items() if images and name not in classes]
+        if split != "train" and not _is_labelled(of_split, classes):
             n = sum(1 for _ in _images(root))
             what = f"{_count(n)} of {root} lie in no class folder and are left out" if n else f"{root} has no images"
             notes.append(f"{what}: {split} rows are drawn from the training images")
@@ -98,19 +98,19 @@ def labelled(folder: Path) -> Labelled:
             raise InputError(
                 f"{root / foreign[0]} is a class that the training images lack; they have {listed(classes)}"
             )
-        kept[split] = found
-        notes += [f"folder {root / name} has no images: no class" for name, images in found.items() if not images]
+        kept[split] = of_split
+        notes += [f"folder {root / name} has no images: no class" for name, images in of_split.items() if not images]
         n = sum(is_image(path) and not is_hidden(path.name) for path in root.iterdir())
         notes += [f"{_count(n)} of {root} that lie in no class folder left out"] if n else []
     notes += _passed_by(folder, splits, kept, roots)
     files: list[Path] = []
     labels: list[int] = []
     rows: dict[str, list[int]] = {split: [] for split in _SPLITS}
-    for split, found in kept.items():
-        for name in sorted(filter(found.get, found)):
-            rows[split] += range(len(files), len(files) + len(found[name]))
-            files += found[name]
-            labels += [classes.index(name)] * len(found[name])
+    for split, of_split in kept.items():
+        for name in sorted(filter(of_split.get, of_split)):
+            rows[split] += range(len(files), len(files) + len(of_split[name]))
+            files += of_split[name]
+            labels += [classes.index(name)] * len(of_split[name])
     counts = Counter(labels[i] for i in rows["train"])
     rarest = min(range(len(classes)), key=lambda label: counts[label])
     least = _LEAST if "test" in kept else LEAST_OF_CLASS
@@ -155,35 +155,35 @@ def is_hidden(name: str) -> bool:
 def _splits(folder: Path) -> dict[str, Path]:
     """Return the subfolders for training, validation and test; none where `train` is no folder of class folders."""
     children = {child.name.lower(): child for child in _folders(folder)}
-    found = {
+    folders = {
         split: next((children[name] for name in names if name in children), None) for split, names in _SPLITS.items()
     }
-    train = found["train"]
+    train = folders["train"]
     if train is None:
         return {}
     n_classes = sum(holds_images(child) for child in _folders(train))
     if not n_classes or (n_classes < 2 and any(map(is_image, train.iterdir()))):
         return {}  # images lie in it: it is a class
-    return {split: path for split, path in found.items() if path is not None}
+    return {split: path for split, path in folders.items() if path is not None}
 
 
 def _splits_beside_classes(folder: Path) -> dict[str, Path]:
     """Return folders for validation and test whose own folders are called as those beside them: the classes."""
-    found = {}
+    folders = {}
     children = list(_folders(folder))
     names = {child.name for child in children}
     for split in ("validation", "test"):
         for child in children:
             inner = {grandchild.name for grandchild in _folders(child)}
             if child.name.lower() in _SPLITS[split] and inner and inner <= names - {child.name}:
-                found[split] = child
+                folders[split] = child
                 break
-    return found
+    return folders
 
 
-def _is_labelled(found: dict[str, list[Path]], classes: list[str]) -> bool:
+def _is_labelled(files: dict[str, list[Path]], classes: list[str]) -> bool:
     """Return whether folders tell classes: one folder of another name (`unknown`) tells none."""
-    names = [name for name, images in found.items() if images]
+    names = [name for name, images in files.items() if images]
     return bool(names) and (len(names) > 1 or names[0] in classes)
 
 

@@ -84,13 +84,13 @@ def _shape(header: bytes, path: Path, dimensions: int) -> tuple[int, ...]:
     return tuple(int(size) for size in np.frombuffer(header, dtype=">u4", offset=4))
 
 
-def _check_length(found: int, shape: tuple[int, ...], path: Path) -> None:
+def _check_length(size: int, shape: tuple[int, ...], path: Path) -> None:
     announced = math.prod(shape)
-    if found < announced:
-        raise InputError(_cut(path, str(found), announced))
-    if found > announced:
+    if size < announced:
+        raise InputError(_cut(path, str(size), announced))
+    if size > announced:
         raise InputError(f"{path} holds more than the {announced} bytes that its header declares")
 
 
-def _cut(path: Path, found: str, announced: int) -> str:
-    return f"{path} is cut off: its header declares {announced} bytes, it holds {found}; fetch it again"
+def _cut(path: Path, size: str, announced: int) -> str:
+    return f"{path} is cut off: its header declares {announced} bytes, it holds {size}; fetch it again"

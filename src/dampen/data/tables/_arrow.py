@@ -63,13 +63,13 @@ def _gathered(batches: Iterable[Any], schema: Any, path: Path) -> Any:
     """Return batches as one table, as long as they fit into memory."""
     import pyarrow as pa
 
-    found, size = [], 0
+    chunks, size = [], 0
     for batch in batches:
         batch.validate(full=True)  # before its size, which follows offsets
         size += batch.nbytes
         _memory.check(size, str(path))
-        found.append(batch)
-    return pa.Table.from_batches(found, schema=schema)
+        chunks.append(batch)
+    return pa.Table.from_batches(chunks, schema=schema)
 
 
 def _frame(table: Any) -> Any:

@@ -71,7 +71,7 @@ class Column:
         """Return a name for each input that it becomes, for a network with so many outputs."""
         name = self.name
         if self.kind == "number":
-            found = [name]
+            names = [name]
         elif self.kind == "two":
             return [f"{name}={self.levels[-1]}"]
         elif self.kind == "category":
@@ -82,12 +82,12 @@ class Column:
                 f"{name} count"
             ]
         else:
-            found = [
+            names = [
                 f"{name} {part}{wave}"
                 for part in self.parts
                 for wave in ([""] if part == "trend" else [" sin", " cos"])
             ]
-        return [*found, f"{name} missing"] if self.missing else found
+        return [*names, f"{name} missing"] if self.missing else names
 
     @property
     def has_other(self) -> bool:
@@ -153,10 +153,10 @@ class Columns:
                 f"{source} lacks {_listed(lacking)}, which the training rows have; its columns are "
                 f"{_listed(list(map(str, table.columns)))}"
             )
-        found = np.empty((len(table), len(self.used)), dtype=np.float32)
+        codes = np.empty((len(table), len(self.used)), dtype=np.float32)
         for j, column in enumerate(self.used):
-            found[:, j] = _encoded(column, table[column.name])
-        return found
+            codes[:, j] = _encoded(column, table[column.name])
+        return codes
 
     def document(self, outputs: int) -> list[dict[str, Any]]:
         """Return the table of what was done as JSON can hold it."""

@@ -49,11 +49,11 @@ def dressed(counts: Series, decimal_comma: bool = False) -> str | None:
     import pandas as pd
 
     texts = [str(text) for text in counts.index]
-    found = [_DRESSED.fullmatch(text) for text in texts]
+    matches = [_DRESSED.fullmatch(text) for text in texts]
     total = int(counts.sum())
     plain = ~np.isnan(as_numbers(pd.Series(texts, dtype=object), decimal_comma))
     wears: Counter[str] = Counter()
-    for match, count in zip(found, counts, strict=True):
+    for match, count in zip(matches, counts, strict=True):
         if match is not None and not _is_code(match):
             wears[_wear(match)] += int(count)
     if not wears:
@@ -63,7 +63,7 @@ def dressed(counts: Series, decimal_comma: bool = False) -> str | None:
         return None
     odd = [
         (text, match, int(count))
-        for text, match, count, is_plain in zip(texts, found, counts, plain, strict=True)
+        for text, match, count, is_plain in zip(texts, matches, counts, plain, strict=True)
         if match is not None and not is_plain and _wear(match) == wear
     ]
     wrong = sum(int(count) for count, is_plain in zip(counts, plain, strict=True) if not is_plain)

@@ -99,10 +99,10 @@ def from_frame(
             f"{source} has {len(copies) + 1} columns called '{target_name}', the target: rename or remove all but one, "
             f"or drop '{copies[0]}'"
         )
-    for one in (frame, *([] if test is None else [test])):
-        if target_name in one.uncomputed:
+    for source_table in (frame, *([] if test is None else [test])):
+        if target_name in source_table.uncomputed:
             raise InputError(
-                f"target '{target_name}' holds formulas without values{one.aside}: open and save the file in a "
+                f"target '{target_name}' holds formulas without values{source_table.aside}: open and save the file in a "
                 "spreadsheet, which computes them"
             )
     task = roles.task
@@ -118,12 +118,12 @@ def from_frame(
     if test is not None:
         if target_name not in test.table.columns:
             raise InputError(f"the test file{test.aside} lacks the target '{target_name}'")
-        found = _target.numbers_of(
+        test_target = _target.numbers_of(
             *(test.table[target_name], target.task, target.classes, target_name, "the test file"), test.decimal_comma
         )
-        notes += [*test.notes, *found.notes]
-        test_table = test.table[found.kept]
-        numbers = np.concatenate([numbers, found.numbers])
+        notes += [*test.notes, *test_target.notes]
+        test_table = test.table[test_target.kept]
+        numbers = np.concatenate([numbers, test_target.numbers])
     times = None
     if "time_order" in special:
         times = _ranks(table, test_table, special["time_order"])
@@ -194,8 +194,8 @@ def from_frame(
     notes += _infinite(table, decided)
     notes += [f"test rows: {note}" for note in odd]
     reasons = [(c, "asked for") for c in dropped]
-    said = {"group": "it keeps rows together", "weight": "it weighs rows"}
-    reasons += [(column, said[role]) for role, column in special.items() if role in said]
+    needed_for = {"group": "it keeps rows together", "weight": "it weighs rows"}
+    reasons += [(column, needed_for[role]) for role, column in special.items() if role in needed_for]
     repeating = () if ordered else _repeating(table[[*inputs, *dropped]], target, numbers, groups, train_rows)
     data = Data(
         name=name,
@@ -237,9 +237,9 @@ def _refuse_thousands(columns: Columns, table: Table, decimal_comma: bool) -> No
     Raises:
         InputError: there is such a number.
     """
-    found = _written_numbers.read_numbers(columns, table, _written_numbers.writing(columns, table, decimal_comma))
+    numbers = _written_numbers.read_numbers(columns, table, _written_numbers.writing(columns, table, decimal_comma))
     for name in (c.name for c in columns.used if c.kind == "number" and c.name in table.columns):
-        text = _values.as_text(table[name][np.isnan(_values.as_numbers(found[name]))])
+        text = _values.as_text(table[name][np.isnan(_values.as_numbers(numbers[name]))])
         unclear = text[_written_numbers.may_be_thousands(text)]
         if len(unclear):
             raise InputError(f"the test file: column '{name}' {_formatted_numbers.said(str(unclear.iloc[0]))}")
@@ -285,11 +285,11 @@ def _on_both_sides(groups: np.ndarray, n_train: int, name: str, known: bool) -> 
 
 
 def _weights(values: Series, name: str) -> np.ndarray:
-    found = _values.as_numbers(values)
-    wrong = ~(np.isfinite(found) & (found >= 0))
+    weights = _values.as_numbers(values)
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():
         raise InputError(f"weight '{name}' must be a number, 0 or larger, in every row; {int(wrong.sum())} rows differ")
-    return as_weights(found, f"weight '{name}'")
+    return as_weights(weights, f"weight '{name}'")
 
 
 def _groups(table: Table, test: Table | None, column: str | None) -> torch.Tensor | None:

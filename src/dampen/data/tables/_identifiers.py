@@ -44,7 +44,7 @@ def repeating(
         targets: theirs; of classes one column each, 0 or 1.
         groups: a number for each row of the table; a column whose values each lie in one group needs no more grouping.
     """
-    found = []
+    identifiers = []
     for name in map(str, table.columns):
         values = _discrete(table[name])
         if values is None:
@@ -58,8 +58,8 @@ def repeating(
             continue
         named = _NAMED.search(name.strip()) or _CAMEL.search(name.strip())
         if named or _tells_the_target(codes[train_rows], numbers, targets):
-            found.append((name, f"{k} values in {n} rows"))
-    return tuple(found)
+            identifiers.append((name, f"{k} values in {n} rows"))
+    return tuple(identifiers)
 
 
 def _discrete(values: Series) -> tuple[Int[np.ndarray, " N"], Float64[np.ndarray, " k"] | None] | None:

@@ -65,11 +65,11 @@ def _array(values: list[Any] | tuple[Any, ...], role: str) -> np.ndarray:
             return np.asarray(values)
         except ValueError:
             raise InputError(f"{role} must be one value for each row; give every row the same shape") from None
-    found = np.empty(len(values), dtype=object)
-    found[:] = [
+    array = np.empty(len(values), dtype=object)
+    array[:] = [
         value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value for value in values
     ]
-    return found
+    return array
 
 
 def join(table: Table, values: Any, role: str, *, own: bool = True) -> tuple[Table, str, tuple[str, ...]]:

@@ -90,8 +90,8 @@ class Preprocessing:
         notes = [*frame.notes, *filter(None, [total_row(frame.table)]), *odd]
         targets = None
         if self.target is not None and self.target in frame.table.columns:
-            targets, said = targets_of(frame, self.target, self.task, self.classes, written)
-            notes += said
+            targets, target_notes = targets_of(frame, self.target, self.task, self.classes, written)
+            notes += target_notes
         features = torch.from_numpy(encoded)
         return Incoming(name, self.vectoriser, self.task, self.classes, features, targets, tuple(notes), source)
 
@@ -131,8 +131,8 @@ class Preprocessing:
         version = _schema.decode(text, _Version, what).version
         if version != _VERSION:
             raise InputError(f"{what} is of version {shortened(version)}, {_VERSION} is known")
-        found = _schema.decode(text, _Document, what)
-        return cls(found.vectoriser(), found.task, found.classes, found.target)
+        document = _schema.decode(text, _Document, what)
+        return cls(document.vectoriser(), document.task, document.classes, document.target)
 
 
 def read_rows(path: Path, kept: Preprocessing) -> Incoming | None:
@@ -141,10 +141,10 @@ def read_rows(path: Path, kept: Preprocessing) -> Incoming | None:
     Raises:
         InputError: the file is damaged, or its rows are of another width.
     """
-    found = rows_of(path)
-    if found is None:
+    rows = rows_of(path)
+    if rows is None:
         return None
-    inputs, targets, notes = found
+    inputs, targets, notes = rows
     read = rows_of_array(inputs, targets, kept, str(path))
     return replace(read, name=path.stem, source=str(path), notes=(*notes, *read.notes))
 

@@ -9,8 +9,8 @@ _MOST = 3  # groups of names in a note
 
 def spelling_notes(columns: Columns) -> list[str]:
     """Return a sentence for each column with such categories."""
-    found = ((column.name, spelt_alike(column.levels)) for column in columns.used)
-    return [f"column '{name}' has categories that {which}" for name, which in found if which]
+    spellings = ((column.name, spelt_alike(column.levels)) for column in columns.used)
+    return [f"column '{name}' has categories that {which}" for name, which in spellings if which]
 
 
 def spelt_alike(names: Iterable[str]) -> str:

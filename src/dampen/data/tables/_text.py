@@ -113,9 +113,11 @@ def read_text(path: Path, separator: str | None, decimal_comma: bool = False) ->
     except pd.errors.EmptyDataError:
         raise InputError(f"{path} is empty; give a file with a line of column names and rows") from None
     except pd.errors.ParserError as e:
-        said = str(e).strip().splitlines()[0].removeprefix("Error tokenizing data. C error: ")
-        said = re.sub(r"line (\d+)", lambda m: f"line {int(m[1]) + layout.above}", said)
-        raise InputError(f"{path} is ragged or cut off: {said}; give every line as many fields as there are") from None
+        message = str(e).strip().splitlines()[0].removeprefix("Error tokenizing data. C error: ")
+        message = re.sub(r"line (\d+)", lambda m: f"line {int(m[1]) + layout.above}", message)
+        raise InputError(
+            f"{path} is ragged or cut off: {message}; give every line as many fields as there are"
+        ) from None
     except pd.errors.ParserWarning:
         raise InputError(
             f"{path} has lines with more fields than its first line has column names ({len(header)}); correct the file"
@@ -159,9 +161,9 @@ def _layout(lines: list[str], separator: str | None) -> _Layout:
         notes.append(f"{n} comment line{'s' * (n > 1)} above the column names ignored ('{comments[0][:30]}')")
     titles = _titles(rest, separator)
     if titles:
-        said = rest[next(i for i in range(titles) if rest[i].strip())].strip().strip(separator)[:30]
+        title = rest[next(i for i in range(titles) if rest[i].strip())].strip().strip(separator)[:30]
         n = sum(bool(line.strip()) for line in rest[:titles])
-        notes.append(f"{n} line{'s' * (n > 1)} above the column names ignored ('{said}')")
+        notes.append(f"{n} line{'s' * (n > 1)} above the column names ignored ('{title}')")
         above += titles
     if separator == " ":
         notes.append("columns are separated by spaces")
@@ -261,8 +263,8 @@ def _as_written(
     if not again:
         raw = {}
     else:
-        found = read(usecols=again, dtype=str, keep_default_na=False, na_values=list(MISSING))
-        raw = {j: found.iloc[:, at] for at, j in enumerate(again)}
+        column_texts = read(usecols=again, dtype=str, keep_default_na=False, na_values=list(MISSING))
+        raw = {j: column_texts.iloc[:, at] for at, j in enumerate(again)}
     columns, notes, points = [], [], []
     for j in range(table.shape[1]):
         values, text = table.iloc[:, j], raw.get(j)

@@ -189,11 +189,11 @@ def as_days(values: Series, format: str | None) -> Float64[np.ndarray, " N"]:
     import pandas as pd
 
     if _are_times(values):
-        found = pd.to_datetime(values, errors="coerce", utc=True)
+        times = pd.to_datetime(values, errors="coerce", utc=True)
     else:  # pandas would guess a format anew for each cell, and take numbers for nanoseconds
         text = plain(as_text(values))
-        found = _dates.times(text, format or date_format(text) or "ISO8601")
-    microseconds = found.dt.tz_localize(None).to_numpy("datetime64[us]")  # nanoseconds would end in the year 2262
+        times = _dates.times(text, format or date_format(text) or "ISO8601")
+    microseconds = times.dt.tz_localize(None).to_numpy("datetime64[us]")  # nanoseconds would end in the year 2262
     return np.where(np.isnat(microseconds), np.nan, microseconds.astype(np.int64) / (1e6 * _DAY))
 
 
@@ -211,5 +211,5 @@ def _are_times(values: Series) -> bool:
 
 def date_format(known: Series) -> str | None:
     """Return the format in which nearly all of some texts are dates, None where there is none."""
-    found = _dates.date_format(plain(known).dropna())
-    return None if found is None else found.format
+    format = _dates.date_format(plain(known).dropna())
+    return None if format is None else format.format

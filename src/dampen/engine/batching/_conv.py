@@ -107,8 +107,8 @@ def _convolution_backward(
     gradient: Tensor, x: Tensor, weight: Tensor, options: Options, needed: Sequence[bool]
 ) -> tuple[Tensor | None, ...]:
     channels = gradient.shape[1]
-    found = torch.ops.aten.convolution_backward(gradient, x, weight, [channels], *options, list(needed[:3]))
-    return tuple(g if n else None for g, n in zip(found, needed, strict=False))
+    gradients = torch.ops.aten.convolution_backward(gradient, x, weight, [channels], *options, list(needed[:3]))
+    return tuple(g if n else None for g, n in zip(gradients, needed, strict=False))
 
 
 def _of(x: Tensor, s: int, m: int) -> Tensor:

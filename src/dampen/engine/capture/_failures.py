@@ -65,9 +65,9 @@ def in_one_line(network: nn.Module, batches: Callable[[], Sequence[Sequence[Tens
     except Exception as e:
         given = batches()
         for inputs in given:
-            told = alone(network, inputs)
-            if told is not None:
-                raise told from e
+            error = alone(network, inputs)
+            if error is not None:
+                raise error from e
         raise failure(e, given[0], getattr(e, "module", "")) from e
 
 

@@ -35,16 +35,18 @@ class Lineage:
         """Note that a call gave a result."""
         of = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         more = getattr(function, "__name__", "") in _PRODUCTS
-        found: dict[int, int] = {}
+        depths: dict[int, int] = {}
         for t in of:
             self._held[id(t)] = t
             for ancestor, products in (*self._from.get(id(t), {}).items(), (id(t), 0)):
-                found[ancestor] = max(found.get(ancestor, 0), products + more)
+                depths[ancestor] = max(depths.get(ancestor, 0), products + more)
         for t in tree_leaves(result):
             if isinstance(t, Tensor):
                 self._held[id(t)] = t
-                mine = self._from.setdefault(id(t), {})  # known before: changed in place, or by a call inside this one
-                mine |= {a: max(n, mine.get(a, 0)) for a, n in found.items() if a != id(t)}
+                ancestors = self._from.setdefault(
+                    id(t), {}
+                )  # known before: changed in place, or by a call inside this one
+                ancestors |= {a: max(n, ancestors.get(a, 0)) for a, n in depths.items() if a != id(t)}
 
     def branch(self, left: Tensor, right: Tensor, given: Iterable[Any]) -> int | None:
         """Return which of two tensors that are added is a residual branch, 0 or 1; None if neither is.

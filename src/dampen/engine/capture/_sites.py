@@ -73,8 +73,8 @@ def _rates_by_name(by_name: dict[str, float], places: Sequence[Place]) -> list[f
         if not any(holds(name, place.module) for place in places):
             named = ", ".join(dict.fromkeys(repr(place.module) for place in places)) or "none"
             raise InputError(f"dropout names the module {name!r}, which drops nothing; those that do are {named}")
-    found: list[float] = []
+    rates: list[float] = []
     for place in places:
         names = [name for name in by_name if holds(name, place.module)]
-        found.append(by_name[max(names, key=len)] if names else place.p)
-    return found
+        rates.append(by_name[max(names, key=len)] if names else place.p)
+    return rates

@@ -121,8 +121,8 @@ class Program:
 
     def serves(self, recipe: Recipe, device: torch.device) -> bool:
         """Say whether this program can go on under another recipe."""
-        mine = self.recipe
-        return (mine.loss, mine.accuracy, mine.precision, self._device) == (
+        own_recipe = self.recipe
+        return (own_recipe.loss, own_recipe.accuracy, own_recipe.precision, self._device) == (
             recipe.loss,
             recipe.accuracy,
             recipe.precision,

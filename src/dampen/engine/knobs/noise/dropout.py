@@ -101,16 +101,16 @@ def rates(value: object, knob: str = "dropout", read: Callable[[object], float] 
         knob: its name, for errors.
         read: reads one rate, if not as a probability of dropping.
     """
-    one = read or partial(rate, knob=knob)
+    read_rate = read or partial(rate, knob=knob)
     if isinstance(value, Mapping):
         if not value:
             raise InputError(f"{knob} names no module: give at least one, or a single rate for all")
-        return tuple((str(name), one(p)) for name, p in value.items())
+        return tuple((str(name), read_rate(p)) for name, p in value.items())
     if isinstance(value, list | tuple):
         if value and all(isinstance(part, tuple) for part in value):
             return rates(dict(value), knob, read)
-        return tuple(one(p) for p in value)
-    return one(value)
+        return tuple(read_rate(p) for p in value)
+    return read_rate(value)
 
 
 KNOB = Knob(
