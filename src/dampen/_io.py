@@ -29,7 +29,7 @@ def write_whole(target: Path, writer: Callable[[Path], object]) -> None:
     Raises:
         InputError: it can't be written; nothing has changed then.
     """
-    with told_in_one_line(target):
+    with as_input_error(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         ending = target.suffix if re.fullmatch(r"\.[A-Za-z0-9]{1,8}", target.suffix) else ""
         handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=_SCRATCH, suffix=ending)  # some look at the ending
@@ -44,7 +44,7 @@ def write_whole(target: Path, writer: Callable[[Path], object]) -> None:
 
 
 @contextlib.contextmanager
-def told_in_one_line(target: Path) -> Iterator[None]:
+def as_input_error(target: Path) -> Iterator[None]:
     """Turn what the system, or a library on its behalf, says of a file that can't be written into one line.
 
     Raises:
@@ -138,7 +138,7 @@ def locked(folder: Path) -> Iterator[None]:
     if exists(folder) and not folder.is_dir():
         raise InputError(f"{folder} is a file: name a folder")
     lock = FileLock(folder / _LOCK, timeout=0)
-    with told_in_one_line(folder):
+    with as_input_error(folder):
         made = _missing(folder)
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -198,7 +198,7 @@ def refuse_foreign(target: Path, is_ours: Callable[[bytes], bool], what: str) ->
     """
     if not exists(target) or target.is_dir():
         return
-    with told_in_one_line(target):
+    with as_input_error(target):
         head = b""
         if target.is_file():
             with target.open("rb") as stream:

@@ -65,7 +65,7 @@ def check_size(t: "Tensor", what: str) -> None:
             )
 
 
-def described(given: object) -> str:
+def describe_input(given: object) -> str:
     """Return what was given in place of tensors or data, in a few words."""
     return f"the path {os.fspath(given)!r}" if isinstance(given, str | os.PathLike) else type(given).__name__
 

@@ -87,7 +87,7 @@ def test_every_way_in_gives_the_same_task_classes_inputs_and_notes(name, tmp_pat
     first = None
     for way, options in ways(table, target, tmp_path).items():
         data = load(**({"target": "y"} | options))
-        told = data.columns.told(data.outputs)
+        told = data.columns.summary(data.outputs)
         if first is None:
             first, first_told = data, told
             assert data.task == task

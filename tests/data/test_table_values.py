@@ -30,7 +30,7 @@ def both(tmp_path, frame) -> list:
 
 
 def column(data, name):
-    return {row[0]: row[1:] for row in data.columns.told(data.outputs)}[name]
+    return {row[0]: row[1:] for row in data.columns.summary(data.outputs)}[name]
 
 
 def days_of(data, name) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 
 import dampen
 from dampen.report import write_trust
-from dampen.study import abstention, remarks, risk, summary, tells_rows_apart
+from dampen.study import abstention, ranks_rows, remarks, risk, summary
 
 N = 30
 
@@ -74,9 +74,9 @@ def test_rows_of_different_deviation_have_both(page):
 
 
 def test_deviations_are_equal_up_to_a_millionth():
-    assert not tells_rows_apart({"standard_deviation": np.array([1.0, 1 + 5e-7])})
-    assert tells_rows_apart({"standard_deviation": np.array([1.0, 1 + 2e-6])})
-    assert not tells_rows_apart({"standard_deviation": 1e-9 * np.array([1.0, 1 + 5e-7])})
+    assert not ranks_rows({"standard_deviation": np.array([1.0, 1 + 5e-7])})
+    assert ranks_rows({"standard_deviation": np.array([1.0, 1 + 2e-6])})
+    assert not ranks_rows({"standard_deviation": 1e-9 * np.array([1.0, 1 + 5e-7])})
 
 
 def test_without_a_wrong_answer_the_axis_begins_at_0(page):

@@ -96,28 +96,28 @@ def _arguments(reading: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in reading.items() if value is not None}
 
 
-def teller(data: "Data", json: bool, more: Sequence[str] = ()) -> Callable[[], None]:
+def data_printer(data: "Data", json: bool, more: Sequence[str] = ()) -> Callable[[], None]:
     """Return what prints, when first called, what was done to the data, and `more`: on stdout, with `json` on stderr.
 
     It is called when training begins: a mistake that is found before that stays one line.
     """
     printed: list[bool] = []
 
-    def tell() -> None:
+    def report() -> None:
         if not printed:
             printed.append(True)
             stream = sys.stderr if json else sys.stdout
-            _tell(data, stream)
+            _print_columns_and_notes(data, stream)
             for line in more:
                 print(line, file=stream)
 
-    return tell
+    return report
 
 
-def _tell(data: "Data", stream: Any) -> None:
+def _print_columns_and_notes(data: "Data", stream: Any) -> None:
     if data.columns is not None:
         _output.print_table(
-            ("column", "read as", "becomes", ""), data.columns.told(data.outputs), stream=stream, left=True
+            ("column", "read as", "becomes", ""), data.columns.summary(data.outputs), stream=stream, left=True
         )
     for note in data.notes:
         print(f"Note: {_as_options(note)}.", file=stream)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dampen.cli import _options, _output
-from dampen.cli._import_string import from_here, named, told
+from dampen.cli._import_string import error_text, from_here, named
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
@@ -114,4 +114,4 @@ def _call(target: str, function: Any) -> Any:
     try:
         return function()
     except (Exception, SystemExit) as e:
-        raise InputError(f"{target} raises {told(e)}") from e
+        raise InputError(f"{target} raises {error_text(e)}") from e

@@ -42,11 +42,11 @@ def command(
     file = _options.picture(plot, "dampen-dropout.png", data, reading["test"])
     device = _options.usable_device(device)
     source = _data.read(data, reading)
-    tell_data = _data.teller(source, json)
+    print_data = _data.data_printer(source, json)
     with _output.progress("training", shown=json) as advance:
 
         def after(event: "Event") -> None:
-            tell_data()
+            print_data()
             advance(event.epoch, event.epochs)
             if isinstance(event, Epoch) and not json:
                 print(epoch_line(event), flush=True)

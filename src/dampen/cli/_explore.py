@@ -39,10 +39,10 @@ def command(
 
     if list_:
         if json:
-            _output.print_json({name: question_entry.asks for name, question_entry in QUESTIONS.items()})
+            _output.print_json({name: question_entry.text for name, question_entry in QUESTIONS.items()})
             return
         for name, question_entry in QUESTIONS.items():
-            print(f"{name:12} {question_entry.asks}")
+            print(f"{name:12} {question_entry.text}")
         return
     if question is None or question not in QUESTIONS:
         problem = "which question?" if question is None else f"there is no question {question!r}:"
@@ -55,11 +55,11 @@ def command(
     file = _options.picture(plot, f"dampen-{question}.png", data, reading["test"])
     device = _options.usable_device(device)
     source = _data.read(data, reading)
-    tell_data = _data.teller(source, json)
+    print_data = _data.data_printer(source, json)
     with _output.progress(question) as advance:
 
         def after(event: "Event") -> None:
-            tell_data()
+            print_data()
             advance(event.epoch, event.epochs)
 
         on = ground(

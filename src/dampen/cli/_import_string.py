@@ -58,7 +58,7 @@ def network_maker(target: str) -> Callable[..., Any]:
             try:
                 return function(*args, **kwargs)
             except (Exception, SystemExit) as e:
-                raise InputError(f"{target} raises {told(e)}") from e
+                raise InputError(f"{target} raises {error_text(e)}") from e
 
     make.__qualname__ = target
     return make
@@ -76,7 +76,7 @@ def from_here() -> Iterator[None]:
         sys.path[:] = before
 
 
-def told(e: BaseException) -> str:
+def error_text(e: BaseException) -> str:
     """Return an exception in words."""
     return f"{type(e).__name__}: {e}" if str(e) else type(e).__name__
 
@@ -104,4 +104,4 @@ def _import(name: str) -> ModuleType:
             raise InputError(f"there is no module {e.name!r}, neither in this folder nor installed") from None
         raise InputError(f"importing {name} fails: {e}") from e
     except (Exception, SystemExit) as e:
-        raise InputError(f"importing {name} fails: {told(e)}") from e
+        raise InputError(f"importing {name} fails: {error_text(e)}") from e

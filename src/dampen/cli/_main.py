@@ -98,7 +98,7 @@ def _run() -> int:
         if lacks_memory(error):
             sys.exit(_fail(_OUT_OF_MEMORY))
         if isinstance(error, OSError):
-            code = _fail(_told(error))
+            code = _fail(_os_error_line(error))
             _close_stdout()
             sys.exit(code)
         if type(error).__name__ == "Abort":  # what click makes of Ctrl-C
@@ -155,7 +155,7 @@ _MEMORY = re.compile(
 )
 
 
-def _told(error: OSError) -> str:
+def _os_error_line(error: OSError) -> str:
     """Return what the system says, in a line."""
     if error.filename is None:
         return f"the results can't be written: {error.strerror or error}"

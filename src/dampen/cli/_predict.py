@@ -88,7 +88,7 @@ def predict(
         return
     else:
         _writers.stream_csv(parts)
-    _tell(tail(), setup, out)
+    _print(tail(), setup, out)
 
 
 def _printed(setup: "Setup", gathered: "_Gathered") -> "Iterator[dict[str, Any]]":
@@ -179,7 +179,7 @@ def trust(
         "notes": worth["notes"],
         "calibration": worth["calibration"],
         "abstention": worth["abstention"],
-        "out_of_distribution": None if name is None else {"data": name, **_told_apart(own.columns(), other.columns())},
+        "out_of_distribution": None if name is None else {"data": name, **_detection(own.columns(), other.columns())},
     }
     evaluated = own.evaluated()
     write_trust(page, document | {"summary": worth["summary"]}, evaluated, other.columns(), setup.source)
@@ -187,7 +187,7 @@ def trust(
     if json:
         _output.print_json(document)
         return
-    _tell(document, setup, page)
+    _print(document, setup, page)
 
 
 def _files(source: "Source", rows: "np.ndarray") -> dict[str, Any]:
@@ -224,7 +224,7 @@ class _Gathered:
         return {name: values[columns["_known"]] for name, values in columns.items()}
 
 
-def _told_apart(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def _detection(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """Return how well each uncertainty tells out-of-distribution rows from own ones."""
     from dataclasses import asdict
 
@@ -247,7 +247,7 @@ def _told_apart(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tell(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
+def _print(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
     """Say in words what was found: on stdout if the lines went to a file, else on stderr.
 
     Notes that have been told already are left out.
@@ -262,9 +262,9 @@ def _tell(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
     if figures is not None and "accuracy" in figures:
         worth = document["abstention"]
         print(
-            f"Accuracy {figures['accuracy']:.4f} on {counted(figures['n'], 'row')}; nll {figures['nll']:.4f}, after temperature "
-            f"{calibration['temperature']:.3g}: {figures['nll_calibrated']:.4f}; calibration error {figures['ece']:.4f}, "
-            f"after: {figures['ece_calibrated']:.4f}.",
+            f"Accuracy {figures['accuracy']:.4f} on {counted(figures['n'], 'row')}; nll {figures['nll']:.4f}, "
+            f"after temperature {calibration['temperature']:.3g}: {figures['nll_calibrated']:.4f}; calibration error "
+            f"{figures['ece']:.4f}, after: {figures['ece_calibrated']:.4f}.",
             file=stream,
         )
         if worth["accuracy_answered"] is not None:
@@ -280,9 +280,9 @@ def _tell(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
             )
     elif figures is not None:
         print(
-            f"RMSE {figures['rmse']:.4g} on {counted(figures['n'], 'row')}; log likelihood {figures['log_likelihood']:.4f}; "
-            f"Gaussian 95 % intervals cover {figures['coverage_95']:.1%}, conformal ones "
-            f"{document['abstention']['conformal_coverage']:.1%}.",
+            f"RMSE {figures['rmse']:.4g} on {counted(figures['n'], 'row')}; log likelihood "
+            f"{figures['log_likelihood']:.4f}; Gaussian 95 % intervals cover {figures['coverage_95']:.1%}, conformal "
+            f"ones {document['abstention']['conformal_coverage']:.1%}.",
             file=stream,
         )
     if document.get("out_of_distribution"):

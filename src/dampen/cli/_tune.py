@@ -180,8 +180,8 @@ def tune(
     folder = out or _folder(source.name, resume)
     if optuna is not None:
         check_storage(optuna, folder.name)
-    tell_data = _data.teller(shown, json, network_notes)
-    with _told_how_to_go_on(folder), _output.progress("tuning") as advance:
+    print_data = _data.data_printer(shown, json, network_notes)
+    with _hint_to_resume(folder), _output.progress("tuning") as advance:
         study = run(
             network,
             source,
@@ -203,9 +203,9 @@ def tune(
             seed=seed,
             out=folder,
             resume=resume,
-            callback=_teller(advance, tell_data),
+            callback=_progress_callback(advance, print_data),
         )
-    tell_data()
+    print_data()
     page = folder / "report.html"
     study.report(page)
     if optuna is not None:
@@ -284,7 +284,7 @@ def _folder(name: str, resume: bool) -> Path:
 
 
 @contextlib.contextmanager
-def _told_how_to_go_on(folder: Path) -> Iterator[None]:
+def _hint_to_resume(folder: Path) -> Iterator[None]:
     """Name, when Ctrl-C is pressed, the option that goes on."""
     try:
         yield
@@ -296,11 +296,11 @@ def _told_how_to_go_on(folder: Path) -> Iterator[None]:
         raise
 
 
-def _teller(advance: Any, first: Any) -> Any:
+def _progress_callback(advance: Any, first: Any) -> Any:
     """Return a callback: a bar where stderr is a terminal, else a line for each rung and phase; `first` comes first."""
     printed: set[tuple[str, int, int]] = set()
 
-    def tell(at: "Progress") -> None:
+    def report(at: "Progress") -> None:
         first()
         best = "" if at.best is None else f", best so far {at.best:.4g}"
         now = f"{at.phase}: {counted(at.members, 'member')} to epoch {at.epochs}{best}"
@@ -310,7 +310,7 @@ def _teller(advance: Any, first: Any) -> Any:
             left = "" if at.left is None else f", about {at.left:.0f} s left"
             print(f"{now}; {at.seconds:.0f} s{left}", file=sys.stderr)
 
-    return tell
+    return report
 
 
 def _print(study: "Study") -> None:

@@ -36,9 +36,11 @@ def check(n_bytes: int, what: str) -> None:
         InputError: it opens with `what`.
     """
     if n_bytes * _STEPS > free_bytes():
-        raise InputError(f"{what} holds {_said(n_bytes)}, more than a quarter of the free memory; give a part of it")
+        raise InputError(
+            f"{what} holds {_size_text(n_bytes)}, more than a quarter of the free memory; give a part of it"
+        )
 
 
-def _said(n_bytes: int) -> str:
+def _size_text(n_bytes: int) -> str:
     unit, size = next(((unit, size) for unit, size in _UNITS if n_bytes >= size), ("bytes", 1))
     return f"{n_bytes / size:.3g} {unit}"

@@ -46,7 +46,7 @@ def read_npz(
         inputs, targets = _named(there, _INPUTS, _TRAIN, None), _named(there, _TARGETS, _TRAIN, target)
         if inputs is None or targets is None or inputs == targets:
             raise InputError(
-                f"{path} holds {_told(there)}; inputs are to be called x and targets y (or name the target)"
+                f"{path} holds {_listing(there)}; inputs are to be called x and targets y (or name the target)"
             )
         names = [inputs, targets]
         of_test = _named(there, _INPUTS, _TEST, None), _named(there, _TARGETS, _TEST, None)
@@ -72,7 +72,7 @@ def read_npz(
 
 def _unused(shapes: Mapping[str, tuple[int, ...]], used: Sequence[str]) -> list[str]:
     others = {name: shape for name, shape in shapes.items() if name not in used}
-    return [f"arrays that are not used: {_told(others)}"] if others else []
+    return [f"arrays that are not used: {_listing(others)}"] if others else []
 
 
 def read_incoming(
@@ -134,7 +134,7 @@ def _to_come(path: Path) -> tuple[str, str | None, list[np.ndarray], list[str]] 
         inputs, targets = _named(there, _INPUTS, _TRAIN, None), _named(there, _TARGETS, _TRAIN, None)
         if inputs is None:
             raise InputError(
-                f"{path} holds {_told(there)}; inputs are to be called x, and targets, if there are any, y"
+                f"{path} holds {_listing(there)}; inputs are to be called x, and targets, if there are any, y"
             )
         names = [inputs] if targets is None else [inputs, targets]
         return inputs, targets, file.read(names), _unused(there, names)
@@ -168,7 +168,7 @@ def _known(
     return torch.from_numpy(numbers) if known.any() else None, notes
 
 
-def _told(shapes: Mapping[str, tuple[int, ...]], most: int = 10) -> str:
+def _listing(shapes: Mapping[str, tuple[int, ...]], most: int = 10) -> str:
     listing = [f"'{name[:_LONGEST]}' {list(shape)}" for name, shape in list(shapes.items())[:most]]
     return ", ".join(listing) + f" and {len(shapes) - most} more" * (len(shapes) > most) if listing else "nothing"
 
@@ -178,7 +178,7 @@ def _named(
 ) -> str | None:
     if wanted is not None:
         if wanted not in shapes:
-            raise InputError(f"there is no array '{wanted}' (target); there are {_told(shapes)}")
+            raise InputError(f"there is no array '{wanted}' (target); there are {_listing(shapes)}")
         return wanted
     spelt = {name.lower().replace("_", "").replace("-", ""): name for name in shapes}
     for word in words:

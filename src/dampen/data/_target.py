@@ -112,7 +112,7 @@ def read(
     codes = not numeric and are_codes(text)
     thousand = grouped(text) if decimal_comma and not numeric and task != "classification" else None
     if thousand is not None:
-        raise InputError(f"target '{name}' {_formatted_numbers.said_of_target(thousand)}")
+        raise InputError(f"target '{name}' {_formatted_numbers.advice_on_target(thousand)}")
     is_value = plain(text).notna().to_numpy()
     bad = is_value & np.isnan(numbers)
     left_out: list[str] = []
@@ -135,7 +135,8 @@ def read(
         notes.append(
             f"target '{name}' holds digits with a leading zero: treated as classes (task regression for values)"
             if codes
-            else f"target '{name}' has {distinct} distinct whole numbers: treated as classes (task regression for values)"
+            else f"target '{name}' has {distinct} distinct whole numbers: treated as classes (task "
+            "regression for values)"
         )
     return _classes(text, numbers, all_numbers, kept, name, notes, least)
 
@@ -143,7 +144,7 @@ def read(
 def _refuse_dressed(counts: Series, task: str | None, name: str, decimal_comma: bool) -> None:
     example = _formatted_numbers.dressed(counts, decimal_comma) if task == "regression" or len(counts) > _FEW else None
     if example is not None:
-        raise InputError(f"target '{name}' {_formatted_numbers.said_of_target(example)}")
+        raise InputError(f"target '{name}' {_formatted_numbers.advice_on_target(example)}")
 
 
 def _are_values(numbers: np.ndarray, n: int, task: str | None, quoted: str, name: str) -> bool:
@@ -181,7 +182,8 @@ def _values(
     if not where and least > 1 and targets.min() == targets.max():
         if numbers[kept].min() < numbers[kept].max():
             raise InputError(
-                f"target '{name}' differs by less than float32 can hold, all rows are near {targets[0]:g}: subtract that"
+                f"target '{name}' differs by less than float32 can hold, all rows are near {targets[0]:g}: "
+                "subtract that"
             )
         raise InputError(f"target '{name}' is {targets[0]:g} in every row: there is nothing to learn")
     return Target("regression", targets, None, kept, tuple(notes))

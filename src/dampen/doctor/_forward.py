@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from dampen._tensors import described, is_frame, loaded_by
+from dampen._tensors import describe_input, is_frame, loaded_by
 from dampen.doctor._intact import every_module, intact, reseed, tensors_in
 from dampen.doctor._tensor_flow import Trace, Watch
 from dampen.engine.capture import ModulePath, are_probabilities, forward
@@ -59,7 +59,7 @@ def run(model: nn.Module, batch: Batch) -> Passes:
         data = "data" if hasattr(batch, "train_rows") else loaded_by(batch)
         raise InputError(
             "batch must be what the model is called with, one tensor, a tuple of arguments or a dict of them by name, "
-            f"got {described(batch)}: give {data}.train.features[:8]"
+            f"got {describe_input(batch)}: give {data}.train.features[:8]"
         )
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         raise InputError("no function can be watched in a scripted model: give the model before torch.jit.script")

@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from dampen._tensors import as_native, check_dense, check_size, described, loaded_by
+from dampen._tensors import as_native, check_dense, check_size, describe_input, loaded_by
 from dampen.engine import _losses
 from dampen.errors import InputError
 
@@ -148,7 +148,7 @@ def table(source: Source, task: str | None = None) -> Table:
         read = loaded_by(source)
         raise InputError(
             f"rows must be (inputs, targets) as tensors or arrays, a Dataset of such pairs or dampen's Data, got "
-            f"{described(source)}" + (f": {read} gives Data" if read else "")
+            f"{describe_input(source)}" + (f": {read} gives Data" if read else "")
         )
     tensors = [_tensor(part) for part in source]
     lengths = {len(t) for t in tensors}

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from dampen.engine import _losses
-from dampen.engine._warn_once import tell
+from dampen.engine._warn_once import warn
 from dampen.engine.capture import trace
 from dampen.engine.execution._ordinary import tensors_of
 from dampen.errors import InputError, OutputsWarning
@@ -12,7 +12,7 @@ from dampen.errors import InputError, OutputsWarning
 def warn_of_probabilities(ends: str | None, loss: _losses.RowLoss) -> None:
     """Warn of probabilities where a loss wants logits."""
     if ends is not None and _losses.wants_logits(loss):
-        tell(outputs_line(ends), OutputsWarning, stacklevel=4)
+        warn(outputs_line(ends), OutputsWarning, stacklevel=4)
 
 
 def one_row(network: nn.Module, row: Tensor) -> None:

@@ -20,7 +20,7 @@ from dampen.engine._model import Builder, Model
 from dampen.engine._outputs import warn_of_probabilities
 from dampen.engine._seeds_alike import check_function, check_shapes
 from dampen.engine._trainer import Trainer
-from dampen.engine._warn_once import tell
+from dampen.engine._warn_once import warn
 from dampen.engine.capture import Trace, check_ids, named, rates_at, set_rates, trace
 from dampen.engine.execution import _memory
 from dampen.engine.execution._active_knobs import ActiveKnobs
@@ -464,7 +464,7 @@ class Population:
                 module, reason = self._why
                 kind = named(self._networks[0], module)
                 line = f"{kind} can't be fused: {reason}; members train one after the other, with the same results"
-                tell(line, NotFusedWarning, stacklevel=3)
+                warn(line, NotFusedWarning, stacklevel=3)
         self._program.recipe = recipe
         return self._program
 

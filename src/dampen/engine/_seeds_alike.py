@@ -74,7 +74,7 @@ def check_function(networks: Sequence[nn.Module], inputs: Sequence[Tensor]) -> N
                 outputs_of_first = _outputs(first, own, rows, training)
                 again = (_outputs(own, own, rows, training) for _ in range(_REPEATS))  # random in a way of its own?
                 if _apart(outputs, outputs_of_first) and not any(_apart(outputs, other) for other in again):
-                    raise InputError(_told(networks[0], network))
+                    raise InputError(_difference_line(networks[0], network))
             except InputError:
                 raise
             except Exception:
@@ -97,7 +97,7 @@ def _apart(a: Any, b: Any) -> bool:
     return bool(distance > _TOLERANCE * a.double().norm())
 
 
-def _told(network: nn.Module, other: nn.Module) -> str:
+def _difference_line(network: nn.Module, other: nn.Module) -> str:
     """Name what the two hold differently beside parameters and buffers, as far as it can be found."""
     modules = dict(other.named_modules())
     for path, module in network.named_modules():

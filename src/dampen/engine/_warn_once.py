@@ -5,25 +5,25 @@ import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
 
-_told: ContextVar[set[str] | None] = ContextVar("told", default=None)
+_shown: ContextVar[set[str] | None] = ContextVar("shown", default=None)
 
 
 @contextlib.contextmanager
 def once() -> Iterator[None]:
     """While entered, tell no warning twice; also a decorator."""
-    if _told.get() is not None:  # entered already
+    if _shown.get() is not None:  # entered already
         yield
         return
-    token = _told.set(set())
+    token = _shown.set(set())
     try:
         yield
     finally:
-        _told.reset(token)
+        _shown.reset(token)
 
 
-def tell(message: str, category: type[Warning], stacklevel: int = 1) -> None:
+def warn(message: str, category: type[Warning], stacklevel: int = 1) -> None:
     """Warn, unless the same has been told inside `once`."""
-    seen = _told.get()
+    seen = _shown.get()
     if seen is not None:
         if message in seen:
             return

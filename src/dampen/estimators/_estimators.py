@@ -172,7 +172,7 @@ class _Dampen(BaseEstimator):
         self.preprocessing_ = cast(Preprocessing, Preprocessing.of(data))
         self._scale = scale[0], scale[1]
 
-    def _asked(self, X: Any) -> tuple[list[nn.Module], Float64[Tensor, "N D"]]:
+    def _networks_and_inputs(self, X: Any) -> tuple[list[nn.Module], Float64[Tensor, "N D"]]:
         """Return the networks and the inputs of rows, in float64: so rows are the same whoever is asked about too."""
         check_is_fitted(self, "networks_")
         if self._mixed:
@@ -190,13 +190,13 @@ class _Dampen(BaseEstimator):
 
     def _outputs(self, X: Any) -> Float64[np.ndarray, "networks N outputs"]:
         """Return what each network says of rows."""
-        networks, inputs = self._asked(X)
+        networks, inputs = self._networks_and_inputs(X)
         with torch.no_grad():
             parts = [torch.stack([network(part) for network in networks]) for part in inputs.split(_ROWS_AT_ONCE)]
         return torch.cat(parts, 1).numpy()
 
     def _uncertain(self, X: Any, samples: int | None, seed: int, **how: Any) -> Prediction:
-        networks, inputs = self._asked(X)
+        networks, inputs = self._networks_and_inputs(X)
         rates = self.setting_.get("dropout") if samples else None
         return predict(networks, inputs, samples, seed, dropout=rates, **how)
 

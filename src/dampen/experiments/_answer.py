@@ -93,7 +93,7 @@ class Answer:
         return {
             "question": self.question,
             "data": self.data,
-            "main": {name: told(estimate) for name, estimate in self.main.items()},
+            "main": {name: interval_document(estimate) for name, estimate in self.main.items()},
             **self.more,
             "verdict": self.verdict,
             "sentences": list(self.sentences),
@@ -101,7 +101,7 @@ class Answer:
         }
 
 
-def told(estimate: Estimate) -> dict[str, Any]:
+def interval_document(estimate: Estimate) -> dict[str, Any]:
     """Return an estimate and its interval as JSON can hold it."""
     return {"estimate": estimate.mean, "interval": list(estimate.interval())}
 
@@ -114,7 +114,7 @@ def ends(estimate: Estimate) -> str:
 
 def _figure(panel: Panel) -> dict[str, Any]:
     if isinstance(panel.content, Points):
-        each = [told(estimate) for estimate in panel.content.estimates]
+        each = [interval_document(estimate) for estimate in panel.content.estimates]
         return {"title": panel.title, "points": dict(zip(panel.content.labels, each, strict=True))}
     lines = {
         line.label: {"x": list(line.x), "mean": line.values.mean(1).tolist(), "seeds": line.values.T.tolist()}

@@ -15,12 +15,12 @@ class Question:
 
     Args:
         name: by which it is asked.
-        asks: the question in a sentence.
+        text: the question in a sentence.
         answer: finds out.
     """
 
     name: str
-    asks: str
+    text: str
     answer: Callable[[Ground], Answer]
 
 

@@ -27,7 +27,7 @@ OWN = {
 }  # layers of dampen's that the script defines, and their formula
 
 
-def described(network: nn.Module, name: str = "") -> dict[str, Any]:
+def describe_layers(network: nn.Module, name: str = "") -> dict[str, Any]:
     """Return a module as JSON can hold it: its name, its class, its arguments, the layers within it.
 
     Of a class that is neither torch's nor dampen's only the name and the layers are known.
@@ -40,7 +40,7 @@ def described(network: nn.Module, name: str = "") -> dict[str, Any]:
         layer["module"] = kind.__module__
     children = list(network.named_children())
     if children:
-        return layer | {"layers": [described(child, path) for path, child in children]}
+        return layer | {"layers": [describe_layers(child, path) for path, child in children]}
     return layer | {"arguments": _plain(_arguments(network)) if "module" not in layer else {}}
 
 

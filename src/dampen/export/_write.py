@@ -15,7 +15,7 @@ import torch
 from msgspec import Struct
 from torch import nn
 
-from dampen._io import exists, is_own, is_staged, locked, save_tensors, shortened, staged, told_in_one_line
+from dampen._io import as_input_error, exists, is_own, is_staged, locked, save_tensors, shortened, staged
 from dampen.data import Data, Normalisation, Vectoriser
 from dampen.engine import copied
 from dampen.engine.knobs.weights.weight_decay import decayed
@@ -78,7 +78,7 @@ def write(winner: Winner, folder: Path, *, onnx: bool = False, data: bool | None
     document["train"] = {"refused": refused, "needs": None if refused or "data.npz" in writers else "data.npz"}
     about = {"model": winner.model, "setting": json.dumps(document["setting"])}
     writers["model.safetensors"] = lambda file: _save(winner.network, file, about)
-    with locked(folder), told_in_one_line(folder), staged(folder, FILES) as scratch:
+    with locked(folder), as_input_error(folder), staged(folder, FILES) as scratch:
         if onnx:
             document["onnx"] = _to_onnx(winner, scratch / "model.onnx")
         names = [*writers, "model.json", *(["model.onnx"] if onnx else [])]
@@ -101,7 +101,7 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"{shortened(folder)} is a file: name a folder for the export")
     if not folder.is_dir() or is_staged(folder):
         return
-    with told_in_one_line(folder):
+    with as_input_error(folder):
         names = {file.name for file in folder.iterdir() if not is_own(file.name)}
     if not names:
         return
@@ -152,7 +152,7 @@ def _document(winner: Winner) -> dict[str, Any]:
         "classes": None if data.classes is None else list(data.classes),
         "inputs": list(data.inputs),
         "outputs": data.outputs,
-        "architecture": _layers.described(network),
+        "architecture": _layers.describe_layers(network),
         "parameters": {
             name: {"shape": list(p.shape), "dtype": str(p.dtype).removeprefix("torch."), "decays": decays.get(name)}
             for name, p in network.named_parameters()

@@ -72,8 +72,8 @@ def landscape(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
                 "line": {"width": 2.5 if symbol == "circle-open" else 0},
             },
             text=[
-                f"{_page.label(_page.tell(p.setting))}<br>{metric} {p.value:.4g} after {_page.n_epochs(p.at)}; trained "
-                f"for up to {_page.n_epochs(p.longest)}"
+                f"{_page.label(_page.setting_text(p.setting))}<br>{metric} {p.value:.4g} after {_page.n_epochs(p.at)}; "
+                f"trained for up to {_page.n_epochs(p.longest)}"
                 for p in some
             ],
             hoverinfo="text",

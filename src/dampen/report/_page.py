@@ -88,7 +88,7 @@ def words(name: str) -> str:
     return "learning rate" if name == "lr" else name.replace("_", " ")
 
 
-def tell(setting: dict[str, Any]) -> str:
+def setting_text(setting: dict[str, Any]) -> str:
     """Return a setting in words; not escaped."""
     text = ", ".join(f"{words(name)} {short(value)}" for name, value in setting.items())
     return text or "the network as it is"

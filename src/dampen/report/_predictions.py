@@ -10,7 +10,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from dampen.data import Data, Incoming
 from dampen.report import pictures
-from dampen.study import reliabilities, risk, tells_rows_apart
+from dampen.study import ranks_rows, reliabilities, risk
 
 _EXAMPLES = 8  # of the most and of the least certain images
 _EMPTY = 0.1  # where an axis ends that has nothing above 0
@@ -28,7 +28,7 @@ def draw_predictions(own: Mapping[str, np.ndarray], data: Data | Incoming, file:
         InputError: the file can't be written.
     """
     classes = "probability" in own
-    images = data.features.ndim == 4 and data.features.shape[1] in (1, 3) and tells_rows_apart(own)
+    images = data.features.ndim == 4 and data.features.shape[1] in (1, 3) and ranks_rows(own)
     with pictures.style():
         figure = Figure(figsize=(11, 8.2 if images else 4.6), layout="constrained")
         parts: Any = figure.subfigures(2, 1, height_ratios=(3, 2.2)) if images else [figure]
@@ -55,7 +55,7 @@ def _reliability(axes: Axes, own: Mapping[str, np.ndarray]) -> None:
 def _risk(axes: Axes, own: Mapping[str, np.ndarray], classes: bool) -> None:
     curve = risk(own)
     values = curve.risk if classes else np.sqrt(curve.risk)
-    apart = tells_rows_apart(own)
+    apart = ranks_rows(own)
     if apart:
         axes.plot(100 * curve.coverage, values, color=pictures.BLUE, linewidth=2.5)
     axes.axhline(float(values[-1]), linestyle=":", color=pictures.BLACK, label="abstaining at random")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dampen._io import counted
 from dampen.report import _curves, _forest, _lengths, _map
-from dampen.report._page import STUDY, check_page, n_epochs, render, short, tell, with_ends, write_page
+from dampen.report._page import STUDY, check_page, n_epochs, render, setting_text, short, with_ends, write_page
 from dampen.study import BEATEN, REFERENCE_NAMES
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _dropped(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
         gone = n - len(after["settings"]) if after is not None and after["bracket"] == rung["bracket"] else None
         best, went = rung[metric][0], "" if gone is None else str(max(gone, 0))
         value = "diverged" if best is None else f"{best:.4g}"
-        rows.append((n_epochs(rung["epochs"]) + _stage(rung["run"]), n, went, tell(rung["settings"][0]), value))
+        rows.append((n_epochs(rung["epochs"]) + _stage(rung["run"]), n, went, setting_text(rung["settings"][0]), value))
     return render("dropped.html", metric=metric, rows=rows)
 
 
@@ -81,7 +81,9 @@ def _test(document: dict[str, Any], sentences: Sequence[str]) -> str:
     paired = any("against" in metrics_of for metrics_of in document["test"].values())
     rows = []
     for name, metrics_of in document["test"].items():
-        cells = [_told(metrics_of.get(metric)) for metric in metrics] + [_against(metrics_of.get("against"))] * paired
+        cells = [_metric_lines(metrics_of.get(metric)) for metric in metrics] + [
+            _against(metrics_of.get("against"))
+        ] * paired
         rows.append((REFERENCE_NAMES.get(name, name), cells))
     head = [*metrics, *[f"{document['metric']}, recommended minus this"] * paired]
     return render("test.html", sentences=sentences, head=head, rows=rows)
@@ -91,7 +93,7 @@ Lines = list[str]
 """Of a cell: its value, then what is small below it."""
 
 
-def _told(value: dict[str, Any] | None) -> Lines:
+def _metric_lines(value: dict[str, Any] | None) -> Lines:
     if value is None:
         return [""]
     return ["diverged"] if value["mean"] is None else _cell(value["mean"], value["interval"])

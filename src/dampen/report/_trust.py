@@ -13,7 +13,7 @@ from dampen.data import Data, Incoming
 from dampen.report import _page
 from dampen.report._page import TRUST, check_page, embed, render, write_page
 from dampen.report.pictures import BLACK, BLUE, ORANGE
-from dampen.study import reliabilities, risk, tells_rows_apart
+from dampen.study import ranks_rows, reliabilities, risk
 
 Columns = Mapping[str, np.ndarray]
 _EXAMPLES = 8  # of the most and of the least certain inputs
@@ -35,7 +35,7 @@ def write_trust(path: Path, document: dict[str, Any], own: Columns, other: Colum
         InputError: it can't be written, or would take the place of a file that is no page of dampen's.
     """
     check_page(path, TRUST)
-    classes, apart = "accuracy" in document["summary"], tells_rows_apart(own)
+    classes, apart = "accuracy" in document["summary"], ranks_rows(own)
     sections = [
         _answer(document, apart and document["abstention"]["answered"] < 1),
         _reliability(own) if classes else "",

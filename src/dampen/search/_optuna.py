@@ -48,7 +48,7 @@ class TpeSampler:
             trial = self._study.ask()
             setting = Setting(**{name: _propose(trial, name, d) for name, d in self._space.dimensions.items()})
             if setting in self._known:
-                self._tell(trial, setting)
+                self._report(trial, setting)
             else:
                 self._asked.setdefault(setting, []).append(trial)
         return tuple(self._asked)
@@ -64,9 +64,9 @@ class TpeSampler:
         """End a batch: the settings that were dropped count as pruned."""
         for setting, trials in self._asked.items():
             for trial in trials:
-                self._tell(trial, setting)
+                self._report(trial, setting)
 
-    def _tell(self, trial: Any, setting: Setting) -> None:
+    def _report(self, trial: Any, setting: Setting) -> None:
         from optuna.trial import TrialState
 
         for epochs, cost in self._known[setting]:

@@ -16,7 +16,7 @@ from dampen.study._defaults import (
 from dampen.study._description import Description
 from dampen.study._embedded import with_ids
 from dampen.study._fresh import FreshResults
-from dampen.study._metric_summaries import abstention, reliabilities, remarks, risk, summary, tells_rows_apart
+from dampen.study._metric_summaries import abstention, ranks_rows, reliabilities, remarks, risk, summary
 from dampen.study._metrics import METRICS, Metric
 from dampen.study._metrics import find as find_metric
 from dampen.study._new_rows import holds_images, is_npz, read_new_rows
@@ -67,6 +67,7 @@ __all__ = [
     "load_study",
     "of_own_network",
     "plain_setting",
+    "ranks_rows",
     "read_new_rows",
     "reliabilities",
     "remarks",
@@ -74,7 +75,6 @@ __all__ = [
     "rows_of",
     "same_data",
     "summary",
-    "tells_rows_apart",
     "tune",
     "usual_batch_size",
     "usual_epochs",

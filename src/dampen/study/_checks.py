@@ -16,10 +16,10 @@ from dampen.engine import (
     batches,
     check_alike,
     check_ids,
-    described,
+    describe_output,
     one_row,
     outputs_notes,
-    tell,
+    warn,
 )
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError, OutputsWarning
@@ -95,7 +95,7 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
     except Exception:
         return ()  # the error of the training names the layer
     if not isinstance(outputs, torch.Tensor):
-        raise InputError(f"the network must return one tensor, it returned {described(outputs)}")
+        raise InputError(f"the network must return one tensor, it returned {describe_output(outputs)}")
     wanted = [(2, data.outputs)] + [(2,)] * (data.task == "regression")
     if tuple(outputs.shape) not in wanted:
         two = tuple(outputs.shape) == (2, 2)
@@ -110,7 +110,7 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
     notes = outputs_notes(network, rows, data.task)
     if data.task == "regression":  # of a classifier's outputs the training warns
         for note in notes:
-            tell(note, OutputsWarning, stacklevel=6)
+            warn(note, OutputsWarning, stacklevel=6)
     return notes
 
 

@@ -18,7 +18,7 @@ from dampen.study._references import SEARCH
 from dampen.study._runner import Progress, Runner
 from dampen.study._search import best, search
 from dampen.study._study import Study
-from dampen.study._training import Training, tell
+from dampen.study._training import Training, setting_text
 
 
 @one_writer
@@ -70,7 +70,7 @@ def compare(
         InputError: fewer than two settings or seeds; or as for `tune`.
     """
     named = dict(settings) if isinstance(settings, Mapping) and not isinstance(settings, Setting) else {}
-    named = named or {tell(setting): setting for setting in settings if isinstance(setting, Setting)}
+    named = named or {setting_text(setting): setting for setting in settings if isinstance(setting, Setting)}
     if len(set(named.values())) < 2 or (n_seeds is not None and n_seeds < 2):
         raise InputError(f"compare needs at least 2 different settings and 2 seeds, got {len(named)} and {n_seeds}")
     for setting in named.values():

@@ -85,12 +85,12 @@ def _test(
             else:
                 assert simple is not None
                 outputs = simple(rows)[None]
-            results[name] |= _told(plan, metrics, outputs, rows)
+            results[name] |= _metric_values(plan, metrics, outputs, rows)
             if plan.metric in metrics:
                 costs[name] = plan.metric.costs(outputs, rows).double().numpy()
             if name == "recommended":
                 mean = _metrics.mean_probabilities(outputs, plan.data.task)
-                results["ensemble"] |= _told(plan, metrics, mean[None], rows)
+                results["ensemble"] |= _metric_values(plan, metrics, mean[None], rows)
     for name in candidates:
         if name != "recommended" and candidates[name] != candidates["recommended"]:
             results[name]["against"] = _difference(plan, costs["recommended"], costs[name], verdict, name)
@@ -109,7 +109,9 @@ def _groups(plan: _protocol.Plan) -> list[list[_metrics.Metric]]:
     return [[plan.metric], usual] if plan.metric.samples else [usual]
 
 
-def _told(plan: _protocol.Plan, metrics: Sequence[_metrics.Metric], outputs: Tensor, rows: Rows) -> dict[str, Any]:
+def _metric_values(
+    plan: _protocol.Plan, metrics: Sequence[_metrics.Metric], outputs: Tensor, rows: Rows
+) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for metric in metrics:
         costs = metric.costs(outputs, rows).double().numpy()

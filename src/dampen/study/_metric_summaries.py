@@ -55,7 +55,7 @@ def abstention(columns: Columns) -> dict[str, Any]:
     return figures
 
 
-def tells_rows_apart(columns: Columns) -> bool:
+def ranks_rows(columns: Columns) -> bool:
     """Return whether some rows are more uncertain than others, by more than rounding."""
     uncertainty = columns["probability" if "_right" in columns else "standard_deviation"]
     if len(uncertainty) < 2:
@@ -90,7 +90,7 @@ def remarks(columns: Columns, coverage: float) -> list[str]:
             f"{before:.4g}; here uncertainty does not separate good predictions from bad ones"
         )
     # of three standard errors, of which chance alone leaves one in 370
-    if n > 1 and not tells_rows_apart(columns):
+    if n > 1 and not ranks_rows(columns):
         remedy = ": --ensemble, or --samples where the setting drops units, gives uncertainties that differ" * (
             not of_classes
         )

@@ -30,13 +30,15 @@ def differs(held: Plan, wanted: Plan) -> str | None:
     if "data" in names:
         there, here = held["data"], wanted["data"]
         if there["name"] != here["name"]:
-            return f"the study there is of the data {_told(there)}, this one of {_told(here)}"
-        return f"the data {_told(there)} has changed since the study there began: its rows, columns or splits differ"
-    differences = _asked(held, wanted, names)
+            return f"the study there is of the data {_data_name(there)}, this one of {_data_name(here)}"
+        return (
+            f"the data {_data_name(there)} has changed since the study there began: its rows, columns or splits differ"
+        )
+    differences = _argument_differences(held, wanted, names)
     return f"the study there has other values: {', '.join(differences)}"
 
 
-def _asked(held: Plan, wanted: Plan, names: list[str]) -> list[str]:
+def _argument_differences(held: Plan, wanted: Plan, names: list[str]) -> list[str]:
     """Return which arguments differ, with both values where they are short."""
     pairs: dict[str, tuple[Any, Any]] = {}
     for name in names:
@@ -77,6 +79,6 @@ def _same(name: str, held: Any, wanted: Any) -> bool:
     return held == wanted
 
 
-def _told(data: Mapping[str, Any]) -> str:
+def _data_name(data: Mapping[str, Any]) -> str:
     name, source = data["name"], data["source"]
     return repr(name) if source in (name, "memory") else f"{name!r} ({source})"

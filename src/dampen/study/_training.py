@@ -50,7 +50,7 @@ def setting_of(values: dict[str, Any]) -> Setting:
     return Setting(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
-def tell(setting: Setting) -> str:
+def setting_text(setting: Setting) -> str:
     """Return a setting in words."""
 
     def value(v: Any) -> str:

@@ -4,7 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 from dampen.study._references import DEFAULT, NONE, STOPPED, TABULAR
-from dampen.study._training import Training, tell
+from dampen.study._training import Training, setting_text
 
 if TYPE_CHECKING:
     from dampen.study._protocol import Plan
@@ -80,7 +80,7 @@ def sentences(verdict: "Verdict") -> list[str]:
 
 
 def _headline(verdict: "Verdict") -> str:
-    best = f"{tell(verdict.recommended)}, {_epochs(verdict.length.epochs)}"
+    best = f"{setting_text(verdict.recommended)}, {_epochs(verdict.length.epochs)}"
     if verdict.diagnosis is None:
         return _comparison(verdict, best)
     if verdict.learnt is False:
@@ -301,7 +301,7 @@ def _mildest(verdict: "Verdict") -> list[str]:
     mildest = verdict.mildest
     if (mildest.setting, mildest.epochs) != (verdict.recommended, verdict.length.epochs):
         lines.append(
-            f"The mildest training shown to be as good, within the margin: {tell(mildest.setting)}, "
+            f"The mildest training shown to be as good, within the margin: {setting_text(mildest.setting)}, "
             f"{_epochs(mildest.epochs)}."
         )
     return lines
@@ -319,7 +319,7 @@ def _why_none(verdict: "Verdict") -> str:
 
 
 def _chosen(verdict: "Verdict") -> str:
-    return f"{tell(verdict.chosen.setting)}, {_epochs(verdict.chosen.epochs)}"
+    return f"{setting_text(verdict.chosen.setting)}, {_epochs(verdict.chosen.epochs)}"
 
 
 def _passed_over(verdict: "Verdict") -> str:

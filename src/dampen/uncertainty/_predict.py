@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dampen._tensors import as_native, check_dense, check_size, is_frame, loaded_by
-from dampen._tensors import described as described_input
-from dampen.engine import are_probabilities, check_ids, has_one_output, once, outputs_line, tell
+from dampen._tensors import as_native, check_dense, check_size, describe_input, is_frame, loaded_by
+from dampen.engine import are_probabilities, check_ids, has_one_output, once, outputs_line, warn
 from dampen.engine.knobs.noise.dropout import rates as read_rates
 from dampen.errors import InputError, OutputsWarning
 from dampen.uncertainty._masks import Numbers, keeps
@@ -149,7 +148,7 @@ def predict(
     folder = os.fspath(models) if isinstance(models, str | os.PathLike) else None
     if folder is not None or not isinstance(models, nn.Module | Iterable):
         raise InputError(
-            f"predict needs a network, several of them or a study, got {described_input(models)}"
+            f"predict needs a network, several of them or a study, got {describe_input(models)}"
             + (f": for a study's folder use dampen.load_study({folder!r})" if folder is not None else "")
         )
     networks: list[Any] = [models] if isinstance(models, nn.Module) else list(models)
@@ -192,7 +191,7 @@ def predict(
             if task is None and not variance_head:
                 _warn_of_guess(list(part.outputs.shape[1:]), classes)
             if classes and are_probabilities(part.outputs.flatten(0, 1)):
-                tell(outputs_line("softmax"), OutputsWarning, stacklevel=5)
+                warn(outputs_line("softmax"), OutputsWarning, stacklevel=5)
             sums.append(
                 ClassSums(N, total, return_samples, temperature)
                 if classes
@@ -280,7 +279,7 @@ def _read(x: Any) -> list[Tensor]:
             else f"rows of {loaded_by(x)}"
         )
         raise InputError(
-            f"x must be what the network takes, one tensor or a tuple of them, got {described_input(x)}: give {how}"
+            f"x must be what the network takes, one tensor or a tuple of them, got {describe_input(x)}: give {how}"
         )
     if isinstance(x, Mapping):
         names = ", ".join(map(str, x))
@@ -384,7 +383,7 @@ def _of_table(x: Any) -> str:
     """Return what to do with a table where a study predicts."""
     table = repr(os.fspath(x)) if isinstance(x, str | os.PathLike) else "frame"
     return (
-        f"x must be the network's inputs, got {described_input(x)}: study.calibrated().predict({table}) reads rows as "
+        f"x must be the network's inputs, got {describe_input(x)}: study.calibrated().predict({table}) reads rows as "
         "the study's own data was, or give a tensor, or rows of a data set as dampen.load makes it (data.test)"
     )
 
@@ -396,7 +395,7 @@ def _warn_of_guess(shape: list[int], classes: bool) -> None:
         if classes
         else ("values", "task='classification', for the logit of two classes,")
     )
-    tell(
+    warn(
         f"the network's outputs of shape {shape} are interpreted as {what}: {other} changes that; with a task "
         "given there is no warning",
         OutputsWarning,

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from dampen.engine import free_memory, tell
+from dampen.engine import free_memory, warn
 from dampen.engine.capture import Place, eager, in_one_line, rates_at, record_staged
 from dampen.engine.knobs.noise.dropout import Rates
 from dampen.errors import InputError, NotFusedWarning, NotSampled
 from dampen.uncertainty._masks import Masked, Numbers
-from dampen.uncertainty._sites import Found, RandomPlace, answer, check_rows, find, sampling, tensor_of
+from dampen.uncertainty._sites import RandomPlace, Sites, answer, check_rows, find, sampling, tensor_of
 
 # Measured with 784-256-128-10 on two cores with 2 MiB of L2 cache each: fewer bytes cost more calls, more the cache.
 _AT_ONCE_BYTES = 48 << 20  # of everything that a forward pass makes, for all samples and rows that run at once
@@ -84,14 +84,14 @@ def sample(
         places = tuple(replace(place, p=p) for place, p in zip(sites.places, rates, strict=True))
         sites = replace(sites, places=places)
     if sites.others:
-        tell(
+        warn(
             f"random in training in a way of their own, and left out of the samples: {', '.join(sites.others)}; build "
             "them of nn.Dropout or F.dropout, whose masks can be sampled",
             NotSampled,
             stacklevel=4,
         )
     if all(place.p == 0 for place in sites.places):
-        tell(
+        warn(
             "nothing was sampled: the network drops units at rates of 0 only, so that every sample is its one pass in "
             "evaluation mode",
             NotSampled,
@@ -120,7 +120,7 @@ def sample(
                 with in_one_line(network, lambda here=here: [here]):
                     batched = batched.on(here, b, numbers.of_samples(0, at_once)) if start == 0 else batched.at(here, b)
             if batched is None and start == 0:
-                tell(
+                warn(
                     "the network can't be sampled many times at once: it runs once for each sample, with the same "
                     "results, but slower",
                     NotFusedWarning,
@@ -150,7 +150,7 @@ class Batched:
     What comes before the first dropout runs once for some rows, what follows runs for every sample.
     """
 
-    def __init__(self, network: nn.Module, sites: Found):
+    def __init__(self, network: nn.Module, sites: Sites):
         self._network, self._found = network, sites
 
     def on(self, inputs: list[Tensor], b: list[Tensor], a: list[Tensor]) -> "Batched | None":
@@ -197,7 +197,7 @@ class Batched:
         return self._late(*self._known, *a)[0]
 
 
-def one_by_one(network: nn.Module, sites: Found, inputs: list[Tensor], b: list[Tensor], a: list[Tensor]) -> Tensor:
+def one_by_one(network: nn.Module, sites: Sites, inputs: list[Tensor], b: list[Tensor], a: list[Tensor]) -> Tensor:
     """Run the whole network for each sample."""
     outputs = []
     for t in range(len(a[0])):
@@ -206,7 +206,7 @@ def one_by_one(network: nn.Module, sites: Found, inputs: list[Tensor], b: list[T
     return torch.stack(outputs)
 
 
-def cut(N: int, samples: int, sites: Found, inputs: Sequence[Tensor], max_bytes: int | None) -> tuple[int, int]:
+def cut(N: int, samples: int, sites: Sites, inputs: Sequence[Tensor], max_bytes: int | None) -> tuple[int, int]:
     """Return how many rows and how many samples run at once.
 
     Raises:

@@ -24,7 +24,7 @@ from dampen.engine.capture import (
     Place,
     RecordDropout,
     alone,
-    described,
+    describe_output,
     failure,
     first_line,
     forward,
@@ -59,7 +59,7 @@ class RandomPlace:
 
 
 @dataclass(frozen=True)
-class Found:
+class Sites:
     """How a network is sampled.
 
     Args:
@@ -128,7 +128,7 @@ class Watch(RecordDropout):
         return result
 
 
-def find(network: nn.Module, inputs: Sequence[Tensor]) -> Found:
+def find(network: nn.Module, inputs: Sequence[Tensor]) -> Sites:
     """Run a copy of a network on a few rows to see where it drops units.
 
     Args:
@@ -190,7 +190,7 @@ def find(network: nn.Module, inputs: Sequence[Tensor]) -> Found:
     plain = (
         None if recurrent is None else f"{recurrent or 'the network'} is recurrent: torch has no batching rule for it"
     )
-    return Found(places, modules, max(1, three.activation_bytes - two.activation_bytes), plain, others)
+    return Sites(places, modules, max(1, three.activation_bytes - two.activation_bytes), plain, others)
 
 
 def set_random(network: nn.Module, modules: frozenset[str]) -> None:
@@ -266,7 +266,8 @@ def check_rows(output: Any, n: int) -> None:
     if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != n:
         of = f" for {counted(n, 'row')}" if isinstance(output, Tensor) else ""
         raise InputError(
-            f"the network must return one tensor with a row for each row of its input, not {described(output)}{of}"
+            f"the network must return one tensor with a row for each row of its input, not "
+            f"{describe_output(output)}{of}"
         )
 
 

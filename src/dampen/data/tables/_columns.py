@@ -94,7 +94,7 @@ class Column:
         """Whether rare levels share an input."""
         return self.own < len(self.levels)
 
-    def told(self, outputs: int) -> tuple[str, str, str, str]:
+    def summary(self, outputs: int) -> tuple[str, str, str, str]:
         """Return its row in the table of what was done: name, what it is, what it becomes, what is odd."""
         n = len(self.inputs(outputs))
         kind = {"two": "two values", "category": f"{len(self.levels)} categories", "many": "many categories"}
@@ -128,9 +128,9 @@ class Columns:
     decimal_comma: bool = field(default=False, compare=False)  # how they were written is nothing of what they are
     decimal_points: tuple[str, ...] = field(default=(), compare=False)
 
-    def told(self, outputs: int) -> list[tuple[str, str, str, str]]:
+    def summary(self, outputs: int) -> list[tuple[str, str, str, str]]:
         """Return the table of what was done to each column."""
-        return [c.told(outputs) for c in self.used] + [(name, "", "not used", why) for name, why in self.dropped]
+        return [c.summary(outputs) for c in self.used] + [(name, "", "not used", why) for name, why in self.dropped]
 
     @property
     def unread(self) -> list[tuple[str, str]]:
@@ -161,7 +161,7 @@ class Columns:
     def document(self, outputs: int) -> list[dict[str, Any]]:
         """Return the table of what was done as JSON can hold it."""
         names = ("name", "read_as", "becomes", "note")
-        return [dict(zip(names, row, strict=True)) for row in self.told(outputs)]
+        return [dict(zip(names, row, strict=True)) for row in self.summary(outputs)]
 
     def plain(self) -> dict[str, Any]:
         """Return all of it as JSON can hold it."""

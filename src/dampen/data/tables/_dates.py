@@ -42,7 +42,7 @@ class DateFormat:
     other: str = ""
 
     @property
-    def said(self) -> str:
+    def note(self) -> str:
         """What users are told of a reading that is not the only one."""
         return f"{_first(self.format)} first; {self.other} first fits, too" if self.other else ""
 

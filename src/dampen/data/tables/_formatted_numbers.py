@@ -74,17 +74,17 @@ def dressed(counts: Series, decimal_comma: bool = False) -> str | None:
     return odd[0][0]
 
 
-def said(example: str) -> str:
+def advice(example: str) -> str:
     """Return the sentence about it, without a subject."""
     return f"{LIKE_NUMBERS} ('{example[:30]}'): write plain numbers"
 
 
-def said_of_target(example: str) -> str:
+def advice_on_target(example: str) -> str:
     """Return the sentence about it with the unit or currency to leave out."""
     match = _DRESSED.fullmatch(example)
     worn = [] if match is None else [part.strip() for part in (match["money"], match["unit"]) if part and part.strip()]
     quoted = " and ".join(f"'{part[:15]}'" for part in worn)
-    return f"{said(example)}{', without ' * bool(worn)}{quoted}"
+    return f"{advice(example)}{', without ' * bool(worn)}{quoted}"
 
 
 def _wear(match: re.Match[str]) -> str:

@@ -102,8 +102,8 @@ def from_frame(
     for source_table in (frame, *([] if test is None else [test])):
         if target_name in source_table.uncomputed:
             raise InputError(
-                f"target '{target_name}' holds formulas without values{source_table.aside}: open and save the file in a "
-                "spreadsheet, which computes them"
+                f"target '{target_name}' holds formulas without values{source_table.aside}: open and save the file in "
+                "a spreadsheet, which computes them"
             )
     task = roles.task
     if target_name in category:
@@ -242,7 +242,7 @@ def _refuse_thousands(columns: Columns, table: Table, decimal_comma: bool) -> No
         text = _values.as_text(table[name][np.isnan(_values.as_numbers(numbers[name]))])
         unclear = text[_written_numbers.may_be_thousands(text)]
         if len(unclear):
-            raise InputError(f"the test file: column '{name}' {_formatted_numbers.said(str(unclear.iloc[0]))}")
+            raise InputError(f"the test file: column '{name}' {_formatted_numbers.advice(str(unclear.iloc[0]))}")
 
 
 def _of_both(table: Table, test: Table | None, column: str | None, read) -> np.ndarray | None:

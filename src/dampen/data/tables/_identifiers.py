@@ -57,7 +57,7 @@ def repeating(
         if groups is not None and len(np.unique(np.stack([codes, groups])[:, known], axis=1).T) == k:
             continue
         named = _NAMED.search(name.strip()) or _CAMEL.search(name.strip())
-        if named or _tells_the_target(codes[train_rows], numbers, targets):
+        if named or _predicts_the_target(codes[train_rows], numbers, targets):
             identifiers.append((name, f"{k} values in {n} rows"))
     return tuple(identifiers)
 
@@ -93,7 +93,7 @@ def _discrete(values: Series) -> tuple[Int[np.ndarray, " N"], Float64[np.ndarray
     return places[codes].astype(np.int64), numbers[order]
 
 
-def _tells_the_target(
+def _predicts_the_target(
     codes: Int[np.ndarray, " n"], numbers: Float64[np.ndarray, " levels"] | None, targets: Float64[np.ndarray, "n C"]
 ) -> bool:
     targets = targets[codes >= 0]

@@ -137,7 +137,7 @@ def _decided(name: str, values: Series, decimal_comma: bool, orders: bool, every
         return _category(name, text, codes=True)
     thousand = grouped(text) if decimal_comma else None
     if thousand is not None:
-        return _formatted_numbers.said(thousand)
+        return _formatted_numbers.advice(thousand)
     decimal_comma = decimal_comma and bool(known.str.contains(",", regex=False).any())
     numbers = as_numbers(text, decimal_comma)
     wrong = np.isnan(numbers) & plain(text).notna().to_numpy()
@@ -148,7 +148,7 @@ def _decided(name: str, values: Series, decimal_comma: bool, orders: bool, every
         return "it puts the rows in order" if orders else _number(name, numbers, values, decimal_comma, note)
     format = _dates.date_format(plain(as_text(every)).dropna())
     if format is not None:
-        return _date(name, text, format.format, orders, every, format.said)
+        return _date(name, text, format.format, orders, every, format.note)
     return "it puts the rows in order" if orders else _category(name, text, decimal_comma)
 
 
@@ -275,7 +275,7 @@ def _category(
     if not asked and not codes and len(levels) > min(MANY, n_known / 2):
         example = _formatted_numbers.dressed(counts, decimal_comma)
         if example is not None:
-            return _formatted_numbers.said(example)
+            return _formatted_numbers.advice(example)
     if not asked and len(levels) > max(_DISTINCT * n_known, 2):
         return f"an identifier or text: {len(levels)} different values in {n_known} rows"
     if len(levels) == 2:

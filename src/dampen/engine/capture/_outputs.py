@@ -9,7 +9,7 @@ from torch import Tensor
 _ROUNDING = 1e-2  # of a sum of probabilities, in bfloat16
 
 
-def described(output: Any) -> str:
+def describe_output(output: Any) -> str:
     """Say what a network returned instead of a tensor with a row for each row, and how to come by the tensor."""
     if isinstance(output, Tensor):
         return f"a tensor of shape {list(output.shape)}"

@@ -14,7 +14,7 @@ from dampen.engine import _losses, _rng
 from dampen.engine._copies import attributes, copied
 from dampen.engine.capture._forward import forward, quiet
 from dampen.engine.capture._module_path import ModulePath, named
-from dampen.engine.capture._outputs import are_probabilities, described
+from dampen.engine.capture._outputs import are_probabilities, describe_output
 from dampen.engine.capture._record_dropout import RecordDropout
 from dampen.engine.capture._sites import Place
 from dampen.engine.knobs import Site
@@ -87,7 +87,7 @@ def trace(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
             raise
     if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != len(inputs[0]):
         raise InputError(
-            f"the network must return one tensor with a row for each row of its input, not {described(output)}"
+            f"the network must return one tensor with a row for each row of its input, not {describe_output(output)}"
         )
     always = _places_in_evaluation(network, state, inputs)
     if always:
