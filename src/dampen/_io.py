@@ -16,7 +16,7 @@ from dampen.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-_SCRATCH = ".dampen-tmp-"  # begins the name of what is being written; nobody else's file is called so
+_SCRATCH = ".dampen-tmp-"  # begins the name of what is being written; no other program's file has such a name
 _SCRATCH_NAME = re.compile(re.escape(_SCRATCH) + r"[a-z0-9_]{8}(\.[A-Za-z0-9]{1,8})?")
 _LONGEST_WORD = 30  # letters: a longer one is cut
 _HEAD = 1 << 20  # bytes by which a file is known
@@ -45,7 +45,7 @@ def write_whole(target: Path, writer: Callable[[Path], object]) -> None:
 
 @contextlib.contextmanager
 def as_input_error(target: Path) -> Iterator[None]:
-    """Turn what the system, or a library on its behalf, says of a file that can't be written into one line.
+    """Turn the error of the system, or of a library, about a file that can't be written into one line.
 
     Raises:
         InputError: it can't.
@@ -68,7 +68,7 @@ def as_input_error(target: Path) -> Iterator[None]:
 def staged(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """Give a new folder within a folder; the files written to it take their places when all of them are whole.
 
-    A kill on the way leaves that new folder, by which the next one knows whose the others are (`is_staged`).
+    A kill on the way leaves that new folder, which marks the others as its own (`is_staged`).
 
     Args:
         folder: where files end up; those of `names` that are not written anew are removed from it.
@@ -154,7 +154,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            os.unlink(folder / _LOCK)  # while it is held, so that nobody waits at a file that is gone
+            os.unlink(folder / _LOCK)  # while it is held, so that no process waits at a file that is gone
         lock.release()
         with contextlib.suppress(OSError):  # not empty: there is something to keep
             for path in made:

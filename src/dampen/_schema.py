@@ -1,8 +1,8 @@
 """Documents from outside: read once, against their types, before anything is made of them.
 
-A study's folder may come from a stranger. Every JSON text in it is decoded by `decode` into classes that name each
+A study's folder is not trusted. Every JSON text in it is decoded by `decode` into classes that name each
 field's type and range; what has another type, is out of range, too long or nested too deeply is refused in one line,
-and fields that nobody knows are left out. What depends on sizes is checked against the tensors that are really there.
+and unknown fields are left out. What depends on sizes is checked against the tensors that are really there.
 """
 
 import re
@@ -39,7 +39,7 @@ Setting = dict[Word, bool | Number | Annotated[str, Meta(max_length=1000)] | lis
 
 
 def decode(text: bytes | str, kind: type[T], what: object) -> T:
-    """Return a JSON text as a value of a type that msgspec knows: structs, dataclasses, annotated ranges.
+    """Return a JSON text as a value of a type of msgspec: structs, dataclasses, annotated ranges.
 
     Args:
         text: to read.
@@ -68,10 +68,10 @@ def converted(value: object, kind: type[T], what: object) -> T:
 
 
 def read_file(file: Path, kind: type[T]) -> T | None:
-    """Return what a JSON file says; None where there is no such file.
+    """Return the contents of a JSON file; None where there is no such file.
 
     Raises:
-        InputError: it can't be read, or says something else than its type.
+        InputError: it can't be read, or is not of its type.
     """
     text = read_bytes(file)
     return None if text is None else decode(text, kind, file)
@@ -96,7 +96,7 @@ def read_bytes(file: Path) -> bytes | None:
 
 
 def read_tensors(file: Path) -> "tuple[str, dict[str, Tensor]]":
-    """Return what a safetensors file of dampen's says in its header, as a JSON text, and its tensors.
+    """Return the header of a safetensors file of dampen's, as a JSON text, and its tensors.
 
     The library lets no tensor be larger than the file.
 

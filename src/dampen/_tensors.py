@@ -36,7 +36,7 @@ def check_dense(t: "Tensor", what: str) -> None:
 
     Raises:
         InputError: it is sparse or otherwise packed, holds no numbers (torch's meta device), or numbers of a kind that
-            is not computed with, such as float8 or quantised ones; the message says `what`.
+            is not computed with, such as float8 or quantised ones; the message names `what`.
     """
     import torch
 
@@ -54,7 +54,7 @@ def check_size(t: "Tensor", what: str) -> None:
     """Make sure that numbers are not so large that computing with them gives what is none.
 
     Raises:
-        InputError: one is; the message says `what`.
+        InputError: one is; the message names `what`.
     """
     if t.is_floating_point() and t.numel():
         least, most = t.aminmax()

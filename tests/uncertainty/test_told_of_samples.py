@@ -201,7 +201,7 @@ def ends(layer):
 @pytest.mark.parametrize(("layer", "name"), [(nn.Softmax(1), "softmax"), (nn.Sigmoid(), "sigmoid")])
 def test_probabilities_where_logits_are_wanted_are_told(layer, name, x):
     y = torch.arange(20) % 3
-    with pytest.warns(OutputsWarning, match=f"ends in a {name}.*leave the network's last {name} out"):
+    with pytest.warns(OutputsWarning, match=f"ends in a {name}.*remove the network's last {name}"):
         Population(ends(layer), [Setting()], [0]).fit((x, y), epochs=1)
     if name == "softmax":
         for samples in (None, 3):

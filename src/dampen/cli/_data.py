@@ -1,4 +1,4 @@
-"""The options by which every command reads people's data, and how it tells what it did to them."""
+"""The options by which every command reads data, and the lines on what was done to it."""
 
 import inspect
 import sys
@@ -126,7 +126,7 @@ def _print_columns_and_notes(data: "Data", stream: Any) -> None:
 
 
 def _as_options(line: str) -> str:
-    """Return an error's line with the options' own spelling where it tells what to do."""
+    """Return an error's line with the options' own spelling in its advice."""
     for word, option in (
         ("name it as target;", "name it with --target;"),
         ("task regression", "--task regression"),

@@ -114,7 +114,7 @@ def _print(comparison: "lesson.Comparison") -> None:
 
 
 def _sentence(comparison: "lesson.Comparison", metric: str) -> str:
-    """Say what dropout did to a test metric, as the numbers have it."""
+    """Return the effect of dropout on a test metric in words."""
     effect = comparison.effect(metric)
     name = f"Test {metric}"
     if not math.isfinite(effect.mean):

@@ -38,7 +38,7 @@ def named(target: str, what: str) -> Any:
 def network_maker(target: str) -> Callable[..., Any]:
     """Return the user's function that makes a network, or a network of theirs, such that its failures are one line.
 
-    It keeps its signature, by which the engine knows what to tell it, and goes by the name of `target`.
+    It keeps its signature, by which the engine chooses its arguments, and has the name `target`.
 
     Raises:
         InputError: as `named`, or it names neither.

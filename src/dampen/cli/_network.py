@@ -31,7 +31,7 @@ def network_maker_of(study: Path, target: str | None) -> Any:
 
 
 def own(target: str, insert: bool, data: "Data") -> tuple[Any, int, list[str]]:
-    """Return what makes a user's network, in how many places it drops units, and what is to be said of it.
+    """Return the factory of a user's network, in how many places it drops units, and notes on it.
 
     Args:
         target: MODULE:FUNCTION.
@@ -39,7 +39,7 @@ def own(target: str, insert: bool, data: "Data") -> tuple[Any, int, list[str]]:
         data: that it is for.
 
     Raises:
-        InputError: there is no such function, it fails, its network does not answer as the data asks, or there is no
+        InputError: there is no such function, it fails, its network's outputs do not match the data, or there is no
             place for dropout.
     """
     from dampen.engine import Population, insert_dropout

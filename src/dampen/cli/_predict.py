@@ -225,7 +225,7 @@ class _Gathered:
 
 
 def _detection(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Return how well each uncertainty tells out-of-distribution rows from own ones."""
+    """Return how well each uncertainty separates out-of-distribution rows."""
     from dataclasses import asdict
 
     import torch
@@ -248,9 +248,9 @@ def _detection(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
-    """Say in words what was found: on stdout if the lines went to a file, else on stderr.
+    """Print the summary in words: on stdout if the lines went to a file, else on stderr.
 
-    Notes that have been told already are left out.
+    Notes that have been printed already are left out.
     """
     stream, notes = sys.stderr if file is None else sys.stdout, (*setup.notes, *_output.WARNED)
     figures, calibration = document["summary"], document["calibration"]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Source = Data | Incoming
 
 
-_NOTE = "note: "  # begins what the page and the document tell, too
+_NOTE = "note: "  # begins the notes of the page and the document, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Setup:
         rows: numbers of its rows.
         labelled: whether it has the targets that the study predicts.
         other: data of another distribution beside it, with the numbers of its rows.
-        notes: what is to be said of the rows.
+        notes: on the rows.
     """
 
     study: "CalibratedStudy"
@@ -118,7 +118,7 @@ def _without_targets(study: "Study", source: "Source", data: str) -> str:
 
 
 def _numbers(data: "Source", wanted: str) -> "torch.Tensor":
-    """Return the numbers of the rows that were asked for.
+    """Return the numbers of the rows to predict.
 
     Raises:
         InputError: test rows of data that has none.
@@ -135,7 +135,7 @@ def _numbers(data: "Source", wanted: str) -> "torch.Tensor":
 def _opened(
     folder: Path, data: str, rows: str, model: str | None, data_dir: Path | None
 ) -> tuple["Study", "Source", list[str]]:
-    """Return the study, the data that it predicts, and what is to be said of that."""
+    """Return the study, the data that it predicts, and notes on it."""
     from dampen.data import is_image, is_table, load
     from dampen.study import finished, holds_images, is_npz, load_study, read_new_rows, same_data
 

@@ -36,8 +36,8 @@ def command(
     """Show what weight decay does, on 20 rows of 200 inputs.
 
     Linear regression with far more inputs than rows, trained without and with the penalty lambda/2 * ||w||^2 on the
-    weights, never on the bias. With --path, test loss and norm along a whole range of lambda, beside what theory
-    says of gradient descent and of ridge regression.
+    weights, never on the bias. With --path, test loss and norm along a whole range of lambda, beside the closed
+    forms of gradient descent and of ridge regression.
     """
     strengths = _options.numbers(weight_decay, "--weight-decay")
     path_from, path_to = _options.positive_range(path_range, "--path-range")

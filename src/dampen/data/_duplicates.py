@@ -10,7 +10,7 @@ from torch import Tensor
 
 _AT_ONCE = 1 << 22  # bytes hashed at a time, so that what is in between stays in the processor's cache
 _LEAST = 20  # different rows, as many as a table needs: fewer can't be split into test rows and five folds
-_FEW = 100  # different rows, if all were equally frequent, from which on splits by them say something
+_FEW = 100  # different rows, if all were equally frequent, from which on splits by them are informative
 _BY_CHANCE = 0.1  # share of the equal pairs above which the columns' own values explain them
 _LARGEST = 0.1  # share of the rows above which copies of one row would fill half a fold
 _LARGEST_JOINED = 0.25  # share of the rows above which groups that copies link can't be split any more
@@ -48,7 +48,7 @@ class Copies:
 def find(features: Shaped[Tensor, "N ..."]) -> Copies:
     """Find rows with equal features; a missing value equals another.
 
-    Copies are kept together so that no row judges a network that was trained on it. That would be wrong where rows
+    Copies are kept together so that no row evaluates a network that was trained on it. That would be wrong where rows
     repeat by themselves: new rows then equal training rows as often as held-out ones do, and too few different rows
     would be left to split. So copies are spread like other rows where
 

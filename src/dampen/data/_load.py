@@ -61,13 +61,13 @@ def load(
 
     - `target`: the column to predict; None takes one called target, label, class, y, outcome or response. Or the
       targets themselves, for a frame as for an array: a series, an array, a list, one column, or columns of 0 and 1.
-    - `task`: `classification` or `regression`; None guesses, and says so where it might be wrong.
+    - `task`: `classification` or `regression`; None guesses, with a note where it might be wrong.
     - `drop`: columns not to use.
     - `category`: columns that are categories, whatever they hold: codes that look like numbers.
     - `group`: a column, or values; rows with the same value stay together in every split.
     - `weight`: a column, or values; how much a row counts in the loss and in what is measured.
     - `test`: the test rows, where they are not to be drawn: as `source`, or with their targets as `(rows, targets)`.
-    - `time_order`: a column of dates or numbers, or values: rows are split in that order, later ones judge, and rows of
+    - `time_order`: a column of dates or numbers, or values: rows are split in that order, and rows of
       one time stay together.
     - `image_size`: pixels of a side that images are resized to.
     - `image_max`: the value that is white in images of more than 8 bits; None takes what as many bits as they use can
@@ -76,7 +76,7 @@ def load(
       environment variable `DAMPEN_DATA` names, then in the user's cache, then at their publisher.
     - `seed`, `test_fraction`: draw the test rows of data without its own, each class in its share.
     - `normalise`: of arrays: False leaves numbers as they are; whole ones stay whole, for a network that embeds them.
-    - `progress`: tell on stderr where the data comes from, with a bar when that is a terminal.
+    - `progress`: print on stderr where the data comes from, with a bar when that is a terminal.
 
     Raises `InputError` for what can't be found, read or learnt from, in one line.
 
@@ -178,7 +178,7 @@ def _refuse_unread(source: Any, given: dict[str, bool]) -> None:
     """Refuse an option that what is given has no use for, rather than pass over it."""
     on_disk = isinstance(source, str | os.PathLike)
     if on_disk and str(source) not in NAMES and not os.path.exists(source):
-        return  # that is said first
+        return  # that error comes first
     images = on_disk and str(source) not in NAMES and os.path.isdir(source) and not find_files(Path(source))
     arrays = not _is_frame(source) and (not on_disk or Path(source).suffix.lower() == ".npz")
     of = f"'{source}'" if on_disk else "this"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dampen.errors import InputError
 
-_UNKNOWN = 8e9  # bytes, where the system does not tell
+_UNKNOWN = 8e9  # bytes, where the system gives none
 _UNITS = (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
 _STEPS = 4  # copies of an array on its way to a network's inputs: as read, as float64, as float32, joined
 

@@ -20,7 +20,7 @@ from dampen.data.tables._vectoriser import Vectoriser
 from dampen.data.tables._written_numbers import Writing, may_be_thousands, read_numbers, writing
 
 _LONGEST = 30  # letters of a value in a note
-_MISSING = re.compile(r"\d+ missing")  # what is said of a training column of categories that has such cells
+_MISSING = re.compile(r"\d+ missing")  # the note on a training column of categories that has such cells
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,7 +61,7 @@ class Incoming:
 def targets_of(
     frame: Frame, column: str, task: str, classes: tuple[str, ...] | None, written: Writing
 ) -> tuple[Shaped[Tensor, " N"] | None, list[str]]:
-    """Return the targets of rows to come, as `Incoming` has them, and what is to be said of them.
+    """Return the targets of rows to come, as `Incoming` has them, and notes on them.
 
     A row whose target is missing or means nothing to the network is still a row to predict.
 

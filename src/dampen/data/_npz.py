@@ -39,7 +39,7 @@ def read_npz(
         normalise: as for `load`.
 
     Raises:
-        InputError: the file is damaged, or which array is what can't be told.
+        InputError: the file is damaged, or the role of its arrays is unknown.
     """
     with opened(path) as file:
         there = file.shapes
@@ -105,7 +105,7 @@ def new_features(array: np.ndarray, what: str, normalisation: Normalisation) -> 
     """Return rows to come as features, as `Incoming` has them.
 
     Raises:
-        InputError: they are no finite numbers; the message says `what`.
+        InputError: they are no finite numbers; the message names `what`.
     """
     features = features_of(array, what, normalisation.keeps_whole)
     _checks.features(features, None)
@@ -151,7 +151,7 @@ def _one_each(values: np.ndarray, name: str, n: int, path: Path) -> np.ndarray:
 def _known(
     values: np.ndarray, name: str, classes: tuple[str, ...] | None
 ) -> tuple[Shaped[Tensor, " N"] | None, tuple[str, ...]]:
-    """Return targets as `Incoming` has them, and what is to be said of them."""
+    """Return targets as `Incoming` has them, and notes on them."""
     if classes is not None:
         whole = values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.floor(values)).all()
         place = {label: i for i, label in enumerate(classes)}

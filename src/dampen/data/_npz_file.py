@@ -1,4 +1,4 @@
-"""A `.npz` file from a stranger: headers first, then the arrays that are needed, if they fit."""
+"""An untrusted `.npz` file: headers first, then the arrays that are needed, if they fit."""
 
 import contextlib
 import math

@@ -41,7 +41,7 @@ def draw(
     - `groups`: of the whole data set; rows of a group stay on one side, so that about `n_drawn` are drawn.
     - `alike`: whether the rows of a group are copies: then one of each is drawn, as rows are, and brings its copies.
     - `times`: of the whole data set, by rank: the last rows are drawn, whatever their class, since what comes later
-      judges what came before. Rows of one time stay on one side, so that about `n_drawn` are drawn.
+      evaluates what came before. Rows of one time stay on one side, so that about `n_drawn` are drawn.
 
     Raises `InputError` when nothing would stay, or a class has too few rows to be split.
     """

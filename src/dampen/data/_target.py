@@ -1,4 +1,4 @@
-"""The column to predict: which it is, what it asks for, and its values."""
+"""The column to predict: which it is, its task, and its values."""
 
 from dataclasses import dataclass
 
@@ -49,7 +49,7 @@ class Target:
 
 
 def find(columns: list[str], wanted: str | None, what: str) -> str:
-    """Return the name of the target's column: the one asked for, else the only one with a target's usual name.
+    """Return the name of the target's column: the given one, else the only one with a target's usual name.
 
     Raises:
         InputError: there is no such column, or none or several are obvious.
@@ -85,7 +85,7 @@ def read(
     where: str = "",
     least: int = LEAST_OF_CLASS,
 ) -> Target:
-    """Read a target; rows without one, and classes of too few rows, are left out, and that is told.
+    """Read a target; rows without one, and classes of too few rows, are left out, with a note.
 
     Where nine tenths of the values are numbers, too many to be classes, rows with anything else are left out.
 
@@ -195,7 +195,7 @@ def _refuse_none(kept: np.ndarray, name: str, where: str) -> None:
 
 
 def _missing(text: Series, kept: np.ndarray, name: str, where: str) -> list[str]:
-    """Return what is to be said of rows without a target, with the words that were taken so."""
+    """Return notes on rows without a target, with the words that were read as missing."""
     if kept.all():
         return []
     words = text[~kept]
@@ -238,7 +238,7 @@ def known_classes(text: Series, classes: tuple[str, ...]) -> Series:
 
 
 def _words(text: Series, name: str) -> list[str]:
-    """Return what is to be said of classes whose names may mean that a value is missing."""
+    """Return notes on classes whose names may mean that a value is missing."""
     counts = text[text.isin((*WORDS, *SYMBOLS))].value_counts()
     return [
         f"target '{name}': '{word}' in {_count(int(n))} is treated as a class; leave these cells empty if they are "

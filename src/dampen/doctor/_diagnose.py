@@ -1,4 +1,4 @@
-"""Look at a model, its optimizer and its forward pass, and say what is wrong."""
+"""Checks of a model, its optimizer and its forward pass."""
 
 from collections.abc import Collection, Sequence
 
@@ -27,10 +27,10 @@ def diagnose(
 
     Args:
         model: any network.
-        optimizer: what trains it, or several that share it; without one, nothing is said about decay.
+        optimizer: what trains it, or several that share it; without one, decay is not checked.
         batch: what the model is called with, on its device: a tensor `[B, ...]`, a tuple or list of arguments, or a
-            dict of arguments by name. Without one, nothing is said about the forward pass.
-        steps: how many steps the training takes, to judge whether decay can act.
+            dict of arguments by name. Without one, the forward pass is not checked.
+        steps: how many steps the training takes, to check whether decay can act.
         ignore: names of checks to leave out; `dampen.doctor.CHECKS` has all of them.
 
     Raises:

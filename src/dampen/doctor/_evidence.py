@@ -59,7 +59,7 @@ class Group:
 
     @property
     def weight_decay(self) -> float:
-        """The decay, 0 where the optimizer knows none."""
+        """The decay, 0 where the optimizer has none."""
         return float(self.settings.get("weight_decay") or 0)
 
     @property
@@ -80,7 +80,7 @@ class Group:
 
     @property
     def shrinkage(self) -> float | None:
-        """The share of a weight that decay takes in a step; None where gradients have a say in it.
+        """The share of a weight that decay takes in a step; None where it depends on gradients.
 
         `lr * weight_decay`, and under SGD with momentum `1 / (1 - momentum)` times as much: every step's decay is
         repeated by the momentum (with dampening, less).
@@ -112,7 +112,7 @@ class Case:
 
     @property
     def ran(self) -> Passes:
-        """What the model did with the batch; only checks that need a batch ask."""
+        """What the model did with the batch; computed only for checks that need a batch."""
         assert self.passes is not None
         return self.passes
 
@@ -175,7 +175,7 @@ class Case:
 
 
 def steps_in_words(rate: float) -> str:
-    """Say over how many steps weights forget, if a step takes this share of them."""
+    """Return over how many steps weights forget, if a step takes this share of them."""
     return f"{1 / rate:.3g} steps" if rate < 1 else "a single step"
 
 

@@ -18,7 +18,7 @@ class Symptom:
         where: names of the parameters or modules, `the model` for the network itself, `the optimizer` and so on.
         severity: `serious` is a fault, `warning` most probably one, `note` worth a thought.
         message: what is wrong, and why that matters.
-        remedy: how to mend it.
+        remedy: how to fix it.
     """
 
     where: tuple[str, ...]
@@ -37,7 +37,7 @@ class Finding:
         severity: `serious` is a fault, `warning` most probably one, `note` worth a thought.
         message: what is wrong, and why that matters.
         source: paper or documentation that supports it.
-        remedy: how to mend it.
+        remedy: how to fix it.
     """
 
     check: str

@@ -81,7 +81,7 @@ class Watch(CatchDropout):
     """Fills `trace` while a model runs.
 
     Args:
-        where: knows which module a forward pass is in.
+        where: the module that a forward pass is in.
         inputs: the tensors that the model is given.
         dropping: whether units are dropped, at rates brought into 0 to 1; else dropout is the identity.
     """

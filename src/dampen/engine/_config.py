@@ -1,4 +1,4 @@
-"""How a population is trained: the same for all its members, but for what their settings say."""
+"""How a population is trained: the same for all its members, except for what their settings change."""
 
 import math
 from collections.abc import Mapping
@@ -161,7 +161,7 @@ def configured(config: TrainConfig | None, options: TrainOptions, **defaults: An
     Args:
         config: what to begin with; None for the defaults of `TrainConfig`.
         options: fields that are given by keyword; they replace those of `config`.
-        defaults: fields that are used where neither says anything.
+        defaults: fields that are used where neither has them.
 
     Raises:
         InputError: a value outside its range, no `epochs`, or something else than a `TrainConfig`.

@@ -24,7 +24,7 @@ a mapping from `train`, `validation`, `test` to these. Without splits, all rows 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows in memory: what the network takes and what it should say.
+    """Rows in memory: inputs and targets of the network.
 
     Args:
         inputs: one tensor `[N, ...]` for each argument of the network.

@@ -1,4 +1,4 @@
-"""Say in words how a population runs."""
+"""A description of how a population runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Explanation:
-    """How a population runs; printing it tells.
+    """How a population runs; printing it shows a summary.
 
     Args:
         layers: each module that computes something.
@@ -151,7 +151,7 @@ def _acting(
 
 
 def _how(program: Program, functions: set[object]) -> str:
-    """Say how a module that calls these functions runs."""
+    """Return how a module that calls these functions runs."""
     if not program.fused:
         return "one by one"
     if program.on_cpu and any(f in CONVOLUTIONS for f in functions):

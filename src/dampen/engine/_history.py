@@ -1,4 +1,4 @@
-"""What training tells: events while it runs, and the learning curves of every member."""
+"""The results of training: events while it runs, and the learning curves of every member."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

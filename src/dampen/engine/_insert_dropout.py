@@ -81,7 +81,7 @@ def insert_dropout(model: Model, p: float = 0.5) -> WithDropout:
 
     An activation whose output is the network's own, or that dropout follows already, is left as it is. The activation
     `a` becomes `nn.Sequential(a, nn.Dropout(p))` under its old name. Activations that the network calls as functions
-    can't be followed by a layer: `inserted` tells where that is so.
+    can't be followed by a layer: `inserted` lists these.
 
     Args:
         model: as for `Population`.

@@ -10,7 +10,7 @@ from dampen.errors import InputError, OutputsWarning
 
 
 def warn_of_probabilities(ends: str | None, loss: _losses.RowLoss) -> None:
-    """Warn of probabilities where a loss wants logits."""
+    """Warn of probabilities where a loss takes logits."""
     if ends is not None and _losses.wants_logits(loss):
         warn(outputs_line(ends), OutputsWarning, stacklevel=4)
 

@@ -64,11 +64,11 @@ class Population:
         if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
             raise InputError(f"chunk must be a whole number of members, 1 or more, got {chunk!r}")
         self._build = Builder(model)
-        self._chunk_size = self._at_once = chunk  # as asked for; as found when the network and the data are known
+        self._chunk_size = self._at_once = chunk  # as given; as determined by the network and the data
         self._recorder = Recorder((len(self.seeds), len(self.settings)))
         self._places: list[Span] = []
         self._chunks: list[Chunk] = []
-        self._row: tuple[tuple[int, ...], int] | None = None  # what the builder was told: shape of a row, outputs
+        self._row: tuple[tuple[int, ...], int] | None = None  # what the builder gets: shape of a row, outputs
         self._networks: list[nn.Module] = []
         self._traces: dict[Any, Trace] = {}
         self._program: Program | None = None
@@ -92,7 +92,7 @@ class Population:
         """Train every member to the end of its epochs, from where it is.
 
         Ctrl-C ends the step that runs and raises `KeyboardInterrupt`; all members are whole, `history` and `reached`
-        say how far they came, and calling `fit` again goes on from there.
+        record how far they came, and calling `fit` again goes on from there.
 
         Args:
             data: `Data`, tensors `(inputs, ..., targets)`, a `torch.utils.data.Dataset` of such tuples (read once), or

@@ -53,7 +53,7 @@ def check_shapes(networks: Sequence[nn.Module]) -> None:
 
 
 def check_function(networks: Sequence[nn.Module], inputs: Sequence[Tensor]) -> None:
-    """Refuse networks that answer differently with the same parameters and buffers.
+    """Refuse networks whose outputs differ with the same parameters and buffers.
 
     Args:
         networks: one of each seed.
@@ -78,11 +78,11 @@ def check_function(networks: Sequence[nn.Module], inputs: Sequence[Tensor]) -> N
             except InputError:
                 raise
             except Exception:
-                return  # what fails is told by who trains it: it knows the layer
+                return  # the error of the training names the layer
 
 
 def _outputs(network: nn.Module, given: nn.Module, rows: Sequence[Tensor], training: bool) -> Any:
-    """Return what a network answers with another's parameters and buffers, of which nothing changes."""
+    """Return a network's outputs with another's parameters and buffers, which stay unchanged."""
     state = {name: t.detach().clone() for name, t in tensors_of(given).items()}
     with torch.no_grad(), quiet(), global_generators(0, 0), holding(tensors_of(network), state):
         return network.train(training)(*rows)

@@ -106,7 +106,7 @@ def gather(chunks: Sequence[Chunk], places: Sequence[Span], shape: tuple[int, in
 def scatter(
     snapshot: Snapshot, names: Names, seeds: Sequence[int], settings: Sequence[Setting], places: Sequence[Span]
 ) -> list[Chunk]:
-    """Return chunks that hold what a snapshot says; their optimizers are made when they train."""
+    """Return chunks with the state of a snapshot; their optimizers are made when they train."""
     chunks: list[Chunk] = []
     for place in places:
 

@@ -73,7 +73,7 @@ def solo(
     network = Builder(model)(seed, sets.input_shape, sets.outputs).to(device, recipe.dtype).train()
     check_ids(network, [t[0] for t in rows.inputs])
     spans = batches(len(rows), recipe.batch_size, recipe.even_batches)
-    if any(span.stop - span.start == 1 for span in spans):  # one row alone can't be normalised: said before it trains
+    if any(span.stop - span.start == 1 for span in spans):  # one row alone can't be normalised
         state = tensors_of(network)
         trace(network, state, [t[0] for t in rows.span(0, 1)[0]])
     per_epoch = len(spans)

@@ -1,4 +1,4 @@
-"""Warnings about a user's network: each is told once, however many trainings a study has."""
+"""Warnings about a user's network: each is shown once, however many trainings a study has."""
 
 import contextlib
 import warnings
@@ -10,7 +10,7 @@ _shown: ContextVar[set[str] | None] = ContextVar("shown", default=None)
 
 @contextlib.contextmanager
 def once() -> Iterator[None]:
-    """While entered, tell no warning twice; also a decorator."""
+    """While entered, show no warning twice; also a decorator."""
     if _shown.get() is not None:  # entered already
         yield
         return
@@ -22,7 +22,7 @@ def once() -> Iterator[None]:
 
 
 def warn(message: str, category: type[Warning], stacklevel: int = 1) -> None:
-    """Warn, unless the same has been told inside `once`."""
+    """Warn, unless the same warning was shown inside `once`."""
     seen = _shown.get()
     if seen is not None:
         if message in seen:

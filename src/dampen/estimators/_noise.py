@@ -8,7 +8,7 @@ from torch import nn
 from dampen.data import Rows
 from dampen.uncertainty import ValuePrediction, predict
 
-_LEAST = 0.01  # share of the squared error: where networks disagree by more than they err, no noise can be told
+_LEAST = 0.01  # share of the squared error: where networks disagree by more than they err, no noise can be estimated
 
 
 def noise(ensembles: Sequence[tuple[tuple[nn.Module, ...], Rows]]) -> float:

@@ -1,4 +1,4 @@
-"""What a question's answer is made of: sentences, estimates with intervals, and panels of a picture."""
+"""The answer to a question: sentences, estimates with intervals, and panels of a picture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -74,7 +74,7 @@ class Answer:
         sentences: the answer in words, the answer first.
         main: estimates by name.
         panels: the picture.
-        more: what else there is to tell, as JSON can hold it.
+        more: further figures, as JSON can hold them.
     """
 
     question: str

@@ -1,4 +1,4 @@
-"""What theory says of linear regression with weight decay: gradient descent after t steps, and ridge regression.
+"""Closed forms of linear regression with weight decay: gradient descent after t steps, and ridge regression.
 
 The penalised loss `1 / (2 N) * ||X w + b - y||^2 + lambda / 2 * ||w||^2` has the gradient `H theta - c` in
 `theta = (w, b)`, with `A = X~' X~ / N`, `c = X~' y / N`, `X~` the rows with a 1 for the bias, and

@@ -16,12 +16,12 @@ from dampen.models import MLP, mlp
 from dampen.statistics import Estimate, over_seeds_and_rows
 from dampen.study import Metric, costs_of_rows, find_metric, held_out, usual_batch_size, usual_epochs, with_unit_targets
 
-FRESH = 1_000_000  # added to the seeds of a choice to give those that judge it
+FRESH = 1_000_000  # added to the seeds of a selection to give those of its evaluation
 
 
 @dataclass(frozen=True)
 class Ground:
-    """Data, network and training that a question is asked on.
+    """Data, network and training of a question.
 
     Args:
         data: training rows; its validation rows choose. The test rows are not looked at.
@@ -30,7 +30,7 @@ class Ground:
         metric: what is measured: nll for classes, the squared error (in target variances) for numbers.
         seeds: the S seeds.
         epochs: length of training.
-        training: what `Population.fit` is told.
+        training: the arguments of `Population.fit`.
         callback: as `Population.fit`'s.
     """
 
@@ -53,7 +53,7 @@ class Ground:
         return Population(self.network, list(settings), [seed + FRESH * fresh for seed in self.seeds])
 
     def fit(self, population: Population, **options: Any) -> History:
-        """Train members, all the way if `options` say nothing else."""
+        """Train members, to the end unless `options` change that."""
         how: dict[str, Any] = {"epochs": self.epochs} | self.training | options
         return population.fit(self.data, callback=self.callback, **how)
 
@@ -72,13 +72,13 @@ class Ground:
 
 @dataclass(frozen=True)
 class Trained:
-    """Members that are trained, and what they cost on the rows that judge.
+    """Members that are trained, and their costs on the evaluation rows.
 
     Args:
         ground: what they stand on.
         population: the members.
         history: their learning curves; `validation_` is of the selection rows.
-        costs: of each judging row.
+        costs: of each evaluation row.
     """
 
     ground: Ground
@@ -101,7 +101,7 @@ class Trained:
         return settings[min(finite, key=lambda m: means[m])]
 
     def weighted(self, weights: Mapping[Setting, float]) -> Estimate:
-        """Estimate a weighted sum of settings' mean costs, over seeds and judging rows.
+        """Estimate a weighted sum of settings' mean costs, over seeds and evaluation rows.
 
         Raises:
             InputError: one of them diverged.
@@ -128,7 +128,7 @@ def ground(
     device: str = "cpu",
     callback: Callable[[Event], object] | None = None,
 ) -> Ground:
-    """Return what questions are asked on.
+    """Return the data, network and training of questions.
 
     Args:
         data: its training rows are used; its test rows are not looked at.

@@ -13,7 +13,7 @@ from dampen.experiments._setup import Ground
 from dampen.statistics import Estimate, over_rows
 
 RATE = 0.5
-ROWS = 2000  # of the judging rows that activations are taken of, at most
+ROWS = 2000  # of the evaluation rows that activations are taken of, at most
 
 
 def answer(ground: Ground) -> Answer:

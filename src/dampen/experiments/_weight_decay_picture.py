@@ -88,7 +88,7 @@ def draw_weight_decay_path(path: Path, file: FilePath) -> None:
 
 
 def forgetting(problem: Problem) -> str:
-    """Say what most of the picture shows: decay forgetting the random initial weights."""
+    """Return the caption: most of the picture shows how decay removes the random initial weights."""
     return (
         f"The rows see {min(problem.rows, problem.inputs)} directions of w; in the others only decay moves it: by the "
         f"end it has shrunk\nthe random initial weights there by (1 − lr·λ)^{problem.steps}, and ridge, which never "

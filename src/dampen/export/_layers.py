@@ -12,7 +12,7 @@ from dampen.errors import InputError
 from dampen.export._literal import literal
 from dampen.models import Scaling
 
-# Layers that draw no random numbers of their own, and dropout as `train.py` writes it: what their arguments say is all
+# Layers that draw no random numbers of their own, and dropout as `train.py` writes it: their arguments define them
 # that they are. Others (alpha dropout, RReLU, recurrent layers, attention) would need more than that.
 PLAIN = (
     *(nn.Flatten, nn.Unflatten, nn.Identity, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.BatchNorm1d),
@@ -114,7 +114,7 @@ def _arguments(layer: nn.Module) -> dict[str, Any]:
         if name in ("device", "dtype") or not hasattr(layer, name):
             continue
         value = getattr(layer, name)
-        # where a parameter is kept under its argument's name, the argument said whether to have it
+        # where a parameter is kept under its argument's name, the argument was whether to have it
         arguments[name] = value is not None if name == "bias" else value
     return arguments
 

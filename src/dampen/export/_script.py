@@ -13,7 +13,7 @@ from dampen.models import Scaling
 from dampen.study import Winner
 
 KNOBS = ("weight_decay", "dropout", "lr")
-_COMPARED = 64  # rows on which the network that the script makes must say what the study's says
+_COMPARED = 64  # rows on which the script's network must equal the study's
 
 
 def check(winner: Winner) -> None:

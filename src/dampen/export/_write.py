@@ -46,7 +46,7 @@ def write(winner: Winner, folder: Path, *, onnx: bool = False, data: bool | None
         data: whether to write the rows; None: if they are no more than 64 MiB.
 
     Raises:
-        InputError: the folder holds something else or can't be written, rows are asked for that are gone, or ONNX is
+        InputError: the folder holds something else or can't be written, rows are requested that are missing, or ONNX is
             not installed or can't hold the network.
     """
     check_folder(folder)

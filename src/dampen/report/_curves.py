@@ -87,7 +87,7 @@ def curves_of(
     """Return the confirmation's curves of a training; None where there are none."""
     confirmed = frame[(frame["phase"] == "confirmation") & (frame["length"] == epochs)]
     knobs = [str(name) for name in frame if name in KNOBS]
-    selected: Any  # a frame; pandas' types don't tell
+    selected: Any  # a frame; pandas' types are too wide
     for _, selected in confirmed.groupby(["run", "setting"]):
         row = selected.iloc[0]
         whole = selected["epoch"].max() == (stopped_at or epochs)

@@ -1,6 +1,6 @@
 """The page that reports are: one HTML file that opens without a network, and whose texts are texts.
 
-A study's folder may come from a stranger, so no text from it is taken as HTML: pages are made by templates that escape
+A study's folder is not trusted, so no text from it becomes HTML: pages are made by templates that escape
 what is put into them, and `label` does so for plotly, which reads tags in its texts too.
 """
 
@@ -69,7 +69,7 @@ def check_page(path: Path, own: str) -> None:
 
 
 def embed(figure: "go.Figure", name: str, title: str = "", note: str = "") -> Markup:
-    """Return a picture as HTML, with its title and note if it has any; `name` tells it from the page's others."""
+    """Return a picture as HTML, with its title and note if it has any; `name` identifies it on the page."""
     figure.update_layout(template="plotly_white", margin={"l": 70, "r": 20, "t": 28, "b": 60})
     figure.update_layout(font={"family": "system-ui, sans-serif", "size": 13, "color": "#111"})
     config = {"displayModeBar": False, "responsive": True}

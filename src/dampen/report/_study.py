@@ -1,4 +1,4 @@
-"""The report of a study: the answer first, then the pictures and tables that it rests on."""
+"""The report of a study: the verdict first, then the pictures and tables that it rests on."""
 
 import json
 from collections.abc import Sequence

@@ -135,7 +135,7 @@ class Choice:
         return self.values[min(int(share * len(self.values)), len(self.values) - 1)]
 
     def grid(self, n: int) -> list[Any]:
-        """Return all values, however many were asked for."""
+        """Return all values, whatever n is."""
         return list(self.values)
 
     def around(self, value: Any) -> "Dimension":

@@ -33,7 +33,7 @@ class Winner:
         setting: the recommended one.
         seed: of this network.
         epochs: length of its training.
-        training: what `Population.fit` was told.
+        training: the arguments of `Population.fit`.
     """
 
     network: nn.Module
@@ -59,7 +59,7 @@ class Exported:
         folder: where.
         files: their names.
         refused: why there is no `train.py`; None where there is one.
-        document: what `model.json` says.
+        document: the contents of `model.json`.
     """
 
     folder: Path

@@ -1,4 +1,4 @@
-"""What a study predicts of new rows, calibrated on rows that nobody trained on, and what it was worth."""
+"""A study's predictions for new rows, calibrated on rows that took no part in training, and their metrics."""
 
 import math
 import warnings
@@ -299,7 +299,7 @@ class CalibratedStudy:
         Columns of classes: `row`, `prediction`, `probability` (both of tempered probabilities), `entropy` and
         `mutual_information` (of the samples), `abstain`, `set_size`; of values `row`, `prediction`,
         `standard_deviation`, `epistemic`, `low`, `high`, `abstain`. Where there are targets also `target` and what
-        `summary` needs, whose names begin with an underscore: of rows whose target is known, which `_known` says.
+        `summary` needs, whose names begin with an underscore: of rows whose target is known, flagged by `_known`.
 
         Args:
             data: as `read` returns it.

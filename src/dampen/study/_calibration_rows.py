@@ -52,7 +52,7 @@ def write(
         folder: the study's.
         data: with all rows that train among its training rows.
         sets: that the confirmation's networks were trained on: one for all, or one for each.
-        fingerprint: of the study's data, by which its file is told from another study's.
+        fingerprint: of the study's data, which identifies its file.
         of_ensembles: that ensembles were trained on, one for each.
     """
     tensors: dict[str, Tensor] = {}
@@ -163,7 +163,7 @@ class _Described(Struct, frozen=True, kw_only=True):
 
 
 class _About(Struct, frozen=True, kw_only=True):
-    """What the header says."""
+    """The contents of the header."""
 
     format: _schema.Count
     fingerprint: _schema.Fingerprint
@@ -185,7 +185,7 @@ def _tensor(tensors: Mapping[str, Tensor], name: str, file: Path) -> Tensor:
 
 
 def _check_rows(rows: Rows, description: Description, file: Path) -> None:
-    """Make sure that rows are what the description tells of them.
+    """Make sure that rows match their description.
 
     Raises:
         InputError: their shape differs, they hold numbers that no study has, or there are none.

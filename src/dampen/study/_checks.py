@@ -165,7 +165,7 @@ def open_folder(
     """Return the study's folder, made or found.
 
     Raises:
-        InputError: it holds another study, or one that nobody asked to resume.
+        InputError: it holds another study, or one, and `resume` is not given.
     """
     if out is None:
         if resume:

@@ -42,7 +42,7 @@ class Confirmed:
         doubled: the recommended training, twice as long; None where lengths were given.
         chosen_among: trainings from which the recommended one was chosen on the very rows that are evaluated on; the
             search chooses on others, or on the same rows split anew.
-        margin: mean cost below which a difference does not matter.
+        margin: mean cost below which a difference is negligible.
     """
 
     evaluation: Evaluation
@@ -134,7 +134,7 @@ class Confirmation:
         )
 
     def of_comparison(self, named: Mapping[str, Training]) -> Confirmed:
-        """Confirm trainings that were asked for by name.
+        """Confirm trainings that are given by name.
 
         Raises:
             InputError: all of them diverged.

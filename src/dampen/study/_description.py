@@ -1,4 +1,4 @@
-"""What a study's data was like: all that its networks are described and asked with, without a row of it."""
+"""A description of a study's data: all that its networks need to be rebuilt and to predict, without a row of it."""
 
 from dataclasses import dataclass
 from typing import Any

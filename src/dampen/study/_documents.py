@@ -1,4 +1,4 @@
-"""What a study's folder may say: the types and ranges of study.json, plan.json and the files of its progress."""
+"""Schemas of a study's folder: the types and ranges of study.json, plan.json and the files of its progress."""
 
 import math
 from collections.abc import Mapping
@@ -73,7 +73,7 @@ class Bracket(Struct, frozen=True, kw_only=True):
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """What `Population.fit` is told, as texts."""
+    """The arguments of `Population.fit`, as texts."""
 
     batch_size: _Digits
     even_batches: Literal["True", "False"] | UnsetType = UNSET
@@ -287,7 +287,7 @@ class Finished(Struct, frozen=True, kw_only=True):
 
 
 class Rung(Struct, frozen=True, kw_only=True):
-    """What a rung of the search found: an entry of `search.json`, without its costs as the metric tells them."""
+    """What a rung of the search found: an entry of `search.json`, without its costs in the metric's unit."""
 
     run: _Run
     family: Word
@@ -345,7 +345,7 @@ def progress(folder: Folder, metric: str) -> list[dict[str, Any]]:
 
     Args:
         folder: the study's.
-        metric: its name: each rung has its costs as that metric tells them, too.
+        metric: its name: each rung also has its costs in that metric's unit.
 
     Raises:
         InputError: `search.json` is damaged.
@@ -383,7 +383,7 @@ def budget(folder: Folder | None) -> dict[str, Any] | None:
 
 
 def training_of(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of `Population.fit` that a plan tells as texts."""
+    """Return the options of `Population.fit` that a plan holds as texts."""
     written = plan["training"]
     lr = float(written["lr"])
     if not math.isfinite(lr):

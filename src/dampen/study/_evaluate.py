@@ -107,7 +107,7 @@ class Evaluation:
     def told_excess(
         self, other: Candidate, one: Candidate, estimate: Estimate, level: float
     ) -> tuple[float, float, float]:
-        """Return an excess and its interval as the metric tells them, above 0 where `one` is better."""
+        """Return an excess and its interval in the metric's unit, above 0 where `one` is better."""
         a, b = self.mean(one), self.mean(other)
         if not (math.isfinite(a) and math.isfinite(b)):
             return math.nan, math.nan, math.nan

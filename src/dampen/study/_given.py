@@ -11,7 +11,7 @@ def check_data(data: object) -> None:
     """Refuse what is no data set.
 
     Raises:
-        InputError: it is none; the message says how to make one of it.
+        InputError: it is none; the message has the call that makes one of it.
     """
     if isinstance(data, Data):
         return

@@ -38,7 +38,7 @@ def summary(columns: Columns) -> dict[str, Any]:
 
 
 def abstention(columns: Columns) -> dict[str, Any]:
-    """Return how many rows were answered, and what those were worth against all; and what sets or intervals cover."""
+    """Return the share of rows that are predicted, their metrics against all rows', and the coverage of sets."""
     answered = ~columns["abstain"]
     figures: dict[str, Any] = {
         "answered": float(answered.mean()),
@@ -64,11 +64,11 @@ def ranks_rows(columns: Columns) -> bool:
 
 
 def remarks(columns: Columns, coverage: float) -> list[str]:
-    """Return in words what calibrating and abstaining made worse, and what is odd about the sets.
+    """Return notes on what calibration and abstention made worse, and on unusual prediction sets.
 
     Args:
         columns: of rows with targets; see `CalibratedStudy.columns`.
-        coverage: share of the rows that were to be answered, and level of the sets.
+        coverage: share of the rows to predict, and level of the sets.
     """
     n = len(columns["abstain"])
     if n == 0:

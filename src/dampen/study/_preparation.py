@@ -19,14 +19,14 @@ class Preparation:
         model: what makes the network.
         data: with targets of unit deviation.
         target_scale: mean and deviation of a regression target before that.
-        metric: what ranks and judges.
+        metric: for selection and evaluation.
         scheme: `folds` or `held-out`.
         sizes: usual for so many rows.
         lengths: of trainings.
-        margin: share of the loss below which a difference does not matter.
+        margin: share of the loss below which a difference is negligible.
         seed: of draws, splits and members.
         training: options of `Population.fit`.
-        notes: what is to be said of the network.
+        notes: on the network.
     """
 
     model: Model

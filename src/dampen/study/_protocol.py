@@ -1,4 +1,4 @@
-"""What a study will do: which rows judge, which settings run, for how long. The same plan gives the same study."""
+"""The protocol of a study: its rows, its settings, its lengths. The same plan gives the same study."""
 
 import math
 import platform
@@ -21,7 +21,7 @@ from dampen.study._training import plain
 FORMAT = 2  # of a plan; 1 trained all settings for one length
 FOLDS = 5
 HELD_OUT = 0.2  # of the training rows: a half ranks, a half gives the verdict
-CONFIRM_SEED, TEST_SEED = 1_000_000, 2_000_000  # away from the search's seeds: the verdict's luck is its own
+CONFIRM_SEED, TEST_SEED = 1_000_000, 2_000_000  # away from the search's seeds: the verdict is independent of these
 CALIBRATION_SEED = 3_000_000
 CALIBRATION_FOLDS, FEW = 10, 1000  # below so many rows the tenth that is left out is missed less than a fifth
 CALIBRATION_ROWS = 300  # a variance of so many rows is known to 8 %: no more folds are needed
@@ -35,25 +35,25 @@ class Plan:
         model: what makes the network, by name.
         data: with test rows, and the validation rows that it came with; a regression target has mean 0, deviation 1.
         target_scale: mean and standard deviation of a regression target before that.
-        metric: what ranks and judges.
+        metric: for selection and evaluation.
         space: where the settings are drawn from; None for a comparison.
         search: the name of its strategy; `none` for a comparison.
         brackets: of the search; none where settings and length are known.
-        families: settings that each reference tries, by its name; they compete with nobody else.
+        families: settings that each reference tries, by its name; they compete only with each other.
         refined: how many settings are drawn around the best, at its length.
         seeds: of the search.
         lengths: of trainings.
         confirmed: how many of the best are trained again.
         confirm_seeds: of the confirmation and of the last training.
-        margin: share of the loss below which a difference does not matter; None: 1 %, or a tenth of the spread between
+        margin: share of the loss below which a difference is negligible; None: 1 %, or a tenth of the spread between
             seeds where that is more.
         scheme: `folds` or `held-out`.
         seed: of splits and draws.
-        training: what `Population.fit` is told.
+        training: the arguments of `Population.fit`.
         budget: seconds that the study may take, which then decides on the number of confirming seeds.
         same_start: whether the network's initial weights are the same for every seed.
         own_dropout: whether the network drops units at rates of its own, which the space does not search.
-        notes: what else is to be said of the network.
+        notes: on the network.
     """
 
     model: str
@@ -92,7 +92,7 @@ class Plan:
         return self.scheme == "folds" and self.data.task == "regression"
 
     def told(self, cost: float) -> float:
-        """Return a mean cost as the metric tells it."""
+        """Return a mean cost in the metric's unit."""
         return self.metric.told(cost, self.target_scale[1])
 
     def document(self) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Split:
 
 
 def split(plan: Plan, seeds: Sequence[int], again: bool) -> Split:
-    """Return a phase's rows, without the test rows: nobody sees those before the verdict.
+    """Return a phase's rows, without the test rows, which are not used before the verdict.
 
     Args:
         plan: the study.
@@ -206,7 +206,7 @@ def n_calibration_folds(plan: Plan, of: int | None = None) -> int:
 
 
 def held_out(data: Data, seed: int) -> tuple[Data, Data]:
-    """Return the data twice, with the validation rows that rank and with those that judge; set aside if it has none."""
+    """Return the data twice, with the selection rows and with the evaluation rows; set aside if it has none."""
     if not len(data.validation_rows):
         data = data.with_validation(HELD_OUT, seed=seed)
     ranking, judging = (replace(data, validation_rows=data.validation_rows[half]) for half in _halves(data, seed))
@@ -214,7 +214,7 @@ def held_out(data: Data, seed: int) -> tuple[Data, Data]:
 
 
 def _halves(data: Data, seed: int) -> Sequence[torch.Tensor]:
-    """Return the places of two halves of the validation rows: drawn; groups whole; in time, the later one judges."""
+    """Return the places of two halves of the validation rows: drawn; groups whole; in time, the later one evaluates."""
     n = len(data.validation_rows)
     generator = torch.Generator().manual_seed(seed)
     if data.times is not None:
@@ -266,7 +266,7 @@ def with_unit_targets(data: Data) -> tuple[Data, float, float]:
 
 
 def scheme_of(data: Data, wanted: str | None) -> str:
-    """Return how rows judge: by folds where there are few, by a held-out part otherwise.
+    """Return how rows evaluate: by folds where there are few, by a held-out part otherwise.
 
     Raises:
         InputError: a scheme that does not exist, or folds of data with validation rows of its own.

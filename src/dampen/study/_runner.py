@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 PHASES = ("search", "confirmation", "test")
 CALIBRATION = "calibration"  # trainings that belong to no phase: their numbers are no part of what a study found
 _SAVE_EVERY, _SAVE_SHARE = 20.0, 0.03  # seconds between checkpoints within a training; the share of time they may take
-_KNOWN_SECONDS, _KNOWN_SHARE = 2.0, 0.05  # of this run, from which on the time that is left can be told
+_KNOWN_SECONDS, _KNOWN_SHARE = 2.0, 0.05  # of this run, from which on the time that is left can be estimated
 _POINTS = 100  # of a learning curve: more are not seen
 
 
@@ -53,7 +53,7 @@ class Progress:
         share: of the whole study that is done, as far as can be foreseen.
         best: the metric of the best setting so far, if one has been ranked.
         seconds: since the study began.
-        left: seconds that the rest should take; None while too little has been done to tell.
+        left: seconds that the rest should take; None while too little has been done to estimate it.
     """
 
     phase: str
@@ -67,7 +67,7 @@ class Progress:
 
 
 class Runner:
-    """Trains what a plan's phases ask for, from where the folder is.
+    """Trains the phases of a plan, from where the folder is.
 
     Args:
         model: what makes the network.
@@ -115,7 +115,7 @@ class Runner:
         return self.seconds / trained
 
     def seeds(self, phase: str) -> tuple[int, ...]:
-        """Return the seeds of a phase: no phase knows the luck of another."""
+        """Return the seeds of a phase: phases are independent."""
         if phase == "search":
             return self.plan.seeds
         if phase == CALIBRATION:
@@ -168,7 +168,7 @@ class Runner:
         self._share_before = self._share
 
     def forget(self, name: str) -> None:
-        """Remove a checkpoint that nobody needs any more."""
+        """Remove a checkpoint that is no longer needed."""
         if self.folder is not None:
             shutil.rmtree(self.folder.path / "checkpoints" / name, ignore_errors=True)
 

@@ -38,11 +38,11 @@ _LONGEST_NAME = 10_000  # letters of what a network is called
 
 
 class _Origin:
-    """The data that a study was made on: read again when somebody first asks for it.
+    """The data that a study was made on: read again at its first use.
 
     Args:
         folder: the study's.
-        plan: the study's, as its document tells it.
+        plan: the study's, as its document has it.
         data: what it was made on, if somebody has it at hand.
         data_dir: where data is looked for that has to be loaded.
 
@@ -124,7 +124,7 @@ class SavedResults:
 
     @property
     def data(self) -> Data:
-        """What the study was made on, read again when it is first asked for; a regression target has mean 0.
+        """What the study was made on, read again at its first use; a regression target has mean 0.
 
         Raises:
             InputError: it is gone, has changed, or was in memory.
@@ -142,7 +142,7 @@ class SavedResults:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """Which setting and length, how sure, against what, in the words that it was told in.
+        """Which setting and length, how sure, against what, in the words of its folder.
 
         Raises:
             InputError: the study is of an older version.
@@ -335,7 +335,7 @@ def of_own_network(plan: Mapping[str, Any]) -> bool:
 
 
 def _builder(name: str) -> Model:
-    """Make dampen's own builder from what `repr` says of it."""
+    """Make dampen's own builder from its `repr`."""
     try:
         if len(name) > _LONGEST_NAME:
             raise ValueError
@@ -359,7 +359,7 @@ def _builder(name: str) -> Model:
 
 
 class _Mlp(Struct, frozen=True):
-    """What `repr` says of an `MLP`; each layer's size is compared with the checkpoint before it is made."""
+    """The arguments in the `repr` of an `MLP`; each layer's size is compared with the checkpoint before it is made."""
 
     hidden: tuple[Annotated[int, Meta(ge=1, le=10_000_000)], ...]
     dropout: tuple[_schema.Share, ...]

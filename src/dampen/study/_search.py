@@ -44,7 +44,7 @@ class Ranked:
     stops: tuple[tuple[int, float], ...]
 
     def document(self, plan: Plan) -> dict[str, Any]:
-        """Return it as JSON can hold it, costs also as the metric tells them."""
+        """Return a JSON document, with costs also in the metric's unit."""
         costs = [_finite(cost) for cost in self.costs]
         return {
             "run": self.run,

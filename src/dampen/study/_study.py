@@ -185,7 +185,7 @@ class Study:
 
         Warns:
             NotSampled: the recommended setting drops no units, so that a single pass predicts.
-            DataWarning: the rows to calibrate on are too few for what is asked, or could not tell a temperature.
+            DataWarning: the calibration rows are too few for the coverage, or for a temperature.
 
         Example:
             >>> import dampen
@@ -223,7 +223,7 @@ class Study:
         return self.results.winner()
 
     def export(self, folder: str | Path, *, onnx: bool = False, data: bool | None = None) -> Exported:
-        """Write the recommended network for use without dampen; see `dampen.export.write`, which says what is written.
+        """Write the recommended network for use without dampen; see `dampen.export.write` for its files.
 
         Args:
             folder: new, empty, or of an earlier export.
@@ -235,7 +235,7 @@ class Study:
                 network.
 
         Warns:
-            NotExported: `train.py` could not be written; the message says why.
+            NotExported: `train.py` could not be written; the message has the reason.
         """
         exported = WRITERS["export"](self.winner(), Path(folder), onnx=onnx, data=data)
         if exported.refused is not None:

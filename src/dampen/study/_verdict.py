@@ -90,7 +90,7 @@ class Gain:
         part: the gain in the metric's unit.
         unit: the metric.
         share: of the other one's loss.
-        told: the same in the reader's own unit; None where it is unknown.
+        told: the same in the target's unit; None where it is unknown.
         told_unit: that unit.
         open: the gains over those that it is not shown to be better than, by name, each with its own interval.
     """
@@ -167,16 +167,16 @@ class Verdict:
         length: how long to train.
         diagnosis: what ails it; None in a comparison.
         off: the recommended training without any regulariser; None in a comparison.
-        margin: difference of the metric that does not matter.
+        margin: difference of the metric that is negligible.
         equivalent: trainings that are shown to differ from it by less than the margin.
         mildest: the one of them, or the recommended one, with the least regularisation: the fewest other knobs, then
             the least decay, then the least dropout.
         edges: knobs whose recommended value lies at an end of the space, with the range to try next.
         memory_epochs: decay as a time scale, `1 / (lr * weight_decay * steps in an epoch)`; None without decay.
-        usual: learning rate and length that `total` is told against.
+        usual: learning rate and length that `total` is measured against.
         method: how intervals were found.
         bias: what the selection does to the figures.
-        words: the sentences that it was told in, of a study that was read from its folder.
+        words: its sentences, of a study that was read from its folder.
     """
 
     metric: Metric
@@ -210,7 +210,7 @@ class Verdict:
         return "\n".join(self.sentences())
 
     def sentences(self) -> list[str]:
-        """Return the verdict in words, the answer first."""
+        """Return the verdict in words, the recommendation first."""
         return _verdict_text.sentences(self) if self.words is None else list(self.words)
 
     def document(self) -> dict[str, Any]:
@@ -393,7 +393,7 @@ def _helps(confirmed: Confirmed, gain: Gain | None, learnt: bool | None) -> bool
 
 
 def _learnt(confirmed: Confirmed) -> bool | None:
-    """Return whether the recommended training is shown to beat the constant answer (True), or no better (False)."""
+    """Return whether the recommended training is shown to beat the constant baseline (True), or no better (False)."""
     evaluation = confirmed.evaluation
     excess = evaluation.excess("constant", confirmed.recommended)
     low, high = excess.interval(confirmed.level)

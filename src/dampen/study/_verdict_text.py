@@ -1,4 +1,4 @@
-"""The verdict in words: the answer first, then what it rests on."""
+"""The verdict in words: the recommendation first, then its evidence."""
 
 import math
 from typing import TYPE_CHECKING

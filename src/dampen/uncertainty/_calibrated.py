@@ -27,7 +27,7 @@ class Calibration:
             answered.
         coverage: that share.
         conformal: threshold of the conformal score, at the level `coverage` for classes, `LEVEL` for values.
-        notes: what the rows could not tell, and what to do about it.
+        notes: what the rows were too few for, and what to do about it.
     """
 
     rows: int
@@ -59,7 +59,7 @@ class CalibratedClasses:
         probabilities: after temperature scaling.
         entropy: of the mean over samples, before temperature scaling, in nats.
         mutual_information: what the samples disagree on, likewise.
-        abstain: which rows are better not answered: their largest probability is too small.
+        abstain: the rows to abstain from: their largest probability is too small.
         in_prediction_set: which classes belong to each row's conformal prediction set.
     """
 
@@ -130,7 +130,7 @@ class CalibratedValues:
         epistemic: the first of these alone, which more data would reduce.
         intervals: ends of the conformal prediction intervals for 95 % coverage; infinite where too few rows were left
             to calibrate on.
-        abstain: which rows are better not answered: their deviation is too large.
+        abstain: the rows to abstain from: their deviation is too large.
     """
 
     mean: Float[np.ndarray, " N"]

@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say: proper scores and calibration error."""
+"""Calibration of probabilities: proper scores and calibration error."""
 
 from dataclasses import dataclass
 
@@ -60,7 +60,7 @@ def nll(probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " _"]) -> fl
 def reliability(
     probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " _"], bins: int = BINS, *, adaptive: bool = False
 ) -> Reliability:
-    """Return how often the most probable class is right, beside how probable it was said to be.
+    """Return how often the most probable class is right, beside its predicted probability.
 
     Args:
         probabilities: of the classes.

@@ -114,7 +114,7 @@ class Masked(Sampling):
         places: where it drops units.
         a: numbers of one sample, for each place.
         b: numbers of the batch's rows, for each place.
-        in_place: whether a dropout that is asked for in place changes its input.
+        in_place: whether a dropout called with `inplace=True` changes its input.
     """
 
     def __init__(self, places: Sequence[RandomPlace], a: Sequence[Tensor], b: Sequence[Tensor], in_place: bool):

@@ -23,7 +23,7 @@ class ClassPrediction:
         deviation: standard deviation of each class's probability over samples.
         votes: how many samples have each class as their most probable one.
         samples: T.
-        draws: the samples' own probabilities, if they were asked for.
+        draws: the samples' own probabilities, with `return_samples=True`.
     """
 
     probabilities: Float[Tensor, "N C"]
@@ -78,10 +78,10 @@ class ValuePrediction:
     Args:
         mean: mean over samples.
         epistemic: variance over samples: what more data would reduce.
-        aleatoric: variance of the noise, fitted by `with_noise` or said by the network; None before either.
+        aleatoric: variance of the noise, fitted by `with_noise` or returned by the network; None before either.
         samples: T.
-        draws: the samples' own means, if they were asked for.
-        draw_variances: the samples' own noise, where the network says it.
+        draws: the samples' own means, with `return_samples=True`.
+        draw_variances: the samples' own noise, where the network returns it.
     """
 
     mean: Float[Tensor, "N ..."]

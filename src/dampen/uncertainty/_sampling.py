@@ -1,4 +1,4 @@
-"""What a network says under many dropout masks: many samples at a time, in as much memory as it may take."""
+"""A network's outputs under many dropout masks: many samples at a time, within the memory that is allowed."""
 
 import math
 import warnings
@@ -46,7 +46,7 @@ class Part:
 
 
 Function = Callable[[list[Tensor], list[Tensor], list[Tensor]], Tensor]
-"""Takes inputs, numbers of rows and numbers of samples; returns what the network says, `[T, B, ...]`."""
+"""Takes inputs, numbers of rows and numbers of samples; returns the network's outputs, `[T, B, ...]`."""
 
 
 def sample(
@@ -61,7 +61,7 @@ def sample(
     dropout: Rates | None = None,
     take: Callable[[Part], object],
 ) -> None:
-    """Hand over what a network says of rows under dropout, part by part: all samples of some rows, then the next rows.
+    """Hand over a network's outputs for rows under dropout, part by part: all samples of some rows, then the next rows.
 
     Args:
         network: any; it leaves as it came.
@@ -154,7 +154,7 @@ class Batched:
         self._network, self._found = network, sites
 
     def on(self, inputs: list[Tensor], b: list[Tensor], a: list[Tensor]) -> "Batched | None":
-        """Record on the first rows; None if the network can't run so, or says something else then."""
+        """Record on the first rows; None if the network can't run so, or returns something else then."""
         n, places = len(inputs), self._found.places
 
         def function(*tensors: Tensor) -> list[Tensor]:
@@ -193,7 +193,7 @@ class Batched:
         return self
 
     def late(self, a: list[Tensor]) -> Tensor:
-        """Return what the network says of these rows for some samples."""
+        """Return the network's outputs for these rows and some samples."""
         return self._late(*self._known, *a)[0]
 
 

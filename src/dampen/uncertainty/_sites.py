@@ -91,7 +91,7 @@ class Watch(RecordDropout):
     """Records where a forward pass drops units while normalisation is in evaluation, and drops nothing.
 
     Args:
-        where: knows which module a forward pass is in.
+        where: the module that a forward pass is in.
     """
 
     def __init__(self, where: ModulePath):
@@ -234,12 +234,12 @@ def answer(
     where: ModulePath | None = None,
     mode: contextlib.AbstractContextManager[Any] | None = None,
 ) -> Any:
-    """Return what a network says of rows.
+    """Return a network's outputs for rows.
 
     Args:
         network: any.
         inputs: one batch for each of its arguments.
-        where: knows which module a forward pass is in; without it a network that fails runs again, to find the module.
+        where: the module that a forward pass is in; without it a network that fails runs again, to find the module.
         mode: is entered meanwhile.
 
     Raises:
@@ -258,7 +258,7 @@ def answer(
 
 
 def check_rows(output: Any, n: int) -> None:
-    """Make sure that a network has answered each of n rows.
+    """Make sure that outputs have a row for each of n rows.
 
     Raises:
         InputError: it returned something else than one tensor with a row for each.

@@ -1,4 +1,4 @@
-"""Which files of a folder are images of which class: hidden ones are passed by, and what is left out is told."""
+"""Which files of a folder are images of which class: hidden ones are ignored, and notes list what is left out."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -123,7 +123,7 @@ def labelled(folder: Path) -> Labelled:
 
 
 def unlabelled(path: Path, classes: tuple[str, ...]) -> tuple[list[Path], list[int] | None, list[str]]:
-    """Find all images of a file or a folder, their class numbers where folders of classes tell them, and notes.
+    """Find all images of a file or a folder, their class numbers where there are folders of classes, and notes.
 
     Args:
         path: an image, or a folder with images at any depth.
@@ -182,7 +182,7 @@ def _splits_beside_classes(folder: Path) -> dict[str, Path]:
 
 
 def _is_labelled(files: dict[str, list[Path]], classes: list[str]) -> bool:
-    """Return whether folders tell classes: one folder of another name (`unknown`) tells none."""
+    """Return whether folders are classes: one folder of another name (`unknown`) is none."""
     names = [name for name, images in files.items() if images]
     return bool(names) and (len(names) > 1 or names[0] in classes)
 

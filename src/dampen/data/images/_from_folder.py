@@ -25,8 +25,8 @@ from dampen.data.images._files import Labelled, has_splits, holds_images, is_ima
 from dampen.data.images._pixels import Look, NoImage
 from dampen.errors import InputError
 
-_SIDE = 32  # pixels of a side where the images differ in size and no size is asked for
-_NEARLY_ALL = 0.9  # share of a class's images that are grey, or in colour, by which a network can tell it
+_SIDE = 32  # pixels of a side where the images differ in size and no size is given
+_NEARLY_ALL = 0.9  # share of a class's images that are grey, or in colour, by which a network can recognise it
 _MOST_NAMED = 20  # damaged files in a message
 
 
@@ -93,7 +93,7 @@ def read_new_images(
     Args:
         path: an image or a folder.
         normalisation: of the network's inputs.
-        classes: that it knows.
+        classes: those of the study.
         inputs: channels, height and width that it takes.
         image_max: what was white in the training images of more than 8 bits.
 
@@ -237,7 +237,7 @@ def _notes(
 
 
 def _of_classes(looks: list[Look], classed: Labelled | None) -> list[str]:
-    """Return what is to be said where colour alone tells some classes from the others."""
+    """Return a note where colour alone separates some classes from the others."""
     if classed is None or len({look.grey for look in looks}) == 1:
         return []
     kinds: dict[int, list[bool]] = {}

@@ -16,13 +16,13 @@ from dampen.data import _memory
 from dampen.errors import InputError
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_GZIP = 16 + zlib.MAX_WBITS  # tells zlib to expect gzip's header, and to check its CRC
+_GZIP = 16 + zlib.MAX_WBITS  # zlib expects gzip's header, and checks its CRC
 _DEFLATE_LIMIT = 1032  # no deflate stream grows by more; https://zlib.net/zlib_tech.html
 _UINT8 = 0x08
 
 
 def read_idx(path: str | os.PathLike[str], dimensions: int) -> UInt8[np.ndarray, "..."]:
-    """Read the array of bytes in an IDX file, gzipped or plain: told apart by content, not by name.
+    """Read the array of bytes in an IDX file, gzipped or plain: distinguished by content, not by name.
 
     - `dimensions`: how many the array must have: 3 for images, 1 for labels.
 
@@ -30,7 +30,7 @@ def read_idx(path: str | os.PathLike[str], dimensions: int) -> UInt8[np.ndarray,
     is read-only.
 
     Raises `InputError` when the file can't be read, is no IDX file of bytes, has another number of
-    dimensions, or is longer or shorter than its header says.
+    dimensions, or is longer or shorter than its header declares.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""One image file: what its header and values tell, and its pixels as bytes of a wanted size."""
+"""One image file: the properties of its header and values, and its pixels as bytes of a wanted size."""
 
 import threading
 from contextlib import AbstractContextManager, nullcontext
@@ -36,7 +36,7 @@ _SIDEWAYS = (5, 6, 7, 8)  # those that exchange height and width
 
 
 class NoImage(Exception):
-    """A file is no image that can be read; the message says why."""
+    """A file is no image that can be read; the message has the reason."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def look(path: Path) -> Look:
 
 
 def pixels(path: Path, colour: bool, size: tuple[int, int], top: float | None) -> UInt8[np.ndarray, "C H W"]:
-    """Return an image's pixels: turned as its EXIF orientation tells, laid on white, as bytes, resized.
+    """Return an image's pixels: turned by its EXIF orientation, laid on white, as bytes, resized.
 
     Args:
         path: the file.
@@ -158,7 +158,7 @@ def _in_memory(image: Image.Image) -> AbstractContextManager[Any]:
 def _orientation(image: Image.Image) -> int:
     try:
         orientation = image.getexif().get(0x112, 1)
-    except Exception:  # damaged EXIF tells nothing; the pixels are there
+    except Exception:  # damaged EXIF is ignored; the pixels are there
         return 1
     return orientation if orientation in range(1, 9) else 1
 

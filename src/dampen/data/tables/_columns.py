@@ -1,4 +1,4 @@
-"""What each column of a table is and how many inputs it becomes; its values as float32 numbers that still tell all."""
+"""What each column of a table is and how many inputs it becomes; its values as float32 numbers without loss."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -32,7 +32,7 @@ class Column:
         own: how many of them have one; the others share one.
         offset: what is subtracted before numbers become float32: a date's in days since 1970.
         unit: what they are divided by.
-        missing: whether another input says that the value is missing.
+        missing: whether another input flags that the value is missing.
         parts: of a date: `trend`, and waves with the period of a `year`, a `week`, a `day`.
         decimal_comma: whether text such as `3,14` is a number.
         format: a date's, where it is text.
@@ -145,7 +145,7 @@ class Columns:
         """Return a table's values as numbers: NaN where one is missing, -1 for a level that is not known.
 
         Raises:
-            InputError: a column is missing; `source` says where.
+            InputError: a column is missing; `source` names the file.
         """
         lacking = [column.name for column in self.used if column.name not in table.columns]
         if lacking:

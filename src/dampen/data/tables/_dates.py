@@ -43,7 +43,7 @@ class DateFormat:
 
     @property
     def note(self) -> str:
-        """What users are told of a reading that is not the only one."""
+        """The note on a reading that is not the only one."""
         return f"{_first(self.format)} first; {self.other} first fits, too" if self.other else ""
 
 

@@ -1,6 +1,6 @@
 """Text that holds numbers as people write them: with a comma, a currency, a per cent sign or a unit.
 
-What such a number is worth is not guessed, `1,234` is a thousand or one: it is recognised, so that it can be said.
+What such a number is worth is not guessed, `1,234` is a thousand or one: it is recognised, so that a note can name it.
 """
 
 import re

@@ -20,7 +20,7 @@ from dampen.data.tables._pandas_types import Series, Table
 from dampen.data.tables._totals import total_row
 from dampen.errors import InputError
 
-LEAST_ROWS = 20  # with a target: a tenth fewer could not be split into test rows and five folds that say anything
+LEAST_ROWS = 20  # with a target: a tenth fewer could not be split into test rows and five informative folds
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Roles:
         category: columns that are categories whatever they hold.
         group: rows with the same value stay together when rows are split.
         weight: how much a row counts.
-        time_order: rows are split by it: earlier ones train, later ones judge.
+        time_order: rows are split by it: earlier ones train, later ones evaluate.
     """
 
     target: str | None = None
@@ -46,7 +46,7 @@ class Roles:
     time_order: str | None = None
 
     def given(self) -> list[str]:
-        """Return the names of those that were asked for."""
+        """Return the names of those that were given."""
         return [name for name, value in vars(self).items() if value not in (None, ())]
 
 
@@ -232,7 +232,7 @@ def _repeating(
 
 
 def _refuse_thousands(columns: Columns, table: Table, decimal_comma: bool) -> None:
-    """Refuse test rows of which it can't be told whether a number is a thousand or a fraction.
+    """Refuse test rows where a number may be a thousand or a fraction.
 
     Raises:
         InputError: there is such a number.
@@ -257,7 +257,7 @@ def _of_both(table: Table, test: Table | None, column: str | None, read) -> np.n
 
 
 def _infinite(table: Table, columns: Columns) -> list[str]:
-    """Return what is to be said of infinite values among inputs."""
+    """Return notes on infinite values among inputs."""
     counts = {
         column.name: int(np.isinf(_values.as_numbers(table[column.name], column.decimal_comma)).sum())
         for column in columns.used
@@ -271,7 +271,7 @@ def _infinite(table: Table, columns: Columns) -> list[str]:
 
 
 def _on_both_sides(groups: np.ndarray, n_train: int, name: str, known: bool) -> list[str]:
-    """Return what is to be said of the groups of test rows that are given."""
+    """Return notes on the groups of test rows that are given."""
     if not known:
         return [f"the test rows lack the group '{name}': whether their groups also train is unknown"]
     shared = np.isin(groups[n_train:], groups[:n_train])

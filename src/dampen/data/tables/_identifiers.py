@@ -18,10 +18,10 @@ _NAMED = re.compile(
     rf"(^|[_\W])({'|'.join(_WHO)})([_\W]*({_NUMBER}))?$|(^|[_\W])(id|uuid|guid)$|^(id)([_\W].*)?$", re.IGNORECASE
 )
 _CAMEL = re.compile(r"[a-z](ID|Id)$")
-_LEAST_NAMED = 10  # values of a column whose name tells what it is; fewer are as well a number of categories
+_LEAST_NAMED = 10  # values of a column whose name marks an identifier; fewer are as well a number of categories
 _LEAST_VALUES = 20  # values of any other column
 _REPEATS = 0.05  # share of the rows that must share their value with an earlier one
-_LEAST_REPEATS = 20  # rows, likewise, from which the target's spread within a value can be told
+_LEAST_REPEATS = 20  # rows, likewise, from which the target's spread within a value can be estimated
 _MOST_ROWS = 50  # rows a value has on average, above which a column is a category
 _WITHIN = 0.05  # share of the target's variance that may lie within values
 _IN_ORDER = 1.0  # von Neumann's ratio of values in order: 2 for identifiers, near 0 for a number that matters

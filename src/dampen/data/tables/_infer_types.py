@@ -1,4 +1,4 @@
-"""Say what each column of a table is.
+"""The type of each column of a table.
 
 Decided once, on the rows that are not test rows and without the target: all folds and seeds share one network, so they
 share its inputs. What is estimated (medians, mean targets) is `_vectorise`'s and comes from each split's training rows.
@@ -44,14 +44,14 @@ def decide(
     category: Collection[str] = (),
     every: Table | None = None,
 ) -> Columns:
-    """Say what each column is.
+    """Return the type of each column.
 
     Args:
         table: the rows that are not test rows, columns that are inputs only.
         decimal_comma: whether text such as `3,14` is a number.
         time: a column that puts the rows in order: it has no trend, which the rows that follow would only exceed.
         category: columns that are categories whatever they hold.
-        every: the same columns with the test rows too: which of day and month comes first is told by all dates.
+        every: the same columns with the test rows too: all dates decide which of day and month comes first.
 
     Raises:
         InputError: none is of use.
@@ -283,7 +283,7 @@ def _category(
     if len(levels) > MANY:
         return Column(name, "many", tuple(levels), said=note)
     own = sum(int(counts[level]) >= RARE for level in levels)
-    own = len(levels) if len(levels) - own == 1 or own == 0 else own  # "others" of one, or of all, say no more
+    own = len(levels) if len(levels) - own == 1 or own == 0 else own  # "others" of one, or of all, add nothing
     return Column(name, "category", tuple(levels), own, said=note)
 
 

@@ -16,7 +16,7 @@ def is_values(given: Any) -> bool:
 
 
 def as_series(values: Any, role: str) -> tuple[Series, tuple[str, ...]]:
-    """Return values as a series, and what is to be said of them.
+    """Return values as a series, and notes on them.
 
     Args:
         values: a series, an array, a tensor, a list, of pandas, polars, NumPy or torch; for a target also a single
@@ -73,7 +73,7 @@ def _array(values: list[Any] | tuple[Any, ...], role: str) -> np.ndarray:
 
 
 def join(table: Table, values: Any, role: str, *, own: bool = True) -> tuple[Table, str, tuple[str, ...]]:
-    """Return a table with values as a column, that column's name, and what is to be said of it.
+    """Return a table with values as a column, that column's name, and notes on it.
 
     pandas' values whose index has the table's labels, in whatever order, are matched by them, others by their place. A
     column of the table that holds a target's values under its name is that column, and one that holds them under
@@ -120,7 +120,7 @@ def _same(column: Any, series: Series) -> bool:
     """Return whether two columns hold the same values, as numbers or as text."""
     if getattr(column, "ndim", 1) != 1:
         return False
-    for n in (50, len(series)):  # the first rows tell most columns apart
+    for n in (50, len(series)):  # the first rows distinguish most columns
         one, other = (as_text(typed(values.iloc[:n].reset_index(drop=True))) for values in (column, series))
         if not one.fillna("").equals(other.fillna("")):
             return False

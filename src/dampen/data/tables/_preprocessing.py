@@ -54,7 +54,7 @@ class Preprocessing:
 
     @classmethod
     def of(cls, data: Data) -> "Preprocessing | None":
-        """Return what the training rows of a table say; None where the data is no table."""
+        """Return the preprocessing fitted to a table's training rows; None where the data is no table."""
         if data.columns is None:
             return None
         assert isinstance(data.normalisation, Vectoriser)
@@ -107,7 +107,7 @@ class Preprocessing:
 
     @classmethod
     def read_document(cls, file: Path) -> "Preprocessing | None":
-        """Return what a file with such a document says; None where there is no such file.
+        """Return the preprocessing of a file with such a document; None where there is no such file.
 
         Raises:
             InputError: it is of another version, or damaged.
@@ -117,7 +117,7 @@ class Preprocessing:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Preprocessing":
-        """Return what `document` told.
+        """Return the inverse of `document`.
 
         Raises:
             InputError: it is of another version, or not whole.

@@ -1,4 +1,4 @@
-"""People's tables as pandas frames: text, Parquet, Feather, Excel; what is odd about a file is told, not hidden."""
+"""People's tables as pandas frames: text, Parquet, Feather, Excel; notes name what is odd about a file."""
 
 import os
 from collections.abc import Callable

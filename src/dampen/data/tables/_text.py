@@ -20,7 +20,7 @@ from dampen.data.tables._pandas_types import Series, Table
 from dampen.data.tables._values import MISSING, are_codes, as_text, grouped, plain
 from dampen.errors import InputError
 
-_SAMPLE = 1 << 16  # bytes of a text file from which its separator is told
+_SAMPLE = 1 << 16  # bytes of a text file from which its separator is inferred
 _NEARLY_ALL = 0.9  # share of a column's values that must be numbers with a decimal comma for it to hold such
 _MOST_ABOVE = 50  # lines above the column names
 _COMMENTS = ("#", "%", "//")
@@ -40,7 +40,7 @@ class _Layout:
         separator: of its fields; a blank stands for any number of them.
         above: lines above the column names.
         header: column names that stand in a comment, else None.
-        notes: what is to be said of that.
+        notes: on that.
     """
 
     separator: str
@@ -218,7 +218,7 @@ class _Written:
     Args:
         decimal_comma: whether with decimal commas.
         decimal_points: names of columns that have decimal points all the same.
-        notes: what is to be said of that.
+        notes: on that.
     """
 
     decimal_comma: bool
@@ -253,7 +253,7 @@ def _as_written(
     if whole and _has_leading_zero(source, separator):
         again += whole
     sought = separator == ";" or expected
-    # a comma that separates is no decimal one: in such a file points are decimal unless a number in quotes tells
+    # a comma that separates is no decimal one: in such a file points are decimal but for numbers in quotes
     commas = (expected and separator != ",") or (
         sought and any(_share_of_commas(table.iloc[:, j]) >= _NEARLY_ALL for j in texts)
     )
@@ -289,7 +289,7 @@ def _as_written(
 
 
 def _decimal_after_all(text: Series, name: str) -> list[str]:
-    """Return what is to be said of `2.500` in a file parted by commas where decimal commas were expected."""
+    """Return notes on `2.500` in a file separated by commas where decimal commas were expected."""
     example = grouped(text)
     if example is None:
         return []
@@ -411,7 +411,7 @@ def _check_lengths(
 
 
 def nameless(header: list[str], table: Table) -> list[str]:
-    """Return what is to be said of columns without a name: not of the first alone, a saved index, nor of empty ones."""
+    """Return notes on columns without a name: not of the first alone, a saved index, nor of empty ones."""
     places = [j for j in range(min(len(header), table.shape[1])) if not header[j].strip()]
     places = [j for j in places if table.iloc[:, j].notna().any()]
     if places in ([], [0]):

@@ -102,7 +102,7 @@ def as_numbers(values: Series, decimal_comma: bool = False) -> Float64[np.ndarra
 
 
 def as_whole(values: Series) -> np.ndarray | None:
-    """Return whole numbers beyond those that float64 tells apart as they are; None where there are none."""
+    """Return whole numbers beyond those that float64 represents exactly; None where there are none."""
     import pandas as pd
 
     if not (pd.api.types.is_integer_dtype(values.dtype) or values.dtype == object) or values.isna().any():
@@ -127,7 +127,7 @@ def grouped(text: Series) -> str | None:
 
 
 def are_codes(text: Series) -> bool:
-    """Return whether digits with a leading zero tell that whole numbers are codes: postal codes, `01`, `007`."""
+    """Return whether digits with a leading zero show that whole numbers are codes: postal codes, `01`, `007`."""
     known = plain(text).dropna()
     codes = known.str.match(_CODE).astype(bool)
     if not codes.any() or not known.str.fullmatch(r"\d+").all():

@@ -16,7 +16,7 @@ from torch import Tensor
 from dampen.data.tables._columns import PERIODS, Columns
 
 _CLIP = 3.0  # where the smooth clip of the paper bends
-_QUANTILE_ROWS = 200_000  # enough to know a quartile to a thousandth
+_QUANTILE_ROWS = 200_000  # enough for a quartile to a thousandth
 _CHUNK = 1 << 16  # rows at a time, so that what is in between stays small
 _FOLDS = 5  # of the training rows, so that no row's own target is among its inputs
 
@@ -235,7 +235,7 @@ def _places(columns: Columns, outputs: int) -> list[slice]:
 
 
 def _of_numbers(columns: Columns, places: list[slice]) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Return the columns of numbers and where their inputs lie; those that can be missing and where they say so."""
+    """Return the columns of numbers and where their inputs lie; those that can be missing and where their flags lie."""
     numbers = [j for j, column in enumerate(columns.used) if column.kind == "number"]
     flagged = [j for j in numbers if columns.used[j].missing]
     return numbers, [places[j].start for j in numbers], flagged, [places[j].stop - 1 for j in flagged]

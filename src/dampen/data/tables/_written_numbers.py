@@ -1,7 +1,7 @@
 """Numbers of rows to come, read as the training rows wrote them: decimal commas, and points that may part thousands.
 
 `1.500,5` and `1.000.000` are sure. `2.500` beside decimal commas is two thousand five hundred or two and a half: the
-other values tell, else it is left open.
+other values decide, else it is left open.
 """
 
 import re
@@ -36,7 +36,7 @@ class Writing:
     decimal_points: tuple[str, ...] = ()
 
     def numbers(self, values: Series, decimal_comma: bool = False) -> Float64[np.ndarray, " N"]:
-        """Return a column's numbers, NaN where there is none or where it can't be told which.
+        """Return a column's numbers, NaN where there is none or where it is ambiguous.
 
         Args:
             values: the column.

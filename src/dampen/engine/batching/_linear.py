@@ -82,12 +82,12 @@ class _SharedLinear(torch.autograd.Function):
 
     @staticmethod
     def _as_one_product(rows: Tensor, weight: Tensor) -> bool:
-        """Say whether one wide product beats one product for each setting: it does for one, and for small layers."""
+        """Return whether one wide product beats one product for each setting: it does for one, and for small layers."""
         return weight.shape[1] == 1 or rows.shape[1] * weight.shape[2] * weight.shape[3] < _SMALL
 
     @staticmethod
     def _worth_copies(rows: Tensor, weight: Tensor) -> bool:
-        """Say whether to copy the rows for each setting, so that one call serves all seeds."""
+        """Return whether to copy the rows for each setting, so that one call serves all seeds."""
         return len(rows) > 1 and rows[0].numel() * weight.shape[1] < _SMALL_COPIES
 
     @staticmethod

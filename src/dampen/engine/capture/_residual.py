@@ -1,6 +1,6 @@
 """Where a forward pass adds a residual branch to its skip connection: found by what each tensor was computed from.
 
-No network says which of its additions are residual. Here an addition of two tensors of one shape is, if
+Nothing marks which additions of a network are residual. Here an addition of two tensors of one shape is, if
 
 - one of them, the branch, was computed from the other, the skip, through a product with weights (a linear layer, a
   convolution, attention); or
@@ -22,7 +22,7 @@ _ADDITIONS = {"add", "add_", "__add__", "__radd__", "__iadd__"}
 
 
 class Lineage:
-    """Knows of each tensor of a forward pass what it was computed from, and through how many products.
+    """Records for each tensor of a forward pass what it was computed from, and through how many products.
 
     It holds every tensor that it has seen: for one pass on a small batch.
     """

@@ -54,7 +54,7 @@ def rates_at(value: Rates | None, places: Sequence[Place]) -> list[float]:
 
 
 def set_rates(network: nn.Module, places: Sequence[Place], rates: Sequence[float]) -> None:
-    """Let a network's own layers drop at these rates; what functions are called with stays as the network says."""
+    """Let a network's own layers drop at these rates; the rates of functions stay the network's own."""
     for place, rate in zip(places, rates, strict=True):
         module = network.get_submodule(place.module)
         if isinstance(module, nn.modules.dropout._DropoutNd):

@@ -1,6 +1,6 @@
 """The knobs that some of a chunk's settings turn, and what they bring to one training step.
 
-A knob that none of them turns is not here: it costs nothing, and what is recorded knows nothing of it.
+A knob that none of them turns is not here: it costs nothing, and is no part of the recorded graph.
 """
 
 from collections.abc import Mapping, Sequence

@@ -143,7 +143,7 @@ class Chunk:
             program: finds gradients.
             trace: finds what the network does on a batch of one member.
             rows: of this chunk's seeds.
-            interrupted: asked after each step; True stops there.
+            interrupted: called after each step; True stops there.
 
         Returns:
             `loss` and, if the recipe counts it, `accuracy`: means over the rows as they were met; NaN where all members
@@ -259,7 +259,7 @@ class Chunk:
 
     @torch.no_grad()
     def outputs(self, program: Program, rows: Rows, of_seeds: slice = slice(None)) -> Tensor:
-        """Return what every member, or those of some seeds, say of all rows, in evaluation mode, `[S, M, N, ...]`."""
+        """Return all rows' outputs of every member, or of those of some seeds, in evaluation mode, `[S, M, N, ...]`."""
         state = [t[of_seeds] for t in self.shown]
         outputs = []
         for inputs, _ in self._spans(rows):
@@ -305,7 +305,7 @@ class Chunk:
 
         Args:
             loss: on the validation rows.
-            patience: epochs without a smaller one, for settings that say nothing else; None leaves these alone.
+            patience: epochs without a smaller one, for settings without a patience; None leaves these alone.
         """
         waits = np.array([setting.get("patience", patience) or np.inf for setting in self.settings], dtype=float)
         better = (loss < self.best_loss) & ~self.held & np.isfinite(waits)

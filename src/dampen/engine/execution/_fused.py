@@ -69,7 +69,7 @@ class Fused(Program):
         n, n_noise = len(state), len(state) + len(noise.tensors())
 
         def forward(*given: Tensor) -> list[Tensor]:
-            # Outputs are wanted by nobody, but without them a last normalisation would be dropped as unused.
+            # Outputs are not used, but without them a last normalisation would be dropped as unused.
             return [self._forward(given[:n], noise.given(given[n:n_noise]), given[n_noise:])]
 
         if key not in self._steps:
@@ -180,7 +180,7 @@ def _key(state: list[Tensor], inputs: list[Tensor]) -> tuple[Any, ...]:
 
 
 def _reason(e: Exception) -> str:
-    """Say in a few words why a network could not be run for all members at once, and what would change that."""
+    """Return in a few words why a network could not be run for all members at once, and what would change that."""
     message = " ".join(str(e).split()).removeprefix("vmap: ")
     for sign, reason in _REASONS.items():
         if sign in message:

@@ -38,7 +38,7 @@ def choose(
         recipe: how members train.
         device: where.
         chunks: members to try: some of each kind, by the knobs that act inside the recorded step.
-        trace: what the network does.
+        trace: what a forward pass of the network does.
         inputs: a batch `[1, B, ...]` for each of the network's arguments.
         targets: `[1, B, ...]`.
     """
@@ -119,7 +119,7 @@ def _ordinary(alone: OneByOne, chunk: Chunk, trace: Trace, inputs: Sequence[Tens
 
 
 def _differs(fused: Fused, step: _Ordinary) -> tuple[str, str] | None:
-    """Say where and why a chunk's members can't be run as one, if they can't."""
+    """Return where and why a chunk's members can't be run as one, if they can't."""
     state = [t.clone() for t in step.state]
     try:
         gradients, sums = fused.gradients(state, step.noise, step.inputs, step.targets)

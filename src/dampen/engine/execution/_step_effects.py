@@ -82,7 +82,7 @@ class StepEffects:
 
     @property
     def changes_losses(self) -> bool:
-        """Whether members are judged by something else than the loss."""
+        """Whether members are compared by something else than the loss."""
         return any(acts.losses is not None for acts, _ in self._on_batch())
 
     def losses(self, loss: _losses.RowLoss, outputs: Tensor, targets: Tensor) -> Float[Tensor, "S M B"]:

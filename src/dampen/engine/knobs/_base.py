@@ -1,6 +1,6 @@
 """What a knob is: its value, and the function that it brings to one of the places where a training step lets it in.
 
-Each of these functions sees plain tensors and knows nothing of populations: parameters may be stacked along leading
+Each of these functions takes plain tensors and is independent of populations: parameters may be stacked along leading
 axes, a member's number broadcasts against them.
 """
 
@@ -83,7 +83,7 @@ class OnWeights:
 
 @dataclass(frozen=True)
 class OnBatch:
-    """Changes what a member is shown or asked for in a training step.
+    """Changes a member's inputs or targets in a training step.
 
     Tensors are stacked as `[S, M, ...]`, with 1 for M where settings share them.
 
@@ -198,7 +198,7 @@ class Knob:
     log: bool = False
 
     def on(self, setting: Any) -> bool:
-        """Say whether a setting turns it to something else than its neutral value."""
+        """Return whether a setting turns it to something else than its neutral value."""
         return self.name in setting and setting[self.name] != self.neutral
 
 

@@ -1,4 +1,4 @@
-"""DropBlock: square regions of a feature map are dropped, because neighbours in a map tell the same.
+"""DropBlock: square regions of a feature map are dropped, because neighbours in a map are correlated.
 
 Ghiasi, Lin and Le (2018), "DropBlock: a regularization method for convolutional networks", algorithm 1 and equation 1.
 """

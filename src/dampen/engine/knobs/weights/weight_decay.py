@@ -47,7 +47,7 @@ def decay(weight: Tensor, lr: float | Tensor, weight_decay: float | Tensor) -> T
 
 
 def decayed(network: nn.Module, decay_filter: DecayFilter = "weights") -> dict[str, bool]:
-    """Say for every trained parameter whether it decays.
+    """Return for every trained parameter whether it decays.
 
     By default matrices, kernels and embeddings do; biases, normalisation parameters, scales and tokens do not: those
     set where units work, not how strongly they react to the input, and shrinking them does not make the network
