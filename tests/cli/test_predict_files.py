@@ -282,7 +282,7 @@ def test_the_user_s_own_network_is_found_by_its_name_with_dropout_inserted_again
     settings = [dampen.Setting(dropout=0.5), dampen.Setting(dropout=0.99)]
     data = dampen.load("mine.csv", target="price")
     dampen.compare(dampen.insert_dropout(make), data, settings, n_seeds=2, epochs=2, out="own")
-    assert "name what makes it with --model" in run("predict", "own", "mine.csv")[2]
+    assert "name its factory with --model" in run("predict", "own", "mine.csv")[2]
     code, out, _ = run("predict", "own", "mine.csv", "--model", "nets.py:make", "--samples", 5, "--json")
     assert code == 0
     assert json.loads(out)["method"] == "Monte-Carlo dropout, 5 samples"
