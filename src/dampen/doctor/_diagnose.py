@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import nn
 
+from dampen._checks import integer
 from dampen.doctor._evidence import Case
 from dampen.doctor._forward import Batch, run
 from dampen.doctor._registry import CHECKS
@@ -76,8 +77,8 @@ def _checked(
     for each in optimizers:
         if not isinstance(each, torch.optim.Optimizer):
             raise InputError(f"optimizer must be a torch.optim.Optimizer, or several, got {type(each).__name__}")
-    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
-        raise InputError(f"steps must be a whole number, 1 or larger, got {steps!r}")
+    if steps is not None:
+        integer("steps", steps)
     if isinstance(ignore, str):
         raise InputError(f"ignore must be a collection of names, such as [{ignore!r}], got {ignore!r}")
     known = {check.name for check in CHECKS}

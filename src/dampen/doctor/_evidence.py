@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dampen._checks import is_number
 from dampen.doctor._forward import Passes
 from dampen.doctor._intact import every_module
 from dampen.engine.knobs.noise.dropout import Dropout
@@ -128,7 +129,7 @@ class Case:
         for path, module, _ in self.modules:
             attribute = _rate_attribute(module)
             value = getattr(module, attribute, None) if attribute else None
-            if attribute and isinstance(value, int | float) and not isinstance(value, bool):
+            if attribute and is_number(value):
                 rates.append(Rate(path, module, attribute, float(value)))
         return rates
 

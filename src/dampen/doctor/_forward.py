@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from dampen._checks import is_number
 from dampen._tensors import describe_input, is_frame, loaded_by
 from dampen.doctor._intact import every_module, intact, reseed, tensors_in
 from dampen.doctor._tensor_flow import Trace, Watch
@@ -95,7 +96,7 @@ def _rates(model: nn.Module) -> dict[str, float]:
         f"{path}\n{name}": float(value)
         for path, module, _ in every_module(model)
         for name, value in vars(module).items()
-        if _RATE.fullmatch(name) and isinstance(value, int | float) and not isinstance(value, bool)
+        if _RATE.fullmatch(name) and is_number(value)
     }
 
 

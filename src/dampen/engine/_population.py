@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from dampen._checks import integer
 from dampen._io import counted
 from dampen.engine import _dataset, _snapshot
 from dampen.engine._batches import batches
@@ -61,8 +62,8 @@ class Population:
         for seed in self.seeds:
             if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
                 raise InputError(f"a seed must be a whole number from 0 to 2^63 - 1, got {seed!r}")
-        if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
-            raise InputError(f"chunk must be a whole number of members, 1 or more, got {chunk!r}")
+        if chunk is not None:
+            integer("chunk", chunk, of="members")
         self._build = Builder(model)
         self._chunk_size = self._at_once = chunk  # as given; as determined by the network and the data
         self._recorder = Recorder((len(self.seeds), len(self.settings)))
@@ -117,8 +118,8 @@ class Population:
             (1, 2)
         """
         started = time.perf_counter()
-        if evaluate_every is not None and (isinstance(evaluate_every, bool) or evaluate_every < 1):
-            raise InputError(f"evaluate_every must be a whole number, 1 or larger, got {evaluate_every!r}")
+        if evaluate_every is not None:
+            integer("evaluate_every", evaluate_every)
         config = configured(config, options)
         sets = _dataset.of_seeds(data, len(self.seeds))
         recipe = config.recipe(sets[0].task, sets[0].weighted)

@@ -1,6 +1,6 @@
 """The answer to a question: sentences, estimates with intervals, and panels of a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,6 +99,19 @@ class Answer:
             "sentences": list(self.sentences),
             "figures": [_figure(panel) for panel in self.panels],
         }
+
+
+def by_sign(estimates: Mapping[str, Estimate], sentence: str, below: str, above: str) -> str:
+    """Return which significant estimates lie below 0 and which above; empty where none is significant.
+
+    >>> by_sign({"a": Estimate(-1.0, 0.1, 9.0), "b": Estimate(0.1, 1.0, 9.0)}, "{} than dropout: ", "better", "worse")
+    'better than dropout: a'
+    """
+    sides: dict[str, list[str]] = {below: [], above: []}
+    for name, estimate in estimates.items():
+        if estimate.excludes_zero:
+            sides[below if estimate.mean < 0 else above].append(name)
+    return "; ".join(sentence.format(word) + ", ".join(names) for word, names in sides.items() if names)
 
 
 def interval_document(estimate: Estimate) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dampen.engine.knobs import Setting
-from dampen.experiments._answer import Answer, Line, Panel
+from dampen.experiments._answer import Answer, Line, Panel, by_sign
 from dampen.experiments._setup import Ground
 from dampen.statistics import Estimate, over_rows
 
@@ -54,16 +54,7 @@ def answer(ground: Ground) -> Answer:
         )
         for i in layers
     )
-    smaller = [name for name, ratio in ratios.items() if ratio.excludes_zero and ratio.mean < 0]
-    larger = [name for name, ratio in ratios.items() if ratio.excludes_zero and ratio.mean > 0]
-    verdict = (
-        "; ".join(
-            f"{word} variance with dropout: {', '.join(names)}"
-            for word, names in (("smaller", smaller), ("larger", larger))
-            if names
-        )
-        or "no significant difference"
-    )
+    verdict = by_sign(ratios, "{} variance with dropout: ", "smaller", "larger") or "no significant difference"
     main = {f"log variance ratio, {name}": ratio for name, ratio in ratios.items()}
     return Answer("variance", ground.data.name, verdict, tuple(sentences), main, panels)
 

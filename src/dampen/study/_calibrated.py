@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dampen._checks import integer, is_number
 from dampen._io import counted
 from dampen.data import Data, Incoming
 from dampen.errors import DataWarning, InputError, NotSampled
@@ -64,10 +65,8 @@ class Method:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("samples", "seed"):
-            value: Any = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise InputError(f"{name} must be a whole number, 0 or larger, got {value!r}")
+        integer("samples", self.samples, 0)
+        integer("seed", self.seed, 0)
 
     @property
     def name(self) -> str:
@@ -118,7 +117,7 @@ def calibrate(predictor: Predictor, method: Method, coverage: float) -> Calibrat
     Raises:
         InputError: a coverage outside 0 to 1, or networks that are gone.
     """
-    if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage < 1:
+    if not is_number(coverage) or not 0 < coverage < 1:
         raise InputError(f"coverage must be between 0 and 1, got {coverage!r}")
     values = predictor.description.task == "regression"
     predictions: list[tuple[Prediction, Tensor]] = []

@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
+from dampen._checks import integer
 from dampen._io import exists, is_own, locked
 from dampen.data import Data
 from dampen.engine import (
@@ -53,8 +54,8 @@ def check_whole(numbers: Mapping[str, tuple[int | None, int]]) -> None:
         InputError: one is.
     """
     for name, (value, least) in numbers.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise InputError(f"{name} must be a whole number, {least} or larger, got {value!r}")
+        if value is not None:
+            integer(name, value, least)
 
 
 def check_margin(margin: float | None) -> None:

@@ -51,7 +51,15 @@ class Calibration:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CalibratedClasses:
+class _Rows:
+    abstain: Bool[np.ndarray, " N"]
+
+    def __len__(self) -> int:
+        return len(self.abstain)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CalibratedClasses(_Rows):
     """Calibrated predictions of classes, as NumPy arrays.
 
     Args:
@@ -67,11 +75,7 @@ class CalibratedClasses:
     probabilities: Float[np.ndarray, "N C"]
     entropy: Float[np.ndarray, " N"]
     mutual_information: Float[np.ndarray, " N"]
-    abstain: Bool[np.ndarray, " N"]
     in_prediction_set: Bool[np.ndarray, "N C"]
-
-    def __len__(self) -> int:
-        return len(self.probabilities)
 
     @property
     def prediction(self) -> Shaped[np.ndarray, " N"]:
@@ -121,7 +125,7 @@ class CalibratedClasses:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CalibratedValues:
+class CalibratedValues(_Rows):
     """Calibrated predictions of values, in the target's own unit, as NumPy arrays.
 
     Args:
@@ -137,10 +141,6 @@ class CalibratedValues:
     deviation: Float[np.ndarray, " N"]
     epistemic: Float[np.ndarray, " N"]
     intervals: Float[np.ndarray, "N 2"]
-    abstain: Bool[np.ndarray, " N"]
-
-    def __len__(self) -> int:
-        return len(self.mean)
 
     @property
     def prediction(self) -> Float[np.ndarray, " N"]:

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int32
 from torch import Tensor
 
 from dampen.engine.capture import Kind
+from dampen.engine.knobs._masks import WithoutGradient
 from dampen.engine.knobs.noise.dropout import alpha_scale_and_shift
 from dampen.uncertainty._sites import RandomPlace, Sampling
 
@@ -213,20 +214,12 @@ def _scale(p: float) -> float:
     return 1 / (1 - p) if p < 1 else 1.0
 
 
-class _Linear(torch.autograd.Function):
+class _Linear(WithoutGradient):
     """`F.linear`; for many samples at once one product with the bias in it, where torch's own rule adds it after."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
-        ctx.mark_non_differentiable(output)
-
-    @staticmethod
-    def backward(ctx: Any, *_: Any) -> Any:
-        return None, None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dampen._checks import finite, integer
 from dampen._tensors import as_native, check_dense, check_size, describe_input, is_frame, loaded_by
 from dampen.engine import are_probabilities, check_ids, has_one_output, once, outputs_line, warn
 from dampen.engine.knobs.noise.dropout import rates as read_rates
@@ -155,13 +156,11 @@ def predict(
     networks = [getattr(network, "_orig_mod", network) for network in networks]  # what torch.compile wraps
     if not networks or not all(isinstance(network, nn.Module) for network in networks):
         raise InputError("predict needs a network, or a sequence of at least one")
-    for name, value, least in (("samples", samples, 1), ("seed", seed, 0), ("first_row", first_row, 0)):
-        if not (name == "samples" and value is None) and (
-            isinstance(value, bool) or not isinstance(value, int) or value < least
-        ):
-            raise InputError(f"{name} must be a whole number, {least} or larger, got {value!r}")
-    if not 0 < temperature < math.inf:
-        raise InputError(f"temperature must be a finite number larger than 0, got {temperature!r}")
+    if samples is not None:
+        integer("samples", samples)
+    integer("seed", seed, 0)
+    integer("first_row", first_row, 0)
+    finite("temperature", temperature)
     if task not in (None, "classification", "regression"):
         raise InputError(f"task must be classification or regression, got {task!r}")
     rates = None if dropout is None else read_rates(dropout)

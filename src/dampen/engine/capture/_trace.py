@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from dampen._checks import is_number
 from dampen.engine import _losses, _rng
 from dampen.engine._copies import attributes, copied
 from dampen.engine.capture._forward import forward, quiet
@@ -158,7 +159,7 @@ def _carried(
     differs = not _alike(first, again)
     for module, name in moving:
         value = getattr(used.get_submodule(module), name)
-        if not differs and isinstance(value, int | float) and not isinstance(value, bool):  # what comes much later
+        if not differs and is_number(value):  # what comes much later
             setattr(used.get_submodule(module), name, value + _MUCH_LATER)
             try:
                 differs = not _alike(first, run(used))

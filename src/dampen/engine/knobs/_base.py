@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from dampen._checks import is_number
 from dampen.errors import InputError
 
 Enters = Literal["data", "target", "activation", "loss", "gradient", "parameter", "time"]
@@ -227,10 +228,10 @@ def number(
     allowed = f"a finite number, {low:g} or larger" if math.isinf(high) and not above else f"a finite number {ends}"
 
     def read(value: object) -> float:
-        ok = not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
-        if not (ok and low <= value <= high and not (above and value == low) and not (below and value == high)):  # type: ignore[operator]
+        inside = is_number(value) and math.isfinite(value) and low <= value <= high
+        if not is_number(value) or not inside or (above and value == low) or (below and value == high):
             raise InputError(f"{name} must be {allowed}, got {value!r}")
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
 
     return read
 

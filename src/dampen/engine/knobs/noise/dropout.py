@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from dampen._checks import is_number
 from dampen.engine.knobs._base import Knob
 from dampen.engine.knobs._masks import Keep
 from dampen.errors import InputError
@@ -88,7 +89,7 @@ class Dropout(nn.Module):
 
 def rate(value: object, knob: str = "dropout") -> float:
     """Read one rate: a probability of dropping, in [0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+    if not is_number(value) or not 0 <= value <= 1:
         raise InputError(f"{knob} must be a probability of dropping from 0 to 1, got {value!r}")
     return float(value)
 
