@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from dampen.study import Study, compare, load_study, tune
     from dampen.uncertainty import mc_dropout, predict
 
-# A name is imported when it is first asked for: torch takes seconds, and `dampen --help` needs none of it.
+# A name is imported at its first use: torch takes seconds, and `dampen --help` needs none of it.
 _HOME = {
     "Adam": "engine",
     "AdamW": "engine",

@@ -265,7 +265,7 @@ def self_normalising():
         (one_layer_twice, DECAY, "runs one of its layers twice"),
         (partly_frozen, DECAY, "the network's parameter 0.weight is not trained"),
         (drawn_by_numpy, DECAY, "initial weights do not follow from torch's seed"),
-        (hooked, DECAY, "does something that its layers' arguments do not say"),
+        (hooked, DECAY, "computes something that its layers' arguments do not describe"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::dampen.errors.NotFusedWarning")

@@ -13,8 +13,8 @@ from dampen.engine._population import Population
 from dampen.engine._rng import global_generators
 from dampen.engine._seeds_alike import check_alike
 from dampen.engine._solo import Solo, solo
-from dampen.engine._warn_once import once, tell
-from dampen.engine.capture import are_probabilities, check_ids, described
+from dampen.engine._warn_once import once, warn
+from dampen.engine.capture import are_probabilities, check_ids, describe_output
 from dampen.engine.execution._memory import free_memory
 from dampen.engine.knobs import Knob, Setting, register_knob
 from dampen.engine.optim._optimizers import SGD, Adam, AdamW
@@ -47,7 +47,7 @@ __all__ = [
     "check_ids",
     "configured",
     "copied",
-    "described",
+    "describe_output",
     "free_memory",
     "global_generators",
     "has_one_output",
@@ -59,5 +59,5 @@ __all__ = [
     "outputs_notes",
     "register_knob",
     "solo",
-    "tell",
+    "warn",
 ]

@@ -51,13 +51,13 @@ def _is_population(head: bytes) -> bool:
 
 
 class Header(Struct, frozen=True, kw_only=True):
-    """What the file says beside its tensors: as a population has it, with places as pairs of ends.
+    """The file's metadata beside its tensors: as a population has it, with places as pairs of ends.
 
     Args:
         settings: of its members.
         seeds: likewise.
         places: which seeds and which settings each chunk holds.
-        chunk: how many members train at once, as asked for.
+        chunk: how many members train at once, as given by the user.
         at_once: the same as found.
         row: shape of a row, and outputs.
         epochs: after which something was recorded.
@@ -101,12 +101,12 @@ def read(folder: Path) -> tuple[Header, Snapshot, Recorder]:
     try:
         return about, *_checked(about, tensors)
     except (KeyError, ValueError, IndexError, StopIteration, TypeError, RuntimeError) as e:
-        said = f"it lacks {e}" if isinstance(e, KeyError) else str(e) or type(e).__name__
-        raise InputError(f"{path} is damaged or no population: {shortened(said.splitlines()[0])}") from None
+        message = f"it lacks {e}" if isinstance(e, KeyError) else str(e) or type(e).__name__
+        raise InputError(f"{path} is damaged or no population: {shortened(message.splitlines()[0])}") from None
 
 
 def _checked(about: Header, tensors: dict[str, Tensor]) -> tuple[Snapshot, Recorder]:
-    """Return a file's tensors, once each is known to be of the shape that the members ask for.
+    """Return a file's tensors, once each has the shape that the members need.
 
     Raises:
         ValueError: one is not; or KeyError, StopIteration: one is missing.

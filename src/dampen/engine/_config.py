@@ -1,12 +1,11 @@
-"""How a population is trained: the same for all its members, but for what their settings say."""
+"""How a population is trained: the same for all its members, except for what their settings change."""
 
-import math
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Any, TypedDict
 
 import torch
 
+from dampen._checks import finite, integer
 from dampen.engine import _losses
 from dampen.engine.knobs.weights import weight_decay
 from dampen.engine.optim import _optimizers, _schedules
@@ -82,16 +81,14 @@ class TrainConfig:
     early_stopping: int | None = None
 
     def __post_init__(self) -> None:
-        whole = {"epochs": self.epochs, "batch_size": self.batch_size, "early_stopping": self.early_stopping}
-        for name, value in whole.items():
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InputError(f"{name} must be a whole number, 1 or larger, got {value!r}")
+        for name in ("epochs", "batch_size", "early_stopping"):
+            if getattr(self, name) is not None:
+                integer(name, getattr(self, name))
         if not isinstance(self.even_batches, bool):
             raise InputError(f"even_batches must be True or False, got {self.even_batches!r}")
-        numbers = {"lr": self.lr} | ({} if self.clip_grad_norm is None else {"clip_grad_norm": self.clip_grad_norm})
-        for name, number in numbers.items():
-            if isinstance(number, bool) or not isinstance(number, Real) or not 0 < number < math.inf:
-                raise InputError(f"{name} must be a finite number larger than 0, got {number!r}")
+        finite("lr", self.lr)
+        if self.clip_grad_norm is not None:
+            finite("clip_grad_norm", self.clip_grad_norm)
         if self.precision not in _PRECISIONS:
             raise InputError(f"precision must be one of {', '.join(_PRECISIONS)}, got {self.precision!r}")
         weight_decay.check_filter(self.decay_filter)

@@ -17,12 +17,12 @@ from dampen.models import MLP, mlp
 from dampen.statistics import Estimate, over_seeds_and_rows
 from dampen.study import costs_of_rows, usual_batch_size, usual_epochs
 
-FRESH = 1_000_000  # added to the seeds of a choice to give those that judge it
+FRESH = 1_000_000  # added to the seeds of a selection to give those of its evaluation
 
 
 @dataclass(frozen=True)
 class Ground:
-    """Data, network and training that a question is asked on.
+    """Data, network and training of a question.
 
     Args:
         data: training rows; its validation rows choose. The test rows are not looked at.
@@ -58,7 +58,7 @@ class Ground:
         return Population(self.network, list(settings), [seed + FRESH * fresh for seed in self.seeds])
 
     def fit(self, population: Population, **options: Any) -> History:
-        """Train members, all the way if `options` say nothing else."""
+        """Train members, to the end unless `options` change that."""
         return population.fit(self.data, self.training, callback=self.callback, **options)
 
     def trained(self, settings: Sequence[Setting], fresh: bool = False) -> "Trained":
@@ -76,13 +76,13 @@ class Ground:
 
 @dataclass(frozen=True)
 class Trained:
-    """Members that are trained, and what they cost on the rows that judge.
+    """Members that are trained, and their costs on the evaluation rows.
 
     Args:
         ground: what they stand on.
         population: the members.
         history: their learning curves; `validation_` is of the selection rows.
-        costs: of each judging row.
+        costs: of each evaluation row.
     """
 
     ground: Ground
@@ -105,7 +105,7 @@ class Trained:
         return settings[min(finite, key=lambda m: means[m])]
 
     def weighted(self, weights: Mapping[Setting, float]) -> Estimate:
-        """Estimate a weighted sum of settings' mean costs, over seeds and judging rows.
+        """Estimate a weighted sum of settings' mean costs, over seeds and evaluation rows.
 
         Raises:
             InputError: one of them diverged.
@@ -131,7 +131,7 @@ def ground(
     callback: Callable[[Event], object] | None = None,
     **options: Unpack[TrainOptions],
 ) -> Ground:
-    """Return what questions are asked on.
+    """Return the data, network and training of questions.
 
     Args:
         data: its training rows are used; its test rows are not looked at.

@@ -32,7 +32,7 @@ class Winner:
         setting: the recommended one.
         seed: of this network.
         epochs: length of its training.
-        training: how it was trained, but for the length.
+        training: how it was trained, except for the length.
     """
 
     network: nn.Module
@@ -58,7 +58,7 @@ class Exported:
         folder: where.
         files: their names.
         refused: why there is no `train.py`; None where there is one.
-        document: what `model.json` says.
+        document: the contents of `model.json`.
     """
 
     folder: Path
@@ -78,10 +78,10 @@ def winner_of(
 ) -> Winner:
     """Return a setting's network of the population's first seed; the other arguments as for `Winner`."""
     examples = (data.test if len(data.test_rows) else data.train).features
-    found = winner_without_rows(
+    winner = winner_without_rows(
         population, model, Description.of(data), "", examples, target_scale, setting, epochs, training
     )
-    return replace(found, data=data, lacking=None)
+    return replace(winner, data=data, lacking=None)
 
 
 def winner_without_rows(

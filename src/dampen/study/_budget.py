@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MEMBERS = 16  # of the measured training: as many as a chunk of middle size holds
 _ROWS = 8192  # that it trains on at most
 _SEARCH = 0.5  # share of the time for the search; the rest decides how many seeds confirm
-_SPARE, _LEAST_SPARE = 0.03, 2.0  # share, and seconds at least, for judging, writing and the report
+_SPARE, _LEAST_SPARE = 0.03, 2.0  # share, and seconds at least, for the verdict, writing and the report
 _LEAST, _MOST = 8, 4096  # settings
 CONFIRM_SEEDS = 3, 200
 _PARTS = 5  # trainings that show where a gain comes from: without each regulariser, without all, the usual one
@@ -56,7 +56,7 @@ def fit_search(
     Args:
         budget: seconds.
         rate: seconds of a member's epoch.
-        wanted: sizes as asked for.
+        wanted: sizes as given.
         member_epochs: of a search with so many settings and seeds, and such lengths.
 
     Raises:
@@ -116,12 +116,12 @@ def check_budget(budget: float, model: Model, part: Data, times: float, confirme
 
 def _shorter(lengths: Lengths) -> list[Lengths]:
     """Return lengths that are planned to half as long each; none of them goes on beyond."""
-    found, planned = [], lengths.planned
+    shorter, planned = [], lengths.planned
     while planned >= 1:
         first = min(lengths.first, planned)
-        found.append(Lengths(first, min(lengths.usual, planned), planned, planned))
+        shorter.append(Lengths(first, min(lengths.usual, planned), planned, planned))
         planned //= 2
-    return found
+    return shorter
 
 
 def seconds_of_simple_models(names: Sequence[str], data: Data) -> float:

@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
+from dampen._checks import integer
 from dampen._io import exists, is_own, locked
 from dampen.data import Data
 from dampen.engine import (
@@ -15,10 +16,10 @@ from dampen.engine import (
     batches,
     check_alike,
     check_ids,
-    described,
+    describe_output,
     one_row,
     outputs_notes,
-    tell,
+    warn,
 )
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError, OutputsWarning
@@ -54,12 +55,12 @@ def check_whole(numbers: Mapping[str, tuple[int | None, int]]) -> None:
         InputError: one is.
     """
     for name, (value, least) in numbers.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise InputError(f"{name} must be a whole number, {least} or larger, got {value!r}")
+        if value is not None:
+            integer(name, value, least)
 
 
 def check_margin(margin: float | None) -> None:
-    """Refuse a margin that is no share.
+    """Refuse a margin that is not a share.
 
     Raises:
         InputError: it is not.
@@ -70,19 +71,19 @@ def check_margin(margin: float | None) -> None:
 
 # A network of mean and variance has its own likelihood as a loss, which a study does not train with.
 _TWO = (
-    ". If it gives a mean and a log variance: give it the mean alone, for which dampen predict and the estimators fit "
-    "one noise for all rows; or train it with a loss of your own and ask dampen.predict(network, x, variance_head=True)"
+    ". If these are a mean and a log variance: return the mean alone, for which dampen predict and the estimators fit "
+    "one noise for all rows; or train it with a loss of your own and use dampen.predict(network, x, variance_head=True)"
 )
 
 
 def check_network(model: Model, data: Data) -> tuple[str, ...]:
-    """Make sure that a network answers each row with as many finite numbers as the data asks for.
+    """Make sure that a network's outputs are finite and of the shape that the data's targets need.
 
     Returns:
-        What is to be said of it all the same.
+        Notes on outputs that are probably not what the loss needs.
 
     Raises:
-        InputError: it does not.
+        InputError: they are not.
     """
     network = Builder(model)(0, data.inputs, data.outputs).eval()
     refuse_ids(network, data)
@@ -94,16 +95,16 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
         with torch.no_grad():
             outputs = network(rows)
     except Exception:
-        return ()  # the training says more: it knows the layer
+        return ()  # the error of the training names the layer
     if not isinstance(outputs, torch.Tensor):
-        raise InputError(f"the network must return one tensor, it returned {described(outputs)}")
+        raise InputError(f"the network must return one tensor, it returned {describe_output(outputs)}")
     wanted = [(2, data.outputs)] + [(2,)] * (data.task == "regression")
     if tuple(outputs.shape) not in wanted:
         two = tuple(outputs.shape) == (2, 2)
         what = f"a number for each of the {data.outputs} classes" if data.task == "classification" else "one number"
         raise InputError(
-            f"the network must answer each row with {what}, shape [rows, {data.outputs}]; for 2 rows it answers with "
-            f"shape {list(outputs.shape)}: mend its last layer" + _TWO * (data.task == "regression" and two)
+            f"the network must return {what} for each row, shape [rows, {data.outputs}]; for 2 rows it returns shape "
+            f"{list(outputs.shape)}: change its last layer" + _TWO * (data.task == "regression" and two)
         )
     check_alike(Builder(model), [rows], data.inputs, data.outputs)
     if not outputs.isfinite().all():
@@ -111,7 +112,7 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
     notes = outputs_notes(network, rows, data.task)
     if data.task == "regression":  # of a classifier's outputs the training warns
         for note in notes:
-            tell(note, OutputsWarning, stacklevel=6)
+            warn(note, OutputsWarning, stacklevel=6)
     return notes
 
 
@@ -122,9 +123,9 @@ def check_batches(model: Model, plan: Plan) -> None:
         InputError: batch normalisation is such a network.
     """
     phases = [(plan.seeds, False), (plan.confirm_seeds, True)]
-    phases_rows = [split(plan, seeds, again) for seeds, again in phases]
-    sets = [one for rows in phases_rows for one in (rows.of_seeds or [rows.sets])]
-    counts = {len(one.train_rows) for one in sets if isinstance(one, Data)}
+    splits = [split(plan, seeds, again) for seeds, again in phases]
+    sets = [part for one in splits for part in (one.of_seeds or [one.sets])]
+    counts = {len(part.train_rows) for part in sets if isinstance(part, Data)}
     counts.add(len(plan.data.train_rows) + len(plan.data.validation_rows))
     size, even = rows_a_step(plan.training), plan.training.even_batches
     for n in sorted(counts):
@@ -143,7 +144,7 @@ def open_folder(
     """Return the study's folder, made or found.
 
     Raises:
-        InputError: it holds another study, or one that nobody asked to resume.
+        InputError: it holds another study, or one, and `resume` is not given.
     """
     if out is None:
         if resume:
@@ -182,7 +183,7 @@ def refuse_others(folder: Folder, resume: bool = False) -> None:
     if {"study.json", "search.json"} & set(others):
         what = "a finished study" if "study.json" in others else "a part of a study"
         raise InputError(
-            f"{folder.path} holds {what} whose plan.json is gone: it can't be resumed"
+            f"{folder.path} holds {what} whose plan.json is missing: it can't be resumed"
             + ", though dampen report, predict and export need no plan.json" * ("study.json" in others)
             + "; choose another folder for a new one"
         )

@@ -17,7 +17,7 @@ from dampen.study._divergence import check_learnt
 from dampen.study._preparation import prepare
 from dampen.study._runner import Progress, Runner
 from dampen.study._search import search
-from dampen.study._setting_text import tell
+from dampen.study._setting_text import setting_text
 from dampen.study._study import Study
 
 
@@ -62,7 +62,7 @@ def compare(
         InputError: fewer than two settings or seeds; or as for `tune`.
     """
     named = dict(settings) if isinstance(settings, Mapping) and not isinstance(settings, Setting) else {}
-    named = named or {tell(setting): setting for setting in settings if isinstance(setting, Setting)}
+    named = named or {setting_text(setting): setting for setting in settings if isinstance(setting, Setting)}
     if len(set(named.values())) < 2 or (n_seeds is not None and n_seeds < 2):
         raise InputError(f"compare needs at least 2 different settings and 2 seeds, got {len(named)} and {n_seeds}")
     for setting in named.values():
@@ -89,7 +89,7 @@ def compare(
     runner = Runner(model, plan, open_folder(out, plan, resume, named), callback)
     ranked = search(runner)
     check_learnt(runner, "search")
-    lengths_of = {found.setting: found.epochs for found in best(ranked, SEARCH)}
+    lengths_of = {training.setting: training.epochs for training in best(ranked, SEARCH)}
     trainings = {name: Training(s, lengths_of.get(s, lengths.planned)) for name, s in named.items()}
     confirmed = Confirmation(runner, dropping=False).of_comparison(trainings)
     check_learnt(runner, "confirmation")

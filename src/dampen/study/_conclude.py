@@ -1,4 +1,4 @@
-"""How a study ends: confirmed and judged, the test rows opened once, all of it written to the folder."""
+"""How a study ends: confirmation, verdict, the test rows opened once, all of it written to the folder."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -29,14 +29,14 @@ from dampen.study._verdict import Verdict, judge
 
 
 def finish(runner: Runner, confirmed: Confirmed, ranked: tuple[Ranked, ...]) -> Study:
-    """Judge, open the test set, and write everything."""
+    """Form the verdict, open the test set, and write everything."""
     plan, folder = runner.plan, runner.folder
     held = _documents.finished(folder) if folder is not None else None  # of a study that is finished
     verdict = judge(plan, plan.data, confirmed)
     recommended = confirmed.recommended
     trained = Trained(runner, "test")
     candidates: dict[str, Candidate] = {"recommended": recommended}
-    if len(plan.data.test_rows):  # without test rows nobody asks how the references do on them
+    if len(plan.data.test_rows):  # without test rows the references need no last training
         candidates |= confirmed.references
     trained.add([candidate for candidate in candidates.values() if isinstance(candidate, Training)])
     study = Study(
@@ -74,7 +74,7 @@ def _test(
     rows = data.test
     if not len(rows):
         return {}
-    found: dict[str, dict[str, Any]] = {name: {} for name in (*candidates, "ensemble")}
+    results: dict[str, dict[str, Any]] = {name: {} for name in (*candidates, "ensemble")}
     costs: dict[str, np.ndarray] = {}  # [S, N] of the study's metric
     train = data.train
     for name, candidate in candidates.items():
@@ -87,16 +87,16 @@ def _test(
             else:
                 assert simple is not None
                 outputs = simple(rows)[None]
-            found[name] |= _told(plan, metrics, outputs, rows)
+            results[name] |= _metric_values(plan, metrics, outputs, rows)
             if plan.metric in metrics:
                 costs[name] = plan.metric.costs(outputs, rows).double().numpy()
             if name == "recommended":
                 mean = mean_probabilities(outputs, plan.data.task)
-                found["ensemble"] |= _told(plan, metrics, mean[None], rows)
+                results["ensemble"] |= _metric_values(plan, metrics, mean[None], rows)
     for name in candidates:
         if name != "recommended" and candidates[name] != candidates["recommended"]:
-            found[name]["against"] = _difference(plan, costs["recommended"], costs[name], verdict, name)
-    return found
+            results[name]["against"] = _difference(plan, costs["recommended"], costs[name], verdict, name)
+    return results
 
 
 def _outputs(population: Population, training: Training, rows: Rows, metric: Metric) -> Tensor:
@@ -111,18 +111,18 @@ def _groups(plan: Plan) -> list[list[Metric]]:
     return [[plan.metric], usual] if plan.metric.samples else [usual]
 
 
-def _told(plan: Plan, metrics: Sequence[Metric], outputs: Tensor, rows: Rows) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _metric_values(plan: Plan, metrics: Sequence[Metric], outputs: Tensor, rows: Rows) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for metric in metrics:
         costs = metric.costs(outputs, rows).double().numpy()
         if not np.isfinite(costs).all():
-            found[metric.name] = {"mean": None, "interval": None}
+            values[metric.name] = {"mean": None, "interval": None}
             continue
         estimate, scale = _estimate(costs), plan.target_scale[1]
         ends = interval_of(metric, estimate, costs.shape[1], LEVEL, scale)
-        known = bool(np.isfinite(ends).all())  # of a single row nobody knows
-        found[metric.name] = {"mean": metric.told(estimate.mean, scale), "interval": list(ends) if known else None}
-    return found
+        known = bool(np.isfinite(ends).all())  # a single row has no interval
+        values[metric.name] = {"mean": metric.told(estimate.mean, scale), "interval": list(ends) if known else None}
+    return values
 
 
 def _estimate(costs: np.ndarray) -> Estimate:
@@ -136,14 +136,14 @@ def _difference(plan: Plan, one: np.ndarray, other: np.ndarray, verdict: Verdict
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
         return {"difference": None, "interval": None, "agrees": None}
     estimate = _estimate(one - other)
-    told, low, high = plan.metric.told_difference(
+    difference, low, high = plan.metric.told_difference(
         float(one.mean()), float(other.mean()), estimate.interval(LEVEL), plan.target_scale[1]
     )
     better = None if not (low > 0 or high < 0) else (low > 0) == plan.metric.rising
-    said = verdict.references[name].better
-    agrees = None if better is None or said is None else better == said
+    in_verdict = verdict.references[name].better
+    agrees = None if better is None or in_verdict is None else better == in_verdict
     ends = [end if np.isfinite(end) else None for end in (low, high)]
-    return {"difference": told, "interval": None if None in ends else ends, "agrees": agrees}
+    return {"difference": difference, "interval": None if None in ends else ends, "agrees": agrees}
 
 
 def _write(folder: Folder, study: Study, confirmed: Confirmed) -> None:

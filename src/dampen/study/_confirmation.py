@@ -41,7 +41,7 @@ class Confirmed:
         doubled: the recommended training, twice as long; None where lengths were given.
         chosen_among: trainings from which the recommended one was chosen on the very rows that are evaluated on; the
             search chooses on others, or on the same rows split anew.
-        margin: mean cost below which a difference does not matter.
+        margin: mean cost below which a difference is negligible.
     """
 
     evaluation: Evaluation
@@ -133,7 +133,7 @@ class Confirmation:
         )
 
     def of_comparison(self, named: Mapping[str, Training]) -> Confirmed:
-        """Confirm trainings that were asked for by name.
+        """Confirm trainings that are given by name.
 
         Raises:
             InputError: all of them diverged.
@@ -157,10 +157,10 @@ class Confirmation:
 
     def _train(self, candidates: Sequence[Candidate]) -> list[tuple[Population, list[Training]]]:
         """Train and evaluate those that have not been, and return the new populations with what they hold."""
-        found = self._trained.add([candidate for candidate in candidates if isinstance(candidate, Training)])
-        for population, trainings in found:
+        trained = self._trained.add([candidate for candidate in candidates if isinstance(candidate, Training)])
+        for population, trainings in trained:
             self._evaluation.add(population, trainings)
-        return found
+        return trained
 
     def _margin(self, chosen: Training) -> float:
         """Return the margin as a mean cost; of a metric without a zero it is a number, not a share."""
@@ -176,36 +176,36 @@ class Confirmation:
         to be equivalent to the training that was chosen. Where what is left is no better in the estimate than a
         training without any, that one is returned.
         """
-        found, n = chosen, len(self._regularisers(chosen))
+        spared, n = chosen, len(self._regularisers(chosen))
         level = bonferroni(LEVEL, n * (n + 1) // 2 + 1)  # as many forms as can be compared
-        while self._regularisers(found):
-            less = {training: self._evaluation.excess(training, chosen) for training in self._removed(found).values()}
+        while self._regularisers(spared):
+            less = {training: self._evaluation.excess(training, chosen) for training in self._removed(spared).values()}
             fit = {t: e for t, e in less.items() if e.equivalent(margin, level)}
             if not fit:
                 break
-            found = min(fit, key=lambda training: abs(fit[training].mean))
-        if self._regularisers(found) and isinstance(none, Training):
+            spared = min(fit, key=lambda training: abs(fit[training].mean))
+        if self._regularisers(spared) and isinstance(none, Training):
             excess = self._evaluation.excess(none, chosen)
             if excess.equivalent(margin, level):
                 return none, ()  # another learning rate or length: that no regulariser does anything is not shown
-        if self._regularisers(found):
-            off = self._off(found)
+        if self._regularisers(spared):
+            off = self._off(spared)
             self._train([off])
             bare: list[Training] = [off, none] if isinstance(none, Training) else [off]
             least = min(bare, key=self._evaluation.mean)
-            if self._evaluation.excess(least, found).mean <= 0:
+            if self._evaluation.excess(least, spared).mean <= 0:
                 return least, ()
-        left = self._regularisers(found)
-        return found, tuple(knob for knob in self._regularisers(chosen) if knob not in left)
+        left = self._regularisers(spared)
+        return spared, tuple(knob for knob in self._regularisers(chosen) if knob not in left)
 
     def _regularisers(self, training: Training) -> tuple[str, ...]:
         return regularisers(training.setting, self._plan.own_dropout)
 
     def _removed(self, training: Training) -> dict[str, Training]:
         knobs = self._regularisers(training)
-        found = {knob: replace(training, setting=without(training.setting, [knob], self._dropping)) for knob in knobs}
-        self._train(list(found.values()))
-        return found
+        removed = {knob: replace(training, setting=without(training.setting, [knob], self._dropping)) for knob in knobs}
+        self._train(list(removed.values()))
+        return removed
 
     def _off(self, training: Training) -> Training:
         knobs = self._regularisers(training)
@@ -213,7 +213,7 @@ class Confirmation:
 
 
 def _best_of(costs: Mapping[Training, float]) -> Training:
-    found = min(costs, key=lambda training: costs[training], default=None)
-    if found is None or not math.isfinite(costs[found]):
+    lowest = min(costs, key=lambda training: costs[training], default=None)
+    if lowest is None or not math.isfinite(costs[lowest]):
         raise InputError("every setting diverged: lower the learning rate (lr)")
-    return found
+    return lowest

@@ -1,4 +1,4 @@
-"""What a study's folder may say: the types and ranges of study.json, plan.json and the files of its progress."""
+"""Schemas of a study's folder: the types and ranges of study.json, plan.json and the files of its progress."""
 
 from typing import Annotated, Any, Literal
 
@@ -278,12 +278,12 @@ class Finished(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.test and "recommended" not in self.test:
             raise ValueError("test: it lacks the recommended training")
-        for found in self.test.values():
-            for name, figure in found.items():
+        for metrics in self.test.values():
+            for name, figure in metrics.items():
                 if (figure.difference if name == "against" else figure.mean) is UNSET:
                     raise ValueError(f"test: {name} lacks its value")
-        for one in (self.recommended, *(other.setting for other in (self.chosen, self.mildest, *self.equivalent))):
-            Knobs.from_dict(one)  # raises where a knob does not exist or has no such value
+        for setting in (self.recommended, *(other.setting for other in (self.chosen, self.mildest, *self.equivalent))):
+            Knobs.from_dict(setting)  # raises where a knob does not exist or has no such value
         for other in self.references.values():
             if other.setting is not None:
                 Knobs.from_dict(other.setting)
@@ -292,7 +292,7 @@ class Finished(Struct, frozen=True, kw_only=True):
 
 
 class Rung(Struct, frozen=True, kw_only=True):
-    """What a rung of the search found: an entry of `search.json`, without its costs as the metric tells them."""
+    """What a rung of the search found: an entry of `search.json`, without its costs in the metric's unit."""
 
     run: _Run
     family: Word
@@ -350,7 +350,7 @@ def progress(folder: Folder, metric: str) -> list[dict[str, Any]]:
 
     Args:
         folder: the study's.
-        metric: its name: each rung has its costs as that metric tells them, too.
+        metric: its name: each rung also has its costs in that metric's unit.
 
     Raises:
         InputError: `search.json` is damaged.
@@ -360,8 +360,8 @@ def progress(folder: Folder, metric: str) -> list[dict[str, Any]]:
     if text is None:
         return []
     rungs = _schema.plain(_schema.decode(text, list[Rung], file))
-    told = _schema.decode(text, list[dict[str, Raw]], file)  # one field has the metric's name
-    for rung, every in zip(rungs, told, strict=True):
+    entries = _schema.decode(text, list[dict[str, Raw]], file)  # one field has the metric's name
+    for rung, every in zip(rungs, entries, strict=True):
         values = _schema.decode(bytes(every.get(metric, b"")), list[Real | None], file)
         if len(values) != len(rung["costs"]):
             raise InputError(f"{file} is damaged: costs and {metric} have different lengths")
@@ -388,5 +388,5 @@ def budget(folder: Folder | None) -> dict[str, Any] | None:
 
 
 def _plain(folder: Folder, name: str, kind: type[Any]) -> dict[str, Any] | None:
-    found = folder.read(name, kind)
-    return None if found is None else _schema.plain(found)
+    document = folder.read(name, kind)
+    return None if document is None else _schema.plain(document)

@@ -21,14 +21,14 @@ class Preparation:
         model: what makes the network.
         data: with targets of unit deviation.
         target_scale: mean and deviation of a regression target before that.
-        metric: what ranks and judges.
+        metric: for selection and evaluation.
         scheme: `folds` or `held-out`.
         sizes: usual for so many rows.
         lengths: of trainings.
-        margin: share of the loss below which a difference does not matter.
+        margin: share of the loss below which a difference is negligible.
         seed: of draws, splits and members.
-        training: how members train, but for the lengths.
-        notes: what is to be said of the network.
+        training: how members train, except for the lengths.
+        notes: on the network.
     """
 
     model: Model

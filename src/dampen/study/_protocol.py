@@ -1,4 +1,4 @@
-"""What a study will do: on which data, which settings run, for how long. The same plan gives the same study."""
+"""The protocol of a study: its rows, its settings, its lengths. The same plan gives the same study."""
 
 import platform
 from collections.abc import Mapping
@@ -28,25 +28,25 @@ class Plan:
         model: what makes the network, by name.
         data: with test rows, and the validation rows that it came with; a regression target has mean 0, deviation 1.
         target_scale: mean and standard deviation of a regression target before that.
-        metric: what ranks and judges.
+        metric: for selection and evaluation.
         space: where the settings are drawn from; None for a comparison.
         search: the name of its strategy; `none` for a comparison.
         brackets: of the search; none where settings and length are known.
-        families: settings that each reference tries, by its name; they compete with nobody else.
+        families: settings that each reference tries, by its name; they compete only with each other.
         refined: how many settings are drawn around the best, at its length.
         seeds: of the search.
         lengths: of trainings.
         confirmed: how many of the best are trained again.
         confirm_seeds: of the confirmation and of the last training.
-        margin: share of the loss below which a difference does not matter; None: 1 %, or a tenth of the spread between
+        margin: share of the loss below which a difference is negligible; None: 1 %, or a tenth of the spread between
             seeds where that is more.
         scheme: `folds` or `held-out`.
         seed: of splits and draws.
-        training: how members train; it has no `epochs`, of which `lengths` tells.
+        training: how members train, without `epochs`: `lengths` has them.
         budget: seconds that the study may take, which then decides on the number of confirming seeds.
         same_start: whether the network's initial weights are the same for every seed.
         own_dropout: whether the network drops units at rates of its own, which the space does not search.
-        notes: what else is to be said of the network.
+        notes: on the network.
     """
 
     model: str
@@ -85,7 +85,7 @@ class Plan:
         return self.scheme == "folds" and self.data.task == "regression"
 
     def told(self, cost: float) -> float:
-        """Return a mean cost as the metric tells it."""
+        """Return a mean cost in the metric's unit."""
         return self.metric.told(cost, self.target_scale[1])
 
     def document(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class Plan:
 
 
 def scheme_of(data: Data, wanted: str | None) -> str:
-    """Return how rows judge: by folds where there are few, by a held-out part otherwise.
+    """Return how rows evaluate: by folds where there are few, by a held-out part otherwise.
 
     Raises:
         InputError: a scheme that does not exist, or folds of data with validation rows of its own.

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 PHASES = ("search", "confirmation", "test")
 CALIBRATION = "calibration"  # trainings that belong to no phase: their numbers are no part of what a study found
 _SAVE_EVERY, _SAVE_SHARE = 20.0, 0.03  # seconds between checkpoints within a training; the share of time they may take
-_KNOWN_SECONDS, _KNOWN_SHARE = 2.0, 0.05  # of this run, from which on the time that is left can be told
+_KNOWN_SECONDS, _KNOWN_SHARE = 2.0, 0.05  # of this run, from which on the time that is left can be estimated
 _POINTS = 100  # of a learning curve: more are not seen
 
 
@@ -53,7 +53,7 @@ class Progress:
         share: of the whole study that is done, as far as can be foreseen.
         best: the metric of the best setting so far, if one has been ranked.
         seconds: since the study began.
-        left: seconds that the rest should take; None while too little has been done to tell.
+        left: seconds that the rest should take; None while too little has been done to estimate it.
     """
 
     phase: str
@@ -67,7 +67,7 @@ class Progress:
 
 
 class Runner:
-    """Trains what a plan's phases ask for, from where the folder is.
+    """Trains the phases of a plan, from where the folder is.
 
     Args:
         model: what makes the network.
@@ -115,7 +115,7 @@ class Runner:
         return self.seconds / trained
 
     def seeds(self, phase: str) -> tuple[int, ...]:
-        """Return the seeds of a phase: no phase knows the luck of another."""
+        """Return the seeds of a phase: phases are independent."""
         if phase == "search":
             return self.plan.seeds
         if phase == CALIBRATION:
@@ -168,7 +168,7 @@ class Runner:
         self._share_before = self._share
 
     def forget(self, name: str) -> None:
-        """Remove a checkpoint that nobody needs any more."""
+        """Remove a checkpoint that is no longer needed."""
         if self.folder is not None:
             shutil.rmtree(self.folder.path / "checkpoints" / name, ignore_errors=True)
 
@@ -216,7 +216,7 @@ class Runner:
         plan, expected = self.plan, self._expected()
         whole = sum(expected.values())
         i = PHASES.index(phase)
-        start = sum(expected[one] for one in PHASES[:i]) / whole
+        start = sum(expected[earlier] for earlier in PHASES[:i]) / whole
         within = min((self._done[phase] + now) / expected[phase], 1.0) * expected[phase] / whole
         self._share = max(self._share, min(start + within, 1.0))
         new = self._share - self._share_before
@@ -275,14 +275,14 @@ class Trained:
         for training in dict.fromkeys(trainings):
             if training not in self._where:
                 lengths.setdefault((training.epochs, training.stopped_at), []).append(training)
-        found = []
+        populations = []
         for (epochs, stopped_at), alike in lengths.items():
             self._runs += 1
             name = f"{self.phase}-{self._runs}"
             population = self._runner.train(self.phase, name, [t.setting for t in alike], epochs, stopped_at)
             self._where |= dict.fromkeys(alike, (name, population))
-            found.append((population, alike))
-        return found
+            populations.append((population, alike))
+        return populations
 
     def population(self, training: Training) -> Population:
         """Return the population that a training belongs to."""
@@ -320,12 +320,12 @@ def costs_of_outputs(
 ) -> list[Float[Tensor, "M N"]]:
     """Return the cost of each row (or group) for each seed, from outputs `[M, N, C]` of each."""
     diverged = population.history.diverged_at > 0
-    found = []
+    costs_of_seeds = []
     for s, of_seed in enumerate(outputs):
         costs = metric.costs(of_seed, rows[s] if isinstance(rows, list) else rows)
         costs[torch.from_numpy(diverged[s])] = torch.nan
-        found.append(costs)
-    return found
+        costs_of_seeds.append(costs)
+    return costs_of_seeds
 
 
 def outputs_of(population: Population, rows: Any, metric: Metric) -> list[Tensor]:
@@ -336,7 +336,7 @@ def outputs_of(population: Population, rows: Any, metric: Metric) -> list[Tensor
     """
     if not metric.samples:
         return population.outputs(rows)
-    found = []
+    outputs = []
     for s, seed in enumerate(population.seeds):
         table = rows[s] if isinstance(rows, list) else rows
         each = []
@@ -348,8 +348,8 @@ def outputs_of(population: Population, rows: Any, metric: Metric) -> list[Tensor
             prediction = predict(network, table.features, samples, seed, task="classification", dropout=rates)
             assert isinstance(prediction, ClassPrediction)
             each.append(prediction.probabilities.log().clamp_min(-700))
-        found.append(torch.stack(each))
-    return found
+        outputs.append(torch.stack(each))
+    return outputs
 
 
 def _all_zero(dropout: Any) -> bool:

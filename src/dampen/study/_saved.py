@@ -36,11 +36,11 @@ _LONGEST_NAME = 10_000  # letters of what a network is called
 
 
 class _Origin:
-    """The data that a study was made on: read again when somebody first asks for it.
+    """The data that a study was made on: read again at its first use.
 
     Args:
         folder: the study's.
-        plan: the study's, as its document tells it.
+        plan: the study's, as its document has it.
         data: what it was made on, if somebody has it at hand.
         data_dir: where data is looked for that has to be loaded.
 
@@ -69,21 +69,21 @@ class _Origin:
         return self.read
 
     def _checked(self, data: Data) -> Data:
-        found = same_data(data, self._plan)
-        if found is None:
+        same = same_data(data, self._plan)
+        if same is None:
             raise InputError(
                 f"the data {data.name!r} is not what the study in {self._folder} was made on: its rows or its splits "
                 "differ"
             )
-        return found
+        return same
 
 
 def same_data(data: Data, plan: Mapping[str, Any]) -> Data | None:
     """Return data as a study had it, whole numbers unscaled where its network embeds them; None for other data."""
-    for one in filter(None, (data, data.whole())):
-        found, *_ = with_unit_targets(one)
-        if fingerprint(found) == plan["data"]["fingerprint"]:
-            return found
+    for candidate in filter(None, (data, data.whole())):
+        scaled, *_ = with_unit_targets(candidate)
+        if fingerprint(scaled) == plan["data"]["fingerprint"]:
+            return scaled
     return None
 
 
@@ -122,7 +122,7 @@ class SavedResults:
 
     @property
     def data(self) -> Data:
-        """What the study was made on, read again when it is first asked for; a regression target has mean 0.
+        """What the study was made on, read again at its first use; a regression target has mean 0.
 
         Raises:
             InputError: it is gone, has changed, or was in memory.
@@ -140,7 +140,7 @@ class SavedResults:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """Which setting and length, how sure, against what, in the words that it was told in.
+        """Which setting and length, how sure, against what, in the words of its folder.
 
         Raises:
             InputError: the study is of an older version.
@@ -333,7 +333,7 @@ def of_own_network(plan: Mapping[str, Any]) -> bool:
 
 
 def _builder(name: str) -> Model:
-    """Make dampen's own builder from what `repr` says of it."""
+    """Make dampen's own builder from its `repr`."""
     try:
         if len(name) > _LONGEST_NAME:
             raise ValueError
@@ -341,20 +341,20 @@ def _builder(name: str) -> Model:
         if kind == "Linear":
             return Linear(**values)
         assert kind == "MLP"
-        described = _schema.converted(values, _Mlp, "the network's description")
-        shape = {"dropout": described.dropout, "activation": described.activation, "scaling": described.scaling}
-        return mlp(*described.hidden, **shape)
+        description = _schema.converted(values, _Mlp, "the network's description")
+        shape = {"dropout": description.dropout, "activation": description.activation, "scaling": description.scaling}
+        return mlp(*description.hidden, **shape)
     except (ValueError, AssertionError, TypeError) as e:
         if isinstance(e, InputError):
             raise
         raise InputError(
-            f"the study's network is {shortened(name)}, none of dampen's own: name what makes it with --model "
+            f"the study's network is {shortened(name)}, not one of dampen's: name its factory with --model "
             "MODULE:FUNCTION, or give model"
         ) from None
 
 
 class _Mlp(Struct, frozen=True):
-    """What `repr` says of an `MLP`; each layer's size is compared with the checkpoint before it is made."""
+    """The arguments in the `repr` of an `MLP`; each layer's size is compared with the checkpoint before it is made."""
 
     hidden: tuple[Annotated[int, Meta(ge=1, le=10_000_000)], ...]
     dropout: tuple[_schema.Share, ...]
@@ -419,7 +419,7 @@ def _check(network: nn.Module, place: Folder) -> None:
             tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as e:
         raise InputError(f"{file} can't be read: {e}") from e
-    mine = network.state_dict()
-    same = mine.keys() == tensors.keys() and all(torch.equal(mine[name], tensors[name].float()) for name in mine)
+    state = network.state_dict()
+    same = state.keys() == tensors.keys() and all(torch.equal(state[name], tensors[name].float()) for name in state)
     if not same or "setting" not in about or _schema.decode(about["setting"], _schema.Setting, file) is None:
         raise InputError(f"{file} and the study's checkpoints are of different networks")

@@ -1,4 +1,4 @@
-"""A verdict as a study's document tells it."""
+"""The verdict of a study's document."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from dampen.study._verdict import Against, Gain, Length, Part, Verdict
 
 
 def verdict_of(document: Mapping[str, Any]) -> Verdict:
-    """Return the verdict of a finished study, in the words that it was told in.
+    """Return the verdict of a finished study, in the words of its folder.
 
     Args:
         document: as `Study.document` returns it, checked.

@@ -5,7 +5,7 @@ from typing import Any
 from dampen.engine.knobs import Setting
 
 
-def tell(setting: Setting) -> str:
+def setting_text(setting: Setting) -> str:
     """Return a setting in words."""
 
     def value(v: Any) -> str:

@@ -182,7 +182,7 @@ class Study:
 
         Warns:
             NotSampled: the recommended setting drops no units, so that a single pass predicts.
-            DataWarning: the rows to calibrate on are too few for what is asked, or could not tell a temperature.
+            DataWarning: the calibration rows are too few for the coverage, or for a temperature.
 
         Example:
             >>> import dampen
@@ -220,7 +220,7 @@ class Study:
         return self.results.winner()
 
     def export(self, folder: str | Path, *, onnx: bool = False, data: bool | None = None) -> Exported:
-        """Write the recommended network for use without dampen; see `dampen.export.write`, which says what is written.
+        """Write the recommended network for use without dampen; see `dampen.export.write` for its files.
 
         Args:
             folder: new, empty, or of an earlier export.
@@ -232,12 +232,12 @@ class Study:
                 network.
 
         Warns:
-            NotExported: `train.py` could not be written; the message says why.
+            NotExported: `train.py` could not be written; the message has the reason.
         """
-        found = WRITERS["export"](self.winner(), Path(folder), onnx=onnx, data=data)
-        if found.refused is not None:
-            warnings.warn(found.refused, NotExported, stacklevel=2)
-        return found
+        exported = WRITERS["export"](self.winner(), Path(folder), onnx=onnx, data=data)
+        if exported.refused is not None:
+            warnings.warn(exported.refused, NotExported, stacklevel=2)
+        return exported
 
     def export_to_optuna(self, storage: str, name: str | None = None) -> None:
         """Add the search's settings to an Optuna storage, so that optuna-dashboard shows them.

@@ -78,7 +78,7 @@ def tune(
         n_seeds: of each setting in the search; by default 5 below 1000 training rows, 3 below 5000, 1 above.
         metric: `nll`, `accuracy`, `brier`, `mc-nll` (of the mean under Monte-Carlo dropout) for classes; `mse`, `rmse`,
             `mae`, `r2`, `nll` (noise fitted) for numbers.
-        margin: share of the loss below which a difference does not matter; by default 0.01, or a tenth of the spread
+        margin: share of the loss below which a difference is negligible; by default 0.01, or a tenth of the spread
             between seeds where that is more.
         search: how settings are drawn and which train longer: `dampen.SuccessiveHalving(eta=3)`, `Hyperband`, `Sobol`,
             `Random`, `Grid` or `TPE`; `sobol`, `random`, `grid`, `tpe` and `hyperband` are short for them, eta being 2.
@@ -152,7 +152,7 @@ def tune(
 
 
 def _space(space: Mapping[str, Any] | None, data: Data, dropping: int, per_layer: bool) -> Space:
-    """Return the space that was asked for, or the usual one; refuse knobs that can't be searched here."""
+    """Return the space that is given, or the usual one; refuse knobs that can't be searched here."""
     chosen = Space(dict(space) if space is not None else _defaults.usual_space(data, dropping, per_layer))
     if "dropout" in chosen.dimensions and not dropping:
         raise InputError("the network drops no units, so that dropout changes nothing: leave dropout out of the space")
@@ -175,13 +175,13 @@ def _drops_by_itself(model: Model, data: Data) -> bool:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Sizes of a study as they were asked for.
+    """Sizes of a study as they are given.
 
     Args:
         settings: None lets the budget choose.
         seeds: likewise.
         lengths: of trainings without a budget.
-        fixed: whether the longest was asked for.
+        fixed: whether the longest is given.
         confirmed: how many of the best train again.
     """
 

@@ -7,7 +7,7 @@ from dampen.uncertainty._out_of_distribution import OutOfDistribution, out_of_di
 from dampen.uncertainty._predict import dropout_rates, masks, mc_dropout, predict
 from dampen.uncertainty._prediction import ClassPrediction, Prediction, ValuePrediction, fit_noise
 from dampen.uncertainty._selective import Selective, selective
-from dampen.uncertainty._summaries import ROUNDING, abstention, reliabilities, remarks, risk, summary, tells_rows_apart
+from dampen.uncertainty._summaries import ROUNDING, abstention, ranks_rows, reliabilities, remarks, risk, summary
 from dampen.uncertainty._temperature import Temperature, find_temperature, fit_temperature, tempered
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "nll",
     "out_of_distribution",
     "predict",
+    "ranks_rows",
     "reliabilities",
     "reliability",
     "reliability_of",
@@ -47,7 +48,6 @@ __all__ = [
     "rows_for",
     "selective",
     "summary",
-    "tells_rows_apart",
     "tempered",
     "value_scores",
 ]

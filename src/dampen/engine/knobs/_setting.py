@@ -8,7 +8,7 @@ from dampen.errors import InputError
 
 
 class Setting(Mapping[str, Any]):
-    """One value for each knob that is turned; knobs left out keep what the network and the optimizer say.
+    """One value for each knob that is turned; knobs left out keep the values of the network and the optimizer.
 
     Raises:
         InputError: a knob that does not exist, a value outside its range, or two knobs that exclude each other.
