@@ -33,8 +33,9 @@ from benchmarks.population import fashion
 from benchmarks.rows import Row
 from dampen.data import Data
 from dampen.engine import Model
+from dampen.search import Training
 from dampen.statistics import over_seeds_and_rows
-from dampen.study import Training, usual_batch_size
+from dampen.study import usual_batch_size
 
 SETTINGS, SEEDS, EPOCHS, EPOCHS_OF_DIGITS = 64, 3, 10, 30
 FRESH_SEEDS = range(5_000_000, 5_000_020)  # for comparing winners

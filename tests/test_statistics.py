@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from dampen.errors import InputError
+from dampen.metrics import METRICS, find, interval_of
 from dampen.statistics import (
     Estimate,
     against_all,
@@ -16,8 +17,6 @@ from dampen.statistics import (
     over_seeds_and_rows,
     proportion_interval,
 )
-from dampen.study import METRICS
-from dampen.study._metrics import find, interval_of
 
 
 def coverage(draw, estimate, truth, n=1000):

@@ -3,9 +3,10 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dampen._hooks import WRITERS
+from dampen._hooks import CLUSTERS, WRITERS
 
 if TYPE_CHECKING:
+    from dampen.cluster import Cluster
     from dampen.data import Data, from_arrays, load
     from dampen.doctor import diagnose
     from dampen.engine import (
@@ -43,12 +44,13 @@ if TYPE_CHECKING:
     from dampen.study import Study, compare, load_study, tune
     from dampen.uncertainty import mc_dropout, predict
 
-# A name is imported when it is first asked for: torch takes seconds, and `dampen --help` needs none of it.
+# A name is imported at its first use: torch takes seconds, and `dampen --help` needs none of it.
 _HOME = {
     "Adam": "engine",
     "AdamW": "engine",
     "Choice": "search",
     "ChunkDone": "engine",
+    "Cluster": "cluster",
     "DampenClassifier": "estimators",
     "DampenRegressor": "estimators",
     "Data": "data",
@@ -99,6 +101,7 @@ __all__ = [
     "AdamW",
     "Choice",
     "ChunkDone",
+    "Cluster",
     "DampenClassifier",
     "DampenRegressor",
     "Data",
@@ -159,6 +162,13 @@ def _to_html(document: dict[str, Any]) -> str:
     return study_html(document)
 
 
+def _connected(cluster: Any) -> Any:
+    from dampen.cluster import Cluster
+
+    return Cluster.of(cluster).connected()
+
+
+CLUSTERS["connected"] = _connected
 WRITERS |= {"report": _write_report, "export": _write_export, "html": _to_html}
 
 

@@ -1,7 +1,10 @@
-"""What the package's front gives to layers that must not import higher ones: how a study becomes a page or export."""
+"""What the package's front gives to layers that must not import higher ones: pages and exports, and clusters."""
 
 from collections.abc import Callable
 from typing import Any
 
 WRITERS: dict[str, Callable[..., Any]] = {}
 """By name, `report`, `export` and `html`: registered in `dampen/__init__.py`, called by `Study`."""
+
+CLUSTERS: dict[str, Callable[..., Any]] = {}
+"""`connected`: registered in `dampen/__init__.py`, called where a study is given a cluster."""

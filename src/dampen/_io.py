@@ -16,7 +16,7 @@ from dampen.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-_SCRATCH = ".dampen-tmp-"  # begins the name of what is being written; nobody else's file is called so
+_SCRATCH = ".dampen-tmp-"  # begins the name of what is being written; no other program's file has such a name
 _SCRATCH_NAME = re.compile(re.escape(_SCRATCH) + r"[a-z0-9_]{8}(\.[A-Za-z0-9]{1,8})?")
 _LONGEST_WORD = 30  # letters: a longer one is cut
 _HEAD = 1 << 20  # bytes by which a file is known
@@ -29,7 +29,7 @@ def write_whole(target: Path, writer: Callable[[Path], object]) -> None:
     Raises:
         InputError: it can't be written; nothing has changed then.
     """
-    with told_in_one_line(target):
+    with as_input_error(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         ending = target.suffix if re.fullmatch(r"\.[A-Za-z0-9]{1,8}", target.suffix) else ""
         handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=_SCRATCH, suffix=ending)  # some look at the ending
@@ -44,8 +44,8 @@ def write_whole(target: Path, writer: Callable[[Path], object]) -> None:
 
 
 @contextlib.contextmanager
-def told_in_one_line(target: Path) -> Iterator[None]:
-    """Turn what the system, or a library on its behalf, says of a file that can't be written into one line.
+def as_input_error(target: Path) -> Iterator[None]:
+    """Turn the error of the system, or of a library, about a file that can't be written into one line.
 
     Raises:
         InputError: it can't.
@@ -68,7 +68,7 @@ def told_in_one_line(target: Path) -> Iterator[None]:
 def staged(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """Give a new folder within a folder; the files written to it take their places when all of them are whole.
 
-    A kill on the way leaves that new folder, by which the next one knows whose the others are (`is_staged`).
+    A kill on the way leaves that new folder, which marks the others as its own (`is_staged`).
 
     Args:
         folder: where files end up; those of `names` that are not written anew are removed from it.
@@ -138,7 +138,7 @@ def locked(folder: Path) -> Iterator[None]:
     if exists(folder) and not folder.is_dir():
         raise InputError(f"{folder} is a file: name a folder")
     lock = FileLock(folder / _LOCK, timeout=0)
-    with told_in_one_line(folder):
+    with as_input_error(folder):
         made = _missing(folder)
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -154,7 +154,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            os.unlink(folder / _LOCK)  # while it is held, so that nobody waits at a file that is gone
+            os.unlink(folder / _LOCK)  # while it is held, so that no process waits at a file that is gone
         lock.release()
         with contextlib.suppress(OSError):  # not empty: there is something to keep
             for path in made:
@@ -198,7 +198,7 @@ def refuse_foreign(target: Path, is_ours: Callable[[bytes], bool], what: str) ->
     """
     if not exists(target) or target.is_dir():
         return
-    with told_in_one_line(target):
+    with as_input_error(target):
         head = b""
         if target.is_file():
             with target.open("rb") as stream:
@@ -224,13 +224,13 @@ def _reason(e: OSError) -> str:
     return os.strerror(code) if code else _reason_in_words(str(e) or type(e).__name__)
 
 
-def _reason_in_words(said: str) -> str:
+def _reason_in_words(message: str) -> str:
     """Return what a library has put around the system's own words."""
-    number = re.search(r"\(os error (\d+)\)|errno (\d+)|\[Errno (\d+)\]", said)
+    number = re.search(r"\(os error (\d+)\)|errno (\d+)|\[Errno (\d+)\]", message)
     if number:
         code = int(next(group for group in number.groups() if group))
         return _reason(OSError(code, os.strerror(code)))
-    return shortened(said.splitlines()[0])
+    return shortened(message.splitlines()[0])
 
 
 def _umask() -> int:

@@ -1,10 +1,11 @@
 """Documents from outside: read once, against their types, before anything is made of them.
 
-A study's folder may come from a stranger. Every JSON text in it is decoded by `decode` into classes that name each
+A study's folder is not trusted. Every JSON text in it is decoded by `decode` into classes that name each
 field's type and range; what has another type, is out of range, too long or nested too deeply is refused in one line,
-and fields that nobody knows are left out. What depends on sizes is checked against the tensors that are really there.
+and unknown fields are left out. What depends on sizes is checked against the tensors that are really there.
 """
 
+import ast
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ Setting = dict[Word, bool | Number | Annotated[str, Meta(max_length=1000)] | lis
 
 
 def decode(text: bytes | str, kind: type[T], what: object) -> T:
-    """Return a JSON text as a value of a type that msgspec knows: structs, dataclasses, annotated ranges.
+    """Return a JSON text as a value of a type of msgspec: structs, dataclasses, annotated ranges.
 
     Args:
         text: to read.
@@ -67,11 +68,30 @@ def converted(value: object, kind: type[T], what: object) -> T:
         return msgspec.convert(value, kind)
 
 
-def read_file(file: Path, kind: type[T]) -> T | None:
-    """Return what a JSON file says; None where there is no such file.
+def call(text: str) -> tuple[str, dict[str, Any]]:
+    """Return name and arguments of a call as `repr` of a dataclass writes it; nothing is called.
 
     Raises:
-        InputError: it can't be read, or says something else than its type.
+        ValueError: it is no such text.
+
+    Example:
+        >>> call("SGD(momentum=0.9)")
+        ('SGD', {'momentum': 0.9})
+    """
+    try:
+        found = ast.parse(text, mode="eval").body
+        if isinstance(found, ast.Call) and isinstance(found.func, ast.Name):
+            return found.func.id, {word.arg: ast.literal_eval(word.value) for word in found.keywords if word.arg}
+    except (SyntaxError, MemoryError, RecursionError):
+        pass
+    raise ValueError(f"{shortened(text)} is no call")
+
+
+def read_file(file: Path, kind: type[T]) -> T | None:
+    """Return the contents of a JSON file; None where there is no such file.
+
+    Raises:
+        InputError: it can't be read, or is not of its type.
     """
     text = read_bytes(file)
     return None if text is None else decode(text, kind, file)
@@ -96,7 +116,7 @@ def read_bytes(file: Path) -> bytes | None:
 
 
 def read_tensors(file: Path) -> "tuple[str, dict[str, Tensor]]":
-    """Return what a safetensors file of dampen's says in its header, as a JSON text, and its tensors.
+    """Return the header of a safetensors file of dampen's, as a JSON text, and its tensors.
 
     The library lets no tensor be larger than the file.
 
@@ -151,13 +171,13 @@ def check_lengths(lists: Sequence[Sequence[object]], names: str) -> None:
     Raises:
         ValueError: they have different lengths.
     """
-    if len({len(one) for one in lists}) > 1:
+    if len({len(values) for values in lists}) > 1:
         raise ValueError(f"{names} have different lengths")
 
 
-def _in_words(said: str) -> str:
+def _in_words(message: str) -> str:
     """Return msgspec's message with the place in front: `plan.seed: expected `int`, got `str``."""
-    found = re.fullmatch(r"(.*) - at `\$\.?(.*)`", said, re.DOTALL)
-    if not found:
-        return shortened(said[:1].lower() + said[1:])
-    return shortened(f"{found[2]}: {found[1][:1].lower()}{found[1][1:]}")
+    match = re.fullmatch(r"(.*) - at `\$\.?(.*)`", message, re.DOTALL)
+    if not match:
+        return shortened(message[:1].lower() + message[1:])
+    return shortened(f"{match[2]}: {match[1][:1].lower()}{match[1][1:]}")

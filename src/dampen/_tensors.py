@@ -36,7 +36,7 @@ def check_dense(t: "Tensor", what: str) -> None:
 
     Raises:
         InputError: it is sparse or otherwise packed, holds no numbers (torch's meta device), or numbers of a kind that
-            is not computed with, such as float8 or quantised ones; the message says `what`.
+            is not computed with, such as float8 or quantised ones; the message names `what`.
     """
     import torch
 
@@ -54,7 +54,7 @@ def check_size(t: "Tensor", what: str) -> None:
     """Make sure that numbers are not so large that computing with them gives what is none.
 
     Raises:
-        InputError: one is; the message says `what`.
+        InputError: one is; the message names `what`.
     """
     if t.is_floating_point() and t.numel():
         least, most = t.aminmax()
@@ -65,7 +65,7 @@ def check_size(t: "Tensor", what: str) -> None:
             )
 
 
-def described(given: object) -> str:
+def describe_input(given: object) -> str:
     """Return what was given in place of tensors or data, in a few words."""
     return f"the path {os.fspath(given)!r}" if isinstance(given, str | os.PathLike) else type(given).__name__
 

@@ -1,8 +1,8 @@
-"""What users are told: mistakes, and what works only half."""
+"""Exceptions and warnings that users see."""
 
 
 class InputError(ValueError):
-    """A user's mistake, told in one line: what was given, what is allowed, what to do.
+    """A user's mistake, in one line: what was given, what is allowed, what to do.
 
     The command line prints that line and exits with 2.
     """
@@ -20,11 +20,11 @@ class NotSampled(UserWarning):
 
 
 class OutputsWarning(UserWarning):
-    """A network's outputs are probably not what they are taken for; the message says for what, and what to do."""
+    """A network's outputs are probably misinterpreted; the message has the interpretation, and what to do."""
 
 
 class NotExported(UserWarning):
-    """A part of an export that can't be written; the message says which and why."""
+    """A part of an export that can't be written; the message has the part and the reason."""
 
 
 class DataWarning(UserWarning):

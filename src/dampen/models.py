@@ -26,7 +26,7 @@ class Linear:
 class Scaling(nn.Module):
     """A learned factor for each input: `x * (1 + 6 * weight)`, the identity before training.
 
-    It lets a network soon pass over columns that say nothing. Under Adam a parameter's step has the size of the
+    With it a network soon ignores columns that are not informative. Under Adam a parameter's step has the size of the
     learning rate, so that the 6 is a learning rate six times as large for these factors (Holzmüller, Grinsztajn and
     Steinwart 2024, "Better by default", section 3: the scaling layer). Weight decay spares them, as it spares the
     factors of normalisation layers.

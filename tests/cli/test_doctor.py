@@ -111,7 +111,7 @@ def test_the_text_is_the_report(run):
     code, out, _ = run("the_models:with_batch")
     assert code == 1
     assert out.startswith("serious: dropout-on-output: 1\n")
-    assert "Mend it: put dropout before the last layer" in out
+    assert "Fix: put dropout before the last layer" in out
     assert out.endswith("not looked at without the number of steps: decay-too-weak\n")
 
 

@@ -101,7 +101,8 @@ def test_a_knob_that_the_script_does_not_know_is_named_and_the_rest_is_written(r
     code, out, err = run("export", made["l1"].folder, "--out", "there")
     assert code == 0
     assert err == (
-        "dampen: train.py is not written: the setting turns l1, and the script knows weight_decay, dropout, lr only\n"
+        "dampen: train.py is not written: the setting turns l1, and the script supports weight_decay, dropout, lr "
+        "only\n"
     )
     assert sorted(out.split()) == ["there/model.json", "there/model.safetensors"]
 

@@ -13,7 +13,8 @@ import torch
 from sklearn.metrics import accuracy_score, log_loss, mean_squared_error
 
 import dampen
-from dampen.study import CalibratedStudy, Method, calibrate, load_study, summary
+from dampen.study import CalibratedStudy, Method, calibrate, load_study
+from dampen.uncertainty import summary
 
 SMALL = {"n_seeds": 2, "epochs": 2, "batch_size": 32}
 

@@ -154,8 +154,8 @@ def test_rows_without_a_usable_target_are_predicted_but_not_judged(run, folder):
     code, out, err = run("predict", folder / "wine", "partly.csv", *ALL)
     document = json.loads(out)
     assert code == 0
-    assert "is a class that the training rows lack in 3 rows ('corked'): not judged" in err
-    assert "target 'quality' is missing in 10 rows: not judged" in err
+    assert "is a class that the training rows lack in 3 rows ('corked'): not evaluated" in err
+    assert "target 'quality' is missing in 10 rows: not evaluated" in err
     rows = pd.DataFrame(document["predictions"])
     assert len(rows) == 178
     assert document["summary"]["n"] == 165
@@ -198,7 +198,7 @@ def test_values_that_training_never_saw_are_predicted_and_told(run, folder):
     assert np.isfinite([row["prediction"] for row in document["predictions"]]).all()
     for said in (
         "column 'place' has a value that the training rows lack in 1 row ('west')",
-        "column 'size' is no number in 1 row ('large'): taken as the median",
+        "column 'size' is no number in 1 row ('large'): replaced by the median",
         "column 'size' is missing in 1 row, in the training rows it never is",
         "column 'built' is no date in 1 row ('unknown')",
         "column 'size' is beyond the training rows in 1 row (5000; they span 4",
@@ -282,7 +282,7 @@ def test_the_user_s_own_network_is_found_by_its_name_with_dropout_inserted_again
     settings = [dampen.Setting(dropout=0.5), dampen.Setting(dropout=0.99)]
     data = dampen.load("mine.csv", target="price")
     dampen.compare(dampen.insert_dropout(make), data, settings, n_seeds=2, epochs=2, out="own")
-    assert "name what makes it with --model" in run("predict", "own", "mine.csv")[2]
+    assert "name its factory with --model" in run("predict", "own", "mine.csv")[2]
     code, out, _ = run("predict", "own", "mine.csv", "--model", "nets.py:make", "--samples", 5, "--json")
     assert code == 0
     assert json.loads(out)["method"] == "Monte-Carlo dropout, 5 samples"

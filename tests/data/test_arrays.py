@@ -99,7 +99,7 @@ def test_objects_and_columns_of_0_and_1_are_labels_too():
     for data in (load(x, target=labels.astype(object)), load(x, target=list(labels)), one_hot):
         assert data.targets.equal(expected.targets)
         assert data.classes == ("0", "1", "2")
-    assert one_hot.notes[0] == "the target's 3 columns of 0 and 1 are taken as classes"
+    assert one_hot.notes[0] == "the target's 3 columns of 0 and 1 are treated as classes"
     named = load(x, target=pd.DataFrame(np.eye(3)[labels], columns=["cat", "dog", "emu"]))
     assert named.classes == ("cat", "dog", "emu")
     assert named.targets.equal(expected.targets)
@@ -157,13 +157,13 @@ def test_channels_come_first_however_an_array_comes_and_that_is_told(tmp_path):
     np.savez(tmp_path / "images.npz", x=images, y=labels)
     for data in (load(images, target=labels), load(tmp_path / "images.npz"), load(Pairs(images, labels))):
         assert data.features.equal(torch.from_numpy(images).permute(0, 3, 1, 2))
-        assert data.notes == ("bytes of shape [8, 6, 3] are taken as images with channels last: [3, 8, 6]",)
+        assert data.notes == ("bytes of shape [8, 6, 3] are read as images with channels last: [3, 8, 6]",)
     first = load(images.transpose(0, 3, 1, 2), target=labels)
     assert (first.inputs, first.notes) == ((3, 8, 6), ())
     grey = load(images[..., 0], target=labels)
-    assert grey.notes == ("bytes of shape [8, 6] are taken as grey images: [1, 8, 6]",)
+    assert grey.notes == ("bytes of shape [8, 6] are read as grey images: [1, 8, 6]",)
     for reals, start in (
-        (images / 255, "inputs of shape [8, 6, 3] are taken as 8 channels of 6x3: if they are images"),
+        (images / 255, "inputs of shape [8, 6, 3] are read as 8 channels of 6x3: if they are images"),
         (images[:, :6, :, 0] / 255, "inputs of shape [6, 6] stay so: if they are grey images, give [rows, 1, 6, 6]"),
     ):
         data = load(reals, target=labels)

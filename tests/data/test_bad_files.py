@@ -84,14 +84,14 @@ def test_what_is_odd_is_treated_and_told(tmp_path):
     odd["g"] = ["n/k" if i == 40 else str(i % 13) for i in range(60)]
     odd.loc[[3, 4], "y"] = None
     data = load(written(tmp_path, csv(odd)), test_fraction=0.0)
-    told = {row[0]: row for row in data.columns.told(2)}
-    assert "taken as missing" in told["c"][3]
+    told = {row[0]: row for row in data.columns.summary(2)}
+    assert "treated as missing" in told["c"][3]
     assert told["d"][2:] == ("not used", "every value is missing")
     assert told["e"][3] == "constant, 'same' in every row"
     assert told["f"][3] == "constant, 1 in every row"
     assert told["id"][3].startswith("an identifier")
-    assert told["g"][3] == "1 no numbers ('n/k'), taken as missing"
-    assert data.notes == ("2 rows without a target 'y' left out", "7 infinite values in column 'c' taken as missing")
+    assert told["g"][3] == "1 no numbers ('n/k'), treated as missing"
+    assert data.notes == ("2 rows without a target 'y' left out", "7 infinite values in column 'c' treated as missing")
     assert data.train.features.isfinite().all()
 
 
@@ -204,7 +204,7 @@ def test_numbers_that_only_a_person_can_read_are_not_used_and_that_is_said(tmp_p
         {"x": RNG.normal(size=240), "price": [written_as(v) for v in values], "y": ["no", "yes"] * 120}
     )
     frame.loc[[5, 9], "price"] = [None, "on request"]
-    told = {row[0]: row for row in load(written(tmp_path, csv(frame))).columns.told(2)}
+    told = {row[0]: row for row in load(written(tmp_path, csv(frame))).columns.summary(2)}
     assert told["price"][2] == "not used"
     assert re.fullmatch(
         r"looks like numbers with a comma, sign or unit \('(.*)'\): write plain numbers", told["price"][3]
@@ -220,7 +220,7 @@ def test_numbers_that_only_a_person_can_read_are_not_used_and_that_is_said(tmp_p
 def test_codes_are_not_taken_for_numbers(code, repeats):
     codes = [code(i // repeats) for i in range(240)]
     data = load(pd.DataFrame({"x": RNG.normal(size=240), "code": codes, "y": ["no", "yes"] * 120}))
-    assert "looks like" not in {row[0]: row for row in data.columns.told(2)}["code"][3]
+    assert "looks like" not in {row[0]: row for row in data.columns.summary(2)}["code"][3]
 
 
 def test_few_classes_with_a_unit_are_classes():
@@ -231,7 +231,7 @@ def test_few_classes_with_a_unit_are_classes():
 def test_a_number_is_read_where_semicolons_say_that_its_comma_is_decimal(tmp_path):
     rows = [(f"{v:.2f}".replace(".", ","), as_german(1000 * abs(v) + 1)) for v in RNG.normal(size=60)]
     text = "a;b;y\n" + "".join(f"{a};{b};{i % 2}\n" for i, (a, b) in enumerate(rows))
-    told = {row[0]: row for row in load(written(tmp_path, text)).columns.told(2)}
+    told = {row[0]: row for row in load(written(tmp_path, text)).columns.summary(2)}
     assert told["a"][1] == "number"
     assert "looks like numbers" in told["b"][3]
 

@@ -165,7 +165,7 @@ def test_a_set_is_downloaded_once_and_then_read_from_the_cache(server, published
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (missing, "the server answered 404"),
+        (missing, "the server responded 404"),
         (cut, "broke in the middle"),
         (reset, "broke in the middle|no connection"),  # a reset may overtake the headers
         (altered, "wrong MD5"),
@@ -196,7 +196,7 @@ def test_a_server_that_tells_no_length_is_read_to_its_end(server, published, cac
 def test_a_server_that_does_not_answer_in_time_is_told_in_one_line(server, published, cache, monkeypatch):
     monkeypatch.setattr(_download, "_TIMEOUT_S", (5, 0.1))
     server.answers = dict.fromkeys(published, late)
-    with pytest.raises(InputError, match=f"no answer in time from {server.address}/{NAME}/train-images"):
+    with pytest.raises(InputError, match=f"no response in time from {server.address}/{NAME}/train-images"):
         load(NAME)
     assert list(cache.iterdir()) == []
 

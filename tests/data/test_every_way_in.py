@@ -87,7 +87,7 @@ def test_every_way_in_gives_the_same_task_classes_inputs_and_notes(name, tmp_pat
     first = None
     for way, options in ways(table, target, tmp_path).items():
         data = load(**({"target": "y"} | options))
-        told = data.columns.told(data.outputs)
+        told = data.columns.summary(data.outputs)
         if first is None:
             first, first_told = data, told
             assert data.task == task
@@ -117,7 +117,7 @@ def test_an_estimator_reads_a_frame_as_load_does_and_warns_of_what_it_does_not_u
     assert sorted(columns.dropped) == sorted(data.columns.dropped)
     warned = " ".join(str(warning.message) for warning in caught)
     assert all(f"'{column}' is not used" in warned for column, _ in columns.dropped)
-    assert "'c': 1 no numbers ('n/k'), taken as missing" in warned or name != "odd cells"
+    assert "'c': 1 no numbers ('n/k'), treated as missing" in warned or name != "odd cells"
     features = encoded(columns, X, None if model._mixed else frame.columns)
     torch.testing.assert_close(features, data.features, equal_nan=True)
 
@@ -186,7 +186,7 @@ def test_an_infinite_input_is_missing_and_told(how, tmp_path):
     assert found.train.features.equal(reference.train.features)
     n = int(np.isinf(infinite[["a", "b"]]).to_numpy().sum())
     assert [note for note in found.notes if "infinite" in note] == [
-        f"{n} infinite values in columns {', '.join(repr(c.name) for c in found.columns.used)} taken as missing"
+        f"{n} infinite values in columns {', '.join(repr(c.name) for c in found.columns.used)} treated as missing"
     ]
 
 

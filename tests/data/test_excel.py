@@ -52,7 +52,7 @@ def test_formulas_without_values_are_told(tmp_path):
         sheet[f"D{row}"] = f"=A{row}+B{row}"
     workbook.save(path)
     data = load(path, target="y")
-    told = "formulas without a value, taken as missing: open and save the file in a spreadsheet"
+    told = "formulas without a value, treated as missing: open and save the file in a spreadsheet"
     assert data.notes[0].startswith(f"column 'sum' holds {N} {told}")
     assert data.columns.inputs(2) == ["a", "b"]
     for row in range(2, N + 2):

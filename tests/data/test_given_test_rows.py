@@ -19,20 +19,20 @@ TRAIN, TEST = FRAME[:N], FRAME[N:]
 @pytest.mark.parametrize(
     ("how", "changed", "note"),
     [
-        ("file", {"a": "x"}, "column 'a' is no number in 40 rows ('x'): taken as the median"),
-        ("frame", {"a": "3,14"}, "column 'a' is no number in 40 rows ('3,14'): taken as the median"),
+        ("file", {"a": "x"}, "column 'a' is no number in 40 rows ('x'): replaced by the median"),
+        ("frame", {"a": "3,14"}, "column 'a' is no number in 40 rows ('3,14'): replaced by the median"),
         (
             "frame",
             {"b": np.nan},
-            "column 'b' is missing in 40 rows, in the training rows it never is: taken as the median",
+            "column 'b' is missing in 40 rows, in the training rows it never is: replaced by the median",
         ),
-        ("frame", {"b": np.inf}, "column 'b' is no number in 40 rows ('inf'): taken as the median"),
+        ("frame", {"b": np.inf}, "column 'b' is no number in 40 rows ('inf'): replaced by the median"),
         (
             "frame",
             {"k": "zz"},
-            "column 'k' has a value that the training rows lack in 40 rows ('zz'): taken as none of them",
+            "column 'k' has a value that the training rows lack in 40 rows ('zz'): encoded as none of them",
         ),
-        ("file", {"d": "31.12.2020"}, "column 'd' is no date in 40 rows ('31.12.2020'): taken as the middle"),
+        ("file", {"d": "31.12.2020"}, "column 'd' is no date in 40 rows ('31.12.2020'): replaced by the middle"),
     ],
 )
 def test_values_that_can_not_be_read_as_in_the_training_rows_are_told(how, changed, note, tmp_path):
@@ -47,17 +47,17 @@ def test_values_that_can_not_be_read_as_in_the_training_rows_are_told(how, chang
 def test_missing_values_of_test_arrays_are_told():
     holes = np.where(np.arange(N_TEST)[:, None] % 5 == 0, X[N:] * [np.nan, 1.0, 1.0], X[N:])
     assert load(X[:N], target=FRAME.y[:N], test=(holes, FRAME.y[N:])).notes == (
-        "test rows: column 'x0' is missing in 8 rows, in the training rows it never is: taken as the median",
+        "test rows: column 'x0' is missing in 8 rows, in the training rows it never is: replaced by the median",
     )
 
 
 def test_groups_on_both_sides_are_counted_and_unknown_ones_told():
     shared = load(TRAIN, target="y", group="g", test=TEST)  # group 13 ends two rows after the training rows
     assert shared.notes == (
-        "1 group of 'g' with 4 test rows is among the training rows too: the test figures may flatter",
+        "1 group of 'g' with 4 test rows is among the training rows too: the test figures may be too good",
     )
     assert load(TRAIN, target="y", group="g", test=TEST[4:]).notes == ()  # nor is anything else told
-    lacking = "the test rows lack the group '{}': whether their groups train too can't be told"
+    lacking = "the test rows lack the group '{}': whether their groups also train is unknown"
     assert load(TRAIN, target="y", group="g", test=TEST.drop(columns="g")).notes == (lacking.format("g"),)
     beside = load(X[:N], target=FRAME.y[:N], group=FRAME.g.to_numpy()[:N], test=(X[N:], FRAME.y[N:]))
     assert beside.notes == (lacking.format("group"),)

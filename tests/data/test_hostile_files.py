@@ -63,7 +63,7 @@ def patched(path, offsets, value):
         (header((2**70, 4)), "is larger than the file"),
         (header((61, 4), body=X.tobytes()), "EOF: reading array data, expected 1952 bytes got 1920"),
         (header((-60, 4), body=X.tobytes()), "an array has the shape"),
-        (npy(X) + b"more", "array 'x' is longer than its header tells"),
+        (npy(X) + b"more", "array 'x' is longer than its header declares"),
         (npy(X.astype(object)), "it holds Python objects"),
         (b"\x93NUMPY\1\0" + struct.pack("<H", 9000) + b"(" * 9000, "can't be read as npz"),
         (b"\x93NUMPY\7\0" + npy(X)[8:], r"format \(7, 0\)|only support format"),

@@ -54,8 +54,8 @@ def test_what_systems_and_notebooks_leave_is_no_image_and_is_counted(tmp_path):
     np.testing.assert_array_equal(data.features[:, 0], arrays)
     assert data.classes == ("cat", "dog")
     assert data.notes == (
-        "8 hidden images (.name, __MACOSX) passed by",
-        "1 file of other kinds (.txt) passed by",
+        "8 hidden images (.name, __MACOSX) ignored",
+        "1 file of other kinds (.txt) ignored",
     )
 
 
@@ -250,7 +250,7 @@ def test_classes_may_be_called_train_or_test(tmp_path, classes):
     data = load(tmp_path)
     assert data.classes == classes
     assert torch.bincount(data.targets).tolist() == [12] * len(classes)
-    assert sum("is taken as a class" in note for note in data.notes) == len(
+    assert sum("is treated as a class" in note for note in data.notes) == len(
         set(classes) & {"train", "test", "Training"}
     )
 
@@ -260,8 +260,8 @@ def test_grey_and_coloured_images_together_are_told(tmp_path):
         (tmp_path / kind).mkdir()
         for i in range(16):
             Image.new(mode, (4, 4), 15 * i if mode == "L" else (15 * i, 9, 0)).save(tmp_path / kind / f"{i}.png")
-    mixed = "16 images in grey taken as colour, in three equal channels"
-    alone = "a network can tell these classes by that alone"
+    mixed = "16 images in grey converted to colour, in three equal channels"
+    alone = "a network can separate these classes by that alone"
     data = load(tmp_path)
     assert data.inputs == (3, 4, 4)
     assert data.notes == (mixed, f"nearly all images of 'cat' are grey, and of 'dog' in colour: {alone}")
@@ -284,7 +284,7 @@ def test_what_is_no_image_is_named_with_what_is_read(tmp_path):
     for kind in ("cat", "dog"):
         for i in range(8):
             Image.new("L", (4, 4), 9 * i + len(kind)).save(tmp_path / kind / f"{i}.png")
-    assert "2 links to nothing passed by" in load(tmp_path).notes
+    assert "2 links to nothing ignored" in load(tmp_path).notes
 
 
 @pytest.mark.parametrize("folder", [".", "train"])
@@ -407,7 +407,7 @@ def test_a_few_images_by_class_are_predicted_all_and_judged(run, study, tmp_path
     assert document["summary"]["n"] == 6
     judged = rows[3:]
     assert document["summary"]["accuracy"] == (judged["target"] == judged["prediction"]).mean()
-    assert "3 images in folders that are no class of the study ('bird'): not judged" in err
+    assert "3 images in folders that are no class of the study ('bird'): not evaluated" in err
     assert run("trust", where / "study", "new", "--samples", 0)[0] == 0
 
 
@@ -417,7 +417,7 @@ def test_new_images_of_another_kind_are_brought_to_the_study_s(run, study, tmp_p
     rows, document, _ = predicted(run, study[0], "new")
     assert len(rows) == 1
     assert "images of 1 size (30x40) resized to 6x8 pixels (image size)" in document["notes"]
-    assert "1 image in colour taken as grey" in document["notes"]
+    assert "1 image in colour converted to grey" in document["notes"]
 
 
 def test_the_study_s_own_folder_gives_its_test_images(run, study):

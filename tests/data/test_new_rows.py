@@ -58,7 +58,7 @@ def test_rows_to_come_are_read_as_the_training_rows_wrote_their_numbers(cells, v
     np.testing.assert_allclose(found.features[:, 0], np.array(values, np.float32))
     told = [note for note in found.notes if "may be thousands or a fraction" in note]
     unclear = (
-        "column 'size_m2' may be thousands or a fraction in 1 row ('2.500'): taken as the median; write 2500 or 2,5"
+        "column 'size_m2' may be thousands or a fraction in 1 row ('2.500'): replaced by the median; write 2500 or 2,5"
     )
     assert told == [unclear] * bool(np.isnan(values).any())
 
@@ -76,7 +76,7 @@ def test_a_file_parted_by_commas_has_decimal_points_and_that_is_told_where_it_ma
     unsure = kept.read(written(tmp_path, "size_m2,age\n2.500,7\n", "new.csv"))
     assert unsure.features[:, 0].tolist() == [2.5]
     assert unsure.notes[0].startswith(
-        "column 'size_m2' holds '2.500', taken as 2.5: the training rows have decimal commas"
+        "column 'size_m2' holds '2.500', read as 2.5: the training rows have decimal commas"
     )
     quoted = kept.read(written(tmp_path, 'size_m2,age\n"2,5",7\n2.500,8\n', "new.csv"))
     np.testing.assert_array_equal(quoted.features[:, 0], [2.5, np.nan])
@@ -95,7 +95,7 @@ def test_targets_of_rows_to_come_are_read_likewise(tmp_path):
     kept = german(tmp_path)
     found = kept.read(written(tmp_path, "size_m2;age;price\n2,5;7;1,5\n3;8;2.500\n", "new.csv"))
     np.testing.assert_array_equal(found.targets, [1.5, np.nan])
-    assert "target 'price' may be thousands or a fraction in 1 row ('2.500'): not judged" in found.notes
+    assert "target 'price' may be thousands or a fraction in 1 row ('2.500'): not evaluated" in found.notes
     found = kept.read(written(tmp_path, "size_m2;age;price\n2,5;7;1.500,5\n3;8;2.500\n", "new.csv"))
     assert found.targets.tolist() == [1500.5, 2500]
 
@@ -104,7 +104,7 @@ def test_points_beside_commas_are_left_open_in_rows_for_a_study_of_decimal_point
     kept = Preprocessing.of(load(FRAME, target="price"))
     found = kept.read(written(tmp_path, "size_m2;age\n2.500;1,5\n3.000;2,5\n", "new.csv"))
     assert found.features[:, 0].isnan().all()
-    assert any("('2.500', '3.000'): taken as the median; write 2500 or 2,5" in note for note in found.notes)
+    assert any("('2.500', '3.000'): replaced by the median; write 2500 or 2,5" in note for note in found.notes)
     frame = pd.DataFrame({"size_m2": ["2.500", "0,5"], "age": ["7", "8"]})
     assert kept.read(frame).features[:, 0].isnan().all()
     assert kept.read(frame.head(1)).features.tolist() == [[2.5, 7]]

@@ -30,7 +30,7 @@ def both(tmp_path, frame) -> list:
 
 
 def column(data, name):
-    return {row[0]: row[1:] for row in data.columns.told(data.outputs)}[name]
+    return {row[0]: row[1:] for row in data.columns.summary(data.outputs)}[name]
 
 
 def days_of(data, name) -> np.ndarray:
@@ -118,7 +118,7 @@ def test_a_bad_cell_is_a_missing_date_wherever_it_stands(bad, row, tmp_path):
     for source in both(tmp_path, numbers(d=dates, y=Y)):
         data = load(source, target="y", test_fraction=0.0)
         assert column(data, "d")[0] == "date"
-        assert column(data, "d")[2] == f"1 no dates ('{bad}'), taken as missing"
+        assert column(data, "d")[2] == f"1 no dates ('{bad}'), treated as missing"
         assert np.isnan(days_of(data, "d")).nonzero()[0].tolist() == [row]
         drawn = load(source, target="y")  # the row may be a test row
         assert column(drawn, "d")[0] == "date"
@@ -194,7 +194,7 @@ def test_a_word_for_nothing_is_a_class_where_it_is_as_common_as_one(word, tmp_pa
         assert set(data.classes) == {word, "Apnea", "Insomnia"}
         n = (labels == word).sum()
         assert data.notes == (
-            f"target 'y': '{word}' in {n} rows is taken as a class; leave these cells empty if they are missing",
+            f"target 'y': '{word}' in {n} rows is treated as a class; leave these cells empty if they are missing",
         )
     few = np.where(np.arange(N) < 3, word, RNG.choice(["Apnea", "Insomnia"], N))
     for source in both(tmp_path, numbers(y=few)):
@@ -293,7 +293,7 @@ def test_a_point_that_is_surely_decimal_is_read(tmp_path):
     data = load(saved(tmp_path, german(commas)), target="y", drop="z", test_fraction=0.0)
     expected = [np.nan if v == "k. A." else float(v.replace(",", ".")) for v in commas]
     np.testing.assert_allclose(data.features[:, 0], expected, rtol=1e-6)
-    assert column(data, "x")[2] == "1 no numbers ('k. A.'), taken as missing"
+    assert column(data, "x")[2] == "1 no numbers ('k. A.'), treated as missing"
     np.testing.assert_allclose(data.targets, np.arange(60) + 0.5)
 
 
@@ -325,13 +325,13 @@ def test_whole_numbers_that_float64_can_not_tell_apart_are_told_apart(tmp_path):
         assert data.targets[first].tolist() == np.float32(Y[order.argsort()][first]).tolist()
     classes = load(numbers(y=2**60 + order % 2), target="y")
     assert classes.classes == (str(2**60), str(2**60 + 1))
-    assert "target 'y' has 2 distinct whole numbers: taken as classes" in classes.notes[0]
+    assert "target 'y' has 2 distinct whole numbers: treated as classes" in classes.notes[0]
     with pytest.raises(InputError, match="differs by less than float32 can hold, all rows are near 1e\\+09: subtract"):
         load(numbers(y=1e9 + RNG.random(N)), target="y")
 
 
 def test_a_study_in_the_order_of_time_ranks_and_judges_on_different_times():
-    from dampen.study._protocol import held_out
+    from dampen.data import held_out
 
     data = load(numbers(day=np.arange(N) // 7, y=Y), target="y", time_order="day")
     ranking, judging = held_out(data, 0)
@@ -359,18 +359,21 @@ HEAD, ROWS = TEXT.split("\n", 1)
 @pytest.mark.parametrize(
     ("text", "note"),
     [
-        ("# made by me, in 2024\n# and you\n" + TEXT, "2 comment lines above the column names passed by ('made by me"),
-        ("% a\n\n" + TEXT, "1 comment line above the column names passed by ('a')"),
+        ("# made by me, in 2024\n# and you\n" + TEXT, "2 comment lines above the column names ignored ('made by me"),
+        ("% a\n\n" + TEXT, "1 comment line above the column names ignored ('a')"),
         ("# " + HEAD + "\n" + ROWS, "the column names are read from the comment in line 1"),
         ("sep=;\n" + TEXT.replace(",", ";"), None),
         ('"sep=\t"\n' + TEXT.replace(",", "\t"), None),
         (HEAD + "\nm,kg,\n" + ROWS, "the first row holds units, no values ('m', 'kg'): left out"),
         (HEAD + "\n[m],[kg],[-]\n" + ROWS, "the first row holds units, no values ('[m]', '[kg]', '[-]'): left out"),
         (HEAD + "\nm/s,°C,class\n" + ROWS, "the first row holds units, no values ('m/s', '°C', 'class'): left out"),
-        (TEXT.replace(",", " "), "columns are parted by blanks"),
-        ("\n".join("  " + "   ".join(line.split(",")) for line in TEXT.splitlines()), "columns are parted by blanks"),
-        ("Measurements of 2024\n\n" + TEXT, "1 line above the column names passed by ('Measurements of 2024')"),
-        ("Report,,\n" + TEXT, "1 line above the column names passed by ('Report')"),
+        (TEXT.replace(",", " "), "columns are separated by spaces"),
+        (
+            "\n".join("  " + "   ".join(line.split(",")) for line in TEXT.splitlines()),
+            "columns are separated by spaces",
+        ),
+        ("Measurements of 2024\n\n" + TEXT, "1 line above the column names ignored ('Measurements of 2024')"),
+        ("Report,,\n" + TEXT, "1 line above the column names ignored ('Report')"),
     ],
 )
 def test_what_stands_around_the_column_names_is_passed_by_and_told(text, note, tmp_path):
@@ -392,7 +395,7 @@ def test_columns_without_a_name_are_told(tmp_path):
         assert f"2 columns have no name: {unnamed}" in data.notes
     assert load(saved(tmp_path, f",b,y\n{lines}"), target="y").notes == ()  # an index that was saved
     assert load(saved(tmp_path, f",A title,\na,b,y\n{lines}"), target="y").columns.inputs(2) == ["a", "b"]
-    with pytest.raises(InputError, match=r"no column names: its first line after 'y,,', taken as a title, is"):
+    with pytest.raises(InputError, match=r"no column names: its first line after 'y,,', read as a title, is"):
         load(saved(tmp_path, f"y,,\n{lines}".replace(",a", ",1").replace(",b", ",0")), target="y")
 
 

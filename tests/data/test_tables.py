@@ -288,7 +288,7 @@ def test_the_task_follows_from_the_target(values, task, classes):
     rng = np.random.default_rng(0)
     data = load(pd.DataFrame({"x": rng.normal(size=60), "y": values}))
     assert (data.task, data.classes) == (task, classes)
-    assert any("taken as classes" in note for note in data.notes) == (classes in (("2", "9", "10"), ("1", "2")))
+    assert any("treated as classes" in note for note in data.notes) == (classes in (("2", "9", "10"), ("1", "2")))
 
 
 def test_a_regression_on_few_whole_numbers_is_asked_for():

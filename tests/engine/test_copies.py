@@ -118,7 +118,7 @@ def test_a_test_set_that_is_given_is_kept_and_its_copies_of_training_rows_are_co
     x, y = RNG.normal(size=(100, 3)), np.arange(100) % 2
     data = from_arrays(x[:60], y[:60], test=(x[50:], y[50:]))
     assert data.test_rows.tolist() == list(range(60, 110))
-    assert data.notes == ("10 test rows are equal to training rows: the test figures may flatter",)
+    assert data.notes == ("10 test rows are equal to training rows: the test figures may be too good",)
     assert leaks(data) == Leaks(copies=10, test_copies=10)
     assert leaks(data).document() == {"copies": 10, "test_copies": 10, "identifiers": []}
     frame = coins(copies=1)
@@ -131,7 +131,7 @@ def test_rows_in_the_order_of_time_keep_it_and_their_copies_are_told():
     assert data.test_rows.tolist() == list(range(400, 500))  # five days, of which the last one comes later
     assert data.notes[-2:] == (
         "400 of 500 rows are copies of another row: the order of time may put them on both sides of a split",
-        "100 test rows are equal to training rows: the test figures may flatter",
+        "100 test rows are equal to training rows: the test figures may be too good",
     )
 
 
@@ -153,7 +153,7 @@ def test_too_few_different_rows_are_split_like_others_and_that_is_told():
     data = load(np.tile(RNG.normal(size=(12, 4)), (10, 1)), target=np.arange(120) % 2)
     assert len(data.test_rows) == 30
     assert data.notes[1].startswith("108 of 120 rows are copies of another row: too few rows are different")
-    assert data.notes[2] == "30 test rows are equal to training rows: the test figures may flatter"
+    assert data.notes[2] == "30 test rows are equal to training rows: the test figures may be too good"
 
 
 def test_copies_that_would_fill_a_fold_are_split_like_others():
@@ -200,7 +200,7 @@ def test_images_of_one_content_are_on_one_side_and_hidden_files_are_passed_by(tm
     assert len(data.targets) == 60
     assert all(map(apart, [data, data.with_validation(), *data.folds(5)]))
     assert data.notes == (
-        "4 hidden images (.name, __MACOSX) passed by",
+        "4 hidden images (.name, __MACOSX) ignored",
         f"30 of 60 rows are copies of another row: {ONE_SIDE}",
     )
 

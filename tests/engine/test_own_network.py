@@ -103,9 +103,9 @@ def test_inserted_dropout_is_shown_and_searched(run):
         (["--model", "my_nets:narrow"], "the network fails on a batch of shape"),
         (
             ["--model", "my_nets:wide"],
-            "each of the 3 classes, shape [rows, 3]; for 2 rows it answers with shape [2, 4]",
+            "each of the 3 classes for each row, shape [rows, 3]; for 2 rows it returns shape [2, 4]",
         ),
-        (["--model", "my_nets:flat"], "it answers with shape [2]"),
+        (["--model", "my_nets:flat"], "it returns shape [2]"),
         (["--model", "my_nets:undefined"], "not finite before any training"),
         (["--model", "my_nets:pair"], "must return one tensor, it returned tuple"),
         (["--model", "my_nets:plain", "--dropout", "0..0.5"], "drops no units"),
@@ -288,7 +288,7 @@ def _of_random_width():
         (_Number, r"^scale of _Number"),
         (_InTraining, r"^mask of _InTraining"),
         (_ListedLayers, r"^layers of _ListedLayers .* put these layers into a nn.ModuleList"),
-        (_in_a_closure, r"answer differently with the same parameters and buffers"),
+        (_in_a_closure, r"give different outputs with the same parameters and buffers"),
         (_of_random_width, r"networks of different shapes for different seeds \(0.weight: \["),
     ],
 )

@@ -9,8 +9,8 @@ from sklearn.metrics import accuracy_score, log_loss, mean_squared_error
 
 import dampen
 from dampen import SGD, InputError, Population, Setting, from_arrays, solo
+from dampen.metrics import find
 from dampen.statistics import over_rows
-from dampen.study._metrics import find
 
 SETTINGS = [Setting(weight_decay=0.1, dropout=0.3), Setting(weight_decay=0.0, dropout=0.0)]
 

@@ -91,7 +91,10 @@ def test_a_weight_is_a_number_of_copies_and_the_order_of_rows_is_nothing(classes
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_settings": 0}, "n_settings must be a whole number, 1 or larger, or None for what the rows ask for, got 0"),
+        (
+            {"n_settings": 0},
+            "n_settings must be a whole number, 1 or larger, or None for a default that depends on the rows, got 0",
+        ),
         ({"epochs": 0}, "epochs must be a whole number, 1 or larger"),
         ({"batch_size": 0}, "batch_size must be a whole number, 1 or larger"),
         ({"batch_size": 16.0}, "batch_size must be a whole number, 1 or larger"),

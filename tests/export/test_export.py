@@ -265,7 +265,7 @@ def self_normalising():
         (one_layer_twice, DECAY, "runs one of its layers twice"),
         (partly_frozen, DECAY, "the network's parameter 0.weight is not trained"),
         (drawn_by_numpy, DECAY, "initial weights do not follow from torch's seed"),
-        (hooked, DECAY, "does something that its layers' arguments do not say"),
+        (hooked, DECAY, "computes something that its layers' arguments do not describe"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::dampen.errors.NotFusedWarning")
@@ -290,11 +290,13 @@ def test_a_training_that_the_script_can_t_follow_exports_the_model_and_says_why(
         ({"device": "cuda:1"}, "the training ran on cuda:1"),
         ({"optimizer": "sgd"}, "the optimizer is sgd"),
         ({"schedule": "one-cycle"}, "the learning rate's schedule is one-cycle"),
+        ({"schedule": dampen.Schedule("cosine", 0.1)}, "schedule is Schedule(kind='cosine', warmup=0.1)"),
+        ({"clip_grad_norm": 1.0}, "clip_grad_norm limits the gradients"),
     ],
 )
 def test_a_training_in_another_way_is_named(studies, tmp_path, training, message):
     winner = studies["classes"].winner()
-    told = write(replace(winner, training=dict(winner.training) | training), tmp_path)
+    told = write(replace(winner, training=replace(winner.training, **training)), tmp_path)
     assert message in told.refused
     assert {file.name for file in tmp_path.iterdir()} == {"model.json", "model.safetensors"}
 

@@ -156,7 +156,7 @@ def test_a_reference_far_from_the_others_is_named_instead_of_drawn(written, docu
     text = written(document)
     ticks = figures(text)["differences"][1]["yaxis"]["ticktext"]
     assert [tick.split("<br>")[0] for tick in ticks] == ["no regularisation", "AdamW's default decay"]
-    assert "The constant is too far away to be drawn: -50 (-51 to -49), better." in text
+    assert "The constant baseline is too far away to be drawn: -50 (-51 to -49), better." in text
     assert "The published default for tables diverged." in text
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import dampen
 from dampen.report import write_trust
-from dampen.study import abstention, remarks, risk, summary, tells_rows_apart
+from dampen.uncertainty import abstention, ranks_rows, remarks, risk, summary
 
 N = 30
 
@@ -60,7 +60,7 @@ def test_rows_of_equal_deviation_have_neither_a_curve_nor_examples(page, noise):
     assert "Off by" in text
     for absent in ("What is the gain from abstaining?", "least certain", "figure-risk"):
         assert absent not in text
-    assert "equally uncertain of every row" in text
+    assert "are equally uncertain" in text
 
 
 def test_rows_of_different_deviation_have_both(page):
@@ -74,9 +74,9 @@ def test_rows_of_different_deviation_have_both(page):
 
 
 def test_deviations_are_equal_up_to_a_millionth():
-    assert not tells_rows_apart({"standard_deviation": np.array([1.0, 1 + 5e-7])})
-    assert tells_rows_apart({"standard_deviation": np.array([1.0, 1 + 2e-6])})
-    assert not tells_rows_apart({"standard_deviation": 1e-9 * np.array([1.0, 1 + 5e-7])})
+    assert not ranks_rows({"standard_deviation": np.array([1.0, 1 + 5e-7])})
+    assert ranks_rows({"standard_deviation": np.array([1.0, 1 + 2e-6])})
+    assert not ranks_rows({"standard_deviation": 1e-9 * np.array([1.0, 1 + 5e-7])})
 
 
 def test_without_a_wrong_answer_the_axis_begins_at_0(page):
@@ -84,5 +84,5 @@ def test_without_a_wrong_answer_the_axis_begins_at_0(page):
     assert risk(columns).aurc == 0
     text = page(columns)
     assert '"range":[0,0.1]' in text.replace(" ", "")
-    assert "No answer is wrong" in text
+    assert "No prediction is wrong" in text
     assert '"range":[0,0.1]' not in page(classes(np.linspace(0.5, 0.99, N), np.arange(N) > 9)).replace(" ", "")

@@ -10,7 +10,23 @@ from hypothesis import strategies as st
 
 import dampen
 from dampen import Choice, Fixed, InputError, LogUniform, PerLayer, Setting, Uniform
-from dampen.search import STRATEGIES, Space, TpeSampler, check_storage, export_to_optuna, strategy_of
+from dampen.search import (
+    SEARCH,
+    STRATEGIES,
+    Ranked,
+    Rung,
+    Space,
+    TpeSampler,
+    Training,
+    around,
+    best,
+    best_stop,
+    check_storage,
+    export_to_optuna,
+    longer,
+    promoted,
+    strategy_of,
+)
 
 SPACE = Space({"weight_decay": LogUniform(1e-5, 1.0, zero=0.1), "dropout": Uniform(0.0, 0.7), "lr": 1e-3})
 
@@ -109,6 +125,54 @@ def propose(seed, batches=8, n=12):
         tpe.close()
         found.append(asked)
     return found
+
+
+def ranked(family, epochs, **costs):
+    """Settings `a`, `b` ... with their costs at a length, the best first, each with its least loss at epoch 1."""
+    decays = {name: Setting(weight_decay=float(ord(name))) for name in costs}
+    order = sorted(costs, key=costs.__getitem__)
+    stops = tuple((1, costs[name]) for name in order)
+    return Ranked("r", family, 0, epochs, tuple(map(decays.get, order)), tuple(map(costs.get, order)), stops)
+
+
+def named(settings):
+    return "".join(chr(round(setting["weight_decay"])) for setting in settings)
+
+
+def test_a_reference_keeps_the_same_share_of_its_settings_as_the_search():
+    found = {SEARCH: ranked(SEARCH, 1, a=3.0, b=1.0, c=2.0, d=4.0), "none": ranked("none", 1, e=2.0, f=1.0, g=3.0)}
+    going = promoted(found, Rung(1, 2), 4, {"none": found["none"].settings})
+    assert {name: named(settings) for name, settings in going.items()} == {SEARCH: "bc", "none": "fe"}
+
+
+def test_a_family_trains_longer_while_its_best_gains_more_than_half_a_percent():
+    before = [ranked(SEARCH, 4, a=1.0, b=2.0), ranked("none", 4, c=1.0), ranked("default", 4, d=1.0)]
+    now = [ranked(SEARCH, 8, a=1.5, b=0.9), ranked("none", 8, c=0.996), ranked("default", 8, d=math.inf)]
+    assert {name: named(settings) for name, settings in longer([*before, *now], 8).items()} == {SEARCH: "ba"}
+    assert not longer([*before, ranked(SEARCH, 8, a=math.inf)], 8)
+
+
+def test_the_best_of_a_family_has_its_best_length_and_the_shorter_one_of_equals():
+    found = [ranked(SEARCH, 4, a=1.0, b=0.5), ranked(SEARCH, 8, a=0.7, b=0.5, c=math.inf), ranked("none", 4, d=0.1)]
+    a, b = Setting(weight_decay=97.0), Setting(weight_decay=98.0)
+    assert best(found, SEARCH) == [Training(b, 4), Training(a, 8)]
+    assert best_stop(found, SEARCH) == Training(b, 4, 1)
+    assert best_stop(found, "default") is None
+
+
+def test_new_settings_lie_around_the_best_and_train_as_long():
+    space = Space({"weight_decay": Uniform(0.0, 200.0)})
+    drawn, epochs = around(space, [ranked(SEARCH, 4, a=1.0), ranked(SEARCH, 8, a=0.5, b=0.6)], 3, 0)
+    assert (len(set(drawn)), epochs) == (3, 8)
+    assert all(abs(setting["weight_decay"] - 97) < 60 for setting in drawn)
+    assert around(None, [ranked(SEARCH, 4, a=1.0)], 3, 0) == ([], 0)
+
+
+def test_what_a_rung_found_comes_back_from_its_document():
+    rung = ranked(SEARCH, 4, a=1.0, b=math.inf)
+    document = rung.document("rmse", math.sqrt)
+    assert document["rmse"] == [1.0, None]
+    assert Ranked.from_document(document) == rung
 
 
 def test_tpe_learns_and_follows_from_the_seed():

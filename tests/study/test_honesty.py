@@ -77,7 +77,7 @@ def test_the_first_lesson_s_decay_is_found_and_settled():
     assert found.verdict.recommended["weight_decay"] > 1
     assert found.test["recommended"]["mse"]["interval"][1] < found.test["none"]["mse"]["interval"][0] / 10
     assert "it is better than no regularisation, by " in found.sentences()[0]
-    assert "but not shown to be better than always giving the mean." in found.sentences()[0]
+    assert "but not significantly better than the constant baseline, which predicts the mean." in found.sentences()[0]
 
 
 def test_where_nothing_can_help_nothing_is_claimed():

@@ -162,7 +162,7 @@ def test_arrays_in_memory_are_asked_by_npz_files_with_targets_and_without(run, m
     bare, err = asked(run, made / "arrays", "rows.npz")
     assert (bare["summary"], err, len(bare["predictions"])) == (None, "", 120)
     known, err = asked(run, made / "arrays", "known.npz")
-    assert "is missing in 1 row: not judged" in err
+    assert "is missing in 1 row: not evaluated" in err
     assert known["summary"]["n"] == 119
     residuals = [row["prediction"] - t for row, t in zip(known["predictions"], y, strict=True) if not np.isnan(t)]
     assert known["summary"]["rmse"] == pytest.approx(np.sqrt(np.mean(np.square(residuals))), rel=1e-6)
@@ -180,7 +180,7 @@ def test_images_in_a_npz_file_are_judged_where_their_class_is_known(run, made):
     images, labels = data.features[data.test_rows][:40].numpy(), data.targets[data.test_rows][:40].numpy()
     np.savez("some.npz", images=images[:, 0], labels=np.where(np.arange(40) < 2, 77, labels))
     found, err = asked(run, made / "digits", "some.npz")
-    assert "labels is a class that the training rows lack in 2 rows: not judged" in err
+    assert "labels is a class that the training rows lack in 2 rows: not evaluated" in err
     rows = pd.DataFrame(found["predictions"])
     assert found["summary"]["accuracy"] == pytest.approx(accuracy_score(labels[2:], rows["prediction"][2:].astype(int)))
     np.savez("known.npz", images=images[:, 0], labels=labels)

@@ -11,8 +11,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dampen.data import Rows
+from dampen.metrics import find
 from dampen.study import _simple_models
-from dampen.study._metrics import find
 from dampen.study._simple_models import SIMPLE
 
 NAMES = tuple(SIMPLE)

@@ -17,9 +17,9 @@ from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_
 
 import dampen
 from dampen import InputError, LogUniform, Setting, Uniform, compare, tune
+from dampen.metrics import find
 from dampen.search import Bracket, Rung, rungs
 from dampen.study import _defaults
-from dampen.study._metrics import find
 from dampen.study._protocol import split
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")  # those of simple models and edges tests check them
@@ -275,7 +275,7 @@ def test_a_folder_that_is_no_study_is_refused(wine, tmp_path, budget):
 def test_a_study_without_its_plan_is_called_so(wine, tmp_path, file, what, resume):
     (tmp_path / file).write_text("{}")
     with pytest.raises(
-        InputError, match=rf"holds {what} whose plan.json is gone: it can't be resumed.* choose another"
+        InputError, match=rf"holds {what} whose plan.json is missing: it can't be resumed.* choose another"
     ):
         tune(network(), wine, SPACE, out=tmp_path, resume=resume, **SMALL)
     assert [file.name for file in tmp_path.iterdir()] == [file]

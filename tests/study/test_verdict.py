@@ -168,7 +168,7 @@ def test_a_regulariser_that_is_shown_to_do_nothing_is_left_out(study):
     assert study.verdict.dropped == ("l1",)
     assert "l1" not in study.verdict.recommended
     assert study.verdict.recommended["weight_decay"] == 3.0
-    assert "L1 is shown to change nothing that matters: left out." in study.verdict.sentences()
+    assert "L1 is shown to have a negligible effect: removed." in study.verdict.sentences()
 
 
 def test_the_margin_is_a_hundredth_of_the_loss_or_a_tenth_of_the_spread_between_seeds(study, costs):
@@ -185,7 +185,7 @@ def test_a_margin_within_which_all_is_alike_leaves_no_regularisation():
     verdict = found.verdict
     assert (verdict.helps, verdict.gain, verdict.dropped) == (False, None, ("weight_decay",))
     assert verdict.recommended["weight_decay"] == 0
-    gone = "weight decay is shown to change nothing that matters."
+    gone = "weight decay is shown to have a negligible effect."
     assert verdict.sentences()[0] == f"Use no regularisation (weight decay 0, lr 0.1, 4 epochs): {gone}"
 
 
@@ -203,9 +203,9 @@ def test_where_the_choice_turns_out_no_better_than_no_regularisation_that_is_rec
     assert (verdict.helps, verdict.gain) == (None, None)
     low, high = verdict.passed_over.interval
     assert verdict.sentences()[0] == (
-        "Nothing here is shown to beat no regularisation; use none (weight decay 0, lr 0.1, 16 epochs). The best with "
-        "it on the selection rows, weight decay 0.3, lr 0.1, 16 epochs, was not better on the evaluation rows (a gain "
-        f"of {gains.mean():.2g} in mse, {low:.4g} to {high:.4g})."
+        "No setting is significantly better than no regularisation; use none (weight decay 0, lr 0.1, 16 epochs). The "
+        "best one on the selection rows, weight decay 0.3, lr 0.1, 16 epochs, was not better on the evaluation rows (a "
+        f"loss of {-gains.mean():.2g} in mse, {-high:.4g} to {-low:.4g})."
     )
 
 
@@ -284,8 +284,9 @@ def test_of_noise_nothing_is_learnt_and_nothing_claimed():
     assert found.verdict.learnt is False
     value = found.verdict.references["constant"].value
     assert found.sentences()[0].startswith(
-        f"Nothing is shown to have been learnt: always giving the mean has mse {value:.4g}"
+        "The network is not significantly better than the constant baseline, which predicts the mean: mse "
     )
+    assert f" against {value:.4g}. " in found.sentences()[0]
     assert not any(sentence.startswith("Where the gain comes from") for sentence in found.sentences())
 
 
@@ -293,7 +294,12 @@ def test_of_noise_nothing_is_learnt_and_nothing_claimed():
     ("helps", "learnt", "gain", "words"),
     [
         (True, True, (9.0, 8.0, 10.0), "Use {best}: regularisation helps, mse -9 (-8 to -10) against no reg"),
-        (False, False, (9.0, 8.0, 10.0), "Nothing is shown to have been learnt: always giving the mean has mse "),
+        (
+            False,
+            False,
+            (9.0, 8.0, 10.0),
+            "The network is not significantly better than the constant baseline, which predi",
+        ),
         (
             False,
             True,
@@ -304,7 +310,7 @@ def test_of_noise_nothing_is_learnt_and_nothing_claimed():
             False,
             True,
             (0.1, -0.2, 0.3),
-            "Regularisation is not worth it: the best, {best}, gains 0.1 (-0.2 to 0.3) in mse",
+            "The gain from regularisation is negligible: the best setting, {best}, gains 0.1 (-0.2 to 0.3) in mse",
         ),
         (None, True, (0.9, 0.1, 2.0), "Use {best}: it is better than no regularisation, but by 0.9 (0.1 to 2) in mse"),
         (
@@ -313,8 +319,18 @@ def test_of_noise_nothing_is_learnt_and_nothing_claimed():
             (9.0, 8.0, 10.0),
             "Use {best}: it is better than no regularisation, by 9 (8 to 10) in mse, but not",
         ),
-        (None, True, (9.0, -1.0, 20.0), "Nothing here is shown to beat no regularisation. The best guess is {best}: a"),
-        (None, True, (-1.0, -9.0, 8.0), "Nothing here is shown to beat no regularisation: {best}, the best on the"),
+        (
+            None,
+            True,
+            (9.0, -1.0, 20.0),
+            "No setting is significantly better than no regularisation. The best estimate is {best}: a",
+        ),
+        (
+            None,
+            True,
+            (-1.0, -9.0, 8.0),
+            "No setting is significantly better than no regularisation: {best}, the best on the",
+        ),
     ],
 )
 def test_a_verdict_opens_with_what_was_shown(study, helps, learnt, gain, words):
@@ -329,20 +345,20 @@ def test_a_verdict_opens_with_what_was_shown(study, helps, learnt, gain, words):
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({"none": (0.5, -1.0, 2.0)}, "no regularisation. The best guess is {best}: a gain of 0.5 (-1 to 2) in mse"),
+        ({"none": (0.5, -1.0, 2.0)}, "no regularisation. The best estimate is {best}: a gain of 0.5 (-1 to 2) in mse"),
         (
             {"none": (3.0, -0.1, 6.0), "off": (0.5, -1.0, 2.0)},
-            "no regularisation. The best guess is {best}: a gain of 0.5 (-1 to 2) in mse over the same training "
+            "no regularisation. The best estimate is {best}: a gain of 0.5 (-1 to 2) in mse over the same training "
             "without regularisation",
         ),
         (
             {"off": (0.5, -1.0, 2.0)},
-            "the same training without regularisation. The best guess is {best}: a gain of 0.5 (-1 to 2) in mse",
+            "the same training without regularisation. The best estimate is {best}: a gain of 0.5 (-1 to 2) in mse",
         ),
         (
             {"none_stopped_early": (3.0, -0.1, 6.0), "off": (0.5, -1.0, 2.0)},
-            "no regularisation, stopped early or the same training without regularisation. The best guess is {best}: a "
-            "gain of 0.5 (-1 to 2) in mse over the same training without regularisation",
+            "no regularisation, stopped early or the same training without regularisation. The best estimate is "
+            "{best}: a gain of 0.5 (-1 to 2) in mse over the same training without regularisation",
         ),
     ],
 )
@@ -351,7 +367,7 @@ def test_the_headline_names_the_comparisons_that_were_not_passed(study, parts, w
     parts = {name: replace(gain.part, estimate=part[0], interval=part[1:]) for name, part in parts.items()}
     verdict = replace(study.verdict, helps=None, learnt=True, dropped=(), gain=replace(gain, open=parts))
     best = f"weight decay 3, lr {study.recommended.setting['lr']}, {study.recommended.epochs} epochs"
-    headline = f"Nothing here is shown to beat {words.format(best=best)}, which may be luck."
+    headline = f"No setting is significantly better than {words.format(best=best)}, not significant."
     assert verdict.sentences()[0] == headline
 
 
@@ -365,17 +381,17 @@ def test_what_is_open_is_each_training_without_regularisation_whose_own_interval
         assert part.interval == pytest.approx(ends[name], rel=1e-3)
 
 
-def test_a_length_that_is_the_shortest_tried_is_told_with_what_tries_shorter_ones(study):
+def test_a_length_that_is_the_shortest_tried_is_reported_with_what_tries_shorter_ones(study):
     shortest = replace(study.verdict, learnt=True, length=replace(study.verdict.length, epochs=4, shortest=True))
-    (line,) = [line for line in shortest.sentences() if line.startswith("The length lies at the edge")]
-    assert "nothing was shorter than 4 epochs: search again with --epochs 4 " in line
+    (line,) = [line for line in shortest.sentences() if "the shortest length" in line]
+    assert line.startswith("4 epochs is the shortest length that was tried: search again with --epochs 4 ")
     tried = {rung.epochs for bracket in study.plan.brackets for rung in bracket.rungs}
     assert study.verdict.length.shortest is (len(tried) > 1 and study.recommended.epochs == min(tried))
     fixed = _defaults.usual_lengths(numbers(), 8, epochs=4)
     assert min(rung.epochs for rung in rungs(fixed.planned, 8, 1, 2, True, fixed.first)) < 4
 
 
-def test_a_simple_model_that_is_shown_to_be_better_is_told_after_the_headline(study):
+def test_a_simple_model_that_is_shown_to_be_better_is_named_after_the_headline(study):
     verdict = study.verdict
     worse = {n for n, other in verdict.references.items() if other.better is False and not other.equivalent}
     assert set(verdict.diagnosis.beaten_by) == worse & {"linear", "boosting", "none_stopped_early"}
@@ -394,8 +410,12 @@ def test_a_simple_model_that_is_shown_to_be_better_is_told_after_the_headline(st
             "The test rows show both to be equivalent within the margin of 1: +0.2 (+0.1 to +0.3) against",
         ),
         (-0.2, (-0.9, 0.5), "The test rows show both to be equivalent within the margin of 1: -0.2 (-0.9 to +0.5) ag"),
-        (0.9, (0.1, 1.7), "The test rows show a difference that lies within the margin of 1, too little to matter: +0"),
-        (2.0, (0.1, 3.9), "The test rows settle what the evaluation left open: +2 (+0.1 to +3.9) against"),
+        (0.9, (0.1, 1.7), "The test rows show a difference that is negligible, within the margin of 1: +0"),
+        (
+            2.0,
+            (0.1, 3.9),
+            "The test rows show a significant difference where the evaluation rows did not: +2 (+0.1 to +3.9) against",
+        ),
         (-0.0, (-2.0, 2.0), "The test rows neither confirm nor contradict this: 0 (-2 to +2) against"),
     ],
 )
@@ -420,7 +440,7 @@ def test_every_reference_has_a_sentence_with_its_figures(study):
         ("off", "the same training without regularisation with"),
         ("none_stopped_early", "no regularisation, stopped early with"),
         ("default", "AdamW's default decay with"),
-        ("constant", "the constant"),
+        ("constant", "the constant baseline"),
         ("linear", "a linear model"),
         ("boosting", "boosted trees"),
     ):

@@ -352,10 +352,10 @@ def test_a_logit_of_minus_infinity_is_a_class_that_can_t_be(samples):
     [
         ({"task": "regression", "temperature": 3.0}, "temperature divides logits .*: leave temperature out$"),
         ({"task": "classification", "scale": (3.0, 2.0)}, "scale turns a regression's values .*: leave scale out$"),
-        ({"scale": (3.0, 2.0)}, "or say task='regression'$"),
+        ({"scale": (3.0, 2.0)}, "or give task='regression'$"),
         ({"task": "regression", "scale": (0.0, 0.0)}, r"scale must be \(mean, deviation\)"),
         ({"task": "regression", "scale": (0.0, float("nan"))}, r"scale must be \(mean, deviation\)"),
-        ({"task": "classification", "samples": None, "dropout": 0.3}, "dropout gives the rates of samples"),
+        ({"task": "classification", "samples": None, "dropout": 0.3}, "dropout has the rates of samples"),
         ({"task": "classification", "temperature": float("inf")}, "temperature must be a finite number"),
     ],
 )

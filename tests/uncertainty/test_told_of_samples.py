@@ -1,4 +1,4 @@
-"""What is sampled, what is not, and what a network's outputs are taken for: right, or told."""
+"""What is sampled, what is not, and how a network's outputs are interpreted: right, or with a warning."""
 
 import json
 import types
@@ -114,7 +114,7 @@ def test_what_is_random_in_a_way_of_its_own_is_named(name, x):
 @pytest.mark.parametrize("samples", [None, 3])
 def test_a_guess_of_what_outputs_are_is_told_once_and_no_more_with_a_task(shape, said, samples, x):
     network = Functional(*shape)
-    with pytest.warns(OutputsWarning, match="are taken for") as told:
+    with pytest.warns(OutputsWarning, match="are interpreted as") as told:
         predict(network, x, samples)
     assert len(told) == 1
     assert said in str(told[0].message)
@@ -201,7 +201,7 @@ def ends(layer):
 @pytest.mark.parametrize(("layer", "name"), [(nn.Softmax(1), "softmax"), (nn.Sigmoid(), "sigmoid")])
 def test_probabilities_where_logits_are_wanted_are_told(layer, name, x):
     y = torch.arange(20) % 3
-    with pytest.warns(OutputsWarning, match=f"ends in a {name}.*leave the network's last {name} out"):
+    with pytest.warns(OutputsWarning, match=f"ends in a {name}.*remove the network's last {name}"):
         Population(ends(layer), [Setting()], [0]).fit((x, y), epochs=1)
     if name == "softmax":
         for samples in (None, 3):

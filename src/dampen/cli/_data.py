@@ -1,4 +1,4 @@
-"""The options by which every command reads people's data, and how it tells what it did to them."""
+"""The options by which every command reads data, and the lines on what was done to it."""
 
 import inspect
 import sys
@@ -35,12 +35,12 @@ def _data_options(
         str | None, _options.in_data("Columns of codes, read as categories, separated by commas.")
     ] = None,
     group: Annotated[
-        str | None, _options.in_data("Column: rows with equal values stay together in every split.")
+        str | None, _options.in_data("Column of groups: rows of one group stay together in every split.")
     ] = None,
-    weight: Annotated[str | None, _options.in_data("Column: how much a row counts.")] = None,
+    weight: Annotated[str | None, _options.in_data("Column of row weights.")] = None,
     test: Annotated[Path | None, _options.in_data("File with the test rows.", "a quarter, drawn")] = None,
     time_order: Annotated[
-        str | None, _options.in_data("Column of dates or numbers: later rows evaluate what earlier rows train.")
+        str | None, _options.in_data("Column of dates or numbers: the latest rows are for validation and test.")
     ] = None,
     image_size: Annotated[int | None, _options.in_data("Side, in pixels, to which images are resized.", min=1)] = None,
     image_max: Annotated[float | None, _options.in_data("Value of white in images of more than 8 bits.")] = None,
@@ -96,28 +96,28 @@ def _arguments(reading: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in reading.items() if value is not None}
 
 
-def teller(data: "Data", json: bool, more: Sequence[str] = ()) -> Callable[[], None]:
+def data_printer(data: "Data", json: bool, more: Sequence[str] = ()) -> Callable[[], None]:
     """Return what prints, when first called, what was done to the data, and `more`: on stdout, with `json` on stderr.
 
     It is called when training begins: a mistake that is found before that stays one line.
     """
-    told: list[bool] = []
+    printed: list[bool] = []
 
-    def tell() -> None:
-        if not told:
-            told.append(True)
+    def report() -> None:
+        if not printed:
+            printed.append(True)
             stream = sys.stderr if json else sys.stdout
-            _tell(data, stream)
+            _print_columns_and_notes(data, stream)
             for line in more:
                 print(line, file=stream)
 
-    return tell
+    return report
 
 
-def _tell(data: "Data", stream: Any) -> None:
+def _print_columns_and_notes(data: "Data", stream: Any) -> None:
     if data.columns is not None:
         _output.print_table(
-            ("column", "read as", "becomes", ""), data.columns.told(data.outputs), stream=stream, left=True
+            ("column", "read as", "becomes", ""), data.columns.summary(data.outputs), stream=stream, left=True
         )
     for note in data.notes:
         print(f"Note: {_as_options(note)}.", file=stream)
@@ -126,7 +126,7 @@ def _tell(data: "Data", stream: Any) -> None:
 
 
 def _as_options(line: str) -> str:
-    """Return an error's line with the options' own spelling where it tells what to do."""
+    """Return an error's line with the options' own spelling in its advice."""
     for word, option in (
         ("name it as target;", "name it with --target;"),
         ("task regression", "--task regression"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dampen.cli import _options, _output
-from dampen.cli._import_string import from_here, named, told
+from dampen.cli._import_string import error_text, from_here, named
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def _made(target: str) -> tuple["nn.Module", Any, Any]:
     """Return the model, the optimizer and the batch that a function returns; None for what it does not return."""
     from torch import nn
 
-    found = named(target, "returns a model")
-    made = found if isinstance(found, nn.Module) else _call(target, found)
+    function = named(target, "returns a model")
+    made = function if isinstance(function, nn.Module) else _call(target, function)
     parts: tuple[Any, ...] = tuple(made) if isinstance(made, list | tuple) else (made,)
     if not 1 <= len(parts) <= 3 or not isinstance(parts[0], nn.Module):
         kinds = ", ".join(type(part).__name__ for part in parts)
@@ -114,4 +114,4 @@ def _call(target: str, function: Any) -> Any:
     try:
         return function()
     except (Exception, SystemExit) as e:
-        raise InputError(f"{target} raises {told(e)}") from e
+        raise InputError(f"{target} raises {error_text(e)}") from e

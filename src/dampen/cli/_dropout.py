@@ -17,7 +17,7 @@ def command(
     data: _data.Source = "digits",
     rates: Annotated[str, _options.in_training("Dropout rate of each hidden layer.")] = "0.3,0.5",
     hidden: Annotated[str, _options.in_training("Width of each hidden layer.")] = "256,128",
-    epochs: Annotated[int, _options.in_training("Passes over the training rows.")] = 10,
+    epochs: Annotated[int, _options.in_training("Number of epochs.")] = 10,
     batch_size: Annotated[int, _options.in_training("Rows per step.")] = 128,
     lr: Annotated[float, _options.in_training("Learning rate of Adam.")] = 1e-3,
     seed: _options.Seed = 0,
@@ -42,16 +42,16 @@ def command(
     file = _options.picture(plot, "dampen-dropout.png", data, reading["test"])
     device = _options.usable_device(device)
     source = _data.read(data, reading)
-    tell_data = _data.teller(source, json)
+    print_data = _data.data_printer(source, json)
     with _output.progress("training", shown=json) as advance:
 
         def after(event: "Event") -> None:
-            tell_data()
+            print_data()
             advance(event.epoch, event.epochs)
             if isinstance(event, Epoch) and not json:
                 print(epoch_line(event), flush=True)
 
-        found = lesson.compare(
+        comparison = lesson.compare(
             source,
             layer_rates,
             widths,
@@ -62,11 +62,11 @@ def command(
             device=device,
             callback=after,
         )
-    draw_dropout(found, file)
+    draw_dropout(comparison, file)
     if json:
-        _output.print_json(_document(found))
+        _output.print_json(_document(comparison))
         return
-    _print(found)
+    _print(comparison)
     print(file)
 
 
@@ -83,13 +83,13 @@ def epoch_line(epoch: "Epoch") -> str:
     return f"Epoch {epoch.epoch}/{epoch.epochs} — Train: {figures('train')} | Test: {figures('test')}"
 
 
-def _print(found: "lesson.Comparison") -> None:
+def _print(comparison: "lesson.Comparison") -> None:
     from dampen.experiments.dropout import DROPOUT, NO_DROPOUT
 
-    seeds = len(found.history.seeds)
-    metrics = list(found.fitted)
+    seeds = len(comparison.history.seeds)
+    metrics = list(comparison.fitted)
     print(
-        f"\nAfter {found.history.epochs[-1]} epochs, training rows measured as the test rows are, without dropout"
+        f"\nAfter {comparison.history.epochs[-1]} epochs, training rows measured as the test rows are, without dropout"
         f"{f'; mean ± standard deviation of {seeds} seeds' if seeds > 1 else ''}:"
     )
     rows = [
@@ -97,7 +97,11 @@ def _print(found: "lesson.Comparison") -> None:
             f"{metric}, {name}",
             *(
                 _output.with_spread(values[:, m])
-                for values in (found.fitted[metric], found.history.final(f"test_{metric}"), found.gap(metric))
+                for values in (
+                    comparison.fitted[metric],
+                    comparison.history.final(f"test_{metric}"),
+                    comparison.gap(metric),
+                )
             ),
         ]
         for metric in metrics
@@ -105,46 +109,46 @@ def _print(found: "lesson.Comparison") -> None:
     ]
     _output.print_table(["", "train", "test", "gap"], rows)
     for metric in reversed(metrics):
-        print(_sentence(found, metric))
+        print(_sentence(comparison, metric))
     print()
 
 
-def _sentence(found: "lesson.Comparison", metric: str) -> str:
-    """Say what dropout did to a test metric, as the numbers have it."""
-    effect = found.effect(metric)
+def _sentence(comparison: "lesson.Comparison", metric: str) -> str:
+    """Return the effect of dropout on a test metric in words."""
+    effect = comparison.effect(metric)
     name = f"Test {metric}"
     if not math.isfinite(effect.mean):
         return f"{name}: a network diverged, so there is nothing to compare; try a smaller --lr."
     better = effect.mean > 0 if metric == "accuracy" else effect.mean < 0
-    said = f"{name}: dropout changes it by {effect.mean:+.4f}"
+    sentence = f"{name}: dropout changes it by {effect.mean:+.4f}"
     if effect.n == 1:
         tendency = "better with dropout" if better else "no worse without dropout"
-        return f"{said}, {tendency}; one seed has no interval: raise --seeds."
-    said += f" (95 % interval {effect.low:+.4f} to {effect.high:+.4f} over {effect.n} seeds)"
+        return f"{sentence}, {tendency}; one seed has no interval: raise --seeds."
+    sentence += f" (95 % interval {effect.low:+.4f} to {effect.high:+.4f} over {effect.n} seeds)"
     if effect.excludes_zero:
-        return f"{said}: dropout {'helps' if better else 'hurts'} here."
+        return f"{sentence}: dropout {'helps' if better else 'hurts'} here."
     if better:
-        return f"{said}: better with dropout on average, but not significantly over these seeds."
-    return f"{said}: without dropout it is no worse on average, but not significantly better over these seeds."
+        return f"{sentence}: better with dropout on average, but not significantly over these seeds."
+    return f"{sentence}: without dropout it is no worse on average, but not significantly better over these seeds."
 
 
-def _document(found: "lesson.Comparison") -> dict[str, Any]:
+def _document(comparison: "lesson.Comparison") -> dict[str, Any]:
     from dampen.experiments.dropout import DROPOUT, NO_DROPOUT
 
     return {
-        "data": found.data.name,
-        "epochs": _epochs(found.history, DROPOUT),
-        "no_dropout": {"epochs": _epochs(found.history, NO_DROPOUT)},
+        "data": comparison.data.name,
+        "epochs": _epochs(comparison.history, DROPOUT),
+        "no_dropout": {"epochs": _epochs(comparison.history, NO_DROPOUT)},
         "gap": {
-            name: {metric: found.gap(metric)[:, m].mean() for metric in found.fitted}
+            name: {metric: comparison.gap(metric)[:, m].mean() for metric in comparison.fitted}
             for name, m in (("dropout", DROPOUT), ("no_dropout", NO_DROPOUT))
         },
         "effect": {
             metric: {"difference": e.mean, "interval": [e.low, e.high], "seeds": e.n}
-            for metric in found.fitted
-            for e in [found.effect(metric)]
+            for metric in comparison.fitted
+            for e in [comparison.effect(metric)]
         },
-        "seconds": found.seconds,
+        "seconds": comparison.seconds,
     }
 
 

@@ -43,13 +43,15 @@ def command(
     made = network_maker_of(study, model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotExported)
-        found = load_study(study, model=made, data_dir=data_dir).export(out or study / "export", onnx=onnx, data=data)
-    if found.refused is not None:
-        print(f"dampen: {found.refused}", file=sys.stderr)
+        exported = load_study(study, model=made, data_dir=data_dir).export(
+            out or study / "export", onnx=onnx, data=data
+        )
+    if exported.refused is not None:
+        print(f"dampen: {exported.refused}", file=sys.stderr)
     if json:
-        _output.print_json({"folder": str(found.folder), "files": list(found.files), **found.document})
+        _output.print_json({"folder": str(exported.folder), "files": list(exported.files), **exported.document})
         return
-    for name in found.files:
-        print(found.folder / name)
-    if found.document["train"]["needs"] is not None:
+    for name in exported.files:
+        print(exported.folder / name)
+    if exported.document["train"]["needs"] is not None:
         print("train.py has no data.npz beside it: --data writes it, or name a file with the same arrays")

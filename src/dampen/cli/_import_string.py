@@ -27,38 +27,38 @@ def named(target: str, what: str) -> Any:
     module, colon, name = target.rpartition(":")
     if not (module and colon and name):
         raise InputError(f"name a module and a function, such as train:build or train.py:build; got {target!r}")
-    found: Any = _import(module)
+    value: Any = _import(module)
     for part in name.split("."):
-        if not hasattr(found, part):
+        if not hasattr(value, part):
             raise InputError(f"{module} has no {name!r}: name a function that {what}")
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value
 
 
 def network_maker(target: str) -> Callable[..., Any]:
     """Return the user's function that makes a network, or a network of theirs, such that its failures are one line.
 
-    It keeps its signature, by which the engine knows what to tell it, and goes by the name of `target`.
+    It keeps its signature, by which the engine chooses its arguments, and has the name `target`.
 
     Raises:
         InputError: as `named`, or it names neither.
     """
     with from_here():
-        found = named(target, "makes a network")
+        function = named(target, "makes a network")
     from torch import nn
 
-    if isinstance(found, nn.Module):
-        return found
-    if not callable(found):
-        raise InputError(f"{target} is not a function but {type(found).__name__}: name one that makes a network")
+    if isinstance(function, nn.Module):
+        return function
+    if not callable(function):
+        raise InputError(f"{target} is not a function but {type(function).__name__}: name one that makes a network")
 
-    @functools.wraps(found)
+    @functools.wraps(function)
     def make(*args: Any, **kwargs: Any) -> Any:
         with from_here():
             try:
-                return found(*args, **kwargs)
+                return function(*args, **kwargs)
             except (Exception, SystemExit) as e:
-                raise InputError(f"{target} raises {told(e)}") from e
+                raise InputError(f"{target} raises {error_text(e)}") from e
 
     make.__qualname__ = target
     return make
@@ -76,7 +76,7 @@ def from_here() -> Iterator[None]:
         sys.path[:] = before
 
 
-def told(e: BaseException) -> str:
+def error_text(e: BaseException) -> str:
     """Return an exception in words."""
     return f"{type(e).__name__}: {e}" if str(e) else type(e).__name__
 
@@ -104,4 +104,4 @@ def _import(name: str) -> ModuleType:
             raise InputError(f"there is no module {e.name!r}, neither in this folder nor installed") from None
         raise InputError(f"importing {name} fails: {e}") from e
     except (Exception, SystemExit) as e:
-        raise InputError(f"importing {name} fails: {told(e)}") from e
+        raise InputError(f"importing {name} fails: {error_text(e)}") from e

@@ -34,15 +34,15 @@ def ranges(words: list[str]) -> dict[str, Any]:
 
     A range is logarithmic where that suits the knob; 0 is tried, too, if it turns the knob off.
     """
-    found: dict[str, Any] = {}
+    dimensions: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or not text:
             raise InputError(f"--knob takes NAME=RANGE, NAME=LIST or NAME=VALUE, such as l1=1e-6..1e-2; got {word!r}")
-        if name in found:
+        if name in dimensions:
             raise InputError(f"--knob {name} is given twice: give one range or list")
-        found[name] = _dimension(name, text)
-    return found
+        dimensions[name] = _dimension(name, text)
+    return dimensions
 
 
 def _dimension(name: str, text: str) -> Any:

@@ -69,7 +69,7 @@ def _root(
 def main() -> NoReturn:
     """Run the command line: exit code 0, 2 for bad input (one line on stderr), 130 when interrupted."""
     _threads.prepare()
-    if sys.stderr is None:  # closed: what would be told there must not go to stdout
+    if sys.stderr is None:  # closed: its lines must not go to stdout
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     if sys.stdout is None:
         sys.exit(_fail("standard output is closed, and results go there: send it to a file or to /dev/null"))
@@ -98,7 +98,7 @@ def _run() -> int:
         if lacks_memory(error):
             sys.exit(_fail(_OUT_OF_MEMORY))
         if isinstance(error, OSError):
-            code = _fail(_told(error))
+            code = _fail(_os_error_line(error))
             _close_stdout()
             sys.exit(code)
         if type(error).__name__ == "Abort":  # what click makes of Ctrl-C
@@ -136,10 +136,10 @@ _python_shows = warnings.showwarning
 
 
 def lacks_memory(error: BaseException | None) -> bool:
-    """Return whether the want of memory is behind an error: libraries tell of it in many ways, some of a chain."""
+    """Return whether the want of memory is behind an error: libraries report it in many ways, some in a chain."""
     while error is not None:
-        said = f"{type(error).__name__} {error}"
-        if isinstance(error, MemoryError) or _MEMORY.search(said):
+        message = f"{type(error).__name__} {error}"
+        if isinstance(error, MemoryError) or _MEMORY.search(message):
             return True
         error = error.__cause__ if error.__suppress_context__ else error.__context__
     return False
@@ -155,8 +155,8 @@ _MEMORY = re.compile(
 )
 
 
-def _told(error: OSError) -> str:
-    """Return what the system says, in a line."""
+def _os_error_line(error: OSError) -> str:
+    """Return the system's error in a line."""
     if error.filename is None:
         return f"the results can't be written: {error.strerror or error}"
     return f"{shortened(error.filename)}: {error.strerror or error}"

@@ -31,7 +31,7 @@ def network_maker_of(study: Path, target: str | None) -> Any:
 
 
 def own(target: str, insert: bool, data: "Data") -> tuple[Any, int, list[str]]:
-    """Return what makes a user's network, in how many places it drops units, and what is to be said of it.
+    """Return the factory of a user's network, in how many places it drops units, and notes on it.
 
     Args:
         target: MODULE:FUNCTION.
@@ -39,7 +39,7 @@ def own(target: str, insert: bool, data: "Data") -> tuple[Any, int, list[str]]:
         data: that it is for.
 
     Raises:
-        InputError: there is no such function, it fails, its network does not answer as the data asks, or there is no
+        InputError: there is no such function, it fails, its network's outputs do not match the data, or there is no
             place for dropout.
     """
     from dampen.engine import Population, insert_dropout
@@ -47,16 +47,16 @@ def own(target: str, insert: bool, data: "Data") -> tuple[Any, int, list[str]]:
     from dampen.study import check_network, with_ids
 
     model = network_maker(target)
-    said = []
+    notes = []
     if insert:
         model = insert_dropout(model)
-        said.append(str(model.inserted(data.inputs, data.outputs)))
+        notes.append(str(model.inserted(data.inputs, data.outputs)))
     data = with_ids(model, data)
     check_network(model, data)
-    found = Population(model, [Setting()], [0]).explain(replace(data, test_rows=data.test_rows[:0]))
-    if not found.dropping:
-        said.append(f"The network drops no units, so that dropout is not searched; {_remedy(model, data)}.")
-    return model, len(found.dropping), said
+    explanation = Population(model, [Setting()], [0]).explain(replace(data, test_rows=data.test_rows[:0]))
+    if not explanation.dropping:
+        notes.append(f"The network drops no units, so that dropout is not searched; {_remedy(model, data)}.")
+    return model, len(explanation.dropping), notes
 
 
 def _remedy(model: Any, data: "Data") -> str:

@@ -30,12 +30,33 @@ Study = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of a finish
 Seed = Annotated[int, in_training("First seed; everything random depends on the seeds.")]
 Seeds = Annotated[int, in_training("Number of seeds, counted up from --seed.", min=1)]
 Device = Annotated[str, in_training("Where to train: cpu, cuda, cuda:1 ...")]
+ClusterAddress = Annotated[
+    str | None,
+    in_training(
+        "Train on a Ray cluster: local, auto or ray://HOST:PORT.", "this machine, without Ray", metavar="ADDRESS"
+    ),
+]
+CpusPerWorker = Annotated[int, in_training("Cores of each worker of the cluster.", min=1)]
+GpusPerWorker = Annotated[
+    float | None, in_training("GPUs of each worker of the cluster; may be a part of one.", "1 with --device cuda")
+]
 Json = Annotated[bool, flag("--json", "Print one JSON document on stdout and nothing else there.", panel=OUTPUT)]
 Model = Annotated[
     str | None,
     in_data("Factory for the study's network, as in tune, if it is your own.", metavar="MODULE:FUNCTION"),
 ]
 DataDir = Annotated[Path | None, in_data("Folder to search for the data, before $DAMPEN_DATA and the cache.")]
+
+
+def cluster(address: str | None, cpus: int, gpus: float | None) -> Any:
+    """Return the cluster that the options describe, None without one."""
+    if address is None:
+        if cpus != 1 or gpus is not None:
+            raise InputError("--cpus-per-worker and --gpus-per-worker are of a cluster's workers: give --cluster, too")
+        return None
+    from dampen.cluster import Cluster
+
+    return Cluster(address, cpus, gpus)
 
 
 def numbers(text: str, option: str) -> list[float]:

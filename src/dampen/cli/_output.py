@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _WIDEST = 10_000  # letters of a table's line
 WARNED: list[str] = []
-"""What warnings have told since the command began."""
+"""The messages of warnings since the command began."""
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ _Samples = Annotated[int, _predicting("Number of dropout masks for each network;
 _Ensemble = Annotated[
     bool, _options.flag("--ensemble", "Average the networks of all the study's seeds.", panel="Prediction")
 ]
-_Coverage = Annotated[float, _predicting("Share of the rows to answer; abstain from the least certain others.")]
+_Coverage = Annotated[float, _predicting("Share of rows to predict; abstain from the least certain others.")]
 _Seed = Annotated[int, _predicting("Seed of the dropout masks.")]
 _Rows = Annotated[Literal["test", "all"] | None, _options.in_data("Rows to predict.", "test, else all")]
 _Plot = Annotated[Path | None, _options.in_output("Picture to draw where targets are known, .png or .svg.", "none")]
@@ -88,7 +88,7 @@ def predict(
         return
     else:
         _writers.stream_csv(parts)
-    _tell(tail(), setup, out)
+    _print(tail(), setup, out)
 
 
 def _printed(setup: "Setup", gathered: "_Gathered") -> "Iterator[dict[str, Any]]":
@@ -112,7 +112,7 @@ def _predicted(
 def _worth(setup: "Setup", gathered: "_Gathered", coverage: float, plot: Path | None) -> dict[str, Any]:
     """Return what the predictions were worth where targets are known, and draw it."""
     from dampen.report import draw_predictions
-    from dampen.study import abstention, remarks, summary
+    from dampen.uncertainty import abstention, remarks, summary
 
     calibration = setup.study.calibration
     evaluated = gathered.evaluated() if setup.labelled else None
@@ -179,7 +179,7 @@ def trust(
         "notes": worth["notes"],
         "calibration": worth["calibration"],
         "abstention": worth["abstention"],
-        "out_of_distribution": None if name is None else {"data": name, **_told_apart(own.columns(), other.columns())},
+        "out_of_distribution": None if name is None else {"data": name, **_detection(own.columns(), other.columns())},
     }
     evaluated = own.evaluated()
     write_trust(page, document | {"summary": worth["summary"]}, evaluated, other.columns(), setup.source)
@@ -187,7 +187,7 @@ def trust(
     if json:
         _output.print_json(document)
         return
-    _tell(document, setup, page)
+    _print(document, setup, page)
 
 
 def _files(source: "Source", rows: "np.ndarray") -> dict[str, Any]:
@@ -224,8 +224,8 @@ class _Gathered:
         return {name: values[columns["_known"]] for name, values in columns.items()}
 
 
-def _told_apart(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Return how well each uncertainty tells out-of-distribution rows from own ones."""
+def _detection(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return how well each uncertainty separates out-of-distribution rows."""
     from dataclasses import asdict
 
     import torch
@@ -247,24 +247,24 @@ def _told_apart(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tell(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
-    """Say in words what was found: on stdout if the lines went to a file, else on stderr.
+def _print(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
+    """Print the summary in words: on stdout if the lines went to a file, else on stderr.
 
-    Notes that have been told already are left out.
+    Notes that have been printed already are left out.
     """
-    stream, told = sys.stderr if file is None else sys.stdout, (*setup.notes, *_output.WARNED)
-    said, calibration = document["summary"], document["calibration"]
+    stream, notes = sys.stderr if file is None else sys.stdout, (*setup.notes, *_output.WARNED)
+    figures, calibration = document["summary"], document["calibration"]
     print(
         f"Prediction: {setup.study.method.name}; calibrated on {calibration['rows']} predictions of rows not trained "
         "on.",
         file=stream,
     )
-    if said is not None and "accuracy" in said:
+    if figures is not None and "accuracy" in figures:
         worth = document["abstention"]
         print(
-            f"Accuracy {said['accuracy']:.4f} on {counted(said['n'], 'row')}; nll {said['nll']:.4f}, after temperature "
-            f"{calibration['temperature']:.3g}: {said['nll_calibrated']:.4f}; calibration error {said['ece']:.4f}, "
-            f"after: {said['ece_calibrated']:.4f}.",
+            f"Accuracy {figures['accuracy']:.4f} on {counted(figures['n'], 'row')}; nll {figures['nll']:.4f}, "
+            f"after temperature {calibration['temperature']:.3g}: {figures['nll_calibrated']:.4f}; calibration error "
+            f"{figures['ece']:.4f}, after: {figures['ece_calibrated']:.4f}.",
             file=stream,
         )
         if worth["accuracy_answered"] is not None:
@@ -278,23 +278,23 @@ def _tell(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
                 "classes on average.",
                 file=stream,
             )
-    elif said is not None:
+    elif figures is not None:
         print(
-            f"RMSE {said['rmse']:.4g} on {counted(said['n'], 'row')}; log likelihood {said['log_likelihood']:.4f}; "
-            f"Gaussian 95 % intervals cover {said['coverage_95']:.1%}, conformal ones "
-            f"{document['abstention']['conformal_coverage']:.1%}.",
+            f"RMSE {figures['rmse']:.4g} on {counted(figures['n'], 'row')}; log likelihood "
+            f"{figures['log_likelihood']:.4f}; Gaussian 95 % intervals cover {figures['coverage_95']:.1%}, conformal "
+            f"ones {document['abstention']['conformal_coverage']:.1%}.",
             file=stream,
         )
     if document.get("out_of_distribution"):
-        found = {k: v for k, v in document["out_of_distribution"].items() if k != "data"}
-        best = max(found, key=lambda name: found[name]["auroc"])
+        scores = {k: v for k, v in document["out_of_distribution"].items() if k != "data"}
+        best = max(scores, key=lambda name: scores[name]["auroc"])
         print(
             f"Rows of {document['out_of_distribution']['data']} are detected best by {best.replace('_', ' ')}: AUROC "
-            f"{found[best]['auroc']:.4f}, FPR at 95 % TPR {found[best]['fpr95']:.1%}.",
+            f"{scores[best]['auroc']:.4f}, FPR at 95 % TPR {scores[best]['fpr95']:.1%}.",
             file=stream,
         )
     for note in document["notes"]:
-        if note not in told:
+        if note not in notes:
             print(f"Note: {note}.", file=stream)
     if file is not None:
         print(file)

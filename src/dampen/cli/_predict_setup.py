@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Source = Data | Incoming
 
 
-_NOTE = "note: "  # begins what the page and the document tell, too
+_NOTE = "note: "  # begins the notes of the page and the document, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Setup:
         rows: numbers of its rows.
         labelled: whether it has the targets that the study predicts.
         other: data of another distribution beside it, with the numbers of its rows.
-        notes: what is to be said of the rows.
+        notes: on the rows.
     """
 
     study: "CalibratedStudy"
@@ -85,8 +85,8 @@ def ready(
         other = there, _numbers(there, rows)
         predictor.inputs(there, other[1][:2])
     predictor.inputs(source, at[:2])  # raises where rows have another shape
-    told = source.notes if isinstance(source, Incoming) else ()  # of the study's own data they are known already
-    printed += [f"{_NOTE}{note}" for note in told]
+    row_notes = source.notes if isinstance(source, Incoming) else ()  # of the study's own data they are known already
+    printed += [f"{_NOTE}{note}" for note in row_notes]
     notes = tuple(line.removeprefix(_NOTE) for line in printed if line.startswith(_NOTE))
     for line in printed:
         print(f"dampen: {line}", file=sys.stderr)
@@ -106,7 +106,7 @@ def _without_targets(study: "Study", source: "Source", data: str) -> str:
         "is a class that" in note or "is no number" in note for note in source.notes
     ):
         what = "classes" if classes else "targets"
-        return f"{source.name!r} does not have the study's {what}: give it as --against, and data of its own"
+        return f"{source.name!r} does not have the study's {what}: give it as --against, and the study's as DATA"
     if is_table(data):
         column = None if study.preprocessing is None else study.preprocessing.target
         lacks = "no targets" if column is None else f"no values of the study's target, column {column!r}"
@@ -118,7 +118,7 @@ def _without_targets(study: "Study", source: "Source", data: str) -> str:
 
 
 def _numbers(data: "Source", wanted: str) -> "torch.Tensor":
-    """Return the numbers of the rows that were asked for.
+    """Return the numbers of the rows to predict.
 
     Raises:
         InputError: test rows of data that has none.
@@ -135,7 +135,7 @@ def _numbers(data: "Source", wanted: str) -> "torch.Tensor":
 def _opened(
     folder: Path, data: str, rows: str, model: str | None, data_dir: Path | None
 ) -> tuple["Study", "Source", list[str]]:
-    """Return the study, the data that it predicts, and what is to be said of that."""
+    """Return the study, the data that it predicts, and notes on it."""
     from dampen.data import is_image, is_table, load
     from dampen.study import finished, holds_images, is_npz, load_study, read_new_rows, same_data
 
@@ -166,12 +166,16 @@ def _opened(
     except InputError as e:
         if rows == "test":
             raise
-        return study, other(), [f"{_NOTE}rows of {data} may have taken part in training; they flatter a summary: {e}"]
+        return (
+            study,
+            other(),
+            [f"{_NOTE}rows of {data} may have taken part in training; their summary may be too good: {e}"],
+        )
     if rows != "all" and len(own.test_rows):
         n, every = len(own.test_rows), len(own.features)
         return study, own, [f"the {n} test rows of {every} are predicted; --rows all takes every one"] * table
-    flatters = f"{_NOTE}most of these rows took part in training, so that a summary of them flatters"
-    return study, other() if table else own, [flatters]
+    note = f"{_NOTE}most of these rows took part in training, so that their summary is too good"
+    return study, other() if table else own, [note]
 
 
 def _is_own_file(study: "Study", data: str) -> bool:

@@ -24,7 +24,8 @@ def tune(
     reading: dict[str, Any],
     data: _data.Source = "digits",
     weight_decay: Annotated[
-        str | None, _options.in_search("Range (0 is tried, too), list or number.", "1e-5..1; tables 1e-3..10")
+        str | None,
+        _options.in_search("Weight decays: range (0 is tried, too), list or number.", "1e-5..1; tables 1e-3..10"),
     ] = None,
     dropout: Annotated[str | None, _options.in_search("Range, list or number.", "0..0.7")] = None,
     lr: Annotated[str | None, _options.in_search("Range, list or number.", "depends on the data")] = None,
@@ -52,15 +53,15 @@ def tune(
     metric: Annotated[
         Literal["nll", "accuracy", "brier", "mc-nll", "mse", "rmse", "mae", "r2"] | None,
         _options.in_search(
-            "What settings are compared by: nll, accuracy, brier, mc-nll for classes; mse, rmse, mae, r2, nll for "
-            "numbers.",
+            "Metric by which settings are compared: nll, accuracy, brier, mc-nll for classes; mse, rmse, mae, r2, nll "
+            "for numbers.",
             "nll or mse",
             metavar="METRIC",
         ),
     ] = None,
     margin: Annotated[
         float | None,
-        _options.in_search("Share of the loss below which a difference does not matter.", "0.01 or seed spread"),
+        _options.in_search("Share of the loss below which a difference is negligible.", "0.01 or seed spread"),
     ] = None,
     validation: Annotated[
         Literal["folds", "held-out"] | None,
@@ -76,7 +77,8 @@ def tune(
     budget: Annotated[
         str | None,
         _options.in_search(
-            "Time for everything, 90s, 5m or 1h: settings, seeds and epochs are fitted to it.", metavar="TIME"
+            "Time for the whole study, such as 90s, 5m or 1h; sets the number of settings, seeds and epochs.",
+            metavar="TIME",
         ),
     ] = None,
     hidden: Annotated[
@@ -97,7 +99,9 @@ def tune(
             panel=_options.TRAINING,
         ),
     ] = False,
-    epochs: Annotated[int | None, _options.in_training("Longest training.", "while longer trainings gain")] = None,
+    epochs: Annotated[
+        int | None, _options.in_training("Number of epochs of the longest training.", "while longer trainings gain")
+    ] = None,
     batch_size: Annotated[int | None, _options.in_training("Rows per step.", "32..128 by rows")] = None,
     schedule: Annotated[
         Literal["constant", "cosine", "linear", "one-cycle"] | None,
@@ -111,6 +115,9 @@ def tune(
     ] = "float32",
     seed: _options.Seed = 0,
     device: _options.Device = "cpu",
+    cluster: _options.ClusterAddress = None,
+    cpus_per_worker: _options.CpusPerWorker = 1,
+    gpus_per_worker: _options.GpusPerWorker = None,
     out: Annotated[Path | None, _options.in_output("Folder for the study.", "dampen-runs/DATA-1, -2 ...")] = None,
     resume: Annotated[
         bool,
@@ -131,17 +138,17 @@ def tune(
     verdict with intervals, where the gain comes from, the test result and a report.
     """
     _options.seed_range(seed, seeds or 1)
-    asked: dict[str, Any] = {}
+    sizes: dict[str, Any] = {}
     if weight_decay is not None:
-        asked["weight_decay"] = dimension(weight_decay, "--weight-decay", log=True, zero=0.1)
+        sizes["weight_decay"] = dimension(weight_decay, "--weight-decay", log=True, zero=0.1)
     if dropout is not None:
-        asked["dropout"] = dimension(dropout, "--dropout")
+        sizes["dropout"] = dimension(dropout, "--dropout")
     if lr is not None:
-        asked["lr"] = dimension(lr, "--lr", log=True)
+        sizes["lr"] = dimension(lr, "--lr", log=True)
     if knob and model is not None:
         network_maker(model)  # its file may register a knob
     others = _knobs.ranges(knob or [])
-    for name in asked:
+    for name in sizes:
         if name in others:
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option} and --knob {name} set the same knob: give one of them")
@@ -163,22 +170,22 @@ def tune(
         _check_budget(seconds, data, reading, widths, model, insert_dropout, confirmed, batch_size)
     source = _data.read(data, reading)
     if model:
-        network, places, said = _network.own(model, insert_dropout, source)
+        network, places, network_notes = _network.own(model, insert_dropout, source)
         shown = with_ids(network, source)  # whose columns stay as they are where it embeds them
     else:
         network, shown = usual_network(source, widths), source
-        places, said = len(network.hidden), []
+        places, network_notes = len(network.hidden), []
     excluded = {name for other in others for name in KNOBS[other].excludes}
-    space = {name: value for name, value in (usual_space(source, places) | asked).items() if name not in excluded}
+    space = {name: value for name, value in (usual_space(source, places) | sizes).items() if name not in excluded}
     space |= others
     if per_layer and places and "dropout" in space:
         space["dropout"] = PerLayer(space["dropout"], places)
     folder = out or _folder(source.name, resume)
     if optuna is not None:
         check_storage(optuna, folder.name)
-    tell_data = _data.teller(shown, json, said)
-    with _told_how_to_go_on(folder), _output.progress("tuning") as advance:
-        found = run(
+    print_data = _data.data_printer(shown, json, network_notes)
+    with _hint_to_resume(folder), _output.progress("tuning") as advance:
+        study = run(
             network,
             source,
             space,
@@ -199,17 +206,18 @@ def tune(
             seed=seed,
             out=folder,
             resume=resume,
-            callback=_teller(advance, tell_data),
+            cluster=_options.cluster(cluster, cpus_per_worker, gpus_per_worker),
+            callback=_progress_callback(advance, print_data),
         )
-    tell_data()
+    print_data()
     page = folder / "report.html"
-    found.report(page)
+    study.report(page)
     if optuna is not None:
-        found.export_to_optuna(optuna, folder.name)
+        study.export_to_optuna(optuna, folder.name)
     if json:
-        _output.print_json(found.document())
+        _output.print_json(study.document())
         return
-    _print(found)
+    _print(study)
     print(page)
 
 
@@ -280,7 +288,7 @@ def _folder(name: str, resume: bool) -> Path:
 
 
 @contextlib.contextmanager
-def _told_how_to_go_on(folder: Path) -> Iterator[None]:
+def _hint_to_resume(folder: Path) -> Iterator[None]:
     """Name, when Ctrl-C is pressed, the option that goes on."""
     try:
         yield
@@ -292,30 +300,30 @@ def _told_how_to_go_on(folder: Path) -> Iterator[None]:
         raise
 
 
-def _teller(advance: Any, first: Any) -> Any:
+def _progress_callback(advance: Any, first: Any) -> Any:
     """Return a callback: a bar where stderr is a terminal, else a line for each rung and phase; `first` comes first."""
-    told: set[tuple[str, int, int]] = set()
+    printed: set[tuple[str, int, int]] = set()
 
-    def tell(at: "Progress") -> None:
+    def report(at: "Progress") -> None:
         first()
         best = "" if at.best is None else f", best so far {at.best:.4g}"
         now = f"{at.phase}: {counted(at.members, 'member')} to epoch {at.epochs}{best}"
         advance(at.share, 1, now)
-        if not sys.stderr.isatty() and (at.phase, at.members, at.epochs) not in told:
-            told.add((at.phase, at.members, at.epochs))
+        if not sys.stderr.isatty() and (at.phase, at.members, at.epochs) not in printed:
+            printed.add((at.phase, at.members, at.epochs))
             left = "" if at.left is None else f", about {at.left:.0f} s left"
             print(f"{now}; {at.seconds:.0f} s{left}", file=sys.stderr)
 
-    return tell
+    return report
 
 
-def _print(found: "Study") -> None:
-    for sentence in found.sentences():
+def _print(study: "Study") -> None:
+    for sentence in study.sentences():
         print(sentence)
-    if found.test:
+    if study.test:
         print("\nThe test set, opened once (mean, 95 % interval over seeds and rows):")
-        metrics = list(found.test["ensemble"])
-        rows = [[name, *(_figure(result[m]) for m in metrics)] for name, result in found.test.items()]
+        metrics = list(study.test["ensemble"])
+        rows = [[name, *(_figure(result[m]) for m in metrics)] for name, result in study.test.items()]
         _output.print_table(["", *metrics], rows)
 
 

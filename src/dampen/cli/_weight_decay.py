@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 
 
 def command(
-    inputs: Annotated[int, _options.in_data("Input features.")] = 200,
-    rows: Annotated[int, _options.in_data("Training rows.")] = 20,
-    test_rows: Annotated[int, _options.in_data("Test rows.")] = 100,
+    inputs: Annotated[int, _options.in_data("Number of input features.")] = 200,
+    rows: Annotated[int, _options.in_data("Number of training rows.")] = 20,
+    test_rows: Annotated[int, _options.in_data("Number of test rows.")] = 100,
     true_weight: Annotated[float, _options.in_data("True weight of every input.")] = 0.01,
     true_bias: Annotated[float, _options.in_data("True bias.")] = 0.05,
     noise: Annotated[float, _options.in_data("Standard deviation of the noise on the target.")] = 0.01,
     weight_decay: Annotated[str, _options.in_training("Strengths lambda of the penalty.")] = "0,3",
     batch_size: Annotated[int, _options.in_training("Rows per step.")] = 5,
     lr: Annotated[float, _options.in_training("Learning rate of SGD.")] = 0.003,
-    epochs: Annotated[int, _options.in_training("Passes over the training rows.")] = 100,
+    epochs: Annotated[int, _options.in_training("Number of epochs.")] = 100,
     every: Annotated[int, _options.in_training("Epochs between two points of the curves.", min=1)] = 5,
     path: Annotated[
         int | None, _options.in_training("Also train this many strengths, spaced logarithmically.", min=2)
@@ -36,8 +36,8 @@ def command(
     """Show what weight decay does, on 20 rows of 200 inputs.
 
     Linear regression with far more inputs than rows, trained without and with the penalty lambda/2 * ||w||^2 on the
-    weights, never on the bias. With --path, test loss and norm along a whole range of lambda, beside what theory
-    says of gradient descent and of ridge regression.
+    weights, never on the bias. With --path, test loss and norm along a whole range of lambda, beside the closed
+    forms of gradient descent and of ridge regression.
     """
     strengths = _options.numbers(weight_decay, "--weight-decay")
     path_from, path_to = _options.positive_range(path_range, "--path-range")
@@ -54,7 +54,7 @@ def command(
     problem = lesson.Problem(inputs, rows, test_rows, true_weight, true_bias, noise, batch_size, lr, epochs)
 
     with _output.progress("training") as advance:
-        found = lesson.compare(
+        comparison = lesson.compare(
             problem,
             strengths,
             members,
@@ -67,13 +67,13 @@ def command(
         with _output.progress(f"training {path} weight decays"):
             along = lesson.path(problem, np.geomspace(path_from, path_to, path).tolist(), members, device=device)
 
-    draw_weight_decay_comparison(found, file)
+    draw_weight_decay_comparison(comparison, file)
     if along and file_of_path:
         draw_weight_decay_path(along, file_of_path)
     if json:
-        _output.print_json(_document(found, along))
+        _output.print_json(_document(comparison, along))
         return
-    _print(found)
+    _print(comparison)
     if along:
         _print_path(along)
         print(forgetting(problem).replace("\n", " "), end="\n\n")
@@ -82,25 +82,25 @@ def command(
             print(written)
 
 
-def _print(found: "lesson.Comparison") -> None:
-    problem, seeds = found.problem, len(found.history.seeds)
+def _print(comparison: "lesson.Comparison") -> None:
+    problem, seeds = comparison.problem, len(comparison.history.seeds)
     print(
         f"Linear regression: {problem.inputs} inputs, {problem.rows} training and {problem.test_rows} test rows, "
         f"{problem.epochs} epochs of SGD, {seeds} {'seed' if seeds == 1 else 'seeds (mean ± standard deviation)'}\n"
     )
-    final = found.history.final
+    final = comparison.history.final
     _output.print_table(
         ["weight decay", "train loss", "test loss", "L2 norm of w"],
         [
             [
                 f"{strength:g}",
-                *(_output.with_spread(v[:, m]) for v in (final("train_loss"), final("test_loss"), found.l2_norm)),
+                *(_output.with_spread(v[:, m]) for v in (final("train_loss"), final("test_loss"), comparison.l2_norm)),
             ]
-            for m, strength in enumerate(found.weight_decays)
+            for m, strength in enumerate(comparison.weight_decays)
         ],
     )
-    for m, strength in enumerate(found.weight_decays):
-        diverged = found.history.diverged_at[:, m]
+    for m, strength in enumerate(comparison.weight_decays):
+        diverged = comparison.history.diverged_at[:, m]
         if diverged.any():
             print(
                 f"Weight decay {strength:g} diverged with {(diverged > 0).sum()} of {seeds} seeds, first in epoch "
@@ -117,18 +117,18 @@ def _print_path(along: "lesson.Path") -> None:
     )
 
 
-def _document(found: "lesson.Comparison", along: "lesson.Path | None") -> dict[str, Any]:
+def _document(comparison: "lesson.Comparison", along: "lesson.Path | None") -> dict[str, Any]:
     runs = []
-    for m, strength in enumerate(found.weight_decays):
-        run: dict[str, Any] = {"weight_decay": strength, "seeds": len(found.history.seeds)}
+    for m, strength in enumerate(comparison.weight_decays):
+        run: dict[str, Any] = {"weight_decay": strength, "seeds": len(comparison.history.seeds)}
         for name, values in (
-            ("train_loss", found.history.final("train_loss")),
-            ("test_loss", found.history.final("test_loss")),
-            ("l2_norm", found.l2_norm),
+            ("train_loss", comparison.history.final("train_loss")),
+            ("test_loss", comparison.history.final("test_loss")),
+            ("l2_norm", comparison.l2_norm),
         ):
             run |= {name: values[:, m].mean(), f"{name}_std": _output.spread(values[:, m])}
         runs.append(run)
-    seconds = found.seconds + (along.seconds if along else 0)
+    seconds = comparison.seconds + (along.seconds if along else 0)
     return {"runs": runs, "path": _path_document(along) if along else None, "seconds": seconds}
 
 

@@ -83,9 +83,9 @@ def harmless(columns: dict[str, Any]) -> dict[str, Any]:
     def each(values: Any) -> Any:
         if values.dtype != object:
             return values
-        found = values.copy()
-        found[:] = [text(value) for value in values]
-        return found
+        texts = values.copy()
+        texts[:] = [text(value) for value in values]
+        return texts
 
     return {name: each(values) for name, values in columns.items()}
 
@@ -128,7 +128,7 @@ def stream_csv(parts: Parts) -> None:
 
 
 def stream_json(head: dict[str, Any], parts: Parts, tail: Callable[[], dict[str, Any]]) -> None:
-    """Print one JSON document whose rows are printed while they are found; `tail` is asked when all have been."""
+    """Print one JSON document row by row; `tail` is called after the last row."""
 
     def inner(document: dict[str, Any]) -> str:
         return json.dumps(_output.plain(document), ensure_ascii=False, allow_nan=False)[1:-1]

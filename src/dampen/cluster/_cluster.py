@@ -189,7 +189,7 @@ class Workers:
                     if not again:
                         done.append(task)
                 if ready and callback is not None:
-                    self._tell(callback, config.epochs, n, first, [*done, *waiting, *running.values()], until)
+                    self._tell(callback, config.epochs or until, n, first, [*done, *waiting, *running.values()], until)
         finally:
             for reference in running:
                 with contextlib.suppress(Exception):

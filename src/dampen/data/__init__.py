@@ -2,6 +2,7 @@
 
 from dampen.data._arrays import from_arrays
 from dampen.data._dataset import Data, Rows
+from dampen.data._evaluation_rows import equally_long, held_out, training_and_validation_rows
 from dampen.data._head import read_head
 from dampen.data._leakage import Leaks, leaks, repeats
 from dampen.data._load import NAMES, is_table, load
@@ -9,6 +10,7 @@ from dampen.data._new_data import Incoming, encode_new
 from dampen.data._new_rows import new_rows
 from dampen.data._normalisation import Normalisation
 from dampen.data._npz import read_incoming
+from dampen.data._unit_targets import with_unit_targets
 from dampen.data.images._files import is_image
 from dampen.data.images._from_folder import read_new_images
 from dampen.data.tables._arrow import read_parquet
@@ -36,7 +38,9 @@ __all__ = [
     "counts_rows",
     "decide",
     "encode_new",
+    "equally_long",
     "from_arrays",
+    "held_out",
     "is_image",
     "is_table",
     "leaks",
@@ -52,4 +56,6 @@ __all__ = [
     "repeats",
     "spelling_notes",
     "spelt_alike",
+    "training_and_validation_rows",
+    "with_unit_targets",
 ]

@@ -53,7 +53,7 @@ def from_arrays(
     - `keep_whole`: whether whole numbers stay int64, for a network that embeds them; then nothing is scaled.
     - `scaling`: see `Data`; guessed as `"pixels"` for images and `"standardise"` for the rest.
 
-    Rows without a target are left out, and that is told. Raises `InputError` for what `Data` refuses.
+    Rows without a target are left out, with a note. Raises `InputError` for what `Data` refuses.
 
     >>> import numpy as np
     >>> from_arrays(np.eye(8), ["cat", "dog"] * 4).classes
@@ -61,8 +61,8 @@ def from_arrays(
     """
     array = array_of(features, "features")
     raw, notes = features_of(array, "features", keep_whole), _layout(array)
-    labels, said = _labels(targets, "targets")
-    notes += said
+    labels, label_notes = _labels(targets, "targets")
+    notes += label_notes
     parts = [len(raw), 0]
     if test is not None:
         test_raw, test_labels = features_of(test[0], "test features", keep_whole), _labels(test[1], "test targets")[0]
@@ -128,7 +128,7 @@ def from_arrays(
 
 
 def _labels(targets: Any, what: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return targets as one array `[N]`, and what is to be said of them."""
+    """Return targets as one array `[N]`, and notes on them."""
     series, notes = as_series(targets, "target")
     array = series.to_numpy()
     if array.dtype.kind not in "biufUOT":
@@ -205,7 +205,7 @@ def features_of(values: Any, what: str, keep_whole: bool = False) -> Shaped[Tens
     With `keep_whole` whole numbers are int64.
 
     Raises:
-        InputError: no numbers, or no rows; the message says `what`.
+        InputError: no numbers, or no rows; the message names `what`.
     """
     array = array_of(values, what)
     if array.dtype.kind == "U":
@@ -226,16 +226,16 @@ def _channels_last(array: np.ndarray) -> bool:
 
 
 def _layout(array: np.ndarray) -> list[str]:
-    """Return what is to be said of the axes of images, or of what looks like some."""
+    """Return notes on the axes of images, or of what looks like some."""
     shape = list(array.shape[1:])
     height, width = shape[:2] if len(shape) > 1 else (0, 0)
     if array.dtype == np.uint8:
         if _channels_last(array):
-            return [f"bytes of shape {shape} are taken as images with channels last: [{shape[2]}, {height}, {width}]"]
-        return [f"bytes of shape {shape} are taken as grey images: [1, {height}, {width}]"] if len(shape) == 2 else []
+            return [f"bytes of shape {shape} are read as images with channels last: [{shape[2]}, {height}, {width}]"]
+        return [f"bytes of shape {shape} are read as grey images: [1, {height}, {width}]"] if len(shape) == 2 else []
     if _channels_last(array):
         return [
-            f"inputs of shape {shape} are taken as {height} channels of {width}x{shape[2]}: if they are images with "
+            f"inputs of shape {shape} are read as {height} channels of {width}x{shape[2]}: if they are images with "
             f"channels last, give [rows, {shape[2]}, {height}, {width}]"
         ]
     if len(shape) == 2 and height == width > 1 and array.dtype.kind == "f" and array.size:

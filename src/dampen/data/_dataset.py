@@ -58,13 +58,13 @@ class Data:
     - `scaling`: `"pixels"` maps 0..`pixel_max` to -1..1, `"standardise"` gives each column mean 0 and
       standard deviation 1 over the training rows, None leaves the features as they are.
     - `columns`: of a table that was read from a file or a frame: what each column of `features` is. The features are
-      then numbers that tell every value, missing ones NaN; `normalisation` makes inputs of them.
+      then numbers that keep every value, missing ones NaN; `normalisation` makes inputs of them.
     - `weights`: how much each row counts; None where all count alike.
     - `groups`: rows with the same number stay together in every split; `together` adds those of equal rows.
     - `stratified`: whether each class keeps its share in every split; False where classes have too few rows for that.
-    - `times`: the rank of each row's time: later rows judge, those of one time stay together; None without times.
+    - `times`: the rank of each row's time: later rows evaluate, those of one time stay together; None without times.
     - `target_name`: the target's column.
-    - `reading`: what `load` was told, for reading the same again; None for what was in memory.
+    - `reading`: the arguments of `load`, for reading the same again; None for what was in memory.
     - `notes`: what was done to the rows on the way, a sentence each.
     - `source`: where the data was read from.
 
@@ -82,7 +82,7 @@ class Data:
     name: str
     task: Task
     features: Shaped[Tensor, "N ..."]
-    targets: Shaped[Tensor, " _"]  # not tied to N here: a user who gets it wrong is told by _check
+    targets: Shaped[Tensor, " _"]  # not tied to N here: _check has the message
     train_rows: Int[Tensor, " train"]
     validation_rows: Int[Tensor, " validation"] = field(default_factory=_no_rows)
     test_rows: Int[Tensor, " test"] = field(default_factory=_no_rows)
@@ -187,7 +187,7 @@ class Data:
         if self.weights is not None and len(rows):
             weights = self.weights[rows]
             if not weights.any():
-                raise InputError(f"every one of {len(rows)} rows that judge has weight 0; give some of them a weight")
+                raise InputError(f"all {len(rows)} evaluation rows have weight 0; give some of them a weight")
             weights = weights.double() / weights.double().mean()
         return Rows(inputs, self.targets[rows], weights, None if self.groups is None else self.groups[rows])
 
@@ -259,7 +259,7 @@ class Data:
         """
         if len(self.validation_rows):
             raise InputError(
-                f"'{self.name}' has {len(self.validation_rows)} validation rows already: folds make their own"
+                f"'{self.name}' has {len(self.validation_rows)} validation rows already: folds draw their own"
             )
         if self.ordered:
             raise InputError(f"the rows of '{self.name}' are in the order of time: folds would let later ones train")

@@ -24,7 +24,7 @@ def fetch(name: str, folder: Path, *, progress: bool) -> None:
     set; their MD5 is checked either way. A failure leaves nothing behind, and two processes that do
     the same at once don't disturb each other.
 
-    Raises `InputError` that says how to put the files there by hand.
+    Raises `InputError` with how to put the files there by hand.
     """
     address = _address(name)
     try:
@@ -43,7 +43,7 @@ def fetch(name: str, folder: Path, *, progress: bool) -> None:
 
 
 class _FetchError(Exception):
-    """One file could not be fetched; the message says why."""
+    """One file could not be fetched; the message has the reason."""
 
 
 def _address(name: str) -> str:
@@ -57,7 +57,7 @@ def _fetch_file(url: str, md5: str, folder: Path, *, progress: bool) -> None:
     path = folder / url.rsplit("/", 1)[1]
     with _bar(path.name, shown=progress) as show:
         received = _Received(show)
-        # pooch.retrieve would do both steps, but logs them to stderr; its annotations know no bars
+        # pooch.retrieve would do both steps, but logs them to stderr; its annotations have no bars
         download = cast(Any, pooch.HTTPDownloader)(progressbar=received, chunk_size=_CHUNK_BYTES, timeout=_TIMEOUT_S)
         try:
             download(url, str(path), None)
@@ -70,22 +70,22 @@ def _fetch_file(url: str, md5: str, folder: Path, *, progress: bool) -> None:
 
 
 def _reason(error: OSError, url: str, begun: bool) -> str:
-    """Return why a download failed; `begun`: after the server had answered."""
+    """Return why a download failed; `begun`: after the server had responded."""
     response = getattr(error, "response", None)
     if response is not None:
         response.close()  # pooch leaves it open
-        return f"the server answered {response.status_code} for {url}"
+        return f"the server responded {response.status_code} for {url}"
     if isinstance(error, ValueError):  # no address, or one of another protocol
         return f"{url} can't be fetched ({type(error).__name__})"
     if begun:
         return f"the connection broke in the middle of {url}"
     if "timed out" in str(error):
-        return f"no answer in time from {url}"
+        return f"no response in time from {url}"
     return f"no connection to {url}"
 
 
 class _Received:
-    """How much of a file has come, as pooch reports it; the total is None until the server has answered."""
+    """How much of a file has come, as pooch reports it; the total is None until the server has responded."""
 
     def __init__(self, show: Callable[[int, int | None], None]):
         self.total: int | None = None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 _AT_ONCE = 1 << 22  # bytes hashed at a time, so that what is in between stays in the processor's cache
 _LEAST = 20  # different rows, as many as a table needs: fewer can't be split into test rows and five folds
-_FEW = 100  # different rows, if all were equally frequent, from which on splits by them say something
+_FEW = 100  # different rows, if all were equally frequent, from which on splits by them are informative
 _BY_CHANCE = 0.1  # share of the equal pairs above which the columns' own values explain them
 _LARGEST = 0.1  # share of the rows above which copies of one row would fill half a fold
 _LARGEST_JOINED = 0.25  # share of the rows above which groups that copies link can't be split any more
@@ -48,7 +48,7 @@ class Copies:
 def find(features: Shaped[Tensor, "N ..."]) -> Copies:
     """Find rows with equal features; a missing value equals another.
 
-    Copies are kept together so that no row judges a network that was trained on it. That would be wrong where rows
+    Copies are kept together so that no row evaluates a network that was trained on it. That would be wrong where rows
     repeat by themselves: new rows then equal training rows as often as held-out ones do, and too few different rows
     would be left to split. So copies are spread like other rows where
 
@@ -89,11 +89,11 @@ def joined(groups: Int[Tensor, " N"] | None, together: Int[Tensor, " N"] | None)
     copies = together.unique(return_inverse=True)[1].numpy()
     n_own, n_nodes = int(own.max()) + 1, int(own.max()) + int(copies.max()) + 2
     links = coo_array((np.ones(len(own), dtype=np.int8), (own, n_own + copies)), shape=(n_nodes, n_nodes))
-    found = connected_components(links, directed=False)[1][own].astype(np.int64)
-    largest = np.bincount(found).max()
+    components = connected_components(links, directed=False)[1][own].astype(np.int64)
+    largest = np.bincount(components).max()
     if largest > max(_LARGEST_JOINED * len(own), np.bincount(own).max()):
         return groups
-    return torch.from_numpy(found)
+    return torch.from_numpy(components)
 
 
 def _by_chance(features: Shaped[Tensor, "N ..."], counts: np.ndarray) -> bool:
@@ -122,15 +122,15 @@ def _hashes(features: Shaped[Tensor, "N ..."]) -> UInt64[np.ndarray, " N"]:
     width = -(-rows.shape[1] * rows.itemsize // 8)
     step = max(1, _AT_ONCE // (8 * width))
     places = _mixed(np.arange(1, width + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-    found = np.empty(len(rows), dtype=np.uint64)
+    hashes = np.empty(len(rows), dtype=np.uint64)
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
         if part.dtype.kind == "f":
             part = np.where(np.isnan(part), np.float32(np.nan), part) + np.float32(0)  # one NaN, and no -0
         padded = np.zeros((len(part), 8 * width), dtype=np.uint8)
         padded[:, : rows.shape[1] * rows.itemsize] = np.ascontiguousarray(part).view(np.uint8)
-        found[start : start + step] = _mixed(padded.view(np.uint64) ^ places).sum(1, dtype=np.uint64)
-    return found
+        hashes[start : start + step] = _mixed(padded.view(np.uint64) ^ places).sum(1, dtype=np.uint64)
+    return hashes
 
 
 def _mixed(words: UInt64[np.ndarray, "..."]) -> UInt64[np.ndarray, "..."]:

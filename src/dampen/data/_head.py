@@ -17,7 +17,7 @@ def read_head(path: Path, **reading: Any) -> tuple[Data, float] | None:
     """Return the data of a large text file's first rows, and how many times as long the file is.
 
     None where the file is small or of another kind, or where its first rows can't be read by themselves: what is wrong
-    is for `load` to tell, which reads them all.
+    is an error of `load`, which reads them all.
 
     Args:
         path: the file.

@@ -107,7 +107,7 @@ def _joined(raw: np.ndarray, given: dict[str, Any]) -> tuple[Frame, dict[str, st
     table, names, notes = as_table(raw), {}, []
     for role, values in given.items():
         if values is not None:
-            series, said = as_series(values, role)
+            series, notes_of_role = as_series(values, role)
             table, names[role], _ = join(table, series.reset_index(drop=True).rename(role), role, own=False)
-            notes += said
+            notes += notes_of_role
     return tidy(Frame(table, tuple(notes)), "the array"), names

@@ -46,15 +46,15 @@ def leaks(data: Data) -> Leaks:
 def noted(data: Data) -> Data:
     """Return the data with a note for each way in which rows of one kind are on both sides of a split."""
     rest, test = _sides(data)
-    notes, found = [], leaks(data)
+    notes, leakage = [], leaks(data)
     where = _where(data)
-    n = _repeated(rest) + _repeated(test) if where == _ONE_SIDE else found.copies
+    n = _repeated(rest) + _repeated(test) if where == _ONE_SIDE else leakage.copies
     if n:
         n_rows = len(rest) + len(test)
         notes.append(f"{n} of {n_rows} rows {'is a copy' if n == 1 else 'are copies'} of another row: {where}")
-    if found.test_copies and not data.copies.repeat_by_themselves:
-        rows = "1 test row is" if found.test_copies == 1 else f"{found.test_copies} test rows are"
-        notes.append(f"{rows} equal to training rows: the test figures may flatter")
+    if leakage.test_copies and not data.copies.repeat_by_themselves:
+        rows = "1 test row is" if leakage.test_copies == 1 else f"{leakage.test_copies} test rows are"
+        notes.append(f"{rows} equal to training rows: the test figures may be too good")
     notes += [
         f"{repeats(name, count)}: if rows of one belong together, use group {name}, else they are on both "
         "sides of every split"
@@ -86,7 +86,7 @@ def _where(data: Data) -> str:
     if copies.repeat_by_themselves:
         return "the columns hold so few values that rows repeat by themselves, on both sides of every split"
     if copies.together is None:
-        return "too few rows are different to keep copies on one side of a split, figures tell of these rows alone"
+        return "too few rows are different to keep copies on one side of a split, the figures hold for these rows only"
     if data.groups is None or not data.groups[copies.together].equal(data.groups):
         return "they would link nearly all groups, so copies in two groups may be on both sides of a split"
     if copies.spread:

@@ -61,13 +61,13 @@ def load(
 
     - `target`: the column to predict; None takes one called target, label, class, y, outcome or response. Or the
       targets themselves, for a frame as for an array: a series, an array, a list, one column, or columns of 0 and 1.
-    - `task`: `classification` or `regression`; None guesses, and says so where it might be wrong.
+    - `task`: `classification` or `regression`; None guesses, with a note where it might be wrong.
     - `drop`: columns not to use.
     - `category`: columns that are categories, whatever they hold: codes that look like numbers.
     - `group`: a column, or values; rows with the same value stay together in every split.
     - `weight`: a column, or values; how much a row counts in the loss and in what is measured.
     - `test`: the test rows, where they are not to be drawn: as `source`, or with their targets as `(rows, targets)`.
-    - `time_order`: a column of dates or numbers, or values: rows are split in that order, later ones judge, and rows of
+    - `time_order`: a column of dates or numbers, or values: rows are split in that order, and rows of
       one time stay together.
     - `image_size`: pixels of a side that images are resized to.
     - `image_max`: the value that is white in images of more than 8 bits; None takes what as many bits as they use can
@@ -76,7 +76,7 @@ def load(
       environment variable `DAMPEN_DATA` names, then in the user's cache, then at their publisher.
     - `seed`, `test_fraction`: draw the test rows of data without its own, each class in its share.
     - `normalise`: of arrays: False leaves numbers as they are; whole ones stay whole, for a network that embeds them.
-    - `progress`: tell on stderr where the data comes from, with a bar when that is a terminal.
+    - `progress`: print on stderr where the data comes from, with a bar when that is a terminal.
 
     Raises `InputError` for what can't be found, read or learnt from, in one line.
 
@@ -87,7 +87,7 @@ def load(
     >>> load(houses, target="price").columns.inputs(1)
     ['size', 'garden=yes']
     """
-    told = {name: value for name, value in locals().items() if name != "progress"}
+    arguments = {name: value for name, value in locals().items() if name != "progress"}
     words = {"drop": drop, "category": category, "group": group, "weight": weight, "time_order": time_order}
     words = {name: _column_names(source, word) for name, word in words.items()}
     for name in ("drop", "category"):
@@ -102,13 +102,13 @@ def load(
     _refuse_unread(
         source, {"image_size": image_size is not None, "image_max": image_max is not None, "normalise": not normalise}
     )
-    asked = [name for name, word in words.items() if word is not None and len(word)]
+    for_tables = [name for name, word in words.items() if word is not None and len(word)]
     if isinstance(source, str | os.PathLike):
         if is_table(source):
             data = _table(source, target, task, words, test, seed, test_fraction)
-            return replace(data, reading=_reading(told))
-        if test is not None or asked:
-            given = ", ".join(asked + ["test"] * (test is not None))
+            return replace(data, reading=_reading(arguments))
+        if test is not None or for_tables:
+            given = ", ".join(for_tables + ["test"] * (test is not None))
             raise InputError(
                 f"{given}: only for tables, '{source}' is none; a table's file ends in {', '.join(READERS)}"
             )
@@ -124,7 +124,7 @@ def load(
             )
         except MemoryError:
             raise InputError(f"{source} does not fit into memory; give a part of its rows") from None
-        reading = _reading(told)
+        reading = _reading(arguments)
         return replace(data, reading=reading if reading is None else reading | dict(data.reading or {}))
     if _is_frame(source):
         return _table(source, target, task, words, test, seed, test_fraction)
@@ -178,7 +178,7 @@ def _refuse_unread(source: Any, given: dict[str, bool]) -> None:
     """Refuse an option that what is given has no use for, rather than pass over it."""
     on_disk = isinstance(source, str | os.PathLike)
     if on_disk and str(source) not in NAMES and not os.path.exists(source):
-        return  # that is said first
+        return  # that error comes first
     images = on_disk and str(source) not in NAMES and os.path.isdir(source) and not find_files(Path(source))
     arrays = not _is_frame(source) and (not on_disk or Path(source).suffix.lower() == ".npz")
     of = f"'{source}'" if on_disk else "this"
@@ -188,24 +188,24 @@ def _refuse_unread(source: Any, given: dict[str, bool]) -> None:
             raise InputError(f"{name}: only for {kind}, {of} is none; leave it out")
 
 
-def _reading(told: dict[str, Any]) -> dict[str, Any] | None:
+def _reading(arguments: dict[str, Any]) -> dict[str, Any] | None:
     """Return arguments of `load` as JSON can hold them, paths from the root on; None where one was in memory."""
-    found: dict[str, Any] = {}
-    for name, value in told.items():
+    options: dict[str, Any] = {}
+    for name, value in arguments.items():
         if isinstance(value, str | os.PathLike):
             is_path = name in ("source", "test", "data_dir") and str(value) not in NAMES
-            found[name] = os.path.abspath(value) if is_path else str(value)
+            options[name] = os.path.abspath(value) if is_path else str(value)
         elif isinstance(value, list | tuple) and name in ("drop", "category"):
             if value:
-                found[name] = [str(word) for word in value]
+                options[name] = [str(word) for word in value]
         elif name == "normalise":
             if not value:
-                found[name] = False
+                options[name] = False
         elif isinstance(value, numbers.Real):
-            found[name] = value.item() if isinstance(value, np.generic) else value
+            options[name] = value.item() if isinstance(value, np.generic) else value
         elif value is not None:
             return None
-    return found
+    return options
 
 
 def _named(
@@ -308,8 +308,8 @@ def _frame(source: Any, what: str, joins: dict[str, Any], decimal_comma: bool = 
         frame = Frame(source, decimal_comma=decimal_comma)
     names, table, notes = {}, frame.table, list(frame.notes)
     for role, values in joins.items():
-        table, names[role], said = join(table, values, role)
-        notes += said
+        table, names[role], role_notes = join(table, values, role)
+        notes += role_notes
     if joins:
         frame = replace(frame, table=table, notes=tuple(notes))
     return (frame if isinstance(source, str | os.PathLike) and not joins else tidy(frame, what)), names

@@ -20,7 +20,7 @@ from dampen.data.tables._vectoriser import Vectoriser
 from dampen.data.tables._written_numbers import Writing, may_be_thousands, read_numbers, writing
 
 _LONGEST = 30  # letters of a value in a note
-_MISSING = re.compile(r"\d+ missing")  # what is said of a training column of categories that has such cells
+_MISSING = re.compile(r"\d+ missing")  # the note on a training column of categories that has such cells
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,7 +61,7 @@ class Incoming:
 def targets_of(
     frame: Frame, column: str, task: str, classes: tuple[str, ...] | None, written: Writing
 ) -> tuple[Shaped[Tensor, " N"] | None, list[str]]:
-    """Return the targets of rows to come, as `Incoming` has them, and what is to be said of them.
+    """Return the targets of rows to come, as `Incoming` has them, and notes on them.
 
     A row whose target is missing or means nothing to the network is still a row to predict.
 
@@ -88,11 +88,13 @@ def targets_of(
     there = text.notna().to_numpy()
     notes = []
     if (there & ~known).any():
-        notes.append(f"target '{column}' {what} in {_rows(there & ~known)} ({_some(text[there & ~known])}): not judged")
+        notes.append(
+            f"target '{column}' {what} in {_rows(there & ~known)} ({_some(text[there & ~known])}): not evaluated"
+        )
     if not known.any():
         return None, notes
     if not there.all():
-        notes.append(f"target '{column}' is missing in {_rows(~there)}: not judged")
+        notes.append(f"target '{column}' is missing in {_rows(~there)}: not evaluated")
     return torch.from_numpy(numbers), notes
 
 
@@ -131,11 +133,15 @@ def _oddities(
                 some += _but_for_case(as_text(values[unknown]), column.levels)
                 notes.append(
                     f"column '{column.name}' has a value that the training rows lack in {_rows(unknown)} ({some}): "
-                    + ("taken as a rare one" if column.has_other or column.kind == "many" else "taken as none of them")
+                    + (
+                        "encoded as a rare one"
+                        if column.has_other or column.kind == "many"
+                        else "encoded as none of them"
+                    )
                 )
             missing = np.isnan(encoded[:, j])
             if missing.any() and not _MISSING.search(column.said):
-                notes.append(f"{_never_missing(column.name, missing)}: taken as none of its values")
+                notes.append(f"{_never_missing(column.name, missing)}: encoded as none of its values")
             continue
         missing = np.isnan(encoded[:, j])
         if not missing.any():
@@ -153,18 +159,19 @@ def _oddities(
                 fraction = fraction.replace(".", ",")
             notes.append(
                 f"column '{column.name}' may be thousands or a fraction in {_rows(may_be)} "
-                f"({_some(text[may_be[missing]])}): taken as {filled}; write {example.replace('.', '')} or {fraction}"
+                f"({_some(text[may_be[missing]])}): replaced by {filled}; write {example.replace('.', '')} "
+                f"or {fraction}"
             )
             unreadable &= ~may_be
             text = text[~may_be[missing]]
         if unreadable.any():
             what = "number" if column.kind == "number" else "date"
             notes.append(
-                f"column '{column.name}' is no {what} in {_rows(unreadable)} ({_some(text)}): taken as {filled}"
+                f"column '{column.name}' is no {what} in {_rows(unreadable)} ({_some(text)}): replaced by {filled}"
             )
         absent = missing & ~unreadable & ~may_be
         if not column.missing and absent.any():
-            notes.append(f"{_never_missing(column.name, absent)}: taken as {filled}")
+            notes.append(f"{_never_missing(column.name, absent)}: replaced by {filled}")
     return notes
 
 

@@ -62,5 +62,5 @@ def standardise(training: Shaped[Tensor, "N ..."]) -> Normalisation:
     std = torch.where(constant | (std == 0), 1.0, std)
     note = f"each column to mean 0 and standard deviation 1 over the {len(training)} training rows"
     if n_constant := int(constant.sum()):
-        note += f" ({n_constant} constant: standard deviation taken as 1)"
+        note += f" ({n_constant} constant: standard deviation set to 1)"
     return Normalisation(mean, std, note)

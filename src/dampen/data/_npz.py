@@ -39,14 +39,14 @@ def read_npz(
         normalise: as for `load`.
 
     Raises:
-        InputError: the file is damaged, or which array is what can't be told.
+        InputError: the file is damaged, or the role of its arrays is unknown.
     """
     with opened(path) as file:
         there = file.shapes
         inputs, targets = _named(there, _INPUTS, _TRAIN, None), _named(there, _TARGETS, _TRAIN, target)
         if inputs is None or targets is None or inputs == targets:
             raise InputError(
-                f"{path} holds {_told(there)}; inputs are to be called x and targets y (or name the target)"
+                f"{path} holds {_listing(there)}; inputs are to be called x and targets y (or name the target)"
             )
         names = [inputs, targets]
         of_test = _named(there, _INPUTS, _TEST, None), _named(there, _TARGETS, _TEST, None)
@@ -72,7 +72,7 @@ def read_npz(
 
 def _unused(shapes: Mapping[str, tuple[int, ...]], used: Sequence[str]) -> list[str]:
     others = {name: shape for name, shape in shapes.items() if name not in used}
-    return [f"arrays that are not used: {_told(others)}"] if others else []
+    return [f"arrays that are not used: {_listing(others)}"] if others else []
 
 
 def read_incoming(
@@ -89,15 +89,15 @@ def read_incoming(
     Raises:
         InputError: the file is damaged, there are no inputs, or they are no finite numbers.
     """
-    found = _to_come(path)
-    if found is None:
+    raw = _to_come(path)
+    if raw is None:
         return None
-    inputs, targets, arrays, said = found
-    features, notes = new_features(arrays[0], inputs, normalisation), list(said)
+    inputs, targets, arrays, new_notes = raw
+    features, notes = new_features(arrays[0], inputs, normalisation), list(new_notes)
     known = None
     if targets is not None:
-        known, said = _known(_one_each(arrays[1], targets, len(features), path), targets, classes)
-        notes += said
+        known, new_notes = _known(_one_each(arrays[1], targets, len(features), path), targets, classes)
+        notes += new_notes
     return Incoming(path.stem, normalisation, task, classes, features, known, tuple(notes), str(path))
 
 
@@ -105,7 +105,7 @@ def new_features(array: np.ndarray, what: str, normalisation: Normalisation) -> 
     """Return rows to come as features, as `Incoming` has them.
 
     Raises:
-        InputError: they are no finite numbers; the message says `what`.
+        InputError: they are no finite numbers; the message names `what`.
     """
     features = features_of(array, what, normalisation.keeps_whole)
     _checks.features(features, None)
@@ -118,10 +118,10 @@ def rows_of(path: Path) -> tuple[np.ndarray, np.ndarray | None, list[str]] | Non
     Raises:
         InputError: the file is damaged, there are no inputs, or not as many targets.
     """
-    found = _to_come(path)
-    if found is None:
+    raw = _to_come(path)
+    if raw is None:
         return None
-    _, targets, arrays, notes = found
+    _, targets, arrays, notes = raw
     return arrays[0], None if targets is None else _one_each(arrays[1], targets, len(arrays[0]), path), notes
 
 
@@ -134,7 +134,7 @@ def _to_come(path: Path) -> tuple[str, str | None, list[np.ndarray], list[str]] 
         inputs, targets = _named(there, _INPUTS, _TRAIN, None), _named(there, _TARGETS, _TRAIN, None)
         if inputs is None:
             raise InputError(
-                f"{path} holds {_told(there)}; inputs are to be called x, and targets, if there are any, y"
+                f"{path} holds {_listing(there)}; inputs are to be called x, and targets, if there are any, y"
             )
         names = [inputs] if targets is None else [inputs, targets]
         return inputs, targets, file.read(names), _unused(there, names)
@@ -151,26 +151,26 @@ def _one_each(values: np.ndarray, name: str, n: int, path: Path) -> np.ndarray:
 def _known(
     values: np.ndarray, name: str, classes: tuple[str, ...] | None
 ) -> tuple[Shaped[Tensor, " N"] | None, tuple[str, ...]]:
-    """Return targets as `Incoming` has them, and what is to be said of them."""
+    """Return targets as `Incoming` has them, and notes on them."""
     if classes is not None:
         whole = values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.floor(values)).all()
         place = {label: i for i, label in enumerate(classes)}
-        found = np.array(
+        numbers = np.array(
             [place.get(str(v), -1) for v in (values.astype(np.int64) if whole else values)], dtype=np.int64
         )
-        known, what = found >= 0, "is a class that the training rows lack"
+        known, what = numbers >= 0, "is a class that the training rows lack"
     else:
-        found = values.astype(np.float64) if values.dtype.kind in "biuf" else np.full(len(values), np.nan)
-        known, what = np.isfinite(found), "is no number"
-        found = np.where(known, found, np.nan)
+        numbers = values.astype(np.float64) if values.dtype.kind in "biuf" else np.full(len(values), np.nan)
+        known, what = np.isfinite(numbers), "is no number"
+        numbers = np.where(known, numbers, np.nan)
     n = int((~known).sum())
-    notes = (f"{name} {what} in {n} row{'s' * (n != 1)}: not judged",) if n else ()
-    return torch.from_numpy(found) if known.any() else None, notes
+    notes = (f"{name} {what} in {n} row{'s' * (n != 1)}: not evaluated",) if n else ()
+    return torch.from_numpy(numbers) if known.any() else None, notes
 
 
-def _told(shapes: Mapping[str, tuple[int, ...]], most: int = 10) -> str:
-    told = [f"'{name[:_LONGEST]}' {list(shape)}" for name, shape in list(shapes.items())[:most]]
-    return ", ".join(told) + f" and {len(shapes) - most} more" * (len(shapes) > most) if told else "nothing"
+def _listing(shapes: Mapping[str, tuple[int, ...]], most: int = 10) -> str:
+    listing = [f"'{name[:_LONGEST]}' {list(shape)}" for name, shape in list(shapes.items())[:most]]
+    return ", ".join(listing) + f" and {len(shapes) - most} more" * (len(shapes) > most) if listing else "nothing"
 
 
 def _named(
@@ -178,7 +178,7 @@ def _named(
 ) -> str | None:
     if wanted is not None:
         if wanted not in shapes:
-            raise InputError(f"there is no array '{wanted}' (target); there are {_told(shapes)}")
+            raise InputError(f"there is no array '{wanted}' (target); there are {_listing(shapes)}")
         return wanted
     spelt = {name.lower().replace("_", "").replace("-", ""): name for name in shapes}
     for word in words:

@@ -1,4 +1,4 @@
-"""A `.npz` file from a stranger: headers first, then the arrays that are needed, if they fit."""
+"""An untrusted `.npz` file: headers first, then the arrays that are needed, if they fit."""
 
 import contextlib
 import math
@@ -45,13 +45,13 @@ class Arrays:
         """
         sizes = [self._size(name) for name in names]
         _memory.check(sum(sizes), f"{self.path}")
-        found = []
+        arrays = []
         for name in names:
             with self._archive.open(self._members[name]) as stream:
-                found.append(as_native(_readable(npy.read_array(stream, allow_pickle=False), name)))
+                arrays.append(as_native(_readable(npy.read_array(stream, allow_pickle=False), name)))
                 if stream.read(1):
-                    raise ValueError(f"array '{name}' is longer than its header tells")
-        return found
+                    raise ValueError(f"array '{name}' is longer than its header declares")
+        return arrays
 
     def _size(self, name: str) -> int:
         """Return the bytes of an array, after making sure that the file can hold as many."""
@@ -94,8 +94,8 @@ def opened(path: Path) -> Iterator[Arrays]:
     except MemoryError:
         raise InputError(f"{path} does not fit into memory; give a part of its rows or columns") from None
     except Exception as e:  # of zipfile, zlib, lzma, bz2 and numpy's parser, each with exceptions of its own
-        said = (str(e) or "damaged").splitlines()[0][:200]
-        raise InputError(f"{path} can't be read as npz: {said}; write plain arrays with numpy.savez") from None
+        message = (str(e) or "damaged").splitlines()[0][:200]
+        raise InputError(f"{path} can't be read as npz: {message}; write plain arrays with numpy.savez") from None
 
 
 def _arrays(path: Path, archive: zipfile.ZipFile) -> Arrays:

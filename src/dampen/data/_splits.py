@@ -41,7 +41,7 @@ def draw(
     - `groups`: of the whole data set; rows of a group stay on one side, so that about `n_drawn` are drawn.
     - `alike`: whether the rows of a group are copies: then one of each is drawn, as rows are, and brings its copies.
     - `times`: of the whole data set, by rank: the last rows are drawn, whatever their class, since what comes later
-      judges what came before. Rows of one time stay on one side, so that about `n_drawn` are drawn.
+      evaluates what came before. Rows of one time stay on one side, so that about `n_drawn` are drawn.
 
     Raises `InputError` when nothing would stay, or a class has too few rows to be split.
     """
@@ -153,14 +153,14 @@ def _grouped(
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         try:
             split = kind(n_splits=parts, shuffle=True, random_state=seed).split(np.zeros(len(rows)), labels, of_rows)
-            found = [(rows[torch.from_numpy(rest)], rows[torch.from_numpy(held)]) for rest, held in split]
+            splits = [(rows[torch.from_numpy(rest)], rows[torch.from_numpy(held)]) for rest, held in split]
         except ValueError as e:
             raise InputError(
                 f"{purpose}: the groups can't be split {parts} ways ({e}); use fewer, larger sets"
             ) from None
-    if any(len(held) == 0 or len(rest) == 0 for rest, held in found):
+    if any(len(held) == 0 or len(rest) == 0 for rest, held in splits):
         raise InputError(f"{purpose}: one group holds nearly all rows, so that a part stays empty; use another group")
-    return found
+    return splits
 
 
 def _draw_alike(
@@ -198,8 +198,8 @@ def _one_of_each(
 
 def _strata(labels: Int[np.ndarray, " k"], least: int) -> Int[np.ndarray, " k"]:
     """Return what keeps its share: a row's class, the commonest one for classes of too few different rows."""
-    _, found, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    return np.where(counts[found] < least, counts.argmax(), found)
+    _, strata, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return np.where(counts[strata] < least, counts.argmax(), strata)
 
 
 def _check_classes(labels: np.ndarray, n_drawn: int, n_rest: int, classes: tuple[str, ...], purpose: str) -> None:

@@ -1,4 +1,4 @@
-"""The column to predict: which it is, what it asks for, and its values."""
+"""The column to predict: which it is, its task, and its values."""
 
 from dataclasses import dataclass
 
@@ -49,7 +49,7 @@ class Target:
 
 
 def find(columns: list[str], wanted: str | None, what: str) -> str:
-    """Return the name of the target's column: the one asked for, else the only one with a target's usual name.
+    """Return the name of the target's column: the given one, else the only one with a target's usual name.
 
     Raises:
         InputError: there is no such column, or none or several are obvious.
@@ -85,7 +85,7 @@ def read(
     where: str = "",
     least: int = LEAST_OF_CLASS,
 ) -> Target:
-    """Read a target; rows without one, and classes of too few rows, are left out, and that is told.
+    """Read a target; rows without one, and classes of too few rows, are left out, with a note.
 
     Where nine tenths of the values are numbers, too many to be classes, rows with anything else are left out.
 
@@ -112,7 +112,7 @@ def read(
     codes = not numeric and are_codes(text)
     thousand = grouped(text) if decimal_comma and not numeric and task != "classification" else None
     if thousand is not None:
-        raise InputError(f"target '{name}' {_formatted_numbers.said_of_target(thousand)}")
+        raise InputError(f"target '{name}' {_formatted_numbers.advice_on_target(thousand)}")
     is_value = plain(text).notna().to_numpy()
     bad = is_value & np.isnan(numbers)
     left_out: list[str] = []
@@ -133,10 +133,10 @@ def read(
     if guessed and all_numbers:
         distinct = len(np.unique(exact[kept]))
         notes.append(
-            f"target '{name}' holds digits with a leading zero: taken as classes (task regression takes them as values)"
+            f"target '{name}' holds digits with a leading zero: treated as classes (task regression for values)"
             if codes
-            else f"target '{name}' has {distinct} distinct whole numbers: taken as classes (task regression takes them "
-            "as values)"
+            else f"target '{name}' has {distinct} distinct whole numbers: treated as classes (task "
+            "regression for values)"
         )
     return _classes(text, numbers, all_numbers, kept, name, notes, least)
 
@@ -144,7 +144,7 @@ def read(
 def _refuse_dressed(counts: Series, task: str | None, name: str, decimal_comma: bool) -> None:
     example = _formatted_numbers.dressed(counts, decimal_comma) if task == "regression" or len(counts) > _FEW else None
     if example is not None:
-        raise InputError(f"target '{name}' {_formatted_numbers.said_of_target(example)}")
+        raise InputError(f"target '{name}' {_formatted_numbers.advice_on_target(example)}")
 
 
 def _are_values(numbers: np.ndarray, n: int, task: str | None, quoted: str, name: str) -> bool:
@@ -178,14 +178,15 @@ def _values(
         )
     if np.abs(numbers[kept]).max() > _LARGEST:
         raise InputError(f"target '{name}' holds numbers beyond {_LARGEST:g}, whose squares float32 can't hold: divide")
-    found = np.where(kept, numbers, 0.0).astype(np.float32)[kept]
-    if not where and least > 1 and found.min() == found.max():
+    targets = np.where(kept, numbers, 0.0).astype(np.float32)[kept]
+    if not where and least > 1 and targets.min() == targets.max():
         if numbers[kept].min() < numbers[kept].max():
             raise InputError(
-                f"target '{name}' differs by less than float32 can hold, all rows are near {found[0]:g}: subtract that"
+                f"target '{name}' differs by less than float32 can hold, all rows are near {targets[0]:g}: "
+                "subtract that"
             )
-        raise InputError(f"target '{name}' is {found[0]:g} in every row: there is nothing to learn")
-    return Target("regression", found, None, kept, tuple(notes))
+        raise InputError(f"target '{name}' is {targets[0]:g} in every row: there is nothing to learn")
+    return Target("regression", targets, None, kept, tuple(notes))
 
 
 def _refuse_none(kept: np.ndarray, name: str, where: str) -> None:
@@ -194,7 +195,7 @@ def _refuse_none(kept: np.ndarray, name: str, where: str) -> None:
 
 
 def _missing(text: Series, kept: np.ndarray, name: str, where: str) -> list[str]:
-    """Return what is to be said of rows without a target, with the words that were taken so."""
+    """Return notes on rows without a target, with the words that were read as missing."""
     if kept.all():
         return []
     words = text[~kept]
@@ -237,10 +238,10 @@ def known_classes(text: Series, classes: tuple[str, ...]) -> Series:
 
 
 def _words(text: Series, name: str) -> list[str]:
-    """Return what is to be said of classes whose names may mean that a value is missing."""
+    """Return notes on classes whose names may mean that a value is missing."""
     counts = text[text.isin((*WORDS, *SYMBOLS))].value_counts()
     return [
-        f"target '{name}': '{word}' in {_count(int(n))} is taken as a class; leave these cells empty if they are "
+        f"target '{name}': '{word}' in {_count(int(n))} is treated as a class; leave these cells empty if they are "
         "missing"
         for word, n in counts.items()
     ]
@@ -287,8 +288,8 @@ def _classes(
     labels = list(enough.index)
     labels.sort(key=(lambda label: (float(label), label)) if all_numbers else str)
     place = {label: i for i, label in enumerate(labels)}
-    found = text[kept].map(place).to_numpy(np.int64, copy=True)
-    return Target("classification", found, tuple(map(str, labels)), kept, tuple(notes))
+    targets = text[kept].map(place).to_numpy(np.int64, copy=True)
+    return Target("classification", targets, tuple(map(str, labels)), kept, tuple(notes))
 
 
 def listed(names: list[str], most: int = 30) -> str:

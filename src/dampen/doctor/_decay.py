@@ -88,7 +88,7 @@ def embeddings(case: Case) -> Iterator[Symptom]:
             "note",
             "embeddings decay, also the rows whose tokens a batch does not hold: rare ones shrink without a gradient "
             "to hold against it. The evidence is mixed, and both habits are common (dampen itself decays embeddings "
-            "unless told otherwise).",
+            "by default).",
             "compare both; to spare them, " + _SPARE,
         )
 
@@ -175,7 +175,7 @@ def _swapped(case: Case) -> bool:
 
 
 def _role(case: Case, p: torch.Tensor) -> str:
-    """Say what a parameter is for; one that several modules share counts as what is usually decayed among them."""
+    """Return what a parameter is for; one that several modules share counts as what is usually decayed among them."""
     roles = {_role_in(module, name, p) for module, name in case.owners[id(p)]}
     return roles.pop() if len(roles) == 1 else "weight"
 

@@ -1,10 +1,11 @@
-"""Look at a model, its optimizer and its forward pass, and say what is wrong."""
+"""Checks of a model, its optimizer and its forward pass."""
 
 from collections.abc import Collection, Sequence
 
 import torch
 from torch import nn
 
+from dampen._checks import integer
 from dampen.doctor._evidence import Case
 from dampen.doctor._forward import Batch, run
 from dampen.doctor._registry import CHECKS
@@ -27,10 +28,10 @@ def diagnose(
 
     Args:
         model: any network.
-        optimizer: what trains it, or several that share it; without one, nothing is said about decay.
+        optimizer: what trains it, or several that share it; without one, decay is not checked.
         batch: what the model is called with, on its device: a tensor `[B, ...]`, a tuple or list of arguments, or a
-            dict of arguments by name. Without one, nothing is said about the forward pass.
-        steps: how many steps the training takes, to judge whether decay can act.
+            dict of arguments by name. Without one, the forward pass is not checked.
+        steps: how many steps the training takes, to check whether decay can act.
         ignore: names of checks to leave out; `dampen.doctor.CHECKS` has all of them.
 
     Raises:
@@ -56,8 +57,8 @@ def diagnose(
             skipped.append((check.name, " and ".join(_IN_WORDS[name] for name in lacking)))
             continue
         findings += [
-            Finding(check.name, ", ".join(found.where), found.severity, found.message, check.source, found.remedy)
-            for found in check.look(case)
+            Finding(check.name, ", ".join(item.where), item.severity, item.message, check.source, item.remedy)
+            for item in check.look(case)
         ]
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Report(tuple(findings), tuple(skipped))
@@ -76,8 +77,8 @@ def _checked(
     for each in optimizers:
         if not isinstance(each, torch.optim.Optimizer):
             raise InputError(f"optimizer must be a torch.optim.Optimizer, or several, got {type(each).__name__}")
-    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
-        raise InputError(f"steps must be a whole number, 1 or larger, got {steps!r}")
+    if steps is not None:
+        integer("steps", steps)
     if isinstance(ignore, str):
         raise InputError(f"ignore must be a collection of names, such as [{ignore!r}], got {ignore!r}")
     known = {check.name for check in CHECKS}

@@ -16,7 +16,7 @@ def dropout_stays_on(case: Case) -> Iterator[Symptom]:
             names,
             "serious",
             "units are dropped in evaluation mode, too: predictions are random, and worse than they need be. "
-            "F.dropout(x, p) is in training mode unless its third argument says otherwise.",
+            "F.dropout(x, p) is in training mode unless its third argument is False.",
             "write F.dropout(x, p, self.training), or use nn.Dropout; ignore this finding if Monte-Carlo dropout is "
             "meant",
         )
@@ -29,7 +29,7 @@ def attention_stays_on(case: Case) -> Iterator[Symptom]:
         yield Symptom(
             names,
             "serious",
-            "scaled_dot_product_attention drops attention weights in evaluation mode, too: it knows no mode and always "
+            "scaled_dot_product_attention drops attention weights in evaluation mode, too: it has no mode and always "
             "applies the dropout_p that it is given.",
             "pass dropout_p=self.p if self.training else 0.0",
         )

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dampen._checks import is_number
 from dampen.doctor._forward import Passes
 from dampen.doctor._intact import every_module
 from dampen.engine.knobs.noise.dropout import Dropout
@@ -59,7 +60,7 @@ class Group:
 
     @property
     def weight_decay(self) -> float:
-        """The decay, 0 where the optimizer knows none."""
+        """The decay, 0 where the optimizer has none."""
         return float(self.settings.get("weight_decay") or 0)
 
     @property
@@ -80,7 +81,7 @@ class Group:
 
     @property
     def shrinkage(self) -> float | None:
-        """The share of a weight that decay takes in a step; None where gradients have a say in it.
+        """The share of a weight that decay takes in a step; None where it depends on gradients.
 
         `lr * weight_decay`, and under SGD with momentum `1 / (1 - momentum)` times as much: every step's decay is
         repeated by the momentum (with dampening, less).
@@ -112,7 +113,7 @@ class Case:
 
     @property
     def ran(self) -> Passes:
-        """What the model did with the batch; only checks that need a batch ask."""
+        """What the model did with the batch; computed only for checks that need a batch."""
         assert self.passes is not None
         return self.passes
 
@@ -124,31 +125,31 @@ class Case:
     @cached_property
     def rates(self) -> list[Rate]:
         """Every dropout rate that a module holds."""
-        found = []
+        rates = []
         for path, module, _ in self.modules:
             attribute = _rate_attribute(module)
             value = getattr(module, attribute, None) if attribute else None
-            if attribute and isinstance(value, int | float) and not isinstance(value, bool):
-                found.append(Rate(path, module, attribute, float(value)))
-        return found
+            if attribute and is_number(value):
+                rates.append(Rate(path, module, attribute, float(value)))
+        return rates
 
     @cached_property
     def names(self) -> dict[int, str]:
         """A name for each parameter of the model, by its id; one that several places share has all their names."""
-        found: dict[int, list[str]] = {}
+        paths: dict[int, list[str]] = {}
         for name, p in self.model.named_parameters(remove_duplicate=False):
-            found.setdefault(id(p), []).append(name)
-        return {key: first + (f" (also {' and '.join(rest)})" if rest else "") for key, (first, *rest) in found.items()}
+            paths.setdefault(id(p), []).append(name)
+        return {key: first + (f" (also {' and '.join(rest)})" if rest else "") for key, (first, *rest) in paths.items()}
 
     @cached_property
     def owners(self) -> dict[int, list[tuple[nn.Module, str]]]:
         """For each parameter, by its id, every module that holds it and the attribute; tied weights have several."""
-        found: dict[int, list[tuple[nn.Module, str]]] = {}
+        owners: dict[int, list[tuple[nn.Module, str]]] = {}
         for module in self.model.modules():
             for name, p in vars(module)["_parameters"].items():
                 if p is not None:
-                    found.setdefault(id(p), []).append((module, name))
-        return found
+                    owners.setdefault(id(p), []).append((module, name))
+        return owners
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -175,7 +176,7 @@ class Case:
 
 
 def steps_in_words(rate: float) -> str:
-    """Say over how many steps weights forget, if a step takes this share of them."""
+    """Return over how many steps weights forget, if a step takes this share of them."""
     return f"{1 / rate:.3g} steps" if rate < 1 else "a single step"
 
 

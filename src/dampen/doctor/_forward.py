@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from dampen._tensors import described, is_frame, loaded_by
+from dampen._checks import is_number
+from dampen._tensors import describe_input, is_frame, loaded_by
 from dampen.doctor._intact import every_module, intact, reseed, tensors_in
 from dampen.doctor._tensor_flow import Trace, Watch
 from dampen.engine.capture import ModulePath, are_probabilities, forward
@@ -59,7 +60,7 @@ def run(model: nn.Module, batch: Batch) -> Passes:
         data = "data" if hasattr(batch, "train_rows") else loaded_by(batch)
         raise InputError(
             "batch must be what the model is called with, one tensor, a tuple of arguments or a dict of them by name, "
-            f"got {described(batch)}: give {data}.train.features[:8]"
+            f"got {describe_input(batch)}: give {data}.train.features[:8]"
         )
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         raise InputError("no function can be watched in a scripted model: give the model before torch.jit.script")
@@ -95,7 +96,7 @@ def _rates(model: nn.Module) -> dict[str, float]:
         f"{path}\n{name}": float(value)
         for path, module, _ in every_module(model)
         for name, value in vars(module).items()
-        if _RATE.fullmatch(name) and isinstance(value, int | float) and not isinstance(value, bool)
+        if _RATE.fullmatch(name) and is_number(value)
     }
 
 
@@ -151,10 +152,10 @@ def _eagerly() -> Any:
     )
 
 
-def _difference(one: list[Tensor], other: list[Tensor]) -> float:
-    if [t.shape for t in one] != [t.shape for t in other]:
+def _difference(outputs: list[Tensor], other: list[Tensor]) -> float:
+    if [t.shape for t in outputs] != [t.shape for t in other]:
         return float("inf")
-    return max(_relative(a.double(), b.double()) for a, b in zip(one, other, strict=True))
+    return max(_relative(a.double(), b.double()) for a, b in zip(outputs, other, strict=True))
 
 
 def _relative(a: Tensor, b: Tensor) -> float:

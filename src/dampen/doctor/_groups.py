@@ -4,6 +4,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterator
 
+from dampen._checks import is_number
 from dampen.doctor._evidence import Case
 from dampen.doctor._report import Symptom
 
@@ -27,7 +28,7 @@ def unread_keys(case: Case) -> Iterator[Symptom]:
             called = _CALLED.get(str(key).lower())
             close = difflib.get_close_matches(str(key).lower().replace("-", "_"), sorted(known), 1, 0.75)
             meant = called if called in known else close[0] if close else None
-            number = isinstance(value, int | float) and not isinstance(value, bool)
+            number = is_number(value)
             if meant is None and not (number and group.of_torch):  # a label, or another library's own state
                 continue
             kind = type(group.optimizer).__name__

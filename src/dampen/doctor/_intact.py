@@ -16,9 +16,9 @@ def every_module(model: nn.Module) -> list[tuple[str, nn.Module, bool]]:
 
     One that sits in a plain list, tuple or dict is not: `parameters()`, `train()`, `eval()` and `to()` pass it by.
     """
-    found = [(name, module, True) for name, module in model.named_modules()]
-    seen = {id(module) for _, module, _ in found}
-    for path, module, _ in found:  # grows while it is walked: hidden modules may hide more
+    modules = [(name, module, True) for name, module in model.named_modules()]
+    seen = {id(module) for _, module, _ in modules}
+    for path, module, _ in modules:  # grows while it is walked: hidden modules may hide more
         for name, value in vars(module).items():
             if name in _OWN:
                 continue
@@ -26,8 +26,8 @@ def every_module(model: nn.Module) -> list[tuple[str, nn.Module, bool]]:
                 for inner, part in hidden.named_modules():
                     if id(part) not in seen:
                         seen.add(id(part))
-                        found.append((".".join(filter(None, (path, key, inner))), part, False))
-    return found
+                        modules.append((".".join(filter(None, (path, key, inner))), part, False))
+    return modules
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

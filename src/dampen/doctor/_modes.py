@@ -66,8 +66,8 @@ def hidden(case: Case) -> Iterator[Symptom]:
         yield Symptom(
             names,
             "serious",
-            "modules sit in a plain list, tuple or dict, where the model does not know them: parameters() leaves their "
-            "weights out, so they neither train nor decay, and train(), eval(), to() and state_dict() pass them by.",
+            "modules sit in a plain list, tuple or dict, where they are not registered: parameters() leaves their "
+            "weights out, so they neither train nor decay, and train(), eval(), to() and state_dict() skip them.",
             "use nn.ModuleList or nn.ModuleDict",
         )
 

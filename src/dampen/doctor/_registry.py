@@ -17,7 +17,7 @@ class Check:
         look: finds it.
         finds: what is found, in a few words.
         severity: those that it can have, the worst first.
-        source: who says so.
+        source: paper or documentation that supports it.
         needs: what has to be given besides the model: `optimizer`, `batch`, `steps`.
     """
 
@@ -94,7 +94,7 @@ CHECKS = (
     Check(
         "coupled-decay",
         _decay.coupled,
-        "Adam, or another adaptive optimizer, with `weight_decay` taken for decoupled",
+        "Adam, or another adaptive optimizer, with `weight_decay` that is not decoupled",
         ("serious", "warning"),
         "Loshchilov and Hutter 2019, Decoupled weight decay regularization, proposition 2",
         ("optimizer",),
@@ -201,7 +201,7 @@ CHECKS = (
     Check(
         "channel-dropout",
         _rates.channels,
-        "Dropout2d on 3-D input, Dropout1d and Dropout3d on rows taken for channels",
+        "Dropout2d on 3-D input, Dropout1d and Dropout3d on input without a batch dimension",
         ("serious", "warning"),
         "torch.nn.Dropout2d; pytorch/pytorch#77081",
         ("batch",),

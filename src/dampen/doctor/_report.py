@@ -1,4 +1,4 @@
-"""What the doctor says: findings, and the report that holds them."""
+"""Findings of the doctor, and the report that holds them."""
 
 import textwrap
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Symptom:
         where: names of the parameters or modules, `the model` for the network itself, `the optimizer` and so on.
         severity: `serious` is a fault, `warning` most probably one, `note` worth a thought.
         message: what is wrong, and why that matters.
-        remedy: how to mend it.
+        remedy: how to fix it.
     """
 
     where: tuple[str, ...]
@@ -36,8 +36,8 @@ class Finding:
         where: names of the parameters or modules, separated by commas.
         severity: `serious` is a fault, `warning` most probably one, `note` worth a thought.
         message: what is wrong, and why that matters.
-        source: who says so.
-        remedy: how to mend it.
+        source: paper or documentation that supports it.
+        remedy: how to fix it.
     """
 
     check: str
@@ -51,14 +51,14 @@ class Finding:
         names = self.where.split(", ")
         rest = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
         lines = [f"{self.severity}: {self.check}: {', '.join(names[:_NAMES])}{rest}"]
-        for text in (self.message, f"Mend it: {self.remedy}", f"Source: {self.source}"):
+        for text in (self.message, f"Fix: {self.remedy}", f"Source: {self.source}"):
             lines += _wrap(text, "    ")
         return "\n".join(lines)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `diagnose` found; printing it tells.
+    """The findings of `diagnose`; printing it shows them.
 
     Args:
         findings: the serious ones first.

@@ -42,5 +42,5 @@ def too_weak(case: Case) -> Iterator[Symptom]:
             f"{steps_in_words(rate)}, but training ends after {case.steps}: decay takes {share:.2g} of a weight in all "
             "and changes next to nothing.",
             f"raise weight_decay towards {group.weight_decay / (rate * case.steps):.2g}, where the time scale is the "
-            "whole training, or set it to 0 and say so",
+            "whole training, or set it to 0",
         )

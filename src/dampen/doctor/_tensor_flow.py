@@ -81,7 +81,7 @@ class Watch(CatchDropout):
     """Fills `trace` while a model runs.
 
     Args:
-        where: knows which module a forward pass is in.
+        where: the module that a forward pass is in.
         inputs: the tensors that the model is given.
         dropping: whether units are dropped, at rates brought into 0 to 1; else dropout is the identity.
     """
@@ -157,21 +157,21 @@ class Watch(CatchDropout):
             for flow in flows:
                 if flow.drop is not None and (name in _PRODUCTS or any(other.drop is not flow.drop for other in flows)):
                     flow.drop.combined = True
-        one = flows[0]
+        combined = flows[0]
         if name in _WEIGHTED or (name in _PRODUCTS and len(flows) == 1):
-            return Flow(one.drop, one.layers + 1, linear=True)
+            return Flow(combined.drop, combined.layers + 1, linear=True)
         if name in _PRODUCTS or name in _FRESH:
             return Flow()
-        if any(flow.drop is not one.drop for flow in flows):
-            one = replace(one, drop=None, layers=0)
+        if any(flow.drop is not combined.drop for flow in flows):
+            combined = replace(combined, drop=None, layers=0)
         linear = all(flow.linear for flow in flows)
         if name in _SHAPES:
-            return replace(one, linear=linear)
+            return replace(combined, linear=linear)
         if name in _ARITHMETIC:
-            return replace(one, linear=linear and (len(flows) == 1 or name in _SUMS), softmax=False, selu=False)
+            return replace(combined, linear=linear and (len(flows) == 1 or name in _SUMS), softmax=False, selu=False)
         probabilities = "softmax" in name or name == "sigmoid"
-        linear = linear and probabilities and one.drop is not None and one.layers == 0
-        return Flow(one.drop, one.layers, linear, "softmax" in name, "selu" in name)
+        linear = linear and probabilities and combined.drop is not None and combined.layers == 0
+        return Flow(combined.drop, combined.layers, linear, "softmax" in name, "selu" in name)
 
 
 def _name(func: Any) -> str:

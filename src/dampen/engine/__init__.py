@@ -1,7 +1,7 @@
 """The engine: members that share one architecture, trained in lockstep."""
 
 from dampen.engine._batches import batches
-from dampen.engine._config import TrainConfig, TrainOptions
+from dampen.engine._config import TrainConfig, TrainOptions, configured
 from dampen.engine._copies import copied
 from dampen.engine._dataset import Sets, Table, of_seeds
 from dampen.engine._explain import Explanation
@@ -15,8 +15,8 @@ from dampen.engine._rng import global_generators
 from dampen.engine._seeds_alike import check_alike
 from dampen.engine._slices import Part, Slice, cut, join
 from dampen.engine._solo import Solo, solo
-from dampen.engine._warn_once import once, tell
-from dampen.engine.capture import are_probabilities, check_ids, described
+from dampen.engine._warn_once import once, warn
+from dampen.engine.capture import are_probabilities, check_ids, describe_output
 from dampen.engine.execution._memory import free_memory
 from dampen.engine.knobs import Knob, Setting, register_knob
 from dampen.engine.optim._optimizers import SGD, Adam, AdamW
@@ -51,9 +51,10 @@ __all__ = [
     "batches",
     "check_alike",
     "check_ids",
+    "configured",
     "copied",
     "cut",
-    "described",
+    "describe_output",
     "free_memory",
     "global_generators",
     "has_one_output",
@@ -67,5 +68,5 @@ __all__ = [
     "outputs_notes",
     "register_knob",
     "solo",
-    "tell",
+    "warn",
 ]

@@ -17,7 +17,6 @@ from dampen._io import refuse_foreign, save_tensors, shortened, write_whole
 from dampen._schema import Count, Epochs, Seed, Setting, Size
 from dampen.engine._history import Recorder
 from dampen.engine._snapshot import COUNTS, OF_MEMBERS, Snapshot
-from dampen.engine.knobs import Setting as Knobs
 from dampen.errors import InputError
 
 FILE, _FORMAT = "population.safetensors", 1
@@ -52,13 +51,13 @@ def _is_population(head: bytes) -> bool:
 
 
 class Header(Struct, frozen=True, kw_only=True):
-    """What the file says beside its tensors: as a population has it, with places as pairs of ends.
+    """The file's metadata beside its tensors: as a population has it, with places as pairs of ends.
 
     Args:
         settings: of its members.
         seeds: likewise.
         places: which seeds and which settings each chunk holds.
-        chunk: how many members train at once, as asked for.
+        chunk: how many members train at once, as given by the user.
         at_once: the same as found.
         row: shape of a row, and outputs.
         epochs: after which something was recorded.
@@ -102,12 +101,12 @@ def read(folder: Path) -> tuple[Header, Snapshot, Recorder]:
     try:
         return about, *_checked(about, tensors)
     except (KeyError, ValueError, IndexError, StopIteration, TypeError, RuntimeError) as e:
-        said = f"it lacks {e}" if isinstance(e, KeyError) else str(e) or type(e).__name__
-        raise InputError(f"{path} is damaged or no population: {shortened(said.splitlines()[0])}") from None
+        message = f"it lacks {e}" if isinstance(e, KeyError) else str(e) or type(e).__name__
+        raise InputError(f"{path} is damaged or no population: {shortened(message.splitlines()[0])}") from None
 
 
 def _checked(about: Header, tensors: dict[str, Tensor]) -> tuple[Snapshot, Recorder]:
-    """Return a file's tensors, once each is known to be of the shape that the members ask for.
+    """Return a file's tensors, once each has the shape that the members need.
 
     Raises:
         ValueError: one is not; or KeyError, StopIteration: one is missing.
@@ -170,11 +169,3 @@ def _check_places(
                 raise ValueError(f"members of one chunk differ in {name}")
     if (times != 1).any():
         raise ValueError("its chunks do not hold each member once")
-
-
-def plain(setting: Knobs) -> dict[str, Any]:
-    """Return a setting as JSON can hold it."""
-    return {
-        name: dict(value) if isinstance(value, tuple) and value and isinstance(value[0], tuple) else value
-        for name, value in setting.items()
-    }

@@ -1,13 +1,11 @@
-"""How a population is trained: the same for all its members, but for what their settings say."""
+"""How a population is trained: the same for all its members, except for what their settings change."""
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Any, TypedDict
 
 import torch
 
+from dampen._checks import finite, integer
 from dampen.engine import _losses
 from dampen.engine.knobs.weights import weight_decay
 from dampen.engine.optim import _optimizers, _schedules
@@ -19,12 +17,12 @@ _PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bfloat16": t
 class TrainOptions(TypedDict, total=False):
     """The fields of `TrainConfig` as keywords: `fit(data, epochs=20, lr=0.01)`."""
 
-    epochs: int
-    batch_size: int
+    epochs: int | None
+    batch_size: int | None
     even_batches: bool
     optimizer: _optimizers.Optimizer | str
     lr: float
-    schedule: _schedules.Schedule | str
+    schedule: _schedules.Schedule | str | None
     clip_grad_norm: float | None
     decay_filter: weight_decay.DecayFilter
     loss: _losses.RowLoss | str | None
@@ -35,18 +33,21 @@ class TrainOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How members train: what `Population.fit`, `Population.explain` and `solo` take, whole or field by field.
+    """How members train: what `Population.fit`, `explain`, `solo`, `tune` and `compare` take, whole or field by field.
+
+    What is None is left to whoever trains: `fit` and `solo` have the defaults that are told here, a study some of its
+    own, which depend on the data.
 
     Args:
-        epochs: passes over the training rows, counted from the first: the schedule's horizon.
-        batch_size: rows a step at most; an epoch of N rows has `ceil(N / batch_size)` steps.
+        epochs: passes over the training rows, counted from the first: the schedule's horizon. `fit` and `solo` need it.
+        batch_size: rows a step at most, 128 by default; an epoch of N rows has `ceil(N / batch_size)` steps.
         even_batches: divide the rows of an epoch evenly over its steps, so that batches differ by one row at most.
             False: full batches, then one of what is left, as a `DataLoader` has them. An epoch that was interrupted
             is finished as it began.
         optimizer: `sgd`, `adam` (both with coupled decay, as in torch), `adamw` (decoupled), or a value such as
             `SGD(momentum=0.9)`.
         lr: peak learning rate of the members whose setting has none.
-        schedule: `constant`, `cosine`, `linear`, `one-cycle`, or a `Schedule` with its warm-up.
+        schedule: `constant` (the default), `cosine`, `linear`, `one-cycle`, or a `Schedule` with its warm-up.
         clip_grad_norm: largest L2 norm of a member's gradient; None for no limit.
         decay_filter: which parameters decay: `weights` (no biases, no normalisation), `all`, or a function of a
             parameter's name and value.
@@ -66,12 +67,12 @@ class TrainConfig:
         0.01
     """
 
-    epochs: int
-    batch_size: int = 128
+    epochs: int | None = None
+    batch_size: int | None = None
     even_batches: bool = True
     optimizer: _optimizers.Optimizer | str = "adamw"
     lr: float = 1e-3
-    schedule: _schedules.Schedule | str = "constant"
+    schedule: _schedules.Schedule | str | None = None
     clip_grad_norm: float | None = None
     decay_filter: weight_decay.DecayFilter = "weights"
     loss: _losses.RowLoss | str | None = None
@@ -80,17 +81,14 @@ class TrainConfig:
     early_stopping: int | None = None
 
     def __post_init__(self) -> None:
-        whole = {"epochs": self.epochs, "batch_size": self.batch_size, "early_stopping": self.early_stopping}
-        for name, value in whole.items():
-            optional = name == "early_stopping" and value is None
-            if not optional and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InputError(f"{name} must be a whole number, 1 or larger, got {value!r}")
+        for name in ("epochs", "batch_size", "early_stopping"):
+            if getattr(self, name) is not None:
+                integer(name, getattr(self, name))
         if not isinstance(self.even_batches, bool):
             raise InputError(f"even_batches must be True or False, got {self.even_batches!r}")
-        numbers = {"lr": self.lr} | ({} if self.clip_grad_norm is None else {"clip_grad_norm": self.clip_grad_norm})
-        for name, number in numbers.items():
-            if isinstance(number, bool) or not isinstance(number, Real) or not 0 < number < math.inf:
-                raise InputError(f"{name} must be a finite number larger than 0, got {number!r}")
+        finite("lr", self.lr)
+        if self.clip_grad_norm is not None:
+            finite("clip_grad_norm", self.clip_grad_norm)
         if self.precision not in _PRECISIONS:
             raise InputError(f"precision must be one of {', '.join(_PRECISIONS)}, got {self.precision!r}")
         weight_decay.check_filter(self.decay_filter)
@@ -100,13 +98,19 @@ class TrainConfig:
         _device(self.device)
 
     def recipe(self, task: str, weighted: bool = False) -> "Recipe":
-        """Return what the loop works with on data of a task; `weighted` data has a weight for each row."""
+        """Return what the loop works with on data of a task; `weighted` data has a weight for each row.
+
+        Raises:
+            InputError: it has no length.
+        """
+        if self.epochs is None:
+            raise InputError("how long to train is not given: epochs=20, or config=TrainConfig(epochs=20)")
         loss = _losses.find(self.loss, task)
         return Recipe(
             loss=_losses.Weighted(loss, task == "classification") if weighted else loss,
             accuracy=task == "classification",
             epochs=self.epochs,
-            batch_size=self.batch_size,
+            batch_size=self.batch_size or 128,
             even_batches=self.even_batches,
             optimizer=_optimizers.find(self.optimizer),
             lr=float(self.lr),
@@ -161,19 +165,20 @@ def configured(config: TrainConfig | None, options: TrainOptions, **defaults: An
     Args:
         config: what to begin with; None for the defaults of `TrainConfig`.
         options: fields that are given by keyword; they replace those of `config`.
-        defaults: fields that are used where neither says anything.
+        defaults: fields that are used where they are None.
 
     Raises:
-        InputError: a value outside its range, no `epochs`, or something else than a `TrainConfig`.
+        InputError: a value outside its range, or something else than a `TrainConfig`.
+        TypeError: there is no such field.
     """
-    given: Mapping[str, Any] = options
-    if isinstance(config, TrainConfig):
-        return replace(config, **given)
-    if config is not None:
+    if config is not None and not isinstance(config, TrainConfig):
         raise InputError(f"config must be a TrainConfig, got {type(config).__name__}: TrainConfig(epochs=20)")
-    if "epochs" not in given and "epochs" not in defaults:
-        raise InputError("how long to train is not given: epochs=20, or config=TrainConfig(epochs=20)")
-    return TrainConfig(**{**defaults, **given})
+    for name in options:
+        if name not in TrainOptions.__annotations__:
+            known = ", ".join(TrainOptions.__annotations__)
+            raise TypeError(f"unexpected keyword argument {name!r}; of a training there are {known}")
+    found = replace(config or TrainConfig(), **options)
+    return replace(found, **{name: value for name, value in defaults.items() if getattr(found, name) is None})
 
 
 def _device(device: object) -> torch.device:

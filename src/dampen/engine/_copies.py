@@ -26,11 +26,11 @@ def copied(network: nn.Module, *, shared: bool = False) -> nn.Module:
             memo[id(t)] = _cut_off(t)
     twin = copy.deepcopy(network, memo)
     if not shared:
-        for p, mine in zip(network.parameters(), twin.parameters(), strict=True):
+        for p, of_copy in zip(network.parameters(), twin.parameters(), strict=True):
             for hook in hooks_of(p)[0]:
-                mine.register_hook(hook)
+                of_copy.register_hook(hook)
             for hook in hooks_of(p)[1]:
-                mine.register_post_accumulate_grad_hook(hook)
+                of_copy.register_post_accumulate_grad_hook(hook)
     return twin
 
 
@@ -61,9 +61,9 @@ def _frozen(value: Any, depth: int = 0) -> Any:
     if isinstance(value, int | float | str | None):
         return value
     if depth < _DEPTH and isinstance(value, dict):
-        return [(key, _frozen(one, depth + 1)) for key, one in value.items()]
+        return [(key, _frozen(item, depth + 1)) for key, item in value.items()]
     if depth < _DEPTH and (isinstance(value, _CONTAINERS) or type(value).__name__ == "deque"):
-        return [_frozen(one, depth + 1) for one in value]
+        return [_frozen(item, depth + 1) for item in value]
     return _Same(value)
 
 

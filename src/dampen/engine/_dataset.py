@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from dampen._tensors import as_native, check_dense, check_size, described, loaded_by
+from dampen._tensors import as_native, check_dense, check_size, describe_input, loaded_by
 from dampen.engine import _losses
 from dampen.errors import InputError
 
@@ -24,7 +24,7 @@ a mapping from `train`, `validation`, `test` to these. Without splits, all rows 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows in memory: what the network takes and what it should say.
+    """Rows in memory: inputs and targets of the network.
 
     Args:
         inputs: one tensor `[N, ...]` for each argument of the network.
@@ -117,19 +117,23 @@ def of_seeds(source: Source | Sequence[Source], n_seeds: int) -> list[Sets]:
     ):
         if len(source) != n_seeds:
             raise InputError(f"{len(source)} data sets for {n_seeds} seeds: give one for all, or one for each")
-        known = {id(one): one for one in source}
-        read = {key: _read(one) for key, one in known.items()}
-        sets = [read[id(one)] for one in source]
+        known = {id(of_seed): of_seed for of_seed in source}
+        read = {key: _read(of_seed) for key, of_seed in known.items()}
+        sets = [read[id(of_seed)] for of_seed in source]
     else:
         sets = [_read(source)] * n_seeds
     alike = {
-        (one.task, tuple(t.shape[1:] for t in one.tables["train"].inputs), one.tables["train"].targets.shape[1:])
-        for one in sets
+        (
+            of_seed.task,
+            tuple(t.shape[1:] for t in of_seed.tables["train"].inputs),
+            of_seed.tables["train"].targets.shape[1:],
+        )
+        for of_seed in sets
     }
     if len(alike) > 1:
         raise InputError("the seeds' data differ in the shape of a row or in the task: they share one network")
-    outputs = max(one.outputs for one in sets)
-    return [one if one.outputs == outputs else replace(one, outputs=outputs) for one in sets]
+    outputs = max(of_seed.outputs for of_seed in sets)
+    return [of_seed if of_seed.outputs == outputs else replace(of_seed, outputs=outputs) for of_seed in sets]
 
 
 def table(source: Source, task: str | None = None) -> Table:
@@ -144,7 +148,7 @@ def table(source: Source, task: str | None = None) -> Table:
         read = loaded_by(source)
         raise InputError(
             f"rows must be (inputs, targets) as tensors or arrays, a Dataset of such pairs or dampen's Data, got "
-            f"{described(source)}" + (f": {read} gives Data" if read else "")
+            f"{describe_input(source)}" + (f": {read} gives Data" if read else "")
         )
     tensors = [_tensor(part) for part in source]
     lengths = {len(t) for t in tensors}

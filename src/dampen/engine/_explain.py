@@ -1,4 +1,4 @@
-"""Say in words how a population runs."""
+"""A description of how a population runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Explanation:
-    """How a population runs; printing it tells.
+    """How a population runs; printing it shows a summary.
 
     Args:
         layers: each module that computes something.
@@ -87,42 +87,44 @@ class Explanation:
 def explain(
     program: Program,
     reason: tuple[str, str] | None,
-    found: Trace,
+    trace: Trace,
     chunks: Sequence[Chunk],
     decayed: Mapping[str, bool],
 ) -> Explanation:
     """Return how chunks run under a program."""
-    dropping = {place.module for place in found.places}
+    dropping = {place.module for place in trace.places}
     layers: list[Layer] = []
     for name, module in program.network.named_modules():
-        functions = {f for f in found.functions.get(name, set()) if getattr(f, "__name__", "") not in _NO_WORK}
+        functions = {f for f in trace.functions.get(name, set()) if getattr(f, "__name__", "") not in _NO_WORK}
         if not functions and name not in dropping:
             continue
         layers.append(Layer(name, type(module).__name__, _how(program, functions)))
     members = sum(chunk.held.size for chunk in chunks)
     largest = max(chunk.held.size for chunk in chunks)
-    one = sum(t[0, 0].nbytes for t in chunks[0].state)
+    member_bytes = sum(t[0, 0].nbytes for t in chunks[0].state)
     trained = sum(t[0, 0].nbytes for t in chunks[0].trained)
     slots = len(chunks[0].optimizer.slots) if chunks[0].optimizer else 0
     at_once = largest if program.fused else 1
     copies = 1 + any(chunk.average is not None for chunk in chunks)
-    expected = members * (copies * one + slots * trained) + largest * trained + 2 * at_once * found.activation_bytes
-    places = tuple(place.module for place in found.places)
-    knobs = _acting([s for chunk in chunks for s in chunk.settings], found, chunks[0], decayed)
+    expected = (
+        members * (copies * member_bytes + slots * trained) + largest * trained + 2 * at_once * trace.activation_bytes
+    )
+    places = tuple(place.module for place in trace.places)
+    knobs = _acting([s for chunk in chunks for s in chunk.settings], trace, chunks[0], decayed)
     return Explanation(
         tuple(layers), reason, members, at_once, trained, expected, dict(decayed), places, knobs, program.unreached
     )
 
 
 def _acting(
-    settings: Sequence[Setting], found: Trace, chunk: Chunk, decayed: Mapping[str, bool]
+    settings: Sequence[Setting], trace: Trace, chunk: Chunk, decayed: Mapping[str, bool]
 ) -> dict[str, tuple[str, ...]]:
     """Return where each knob acts that one of the settings turns."""
     every = dict(zip(chunk.names.trained, chunk.trained, strict=True))
     weights = [name for name, on in decayed.items() if on]
     matrices = [name for name in weights if every[name].ndim - 2 >= 2]
     active = ActiveKnobs(settings)
-    sites = active.where(found.sites)
+    sites = active.where(trace.sites)
     where: dict[str, tuple[str, ...]] = {}
     for name, knob in KNOBS.items():
         if not any(knob.on(setting) for setting in settings):
@@ -133,12 +135,12 @@ def _acting(
         elif isinstance(acts, OnBatch):
             where[name] = (*["the inputs"] * (acts.inputs is not None), *["the loss"] * (acts.losses is not None))
         elif isinstance(acts, Scales):
-            own = {"dropout"} if found.places else set()
+            own = {"dropout"} if trace.places else set()
             where[name] = tuple(of for of in acts.of if of in own or any(of in setting for setting in settings))
         elif isinstance(acts, Averages):
             where[name] = ("all parameters and buffers",)
         elif name == "dropout":
-            where[name] = tuple(dict.fromkeys(place.module or "the network itself" for place in found.places))
+            where[name] = tuple(dict.fromkeys(place.module or "the network itself" for place in trace.places))
         elif name == "patience":
             where[name] = ("the length of the training",)
         elif name == "lr":
@@ -149,7 +151,7 @@ def _acting(
 
 
 def _how(program: Program, functions: set[object]) -> str:
-    """Say how a module that calls these functions runs."""
+    """Return how a module that calls these functions runs."""
     if not program.fused:
         return "one by one"
     if program.on_cpu and any(f in CONVOLUTIONS for f in functions):

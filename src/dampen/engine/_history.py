@@ -1,4 +1,4 @@
-"""What training tells: events while it runs, and the learning curves of every member."""
+"""The results of training: events while it runs, and the learning curves of every member."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,8 +92,8 @@ class History:
     def final(self, metric: str) -> Float64[np.ndarray, "S M"]:
         """Return a metric of the weights that the members have: after the last epoch, or after their best one."""
         row = np.searchsorted(self.epochs, self.kept_epoch).clip(0, len(self.epochs) - 1)
-        found = np.take_along_axis(self.metrics[metric], row[None], axis=0)[0]
-        return np.where(self.diverged_at > 0, np.nan, found)
+        values = np.take_along_axis(self.metrics[metric], row[None], axis=0)[0]
+        return np.where(self.diverged_at > 0, np.nan, values)
 
     def frame(self) -> "pd.DataFrame":
         """Return a tidy pandas frame: a row for each epoch, seed and setting, a column for each knob and metric."""
@@ -147,12 +147,12 @@ class Recorder:
     def only(self, seeds: list[int], settings: list[int]) -> "Recorder":
         """Return the curves of some of the seeds and settings."""
         index = np.ix_(seeds, settings)
-        found = Recorder((len(seeds), len(settings)))
-        found.open = {name: values[index] for name, values in self.open.items()}
-        found.closed = [{name: values[index] for name, values in metrics.items()} for metrics in self.closed]
-        found.epochs = list(self.epochs)
-        found.diverged_at, found.stopped_at = self.diverged_at[index], self.stopped_at[index]
-        return found
+        recorder = Recorder((len(seeds), len(settings)))
+        recorder.open = {name: values[index] for name, values in self.open.items()}
+        recorder.closed = [{name: values[index] for name, values in metrics.items()} for metrics in self.closed]
+        recorder.epochs = list(self.epochs)
+        recorder.diverged_at, recorder.stopped_at = self.diverged_at[index], self.stopped_at[index]
+        return recorder
 
     def history(self, settings: tuple[Setting, ...], seeds: tuple[int, ...], kept: np.ndarray) -> History:
         """Return the curves so far."""

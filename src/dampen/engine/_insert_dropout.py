@@ -39,12 +39,12 @@ class Inserted:
     missed: tuple[str, ...]
 
     def __str__(self) -> str:
-        said = "Dropout inserted after " + ", ".join(f"{path} ({kind})" for path, kind in self.after)
+        text = "Dropout inserted after " + ", ".join(f"{path} ({kind})" for path, kind in self.after)
         if self.missed:
-            said += "; not after the activations that are called as functions in " + ", ".join(
+            text += "; not after the activations that are called as functions in " + ", ".join(
                 path or "the network's own forward" for path in self.missed
             )
-        return said + "."
+        return text + "."
 
 
 class WithDropout:
@@ -81,7 +81,7 @@ def insert_dropout(model: Model, p: float = 0.5) -> WithDropout:
 
     An activation whose output is the network's own, or that dropout follows already, is left as it is. The activation
     `a` becomes `nn.Sequential(a, nn.Dropout(p))` under its old name. Activations that the network calls as functions
-    can't be followed by a layer: `inserted` tells where that is so.
+    can't be followed by a layer: `inserted` lists these.
 
     Args:
         model: as for `Population`.
@@ -157,8 +157,8 @@ def _watch(
     except InputError:
         raise
     except Exception as e:
-        said = (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")
-        raise InputError(f"the network fails on a batch of shape {list(rows.shape)}: {said}") from e
+        message = (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")
+        raise InputError(f"the network fails on a batch of shape {list(rows.shape)}: {message}") from e
     finally:
         for hook in hooks:
             hook.remove()

@@ -9,7 +9,7 @@ from typing import Any
 
 @contextmanager
 def deferred() -> Iterator[Callable[[], bool]]:
-    """Give a function that says whether Ctrl-C was pressed; a second one interrupts at once.
+    """Give a function that returns whether Ctrl-C was pressed; a second one interrupts at once.
 
     Only Python's main thread can see the key; elsewhere, and where someone else handles it, nothing changes.
     """

@@ -59,7 +59,7 @@ def packed(targets: Shaped[Tensor, " N"], weights: Float[Tensor, " N"]) -> Float
 
 @dataclass(frozen=True)
 class Weighted:
-    """A loss whose rows count as much as their weights say; the engine's mean over a batch stays a plain mean.
+    """A loss whose rows are multiplied by their weights; the engine's mean over a batch stays a plain mean.
 
     Args:
         loss: of each row.
@@ -119,7 +119,7 @@ def has_one_output(outputs: Tensor) -> bool:
 
 
 def correct_of_one(loss: RowLoss, losses: Tensor, outputs: Float[Tensor, "N ..."], targets: Tensor) -> Tensor:
-    """Return for each row whether its own one of two classes costs less than the other, where one output tells them.
+    """Return for each row whether its class costs less than the other, where one output is the logit of two classes.
 
     So a logit of binary cross entropy, a probability and a hinge loss's margin are each read as their loss reads them.
     """

@@ -26,7 +26,7 @@ class Builder:
         model: a function or a module.
 
     Raises:
-        InputError: a function that wants something else, or a module with parameters that can't be drawn again.
+        InputError: a function with other required parameters, or a module with parameters that can't be drawn again.
     """
 
     def __init__(self, model: Model):
@@ -107,7 +107,7 @@ class Builder:
 def initial_weights_repeat(model: Model, inputs: int | tuple[int, ...], outputs: int) -> bool:
     """Return whether every seed starts from the same weights, as where a function seeds itself or loads weights.
 
-    Parameters that hold one value throughout, such as biases of zeros, tell nothing; a network of these alone is
+    Parameters that hold one value throughout, such as biases of zeros, are not compared; a network of these alone is
     meant to start so.
 
     Args:
@@ -132,7 +132,7 @@ def unwrapped(network: nn.Module) -> nn.Module:
     """Return a network without torch.compile: the population compiles nothing, and records what modules do.
 
     Raises:
-        InputError: a part of it is a torch.jit script, whose dropout nobody sees.
+        InputError: a part of it is a torch.jit script, whose dropout can't be captured.
     """
     while isinstance(inner := getattr(network, "_orig_mod", None), nn.Module):
         network = inner

@@ -3,16 +3,16 @@
 from torch import Tensor, nn
 
 from dampen.engine import _losses
-from dampen.engine._warn_once import tell
+from dampen.engine._warn_once import warn
 from dampen.engine.capture import trace
 from dampen.engine.execution._ordinary import tensors_of
 from dampen.errors import InputError, OutputsWarning
 
 
 def warn_of_probabilities(ends: str | None, loss: _losses.RowLoss) -> None:
-    """Warn of probabilities where a loss wants logits."""
+    """Warn of probabilities where a loss takes logits."""
     if ends is not None and _losses.wants_logits(loss):
-        tell(outputs_line(ends), OutputsWarning, stacklevel=4)
+        warn(outputs_line(ends), OutputsWarning, stacklevel=4)
 
 
 def one_row(network: nn.Module, row: Tensor) -> None:
@@ -28,13 +28,13 @@ def outputs_notes(network: nn.Module, rows: Tensor, task: str = "classification"
     """Return the notes on outputs for some rows: probabilities of a classifier, or bounded ones of a regression."""
     state = tensors_of(network)
     try:
-        found = trace(network.train(), state, [rows])
-    except InputError:  # whoever trains it says more
+        traced = trace(network.train(), state, [rows])
+    except InputError:  # the error of the training has more
         return ()
     if task == "regression":
-        last = found.last.rstrip("_")
+        last = traced.last.rstrip("_")
         return (_reach_line(last),) if last in _REACH else ()
-    return () if found.ends is None else (outputs_line(found.ends),)
+    return () if traced.ends is None else (outputs_line(traced.ends),)
 
 
 _REACH = {
@@ -52,14 +52,13 @@ def _reach_line(last: str) -> str:
     """Return the note on a regression's network whose last function has a bounded range."""
     return (
         f"the network ends in a {last}, whose values are {_REACH[last]}, and a regression's targets are standardised "
-        f"(mean 0, deviation 1) before it trains: many lie out of its reach; leave the network's last {last} out"
+        f"(mean 0, deviation 1) before it trains: many lie outside this range; remove the network's last {last}"
     )
 
 
 def outputs_line(ends: str) -> str:
     """Return the note on a network whose outputs are probabilities."""
     return (
-        f"the network ends in a {ends}: its outputs are taken for logits, of which the loss takes a softmax, so that "
-        f"it would be a softmax of the {ends}'s probabilities: leave the network's last {ends} out (a log-softmax may "
-        "stay)"
+        f"the network ends in a {ends}: its outputs are used as logits, of which the loss takes a softmax, so that it "
+        f"would be a softmax of the {ends}'s probabilities: remove the network's last {ends} (a log-softmax may stay)"
     )

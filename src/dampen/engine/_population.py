@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from dampen._checks import integer
 from dampen._io import counted
 from dampen.engine import _dataset, _snapshot
 from dampen.engine._batches import batches
@@ -20,7 +21,7 @@ from dampen.engine._model import Builder, Model
 from dampen.engine._outputs import warn_of_probabilities
 from dampen.engine._seeds_alike import check_function, check_shapes
 from dampen.engine._trainer import Trainer
-from dampen.engine._warn_once import tell
+from dampen.engine._warn_once import warn
 from dampen.engine.capture import Trace, check_ids, named, rates_at, set_rates, trace
 from dampen.engine.execution import _memory
 from dampen.engine.execution._active_knobs import ActiveKnobs
@@ -61,14 +62,14 @@ class Population:
         for seed in self.seeds:
             if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
                 raise InputError(f"a seed must be a whole number from 0 to 2^63 - 1, got {seed!r}")
-        if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
-            raise InputError(f"chunk must be a whole number of members, 1 or more, got {chunk!r}")
+        if chunk is not None:
+            integer("chunk", chunk, of="members")
         self._build = Builder(model)
-        self._chunk_size = self._at_once = chunk  # as asked for; as found when the network and the data are known
+        self._chunk_size = self._at_once = chunk  # as given; as determined by the network and the data
         self._recorder = Recorder((len(self.seeds), len(self.settings)))
         self._places: list[Span] = []
         self._chunks: list[Chunk] = []
-        self._row: tuple[tuple[int, ...], int] | None = None  # what the builder was told: shape of a row, outputs
+        self._row: tuple[tuple[int, ...], int] | None = None  # what the builder gets: shape of a row, outputs
         self._networks: list[nn.Module] = []
         self._traces: dict[Any, Trace] = {}
         self._program: Program | None = None
@@ -92,7 +93,7 @@ class Population:
         """Train every member to the end of its epochs, from where it is.
 
         Ctrl-C ends the step that runs and raises `KeyboardInterrupt`; all members are whole, `history` and `reached`
-        say how far they came, and calling `fit` again goes on from there.
+        record how far they came, and calling `fit` again goes on from there.
 
         Args:
             data: `Data`, tensors `(inputs, ..., targets)`, a `torch.utils.data.Dataset` of such tuples (read once), or
@@ -117,8 +118,8 @@ class Population:
             (1, 2)
         """
         started = time.perf_counter()
-        if evaluate_every is not None and (isinstance(evaluate_every, bool) or evaluate_every < 1):
-            raise InputError(f"evaluate_every must be a whole number, 1 or larger, got {evaluate_every!r}")
+        if evaluate_every is not None:
+            integer("evaluate_every", evaluate_every)
         config = configured(config, options)
         sets = _dataset.of_seeds(data, len(self.seeds))
         recipe = config.recipe(sets[0].task, sets[0].weighted)
@@ -132,7 +133,7 @@ class Population:
             )
         patient = recipe.early_stopping is not None or any(setting.get("patience") for setting in self.settings)
         if patient:
-            if any("validation" not in one.tables for one in sets):
+            if any("validation" not in of_seed.tables for of_seed in sets):
                 raise InputError("early stopping needs validation rows: data.with_validation(0.2) sets some aside")
             evaluate_every = 1
         program = self._prepare(sets, recipe)
@@ -157,10 +158,10 @@ class Population:
     @property
     def reached(self) -> Int64[np.ndarray, "S M"]:
         """How many complete epochs each member has trained for."""
-        found = np.zeros((len(self.seeds), len(self.settings)), dtype=np.int64)
+        epochs = np.zeros((len(self.seeds), len(self.settings)), dtype=np.int64)
         for chunk, place in zip(self._chunks, self._places, strict=True):
-            found[place] = chunk.epoch
-        return found
+            epochs[place] = chunk.epoch
+        return epochs
 
     def evaluate(self, rows: Any) -> dict[str, Float[np.ndarray, "S M"]]:
         """Return every member's `loss` and, for classes, `accuracy` over rows, in evaluation mode; `fit` must have run.
@@ -168,13 +169,13 @@ class Population:
         Args:
             rows: tensors `(inputs, ..., targets)`, a `Dataset`, or rows of a `Data`; or a list with one for each seed.
         """
-        found: dict[str, np.ndarray] = {}
+        metrics: dict[str, np.ndarray] = {}
         for chunk, of_seeds, place, program, table in self._over(rows):
             for name, values in chunk.evaluate(program, table, of_seeds).items():
-                found.setdefault(name, np.full(self._recorder.shape, np.nan))[place] = values
-        for values in found.values():
+                metrics.setdefault(name, np.full(self._recorder.shape, np.nan))[place] = values
+        for values in metrics.values():
             values[self._recorder.diverged_at > 0] = np.nan
-        return found
+        return metrics
 
     def outputs(self, rows: Any) -> list[Tensor]:
         """Return the members' outputs for rows in evaluation mode, on the CPU: for each seed `[M, N, ...]`.
@@ -182,12 +183,12 @@ class Population:
         Args:
             rows: as for `evaluate`; `fit` must have run.
         """
-        found: dict[int, list[Tensor]] = {}
+        outputs: dict[int, list[Tensor]] = {}
         for chunk, of_seeds, (place, _), program, table in self._over(rows):
             answers = chunk.outputs(program, table, of_seeds).cpu()
             for s, part in zip(range(place.start, place.stop), answers, strict=True):
-                found.setdefault(s, []).append(part)
-        return [torch.cat(found[s]) for s in sorted(found)]
+                outputs.setdefault(s, []).append(part)
+        return [torch.cat(outputs[s]) for s in sorted(outputs)]
 
     def _over(self, rows: Any) -> Iterator[tuple[Chunk, slice, Span, Program, _dataset.Rows]]:
         """Give chunks, or those of their seeds that have equally many rows, with their place and their rows."""
@@ -198,11 +199,11 @@ class Population:
             raise InputError(
                 f"{len(sources)} sets of rows for {len(self.seeds)} seeds: give one for all, or one for each"
             )
-        known = {id(one): _dataset.table(one) for one in {id(one): one for one in sources}.values()}
+        known = {id(source): _dataset.table(source) for source in {id(source): source for source in sources}.values()}
         self._check_ids(list(known.values()))
         for chunk, (of_seeds, of_settings) in zip(self._chunks, self._places, strict=True):
             device, dtype = chunk.state[0].device, chunk.state[0].dtype
-            tables = [known[id(one)] for one in sources[of_seeds]]
+            tables = [known[id(source)] for source in sources[of_seeds]]
             for run in _runs([len(table.targets) for table in tables]):
                 place = slice(of_seeds.start + run.start, of_seeds.start + run.stop), of_settings
                 yield chunk, run, place, self._program, _dataset.to_device(tables[run], device, dtype)
@@ -340,7 +341,7 @@ class Population:
         if not self._chunks:
             raise InputError("there is nothing to save yet: call fit first")
         about = {
-            "settings": [_checkpoint.plain(setting) for setting in self.settings],
+            "settings": [setting.to_dict() for setting in self.settings],
             "seeds": list(self.seeds),
             "places": [[[p.start, p.stop] for p in place] for place in self._places],
             "chunk": self._chunk_size,
@@ -370,7 +371,7 @@ class Population:
         about, snapshot, recorder = _checkpoint.read(Path(folder))
         file = Path(folder) / _checkpoint.FILE
         with _schema.damaged(file):
-            settings = [Setting(**values) for values in about.settings]
+            settings = [Setting.from_dict(values) for values in about.settings]
             population = cls(model, settings, about.seeds, chunk=about.chunk)
         population._recorder = recorder
         population._row = about.row
@@ -424,45 +425,47 @@ class Population:
         self._decayed = weight_decay.decayed(self._networks[0], recipe.decay_filter)
         if not self._decayed:
             raise InputError("the network has no parameter to train: none requires a gradient")
-        self._check_ids([table for one in sets for table in one.tables.values()])
+        self._check_ids([table for of_seed in sets for table in of_seed.tables.values()])
         first = _dataset.to_device([sets[0].tables["train"]], device, recipe.dtype)
         largest = batches(len(first), recipe.batch_size, recipe.even_batches)[0]
         inputs, targets = first.span(largest.start, largest.stop)
         self._traces = {}
-        found = self._trace([t[0] for t in inputs])
+        traced = self._trace([t[0] for t in inputs])
         check_function(self._networks, [t[0] for t in inputs])
-        for one in {len(one.tables["train"]): one for one in sets}.values():  # one row alone can't be normalised
-            spans = batches(len(one.tables["train"]), recipe.batch_size, recipe.even_batches)
+        for of_seed in {
+            len(of_seed.tables["train"]): of_seed for of_seed in sets
+        }.values():  # one row alone can't be normalised
+            spans = batches(len(of_seed.tables["train"]), recipe.batch_size, recipe.even_batches)
             if any(span.stop - span.start == 1 for span in spans):
                 self._check_one_row([t[0, :1] for t in inputs], recipe)
-        warn_of_probabilities(found.ends, recipe.loss)
-        if sets[0].task == "classification" and found.one_output and sets[0].outputs > 2:
+        warn_of_probabilities(traced.ends, recipe.loss)
+        if sets[0].task == "classification" and traced.one_output and sets[0].outputs > 2:
             raise InputError(
                 f"the network gives one number a row for {sets[0].outputs} classes: give it an output for each class, "
                 "or float targets, of which no accuracy is counted"
             )
-        alike = _runs([one.key for one in sets])
+        alike = _runs([of_seed.key for of_seed in sets])
         if not self._chunks:
             own = sum(t.numel() * t.element_size() for t in self._networks[0].parameters())
-            self._at_once = self._chunk_size or _memory.members_at_once(own, found.activation_bytes, device)
+            self._at_once = self._chunk_size or _memory.members_at_once(own, traced.activation_bytes, device)
             _memory.check_memory(len(self.seeds) * len(self.settings), 4 * own, device)
             self._set_chunks(self._cut(alike))
         elif not all(any(run.start <= s.start and s.stop <= run.stop for run in alike) for s, _ in self._places):
             self._cut_again(alike)
-        row_bytes = max(1, found.activation_bytes // targets.shape[1])
+        row_bytes = max(1, traced.activation_bytes // targets.shape[1])
         for chunk, place in zip(self._chunks, self._places, strict=True):
             steps = len(batches(len(sets[place[0].start].tables["train"]), recipe.batch_size, recipe.even_batches))
             chunk.prepare(recipe, list(self._decayed.values()), row_bytes, steps)
-            chunk.active.check(recipe.loss, found.sites, bool(found.places), inputs, targets)
+            chunk.active.check(recipe.loss, traced.sites, bool(traced.places), inputs, targets)
         if self._program is None or not self._program.serves(recipe, device):
             self._program, self._why = choose(
-                self._networks[0], self._names, recipe, device, self._chunks, found, inputs, targets
+                self._networks[0], self._names, recipe, device, self._chunks, traced, inputs, targets
             )
             if self._why is not None:
                 module, reason = self._why
                 kind = named(self._networks[0], module)
                 line = f"{kind} can't be fused: {reason}; members train one after the other, with the same results"
-                tell(line, NotFusedWarning, stacklevel=3)
+                warn(line, NotFusedWarning, stacklevel=3)
         self._program.recipe = recipe
         return self._program
 

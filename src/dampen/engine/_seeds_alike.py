@@ -41,11 +41,11 @@ def check_shapes(networks: Sequence[nn.Module]) -> None:
     Raises:
         InputError: what makes them draws their architecture, too.
     """
-    first, *others = ({name: list(t.shape) for name, t in tensors_of(one).items()} for one in networks)
+    first, *others = ({name: list(t.shape) for name, t in tensors_of(network).items()} for network in networks)
     for other in others:
         if other != first:
             name = next(n for n in (*first, *other) if first.get(n) != other.get(n))
-            shapes = " and ".join(str(one.get(name, "missing")) for one in (first, other))
+            shapes = " and ".join(str(network.get(name, "missing")) for network in (first, other))
             raise InputError(
                 f"the function makes networks of different shapes for different seeds ({name}: {shapes}): members "
                 "share one architecture, so let nothing but weights depend on random numbers"
@@ -53,7 +53,7 @@ def check_shapes(networks: Sequence[nn.Module]) -> None:
 
 
 def check_function(networks: Sequence[nn.Module], inputs: Sequence[Tensor]) -> None:
-    """Refuse networks that answer differently with the same parameters and buffers.
+    """Refuse networks whose outputs differ with the same parameters and buffers.
 
     Args:
         networks: one of each seed.
@@ -70,40 +70,40 @@ def check_function(networks: Sequence[nn.Module], inputs: Sequence[Tensor]) -> N
         own = copied(network)
         for training in (False, True):
             try:
-                mine = _outputs(own, own, rows, training)
-                theirs = _outputs(first, own, rows, training)
+                outputs = _outputs(own, own, rows, training)
+                outputs_of_first = _outputs(first, own, rows, training)
                 again = (_outputs(own, own, rows, training) for _ in range(_REPEATS))  # random in a way of its own?
-                if _apart(mine, theirs) and not any(_apart(mine, other) for other in again):
-                    raise InputError(_told(networks[0], network))
+                if _apart(outputs, outputs_of_first) and not any(_apart(outputs, other) for other in again):
+                    raise InputError(_difference_line(networks[0], network))
             except InputError:
                 raise
             except Exception:
-                return  # what fails is told by who trains it: it knows the layer
+                return  # the error of the training names the layer
 
 
 def _outputs(network: nn.Module, given: nn.Module, rows: Sequence[Tensor], training: bool) -> Any:
-    """Return what a network answers with another's parameters and buffers, of which nothing changes."""
+    """Return a network's outputs with another's parameters and buffers, which stay unchanged."""
     state = {name: t.detach().clone() for name, t in tensors_of(given).items()}
     with torch.no_grad(), quiet(), global_generators(0, 0), holding(tensors_of(network), state):
         return network.train(training)(*rows)
 
 
-def _apart(mine: Any, theirs: Any) -> bool:
-    if not isinstance(mine, Tensor) or not isinstance(theirs, Tensor) or not mine.is_floating_point():
+def _apart(a: Any, b: Any) -> bool:
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor) or not a.is_floating_point():
         return False
-    if mine.shape != theirs.shape:
+    if a.shape != b.shape:
         return True
-    distance = (mine.double() - theirs.double()).norm()
-    return bool(distance > _TOLERANCE * mine.double().norm())
+    distance = (a.double() - b.double()).norm()
+    return bool(distance > _TOLERANCE * a.double().norm())
 
 
-def _told(one: nn.Module, other: nn.Module) -> str:
+def _difference_line(network: nn.Module, other: nn.Module) -> str:
     """Name what the two hold differently beside parameters and buffers, as far as it can be found."""
     modules = dict(other.named_modules())
-    for path, module in one.named_modules():
-        theirs = vars(modules[path]) if path in modules else {}
+    for path, module in network.named_modules():
+        attributes = vars(modules[path]) if path in modules else {}
         for name, value in vars(module).items():
-            if name.startswith("_") or name not in theirs or not _differs(value, theirs[name]):
+            if name.startswith("_") or name not in attributes or not _differs(value, attributes[name]):
                 continue
             remedy = (
                 "put these layers into a nn.ModuleList, so that they are trained and kept"
@@ -111,20 +111,20 @@ def _told(one: nn.Module, other: nn.Module) -> str:
                 else f"register it (self.register_buffer('{name}', ...)) where it is a tensor, or let it not be random"
             )
             return (
-                f"{name} of {named(one, path)} is neither parameter nor buffer and differs between the seeds' "
+                f"{name} of {named(network, path)} is neither parameter nor buffer and differs between the seeds' "
                 f"networks, whose members are stacked by these: {remedy}"
             )
     return (
-        "the seeds' networks answer differently with the same parameters and buffers: something else in them is "
+        "the seeds' networks give different outputs with the same parameters and buffers: something else in them is "
         "random (a tensor in a closure, a function, a hook); register it as a buffer, or draw it from a fixed seed"
     )
 
 
 def _differs(a: Any, b: Any) -> bool:
-    mine, theirs = _parts(a), _parts(b)
-    if len(mine) != len(theirs) or any(type(x) is not type(y) for x, y in zip(mine, theirs, strict=True)):
+    of_a, of_b = _parts(a), _parts(b)
+    if len(of_a) != len(of_b) or any(type(x) is not type(y) for x, y in zip(of_a, of_b, strict=True)):
         return True
-    for x, y in zip(mine, theirs, strict=True):
+    for x, y in zip(of_a, of_b, strict=True):
         if isinstance(x, Tensor):
             if x.shape != y.shape or not torch.equal(x, y):
                 return True
@@ -145,7 +145,7 @@ def _plain(value: Any) -> Any:
 def _parts(value: Any) -> list[Any]:
     """Return what a list, a tuple or a mapping holds; of anything else itself."""
     if isinstance(value, dict):
-        return [part for one in value.values() for part in _parts(one)]
+        return [part for item in value.values() for part in _parts(item)]
     if isinstance(value, list | tuple):
-        return [part for one in value for part in _parts(one)]
+        return [part for item in value for part in _parts(item)]
     return [value]

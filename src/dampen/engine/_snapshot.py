@@ -45,25 +45,30 @@ class Snapshot:
         Raises:
             InputError: names or shapes of the parameters differ.
         """
-        mine = {n: t.shape for n, t in (*network.named_parameters(), *network.named_buffers())}
-        theirs = {n.removeprefix("state/"): t.shape[2:] for n, t in self.tensors.items() if n.startswith("state/")}
-        for name in {**mine, **theirs}:
-            if mine.get(name) != theirs.get(name):
-                said = [list(shape) if shape is not None else "nothing" for shape in (theirs.get(name), mine.get(name))]
-                raise InputError(f"{file} is of another network: {name} is {said[0]} there and {said[1]} in the model")
+        in_network = {n: t.shape for n, t in (*network.named_parameters(), *network.named_buffers())}
+        in_file = {n.removeprefix("state/"): t.shape[2:] for n, t in self.tensors.items() if n.startswith("state/")}
+        for name in {**in_network, **in_file}:
+            if in_network.get(name) != in_file.get(name):
+                shapes = [
+                    list(shape) if shape is not None else "nothing"
+                    for shape in (in_file.get(name), in_network.get(name))
+                ]
+                raise InputError(
+                    f"{file} is of another network: {name} is {shapes[0]} there and {shapes[1]} in the model"
+                )
 
 
 def whole(
     names: Names, parts: Sequence[Sequence[Tensor]], places: Sequence[Span], shape: Sequence[int]
 ) -> dict[str, Tensor]:
     """Return tensors of chunks as copies for all members, `[S, M, ...]`, by name."""
-    found: dict[str, Tensor] = {}
+    entries: dict[str, Tensor] = {}
     for tensors, place in zip(parts, places, strict=True):
         for name, t in zip((*names.trained, *names.rest), tensors, strict=False):
-            if name not in found:
-                found[name] = t.new_empty(*shape, *t.shape[2:], requires_grad=False)
-            found[name][place] = t.detach()
-    return found
+            if name not in entries:
+                entries[name] = t.new_empty(*shape, *t.shape[2:], requires_grad=False)
+            entries[name][place] = t.detach()
+    return entries
 
 
 def gather(chunks: Sequence[Chunk], places: Sequence[Span], shape: tuple[int, int]) -> Snapshot:
@@ -101,7 +106,7 @@ def gather(chunks: Sequence[Chunk], places: Sequence[Span], shape: tuple[int, in
 def scatter(
     snapshot: Snapshot, names: Names, seeds: Sequence[int], settings: Sequence[Setting], places: Sequence[Span]
 ) -> list[Chunk]:
-    """Return chunks that hold what a snapshot says; their optimizers are made when they train."""
+    """Return chunks with the state of a snapshot; their optimizers are made when they train."""
     chunks: list[Chunk] = []
     for place in places:
 

@@ -73,7 +73,7 @@ def solo(
     network = Builder(model)(seed, sets.input_shape, sets.outputs).to(device, recipe.dtype).train()
     check_ids(network, [t[0] for t in rows.inputs])
     spans = batches(len(rows), recipe.batch_size, recipe.even_batches)
-    if any(span.stop - span.start == 1 for span in spans):  # one row alone can't be normalised: said before it trains
+    if any(span.stop - span.start == 1 for span in spans):  # one row alone can't be normalised
         state = tensors_of(network)
         trace(network, state, [t[0] for t in rows.span(0, 1)[0]])
     per_epoch = len(spans)
@@ -105,16 +105,16 @@ def solo(
             uniforms = _rng.dropout_uniforms([seed], step, [place.shape for place in places], device)
 
             shown = [t[0, 0] for t in effects.inputs(batch)]
-            one = Step(seed, step, rates, [u[0] for u in uniforms], placed, recipe.low)
+            draw = Step(seed, step, rates, [u[0] for u in uniforms], placed, recipe.low)
             if average is not None:
-                seen.append(partial(one.forward, shown=shown))
+                seen.append(partial(draw.forward, shown=shown))
             loss = _Loss(recipe, effects, targets)
             twin = None if step else copied(network)
             if twin is not None:
-                watched(one, twin, shown, _Loss(recipe, effects, targets))
+                watched(draw, twin, shown, _Loss(recipe, effects, targets))
             optimizer.zero_grad()
             with in_one_line(network, lambda shown=shown: [shown]):
-                one.backward(network, shown, loss)
+                draw.backward(network, shown, loss)
             for p in network.parameters():
                 if p.requires_grad:  # one that this step did not use has zeros: it decays all the same
                     p.grad = gradient(p)
@@ -185,8 +185,8 @@ def _stacked(network: nn.Module) -> list[torch.Tensor]:
 
 
 def _load(network: nn.Module, average: Average) -> nn.Module:
-    for mine, t in zip(_stacked(network), average.tensors, strict=True):
-        mine.copy_(t)
+    for parameter, t in zip(_stacked(network), average.tensors, strict=True):
+        parameter.copy_(t)
     return network
 
 

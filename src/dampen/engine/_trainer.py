@@ -89,14 +89,14 @@ class Trainer:
         """Train a chunk for an epoch and record what came of it."""
         train = self._rows_of(place, "train")
         assert train is not None
-        found = chunk.train_epoch(self.program, self.trace, train, interrupted)
-        finite = np.isfinite(found["loss"])
+        chunk_metrics = chunk.train_epoch(self.program, self.trace, train, interrupted)
+        finite = np.isfinite(chunk_metrics["loss"])
         if chunk.epoch == self.recipe.epochs:
             finite &= chunk.finite()
         self.recorder.diverged_at[place][chunk.hold(~finite)] = chunk.epoch
         if not recorded:
             return {}
-        metrics = {f"train_{name}": values for name, values in found.items()}
+        metrics = {f"train_{name}": values for name, values in chunk_metrics.items()}
         for split in ("validation", "test"):
             rows = self._rows_of(place, split)
             if rows is not None:
@@ -110,7 +110,7 @@ class Trainer:
 
     def _rows_of(self, place: Span, split: str) -> _dataset.Rows | None:
         """Return a split's rows of a chunk's seeds on the device; chunks with the same rows share them."""
-        tables = [table for one in self.sets[place[0]] if (table := one.tables.get(split)) is not None]
+        tables = [table for of_seed in self.sets[place[0]] if (table := of_seed.tables.get(split)) is not None]
         if not tables:
             return None
         key = tuple(map(id, dict.fromkeys(tables)))

@@ -1,31 +1,31 @@
-"""Warnings about a user's network: each is told once, however many trainings a study has."""
+"""Warnings about a user's network: each is shown once, however many trainings a study has."""
 
 import contextlib
 import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
 
-_told: ContextVar[set[str] | None] = ContextVar("told", default=None)
+_shown: ContextVar[set[str] | None] = ContextVar("shown", default=None)
 
 
 @contextlib.contextmanager
 def once() -> Iterator[None]:
-    """While entered, tell no warning twice; also a decorator."""
-    if _told.get() is not None:  # entered already
+    """While entered, show no warning twice; also a decorator."""
+    if _shown.get() is not None:  # entered already
         yield
         return
-    token = _told.set(set())
+    token = _shown.set(set())
     try:
         yield
     finally:
-        _told.reset(token)
+        _shown.reset(token)
 
 
-def tell(message: str, category: type[Warning], stacklevel: int = 1) -> None:
-    """Warn, unless the same has been told inside `once`."""
-    told = _told.get()
-    if told is not None:
-        if message in told:
+def warn(message: str, category: type[Warning], stacklevel: int = 1) -> None:
+    """Warn, unless the same warning was shown inside `once`."""
+    seen = _shown.get()
+    if seen is not None:
+        if message in seen:
             return
-        told.add(message)
+        seen.add(message)
     warnings.warn(message, category, stacklevel=stacklevel + 1)

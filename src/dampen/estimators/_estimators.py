@@ -17,21 +17,13 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 from torch import Tensor, nn
 
 from dampen._tensors import as_native
-from dampen.data import Data, Preprocessing, all_typed, spelt_alike
+from dampen.data import Data, Preprocessing, all_typed, spelt_alike, with_unit_targets
 from dampen.engine import Model, Population, copied
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.estimators._noise import noise
 from dampen.estimators._rows import Merged, as_data, columns_of, encoded_new, merged, repeating_notes
-from dampen.study import (
-    check_network,
-    tune,
-    usual_batch_size,
-    usual_length,
-    usual_network,
-    usual_schedule,
-    with_unit_targets,
-)
+from dampen.study import check_network, tune, usual_batch_size, usual_length, usual_network, usual_schedule
 from dampen.uncertainty import ClassPrediction, Prediction, ValuePrediction, predict
 
 LEAST_ROWS = 50  # below which ten rows would have to rank settings: noise
@@ -58,6 +50,7 @@ class _Dampen(BaseEstimator):
         metric: str | None = None,
         batch_size: int | None = None,
         device: str = "cpu",
+        cluster: Any = None,
         random_state: Any = None,
     ):
         self.hidden = hidden
@@ -70,6 +63,7 @@ class _Dampen(BaseEstimator):
         self.metric = metric
         self.batch_size = batch_size
         self.device = device
+        self.cluster = cluster
         self.random_state = random_state
 
     def __sklearn_tags__(self) -> Tags:
@@ -136,6 +130,7 @@ class _Dampen(BaseEstimator):
             metric=self.metric,
             batch_size=batch_size,
             device=self.device,
+            cluster=self.cluster,
             seed=seed,
         )
         self.study_, self.tuned_ = study, True
@@ -150,7 +145,7 @@ class _Dampen(BaseEstimator):
         check_network(network, data)
         seeds = range(seed, seed + int(self.n_confirm_seeds))
         default = DEFAULT
-        # asking costs a trial run, and dampen's own network is known
+        # a trial run costs time, and dampen's own network needs none
         if self.model is not None and not Population(network, [Setting()], [0]).explain(data).dropping:
             default = Setting(weight_decay=DEFAULT["weight_decay"], lr=DEFAULT["lr"])
         data, *scale = with_unit_targets(data)
@@ -165,15 +160,15 @@ class _Dampen(BaseEstimator):
         )
         self.tuned_, self.setting_ = False, dict(default)
         self.verdict_ = [
-            f"{len(data.train_rows)} different rows are too few to tell settings apart ({LEAST_ROWS} is the least): "
+            f"{len(data.train_rows)} different rows are too few to compare settings (at least {LEAST_ROWS}): "
             "the published default for tables is used (Holzmüller, Grinsztajn and Steinwart 2024)."
         ]
-        self.networks_ = [population.member(default, one) for one in seeds]
+        self.networks_ = [population.member(default, member_seed) for member_seed in seeds]
         self.preprocessing_ = cast(Preprocessing, Preprocessing.of(data))
         self._scale = scale[0], scale[1]
 
-    def _asked(self, X: Any) -> tuple[list[nn.Module], Float64[Tensor, "N D"]]:
-        """Return the networks and the inputs of rows, in float64: so rows are the same whoever is asked about too."""
+    def _networks_and_inputs(self, X: Any) -> tuple[list[nn.Module], Float64[Tensor, "N D"]]:
+        """Return the networks and the inputs of rows, in float64, so that rows do not depend on each other."""
         check_is_fitted(self, "networks_")
         if self._mixed:
             validate_data(self, X, reset=False, skip_check_array=True)
@@ -189,20 +184,20 @@ class _Dampen(BaseEstimator):
         return [copied(network).double() for network in self.networks_], inputs
 
     def _outputs(self, X: Any) -> Float64[np.ndarray, "networks N outputs"]:
-        """Return what each network says of rows."""
-        networks, inputs = self._asked(X)
+        """Return each network's outputs for rows."""
+        networks, inputs = self._networks_and_inputs(X)
         with torch.no_grad():
             parts = [torch.stack([network(part) for network in networks]) for part in inputs.split(_ROWS_AT_ONCE)]
         return torch.cat(parts, 1).numpy()
 
     def _uncertain(self, X: Any, samples: int | None, seed: int, **how: Any) -> Prediction:
-        networks, inputs = self._asked(X)
+        networks, inputs = self._networks_and_inputs(X)
         rates = self.setting_.get("dropout") if samples else None
         return predict(networks, inputs, samples, seed, dropout=rates, **how)
 
 
 class DampenClassifier(ClassifierMixin, _Dampen):
-    """A classifier whose network is as much regularised as the data asks for.
+    """A classifier whose network is regularised as much as the data needs.
 
     `fit` searches weight decay, dropout and learning rate for all settings at once (`dampen.tune`), and trains the
     winner on all rows with several seeds, whose probabilities `predict_proba` averages. Numbers are scaled by their
@@ -221,6 +216,7 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         metric: what ranks settings, as for `dampen.tune`.
         batch_size: rows a step; by default 32, from 5000 rows on 128.
         device: where to train.
+        cluster: as for `tune`: trains on the workers of a Ray cluster; None: on this machine.
         class_weight: a mapping from class to weight, `balanced`, or None.
         random_state: from which everything random follows.
 
@@ -228,7 +224,7 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         classes_: the classes.
         setting_: the recommended knobs.
         tuned_: whether settings were compared.
-        verdict_: sentences that say how sure the recommendation is.
+        verdict_: the verdict in sentences.
         study_: the `dampen.Study`; not there after unpickling or without tuning.
         networks_: ordinary networks in evaluation mode, one for each seed.
         preprocessing_: from rows to their inputs.
@@ -254,6 +250,7 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         metric: str | None = None,
         batch_size: int | None = None,
         device: str = "cpu",
+        cluster: Any = None,
         class_weight: Mapping[Any, float] | str | None = None,
         random_state: Any = None,
     ):
@@ -268,6 +265,7 @@ class DampenClassifier(ClassifierMixin, _Dampen):
             metric=metric,
             batch_size=batch_size,
             device=device,
+            cluster=cluster,
             random_state=random_state,
         )
         self.class_weight = class_weight
@@ -308,7 +306,7 @@ class DampenClassifier(ClassifierMixin, _Dampen):
 
     def predict(self, X: Any) -> Shaped[np.ndarray, " N"]:
         """Return the most probable class of each row."""
-        probabilities = self.predict_proba(X)  # first: it knows whether there has been a fit
+        probabilities = self.predict_proba(X)  # first: it checks that there has been a fit
         return self.classes_[probabilities.argmax(1)]
 
     def predict_uncertainty(self, X: Any, samples: int | None = None, seed: int = 0) -> ClassPrediction:
@@ -329,7 +327,7 @@ class DampenClassifier(ClassifierMixin, _Dampen):
 
 
 class DampenRegressor(RegressorMixin, _Dampen):
-    """A regressor whose network is as much regularised as the data asks for.
+    """A regressor whose network is regularised as much as the data needs.
 
     As `DampenClassifier`, which see for its arguments and attributes; the target is standardised inside, and `predict`
     gives the networks' mean in the target's own unit.
@@ -389,8 +387,8 @@ class DampenRegressor(RegressorMixin, _Dampen):
         Raises:
             InputError: `samples` for networks that drop nothing.
         """
-        found = cast(ValuePrediction, self._uncertain(X, samples, seed, task="regression", scale=self._scale))
-        return found if self.noise_ is None or self.noise_ <= 0 else found.with_noise(self.noise_)
+        prediction = cast(ValuePrediction, self._uncertain(X, samples, seed, task="regression", scale=self._scale))
+        return prediction if self.noise_ is None or self.noise_ <= 0 else prediction.with_noise(self.noise_)
 
 
 def _outside() -> int:
@@ -410,7 +408,7 @@ def _whole(name: str, value: Any) -> int | None:
     if value is None and name in _OPTIONAL:
         return None
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1:
-        choice = ", or None for what the rows ask for" if name in _OPTIONAL else ""
+        choice = ", or None for a default that depends on the rows" if name in _OPTIONAL else ""
         raise InputError(f"{name} must be a whole number, 1 or larger{choice}, got {value!r}")
     return int(value)
 

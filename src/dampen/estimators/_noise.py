@@ -8,7 +8,7 @@ from torch import nn
 from dampen.data import Rows
 from dampen.uncertainty import ValuePrediction, predict
 
-_LEAST = 0.01  # share of the squared error: where networks disagree by more than they err, no noise can be told
+_LEAST = 0.01  # share of the squared error: where networks disagree by more than they err, no noise can be estimated
 
 
 def noise(ensembles: Sequence[tuple[tuple[nn.Module, ...], Rows]]) -> float:
@@ -22,10 +22,10 @@ def noise(ensembles: Sequence[tuple[tuple[nn.Module, ...], Rows]]) -> float:
     """
     squares, spread, weights = [], [], []
     for networks, rows in ensembles:
-        found = predict(networks, rows.features, task="regression")
-        assert isinstance(found, ValuePrediction)
-        squares.append((rows.targets.double() - found.mean).square())
-        spread.append(found.epistemic)
+        prediction = predict(networks, rows.features, task="regression")
+        assert isinstance(prediction, ValuePrediction)
+        squares.append((rows.targets.double() - prediction.mean).square())
+        spread.append(prediction.epistemic)
         weights.append(torch.ones(len(rows), dtype=torch.float64) if rows.weights is None else rows.weights.double())
     w = torch.cat(weights)
     error, over_networks = (float((w * torch.cat(parts)).sum() / w.sum()) for parts in (squares, spread))

@@ -47,7 +47,7 @@ def merged(table: Any, targets: np.ndarray, weights: Float64[np.ndarray, " N"]) 
     """Merge equal rows with equal targets into one with their weights' sum, and bring rows into an order of their own.
 
     So a row of weight 2 is the same as the row given twice, one of weight 0 as one left out, and the order in which
-    rows are given changes nothing; and no row judges a network that was trained on its copy.
+    rows are given changes nothing; and no row evaluates a network that was trained on its copy.
 
     Args:
         table: an array or a frame.
@@ -76,7 +76,7 @@ def merged(table: Any, targets: np.ndarray, weights: Float64[np.ndarray, " N"]) 
 def columns_of(table: Any, names: Sequence[Any] | None, given: Any = None) -> Columns:
     """Return what a table's columns are, a frame's as `dampen.load` reads them; all numbers of an array are used.
 
-    What is not used, and what is odd, is told in a warning.
+    Warns of columns that are not used and of odd values.
 
     Args:
         table: merged rows: a frame, or an array.
@@ -94,8 +94,8 @@ def columns_of(table: Any, names: Sequence[Any] | None, given: Any = None) -> Co
     columns = decide(table.drop(columns=counting))
     columns = replace(columns, dropped=(*columns.dropped, *((str(name), IDENTIFIER) for name in counting)))
     for name, why in columns.dropped:
-        said = f"it {why}" if why.startswith("looks") else why
-        warnings.warn(f"column '{name}' is not used: {said}", UserWarning, stacklevel=4)
+        reason = f"it {why}" if why.startswith("looks") else why
+        warnings.warn(f"column '{name}' is not used: {reason}", UserWarning, stacklevel=4)
     for column in columns.used:
         if column.said and not _MISSING.fullmatch(column.said):
             warnings.warn(f"column '{column.name}': {column.said}", UserWarning, stacklevel=4)

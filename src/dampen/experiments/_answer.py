@@ -1,6 +1,6 @@
-"""What a question's answer is made of: sentences, estimates with intervals, and panels of a picture."""
+"""The answer to a question: sentences, estimates with intervals, and panels of a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,7 +74,7 @@ class Answer:
         sentences: the answer in words, the answer first.
         main: estimates by name.
         panels: the picture.
-        more: what else there is to tell, as JSON can hold it.
+        more: further figures, as JSON can hold them.
     """
 
     question: str
@@ -93,7 +93,7 @@ class Answer:
         return {
             "question": self.question,
             "data": self.data,
-            "main": {name: told(estimate) for name, estimate in self.main.items()},
+            "main": {name: interval_document(estimate) for name, estimate in self.main.items()},
             **self.more,
             "verdict": self.verdict,
             "sentences": list(self.sentences),
@@ -101,7 +101,20 @@ class Answer:
         }
 
 
-def told(estimate: Estimate) -> dict[str, Any]:
+def by_sign(estimates: Mapping[str, Estimate], sentence: str, below: str, above: str) -> str:
+    """Return which significant estimates lie below 0 and which above; empty where none is significant.
+
+    >>> by_sign({"a": Estimate(-1.0, 0.1, 9.0), "b": Estimate(0.1, 1.0, 9.0)}, "{} than dropout: ", "better", "worse")
+    'better than dropout: a'
+    """
+    sides: dict[str, list[str]] = {below: [], above: []}
+    for name, estimate in estimates.items():
+        if estimate.excludes_zero:
+            sides[below if estimate.mean < 0 else above].append(name)
+    return "; ".join(sentence.format(word) + ", ".join(names) for word, names in sides.items() if names)
+
+
+def interval_document(estimate: Estimate) -> dict[str, Any]:
     """Return an estimate and its interval as JSON can hold it."""
     return {"estimate": estimate.mean, "interval": list(estimate.interval())}
 
@@ -114,7 +127,7 @@ def ends(estimate: Estimate) -> str:
 
 def _figure(panel: Panel) -> dict[str, Any]:
     if isinstance(panel.content, Points):
-        each = [told(estimate) for estimate in panel.content.estimates]
+        each = [interval_document(estimate) for estimate in panel.content.estimates]
         return {"title": panel.title, "points": dict(zip(panel.content.labels, each, strict=True))}
     lines = {
         line.label: {"x": list(line.x), "mean": line.values.mean(1).tolist(), "seeds": line.values.T.tolist()}

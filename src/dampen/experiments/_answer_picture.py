@@ -14,23 +14,23 @@ from dampen.report import pictures
 _COLOURS = (pictures.BLUE, pictures.ORANGE, pictures.GREEN, pictures.BLACK, "#CC79A7", "#56B4E9", "#E69F00")
 
 
-def draw_answer(found: Answer, file: Path) -> None:
+def draw_answer(answer: Answer, file: Path) -> None:
     """Draw what a question found.
 
     Raises:
         InputError: the file can't be written.
     """
-    n = len(found.panels)
+    n = len(answer.panels)
     columns = 2 if n == 4 else min(n, 3)
     with pictures.style():
         figure = Figure(figsize=(max(5.0 * columns, 7.0), 4.2 * -(-n // columns) + 0.6), layout="constrained")
         axes = figure.subplots(-(-n // columns), columns, squeeze=False).ravel()
-        for panel, one in zip(axes, found.panels, strict=False):
-            _draw(panel, one)
+        for panel, content in zip(axes, answer.panels, strict=False):
+            _draw(panel, content)
         for empty in axes[n:]:
             empty.remove()
         width = 12 * int(figure.get_figwidth())  # letters that fit
-        figure.suptitle(textwrap.fill(f"{found.question} on {found.data}: {found.verdict}", width))
+        figure.suptitle(textwrap.fill(f"{answer.question} on {answer.data}: {answer.verdict}", width))
         pictures.save(figure, file)
 
 

@@ -8,7 +8,7 @@ DECAYS = (0.0, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 
 def answer(ground: Ground) -> Answer:
-    """Train every decay; let the choosing rows choose; train the choice and no decay again, and judge."""
+    """Choose a decay on the selection rows; train it and no decay again, and compare both on the evaluation rows."""
     settings = {decay: Setting(weight_decay=decay) for decay in DECAYS}
     tried = ground.trained(list(settings.values()))
     best, none, worst = tried.best(), settings[0.0], settings[DECAYS[-1]]

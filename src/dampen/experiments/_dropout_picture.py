@@ -9,13 +9,13 @@ from dampen.experiments.dropout import DROPOUT, NO_DROPOUT, Comparison
 from dampen.report import pictures
 
 
-def draw_dropout(found: Comparison, file: Path) -> None:
+def draw_dropout(comparison: Comparison, file: Path) -> None:
     """Draw the learning curves with and without dropout, loss above and, for classes, accuracy below."""
-    history = found.history
-    kinds = [("loss", "loss per row" if found.data.task == "regression" else "cross-entropy (nats)")]
+    history = comparison.history
+    kinds = [("loss", "loss per row" if comparison.data.task == "regression" else "cross-entropy (nats)")]
     if "train_accuracy" in history.metrics:
         kinds.append(("accuracy", "accuracy (share of rows)"))
-    rates = ", ".join(f"{rate:g}" for rate in found.rates)
+    rates = ", ".join(f"{rate:g}" for rate in comparison.rates)
     with pictures.style():
         figure = Figure(figsize=(9, 3.4 * len(kinds) + 0.8), layout="constrained")
         panels = figure.subplots(len(kinds), 2, sharex=True, sharey="row", squeeze=False)
@@ -30,6 +30,8 @@ def draw_dropout(found: Comparison, file: Path) -> None:
         panels[0, 1].set_title(f"With dropout ({rates})")
         panels[0, 0].legend()
         seeds = len(history.seeds)
-        figure.suptitle(f"Dropout on {found.data.name}" + (f" (mean and range of {seeds} seeds)" if seeds > 1 else ""))
+        figure.suptitle(
+            f"Dropout on {comparison.data.name}" + (f" (mean and range of {seeds} seeds)" if seeds > 1 else "")
+        )
         figure.supxlabel("epochs\ntrain: running mean over the epoch's batches, dropout active; test: after the epoch")
         pictures.save(figure, file)

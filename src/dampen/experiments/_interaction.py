@@ -5,7 +5,7 @@ experiments", chapter 6).
 """
 
 from dampen.engine.knobs import Setting
-from dampen.experiments._answer import Answer, Line, Panel, Points, ends, told
+from dampen.experiments._answer import Answer, Line, Panel, Points, ends, interval_document
 from dampen.experiments._setup import Ground
 from dampen.statistics import Estimate
 
@@ -57,8 +57,8 @@ def answer(ground: Ground) -> Answer:
         Panel("validation loss", "epochs", "loss", lines),
     )
     more = {
-        "interaction": told(interaction),
-        "both_minus_better": told(added),
+        "interaction": interval_document(interaction),
+        "both_minus_better": interval_document(added),
         "chosen": {"weight_decay": decay["weight_decay"], "dropout": dropout["dropout"]},
     }
     return Answer("interaction", ground.data.name, verdict, tuple(sentences), main, panels, more)

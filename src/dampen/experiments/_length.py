@@ -25,11 +25,11 @@ def answer(ground: Ground) -> Answer:
     end = over_seeds_and_rows(costs[-1][:, with_dropout] - costs[-1][:, without])
     best = over_seeds_and_rows(costs[at[with_dropout]][:, with_dropout] - costs[at[without]][:, without])
     name = ground.metric.name
-    said = {"end": _better(end), "best": _better(best)}
+    verdicts = {"end": _better(end), "best": _better(best)}
     sentences = [
-        f"After {epochs} epochs dropout {RATE:g} changes the {name} by {ends(end)}: {said['end']}.",
+        f"After {epochs} epochs dropout {RATE:g} changes the {name} by {ends(end)}: {verdicts['end']}.",
         f"Each at its best epoch ({at[with_dropout] + 1} with dropout, {at[without] + 1} without), it changes it by "
-        f"{ends(best)}: {said['best']}.",
+        f"{ends(best)}: {verdicts['best']}.",
     ]
     if end.excludes_zero and not best.excludes_zero:
         sentences.append("Here early stopping gains as much as dropout.")
@@ -51,7 +51,7 @@ def answer(ground: Ground) -> Answer:
     )
     main = {"at the end": end, "at the best epochs": best}
     more = {"best_epoch": {"dropout": int(at[with_dropout]) + 1, "none": int(at[without]) + 1}, "epochs": epochs}
-    return Answer("epochs", ground.data.name, said["end"], tuple(sentences), main, panels, more)
+    return Answer("epochs", ground.data.name, verdicts["end"], tuple(sentences), main, panels, more)
 
 
 def _better(estimate: Estimate) -> str:

@@ -1,4 +1,4 @@
-"""What theory says of linear regression with weight decay: gradient descent after t steps, and ridge regression.
+"""Closed forms of linear regression with weight decay: gradient descent after t steps, and ridge regression.
 
 The penalised loss `1 / (2 N) * ||X w + b - y||^2 + lambda / 2 * ||w||^2` has the gradient `H theta - c` in
 `theta = (w, b)`, with `A = X~' X~ / N`, `c = X~' y / N`, `X~` the rows with a 1 for the bias, and
@@ -76,12 +76,12 @@ def losses_and_norms(
 ) -> dict[str, Float64[Tensor, " M"]]:
     """Return test loss (half the mean squared error) and weight norm of both closed forms, by name."""
     gradient_descent, ridge = solve(data.train.features, data.train.targets, weight, bias, lr, steps, weight_decays)
-    found: dict[str, Tensor] = {}
+    results: dict[str, Tensor] = {}
     for name, solution in (("closed_form", gradient_descent), ("ridge", ridge)):
         outputs = data.test.features.double() @ solution.weight.T + solution.bias
-        found[f"{name}_test_loss"] = (outputs - data.test.targets.double()[:, None]).square().mean(0) / 2
-        found[f"{name}_l2_norm"] = solution.weight.norm(dim=1)
-    return found
+        results[f"{name}_test_loss"] = (outputs - data.test.targets.double()[:, None]).square().mean(0) / 2
+        results[f"{name}_l2_norm"] = solution.weight.norm(dim=1)
+    return results
 
 
 def _back(theta: Tensor, directions: Tensor, V: Tensor, unseen: Tensor) -> Solution:

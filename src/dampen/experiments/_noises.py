@@ -1,7 +1,7 @@
 """Dropout on weights instead of activations, and other noises against it."""
 
 from dampen.engine.knobs import Setting
-from dampen.experiments._answer import Answer, Panel, Points, ends
+from dampen.experiments._answer import Answer, Panel, Points, by_sign, ends
 from dampen.experiments._setup import Ground
 
 RATES = (0.1, 0.2, 0.3, 0.5)
@@ -26,16 +26,7 @@ def answer(ground: Ground) -> Answer:
     main = {f"{name} minus none": e for name, e in against_none.items()}
     main |= {f"{name} minus dropout": e for name, e in others.items()}
     measure = ground.metric.name
-    better = [name for name, e in others.items() if e.excludes_zero and e.mean < 0]
-    worse = [name for name, e in others.items() if e.excludes_zero and e.mean > 0]
-    verdict = (
-        "; ".join(
-            f"{word} than dropout: {', '.join(names)}"
-            for word, names in (("better", better), ("worse", worse))
-            if names
-        )
-        or "no noise differs significantly from dropout"
-    )
+    verdict = by_sign(others, "{} than dropout: ", "better", "worse") or "no noise differs significantly from dropout"
     label = {name: f"{NOISES[name]} {chosen[name][name]:g}" for name in NOISES}
     sentences = [
         f"{verdict[0].upper()}{verdict[1:]}; each at the strength that validation rows choose.",

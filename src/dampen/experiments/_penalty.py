@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from dampen.engine.knobs import Setting
 from dampen.engine.knobs.weights import weight_decay
-from dampen.experiments._answer import Answer, Line, Panel, Points, ends, told
+from dampen.experiments._answer import Answer, Line, Panel, Points, ends, interval_document
 from dampen.experiments._setup import Ground, Trained
 from dampen.statistics import over_rows
 
@@ -76,16 +76,19 @@ def answer(ground: Ground) -> Answer:
     )
     more = {
         "chosen": {"l1": l1["l1"], "l2": l2["weight_decay"]},
-        "zeros": {which: told(share) for which, share in zip(("neither", "l1", "l2"), zeros.values(), strict=True)},
+        "zeros": {
+            which: interval_document(share)
+            for which, share in zip(("neither", "l1", "l2"), zeros.values(), strict=True)
+        },
     }
     return Answer("penalty", ground.data.name, verdict, tuple(sentences), main, panels, more)
 
 
 def _weights(trained: Trained, setting: Setting) -> Float[np.ndarray, "S W"]:
     """Return all weights that are penalised, for each seed."""
-    found = []
+    weights = []
     for seed in trained.population.seeds:
         network = trained.population.member(setting, seed)
         on = weight_decay.decayed(network)
-        found.append(torch.cat([p.detach().flatten() for name, p in network.named_parameters() if on[name]]).numpy())
-    return np.stack(found)
+        weights.append(torch.cat([p.detach().flatten() for name, p in network.named_parameters() if on[name]]).numpy())
+    return np.stack(weights)

@@ -11,16 +11,16 @@ from dampen.experiments._setup import Ground
 
 @dataclass(frozen=True)
 class Question:
-    """Something to ask.
+    """A question of `dampen explore`.
 
     Args:
-        name: by which it is asked.
-        asks: the question in a sentence.
-        answer: finds out.
+        name: at the command line.
+        text: the question in a sentence.
+        answer: trains networks and returns the answer.
     """
 
     name: str
-    asks: str
+    text: str
     answer: Callable[[Ground], Answer]
 
 
@@ -43,7 +43,7 @@ def explore(question: str, on: Ground) -> Answer:
 
     Args:
         question: its name, one of `QUESTIONS`.
-        on: what it is asked on.
+        on: data, network and training.
 
     Raises:
         InputError: there is no such question, or it can't be answered there.

@@ -2,26 +2,27 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from dampen.data import Data
-from dampen.engine import Event, History, Population
+from dampen import metrics
+from dampen.data import Data, held_out, with_unit_targets
+from dampen.engine import Event, History, Population, TrainConfig, TrainOptions, configured
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.models import MLP, mlp
 from dampen.statistics import Estimate, over_seeds_and_rows
-from dampen.study import Metric, costs_of_rows, find_metric, held_out, usual_batch_size, usual_epochs, with_unit_targets
+from dampen.study import costs_of_rows, usual_batch_size, usual_epochs
 
-FRESH = 1_000_000  # added to the seeds of a choice to give those that judge it
+FRESH = 1_000_000  # added to the seeds of a selection to give those of its evaluation
 
 
 @dataclass(frozen=True)
 class Ground:
-    """Data, network and training that a question is asked on.
+    """Data, network and training of a question.
 
     Args:
         data: training rows; its validation rows choose. The test rows are not looked at.
@@ -29,33 +30,45 @@ class Ground:
         network: a perceptron with dropout of rate 0 after each hidden layer.
         metric: what is measured: nll for classes, the squared error (in target variances) for numbers.
         seeds: the S seeds.
-        epochs: length of training.
-        training: what `Population.fit` is told.
+        training: how members train.
         callback: as `Population.fit`'s.
+        workers: of a cluster, which train; None: this machine does.
     """
 
     data: Data
     judging: Data
     network: MLP
-    metric: Metric
+    metric: metrics.Metric
     seeds: tuple[int, ...]
-    epochs: int
-    training: dict[str, Any]
+    training: TrainConfig
     callback: Callable[[Event], object] | None = None
+    workers: Any = None
 
     @property
     def layers(self) -> int:
         """How many hidden layers there are."""
         return len(self.network.hidden)
 
+    @property
+    def epochs(self) -> int:
+        """Length of training."""
+        assert self.training.epochs is not None
+        return self.training.epochs
+
     def population(self, settings: Sequence[Setting], fresh: bool = False) -> Population:
         """Return untrained members; `fresh` ones have other seeds than those that choose."""
         return Population(self.network, list(settings), [seed + FRESH * fresh for seed in self.seeds])
 
     def fit(self, population: Population, **options: Any) -> History:
-        """Train members, all the way if `options` say nothing else."""
-        how: dict[str, Any] = {"epochs": self.epochs} | self.training | options
-        return population.fit(self.data, callback=self.callback, **how)
+        """Train members, to the end unless `options` change that."""
+        if self.workers is None:
+            return population.fit(self.data, self.training, callback=self.callback, **options)
+        until = options.pop("until", None)
+        config = replace(self.training, **options)
+        self.workers.fit(
+            population, self.network, self.data, config, until=until or config.epochs, callback=self.callback
+        )
+        return population.history
 
     def trained(self, settings: Sequence[Setting], fresh: bool = False) -> "Trained":
         """Train settings for the full length and measure them."""
@@ -72,13 +85,13 @@ class Ground:
 
 @dataclass(frozen=True)
 class Trained:
-    """Members that are trained, and what they cost on the rows that judge.
+    """Members that are trained, and their costs on the evaluation rows.
 
     Args:
         ground: what they stand on.
         population: the members.
         history: their learning curves; `validation_` is of the selection rows.
-        costs: of each judging row.
+        costs: of each evaluation row.
     """
 
     ground: Ground
@@ -101,7 +114,7 @@ class Trained:
         return settings[min(finite, key=lambda m: means[m])]
 
     def weighted(self, weights: Mapping[Setting, float]) -> Estimate:
-        """Estimate a weighted sum of settings' mean costs, over seeds and judging rows.
+        """Estimate a weighted sum of settings' mean costs, over seeds and evaluation rows.
 
         Raises:
             InputError: one of them diverged.
@@ -121,24 +134,24 @@ def ground(
     data: Data,
     hidden: Sequence[int] = (256, 128),
     *,
+    config: TrainConfig | None = None,
     seeds: Sequence[int] = range(5),
-    epochs: int | None = None,
     rows: int | None = None,
-    lr: float = 1e-3,
-    device: str = "cpu",
     callback: Callable[[Event], object] | None = None,
+    workers: Any = None,
+    **options: Unpack[TrainOptions],
 ) -> Ground:
-    """Return what questions are asked on.
+    """Return the data, network and training of questions.
 
     Args:
         data: its training rows are used; its test rows are not looked at.
         hidden: widths of the hidden layers.
+        config: how members train; by default for 30 epochs of batches of 32 below 5000 training rows, 10 of 128 above.
         seeds: at least two.
-        epochs: length of training; by default 30 below 5000 training rows, 10 above.
         rows: train on so many of the training rows only.
-        lr: learning rate of AdamW.
-        device: where to train.
         callback: as `Population.fit`'s.
+        workers: of a cluster, as `dampen.Cluster("local").connected()` gives them; None: this machine trains.
+        options: fields of `TrainConfig`, such as `epochs=20, lr=0.01`; they replace those of `config`.
 
     Raises:
         InputError: no hidden layer, a single seed, or rows that the data has not.
@@ -159,9 +172,9 @@ def ground(
         replace(choosing, train_rows=train),
         replace(judging, train_rows=train),
         mlp(*hidden),
-        find_metric(None, data.task),
+        metrics.find(None, data.task),
         tuple(seeds),
-        epochs or usual_epochs(len(train)),
-        {"batch_size": usual_batch_size(len(train)), "optimizer": "adamw", "lr": lr, "device": device},
+        configured(config, options, epochs=usual_epochs(len(train)), batch_size=usual_batch_size(len(train))),
         callback,
+        workers,
     )

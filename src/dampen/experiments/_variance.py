@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from dampen.engine.knobs import Setting
-from dampen.experiments._answer import Answer, Line, Panel
+from dampen.experiments._answer import Answer, Line, Panel, by_sign
 from dampen.experiments._setup import Ground
 from dampen.statistics import Estimate, over_rows
 
 RATE = 0.5
-ROWS = 2000  # of the judging rows that activations are taken of, at most
+ROWS = 2000  # of the evaluation rows that activations are taken of, at most
 
 
 def answer(ground: Ground) -> Answer:
@@ -21,13 +21,13 @@ def answer(ground: Ground) -> Answer:
     settings = [Setting(dropout=0.0), Setting(dropout=RATE)]
     population = ground.population(settings)
     rows = ground.judging.validation.features[:ROWS]
-    found = []  # epoch, seed, setting, mode, layer
+    variances = []  # epoch, seed, setting, mode, layer
     for epoch in range(1, ground.epochs + 1):
         ground.fit(population, until=epoch)
-        found.append(
+        variances.append(
             [[_variances(population.member(s, seed), rows, seed, epoch) for s in settings] for seed in population.seeds]
         )
-    values = np.array(found)
+    values = np.array(variances)
     epochs = list(range(1, ground.epochs + 1))
     layers = range(ground.layers)
     ratios = {
@@ -54,16 +54,7 @@ def answer(ground: Ground) -> Answer:
         )
         for i in layers
     )
-    smaller = [name for name, ratio in ratios.items() if ratio.excludes_zero and ratio.mean < 0]
-    larger = [name for name, ratio in ratios.items() if ratio.excludes_zero and ratio.mean > 0]
-    verdict = (
-        "; ".join(
-            f"{word} variance with dropout: {', '.join(names)}"
-            for word, names in (("smaller", smaller), ("larger", larger))
-            if names
-        )
-        or "no significant difference"
-    )
+    verdict = by_sign(ratios, "{} variance with dropout: ", "smaller", "larger") or "no significant difference"
     main = {f"log variance ratio, {name}": ratio for name, ratio in ratios.items()}
     return Answer("variance", ground.data.name, verdict, tuple(sentences), main, panels)
 
@@ -71,22 +62,22 @@ def answer(ground: Ground) -> Answer:
 def _sentence(name: str, ratio: Estimate) -> str:
     low, high = np.exp(ratio.interval())
     word = "smaller" if ratio.mean < 0 else "larger"
-    said = f"{name.capitalize()}: with dropout the variance is {np.exp(ratio.mean):.3g} times that without"
-    return f"{said} (95 % interval {low:.3g} to {high:.3g} over seeds): " + (
+    text = f"{name.capitalize()}: with dropout the variance is {np.exp(ratio.mean):.3g} times that without"
+    return f"{text} (95 % interval {low:.3g} to {high:.3g} over seeds): " + (
         f"{word}." if ratio.excludes_zero else "the difference is not significant."
     )
 
 
 def _variances(network: nn.Module, rows: Tensor, seed: int, epoch: int) -> list[list[float]]:
     """Return the mean over units of the variance over rows, after each dropout: evaluated, then with the noise on."""
-    found = []
+    variances = []
     for noisy in (False, True):
         network.train(noisy)
         with torch.no_grad(), torch.random.fork_rng(devices=[]), _after_dropout(network) as taken:
             torch.manual_seed(seed * 1_000_003 + epoch)
             network(rows)
-        found.append([h.double().var(0).mean().item() for h in taken])
-    return found
+        variances.append([h.double().var(0).mean().item() for h in taken])
+    return variances
 
 
 @contextmanager

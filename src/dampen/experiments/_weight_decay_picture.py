@@ -13,26 +13,26 @@ from dampen.report import pictures
 _COLUMNS = 2
 
 
-def draw_weight_decay_comparison(found: Comparison, file: FilePath) -> None:
+def draw_weight_decay_comparison(comparison: Comparison, file: FilePath) -> None:
     """Draw train and test loss against epochs on a log axis, a panel for each weight decay."""
-    n = len(found.weight_decays)
+    n = len(comparison.weight_decays)
     rows = math.ceil(n / _COLUMNS)
     with pictures.style():
         figure = Figure(figsize=(9, 3.9 * rows + 0.7), layout="constrained")
         panels = figure.subplots(rows, min(n, _COLUMNS), sharex=True, sharey=True, squeeze=False)
-        history = found.history
-        for m, (panel, strength) in enumerate(zip(panels.flat, found.weight_decays, strict=False)):
+        history = comparison.history
+        for m, (panel, strength) in enumerate(zip(panels.flat, comparison.weight_decays, strict=False)):
             for split, look in (("train", pictures.TRAIN), ("test", pictures.TEST)):
                 pictures.curve(panel, history.epochs, history.metrics[f"{split}_loss"][:, :, m], split, look)
             kind = "Without weight decay" if strength == 0 else "With weight decay"
-            panel.set_title(f"{kind} (λ = {strength:g})\n‖w‖ at the end: {found.l2_norm[:, m].mean():.3g}")
+            panel.set_title(f"{kind} (λ = {strength:g})\n‖w‖ at the end: {comparison.l2_norm[:, m].mean():.3g}")
             panel.set_yscale("log")
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel.label_outer()
         for panel in list(panels.flat)[n:]:
             panel.set_visible(False)
         panels.flat[0].legend()
-        problem, seeds = found.problem, len(history.seeds)
+        problem, seeds = comparison.problem, len(history.seeds)
         figure.suptitle(
             f"Linear regression, {problem.inputs} inputs, {problem.rows} training rows"
             + (f" (mean and range of {seeds} seeds)" if seeds > 1 else "")
@@ -42,7 +42,7 @@ def draw_weight_decay_comparison(found: Comparison, file: FilePath) -> None:
         pictures.save(figure, file)
 
 
-def draw_weight_decay_path(found: Path, file: FilePath) -> None:
+def draw_weight_decay_path(path: Path, file: FilePath) -> None:
     """Draw test loss and weight norm against weight decay, SGD beside both closed forms."""
     with pictures.style():
         figure = Figure(figsize=(9, 6), layout="constrained")
@@ -53,7 +53,7 @@ def draw_weight_decay_path(found: Path, file: FilePath) -> None:
             (
                 "closed_form_test_loss",
                 "closed_form_l2_norm",
-                f"closed form: gradient descent, {found.problem.steps} steps",
+                f"closed form: gradient descent, {path.problem.steps} steps",
                 {"color": pictures.BLACK, "linestyle": "--"},
             ),
             (
@@ -64,11 +64,11 @@ def draw_weight_decay_path(found: Path, file: FilePath) -> None:
             ),
         )
         for of_loss, of_norm, label, look in lines:
-            loss.plot(found.weight_decays, getattr(found, of_loss), label=label, **look)
-            norm.plot(found.weight_decays, getattr(found, of_norm), label=label, **look)
+            loss.plot(path.weight_decays, getattr(path, of_loss), label=label, **look)
+            norm.plot(path.weight_decays, getattr(path, of_norm), label=label, **look)
         for value, label, style in (
-            (found.best, "lowest test loss", "-"),
-            (found.chosen_by_validation, "chosen by validation", "-."),
+            (path.best, "lowest test loss", "-"),
+            (path.chosen_by_validation, "chosen by validation", "-."),
         ):
             if math.isfinite(value):
                 loss.axvline(value, color=pictures.GREEN, linestyle=style, label=f"{label}: λ = {value:.3g}")
@@ -76,19 +76,19 @@ def draw_weight_decay_path(found: Path, file: FilePath) -> None:
         loss.set(xscale="log", yscale="log", title="Test loss", ylabel="half mean squared error (log scale)")
         norm.set(xscale="log", yscale="log", title="L2 norm of w", ylabel="‖w‖ (log scale)")
         figure.suptitle(
-            f"{len(found.weight_decays)} weight decays trained at once (mean of {found.seeds} "
-            f"{'seed' if found.seeds == 1 else 'seeds'})"
+            f"{len(path.weight_decays)} weight decays trained at once (mean of {path.seeds} "
+            f"{'seed' if path.seeds == 1 else 'seeds'})"
         )
         for panel in (loss, norm):
             panel.set_xlabel("weight decay λ (log scale)")
         words.set_axis_off()
         words.legend(*loss.get_legend_handles_labels(), loc="upper center", ncols=2, fontsize=9)
-        words.text(0.5, 0, forgetting(found.problem), ha="center", va="bottom", fontsize=9)
+        words.text(0.5, 0, forgetting(path.problem), ha="center", va="bottom", fontsize=9)
         pictures.save(figure, file)
 
 
 def forgetting(problem: Problem) -> str:
-    """Say what most of the picture shows: decay forgetting the random initial weights."""
+    """Return the caption: most of the picture shows how decay removes the random initial weights."""
     return (
         f"The rows see {min(problem.rows, problem.inputs)} directions of w; in the others only decay moves it: by the "
         f"end it has shrunk\nthe random initial weights there by (1 − lr·λ)^{problem.steps}, and ridge, which never "

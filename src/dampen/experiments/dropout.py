@@ -10,13 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from dampen.data import Data
+from dampen.data import Data, with_unit_targets
 from dampen.engine import Event, History, Population
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.models import mlp
 from dampen.statistics import Interval, paired_difference
-from dampen.study import with_unit_targets
 
 DROPOUT, NO_DROPOUT = 0, 1  # the two settings' places in the history
 

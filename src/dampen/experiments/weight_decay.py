@@ -109,7 +109,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Path:
-    """What very many weight decays did, and what theory says; means over seeds.
+    """Results of many weight decays, measured and in closed form; means over seeds.
 
     Args:
         problem: what was trained.

@@ -12,7 +12,7 @@ from dampen.errors import InputError
 from dampen.export._literal import literal
 from dampen.models import Scaling
 
-# Layers that draw no random numbers of their own, and dropout as `train.py` writes it: what their arguments say is all
+# Layers that draw no random numbers of their own, and dropout as `train.py` writes it: their arguments define them
 # that they are. Others (alpha dropout, RReLU, recurrent layers, attention) would need more than that.
 PLAIN = (
     *(nn.Flatten, nn.Unflatten, nn.Identity, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.BatchNorm1d),
@@ -27,21 +27,21 @@ OWN = {
 }  # layers of dampen's that the script defines, and their formula
 
 
-def described(network: nn.Module, name: str = "") -> dict[str, Any]:
+def describe_layers(network: nn.Module, name: str = "") -> dict[str, Any]:
     """Return a module as JSON can hold it: its name, its class, its arguments, the layers within it.
 
     Of a class that is neither torch's nor dampen's only the name and the layers are known.
     """
     kind = type(network)
-    told: dict[str, Any] = {"name": name, "type": kind.__name__}
+    layer: dict[str, Any] = {"name": name, "type": kind.__name__}
     if kind in OWN:
-        told["computes"] = OWN[kind]
+        layer["computes"] = OWN[kind]
     elif not kind.__module__.startswith("torch."):
-        told["module"] = kind.__module__
+        layer["module"] = kind.__module__
     children = list(network.named_children())
     if children:
-        return told | {"layers": [described(child, path) for path, child in children]}
-    return told | {"arguments": _plain(_arguments(network)) if "module" not in told else {}}
+        return layer | {"layers": [describe_layers(child, path) for path, child in children]}
+    return layer | {"arguments": _plain(_arguments(network)) if "module" not in layer else {}}
 
 
 def code(network: nn.Module, indent: str = "    ") -> str:
@@ -61,8 +61,8 @@ def code(network: nn.Module, indent: str = "    ") -> str:
     defaults = inspect.signature(type(network)).parameters
     given = {name: value for name, value in _arguments(network).items() if value != defaults[name].default}
     kinds = (bool, int, float, str, tuple, type(None))
-    told = ", ".join(f"{name}={literal(value, *kinds)}" for name, value in given.items())
-    return f"nn.{type(network).__name__}({told})"
+    arguments = ", ".join(f"{name}={literal(value, *kinds)}" for name, value in given.items())
+    return f"nn.{type(network).__name__}({arguments})"
 
 
 def remade(network: nn.Module) -> nn.Module:
@@ -104,24 +104,24 @@ def check_plain(network: nn.Module, rows: Float[Tensor, "N ..."]) -> None:
         except RuntimeError:
             same = False
     if not same:
-        raise InputError("the network does something that its layers' arguments do not say")
+        raise InputError("the network computes something that its layers' arguments do not describe")
 
 
 def _arguments(layer: nn.Module) -> dict[str, Any]:
     """Return what a layer was made with, as far as it has kept it."""
-    found: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for name in inspect.signature(type(layer)).parameters:
         if name in ("device", "dtype") or not hasattr(layer, name):
             continue
         value = getattr(layer, name)
-        # where a parameter is kept under its argument's name, the argument said whether to have it
-        found[name] = value is not None if name == "bias" else value
-    return found
+        # where a parameter is kept under its argument's name, the argument was whether to have it
+        arguments[name] = value is not None if name == "bias" else value
+    return arguments
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -4,10 +4,15 @@ import math
 
 from dampen.errors import InputError
 
+
+class Source(str):
+    """Text that is Python source: nothing else is written into a script."""
+
+
 _PLAIN = (bool, int, float, str, type(None))
 
 
-def literal(value: object, *kinds: type) -> str:
+def literal(value: object, *kinds: type) -> Source:
     """Return the Python expression of a value.
 
     Args:
@@ -28,8 +33,15 @@ def literal(value: object, *kinds: type) -> str:
         raise InputError(f"the script can't hold the number {value!r}")
     if isinstance(value, tuple):
         parts = [literal(part, *_PLAIN) for part in value]
-        return f"({', '.join(parts)}{',' * (len(parts) == 1)})"
+        return Source(f"({', '.join(parts)}{',' * (len(parts) == 1)})")
     text = repr(value)
     if isinstance(value, str) and text[0] == "'" and '"' not in text:
-        return f'"{text[1:-1]}"'  # as formatters have it
-    return text
+        return Source(f'"{text[1:-1]}"')  # as formatters have it
+    return Source(text)
+
+
+def listed(names: list[str]) -> Source:
+    """Return the Python expression of a list of texts, one a line where it is long."""
+    texts = [literal(name, str) for name in names]
+    line = "[" + ", ".join(texts) + "]"
+    return Source(line if len(line) < 100 else "[\n" + "".join(f"    {text},\n" for text in texts) + "]")

@@ -1,4 +1,4 @@
-"""ONNX: the network between its scalings, raw rows in and answers in the target's own unit out, checked."""
+"""ONNX: the network between its scalings, raw rows in and predictions in the target's unit out, checked."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ from dampen.errors import InputError
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 _ROWS = 256  # compared
-_TOLERANCE = 1e-4  # of the largest answer: float32, sums in another order
+_TOLERANCE = 1e-4  # of the largest output: float32, sums in another order
 
 
 class Whole(nn.Module):
@@ -43,7 +43,7 @@ class Whole(nn.Module):
             self.register_buffer("std", scaling.std)
 
     def forward(self, features: Float[Tensor, "N ..."]) -> Float[Tensor, "N ..."]:
-        """Answer rows, float32."""
+        """Return the outputs for rows, float32."""
         if self._whole:
             features = features.to(torch.int64)
         elif self._scaled:
@@ -67,7 +67,7 @@ def check_installed() -> None:
 
 
 def write(whole: Whole, rows: Shaped[Tensor, "N ..."], file: Path) -> float:
-    """Write a network, batches of any size; return how far its answers are from PyTorch's, of the largest answer.
+    """Write a network, batches of any size; return how far its outputs are from PyTorch's, relatively.
 
     Args:
         whole: in evaluation mode.
@@ -75,7 +75,7 @@ def write(whole: Whole, rows: Shaped[Tensor, "N ..."], file: Path) -> float:
         file: where to.
 
     Raises:
-        InputError: the network can't be written, or ONNX answers something else.
+        InputError: the network can't be written, or ONNX gives other outputs.
     """
     features = rows[:_ROWS].to(torch.float32)
     try:
@@ -92,22 +92,22 @@ def write(whole: Whole, rows: Shaped[Tensor, "N ..."], file: Path) -> float:
             assert program is not None
             program.save(file, external_data=False)  # one file, or an error past its 2 GiB
     except Exception as e:
-        said = (str(e).strip() or type(e).__name__).splitlines()[0]
-        raise InputError(f"the network can't be written as ONNX: {said}") from e
+        message = (str(e).strip() or type(e).__name__).splitlines()[0]
+        raise InputError(f"the network can't be written as ONNX: {message}") from e
     with torch.no_grad():
         wanted = whole(features).numpy()
-    found = np.concatenate([_run(file, part.numpy()) for part in (features[:1], features[1:]) if len(part)])
-    apart = float(np.abs(found - wanted).max() / max(np.abs(wanted).max(), np.finfo(np.float32).tiny))
+    outputs = np.concatenate([_run(file, part.numpy()) for part in (features[:1], features[1:]) if len(part)])
+    apart = float(np.abs(outputs - wanted).max() / max(np.abs(wanted).max(), np.finfo(np.float32).tiny))
     if not apart <= _TOLERANCE:
         raise InputError(
-            f"ONNX and PyTorch answer differently, by {apart:.1e} of the largest answer; {_TOLERANCE:g} is allowed"
+            f"the outputs of ONNX and PyTorch differ by {apart:.1e} of the largest output; {_TOLERANCE:g} is allowed"
         )
     return apart
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Say nothing of the exporter's progress, of torch's own modules and of packages that it can do without."""
+    """Silence the exporter's progress and its messages on torch's own modules and on optional packages."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -15,13 +15,14 @@ import torch
 from msgspec import Struct
 from torch import nn
 
-from dampen._io import exists, is_own, is_staged, locked, save_tensors, shortened, staged, told_in_one_line
+from dampen._io import as_input_error, exists, is_own, is_staged, locked, save_tensors, shortened, staged
 from dampen.data import Data, Normalisation, Vectoriser
 from dampen.engine import copied
 from dampen.engine.knobs.weights.weight_decay import decayed
 from dampen.errors import InputError
 from dampen.export import _layers, _onnx, _script
-from dampen.study import METRICS, Description, Exported, Winner, plain_setting
+from dampen.metrics import METRICS
+from dampen.study import Description, Exported, Winner, written_config
 
 FILES = (
     *("model.safetensors", "model.json", "preprocessing.json", "model.onnx"),
@@ -46,7 +47,7 @@ def write(winner: Winner, folder: Path, *, onnx: bool = False, data: bool | None
         data: whether to write the rows; None: if they are no more than 64 MiB.
 
     Raises:
-        InputError: the folder holds something else or can't be written, rows are asked for that are gone, or ONNX is
+        InputError: the folder holds something else or can't be written, rows are requested that are missing, or ONNX is
             not installed or can't hold the network.
     """
     check_folder(folder)
@@ -78,7 +79,7 @@ def write(winner: Winner, folder: Path, *, onnx: bool = False, data: bool | None
     document["train"] = {"refused": refused, "needs": None if refused or "data.npz" in writers else "data.npz"}
     about = {"model": winner.model, "setting": json.dumps(document["setting"])}
     writers["model.safetensors"] = lambda file: _save(winner.network, file, about)
-    with locked(folder), told_in_one_line(folder), staged(folder, FILES) as scratch:
+    with locked(folder), as_input_error(folder), staged(folder, FILES) as scratch:
         if onnx:
             document["onnx"] = _to_onnx(winner, scratch / "model.onnx")
         names = [*writers, "model.json", *(["model.onnx"] if onnx else [])]
@@ -101,7 +102,7 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"{shortened(folder)} is a file: name a folder for the export")
     if not folder.is_dir() or is_staged(folder):
         return
-    with told_in_one_line(folder):
+    with as_input_error(folder):
         names = {file.name for file in folder.iterdir() if not is_own(file.name)}
     if not names:
         return
@@ -130,10 +131,10 @@ class _Export(Struct, frozen=True):
 def _exported(file: Path) -> dict[str, str | None] | None:
     """Return the files of an earlier export, with a hash of those that people edit; None where that is no export."""
     try:
-        found = msgspec.json.decode(file.read_bytes(), type=_Export)
+        export = msgspec.json.decode(file.read_bytes(), type=_Export)
     except (OSError, ValueError):  # msgspec's errors are of that kind
         return None
-    return {name: found.sha256.get(name) for name in found.files} if "dampen" in found.made_by else None
+    return {name: export.sha256.get(name) for name in export.files} if "dampen" in export.made_by else None
 
 
 def _digest(file: Path) -> str:
@@ -142,7 +143,7 @@ def _digest(file: Path) -> str:
 
 def _document(winner: Winner) -> dict[str, Any]:
     network, data, training = winner.network, winner.description, winner.training
-    decays = decayed(network)
+    decays = decayed(network, training.decay_filter)
     mean, deviation = winner.target_scale
     return {
         "format": _FORMAT,
@@ -152,20 +153,22 @@ def _document(winner: Winner) -> dict[str, Any]:
         "classes": None if data.classes is None else list(data.classes),
         "inputs": list(data.inputs),
         "outputs": data.outputs,
-        "architecture": _layers.described(network),
+        "architecture": _layers.describe_layers(network),
         "parameters": {
             name: {"shape": list(p.shape), "dtype": str(p.dtype).removeprefix("torch."), "decays": decays.get(name)}
             for name, p in network.named_parameters()
         },
-        "setting": plain_setting(winner.setting),
+        "setting": winner.setting.to_dict(),
         "training": {
             "data": data.name,
             "rows": data.rows,
             "weighted": data.weighted,
             "seed": winner.seed,
             "epochs": winner.epochs,
-            **{name: value if isinstance(value, int | float) else str(value) for name, value in training.items()},
-            "lr": winner.setting.get("lr", training["lr"]),
+            **written_config(training),
+            "batch_size": training.batch_size,
+            "even_batches": training.even_batches,
+            "lr": winner.setting.get("lr", training.lr),
         },
         "preprocessing": _preprocessing(data),
         "target": None
@@ -205,12 +208,12 @@ def _test(winner: Winner) -> dict[str, float | None] | None:
     dtype = next(winner.network.parameters()).dtype
     with torch.no_grad():
         outputs = winner.network(rows.features.to(dtype))
-    found = {
+    metrics = {
         metric.name: metric.told(float(metric.costs(outputs, rows).double().mean()), winner.target_scale[1])
         for metric in METRICS.values()
         if metric.task == winner.data.task and not metric.samples and metric.serves(winner.data.weights is not None)
     }
-    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def _bytes(data: Data) -> int:
@@ -241,7 +244,7 @@ def _to_onnx(winner: Winner, file: Path) -> dict[str, Any]:
     before, after = "raw rows, before the preprocessing", "inputs, after the preprocessing"
     return {
         "input": f"features: {after if scaling is None else before}, float32",
-        "output": "answers: logits" if classes else "answers: numbers in the target's own unit",
+        "output": "outputs: logits" if classes else "outputs: numbers in the target's own unit",
         "apart_from_torch": apart,
     }
 

@@ -36,11 +36,11 @@ def curves(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict
         return ""
     figure, lows, highs = go.Figure(), [], []
     without = None
-    for colour, (name, found) in zip(_COLOURS, named, strict=False):
+    for colour, (name, curve) in zip(_COLOURS, named, strict=False):
         for column, split, dash in _SPLITS:
-            if column not in found:
+            if column not in curve:
                 continue
-            values = found.pivot(index="epoch", columns="seed", values=column).dropna(how="all")
+            values = curve.pivot(index="epoch", columns="seed", values=column).dropna(how="all")
             if values.empty:
                 continue
             mean, error = values.mean(axis=1), values.sem(axis=1).fillna(0.0)
@@ -73,7 +73,7 @@ def curves(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict
         note += " The loss is what training minimises, not the metric."
     note += _overfitting(figure, document, without)
     figure.update_layout(
-        xaxis=_epochs([int(found["epoch"].to_numpy().max()) for _, found in named]),
+        xaxis=_epochs([int(curve["epoch"].to_numpy().max()) for _, curve in named]),
         yaxis=_axis(lows, highs),
         height=520,
         legend={"orientation": "h", "y": -0.16, "yanchor": "top", "x": 0},
@@ -87,12 +87,12 @@ def curves_of(
     """Return the confirmation's curves of a training; None where there are none."""
     confirmed = frame[(frame["phase"] == "confirmation") & (frame["length"] == epochs)]
     knobs = [str(name) for name in frame if name in KNOBS]
-    found: Any  # a frame; pandas' types don't tell
-    for _, found in confirmed.groupby(["run", "setting"]):
-        row = found.iloc[0]
-        whole = found["epoch"].max() == (stopped_at or epochs)
+    selected: Any  # a frame; pandas' types are too wide
+    for _, selected in confirmed.groupby(["run", "setting"]):
+        row = selected.iloc[0]
+        whole = selected["epoch"].max() == (stopped_at or epochs)
         if whole and all(_same(setting.get(name), row[name]) for name in knobs):
-            return found
+            return selected
     return None
 
 
@@ -112,8 +112,8 @@ def _named(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict
         wanted = [("the best with regularisation", searched), *wanted] if searched else wanted
     else:
         wanted = [("recommended", recommended), ("without regularisation", off)]
-    found = [(name, curves_of(frame, of["setting"], of["epochs"], of["stopped_at"])) for name, of in wanted]
-    return [(name, one) for name, one in found if one is not None]
+    named_curves = [(name, curves_of(frame, of["setting"], of["epochs"], of["stopped_at"])) for name, of in wanted]
+    return [(name, curves_of_name) for name, curves_of_name in named_curves if curves_of_name is not None]
 
 
 def _training(other: dict[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dampen.metrics import METRICS
 from dampen.report import _page
 from dampen.report.pictures import BLACK, BLUE, GREEN, ORANGE
-from dampen.study import METRICS, REFERENCE_NAMES
+from dampen.study import REFERENCE_NAMES
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -77,10 +78,10 @@ def differences(document: dict[str, Any]) -> str:
     notes += [f"{row.name} is too far away to be drawn: {row.detail}." for row in far.values()]
     notes += [f"{name} diverged." for name in diverged]
     drawn = [row for name, row in rows.items() if name not in far]
-    said = " ".join(note[:1].upper() + note[1:] for note in notes)
+    caption = " ".join(note[:1].upper() + note[1:] for note in notes)
     if not drawn:
-        return _page.render("note.html", note=said) if said else ""
-    return _page.embed(forest(drawn, f"difference of {_page.label(metric)}"), "differences", note=said)
+        return _page.render("note.html", note=caption) if caption else ""
+    return _page.embed(forest(drawn, f"difference of {_page.label(metric)}"), "differences", note=caption)
 
 
 def gain_rows(document: dict[str, Any]) -> list[Row]:

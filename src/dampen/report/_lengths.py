@@ -20,17 +20,17 @@ def lengths(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
 
     metric = document["metric"]
     pick = max if rising(metric) else min
-    found: dict[str, dict[int, float]] = {}
+    points: dict[str, dict[int, float]] = {}
     for rung in rungs:
         values = [value for value in rung[metric] if value is not None]
         if values:
-            of = found.setdefault(rung["family"], {})
+            of = points.setdefault(rung["family"], {})
             of[rung["epochs"]] = pick([pick(values), *([of[rung["epochs"]]] if rung["epochs"] in of else [])])
-    ticks = sorted({epochs for of in found.values() for epochs in of})
+    ticks = sorted({epochs for of in points.values() for epochs in of})
     if len(ticks) < 2:
         return ""
     figure = go.Figure()
-    for family, of in found.items():
+    for family, of in points.items():
         colour, symbol = _FAMILIES.get(family, _OTHER_FAMILY)
         x = sorted(of)
         name = "settings of the search" if family == "search" else REFERENCE_NAMES.get(family, family)
@@ -47,7 +47,7 @@ def lengths(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
     figure.add_shape(type="line", **mark, line={"dash": "dash", "width": 1.5})
     above = {"y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False}
     figure.add_annotation(x=math.log10(chosen), text="recommended", **above)
-    values = [value for of in found.values() for value in of.values()]
+    values = [value for of in points.values() for value in of.values()]
     steep = min(values) > 0 and max(values) > _STEEP * min(values)
     figure.update_layout(
         xaxis={

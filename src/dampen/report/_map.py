@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from dampen.metrics import METRICS
 from dampen.report import _page
 from dampen.report._forest import rising
 from dampen.report.pictures import BLACK, ORANGE
-from dampen.study import METRICS
 
 _FIRST = ("weight_decay", "decay_timescale", "dropout")  # knobs that a map is of, if they vary
 _LEAST_POINTS = 5  # fewer settings make no map
@@ -50,8 +50,8 @@ def landscape(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
         return {"x": [across.put(_value(setting, x)) for setting in settings], "y": [up.put(h) for h in heights]}
 
     full = min(document["length"]["epochs"], max(point.longest for point in points))
-    told = np.array([point.value for point in points])
-    colours = _Colours.of(told, [p.value for p in points if p.longest >= full], document["metric"])
+    metric_values = np.array([point.value for point in points])
+    colours = _Colours.of(metric_values, [p.value for p in points if p.longest >= full], document["metric"])
     figure = go.Figure()
     kinds = (
         (f"dropped before {_page.n_epochs(full)}", "circle-open", [p for p in points if p.longest < full]),
@@ -72,15 +72,15 @@ def landscape(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
                 "line": {"width": 2.5 if symbol == "circle-open" else 0},
             },
             text=[
-                f"{_page.label(_page.tell(p.setting))}<br>{metric} {p.value:.4g} after {_page.n_epochs(p.at)}; trained "
-                f"for up to {_page.n_epochs(p.longest)}"
+                f"{_page.label(_page.setting_text(p.setting))}<br>{metric} {p.value:.4g} after {_page.n_epochs(p.at)}; "
+                f"trained for up to {_page.n_epochs(p.longest)}"
                 for p in some
             ],
             hoverinfo="text",
         )
         sample = {"symbol": symbol, "size": 13, "color": "#444", "line": {"width": 2.5, "color": "#444"}}
         figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=sample)
-    own = [point.value for point in points if point.setting == best] or [float(np.median(told))]
+    own = [point.value for point in points if point.setting == best] or [float(np.median(metric_values))]
     ringed = [setting for i, setting in enumerate(alike) if setting not in alike[:i]]
     if ringed and y is not None:
         figure.add_scatter(
@@ -161,11 +161,11 @@ class _Colours:
     log: bool
 
     @classmethod
-    def of(cls, told: np.ndarray, trained: Sequence[float], metric: str) -> "_Colours":
-        some = trained if len(trained) >= _LEAST_TRAINED else [float(np.median(told)), *trained]
+    def of(cls, values: np.ndarray, trained: Sequence[float], metric: str) -> "_Colours":
+        some = trained if len(trained) >= _LEAST_TRAINED else [float(np.median(values)), *trained]
         if rising(metric):
-            return cls(metric, min(some), float(told.max()), False)
-        low, high = float(told.min()), max(some)
+            return cls(metric, min(some), float(values.max()), False)
+        low, high = float(values.min()), max(some)
         return cls(metric, low, high, low > 0 and high > _WIDE * low)
 
     def put(self, value: float) -> float:
@@ -182,7 +182,7 @@ class _Colours:
 
 def _points(metric: str, rungs: Sequence[dict[str, Any]]) -> tuple[list[_Point], int]:
     """Return the search's settings with their best values, and how many never had one."""
-    found: dict[str, _Point] = {}
+    points: dict[str, _Point] = {}
     tried: set[str] = set()
     for rung in rungs:
         if rung["family"] != "search":
@@ -190,28 +190,28 @@ def _points(metric: str, rungs: Sequence[dict[str, Any]]) -> tuple[list[_Point],
         for setting, value in zip(rung["settings"], rung[metric], strict=True):
             key, epochs = json.dumps(setting), rung["epochs"]
             tried.add(key)
-            before = found.get(key)
+            before = points.get(key)
             if value is None:
                 continue
             if before is None:
-                found[key] = _Point(setting, value, epochs, epochs)
+                points[key] = _Point(setting, value, epochs, epochs)
                 continue
             better = value > before.value if rising(metric) else value < before.value
             best, at = (value, epochs) if better else (before.value, before.at)
-            found[key] = _Point(setting, best, at, max(epochs, before.longest))
-    return list(found.values()), len(tried) - len(found)
+            points[key] = _Point(setting, best, at, max(epochs, before.longest))
+    return list(points.values()), len(tried) - len(points)
 
 
 def _varying(settings: Sequence[dict[str, Any]]) -> list[str]:
     """Return the knobs that are numbers and differ: those that a map is of first, the learning rate last."""
     names = list(dict.fromkeys(name for setting in settings for name in setting))
     order = [*(n for n in _FIRST if n in names), *(n for n in names if n not in (*_FIRST, "lr")), "lr"]
-    found = []
+    varying = []
     for name in order:
         values = [_number(setting.get(name, 0.0)) for setting in settings]
         if None not in values and len(set(values)) > 1:
-            found.append(name)
-    return found
+            varying.append(name)
+    return varying
 
 
 def _value(setting: dict[str, Any], name: str) -> float:
@@ -221,6 +221,6 @@ def _value(setting: dict[str, Any], name: str) -> float:
 def _number(value: Any) -> float | None:
     """Return a knob's value as a number, the mean over layers; None if it is none."""
     values = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
-    if not values or not all(isinstance(one, int | float) for one in values):
+    if not values or not all(isinstance(item, int | float) for item in values):
         return None
     return float(np.mean(values))

@@ -1,6 +1,6 @@
 """The page that reports are: one HTML file that opens without a network, and whose texts are texts.
 
-A study's folder may come from a stranger, so no text from it is taken as HTML: pages are made by templates that escape
+A study's folder is not trusted, so no text from it becomes HTML: pages are made by templates that escape
 what is put into them, and `label` does so for plotly, which reads tags in its texts too.
 """
 
@@ -69,7 +69,7 @@ def check_page(path: Path, own: str) -> None:
 
 
 def embed(figure: "go.Figure", name: str, title: str = "", note: str = "") -> Markup:
-    """Return a picture as HTML, with its title and note if it has any; `name` tells it from the page's others."""
+    """Return a picture as HTML, with its title and note if it has any; `name` identifies it on the page."""
     figure.update_layout(template="plotly_white", margin={"l": 70, "r": 20, "t": 28, "b": 60})
     figure.update_layout(font={"family": "system-ui, sans-serif", "size": 13, "color": "#111"})
     config = {"displayModeBar": False, "responsive": True}
@@ -88,10 +88,10 @@ def words(name: str) -> str:
     return "learning rate" if name == "lr" else name.replace("_", " ")
 
 
-def tell(setting: dict[str, Any]) -> str:
+def setting_text(setting: dict[str, Any]) -> str:
     """Return a setting in words; not escaped."""
-    told = ", ".join(f"{words(name)} {short(value)}" for name, value in setting.items())
-    return told or "the network as it is"
+    text = ", ".join(f"{words(name)} {short(value)}" for name, value in setting.items())
+    return text or "the network as it is"
 
 
 def short(value: Any) -> str:

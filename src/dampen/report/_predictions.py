@@ -10,7 +10,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from dampen.data import Data, Incoming
 from dampen.report import pictures
-from dampen.study import reliabilities, risk, tells_rows_apart
+from dampen.uncertainty import ranks_rows, reliabilities, risk
 
 _EXAMPLES = 8  # of the most and of the least certain images
 _EMPTY = 0.1  # where an axis ends that has nothing above 0
@@ -28,7 +28,7 @@ def draw_predictions(own: Mapping[str, np.ndarray], data: Data | Incoming, file:
         InputError: the file can't be written.
     """
     classes = "probability" in own
-    images = data.features.ndim == 4 and data.features.shape[1] in (1, 3) and tells_rows_apart(own)
+    images = data.features.ndim == 4 and data.features.shape[1] in (1, 3) and ranks_rows(own)
     with pictures.style():
         figure = Figure(figsize=(11, 8.2 if images else 4.6), layout="constrained")
         parts: Any = figure.subfigures(2, 1, height_ratios=(3, 2.2)) if images else [figure]
@@ -44,8 +44,8 @@ def draw_predictions(own: Mapping[str, np.ndarray], data: Data | Incoming, file:
 def _reliability(axes: Axes, own: Mapping[str, np.ndarray]) -> None:
     axes.plot([0, 1], [0, 1], ":", color=pictures.BLACK, label="calibrated")
     looks = (("as it is", pictures.TEST), ("after temperature", pictures.TRAIN))
-    for found, (name, look) in zip(reliabilities(own), looks, strict=True):
-        axes.plot(found.confidence, found.accuracy, label=f"{name}, error {found.error:.4f}", **look)
+    for reliability, (name, look) in zip(reliabilities(own), looks, strict=True):
+        axes.plot(reliability.confidence, reliability.accuracy, label=f"{name}, error {reliability.error:.4f}", **look)
     axes.set_title("Are the probabilities calibrated?")
     axes.set_xlabel("probability of the predicted class")
     axes.set_ylabel("share of right predictions")
@@ -55,15 +55,15 @@ def _reliability(axes: Axes, own: Mapping[str, np.ndarray]) -> None:
 def _risk(axes: Axes, own: Mapping[str, np.ndarray], classes: bool) -> None:
     curve = risk(own)
     values = curve.risk if classes else np.sqrt(curve.risk)
-    apart = tells_rows_apart(own)
+    apart = ranks_rows(own)
     if apart:
         axes.plot(100 * curve.coverage, values, color=pictures.BLUE, linewidth=2.5)
     axes.axhline(float(values[-1]), linestyle=":", color=pictures.BLACK, label="abstaining at random")
     axes.set_title("What is the gain from abstaining?")
-    axes.set_xlabel("share of the rows that are answered (%)" + ": all are equally uncertain" * (not apart))
+    axes.set_xlabel("share of the rows that are predicted (%)" + ": all are equally uncertain" * (not apart))
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 1.08 * float(values.max()) or _EMPTY)
-    axes.set_ylabel("share of wrong answers" if classes else "RMSE of the answers")
+    axes.set_ylabel("share of wrong predictions" if classes else "RMSE of the predictions")
     axes.legend()
 
 
@@ -78,8 +78,8 @@ def _examples(figure: SubFigure, own: Mapping[str, np.ndarray], data: Data | Inc
             axes.imshow(np.moveaxis(pixels, 0, -1).squeeze(), cmap="gray")
             axes.set(xticks=[], yticks=[])
             if "probability" in own:
-                said = f"{'right' if own['_right'][i] else 'wrong'}, {own['probability'][i]:.3f}"
+                caption = f"{'right' if own['_right'][i] else 'wrong'}, {own['probability'][i]:.3f}"
             else:
-                said = f"{own['prediction'][i]:.3g} ± {own['standard_deviation'][i]:.2g}"
-            axes.set_xlabel(said, fontsize=8)
+                caption = f"{own['prediction'][i]:.3g} ± {own['standard_deviation'][i]:.2g}"
+            axes.set_xlabel(caption, fontsize=8)
         row[0].set_ylabel(title)

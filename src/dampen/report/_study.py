@@ -1,4 +1,4 @@
-"""The report of a study: the answer first, then the pictures and tables that it rests on."""
+"""The report of a study: the verdict first, then the pictures and tables that it rests on."""
 
 import json
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dampen._io import counted
 from dampen.report import _curves, _forest, _lengths, _map
-from dampen.report._page import STUDY, check_page, n_epochs, render, short, tell, with_ends, write_page
+from dampen.report._page import STUDY, check_page, n_epochs, render, setting_text, short, with_ends, write_page
 from dampen.study import BEATEN, REFERENCE_NAMES
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def _dropped(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
         n = len(rung["settings"])
         gone = n - len(after["settings"]) if after is not None and after["bracket"] == rung["bracket"] else None
         best, went = rung[metric][0], "" if gone is None else str(max(gone, 0))
-        told = "diverged" if best is None else f"{best:.4g}"
-        rows.append((n_epochs(rung["epochs"]) + _stage(rung["run"]), n, went, tell(rung["settings"][0]), told))
+        value = "diverged" if best is None else f"{best:.4g}"
+        rows.append((n_epochs(rung["epochs"]) + _stage(rung["run"]), n, went, setting_text(rung["settings"][0]), value))
     return render("dropped.html", metric=metric, rows=rows)
 
 
@@ -78,10 +78,12 @@ def _test(document: dict[str, Any], sentences: Sequence[str]) -> str:
     if not document["test"]:
         return ""
     metrics = list(document["test"]["recommended"])
-    paired = any("against" in found for found in document["test"].values())
+    paired = any("against" in metrics_of for metrics_of in document["test"].values())
     rows = []
-    for name, found in document["test"].items():
-        cells = [_told(found.get(metric)) for metric in metrics] + [_against(found.get("against"))] * paired
+    for name, metrics_of in document["test"].items():
+        cells = [_metric_lines(metrics_of.get(metric)) for metric in metrics] + [
+            _against(metrics_of.get("against"))
+        ] * paired
         rows.append((REFERENCE_NAMES.get(name, name), cells))
     head = [*metrics, *[f"{document['metric']}, recommended minus this"] * paired]
     return render("test.html", sentences=sentences, head=head, rows=rows)
@@ -91,44 +93,44 @@ Lines = list[str]
 """Of a cell: its value, then what is small below it."""
 
 
-def _told(found: dict[str, Any] | None) -> Lines:
-    if found is None:
+def _metric_lines(value: dict[str, Any] | None) -> Lines:
+    if value is None:
         return [""]
-    return ["diverged"] if found["mean"] is None else _cell(found["mean"], found["interval"])
+    return ["diverged"] if value["mean"] is None else _cell(value["mean"], value["interval"])
 
 
-def _against(found: dict[str, Any] | None) -> Lines:
-    if found is None:
+def _against(against: dict[str, Any] | None) -> Lines:
+    if against is None:
         return [""]
-    if found["difference"] is None:
+    if against["difference"] is None:
         return ["diverged"]
-    said = [_AGREES[found["agrees"]]] if found.get("agrees") is not None else []
-    return _cell(found["difference"], found["interval"], "+") + said
+    lines = [_AGREES[against["agrees"]]] if against.get("agrees") is not None else []
+    return _cell(against["difference"], against["interval"], "+") + lines
 
 
 def _cell(value: float, ends: Sequence[float | None] | None, sign: str = "") -> Lines:
     mean, *interval = with_ends(value, ends, sign).split(" (", 1)
-    return [mean, *(one.rstrip(")") for one in interval)]
+    return [mean, *(end.rstrip(")") for end in interval)]
 
 
 def _leaks(document: dict[str, Any]) -> str:
     leaks = {} if document["diagnosis"] is None else document["diagnosis"]["leaks"]
-    said = []
+    items = []
     if leaks.get("copies"):
         n = leaks["copies"]
         which = "1 row is a copy" if n == 1 else f"{n} rows are copies"
-        said.append(f"{which} of another one; copies stay on one side of every split.")
+        items.append(f"{which} of another one; copies stay on one side of every split.")
     if leaks.get("test_copies"):
         n = leaks["test_copies"]
         which = "1 test row is" if n == 1 else f"{n} test rows are"
-        said.append(f"{which} equal to training rows: the test figures may be too good.")
-    said += [
+        items.append(f"{which} equal to training rows: the test figures may be too good.")
+    items += [
         f"Column '{name}' looks like an identifier that repeats: if its rows belong together, group by it."
         for name in leaks.get("identifiers", [])
     ]
-    if not said:
+    if not items:
         return ""
-    return render("list.html", title="What may make figures too good", items=said)
+    return render("list.html", title="What may make figures too good", items=items)
 
 
 def _again(document: dict[str, Any]) -> str:
@@ -156,8 +158,8 @@ def _again(document: dict[str, Any]) -> str:
         f"{document['seconds']:.0f} s. The same plan gives the same study."
     )
     recommended = {"setting": document["recommended"], "epochs": document["length"]["epochs"]}
-    told = [(name, value) for name, value in facts.items() if value]
-    return render("again.html", work=work, facts=told, recommended=json.dumps(recommended, indent=1))
+    rows = [(name, value) for name, value in facts.items() if value]
+    return render("again.html", work=work, facts=rows, recommended=json.dumps(recommended, indent=1))
 
 
 def _list(seeds: Sequence[int]) -> str:

@@ -13,7 +13,7 @@ from dampen.data import Data, Incoming
 from dampen.report import _page
 from dampen.report._page import TRUST, check_page, embed, render, write_page
 from dampen.report.pictures import BLACK, BLUE, ORANGE
-from dampen.study import reliabilities, risk, tells_rows_apart
+from dampen.uncertainty import ranks_rows, reliabilities, risk
 
 Columns = Mapping[str, np.ndarray]
 _EXAMPLES = 8  # of the most and of the least certain inputs
@@ -35,7 +35,7 @@ def write_trust(path: Path, document: dict[str, Any], own: Columns, other: Colum
         InputError: it can't be written, or would take the place of a file that is no page of dampen's.
     """
     check_page(path, TRUST)
-    classes, apart = "accuracy" in document["summary"], tells_rows_apart(own)
+    classes, apart = "accuracy" in document["summary"], ranks_rows(own)
     sections = [
         _answer(document, apart and document["abstention"]["answered"] < 1),
         _reliability(own) if classes else "",
@@ -48,39 +48,39 @@ def write_trust(path: Path, document: dict[str, Any], own: Columns, other: Colum
 
 
 def _answer(document: dict[str, Any], abstaining: bool) -> str:
-    said, worth, calibration = document["summary"], document["abstention"], document["calibration"]
+    summary, worth, calibration = document["summary"], document["abstention"], document["calibration"]
     abstained = 1 - worth["answered"]
-    if "accuracy" in said:
-        lead = f"Right in {said['accuracy']:.1%} of {counted(said['n'], 'row')}"
+    if "accuracy" in summary:
+        lead = f"Right in {summary['accuracy']:.1%} of {counted(summary['n'], 'row')}"
         if abstaining and worth["accuracy_answered"] is not None:
             lead += f"; abstaining from the least certain {abstained:.1%}, in {worth['accuracy_answered']:.1%}"
         temperature = calibration["temperature"]
-        told = (
-            f"Its probabilities stay as they are (temperature 1): calibration error {said['ece']:.4f}, nll "
-            f"{said['nll']:.4f}."
+        details = (
+            f"Its probabilities stay as they are (temperature 1): calibration error {summary['ece']:.4f}, nll "
+            f"{summary['nll']:.4f}."
             if temperature == 1
             else f"On rows that took no part in training its probabilities are "
             f"{'overconfident' if temperature > 1 else 'underconfident'}. Dividing logits by {temperature:.3g} changes "
-            f"the calibration error from {said['ece']:.4f} to {said['ece_calibrated']:.4f} and the nll from "
-            f"{said['nll']:.4f} to {said['nll_calibrated']:.4f}."
+            f"the calibration error from {summary['ece']:.4f} to {summary['ece_calibrated']:.4f} and the nll from "
+            f"{summary['nll']:.4f} to {summary['nll_calibrated']:.4f}."
         )
-        told += (
+        details += (
             f" Prediction sets for {calibration['coverage']:.0%} coverage contain the right "
             f"class in {worth['conformal_coverage']:.1%} of the rows, with {worth['mean_set_size']:.2f} classes on "
             "average."
         )
     else:
-        lead = f"Off by {said['rmse']:.4g} (RMSE) on {counted(said['n'], 'row')}"
+        lead = f"Off by {summary['rmse']:.4g} (RMSE) on {counted(summary['n'], 'row')}"
         if abstaining and worth["rmse_answered"] is not None:
             lead += f"; abstaining from the least certain {abstained:.1%}, by {worth['rmse_answered']:.4g}"
-        told = (
-            f"Gaussian 95 % intervals cover {said['coverage_95']:.1%} of the rows, conformal ones "
-            f"{worth['conformal_coverage']:.1%}. The log likelihood is {said['log_likelihood']:.4f} per row."
+        details = (
+            f"Gaussian 95 % intervals cover {summary['coverage_95']:.1%} of the rows, conformal ones "
+            f"{worth['conformal_coverage']:.1%}. The log likelihood is {summary['log_likelihood']:.4f} per row."
         )
     return render(
         "trust-answer.html",
         lead=f"{lead}.",
-        told=told,
+        told=details,
         notes=document["notes"],
         method=document["method"],
         rows=calibration["rows"],
@@ -92,18 +92,18 @@ def _reliability(own: Columns) -> str:
 
     figure = go.Figure()
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": BLACK}, name="calibrated")
-    for found, name, colour, symbol in zip(
+    for reliability, name, colour, symbol in zip(
         reliabilities(own), ("as it is", "after temperature"), (ORANGE, BLUE), ("square", "circle"), strict=True
     ):
-        size = 6 + 18 * np.sqrt(found.count / found.count.max())
+        size = 6 + 18 * np.sqrt(reliability.count / reliability.count.max())
         figure.add_scatter(
-            x=found.confidence,
-            y=found.accuracy,
+            x=reliability.confidence,
+            y=reliability.accuracy,
             mode="lines+markers",
-            name=f"{name}, error {found.error:.4f}",
+            name=f"{name}, error {reliability.error:.4f}",
             marker={"size": size, "color": colour, "symbol": symbol},
             line={"color": colour},
-            text=[counted(int(n), "row") for n in found.count],
+            text=[counted(int(n), "row") for n in reliability.count],
         )
     figure.update_layout(
         xaxis_title="probability of the predicted class", yaxis_title="share of right predictions", height=480
@@ -122,15 +122,15 @@ def _risk(own: Columns, classes: bool) -> str:
     figure.add_scatter(x=curve.coverage[at], y=values, line={"color": BLUE, "width": 2.5}, name="by uncertainty")
     figure.add_hline(y=float(values[-1]), line_dash="dot", annotation_text="abstaining at random")
     figure.update_layout(
-        xaxis={"title": "share of the rows that are answered", "tickformat": ".0%"},
+        xaxis={"title": "share of the rows that are predicted", "tickformat": ".0%"},
         yaxis={
-            "title": "share of wrong answers" if classes else "RMSE of the answers",
+            "title": "share of wrong predictions" if classes else "RMSE of the predictions",
             "range": [0, 1.08 * float(values.max()) or _EMPTY],
         },
         showlegend=False,
         height=420,
     )
-    note = "No answer is wrong, whichever rows are left out. " if classes and not values.any() else ""
+    note = "No prediction is wrong, whichever rows are left out. " if classes and not values.any() else ""
     note += (
         f"The least certain rows are left out first; area under the curve {curve.aurc:.4g} "
         f"({'AURC' if classes else 'of squared errors'})."
@@ -181,18 +181,18 @@ def _examples(own: Columns, data: Data | Incoming) -> str:
 
 def _shown(places: Sequence[int] | np.ndarray, own: Columns, data: Data | Incoming) -> list[tuple[int, str, str, str]]:
     """Return each row's number, its picture in base64 if it is one, its target, and what was predicted."""
-    found = []
+    shown = []
     for i in places:
         row = int(own["row"][i])
         assert data.targets is not None
         target = data.targets[row]
         name = data.classes[int(target)] if data.classes else f"{float(own['target'][i]):.4g}"
         if "probability" in own:
-            said = f"{'right' if own['_right'][i] else 'wrong'}, {own['probability'][i]:.3f}"
+            caption = f"{'right' if own['_right'][i] else 'wrong'}, {own['probability'][i]:.3f}"
         else:
-            said = f"{own['prediction'][i]:.4g} ± {own['standard_deviation'][i]:.2g}"
-        found.append((row, _picture(data.features[row].numpy()), name, said))
-    return found
+            caption = f"{own['prediction'][i]:.4g} ± {own['standard_deviation'][i]:.2g}"
+        shown.append((row, _picture(data.features[row].numpy()), name, caption))
+    return shown
 
 
 def _picture(features: np.ndarray) -> str:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from dampen._io import refuse_foreign
 from dampen.errors import InputError
 
-# Okabe and Ito (2008), "Color universal design": told apart by the colour-blind, and of different lightness.
+# Okabe and Ito (2008), "Color universal design": distinguishable for the colour-blind, and of different lightness.
 BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
 TRAIN: dict[str, Any] = {"color": BLUE, "linestyle": "-", "marker": "o", "markersize": 4}
 TEST: dict[str, Any] = {"color": ORANGE, "linestyle": "--", "marker": "s", "markersize": 4}

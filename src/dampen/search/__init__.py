@@ -2,6 +2,8 @@
 
 from dampen.search._halving import Bracket, Rung, brackets, rungs
 from dampen.search._optuna import TpeSampler, check_optuna, check_storage, export_to_optuna
+from dampen.search._promotion import around, longer, promoted
+from dampen.search._ranked import SEARCH, Ranked, best, best_costs, best_stop
 from dampen.search._space import METHODS, Choice, Dimension, Fixed, LogUniform, PerLayer, Space, Uniform
 from dampen.search._strategies import (
     STRATEGIES,
@@ -14,9 +16,11 @@ from dampen.search._strategies import (
     SuccessiveHalving,
     strategy_of,
 )
+from dampen.search._training import Training
 
 __all__ = [
     "METHODS",
+    "SEARCH",
     "STRATEGIES",
     "TPE",
     "Bracket",
@@ -28,17 +32,25 @@ __all__ = [
     "LogUniform",
     "PerLayer",
     "Random",
+    "Ranked",
     "Rung",
     "Sobol",
     "Space",
     "Strategy",
     "SuccessiveHalving",
     "TpeSampler",
+    "Training",
     "Uniform",
+    "around",
+    "best",
+    "best_costs",
+    "best_stop",
     "brackets",
     "check_optuna",
     "check_storage",
     "export_to_optuna",
+    "longer",
+    "promoted",
     "rungs",
     "strategy_of",
 ]

@@ -48,7 +48,7 @@ class TpeSampler:
             trial = self._study.ask()
             setting = Setting(**{name: _propose(trial, name, d) for name, d in self._space.dimensions.items()})
             if setting in self._known:
-                self._tell(trial, setting)
+                self._report(trial, setting)
             else:
                 self._asked.setdefault(setting, []).append(trial)
         return tuple(self._asked)
@@ -64,9 +64,9 @@ class TpeSampler:
         """End a batch: the settings that were dropped count as pruned."""
         for setting, trials in self._asked.items():
             for trial in trials:
-                self._tell(trial, setting)
+                self._report(trial, setting)
 
-    def _tell(self, trial: Any, setting: Setting) -> None:
+    def _report(self, trial: Any, setting: Setting) -> None:
         from optuna.trial import TrialState
 
         for epochs, cost in self._known[setting]:
@@ -94,13 +94,13 @@ def export_to_optuna(storage: str, name: str, space: Space, rungs: Sequence[tupl
     import optuna
     from optuna.trial import TrialState
 
-    found: dict[Setting, dict[int, float]] = {}
+    costs_of: dict[Setting, dict[int, float]] = {}
     for epochs, settings, costs in rungs:
         for setting, cost in zip(settings, costs, strict=True):
-            found.setdefault(setting, {})[epochs] = cost
+            costs_of.setdefault(setting, {})[epochs] = cost
     full = max(epochs for epochs, _, _ in rungs)
     trials = []
-    for setting, values in found.items():
+    for setting, values in costs_of.items():
         recorder = _Recorder(setting)
         for knob, dimension in space.dimensions.items():
             _propose(recorder, knob, dimension)
@@ -159,8 +159,8 @@ def check_storage(storage: str, name: str) -> None:
 
 
 def _unwritable(storage: str, e: Exception) -> InputError:
-    said = e.strerror if isinstance(e, OSError) and e.strerror else (str(e) or type(e).__name__).splitlines()[0]
-    return InputError(f"can't write to the Optuna storage {storage}: {said}; a file works as sqlite:///studies.db")
+    reason = e.strerror if isinstance(e, OSError) and e.strerror else (str(e) or type(e).__name__).splitlines()[0]
+    return InputError(f"can't write to the Optuna storage {storage}: {reason}; a file works as sqlite:///studies.db")
 
 
 def check_optuna() -> None:

@@ -135,7 +135,7 @@ class Choice:
         return self.values[min(int(share * len(self.values)), len(self.values) - 1)]
 
     def grid(self, n: int) -> list[Any]:
-        """Return all values, however many were asked for."""
+        """Return all values, whatever n is."""
         return list(self.values)
 
     def around(self, value: Any) -> "Dimension":
@@ -144,7 +144,7 @@ class Choice:
 
     def wider(self, value: Any) -> "Choice | None":
         """Return larger values to try next if `value` is the largest of three numbers or more."""
-        numbers = all(isinstance(one, int | float) for one in self.values)
+        numbers = all(isinstance(item, int | float) for item in self.values)
         if numbers and len(self.values) > 2 and value == max(self.values) > 0:
             return Choice((value, 3 * value, 10 * value))
         return None
@@ -246,15 +246,15 @@ class Space:
 
     def edges(self, setting: Setting) -> dict[str, Dimension]:
         """Return, for each knob whose value lies at an end of its range, the range to try next."""
-        found: dict[str, Dimension] = {}
+        edges: dict[str, Dimension] = {}
         for name, dimension in self.dimensions.items():
             value = setting[name]
             each = dimension.each if isinstance(dimension, PerLayer) else dimension
             values = value if isinstance(dimension, PerLayer) and isinstance(value, tuple) else (value,)
             wider = [next_range for value in values if (next_range := each.wider(value)) is not None]
             if wider and _allowed(name, wider[0]):
-                found[name] = wider[0]
-        return found
+                edges[name] = wider[0]
+        return edges
 
     @property
     def _size(self) -> int:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from dampen._checks import integer
 from dampen.errors import InputError
 
 
@@ -25,8 +26,7 @@ class Strategy:
     """How `Space.draw` draws settings."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.eta, bool) or not isinstance(self.eta, int) or self.eta < 2:
-            raise InputError(f"eta must be a whole number, 2 or larger, got {self.eta!r}")
+        integer("eta", self.eta, 2)
 
 
 @dataclass(frozen=True)

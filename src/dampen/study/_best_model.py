@@ -1,6 +1,5 @@
 """What a study hands out: one trained network with all that its training followed from, and the files made of it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dampen.data import Data
-from dampen.engine import Population
+from dampen.engine import Population, TrainConfig
 from dampen.engine.knobs import Setting
 from dampen.study._description import Description
 
@@ -33,7 +32,7 @@ class Winner:
         setting: the recommended one.
         seed: of this network.
         epochs: length of its training.
-        training: what `Population.fit` was told.
+        training: how it was trained, except for the length.
     """
 
     network: nn.Module
@@ -48,7 +47,7 @@ class Winner:
     setting: Setting
     seed: int
     epochs: int
-    training: Mapping[str, Any]
+    training: TrainConfig
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Exported:
         folder: where.
         files: their names.
         refused: why there is no `train.py`; None where there is one.
-        document: what `model.json` says.
+        document: the contents of `model.json`.
     """
 
     folder: Path
@@ -75,14 +74,14 @@ def winner_of(
     target_scale: tuple[float, float],
     setting: Setting,
     epochs: int,
-    training: Mapping[str, Any],
+    training: TrainConfig,
 ) -> Winner:
     """Return a setting's network of the population's first seed; the other arguments as for `Winner`."""
     examples = (data.test if len(data.test_rows) else data.train).features
-    found = winner_without_rows(
+    winner = winner_without_rows(
         population, model, Description.of(data), "", examples, target_scale, setting, epochs, training
     )
-    return replace(found, data=data, lacking=None)
+    return replace(winner, data=data, lacking=None)
 
 
 def winner_without_rows(
@@ -94,7 +93,7 @@ def winner_without_rows(
     target_scale: tuple[float, float],
     setting: Setting,
     epochs: int,
-    training: Mapping[str, Any],
+    training: TrainConfig,
 ) -> Winner:
     """Return it where the rows are gone; arguments as for `Winner`."""
     seed = population.seeds[0]

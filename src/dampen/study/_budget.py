@@ -4,15 +4,15 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from dampen.data import Data
-from dampen.engine import Model, Population
+from dampen.data import Data, with_unit_targets
+from dampen.engine import Model, Population, TrainConfig
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.study._checks import prepared
+from dampen.study._config import config_of_study
 from dampen.study._defaults import Lengths, usual_batch_size
 from dampen.study._simple_models import SIMPLE
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 _MEMBERS = 16  # of the measured training: as many as a chunk of middle size holds
 _ROWS = 8192  # that it trains on at most
 _SEARCH = 0.5  # share of the time for the search; the rest decides how many seeds confirm
-_SPARE, _LEAST_SPARE = 0.03, 2.0  # share, and seconds at least, for judging, writing and the report
+_SPARE, _LEAST_SPARE = 0.03, 2.0  # share, and seconds at least, for the verdict, writing and the report
 _LEAST, _MOST = 8, 4096  # settings
 CONFIRM_SEEDS = 3, 200
 _PARTS = 5  # trainings that show where a gain comes from: without each regulariser, without all, the usual one
 
 
-def seconds_per_member_epoch(model: Model, data: Data, training: dict[str, Any]) -> float:
+def seconds_per_member_epoch(model: Model, data: Data, training: TrainConfig) -> float:
     """Measure what an epoch of a member takes, on the training rows or a part of them."""
     rows = data.train_rows[: min(_ROWS, len(data.train_rows))]
     part = replace(data, train_rows=rows, validation_rows=rows[:0], test_rows=rows[:0])
     settings = [Setting(weight_decay=k / _MEMBERS) for k in range(_MEMBERS)]
     population = Population(model, settings, [0])
-    population.fit(part, epochs=3, until=1, **training)  # records the program, and warms up
+    population.fit(part, training, epochs=3, until=1)  # records the program, and warms up
     started = time.perf_counter()
-    population.fit(part, epochs=3, **training)
+    population.fit(part, training, epochs=3)
     measured = (time.perf_counter() - started) / (2 * _MEMBERS)
-    if training["device"] != "cpu":
+    if str(training.device) != "cpu":
         torch.cuda.synchronize()
     return measured * len(data.train_rows) / len(rows)
 
@@ -56,7 +56,7 @@ def fit_search(
     Args:
         budget: seconds.
         rate: seconds of a member's epoch.
-        wanted: sizes as asked for.
+        wanted: sizes as given.
         member_epochs: of a search with so many settings and seeds, and such lengths.
 
     Raises:
@@ -104,7 +104,8 @@ def check_budget(budget: float, model: Model, part: Data, times: float, confirme
         InputError: an epoch of each training of the smallest confirmation takes more than twice the budget.
     """
     n = times * len(part.train_rows)
-    data, _, training = prepared(part, batch_size or usual_batch_size(round(n)), 1e-3, None, "float32", "cpu")
+    data, *_ = with_unit_targets(part)
+    training = config_of_study(TrainConfig(batch_size=batch_size or usual_batch_size(round(n))), data)
     least = _least_rest(confirmed, 1, times * seconds_per_member_epoch(model, data, training))
     if least > 2 * budget:
         raise InputError(
@@ -115,12 +116,12 @@ def check_budget(budget: float, model: Model, part: Data, times: float, confirme
 
 def _shorter(lengths: Lengths) -> list[Lengths]:
     """Return lengths that are planned to half as long each; none of them goes on beyond."""
-    found, planned = [], lengths.planned
+    shorter, planned = [], lengths.planned
     while planned >= 1:
         first = min(lengths.first, planned)
-        found.append(Lengths(first, min(lengths.usual, planned), planned, planned))
+        shorter.append(Lengths(first, min(lengths.usual, planned), planned, planned))
         planned //= 2
-    return found
+    return shorter
 
 
 def seconds_of_simple_models(names: Sequence[str], data: Data) -> float:

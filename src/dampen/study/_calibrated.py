@@ -1,4 +1,4 @@
-"""What a study predicts of new rows, calibrated on rows that nobody trained on, and what it was worth."""
+"""A study's predictions for new rows, calibrated on rows that took no part in training, and their metrics."""
 
 import math
 import warnings
@@ -11,18 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dampen._checks import integer, is_number
 from dampen._io import counted
 from dampen.data import Data, Incoming
 from dampen.errors import DataWarning, InputError, NotSampled
 from dampen.study._calibration_ensembles import Ensemble
 from dampen.study._fresh import FreshResults
-from dampen.study._metric_summaries import ROUNDING
 from dampen.study._new_rows import read_new_rows
+from dampen.study._phases import FOLDS
 from dampen.study._predictor import Predictor
-from dampen.study._protocol import FOLDS
 from dampen.study._saved import SavedResults
 from dampen.uncertainty import (
     LEVEL,
+    ROUNDING,
     CalibratedClasses,
     CalibratedValues,
     Calibration,
@@ -64,10 +65,8 @@ class Method:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("samples", "seed"):
-            value: Any = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise InputError(f"{name} must be a whole number, 0 or larger, got {value!r}")
+        integer("samples", self.samples, 0)
+        integer("seed", self.seed, 0)
 
     @property
     def name(self) -> str:
@@ -103,7 +102,7 @@ def single_pass_if_no_dropout(predictor: Predictor, method: Method) -> Method:
     if not method.samples or any(p > 0 for n in predictor.networks for p in dropout_rates(n, some, rates)):
         return method
     once = "one pass of each network" if method.ensemble else "a single pass"
-    message = f"the recommended setting drops no units, so there is nothing to sample: {once} answers"
+    message = f"the recommended setting drops no units, so there is nothing to sample: {once} is used"
     warnings.warn(message, NotSampled, stacklevel=3)
     return replace(method, samples=0)
 
@@ -118,20 +117,26 @@ def calibrate(predictor: Predictor, method: Method, coverage: float) -> Calibrat
     Raises:
         InputError: a coverage outside 0 to 1, or networks that are gone.
     """
-    if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage < 1:
+    if not is_number(coverage) or not 0 < coverage < 1:
         raise InputError(f"coverage must be between 0 and 1, got {coverage!r}")
     values = predictor.description.task == "regression"
-    found: list[tuple[Prediction, Tensor]] = []
+    predictions: list[tuple[Prediction, Tensor]] = []
     for networks, rows in _unseen(predictor, method.ensemble):
         for start in range(0, len(rows), ROWS):
             part = slice(start, start + ROWS)
             prediction = method.predict(networks, rows.features[part], predictor, start, keep=values)
-            found.append((prediction, rows.targets[part]))
-    targets, repeats = torch.cat([t for _, t in found]), _repeats(predictor, method.ensemble)
+            predictions.append((prediction, rows.targets[part]))
+    targets, repeats = torch.cat([t for _, t in predictions]), _repeats(predictor, method.ensemble)
     rows = round(len(targets) / repeats)
     notes = [*_of_older(predictor, method.ensemble), *_too_few(rows, LEVEL if values else coverage, values)]
     if not values:
-        p = torch.cat([one.probabilities for one, _ in found if isinstance(one, ClassPrediction)])
+        p = torch.cat(
+            [
+                values_of_all.probabilities
+                for values_of_all, _ in predictions
+                if isinstance(values_of_all, ClassPrediction)
+            ]
+        )
         temperature = find_temperature(p.log().clamp_min(-700), targets, repeats=repeats)
         p = tempered(p, temperature.value)
         limit = max(_limit(1 - p.amax(1), coverage), _CERTAIN)
@@ -148,10 +153,12 @@ def calibrate(predictor: Predictor, method: Method, coverage: float) -> Calibrat
         )
     mean, deviation = predictor.target_scale
     y = targets.double() * deviation + mean
-    one = _joined([one for one, _ in found if isinstance(one, ValuePrediction)])
-    noise = fit_noise(one, y)
-    spread = one.with_noise(noise).standard_deviation
-    threshold = conformal(value_scores(y, one.mean, spread), LEVEL, repeats=repeats)
+    values_of_all = _joined(
+        [values_of_all for values_of_all, _ in predictions if isinstance(values_of_all, ValuePrediction)]
+    )
+    noise = fit_noise(values_of_all, y)
+    spread = values_of_all.with_noise(noise).standard_deviation
+    threshold = conformal(value_scores(y, values_of_all.mean, spread), LEVEL, repeats=repeats)
     return Calibration(
         rows=len(y),
         temperature=1.0,
@@ -182,28 +189,28 @@ def _repeats(predictor: Predictor, ensemble: bool) -> float:
     return max(1.0, sets / FOLDS)
 
 
-def _of_temperature(found: Temperature, rows: int) -> list[str]:
-    if found.value != 1:
+def _of_temperature(temperature: Temperature, rows: int) -> list[str]:
+    if temperature.value != 1:
         return []
-    if found.wrong == 0:
+    if temperature.wrong == 0:
         return [
-            f"none of the {rows} calibration rows is predicted wrongly, so that they can't tell how certain the "
-            "network should be: its probabilities stay as they are (temperature 1)"
+            f"none of the {rows} calibration rows is predicted wrongly, so that no temperature can be fitted to them: "
+            "probabilities stay as they are (temperature 1)"
         ]
     return [
-        f"the {rows} calibration rows can't tell its probabilities from right ones: they stay as they are "
+        f"the {rows} calibration rows show no significant miscalibration: probabilities stay as they are "
         "(temperature 1)"
     ]
 
 
 def _too_few(rows: int, level: float, values: bool) -> list[str]:
-    """Say why sets or intervals hold everything: too few rows for the level."""
+    """Return why sets or intervals hold everything: too few rows for the level."""
     if rows >= rows_for(level):
         return []
     what = "prediction intervals of" if values else "prediction sets for"
     all_of_it = "every interval is infinite" if values else "every class is in every set"
     most = rows / (rows + 1)
-    instead = "calibrate on more" if values else f"ask for a coverage of {math.floor(1000 * most) / 1000:g} or less"
+    instead = "calibrate on more" if values else f"choose a coverage of {math.floor(1000 * most) / 1000:g} or less"
     return [
         f"{what} {level:.4g} coverage take {rows_for(level)} calibration rows, ceil(1 / (1 - coverage)) - 1, and there "
         f"are {rows}: {all_of_it}; {instead}" + ("" if values else ", or tune on more rows")
@@ -291,7 +298,7 @@ class CalibratedStudy:
         Columns of classes: `row`, `prediction`, `probability` (both of tempered probabilities), `entropy` and
         `mutual_information` (of the samples), `abstain`, `set_size`; of values `row`, `prediction`,
         `standard_deviation`, `epistemic`, `low`, `high`, `abstain`. Where there are targets also `target` and what
-        `summary` needs, whose names begin with an underscore: of rows whose target is known, which `_known` says.
+        `summary` needs, whose names begin with an underscore: of rows whose target is known, flagged by `_known`.
 
         Args:
             data: as `read` returns it.
@@ -299,15 +306,15 @@ class CalibratedStudy:
         """
         every = data.targets if labelled(self.results.predictor, data) else None
         own, (mean, deviation) = self.results.made_on(data), self.results.target_scale
-        for part, found, calibrated in self._parts(data, rows):
+        for part, prediction, calibrated in self._parts(data, rows):
             columns = {"row": part.numpy(), **calibrated.columns()}
-            if every is not None and isinstance(found, ClassPrediction):
+            if every is not None and isinstance(prediction, ClassPrediction):
                 assert isinstance(calibrated, CalibratedClasses)
-                columns |= _worth_of_classes(found, calibrated, every[part])
-            elif every is not None and isinstance(found, ValuePrediction):
+                columns |= _worth_of_classes(prediction, calibrated, every[part])
+            elif every is not None and isinstance(prediction, ValuePrediction):
                 targets = every[part].double()
                 columns |= _worth_of_values(
-                    found, self.calibration, columns, targets * deviation + mean if own else targets
+                    prediction, self.calibration, columns, targets * deviation + mean if own else targets
                 )
             yield columns
 
@@ -320,11 +327,15 @@ class CalibratedStudy:
         values = predictor.description.task == "regression"
         for start in range(0, len(rows), ROWS):
             part = rows[start : start + ROWS]
-            found = self.method.predict(networks, predictor.inputs(data, part), predictor, start, keep=values)
-            if isinstance(found, ClassPrediction):
-                yield part, found, CalibratedClasses.of(found, calibration, predictor.description.classes or ())
+            prediction = self.method.predict(networks, predictor.inputs(data, part), predictor, start, keep=values)
+            if isinstance(prediction, ClassPrediction):
+                yield (
+                    part,
+                    prediction,
+                    CalibratedClasses.of(prediction, calibration, predictor.description.classes or ()),
+                )
             else:
-                yield part, found, CalibratedValues.of(found, calibration)
+                yield part, prediction, CalibratedValues.of(prediction, calibration)
 
 
 def rows_of(data: Data | Incoming) -> Tensor:
@@ -341,8 +352,10 @@ def labelled(predictor: Predictor, data: Data | Incoming) -> bool:
     return data.task == about.task and data.classes == about.classes
 
 
-def _worth_of_classes(found: ClassPrediction, calibrated: CalibratedClasses, targets: Tensor) -> dict[str, np.ndarray]:
-    p, q = found.probabilities, torch.from_numpy(calibrated.probabilities)
+def _worth_of_classes(
+    prediction: ClassPrediction, calibrated: CalibratedClasses, targets: Tensor
+) -> dict[str, np.ndarray]:
+    p, q = prediction.probabilities, torch.from_numpy(calibrated.probabilities)
     names = np.array(calibrated.classes, dtype=object)
     known = (targets >= 0).numpy()
     target = names[targets.numpy()]
@@ -364,17 +377,17 @@ def _worth_of_classes(found: ClassPrediction, calibrated: CalibratedClasses, tar
 
 
 def _worth_of_values(
-    found: ValuePrediction, calibration: Calibration, columns: dict[str, np.ndarray], targets: Tensor
+    prediction: ValuePrediction, calibration: Calibration, columns: dict[str, np.ndarray], targets: Tensor
 ) -> dict[str, np.ndarray]:
     assert calibration.noise is not None
-    found, y = found.with_noise(calibration.noise), targets.numpy()
-    low, high = found.interval(LEVEL)
+    prediction, y = prediction.with_noise(calibration.noise), targets.numpy()
+    low, high = prediction.interval(LEVEL)
     return {
         "_known": (~targets.isnan()).numpy(),
         "target": y,
-        "_square": (targets - found.mean).square().numpy(),
-        "_nll": found.nll(targets).numpy(),
-        "_log_likelihood": found.log_likelihood(targets).numpy(),
+        "_square": (targets - prediction.mean).square().numpy(),
+        "_nll": prediction.nll(targets).numpy(),
+        "_log_likelihood": prediction.log_likelihood(targets).numpy(),
         "_inside": ((targets >= low) & (targets <= high)).numpy(),
         "_covered": ((y >= columns["low"]) & (y <= columns["high"])).astype(bool),
     }

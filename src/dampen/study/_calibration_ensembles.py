@@ -54,8 +54,8 @@ class CalibrationEnsembles:
     def rows(self) -> list[Rows]:
         """The rows of each ensemble."""
         if not self.of_folds:
-            judging = self.confirmed.evaluation.rows.judging
-            return judging if isinstance(judging, list) else [judging]
+            evaluation_rows = self.confirmed.evaluation.rows.judging
+            return evaluation_rows if isinstance(evaluation_rows, list) else [evaluation_rows]
         return [fold.validation for fold in self.folds]
 
     @property

@@ -52,16 +52,16 @@ def write(
         folder: the study's.
         data: with all rows that train among its training rows.
         sets: that the confirmation's networks were trained on: one for all, or one for each.
-        fingerprint: of the study's data, by which its file is told from another study's.
+        fingerprint: of the study's data, which identifies its file.
         of_ensembles: that ensembles were trained on, one for each.
     """
     tensors: dict[str, Tensor] = {}
     raw = data.columns is None and data.scaling != "standardise"  # scaled by no row: pixels stay bytes
     parts = [sets] if isinstance(sets, Data) else sets
     for kind, each in (("", parts), (_OF_ENSEMBLES, of_ensembles)):
-        for i, one in enumerate(each):
-            rows = one.validation
-            features = one.features[one.validation_rows] if raw else rows.features
+        for i, rows_of_seed in enumerate(each):
+            rows = rows_of_seed.validation
+            features = rows_of_seed.features[rows_of_seed.validation_rows] if raw else rows.features
             tensors[f"{kind}features/{i}"] = features.contiguous()
             tensors[f"{kind}targets/{i}"] = rows.targets.contiguous()
     about: dict[str, Any] = {"format": _FORMAT, "fingerprint": fingerprint, "sets": len(parts), "raw": raw}
@@ -99,8 +99,8 @@ def read(folder: Folder, fingerprint: str, preprocessing: Preprocessing | None) 
     if first.format != _FORMAT:
         raise InputError(f"{file} has format {first.format}, this version of dampen reads {_FORMAT}")
     about = _schema.decode(text, _About, file)
-    told = {name: value for name, value in json.loads(text).items() if name != "digest"}
-    if about.digest != _digest(told, tensors):
+    about_fields = {name: value for name, value in json.loads(text).items() if name != "digest"}
+    if about.digest != _digest(about_fields, tensors):
         raise InputError(f"{file} is damaged: its contents are not what was written")
     if about.fingerprint != fingerprint:
         raise InputError(f"{file} is of a study of other data")
@@ -118,16 +118,16 @@ def read(folder: Folder, fingerprint: str, preprocessing: Preprocessing | None) 
     description = about.description.with_(normalisation)
 
     def rows(kind: str, n: int) -> tuple[Rows, ...]:
-        found = []
+        parts = []
         for i in range(n):
             features, targets = (_tensor(tensors, f"{kind}{what}/{i}", file) for what in ("features", "targets"))
             try:
-                one = Rows(normalisation.apply(features) if about.raw else features, targets)
+                part = Rows(normalisation.apply(features) if about.raw else features, targets)
             except (RuntimeError, IndexError, ValueError, TypeError):
                 raise InputError(f"{file} is damaged: its rows are not of the shape that is scaled") from None
-            _check_rows(one, description, file)
-            found.append(one)
-        return tuple(found)
+            _check_rows(part, description, file)
+            parts.append(part)
+        return tuple(parts)
 
     return Unseen(description, rows("", about.sets), rows(_OF_ENSEMBLES, about.ensembles))
 
@@ -163,7 +163,7 @@ class _Described(Struct, frozen=True, kw_only=True):
 
 
 class _About(Struct, frozen=True, kw_only=True):
-    """What the header says."""
+    """The contents of the header."""
 
     format: _schema.Count
     fingerprint: _schema.Fingerprint
@@ -185,7 +185,7 @@ def _tensor(tensors: Mapping[str, Tensor], name: str, file: Path) -> Tensor:
 
 
 def _check_rows(rows: Rows, description: Description, file: Path) -> None:
-    """Make sure that rows are what the description tells of them.
+    """Make sure that rows match their description.
 
     Raises:
         InputError: their shape differs, they hold numbers that no study has, or there are none.

@@ -7,27 +7,29 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
+from dampen._checks import integer
 from dampen._io import exists, is_own, locked
 from dampen.data import Data
 from dampen.engine import (
     Builder,
     Model,
-    Schedule,
     batches,
     check_alike,
     check_ids,
-    described,
+    describe_output,
     one_row,
     outputs_notes,
-    tell,
+    warn,
 )
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError, OutputsWarning
-from dampen.study import _defaults, _documents, _protocol
+from dampen.study import _documents
+from dampen.study._config import rows_a_step
 from dampen.study._embedded import refuse_ids
+from dampen.study._phases import split
 from dampen.study._plan_differences import differs
+from dampen.study._protocol import Plan
 from dampen.study._storage import Folder
-from dampen.study._training import plain
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,12 +55,12 @@ def check_whole(numbers: Mapping[str, tuple[int | None, int]]) -> None:
         InputError: one is.
     """
     for name, (value, least) in numbers.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise InputError(f"{name} must be a whole number, {least} or larger, got {value!r}")
+        if value is not None:
+            integer(name, value, least)
 
 
 def check_margin(margin: float | None) -> None:
-    """Refuse a margin that is no share.
+    """Refuse a margin that is not a share.
 
     Raises:
         InputError: it is not.
@@ -69,19 +71,19 @@ def check_margin(margin: float | None) -> None:
 
 # A network of mean and variance has its own likelihood as a loss, which a study does not train with.
 _TWO = (
-    ". If it gives a mean and a log variance: give it the mean alone, for which dampen predict and the estimators fit "
-    "one noise for all rows; or train it with a loss of your own and ask dampen.predict(network, x, variance_head=True)"
+    ". If these are a mean and a log variance: return the mean alone, for which dampen predict and the estimators fit "
+    "one noise for all rows; or train it with a loss of your own and use dampen.predict(network, x, variance_head=True)"
 )
 
 
 def check_network(model: Model, data: Data) -> tuple[str, ...]:
-    """Make sure that a network answers each row with as many finite numbers as the data asks for.
+    """Make sure that a network's outputs are finite and of the shape that the data's targets need.
 
     Returns:
-        What is to be said of it all the same.
+        Notes on outputs that are probably not what the loss needs.
 
     Raises:
-        InputError: it does not.
+        InputError: they are not.
     """
     network = Builder(model)(0, data.inputs, data.outputs).eval()
     refuse_ids(network, data)
@@ -93,16 +95,16 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
         with torch.no_grad():
             outputs = network(rows)
     except Exception:
-        return ()  # the training says more: it knows the layer
+        return ()  # the error of the training names the layer
     if not isinstance(outputs, torch.Tensor):
-        raise InputError(f"the network must return one tensor, it returned {described(outputs)}")
+        raise InputError(f"the network must return one tensor, it returned {describe_output(outputs)}")
     wanted = [(2, data.outputs)] + [(2,)] * (data.task == "regression")
     if tuple(outputs.shape) not in wanted:
         two = tuple(outputs.shape) == (2, 2)
         what = f"a number for each of the {data.outputs} classes" if data.task == "classification" else "one number"
         raise InputError(
-            f"the network must answer each row with {what}, shape [rows, {data.outputs}]; for 2 rows it answers with "
-            f"shape {list(outputs.shape)}: mend its last layer" + _TWO * (data.task == "regression" and two)
+            f"the network must return {what} for each row, shape [rows, {data.outputs}]; for 2 rows it returns shape "
+            f"{list(outputs.shape)}: change its last layer" + _TWO * (data.task == "regression" and two)
         )
     check_alike(Builder(model), [rows], data.inputs, data.outputs)
     if not outputs.isfinite().all():
@@ -110,22 +112,22 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
     notes = outputs_notes(network, rows, data.task)
     if data.task == "regression":  # of a classifier's outputs the training warns
         for note in notes:
-            tell(note, OutputsWarning, stacklevel=6)
+            warn(note, OutputsWarning, stacklevel=6)
     return notes
 
 
-def check_batches(model: Model, plan: _protocol.Plan) -> None:
+def check_batches(model: Model, plan: Plan) -> None:
     """Refuse, before anything trains, a network that can't train on a single row if a phase has a batch of one.
 
     Raises:
         InputError: batch normalisation is such a network.
     """
     phases = [(plan.seeds, False), (plan.confirm_seeds, True)]
-    splits = [_protocol.split(plan, seeds, again) for seeds, again in phases]
-    sets = [one for split in splits for one in (split.of_seeds or [split.sets])]
-    counts = {len(one.train_rows) for one in sets if isinstance(one, Data)}
+    splits = [split(plan, seeds, again) for seeds, again in phases]
+    sets = [part for one in splits for part in (one.of_seeds or [one.sets])]
+    counts = {len(part.train_rows) for part in sets if isinstance(part, Data)}
     counts.add(len(plan.data.train_rows) + len(plan.data.validation_rows))
-    size, even = plan.training["batch_size"], plan.training["even_batches"]
+    size, even = rows_a_step(plan.training), plan.training.even_batches
     for n in sorted(counts):
         if any(span.stop - span.start == 1 for span in batches(n, size, even)):
             data = plan.data
@@ -136,36 +138,13 @@ def check_batches(model: Model, plan: _protocol.Plan) -> None:
             return
 
 
-def prepared(
-    data: Data,
-    batch_size: int | None,
-    lr: float,
-    schedule: str | None,
-    precision: str,
-    device: str,
-) -> tuple[Data, tuple[float, float], dict[str, Any]]:
-    """Return the data with targets of unit deviation, their scale, and the options of `Population.fit`."""
-    check_whole({"batch_size": (batch_size, 1)})
-    data, mean, deviation = _protocol.with_unit_targets(data)
-    training = {
-        "batch_size": batch_size if batch_size is not None else _defaults.usual_batch_size(len(data.train_rows)),
-        "even_batches": True,
-        "optimizer": "adamw",
-        "lr": lr,
-        "schedule": Schedule(schedule if schedule is not None else _defaults.usual_schedule()).kind,
-        "precision": precision,
-        "device": device,
-    }
-    return data, (mean, deviation), training
-
-
 def open_folder(
-    out: str | Path | None, plan: _protocol.Plan, resume: bool, named: Mapping[str, Setting] | None = None
+    out: str | Path | None, plan: Plan, resume: bool, named: Mapping[str, Setting] | None = None
 ) -> Folder | None:
     """Return the study's folder, made or found.
 
     Raises:
-        InputError: it holds another study, or one that nobody asked to resume.
+        InputError: it holds another study, or one, and `resume` is not given.
     """
     if out is None:
         if resume:
@@ -175,7 +154,7 @@ def open_folder(
     if folder.path.exists() and not folder.path.is_dir():
         raise InputError(f"{folder.path} is a file: name a folder for the study")
     if named:
-        wanted["compared"] = {name: plain(setting) for name, setting in named.items()}
+        wanted["compared"] = {name: setting.to_dict() for name, setting in named.items()}
     held = _documents.planned(folder)
     if held is None:
         refuse_others(folder, resume)
@@ -204,7 +183,7 @@ def refuse_others(folder: Folder, resume: bool = False) -> None:
     if {"study.json", "search.json"} & set(others):
         what = "a finished study" if "study.json" in others else "a part of a study"
         raise InputError(
-            f"{folder.path} holds {what} whose plan.json is gone: it can't be resumed"
+            f"{folder.path} holds {what} whose plan.json is missing: it can't be resumed"
             + ", though dampen report, predict and export need no plan.json" * ("study.json" in others)
             + "; choose another folder for a new one"
         )

@@ -2,23 +2,23 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Unpack
 
 from dampen.data import Data
-from dampen.engine import Model, once
+from dampen.engine import Model, TrainConfig, TrainOptions, configured, once
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.search import Bracket, Rung, rungs
+from dampen.search import SEARCH, Bracket, Rung, Training, best, rungs
 from dampen.study._checks import check_batches, one_writer, open_folder, refuse_patience
 from dampen.study._conclude import finish
 from dampen.study._confirmation import Confirmation
 from dampen.study._defaults import Lengths
 from dampen.study._divergence import check_learnt
 from dampen.study._preparation import prepare
-from dampen.study._references import SEARCH
-from dampen.study._runner import Progress, Runner
-from dampen.study._search import best, search
+from dampen.study._runner import Progress, Runner, workers_of
+from dampen.study._search import search
+from dampen.study._setting_text import setting_text
 from dampen.study._study import Study
-from dampen.study._training import Training, tell
 
 
 @one_writer
@@ -29,19 +29,16 @@ def compare(
     settings: Mapping[str, Setting] | Sequence[Setting],
     n_seeds: int | None = None,
     *,
-    epochs: int | None = None,
+    config: TrainConfig | None = None,
     metric: str | None = None,
     validation: str | None = None,
-    batch_size: int | None = None,
-    lr: float = 1e-3,
     margin: float | None = None,
-    schedule: str | None = None,
-    precision: str = "float32",
-    device: str = "cpu",
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
+    cluster: Any = None,
     callback: Callable[[Progress], object] | None = None,
+    **options: Unpack[TrainOptions],
 ) -> Study:
     """Compare settings that are known already: the best of them against each of the others.
 
@@ -52,60 +49,54 @@ def compare(
         data: as for `tune`.
         settings: two or more; names, if given, are those of the references in the verdict.
         n_seeds: of each; by default as many as confirm for `tune`.
-        epochs: length of all trainings; by default each setting's own best one.
+        config: as for `tune`, but that `epochs` is the length of all trainings, `lr` of settings that have none.
         metric: as for `tune`, and so are all that follow.
         validation: see there.
-        batch_size: see there.
-        lr: of settings that have none.
-        margin: as for `tune`.
-        schedule: as for `tune`.
-        precision: see there.
-        device: see there.
+        margin: see there.
         seed: see there.
         out: see there.
         resume: see there.
+        cluster: see there.
         callback: see there.
+        options: see there.
 
     Raises:
         InputError: fewer than two settings or seeds; or as for `tune`.
     """
     named = dict(settings) if isinstance(settings, Mapping) and not isinstance(settings, Setting) else {}
-    named = named or {tell(setting): setting for setting in settings if isinstance(setting, Setting)}
+    named = named or {setting_text(setting): setting for setting in settings if isinstance(setting, Setting)}
     if len(set(named.values())) < 2 or (n_seeds is not None and n_seeds < 2):
         raise InputError(f"compare needs at least 2 different settings and 2 seeds, got {len(named)} and {n_seeds}")
     for setting in named.values():
         refuse_patience(setting)
+    config = configured(config, options)
     ready = prepare(
         model,
         data,
-        epochs=epochs,
+        config,
         metric=metric,
         validation=validation,
-        batch_size=batch_size,
-        lr=lr,
         margin=margin,
-        schedule=schedule,
-        precision=precision,
-        device=device,
         seed=seed,
         n_seeds=(n_seeds, 2),
     )
     lengths, different = ready.lengths, tuple(dict.fromkeys(named.values()))
     plan = ready.plan(
-        brackets=() if epochs is not None else (_every_length(different, lengths),),
+        brackets=() if config.epochs is not None else (_every_length(different, lengths),),
         seeds=ready.seeds(ready.sizes.seeds),
         confirmed=len(different),
         confirm_seeds=ready.seeds(n_seeds or ready.sizes.confirm_seeds),
     )
     check_batches(model, plan)
-    runner = Runner(model, plan, open_folder(out, plan, resume, named), callback)
-    ranked = search(runner)
-    check_learnt(runner, "search")
-    lengths_of = {found.setting: found.epochs for found in best(ranked, SEARCH)}
-    trainings = {name: Training(s, lengths_of.get(s, lengths.planned)) for name, s in named.items()}
-    confirmed = Confirmation(runner, dropping=False).of_comparison(trainings)
-    check_learnt(runner, "confirmation")
-    return finish(runner, confirmed, ranked)
+    with workers_of(cluster) as workers:
+        runner = Runner(model, plan, open_folder(out, plan, resume, named), callback, workers)
+        ranked = search(runner)
+        check_learnt(runner, "search")
+        lengths_of = {training.setting: training.epochs for training in best(ranked, SEARCH)}
+        trainings = {name: Training(s, lengths_of.get(s, lengths.planned)) for name, s in named.items()}
+        confirmed = Confirmation(runner, dropping=False).of_comparison(trainings)
+        check_learnt(runner, "confirmation")
+        return finish(runner, confirmed, ranked)
 
 
 def _every_length(settings: tuple[Setting, ...], lengths: Lengths) -> Bracket:

@@ -1,4 +1,4 @@
-"""How a study ends: confirmed and judged, the test rows opened once, all of it written to the folder."""
+"""How a study ends: confirmation, verdict, the test rows opened once, all of it written to the folder."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,32 +9,34 @@ import torch
 from torch import Tensor
 
 from dampen._io import save_tensors
-from dampen.data import Data, Rows
+from dampen.data import Data, Rows, training_and_validation_rows
 from dampen.engine import Population
+from dampen.metrics import Metric, interval_of, mean_probabilities
+from dampen.metrics import of as metrics_of
+from dampen.search import Ranked, Training
 from dampen.statistics import Estimate, over_rows, over_seeds_and_rows
-from dampen.study import _calibration_rows, _documents, _metrics, _protocol
+from dampen.study import _calibration_rows, _documents
 from dampen.study._calibration_ensembles import CalibrationEnsembles
 from dampen.study._confirmation import LEVEL, Confirmed
 from dampen.study._evaluate import Candidate
 from dampen.study._fresh import FreshResults
+from dampen.study._protocol import Plan
 from dampen.study._runner import Runner, Trained, outputs_of
-from dampen.study._search import Ranked
 from dampen.study._simple_models import SIMPLE
 from dampen.study._storage import Folder, fingerprint
 from dampen.study._study import Study
-from dampen.study._training import Training
 from dampen.study._verdict import Verdict, judge
 
 
 def finish(runner: Runner, confirmed: Confirmed, ranked: tuple[Ranked, ...]) -> Study:
-    """Judge, open the test set, and write everything."""
+    """Form the verdict, open the test set, and write everything."""
     plan, folder = runner.plan, runner.folder
     held = _documents.finished(folder) if folder is not None else None  # of a study that is finished
     verdict = judge(plan, plan.data, confirmed)
     recommended = confirmed.recommended
     trained = Trained(runner, "test")
     candidates: dict[str, Candidate] = {"recommended": recommended}
-    if len(plan.data.test_rows):  # without test rows nobody asks how the references do on them
+    if len(plan.data.test_rows):  # without test rows the references need no last training
         candidates |= confirmed.references
     trained.add([candidate for candidate in candidates.values() if isinstance(candidate, Training)])
     study = Study(
@@ -68,11 +70,11 @@ def _test(
     Intervals are over seeds and rows; those of the ensemble and of simple models are over rows alone.
     """
     plan = runner.plan
-    data = _protocol.training_and_validation_rows(plan.data)  # scaled as the rows of the last training are
+    data = training_and_validation_rows(plan.data)  # scaled as the rows of the last training are
     rows = data.test
     if not len(rows):
         return {}
-    found: dict[str, dict[str, Any]] = {name: {} for name in (*candidates, "ensemble")}
+    results: dict[str, dict[str, Any]] = {name: {} for name in (*candidates, "ensemble")}
     costs: dict[str, np.ndarray] = {}  # [S, N] of the study's metric
     train = data.train
     for name, candidate in candidates.items():
@@ -85,42 +87,42 @@ def _test(
             else:
                 assert simple is not None
                 outputs = simple(rows)[None]
-            found[name] |= _told(plan, metrics, outputs, rows)
+            results[name] |= _metric_values(plan, metrics, outputs, rows)
             if plan.metric in metrics:
                 costs[name] = plan.metric.costs(outputs, rows).double().numpy()
             if name == "recommended":
-                mean = _metrics.mean_probabilities(outputs, plan.data.task)
-                found["ensemble"] |= _told(plan, metrics, mean[None], rows)
+                mean = mean_probabilities(outputs, plan.data.task)
+                results["ensemble"] |= _metric_values(plan, metrics, mean[None], rows)
     for name in candidates:
         if name != "recommended" and candidates[name] != candidates["recommended"]:
-            found[name]["against"] = _difference(plan, costs["recommended"], costs[name], verdict, name)
-    return found
+            results[name]["against"] = _difference(plan, costs["recommended"], costs[name], verdict, name)
+    return results
 
 
-def _outputs(population: Population, training: Training, rows: Rows, metric: _metrics.Metric) -> Tensor:
+def _outputs(population: Population, training: Training, rows: Rows, metric: Metric) -> Tensor:
     """Return a training's outputs for each seed, `[S, N, C]`."""
     m = population.settings.index(training.setting)
     return torch.stack([outputs[m] for outputs in outputs_of(population, rows, metric)])
 
 
-def _groups(plan: _protocol.Plan) -> list[list[_metrics.Metric]]:
+def _groups(plan: Plan) -> list[list[Metric]]:
     """Return metrics that share their outputs: the sampled one, and those of one pass."""
-    usual = _metrics.of(plan.data.task, plan.data.weights is not None)
+    usual = metrics_of(plan.data.task, plan.data.weights is not None)
     return [[plan.metric], usual] if plan.metric.samples else [usual]
 
 
-def _told(plan: _protocol.Plan, metrics: Sequence[_metrics.Metric], outputs: Tensor, rows: Rows) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _metric_values(plan: Plan, metrics: Sequence[Metric], outputs: Tensor, rows: Rows) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for metric in metrics:
         costs = metric.costs(outputs, rows).double().numpy()
         if not np.isfinite(costs).all():
-            found[metric.name] = {"mean": None, "interval": None}
+            values[metric.name] = {"mean": None, "interval": None}
             continue
         estimate, scale = _estimate(costs), plan.target_scale[1]
-        ends = _metrics.interval_of(metric, estimate, costs.shape[1], LEVEL, scale)
-        known = bool(np.isfinite(ends).all())  # of a single row nobody knows
-        found[metric.name] = {"mean": metric.told(estimate.mean, scale), "interval": list(ends) if known else None}
-    return found
+        ends = interval_of(metric, estimate, costs.shape[1], LEVEL, scale)
+        known = bool(np.isfinite(ends).all())  # a single row has no interval
+        values[metric.name] = {"mean": metric.told(estimate.mean, scale), "interval": list(ends) if known else None}
+    return values
 
 
 def _estimate(costs: np.ndarray) -> Estimate:
@@ -129,21 +131,19 @@ def _estimate(costs: np.ndarray) -> Estimate:
     return over_seeds_and_rows(costs) if len(costs) > 1 else over_rows(costs[0])
 
 
-def _difference(
-    plan: _protocol.Plan, one: np.ndarray, other: np.ndarray, verdict: Verdict, name: str
-) -> dict[str, Any]:
+def _difference(plan: Plan, one: np.ndarray, other: np.ndarray, verdict: Verdict, name: str) -> dict[str, Any]:
     """Return the recommended training's metric minus another's on the test rows, and whether that agrees."""
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
         return {"difference": None, "interval": None, "agrees": None}
     estimate = _estimate(one - other)
-    told, low, high = plan.metric.told_difference(
+    difference, low, high = plan.metric.told_difference(
         float(one.mean()), float(other.mean()), estimate.interval(LEVEL), plan.target_scale[1]
     )
     better = None if not (low > 0 or high < 0) else (low > 0) == plan.metric.rising
-    said = verdict.references[name].better
-    agrees = None if better is None or said is None else better == said
+    in_verdict = verdict.references[name].better
+    agrees = None if better is None or in_verdict is None else better == in_verdict
     ends = [end if np.isfinite(end) else None for end in (low, high)]
-    return {"difference": told, "interval": None if None in ends else ends, "agrees": agrees}
+    return {"difference": difference, "interval": None if None in ends else ends, "agrees": agrees}
 
 
 def _write(folder: Folder, study: Study, confirmed: Confirmed) -> None:
@@ -168,7 +168,7 @@ def _write(folder: Folder, study: Study, confirmed: Confirmed) -> None:
 def _write_unseen(folder: Folder, study: Study, confirmed: Confirmed, new: bool = True) -> None:
     """Write rows to calibrate on; for a study that is finished already nothing is trained."""
     assert isinstance(study.results, FreshResults)
-    data, ensembles = _protocol.training_and_validation_rows(study.plan.data), study.results.calibration
+    data, ensembles = training_and_validation_rows(study.plan.data), study.results.calibration
     folds: Sequence[Data] = ()
     if ensembles.of_folds and (new or ensembles.kept):
         folds = ensembles.folds

@@ -8,13 +8,12 @@ from dampen.data import Data
 from dampen.engine import Population
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
+from dampen.search import SEARCH, Ranked, Training, best, best_costs, best_stop
 from dampen.statistics import bonferroni
 from dampen.study._defaults import is_table
 from dampen.study._evaluate import Candidate, Evaluation
-from dampen.study._references import NONE, SEARCH, STOPPED, regularisers, without
+from dampen.study._references import NONE, STOPPED, regularisers, without
 from dampen.study._runner import Runner, Trained, mean_costs
-from dampen.study._search import Ranked, best, best_costs, best_stop
-from dampen.study._training import Training
 
 LEVEL = 0.95
 # The default margin is the larger of these shares, of the loss and of its spread over seeds.
@@ -42,7 +41,7 @@ class Confirmed:
         doubled: the recommended training, twice as long; None where lengths were given.
         chosen_among: trainings from which the recommended one was chosen on the very rows that are evaluated on; the
             search chooses on others, or on the same rows split anew.
-        margin: mean cost below which a difference does not matter.
+        margin: mean cost below which a difference is negligible.
     """
 
     evaluation: Evaluation
@@ -109,7 +108,7 @@ class Confirmation:
         recommended, gone = self._spared(chosen, references.get(NONE), margin)
         removed = self._removed(recommended)
         off = self._off(recommended)
-        lengths, lr, none = plan.lengths, plan.training["lr"], references.get(NONE)
+        lengths, lr, none = plan.lengths, plan.training.lr, references.get(NONE)
         own = none if isinstance(none, Training) and self._regularisers(recommended) else off
         usual_length = replace(own, epochs=lengths.usual)
         rate = {"lr": lr} if "lr" in own.setting else {}
@@ -134,7 +133,7 @@ class Confirmation:
         )
 
     def of_comparison(self, named: Mapping[str, Training]) -> Confirmed:
-        """Confirm trainings that were asked for by name.
+        """Confirm trainings that are given by name.
 
         Raises:
             InputError: all of them diverged.
@@ -158,10 +157,10 @@ class Confirmation:
 
     def _train(self, candidates: Sequence[Candidate]) -> list[tuple[Population, list[Training]]]:
         """Train and evaluate those that have not been, and return the new populations with what they hold."""
-        found = self._trained.add([candidate for candidate in candidates if isinstance(candidate, Training)])
-        for population, trainings in found:
+        trained = self._trained.add([candidate for candidate in candidates if isinstance(candidate, Training)])
+        for population, trainings in trained:
             self._evaluation.add(population, trainings)
-        return found
+        return trained
 
     def _margin(self, chosen: Training) -> float:
         """Return the margin as a mean cost; of a metric without a zero it is a number, not a share."""
@@ -177,36 +176,36 @@ class Confirmation:
         to be equivalent to the training that was chosen. Where what is left is no better in the estimate than a
         training without any, that one is returned.
         """
-        found, n = chosen, len(self._regularisers(chosen))
+        spared, n = chosen, len(self._regularisers(chosen))
         level = bonferroni(LEVEL, n * (n + 1) // 2 + 1)  # as many forms as can be compared
-        while self._regularisers(found):
-            less = {training: self._evaluation.excess(training, chosen) for training in self._removed(found).values()}
+        while self._regularisers(spared):
+            less = {training: self._evaluation.excess(training, chosen) for training in self._removed(spared).values()}
             fit = {t: e for t, e in less.items() if e.equivalent(margin, level)}
             if not fit:
                 break
-            found = min(fit, key=lambda training: abs(fit[training].mean))
-        if self._regularisers(found) and isinstance(none, Training):
+            spared = min(fit, key=lambda training: abs(fit[training].mean))
+        if self._regularisers(spared) and isinstance(none, Training):
             excess = self._evaluation.excess(none, chosen)
             if excess.equivalent(margin, level):
                 return none, ()  # another learning rate or length: that no regulariser does anything is not shown
-        if self._regularisers(found):
-            off = self._off(found)
+        if self._regularisers(spared):
+            off = self._off(spared)
             self._train([off])
             bare: list[Training] = [off, none] if isinstance(none, Training) else [off]
             least = min(bare, key=self._evaluation.mean)
-            if self._evaluation.excess(least, found).mean <= 0:
+            if self._evaluation.excess(least, spared).mean <= 0:
                 return least, ()
-        left = self._regularisers(found)
-        return found, tuple(knob for knob in self._regularisers(chosen) if knob not in left)
+        left = self._regularisers(spared)
+        return spared, tuple(knob for knob in self._regularisers(chosen) if knob not in left)
 
     def _regularisers(self, training: Training) -> tuple[str, ...]:
         return regularisers(training.setting, self._plan.own_dropout)
 
     def _removed(self, training: Training) -> dict[str, Training]:
         knobs = self._regularisers(training)
-        found = {knob: replace(training, setting=without(training.setting, [knob], self._dropping)) for knob in knobs}
-        self._train(list(found.values()))
-        return found
+        removed = {knob: replace(training, setting=without(training.setting, [knob], self._dropping)) for knob in knobs}
+        self._train(list(removed.values()))
+        return removed
 
     def _off(self, training: Training) -> Training:
         knobs = self._regularisers(training)
@@ -214,7 +213,7 @@ class Confirmation:
 
 
 def _best_of(costs: Mapping[Training, float]) -> Training:
-    found = min(costs, key=lambda training: costs[training], default=None)
-    if found is None or not math.isfinite(costs[found]):
+    lowest = min(costs, key=lambda training: costs[training], default=None)
+    if lowest is None or not math.isfinite(costs[lowest]):
         raise InputError("every setting diverged: lower the learning rate (lr)")
-    return found
+    return lowest

@@ -1,4 +1,4 @@
-"""What a study does that nobody has chosen: network, length, rows a step, schedule, ranges; by the data.
+"""Defaults that depend on the data: network, length, batch size, schedule, ranges.
 
 For tables as `docs/estimators.md` has it measured.
 """
@@ -12,7 +12,7 @@ from dampen.data import Data
 from dampen.models import MLP, mlp, tabular
 from dampen.search import LogUniform, PerLayer, Uniform
 
-SMALL = 5000  # training rows below which folds judge: a held-out part would be too few rows to tell settings apart
+SMALL = 5000  # training rows below which folds evaluate: a held-out part would be too few rows to compare settings
 _FEW = 1000  # rows of a table below which networks are smaller and trainings shorter
 _STEPS = 600, 1000  # of a usual training on a table with few rows and with more
 _EPOCHS = 10, 200  # that such a training has at least and at most
@@ -24,7 +24,7 @@ class Lengths:
 
     Args:
         first: the shortest, of all settings.
-        usual: what one would choose without a study: the gain of another length is told against it.
+        usual: the length without a study, against which the gain of another length is measured.
         planned: the longest that is sure to be tried.
         longest: where trainings end even if still longer ones would be better.
     """
@@ -64,7 +64,7 @@ def usual_lengths(data: Data, batch_size: int, epochs: int | None = None) -> Len
     Args:
         data: what it is for.
         batch_size: rows a step.
-        epochs: the longest, as asked for; None follows from the data: four times the usual length, and on while longer
+        epochs: the longest, as given; None follows from the data: four times the usual length, and on while longer
             trainings are better, at most 32 times as long (images of 5000 rows or more: 8 times).
     """
     usual = usual_length(data, batch_size)

@@ -1,4 +1,4 @@
-"""What a study's data was like: all that its networks are described and asked with, without a row of it."""
+"""A description of a study's data: all that its networks need to be rebuilt and to predict, without a row of it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -59,5 +59,5 @@ class Description:
 
     def plain(self) -> dict[str, Any]:
         """Return all but the normalisation as JSON can hold it."""
-        found = {name: value for name, value in vars(self).items() if name != "normalisation"}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+        fields = {name: value for name, value in vars(self).items() if name != "normalisation"}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}

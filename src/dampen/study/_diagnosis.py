@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from dampen.data import Data, leaks
+from dampen.search import Training
 from dampen.study._confirmation import Confirmed
-from dampen.study._training import Training
 
 _RISE = 0.01  # share of the validation loss by which it must have risen since its least for overfitting
 
@@ -44,7 +44,7 @@ def diagnose(data: Data, confirmed: Confirmed) -> Diagnosis:
         underfits = bool(longer.mean > 2 * longer.error and longer.mean > confirmed.margin)
     rivals = {n: c for n, c in confirmed.references.items() if n in ("linear", "boosting", "none_stopped_early")}
     excesses = {n: evaluation.excess(c, recommended) for n, c in rivals.items()}
-    level, margin = confirmed.level, confirmed.margin  # as each comparison is told
+    level, margin = confirmed.level, confirmed.margin  # as for each comparison
     beaten = [n for n, e in excesses.items() if e.interval(level)[1] < 0 and not e.equivalent(margin)]
     unregularised = [t for t in (confirmed.off, confirmed.references.get("none")) if isinstance(t, Training)]
     rises = [start for training in unregularised if (start := _overfits_from(confirmed, training)) is not None]

@@ -29,13 +29,14 @@ def check_learnt(runner: Runner, phase: str) -> None:
     if not len(frame):
         return
     last = frame.groupby(["run", "seed", "setting"]).tail(1)  # of each training: a population's epochs are in order
-    worse = ~(last["train_loss"] <= _LOSS * constant_loss(runner.plan.data))
+    half = 0.5 if runner.plan.training.loss == "half_squared_error" else 1.0
+    worse = ~(last["train_loss"] <= _LOSS * half * constant_loss(runner.plan.data))
     grown = ~(last["weight_norm"] <= _NORM * _initial_norm(runner))
     if bool(np.all(last["diverged"] | (worse & grown))):
         rates = (
             sorted({float(rate) for rate in last["lr"] if rate is not None and rate == rate}) if "lr" in last else []
         )
-        rates = rates or [runner.plan.training["lr"]]
+        rates = rates or [runner.plan.training.lr]
         tried = f"{rates[0]:.3g}" if len(rates) == 1 else f"{rates[0]:.3g} to {rates[-1]:.3g}"
         raise InputError(f"every setting diverged: lower the learning rate (lr), which was {tried}")
 
@@ -52,6 +53,6 @@ def constant_loss(data: Data) -> float:
 def _initial_norm(runner: Runner) -> float:
     data = runner.plan.data
     network = Builder(runner.model)(runner.plan.seed, data.inputs, data.outputs)
-    decayed = weight_decay.decayed(network, "weights")
+    decayed = weight_decay.decayed(network, runner.plan.training.decay_filter)
     own = dict(network.named_parameters())
     return math.sqrt(sum(float(own[name].detach().double().square().sum()) for name, on in decayed.items() if on))

@@ -1,21 +1,22 @@
-"""What a study's folder may say: the types and ranges of study.json, plan.json and the files of its progress."""
+"""Schemas of a study's folder: the types and ranges of study.json, plan.json and the files of its progress."""
 
-import math
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from dampen import _schema
 from dampen._schema import Count, Epochs, Fingerprint, Interval, Place, Real, Seed, Setting, Share, Text, Word
+from dampen.engine.knobs import Setting as Knobs
 from dampen.errors import InputError
+from dampen.study import _config
 from dampen.study._protocol import FORMAT
 from dampen.study._storage import Folder
-from dampen.study._training import setting_of
 
 FINISHED, PROGRESS = "study.json", "search.json"
 _Digits = Annotated[str, Meta(pattern=r"\A[1-9][0-9]{0,8}\Z")]
 _Positive = Annotated[str, Meta(pattern=r"\A[0-9]{1,20}(\.[0-9]{1,30})?(e[-+]?[0-9]{1,3})?\Z")]
+# A name, or the same with values: SGD(momentum=0.9)
+_Named = Annotated[str, Meta(pattern=r"\A[A-Za-z_-]{1,40}(\([A-Za-z0-9_=., '()+-]{0,200}\))?\Z")]
 _Members = Annotated[int, Meta(ge=0, le=1_000_000)]
 _Seeds = Annotated[list[Seed], Meta(min_length=1, max_length=100_000)]
 _Checkpoint = Annotated[str, Meta(pattern=r"\A(confirmation|test)(-[0-9]{1,6})?\Z")]
@@ -73,19 +74,23 @@ class Bracket(Struct, frozen=True, kw_only=True):
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """What `Population.fit` is told, as texts."""
+    """How members train, as texts: what `_config.written` writes."""
 
     batch_size: _Digits
     even_batches: Literal["True", "False"] | UnsetType = UNSET
-    optimizer: Annotated[str, Meta(pattern=r"\A[a-z_]{1,40}\Z")]
+    optimizer: _Named
     lr: _Positive
-    schedule: Annotated[str, Meta(pattern=r"\A[a-z-]{1,40}\Z")]
+    schedule: _Named
     precision: Annotated[str, Meta(pattern=r"\A[a-z0-9]{1,40}\Z")]
     device: Annotated[str, Meta(pattern=r"\A[a-z]{1,20}(:[0-9]{1,4})?\Z")]
+    clip_grad_norm: _Positive | UnsetType = UNSET
+    decay_filter: Literal["weights", "all"] | UnsetType = UNSET
+    loss: Word | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        if not 0 <= float(self.lr) < 1e30:
-            raise ValueError("a learning rate is a number from 0 on")
+        if not float(self.lr) < 1e30:
+            raise ValueError("a learning rate is a finite number")
+        _config.read(_schema.plain(self))  # raises where something has no such value
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -273,21 +278,21 @@ class Finished(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.test and "recommended" not in self.test:
             raise ValueError("test: it lacks the recommended training")
-        for found in self.test.values():
-            for name, figure in found.items():
+        for metrics in self.test.values():
+            for name, figure in metrics.items():
                 if (figure.difference if name == "against" else figure.mean) is UNSET:
                     raise ValueError(f"test: {name} lacks its value")
-        for one in (self.recommended, *(other.setting for other in (self.chosen, self.mildest, *self.equivalent))):
-            setting_of(one)  # raises where a knob does not exist or has no such value
+        for setting in (self.recommended, *(other.setting for other in (self.chosen, self.mildest, *self.equivalent))):
+            Knobs.from_dict(setting)  # raises where a knob does not exist or has no such value
         for other in self.references.values():
             if other.setting is not None:
-                setting_of(other.setting)
+                Knobs.from_dict(other.setting)
         if self.length is UNSET and self.plan.epochs is UNSET:
             raise ValueError("it lacks its length")
 
 
 class Rung(Struct, frozen=True, kw_only=True):
-    """What a rung of the search found: an entry of `search.json`, without its costs as the metric tells them."""
+    """What a rung of the search found: an entry of `search.json`, without its costs in the metric's unit."""
 
     run: _Run
     family: Word
@@ -300,7 +305,7 @@ class Rung(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         _schema.check_lengths([self.settings, self.costs, self.stops], "settings, costs and stops")
         for setting in self.settings:
-            setting_of(setting)
+            Knobs.from_dict(setting)
 
 
 class Time(Struct, frozen=True, kw_only=True):
@@ -345,7 +350,7 @@ def progress(folder: Folder, metric: str) -> list[dict[str, Any]]:
 
     Args:
         folder: the study's.
-        metric: its name: each rung has its costs as that metric tells them, too.
+        metric: its name: each rung also has its costs in that metric's unit.
 
     Raises:
         InputError: `search.json` is damaged.
@@ -355,8 +360,8 @@ def progress(folder: Folder, metric: str) -> list[dict[str, Any]]:
     if text is None:
         return []
     rungs = _schema.plain(_schema.decode(text, list[Rung], file))
-    told = _schema.decode(text, list[dict[str, Raw]], file)  # one field has the metric's name
-    for rung, every in zip(rungs, told, strict=True):
+    entries = _schema.decode(text, list[dict[str, Raw]], file)  # one field has the metric's name
+    for rung, every in zip(rungs, entries, strict=True):
         values = _schema.decode(bytes(every.get(metric, b"")), list[Real | None], file)
         if len(values) != len(rung["costs"]):
             raise InputError(f"{file} is damaged: costs and {metric} have different lengths")
@@ -382,16 +387,6 @@ def budget(folder: Folder | None) -> dict[str, Any] | None:
     return None if folder is None else _plain(folder, "budget.json", Budget)
 
 
-def training_of(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of `Population.fit` that a plan tells as texts."""
-    written = plan["training"]
-    lr = float(written["lr"])
-    if not math.isfinite(lr):
-        raise InputError("the study's learning rate is no number")
-    even = written.get("even_batches") == "True"  # older studies cut plainly
-    return {**written, "batch_size": int(written["batch_size"]), "lr": lr, "even_batches": even}
-
-
 def _plain(folder: Folder, name: str, kind: type[Any]) -> dict[str, Any] | None:
-    found = folder.read(name, kind)
-    return None if found is None else _schema.plain(found)
+    document = folder.read(name, kind)
+    return None if document is None else _schema.plain(document)

@@ -35,12 +35,12 @@ def with_ids(model: Model, data: Data) -> Data:
     try:
         with torch.no_grad():
             network(rows)
-    except Exception:  # if in the embedding, the check says more
+    except Exception:  # if in the embedding, the check has the better message
         pass
     if not any(ids.numel() == rows.numel() and ids.reshape_as(rows).equal(rows) for ids in embedded):
         return data
-    said = f"the {whole.n_inputs} columns hold whole numbers that the network embeds: they stay as they are, unscaled"
-    return replace(whole, notes=(*whole.notes, said))
+    note = f"the {whole.n_inputs} columns hold whole numbers that the network embeds: they stay as they are, unscaled"
+    return replace(whole, notes=(*whole.notes, note))
 
 
 def refuse_ids(network: nn.Module, data: Data) -> None:
@@ -98,7 +98,7 @@ def _failed(network: nn.Module, rows: Tensor) -> tuple[str, int, Tensor] | None:
         with torch.no_grad():
             network(rows)
     except Exception:
-        return inside[-1] if inside else None  # elsewhere: the training says more, it knows the layer
+        return inside[-1] if inside else None  # elsewhere: the error of the training names the layer
     finally:
         for hook in hooks:
             hook.remove()

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from dampen import metrics
 from dampen.data import Data
 from dampen.engine import Population
+from dampen.metrics import Metric
+from dampen.search import Training
 from dampen.statistics import Estimate, over_folds, over_seeds_and_rows
-from dampen.study import _metrics
-from dampen.study._metrics import Metric
-from dampen.study._protocol import FOLDS, Plan, Split
+from dampen.study._phases import FOLDS, Split
+from dampen.study._protocol import Plan
 from dampen.study._runner import costs_of_outputs, outputs_of
 from dampen.study._simple_models import SIMPLE
-from dampen.study._training import Training
 
 Candidate = Training | str
 """A training, or the name of a simple model."""
@@ -48,7 +49,7 @@ class Evaluation:
     def of(cls, plan: Plan, rows: Split) -> "Evaluation":
         """Return an evaluation that has nothing to compare yet."""
         name = "accuracy" if plan.data.task == "classification" else "rmse"
-        return cls(plan, rows, plan.metric, _metrics.find(name, plan.data.task), {}, {})
+        return cls(plan, rows, plan.metric, metrics.find(name, plan.data.task), {}, {})
 
     def add(self, population: Population, trainings: Sequence[Training]) -> None:
         """Evaluate trainings, which are the settings of a population in their order."""
@@ -63,10 +64,10 @@ class Evaluation:
     def add_simple(self, names: Sequence[str], n_seeds: int) -> None:
         """Fit simple models on each seed's training rows, and evaluate them."""
         parts: list[Data] = self.rows.of_seeds or [self.rows.sets]  # type: ignore[list-item]
-        judging = self.rows.judging if isinstance(self.rows.judging, list) else [self.rows.judging]
+        evaluation_rows = self.rows.judging if isinstance(self.rows.judging, list) else [self.rows.judging]
         for name in names:
             both: tuple[Costs, Costs] = [], []
-            for data, rows in zip(parts, judging, strict=True):
+            for data, rows in zip(parts, evaluation_rows, strict=True):
                 outputs = SIMPLE[name](data.train, data.task, data.outputs, self.plan.seed)(rows)
                 for metric, costs in zip((self.metric, self.companion), both, strict=True):
                     costs.append(metric.costs(outputs, rows).double().numpy())
@@ -105,17 +106,17 @@ class Evaluation:
         return float(np.std([costs.mean() for costs in self.costs[candidate]], ddof=1))
 
     def told_excess(
-        self, other: Candidate, one: Candidate, found: Estimate, level: float
+        self, other: Candidate, one: Candidate, estimate: Estimate, level: float
     ) -> tuple[float, float, float]:
-        """Return an excess and its interval as the metric tells them, above 0 where `one` is better."""
+        """Return an excess and its interval in the metric's unit, above 0 where `one` is better."""
         a, b = self.mean(one), self.mean(other)
         if not (math.isfinite(a) and math.isfinite(b)):
             return math.nan, math.nan, math.nan
-        ends = found.interval(level)
-        told = self.metric.told_difference(b, a, ends, self.plan.target_scale[1])
+        ends = estimate.interval(level)
+        difference = self.metric.told_difference(b, a, ends, self.plan.target_scale[1])
         if self.metric.rising:
-            return -told[0], -told[2], -told[1]
-        return told[0], told[1], told[2]
+            return -difference[0], -difference[2], -difference[1]
+        return difference[0], difference[1], difference[2]
 
     def told_companion(self, other: Candidate, one: Candidate) -> float | None:
         """Return how many fewer of 1000 rows `one` gets wrong, or by how much its RMSE is smaller; None if unknown."""

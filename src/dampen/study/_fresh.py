@@ -6,16 +6,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dampen.data import Data, Preprocessing, Rows
+from dampen.data import Data, Preprocessing, Rows, training_and_validation_rows
 from dampen.engine import Population
-from dampen.study import _protocol
+from dampen.search import Ranked, Training
 from dampen.study._best_model import Winner, winner_of
 from dampen.study._calibration_ensembles import CalibrationEnsembles
 from dampen.study._description import Description
 from dampen.study._on_test_rows import on_test_rows
 from dampen.study._predictor import Predictor
-from dampen.study._search import Ranked
-from dampen.study._training import Training
+from dampen.study._protocol import Plan
 from dampen.study._verdict import Verdict
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class FreshResults:
         folder: where it is kept, if anywhere.
     """
 
-    plan: _protocol.Plan
+    plan: Plan
     ranked: tuple[Ranked, ...]
     verdict: Verdict
     test: dict[str, dict[str, Any]]
@@ -80,7 +79,7 @@ class FreshResults:
 
     @cached_property
     def _final_data(self) -> Data:
-        return _protocol.training_and_validation_rows(self.plan.data)
+        return training_and_validation_rows(self.plan.data)
 
     @property
     def preprocessing(self) -> Preprocessing | None:
@@ -125,7 +124,7 @@ class FreshResults:
 
     def rungs(self) -> list[dict[str, Any]]:
         """Return what each rung of the search found, as JSON can hold it."""
-        return [rung.document(self.plan) for rung in self.ranked]
+        return [rung.document(self.plan.metric.name, self.plan.told) for rung in self.ranked]
 
     def sentences(self) -> list[str]:
         """Return the verdict in words, and what the test rows add to it."""

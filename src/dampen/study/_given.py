@@ -2,7 +2,7 @@
 
 import torch
 
-from dampen._tensors import described, loaded_by
+from dampen._tensors import describe_input, loaded_by
 from dampen.data import Data
 from dampen.errors import InputError
 
@@ -11,7 +11,7 @@ def check_data(data: object) -> None:
     """Refuse what is no data set.
 
     Raises:
-        InputError: it is none; the message says how to make one of it.
+        InputError: it is none; the message has the call that makes one of it.
     """
     if isinstance(data, Data):
         return
@@ -21,5 +21,5 @@ def check_data(data: object) -> None:
     elif how:
         how = f"give {how}"
     raise InputError(
-        f"data must be a data set as dampen.load makes it, got {described(data)}" + (f": {how}" if how else "")
+        f"data must be a data set as dampen.load makes it, got {describe_input(data)}" + (f": {how}" if how else "")
     )

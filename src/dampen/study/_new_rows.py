@@ -45,13 +45,13 @@ def read_new_rows(
         return new_rows(rows, about.normalisation, about.task, about.classes, about.target)
     source, place = str(rows), Path(rows)
     if is_npz(source) and isinstance(about.normalisation, Normalisation):
-        found = read_incoming(place, about.normalisation, about.task, about.classes)
-        if found is not None:
-            return found
+        incoming = read_incoming(place, about.normalisation, about.task, about.classes)
+        if incoming is not None:
+            return incoming
     if is_npz(source) and about.preprocessing is not None:
-        found = read_rows(place, about.preprocessing)
-        if found is not None:
-            return found
+        incoming = read_rows(place, about.preprocessing)
+        if incoming is not None:
+            return incoming
     white = None
     if holds_images(source) and isinstance(about.normalisation, Normalisation):
         white = results.reading.get("image_max")
@@ -65,7 +65,7 @@ def read_new_rows(
     if about.preprocessing is None:
         shape = ", ".join(map(str, ("N", *about.inputs)))
         raise InputError(
-            f"the study was made on {about.name!r}, whose rows are no table's: {source} has no columns that it knows; "
+            f"the study was made on {about.name!r}, which is not a table: {source} can't be matched to it by columns; "
             f"a .npz file with an array x of shape [{shape}] will do"
         )
     return about.preprocessing.read(source)

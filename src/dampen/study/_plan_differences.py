@@ -1,14 +1,14 @@
-"""In what two plans of a study differ, by the names of the arguments and options that a user knows."""
+"""How two plans of a study differ, by the names of arguments and options."""
 
 import os
 from collections.abc import Mapping
 from typing import Any
 
 Plan = Mapping[str, Any]
-"""As `Plan.document` tells it."""
+"""As `Plan.document` returns it."""
 
 _NOT_ASKED = ("versions", "reading", "format")  # that follow from where and when a study runs
-_DERIVED = ("families", "refined")  # that follow from what is asked for
+_DERIVED = ("families", "refined")  # that follow from other fields
 _WORDS = {
     "model": "the network",
     "scheme": "validation",
@@ -18,47 +18,49 @@ _WORDS = {
 
 
 def differs(held: Plan, wanted: Plan) -> str | None:
-    """Return what is to be said where a folder's plan is not the one that is asked for; None where it is.
+    """Return how a folder's plan differs from the one that is wanted; None where it does not.
 
     Args:
         held: the folder's.
-        wanted: what is asked for.
+        wanted: that of the call.
     """
     names = [name for name in wanted if name not in _NOT_ASKED and not _same(name, held.get(name), wanted[name])]
     if not names:
         return None
     if "data" in names:
-        one, other = held["data"], wanted["data"]
-        if one["name"] != other["name"]:
-            return f"the study there is of the data {_told(one)}, this one of {_told(other)}"
-        return f"the data {_told(one)} is not what the study there began with: its rows, columns or splits differ"
-    found = _asked(held, wanted, names)
-    return f"the study there began with other values: {', '.join(found)}"
+        there, here = held["data"], wanted["data"]
+        if there["name"] != here["name"]:
+            return f"the study there is of the data {_data_name(there)}, this one of {_data_name(here)}"
+        return (
+            f"the data {_data_name(there)} has changed since the study there began: its rows, columns or splits differ"
+        )
+    differences = _argument_differences(held, wanted, names)
+    return f"the study there has other values: {', '.join(differences)}"
 
 
-def _asked(held: Plan, wanted: Plan, names: list[str]) -> list[str]:
-    """Return what a user has asked for otherwise, with both values where they are short."""
+def _argument_differences(held: Plan, wanted: Plan, names: list[str]) -> list[str]:
+    """Return which arguments differ, with both values where they are short."""
     pairs: dict[str, tuple[Any, Any]] = {}
     for name in names:
-        one, other = held.get(name), wanted[name]
+        there, here = held.get(name), wanted[name]
         if name == "brackets":
-            pairs["settings"] = tuple(sum(bracket["settings"] for bracket in plan) for plan in (one, other))  # type: ignore[assignment]
+            pairs["settings"] = tuple(sum(bracket["settings"] for bracket in plan) for plan in (there, here))  # type: ignore[assignment]
         elif name == "lengths":
-            pairs["epochs"] = one and one["planned"], other["planned"]
+            pairs["epochs"] = there and there["planned"], here["planned"]
         elif name in ("seeds", "confirm_seeds"):
-            pairs[name] = len(one or ()), len(other)
+            pairs[name] = len(there or ()), len(here)
         elif name in _DERIVED:
             continue
-        elif name in ("training", "space") and one is not None:
-            pairs |= {part: (one.get(part, "none"), other.get(part, "none")) for part in {**one, **other}}
+        elif name in ("training", "space") and there is not None:
+            pairs |= {part: (there.get(part, "none"), here.get(part, "none")) for part in {**there, **here}}
         else:
-            pairs.setdefault(_WORDS.get(name, name), (one, other))
+            pairs.setdefault(_WORDS.get(name, name), (there, here))
     different = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-    told = [
-        f"{name} ({one} there, {other} here)" if _short(one, other) else name
-        for name, (one, other) in different.items()
+    lines = [
+        f"{name} ({there} there, {here} here)" if _short(there, here) else name
+        for name, (there, here) in different.items()
     ]
-    return told or ["how its settings are drawn or halved"]
+    return lines or ["how its settings are drawn or halved"]
 
 
 def _short(*values: Any) -> bool:
@@ -77,6 +79,6 @@ def _same(name: str, held: Any, wanted: Any) -> bool:
     return held == wanted
 
 
-def _told(data: Mapping[str, Any]) -> str:
+def _data_name(data: Mapping[str, Any]) -> str:
     name, source = data["name"], data["source"]
     return repr(name) if source in (name, "memory") else f"{name!r} ({source})"

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dampen.data import Data
-from dampen.engine import Model, initial_weights_repeat
-from dampen.study import _defaults, _metrics, _protocol
-from dampen.study._checks import check_margin, check_network, check_whole, prepared
+from dampen import metrics
+from dampen.data import Data, with_unit_targets
+from dampen.engine import Model, TrainConfig, initial_weights_repeat
+from dampen.study import _defaults, _protocol
+from dampen.study._checks import check_margin, check_network, check_whole
+from dampen.study._config import config_of_study, rows_a_step
 from dampen.study._defaults import Lengths, Sizes
 from dampen.study._embedded import with_ids
 
@@ -19,26 +21,26 @@ class Preparation:
         model: what makes the network.
         data: with targets of unit deviation.
         target_scale: mean and deviation of a regression target before that.
-        metric: what ranks and judges.
+        metric: for selection and evaluation.
         scheme: `folds` or `held-out`.
         sizes: usual for so many rows.
         lengths: of trainings.
-        margin: share of the loss below which a difference does not matter.
+        margin: share of the loss below which a difference is negligible.
         seed: of draws, splits and members.
-        training: options of `Population.fit`.
-        notes: what is to be said of the network.
+        training: how members train, except for the lengths.
+        notes: on the network.
     """
 
     model: Model
     data: Data
     target_scale: tuple[float, float]
-    metric: _metrics.Metric
+    metric: metrics.Metric
     scheme: str
     sizes: Sizes
     lengths: Lengths
     margin: float | None
     seed: int
-    training: dict[str, Any]
+    training: TrainConfig
     notes: tuple[str, ...]
 
     def seeds(self, n: int) -> tuple[int, ...]:
@@ -66,16 +68,11 @@ class Preparation:
 def prepare(
     model: Model,
     data: Data,
+    config: TrainConfig,
     *,
-    epochs: int | None,
     metric: str | None,
     validation: str | None,
-    batch_size: int | None,
-    lr: float,
     margin: float | None,
-    schedule: str | None,
-    precision: str,
-    device: str,
     seed: int,
     **counts: tuple[int | None, int],
 ) -> Preparation:
@@ -84,33 +81,29 @@ def prepare(
     Args:
         model: as for `tune`, and so is all that follows.
         data: see there.
-        epochs: see there.
+        config: see there.
         metric: see there.
         validation: see there.
-        batch_size: see there.
-        lr: see there.
         margin: see there.
-        schedule: see there.
-        precision: see there.
-        device: see there.
         seed: see there.
         counts: other whole numbers by name, each with the least that is allowed.
 
     Raises:
         InputError: an argument outside its range, or unfit data.
     """
-    check_whole({**counts, "epochs": (epochs, 1), "seed": (seed, 0)})
+    check_whole({**counts, "seed": (seed, 0)})
     check_margin(margin)
-    data, scale, training = prepared(with_ids(model, data), batch_size, lr, schedule, precision, device)
+    data, mean, deviation = with_unit_targets(with_ids(model, data))
+    training = config_of_study(config, data)
     return Preparation(
         model=model,
         notes=check_network(model, data),
         data=data,
-        target_scale=scale,
-        metric=_metrics.find(metric, data.task, data.weights is not None),
+        target_scale=(mean, deviation),
+        metric=metrics.find(metric, data.task, data.weights is not None),
         scheme=_protocol.scheme_of(data, validation),
         sizes=_defaults.usual_sizes(len(data.train_rows)),
-        lengths=_defaults.usual_lengths(data, training["batch_size"], epochs),
+        lengths=_defaults.usual_lengths(data, rows_a_step(training), config.epochs),
         margin=margin,
         seed=seed,
         training=training,

@@ -7,7 +7,7 @@ from dampen.engine.knobs import KNOBS, Scales, Setting
 from dampen.search import Space
 from dampen.study._defaults import is_table
 
-SEARCH, NONE, DEFAULT, TABULAR = "search", "none", "default", "tabular-default"
+NONE, DEFAULT, TABULAR = "none", "default", "tabular-default"
 STOPPED = "none_stopped_early"
 UNREGULARISED = (NONE, STOPPED)
 _NO_REGULARISERS = ("lr", "patience", "dropblock_size")
@@ -37,10 +37,10 @@ def families(space: Space, dropping: bool, data: Data, lr: float, settings: int)
         rates = _rates(space, lr, max(_LEAST_RATES, settings // share))
         return tuple(dict.fromkeys(Setting(lr=rate, **knobs) for rate in rates))
 
-    found = {NONE: of(4, weight_decay=0.0, **dropout), DEFAULT: of(8, weight_decay=0.01, **dropout)}
+    settings_of = {NONE: of(4, weight_decay=0.0, **dropout), DEFAULT: of(8, weight_decay=0.01, **dropout)}
     if dropping and is_table(data):
-        found[TABULAR] = of(8, weight_decay=0.02, dropout=0.15)
-    return found
+        settings_of[TABULAR] = of(8, weight_decay=0.02, dropout=0.15)
+    return settings_of
 
 
 def _rates(space: Space, lr: float, n: int) -> Sequence[float]:

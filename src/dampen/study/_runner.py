@@ -1,5 +1,6 @@
 """The trainings of a study: populations that are trained for a length, kept in the folder, and evaluated."""
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -11,24 +12,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dampen.engine import ChunkDone, Epoch, Event, Model, Population, TrainConfig
+from dampen._hooks import CLUSTERS
+from dampen.data import training_and_validation_rows
+from dampen.engine import ChunkDone, Epoch, Event, Model, Population
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
+from dampen.metrics import Metric
+from dampen.search import Training
 from dampen.study import _documents
-from dampen.study._metrics import Metric
-from dampen.study._protocol import (
+from dampen.study._phases import (
     CALIBRATION_SEED,
     CONFIRM_SEED,
     TEST_SEED,
-    Plan,
     Split,
     calibration_folds,
     n_calibration_folds,
     split,
-    training_and_validation_rows,
 )
+from dampen.study._protocol import Plan
 from dampen.study._storage import Folder
-from dampen.study._training import Training
 from dampen.uncertainty import ClassPrediction, predict
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 PHASES = ("search", "confirmation", "test")
 CALIBRATION = "calibration"  # trainings that belong to no phase: their numbers are no part of what a study found
 _SAVE_EVERY, _SAVE_SHARE = 20.0, 0.03  # seconds between checkpoints within a training; the share of time they may take
-_KNOWN_SECONDS, _KNOWN_SHARE = 2.0, 0.05  # of this run, from which on the time that is left can be told
+_KNOWN_SECONDS, _KNOWN_SHARE = 2.0, 0.05  # of this run, from which on the time that is left can be estimated
 _POINTS = 100  # of a learning curve: more are not seen
 
 
@@ -53,7 +55,7 @@ class Progress:
         share: of the whole study that is done, as far as can be foreseen.
         best: the metric of the best setting so far, if one has been ranked.
         seconds: since the study began.
-        left: seconds that the rest should take; None while too little has been done to tell.
+        left: seconds that the rest should take; None while too little has been done to estimate it.
     """
 
     phase: str
@@ -67,18 +69,26 @@ class Progress:
 
 
 class Runner:
-    """Trains what a plan's phases ask for, from where the folder is.
+    """Trains the phases of a plan, from where the folder is.
 
     Args:
         model: what makes the network.
         plan: what to do.
         folder: where checkpoints go; None keeps nothing.
         callback: called with where the study is.
+        workers: of a cluster, which train; None: this machine does.
     """
 
-    def __init__(self, model: Model, plan: Plan, folder: Folder | None, callback: Callable[[Progress], object] | None):
+    def __init__(
+        self,
+        model: Model,
+        plan: Plan,
+        folder: Folder | None,
+        callback: Callable[[Progress], object] | None,
+        workers: Any = None,
+    ):
         self.model, self.plan, self.folder = model, plan, folder
-        self._callback = callback
+        self._callback, self._workers = callback, workers
         held = _documents.time_so_far(folder)  # of runs that died
         self._before, self._before_trained = held.seconds, held.member_epochs
         self.began = time.perf_counter()
@@ -115,7 +125,7 @@ class Runner:
         return self.seconds / trained
 
     def seeds(self, phase: str) -> tuple[int, ...]:
-        """Return the seeds of a phase: no phase knows the luck of another."""
+        """Return the seeds of a phase: phases are independent."""
         if phase == "search":
             return self.plan.seeds
         if phase == CALIBRATION:
@@ -168,7 +178,7 @@ class Runner:
         self._share_before = self._share
 
     def forget(self, name: str) -> None:
-        """Remove a checkpoint that nobody needs any more."""
+        """Remove a checkpoint that is no longer needed."""
         if self.folder is not None:
             shutil.rmtree(self.folder.path / "checkpoints" / name, ignore_errors=True)
 
@@ -204,19 +214,23 @@ class Runner:
                 shown = phase if phase in PHASES else PHASES[-1]
                 self._callback(self._progress(shown, epoch, until, members, members * (epoch + share)))
 
-        config = TrainConfig(epochs=epochs, **plan.training)
+        config = replace(plan.training, epochs=epochs)
         if start >= until:
             population.prepare(rows.sets, config)
             return
         every = max(1, epochs // _POINTS)
-        population.fit(rows.sets, config, until=until, callback=after, evaluate_every=every)
+        how: dict[str, Any] = {"until": until, "callback": after, "evaluate_every": every}
+        if self._workers is None:
+            population.fit(rows.sets, config, **how)
+        else:
+            self._workers.fit(population, self.model, rows.sets, config, **how)
         self._save(name, population)
 
     def _progress(self, phase: str, epoch: int, epochs: int, members: int, now: float) -> Progress:
         plan, expected = self.plan, self._expected()
         whole = sum(expected.values())
         i = PHASES.index(phase)
-        start = sum(expected[one] for one in PHASES[:i]) / whole
+        start = sum(expected[earlier] for earlier in PHASES[:i]) / whole
         within = min((self._done[phase] + now) / expected[phase], 1.0) * expected[phase] / whole
         self._share = max(self._share, min(start + within, 1.0))
         new = self._share - self._share_before
@@ -256,6 +270,15 @@ class Runner:
             self.folder.write_json(name, value)
 
 
+def workers_of(cluster: Any) -> contextlib.AbstractContextManager[Any]:
+    """Return a context with the workers of a cluster; with None where there is none.
+
+    Raises:
+        InputError: it is no cluster, or can't be reached.
+    """
+    return contextlib.nullcontext() if cluster is None else CLUSTERS["connected"](cluster)
+
+
 class Trained:
     """The trainings of a phase that have no rungs: each once, those of one length together.
 
@@ -275,14 +298,14 @@ class Trained:
         for training in dict.fromkeys(trainings):
             if training not in self._where:
                 lengths.setdefault((training.epochs, training.stopped_at), []).append(training)
-        found = []
+        populations = []
         for (epochs, stopped_at), alike in lengths.items():
             self._runs += 1
             name = f"{self.phase}-{self._runs}"
             population = self._runner.train(self.phase, name, [t.setting for t in alike], epochs, stopped_at)
             self._where |= dict.fromkeys(alike, (name, population))
-            found.append((population, alike))
-        return found
+            populations.append((population, alike))
+        return populations
 
     def population(self, training: Training) -> Population:
         """Return the population that a training belongs to."""
@@ -320,12 +343,12 @@ def costs_of_outputs(
 ) -> list[Float[Tensor, "M N"]]:
     """Return the cost of each row (or group) for each seed, from outputs `[M, N, C]` of each."""
     diverged = population.history.diverged_at > 0
-    found = []
+    costs_of_seeds = []
     for s, of_seed in enumerate(outputs):
         costs = metric.costs(of_seed, rows[s] if isinstance(rows, list) else rows)
         costs[torch.from_numpy(diverged[s])] = torch.nan
-        found.append(costs)
-    return found
+        costs_of_seeds.append(costs)
+    return costs_of_seeds
 
 
 def outputs_of(population: Population, rows: Any, metric: Metric) -> list[Tensor]:
@@ -336,7 +359,7 @@ def outputs_of(population: Population, rows: Any, metric: Metric) -> list[Tensor
     """
     if not metric.samples:
         return population.outputs(rows)
-    found = []
+    outputs = []
     for s, seed in enumerate(population.seeds):
         table = rows[s] if isinstance(rows, list) else rows
         each = []
@@ -348,8 +371,8 @@ def outputs_of(population: Population, rows: Any, metric: Metric) -> list[Tensor
             prediction = predict(network, table.features, samples, seed, task="classification", dropout=rates)
             assert isinstance(prediction, ClassPrediction)
             each.append(prediction.probabilities.log().clamp_min(-700))
-        found.append(torch.stack(each))
-    return found
+        outputs.append(torch.stack(each))
+    return outputs
 
 
 def _all_zero(dropout: Any) -> bool:

@@ -1,6 +1,5 @@
 """The results of a finished study that a folder keeps."""
 
-import ast
 import copy
 import os
 from collections.abc import Mapping, Sequence
@@ -14,21 +13,20 @@ from torch import nn
 
 from dampen import _schema
 from dampen._io import exists, shortened
-from dampen.data import NAMES, Data, Preprocessing, Rows, load
+from dampen.data import NAMES, Data, Preprocessing, Rows, load, training_and_validation_rows, with_unit_targets
 from dampen.engine import INSERTED, Model, Population, WithDropout, insert_dropout
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.models import Linear, mlp
-from dampen.study import _calibration_rows, _documents, _protocol
+from dampen.search import Ranked, Training
+from dampen.study import _calibration_rows, _config, _documents
 from dampen.study._best_model import Winner, winner_of, winner_without_rows
 from dampen.study._calibration_ensembles import Ensemble, ensembles_of
 from dampen.study._curves import read_curves
 from dampen.study._predictor import Predictor
 from dampen.study._runner import CALIBRATION
 from dampen.study._saved_verdict import verdict_of
-from dampen.study._search import Ranked
 from dampen.study._storage import Folder, fingerprint
-from dampen.study._training import Training, setting_of
 from dampen.study._verdict import Verdict
 
 if TYPE_CHECKING:
@@ -38,11 +36,11 @@ _LONGEST_NAME = 10_000  # letters of what a network is called
 
 
 class _Origin:
-    """The data that a study was made on: read again when somebody first asks for it.
+    """The data that a study was made on: read again at its first use.
 
     Args:
         folder: the study's.
-        plan: the study's, as its document tells it.
+        plan: the study's, as its document has it.
         data: what it was made on, if somebody has it at hand.
         data_dir: where data is looked for that has to be loaded.
 
@@ -71,21 +69,21 @@ class _Origin:
         return self.read
 
     def _checked(self, data: Data) -> Data:
-        found = same_data(data, self._plan)
-        if found is None:
+        same = same_data(data, self._plan)
+        if same is None:
             raise InputError(
                 f"the data {data.name!r} is not what the study in {self._folder} was made on: its rows or its splits "
                 "differ"
             )
-        return found
+        return same
 
 
 def same_data(data: Data, plan: Mapping[str, Any]) -> Data | None:
     """Return data as a study had it, whole numbers unscaled where its network embeds them; None for other data."""
-    for one in filter(None, (data, data.whole())):
-        found, *_ = _protocol.with_unit_targets(one)
-        if fingerprint(found) == plan["data"]["fingerprint"]:
-            return found
+    for candidate in filter(None, (data, data.whole())):
+        scaled, *_ = with_unit_targets(candidate)
+        if fingerprint(scaled) == plan["data"]["fingerprint"]:
+            return scaled
     return None
 
 
@@ -124,7 +122,7 @@ class SavedResults:
 
     @property
     def data(self) -> Data:
-        """What the study was made on, read again when it is first asked for; a regression target has mean 0.
+        """What the study was made on, read again at its first use; a regression target has mean 0.
 
         Raises:
             InputError: it is gone, has changed, or was in memory.
@@ -142,7 +140,7 @@ class SavedResults:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """Which setting and length, how sure, against what, in the words that it was told in.
+        """Which setting and length, how sure, against what, in the words of its folder.
 
         Raises:
             InputError: the study is of an older version.
@@ -234,10 +232,10 @@ class SavedResults:
         Raises:
             InputError: as for `predictor`.
         """
-        last = self.target_scale, self._setting, self._epochs, _documents.training_of(self._plan)
+        last = self.target_scale, self._setting, self._epochs, _config.read(self._plan["training"])
         predictor, model = self.predictor, self._plan["model"]
         try:
-            rows = _protocol.training_and_validation_rows(self.data)
+            rows = training_and_validation_rows(self.data)
         except InputError as e:
             examples = predictor.unseen[0][1].features
             return winner_without_rows(self.population, model, predictor.description, str(e), examples, *last)
@@ -245,7 +243,7 @@ class SavedResults:
 
     @property
     def _setting(self) -> Setting:
-        return setting_of(self._document["recommended"])
+        return Setting.from_dict(self._document["recommended"])
 
     @property
     def _epochs(self) -> int:
@@ -335,31 +333,28 @@ def of_own_network(plan: Mapping[str, Any]) -> bool:
 
 
 def _builder(name: str) -> Model:
-    """Make dampen's own builder from what `repr` says of it."""
+    """Make dampen's own builder from its `repr`."""
     try:
         if len(name) > _LONGEST_NAME:
             raise ValueError
-        call = ast.parse(name, mode="eval").body
-        assert isinstance(call, ast.Call)
-        assert isinstance(call.func, ast.Name)
-        values = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
-        if call.func.id == "Linear":
+        kind, values = _schema.call(name)
+        if kind == "Linear":
             return Linear(**values)
-        assert call.func.id == "MLP"
-        described = _schema.converted(values, _Mlp, "the network's description")
-        shape = {"dropout": described.dropout, "activation": described.activation, "scaling": described.scaling}
-        return mlp(*described.hidden, **shape)
-    except (SyntaxError, ValueError, AssertionError, TypeError, MemoryError, RecursionError) as e:
+        assert kind == "MLP"
+        description = _schema.converted(values, _Mlp, "the network's description")
+        shape = {"dropout": description.dropout, "activation": description.activation, "scaling": description.scaling}
+        return mlp(*description.hidden, **shape)
+    except (ValueError, AssertionError, TypeError) as e:
         if isinstance(e, InputError):
             raise
         raise InputError(
-            f"the study's network is {shortened(name)}, none of dampen's own: name what makes it with --model "
+            f"the study's network is {shortened(name)}, not one of dampen's: name its factory with --model "
             "MODULE:FUNCTION, or give model"
         ) from None
 
 
 class _Mlp(Struct, frozen=True):
-    """What `repr` says of an `MLP`; each layer's size is compared with the checkpoint before it is made."""
+    """The arguments in the `repr` of an `MLP`; each layer's size is compared with the checkpoint before it is made."""
 
     hidden: tuple[Annotated[int, Meta(ge=1, le=10_000_000)], ...]
     dropout: tuple[_schema.Share, ...]
@@ -424,7 +419,7 @@ def _check(network: nn.Module, place: Folder) -> None:
             tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as e:
         raise InputError(f"{file} can't be read: {e}") from e
-    mine = network.state_dict()
-    same = mine.keys() == tensors.keys() and all(torch.equal(mine[name], tensors[name].float()) for name in mine)
+    state = network.state_dict()
+    same = state.keys() == tensors.keys() and all(torch.equal(state[name], tensors[name].float()) for name in state)
     if not same or "setting" not in about or _schema.decode(about["setting"], _schema.Setting, file) is None:
         raise InputError(f"{file} and the study's checkpoints are of different networks")

@@ -1,19 +1,20 @@
-"""A verdict as a study's document tells it."""
+"""The verdict of a study's document."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from dampen.engine.knobs import Setting
 from dampen.errors import InputError
+from dampen.metrics import METRICS
+from dampen.search import Training
 from dampen.study._diagnosis import Diagnosis
-from dampen.study._metrics import METRICS
 from dampen.study._references import regularisers
-from dampen.study._training import Training, setting_of
 from dampen.study._verdict import Against, Gain, Length, Part, Verdict
 
 
 def verdict_of(document: Mapping[str, Any]) -> Verdict:
-    """Return the verdict of a finished study, in the words that it was told in.
+    """Return the verdict of a finished study, in the words of its folder.
 
     Args:
         document: as `Study.document` returns it, checked.
@@ -27,7 +28,8 @@ def verdict_of(document: Mapping[str, Any]) -> Verdict:
     if not metrics:
         raise InputError(f"study.json is damaged: there is no metric {document['metric']!r}")
     metric = next((metric for metric in metrics if metric.task == task), metrics[0])
-    recommended, validation, doubled = setting_of(document["recommended"]), document["validation"], length["doubled"]
+    recommended, validation = Setting.from_dict(document["recommended"]), document["validation"]
+    doubled = length["doubled"]
     change = None if doubled is None else _number(doubled["difference"])
     return Verdict(
         metric=metric,
@@ -75,7 +77,7 @@ def _ends(interval: Any) -> tuple[float, float]:
 
 
 def _training(document: Mapping[str, Any]) -> Training:
-    return Training(setting_of(document["setting"]), document["epochs"], document["stopped_at"])
+    return Training(Setting.from_dict(document["setting"]), document["epochs"], document["stopped_at"])
 
 
 def _of_part(document: Mapping[str, Any]) -> dict[str, Any]:

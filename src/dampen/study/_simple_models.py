@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dampen.data import Rows
 
-FLOOR = 1e-12  # the smallest probability told: a cost of 27.6 nats, not infinity, for a class that never came up
+FLOOR = 1e-12  # the smallest probability: a cost of 27.6 nats, not infinity, for a class that never came up
 PENALTIES = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)  # logistic regression's C, the strongest first
 PLAIN = 1.0  # scikit-learn's own C, where a search would take minutes or has no two rows of a class
 RIDGES = tuple(10.0**k for k in range(-3, 6))  # ridge regression's penalty
@@ -62,7 +62,7 @@ Fit = Callable[[Rows, str, int, int], Simple]
 
 
 def constant(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
-    """Fit the answer that ignores the inputs: the classes' shares among the rows, or the rows' mean.
+    """Fit the constant baseline, which ignores the inputs: class frequencies, or the mean.
 
     Rows count by their weights. If a class has no row, all shares are Laplace's, `(count + 1) / (n + C)`, so that none
     is 0.
@@ -95,8 +95,8 @@ def linear(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
     The penalty is the one with the least cost in cross-validation among the training rows, each class in its share and
     each group in one fold: for classes 5 folds, fewer if the rarest class has fewer rows; for numbers leave-one-out
     (Golub, Heath and Wahba 1979, "Generalized cross-validation as a method for choosing a good ridge parameter"), with
-    groups 5 folds. Where a search over classes would take minutes, fewer folds tell, above 20,000 rows none: `C = 1`.
-    The solver's iterations are capped for the same reason; `about` tells each.
+    groups 5 folds. Where a search over classes would take minutes, there are fewer, above 20,000 rows none: `C = 1`.
+    The solver's iterations are capped for the same reason; `about` names each.
     """
     x, y, weights = _arrays(rows)
     groups = None if rows.groups is None else rows.groups.cpu()[_counting(rows)].numpy()
@@ -119,9 +119,9 @@ def linear(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
 def boosting(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
     """Fit scikit-learn's histogram gradient boosting with its own settings; arguments as in `constant`.
 
-    Early stopping is scikit-learn's: above 10,000 rows a tenth of them tells when to stop; not if some class has a
+    Early stopping is scikit-learn's: above 10,000 rows a tenth of them decides when to stop; not if some class has a
     single row, which can't be in both parts. Rounds are 100 at most, fewer with larger steps where these would take
-    minutes: `about` tells.
+    minutes: `about` names the cap.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
@@ -149,7 +149,7 @@ SIMPLE: dict[str, Fit] = {"constant": constant, "linear": linear, "boosting": bo
 
 
 def _counting(rows: Rows) -> Tensor:
-    """Return which rows have any weight: the others must not tell scikit-learn of a class, a fold or a scale."""
+    """Return which rows have any weight: the others must not give scikit-learn a class, a fold or a scale."""
     return torch.ones(len(rows), dtype=torch.bool) if rows.weights is None else (rows.weights > 0).cpu()
 
 

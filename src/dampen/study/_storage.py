@@ -20,11 +20,11 @@ _MOST_ROWS, _MOST_COLUMNS = 20_000_000, 1000
 
 
 def fingerprint(data: Data) -> str:
-    """Return a hash of everything that a data set's rows say, and of how they are split."""
+    """Return a hash of a data set's rows and of their split."""
     digest = hashlib.blake2b(digest_size=16)
-    said = [data.features, data.targets, data.train_rows, data.validation_rows, data.test_rows]
-    said += [tensor for tensor in (data.weights, data.groups) if tensor is not None]
-    for tensor in said:
+    tensors = [data.features, data.targets, data.train_rows, data.validation_rows, data.test_rows]
+    tensors += [tensor for tensor in (data.weights, data.groups) if tensor is not None]
+    for tensor in tensors:
         digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
         digest.update(tensor.contiguous().numpy().data)
     digest.update(str((data.task, data.classes, data.scaling)).encode())
@@ -49,10 +49,10 @@ class Folder:
         self.write(name, lambda file: file.write_text(text + "\n", encoding="utf-8"))
 
     def read(self, name: str, kind: type[T]) -> T | None:
-        """Return what a JSON file says, None where there is no such file.
+        """Return the contents of a JSON file, None where there is no such file.
 
         Raises:
-            InputError: it is damaged, or says something else than `kind`.
+            InputError: it is damaged, or is not of `kind`.
         """
         return _schema.read_file(self.path / name, kind)
 

@@ -11,16 +11,13 @@ from dampen.data import Data, Preprocessing
 from dampen.engine import Model
 from dampen.engine.knobs import Setting
 from dampen.errors import DataWarning, InputError, NotExported
-from dampen.search import export_to_optuna
+from dampen.search import SEARCH, Ranked, Training, export_to_optuna
 from dampen.study import _protocol
 from dampen.study._best_model import Exported, Winner
 from dampen.study._calibrated import CalibratedStudy, Method, calibrate, single_pass_if_no_dropout
 from dampen.study._description import Description
 from dampen.study._fresh import FreshResults
-from dampen.study._references import SEARCH
 from dampen.study._saved import SavedResults
-from dampen.study._search import Ranked
-from dampen.study._training import Training
 from dampen.study._verdict import Verdict
 
 if TYPE_CHECKING:
@@ -185,7 +182,7 @@ class Study:
 
         Warns:
             NotSampled: the recommended setting drops no units, so that a single pass predicts.
-            DataWarning: the rows to calibrate on are too few for what is asked, or could not tell a temperature.
+            DataWarning: the calibration rows are too few for the coverage, or for a temperature.
 
         Example:
             >>> import dampen
@@ -223,7 +220,7 @@ class Study:
         return self.results.winner()
 
     def export(self, folder: str | Path, *, onnx: bool = False, data: bool | None = None) -> Exported:
-        """Write the recommended network for use without dampen; see `dampen.export.write`, which says what is written.
+        """Write the recommended network for use without dampen; see `dampen.export.write` for its files.
 
         Args:
             folder: new, empty, or of an earlier export.
@@ -235,12 +232,12 @@ class Study:
                 network.
 
         Warns:
-            NotExported: `train.py` could not be written; the message says why.
+            NotExported: `train.py` could not be written; the message has the reason.
         """
-        found = WRITERS["export"](self.winner(), Path(folder), onnx=onnx, data=data)
-        if found.refused is not None:
-            warnings.warn(found.refused, NotExported, stacklevel=2)
-        return found
+        exported = WRITERS["export"](self.winner(), Path(folder), onnx=onnx, data=data)
+        if exported.refused is not None:
+            warnings.warn(exported.refused, NotExported, stacklevel=2)
+        return exported
 
     def export_to_optuna(self, storage: str, name: str | None = None) -> None:
         """Add the search's settings to an Optuna storage, so that optuna-dashboard shows them.

@@ -5,24 +5,26 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from torch import nn
 
 from dampen.data import Data
-from dampen.engine import Builder, Model, Population, once
+from dampen.engine import Builder, Model, Population, TrainConfig, TrainOptions, configured, once
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.search import Bracket, Space, Strategy, strategy_of
 from dampen.search import brackets as draw_brackets
-from dampen.study import _budget, _defaults, _documents, _protocol, _references
+from dampen.study import _budget, _defaults, _documents, _references
 from dampen.study._checks import check_batches, one_writer, open_folder, refuse_others, refuse_patience
 from dampen.study._conclude import finish
 from dampen.study._confirmation import Confirmation, simple_models
 from dampen.study._defaults import Lengths
 from dampen.study._divergence import check_learnt
+from dampen.study._phases import n_calibration_folds
 from dampen.study._preparation import prepare
-from dampen.study._runner import Progress, Runner
+from dampen.study._protocol import Plan
+from dampen.study._runner import Progress, Runner, workers_of
 from dampen.study._search import check_found
 from dampen.study._search import search as run_search
 from dampen.study._storage import Folder
@@ -39,9 +41,9 @@ def tune(
     data: Data,
     space: Mapping[str, Any] | None = None,
     *,
+    config: TrainConfig | None = None,
     n_settings: int | None = None,
     n_seeds: int | None = None,
-    epochs: int | None = None,
     metric: str | None = None,
     margin: float | None = None,
     search: str | Strategy = "sobol",
@@ -50,15 +52,12 @@ def tune(
     n_confirm_seeds: int | None = None,
     budget: float | None = None,
     validation: str | None = None,
-    batch_size: int | None = None,
-    lr: float = 1e-3,
-    schedule: str | None = None,
-    precision: str = "float32",
-    device: str = "cpu",
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
+    cluster: Any = None,
     callback: Callable[[Progress], object] | None = None,
+    **options: Unpack[TrainOptions],
 ) -> Study:
     """Find how much regularisation a network needs, and how sure that is.
 
@@ -72,12 +71,15 @@ def tune(
         data: with or without validation rows; test rows are optional.
         space: a dimension for each knob, or a value; by default weight decay, learning rate and, if the network drops
             units, dropout.
+        config: how members train. `epochs` is the longest training, which by default follows from what longer trainings
+            gain; `lr` is used where the space has no learning rate. By default `batch_size` is 32 below 5000 training
+            rows and 128 above, `schedule` is `cosine`. The default space is made for `adamw`: give one for another
+            optimizer. `early_stopping`, and functions as `loss` or `decay_filter`, can't be part of a study.
         n_settings: how many are tried; by default 64 below 1000 training rows, 32 below 5000, 24 above.
         n_seeds: of each setting in the search; by default 5 below 1000 training rows, 3 below 5000, 1 above.
-        epochs: the longest training; by default it follows from what longer trainings gain.
         metric: `nll`, `accuracy`, `brier`, `mc-nll` (of the mean under Monte-Carlo dropout) for classes; `mse`, `rmse`,
             `mae`, `r2`, `nll` (noise fitted) for numbers.
-        margin: share of the loss below which a difference does not matter; by default 0.01, or a tenth of the spread
+        margin: share of the loss below which a difference is negligible; by default 0.01, or a tenth of the spread
             between seeds where that is more.
         search: how settings are drawn and which train longer: `dampen.SuccessiveHalving(eta=3)`, `Hyperband`, `Sobol`,
             `Random`, `Grid` or `TPE`; `sobol`, `random`, `grid`, `tpe` and `hyperband` are short for them, eta being 2.
@@ -87,35 +89,27 @@ def tune(
         budget: seconds that the study may take: settings, seeds, epochs and confirming seeds that are not given follow
             from it and from a measured training.
         validation: `folds` or `held-out`; by default folds below 5000 training rows.
-        batch_size: rows a step; by default 32 below 5000 training rows, 128 above.
-        lr: learning rate where the space has none, and of the default reference.
-        schedule: of the learning rate: `constant`, `cosine`, `linear` or `one-cycle`, as for `Population.fit`; by
-            default `cosine`, whatever the length.
-        precision: as for `Population.fit`.
-        device: as for `Population.fit`.
         seed: of draws, splits and members.
         out: folder for the results; None keeps them in memory.
         resume: go on with the study that `out` holds.
+        cluster: `local`, `auto`, `ray://HOST:PORT` or a `dampen.Cluster`: trains on the workers of a Ray cluster. The
+            study is the same. A budget is measured on this machine alone.
         callback: called with where the study is.
+        options: fields of `TrainConfig`, such as `epochs=20, lr=0.01`; they replace those of `config`.
 
     Raises:
         InputError: an argument outside its range, unfit data, or a folder with another study.
     """
     if budget is not None and not (math.isfinite(budget) and budget > 0):
         raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
-    strategy = strategy_of(search)
+    strategy, config = strategy_of(search), configured(config, options)
     ready = prepare(
         model,
         data,
-        epochs=epochs,
+        config,
         metric=metric,
         validation=validation,
-        batch_size=batch_size,
-        lr=lr,
         margin=margin,
-        schedule=schedule,
-        precision=precision,
-        device=device,
         seed=seed,
         n_settings=(n_settings, 1),
         n_seeds=(n_seeds, 1),
@@ -128,13 +122,13 @@ def tune(
 
     def planned(settings: int, lengths: Lengths) -> Planned:
         brackets = draw_brackets(chosen, strategy, settings, (lengths.first, lengths.planned), confirmed, seed)
-        families = _references.families(chosen, dropping, data, lr, settings)
+        families = _references.families(chosen, dropping, data, training.lr, settings)
         around = settings // 8 if strategy.halving and settings >= LEAST_AROUND and strategy.name != "grid" else 0
         return brackets, families, around
 
     clock = time.perf_counter()
     if budget is not None:
-        wanted = Wanted(n_settings, n_seeds, lengths, epochs is not None, confirmed)
+        wanted = Wanted(n_settings, n_seeds, lengths, config.epochs is not None, confirmed)
         n_settings, n_seeds, lengths = _within(budget, model, data, training, out, planned, wanted)
     brackets, families, around = planned(n_settings or sizes.settings, lengths)
     plan = ready.plan(
@@ -151,17 +145,18 @@ def tune(
         own_dropout=dropping and "dropout" not in chosen.dimensions and _drops_by_itself(model, data),
     )
     check_batches(model, plan)  # this and what it splits raises what is to be raised before anything is written
-    runner = Runner(model, plan, open_folder(out, plan, resume), callback)
-    ranked = run_search(runner)
-    check_learnt(runner, "search")
-    check_found(ranked)
-    if budget is not None and n_confirm_seeds is None:
-        runner.plan = _confirm_within(budget, runner, clock)
-    return finish(runner, Confirmation(runner, dropping).of_search(ranked), ranked)
+    with workers_of(cluster) as workers:
+        runner = Runner(model, plan, open_folder(out, plan, resume), callback, workers)
+        ranked = run_search(runner)
+        check_learnt(runner, "search")
+        check_found(ranked)
+        if budget is not None and n_confirm_seeds is None:
+            runner.plan = _confirm_within(budget, runner, clock)
+        return finish(runner, Confirmation(runner, dropping).of_search(ranked), ranked)
 
 
 def _space(space: Mapping[str, Any] | None, data: Data, dropping: int, per_layer: bool) -> Space:
-    """Return the space that was asked for, or the usual one; refuse knobs that can't be searched here."""
+    """Return the space that is given, or the usual one; refuse knobs that can't be searched here."""
     chosen = Space(dict(space) if space is not None else _defaults.usual_space(data, dropping, per_layer))
     if "dropout" in chosen.dimensions and not dropping:
         raise InputError("the network drops no units, so that dropout changes nothing: leave dropout out of the space")
@@ -169,9 +164,9 @@ def _space(space: Mapping[str, Any] | None, data: Data, dropping: int, per_layer
     return chosen
 
 
-def _dropping(model: Model, data: Data, training: dict[str, Any]) -> int:
+def _dropping(model: Model, data: Data, training: TrainConfig) -> int:
     """Return in how many places the network drops units."""
-    explained = Population(model, [Setting()], [0]).explain(replace(data, test_rows=data.test_rows[:0]), **training)
+    explained = Population(model, [Setting()], [0]).explain(replace(data, test_rows=data.test_rows[:0]), training)
     return len(explained.dropping)
 
 
@@ -184,13 +179,13 @@ def _drops_by_itself(model: Model, data: Data) -> bool:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Sizes of a study as they were asked for.
+    """Sizes of a study as they are given.
 
     Args:
         settings: None lets the budget choose.
         seeds: likewise.
         lengths: of trainings without a budget.
-        fixed: whether the longest was asked for.
+        fixed: whether the longest is given.
         confirmed: how many of the best train again.
     """
 
@@ -205,7 +200,7 @@ def _within(
     budget: float,
     model: Model,
     data: Data,
-    training: dict[str, Any],
+    training: TrainConfig,
     out: str | Path | None,
     planned: Callable[[int, Lengths], Planned],
     wanted: Wanted,
@@ -231,14 +226,14 @@ def _within(
     return held["settings"], held["seeds"], Lengths(**held["lengths"])
 
 
-def _confirm_within(budget: float, runner: Runner, clock: float) -> _protocol.Plan:
+def _confirm_within(budget: float, runner: Runner, clock: float) -> Plan:
     """Return the plan with as many confirming seeds as the budget still allows, or as the folder holds."""
     held = _documents.budget(runner.folder) or {}
     if "confirm_seeds" not in held:
         plan, rate = runner.plan, runner.seconds_per_member_epoch
         simple = _budget.seconds_of_simple_models(simple_models(plan.data), plan.data)
         left = budget - runner.seconds - (runner.began - clock) - simple  # they are fitted for the test rows, too
-        full = _budget.full_trainings(plan.confirmed, len(plan.families)) + _protocol.n_calibration_folds(plan)
+        full = _budget.full_trainings(plan.confirmed, len(plan.families)) + n_calibration_folds(plan)
         of_seed = rate * full * plan.lengths.planned + (simple if plan.scheme == "folds" else 0.0)
         held["confirm_seeds"] = _budget.confirm_seeds(left, budget, of_seed)
         runner.write("budget.json", held)

@@ -10,16 +10,17 @@ import numpy as np
 
 from dampen.data import Data
 from dampen.engine.knobs import KNOBS, Scales, Setting
-from dampen.search import Dimension
+from dampen.metrics import Metric, interval_of
+from dampen.search import Dimension, Training
 from dampen.statistics import Estimate, against_all, bonferroni
 from dampen.study import _verdict_text
+from dampen.study._config import optimizer_text, rows_a_step
 from dampen.study._confirmation import LEVEL, Confirmed
 from dampen.study._diagnosis import Diagnosis, diagnose
 from dampen.study._evaluate import Candidate, Evaluation
-from dampen.study._metrics import Metric, interval_of
-from dampen.study._protocol import Plan, Split
+from dampen.study._phases import Split
+from dampen.study._protocol import Plan
 from dampen.study._references import NONE, UNREGULARISED, regularisers
-from dampen.study._training import Training, plain
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Gain:
         part: the gain in the metric's unit.
         unit: the metric.
         share: of the other one's loss.
-        told: the same in the reader's own unit; None where it is unknown.
+        told: the same in the target's unit; None where it is unknown.
         told_unit: that unit.
         open: the gains over those that it is not shown to be better than, by name, each with its own interval.
     """
@@ -167,16 +168,16 @@ class Verdict:
         length: how long to train.
         diagnosis: what ails it; None in a comparison.
         off: the recommended training without any regulariser; None in a comparison.
-        margin: difference of the metric that does not matter.
+        margin: difference of the metric that is negligible.
         equivalent: trainings that are shown to differ from it by less than the margin.
         mildest: the one of them, or the recommended one, with the least regularisation: the fewest other knobs, then
             the least decay, then the least dropout.
         edges: knobs whose recommended value lies at an end of the space, with the range to try next.
         memory_epochs: decay as a time scale, `1 / (lr * weight_decay * steps in an epoch)`; None without decay.
-        usual: learning rate and length that `total` is told against.
+        usual: learning rate and length that `total` is measured against.
         method: how intervals were found.
         bias: what the selection does to the figures.
-        words: the sentences that it was told in, of a study that was read from its folder.
+        words: its sentences, of a study that was read from its folder.
     """
 
     metric: Metric
@@ -210,14 +211,14 @@ class Verdict:
         return "\n".join(self.sentences())
 
     def sentences(self) -> list[str]:
-        """Return the verdict in words, the answer first."""
+        """Return the verdict in words, the recommendation first."""
         return _verdict_text.sentences(self) if self.words is None else list(self.words)
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
         return {
             "metric": self.metric.name,
-            "recommended": plain(self.recommended),
+            "recommended": self.recommended.to_dict(),
             "chosen": self.chosen.document(),
             "dropped": list(self.dropped),
             "validation": {"mean": number(self.value), "interval": [number(end) for end in self.interval]},
@@ -283,10 +284,10 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
         off=confirmed.off,
         margin=_told_margin(confirmed, own.mean),
         equivalent=alike,
-        mildest=min((recommended, *alike), key=partial(_strength, steps=steps, lr=plan.training["lr"])),
+        mildest=min((recommended, *alike), key=partial(_strength, steps=steps, lr=plan.training.lr)),
         edges=plan.space.edges(recommended.setting) if inside and plan.space is not None else {},
         memory_epochs=_memory(plan, recommended.setting, steps),
-        usual=(plan.training["lr"], plan.lengths.usual),
+        usual=(plan.training.lr, plan.lengths.usual),
         method=_verdict_text.method(plan, confirmed.chosen_among, len(attribution), searched),
         bias=_verdict_text.BIASES[plan.scheme],
     )
@@ -315,15 +316,15 @@ def _part(evaluation: Evaluation, other: Candidate, one: Candidate, level: float
 
 
 def _against(confirmed: Confirmed, other: Candidate) -> Against:
-    evaluation, one = confirmed.evaluation, confirmed.recommended
+    evaluation, recommended = confirmed.evaluation, confirmed.recommended
     plan, training = evaluation.plan, other if isinstance(other, Training) else None
-    if other == one:
-        return Against(training, plan.told(evaluation.mean(one)), 0.0, (0.0, 0.0), None, True)
+    if other == recommended:
+        return Against(training, plan.told(evaluation.mean(recommended)), 0.0, (0.0, 0.0), None, True)
     mean = evaluation.mean(other)
     if not math.isfinite(mean):  # it diverged, with a seed at least
         return Against(training, math.nan, math.nan, (math.nan, math.nan), True, False)
-    excess = evaluation.excess(other, one)
-    part = _part(evaluation, other, one, confirmed.level)
+    excess = evaluation.excess(other, recommended)
+    part = _part(evaluation, other, recommended, confirmed.level)
     better = excess.mean > 0 if part.settled else None
     sign = 1.0 if evaluation.metric.rising else -1.0
     low, high = sorted(sign * end for end in part.interval)
@@ -339,29 +340,29 @@ def _against(confirmed: Confirmed, other: Candidate) -> Against:
 
 def _unregularised(confirmed: Confirmed) -> dict[str, Training]:
     """Return the trainings without regularisation that did not diverge, by name."""
-    found = {n: c for n, c in confirmed.references.items() if n in UNREGULARISED and isinstance(c, Training)}
+    trainings = {n: c for n, c in confirmed.references.items() if n in UNREGULARISED and isinstance(c, Training)}
     if confirmed.off is not None:
-        found["off"] = confirmed.off
-    return {name: t for name, t in found.items() if math.isfinite(confirmed.evaluation.mean(t))}
+        trainings["off"] = confirmed.off
+    return {name: t for name, t in trainings.items() if math.isfinite(confirmed.evaluation.mean(t))}
 
 
 def _gain(confirmed: Confirmed) -> Gain | None:
     """Return the gain over the best training without regularisation: own learning rate and length, stopped, or off."""
-    evaluation, one = confirmed.evaluation, confirmed.recommended
+    evaluation, recommended = confirmed.evaluation, confirmed.recommended
     others = _unregularised(confirmed)
     if not others:
         return None
-    excesses = {name: evaluation.excess(other, one) for name, other in others.items()}
+    excesses = {name: evaluation.excess(other, recommended) for name, other in others.items()}
     name = min(excesses, key=lambda other: excesses[other].mean)
     _, low, _ = against_all(list(excesses.values()), confirmed.level)
     estimate = excesses[name]
-    told = evaluation.told_excess(others[name], one, estimate, confirmed.level)
-    parts = {name: _part(evaluation, other, one, confirmed.level) for name, other in others.items()}
+    gain = evaluation.told_excess(others[name], recommended, estimate, confirmed.level)
+    parts = {name: _part(evaluation, other, recommended, confirmed.level) for name, other in others.items()}
     lowest = min(part.interval[0] for part in parts.values())
     share = estimate.mean / abs(evaluation.mean(others[name])) if evaluation.mean(others[name]) else math.nan
     unit = "fewer wrong of 1000 rows" if evaluation.companion.is_share else "smaller RMSE"
-    part = Part(told[0], (min(lowest, told[1]) if math.isfinite(low) else told[1], told[2]))
-    told_companion = evaluation.told_companion(others[name], one)
+    part = Part(gain[0], (min(lowest, gain[1]) if math.isfinite(low) else gain[1], gain[2]))
+    told_companion = evaluation.told_companion(others[name], recommended)
     once = {training: other for other, training in reversed(others.items())}  # `off` may be one of the others
     unproven = {other: part for other, part in parts.items() if other in once.values() and not part.interval[0] > 0}
     return Gain(name, part, evaluation.metric.name, share, told_companion, unit, unproven)
@@ -373,18 +374,18 @@ def _helps(confirmed: Confirmed, gain: Gain | None, learnt: bool | None) -> bool
     It must be better than each training without it, which as an intersection-union test needs no correction for their
     number (Berger 1982), by more than the margin in the estimate, and something must have been learnt at all.
     """
-    evaluation, one = confirmed.evaluation, confirmed.recommended
+    evaluation, recommended = confirmed.evaluation, confirmed.recommended
     own_dropout = evaluation.plan.own_dropout
-    if not regularisers(one.setting, own_dropout):
+    if not regularisers(recommended.setting, own_dropout):
         if learnt is False or not regularisers(confirmed.chosen.setting, own_dropout):
             return False
-        excess = evaluation.excess(one, confirmed.chosen)
+        excess = evaluation.excess(recommended, confirmed.chosen)
         worthless = excess.equivalent(confirmed.margin) or excess.interval(confirmed.level)[1] < confirmed.margin
         return False if worthless else None
     if gain is None:
         return None
     others = _unregularised(confirmed).values()
-    excesses = [evaluation.excess(other, one) for other in others]
+    excesses = [evaluation.excess(other, recommended) for other in others]
     mean, low, _ = against_all(excesses, confirmed.level)
     _, _, high = against_all(excesses, bonferroni(confirmed.level, len(excesses)))
     if learnt is False or high < confirmed.margin:
@@ -393,7 +394,7 @@ def _helps(confirmed: Confirmed, gain: Gain | None, learnt: bool | None) -> bool
 
 
 def _learnt(confirmed: Confirmed) -> bool | None:
-    """Return whether the recommended training is shown to beat the constant answer (True), or no better (False)."""
+    """Return whether the recommended training is shown to beat the constant baseline (True), or no better (False)."""
     evaluation = confirmed.evaluation
     excess = evaluation.excess("constant", confirmed.recommended)
     low, high = excess.interval(confirmed.level)
@@ -408,7 +409,7 @@ def _attribution(confirmed: Confirmed) -> tuple[dict[str, Part], Part | None]:
     with it. `together` is what is lost without all regularisers, and each of them what is lost without it alone, the
     rest left as it is.
     """
-    one, off, own, usual_length, usual = (
+    recommended, off, own, usual_length, usual = (
         confirmed.recommended,
         confirmed.off,
         confirmed.own,
@@ -420,60 +421,61 @@ def _attribution(confirmed: Confirmed) -> tuple[dict[str, Part], Part | None]:
     assert usual_length is not None
     assert usual is not None
     pairs = {"lr": (usual, usual_length), "length": (usual_length, own)}
-    if own != one:
-        pairs["regularisation"] = (own, one)
+    if own != recommended:
+        pairs["regularisation"] = (own, recommended)
     if len(confirmed.removed) > 1:
-        pairs["together"] = (off, one)
-    pairs |= {knob: (training, one) for knob, training in confirmed.removed.items()}
+        pairs["together"] = (off, recommended)
+    pairs |= {knob: (training, recommended) for knob, training in confirmed.removed.items()}
     level = bonferroni(confirmed.level, max(1, sum(other != better for other, better in pairs.values())))
     evaluation = confirmed.evaluation
     parts = {name: _part(evaluation, other, better, level) for name, (other, better) in pairs.items()}
-    return parts, None if usual == one else _part(evaluation, usual, one, confirmed.level)
+    return parts, None if usual == recommended else _part(evaluation, usual, recommended, confirmed.level)
 
 
 def _length(confirmed: Confirmed) -> Length:
-    evaluation, one, doubled = confirmed.evaluation, confirmed.recommended, confirmed.doubled
+    evaluation, recommended, doubled = confirmed.evaluation, confirmed.recommended, confirmed.doubled
     tried = {rung.epochs for bracket in evaluation.plan.brackets for rung in bracket.rungs}
-    shortest = len(tried) > 1 and 1 < one.epochs <= min(tried)
-    excess: Estimate | None = None if doubled is None else evaluation.excess(one, doubled)
+    shortest = len(tried) > 1 and 1 < recommended.epochs <= min(tried)
+    excess: Estimate | None = None if doubled is None else evaluation.excess(recommended, doubled)
     if doubled is None or excess is None or not math.isfinite(excess.mean):
-        return Length(one.epochs, None, None, evaluation.metric.rising, shortest)
-    told = evaluation.told_excess(one, doubled, excess, LEVEL)
-    slope = told[0] / excess.mean if excess.mean else evaluation.plan.told(1.0) - evaluation.plan.told(0.0)
-    return Length(one.epochs, told[0], abs(slope) * excess.error, evaluation.metric.rising, shortest)
+        return Length(recommended.epochs, None, None, evaluation.metric.rising, shortest)
+    gain = evaluation.told_excess(recommended, doubled, excess, LEVEL)
+    slope = gain[0] / excess.mean if excess.mean else evaluation.plan.told(1.0) - evaluation.plan.told(0.0)
+    return Length(recommended.epochs, gain[0], abs(slope) * excess.error, evaluation.metric.rising, shortest)
 
 
 def _candidates(confirmed: Confirmed) -> list[Training]:
     """Return what was confirmed at the recommended or another length of its own, the recommended one left out."""
     references = [c for name, c in confirmed.references.items() if isinstance(c, Training) and c.stopped_at is None]
-    found = [
+    candidates = [
         *confirmed.finalists,
         *references,
         *confirmed.removed.values(),
         *([confirmed.off] if confirmed.off else []),
     ]
     evaluation = confirmed.evaluation
-    return [c for c in dict.fromkeys(found) if c != confirmed.recommended and math.isfinite(evaluation.mean(c))]
+    return [c for c in dict.fromkeys(candidates) if c != confirmed.recommended and math.isfinite(evaluation.mean(c))]
 
 
 def _told_margin(confirmed: Confirmed, cost: float) -> float:
     """Return the margin in the metric's unit, at the recommended training's cost."""
     plan = confirmed.evaluation.plan
-    told = plan.metric.told_difference(cost + confirmed.margin, cost, (0.0, 0.0), plan.target_scale[1])[0]
-    return abs(told)
+    margin = plan.metric.told_difference(cost + confirmed.margin, cost, (0.0, 0.0), plan.target_scale[1])[0]
+    return abs(margin)
 
 
 def _steps(plan: Plan, rows: Split) -> int:
     """Return the steps of an epoch."""
     data = (rows.of_seeds or [rows.sets])[0]
-    return math.ceil(len(data.train_rows) / plan.training["batch_size"])  # type: ignore[union-attr]
+    return math.ceil(len(data.train_rows) / rows_a_step(plan.training))  # type: ignore[union-attr]
 
 
 def _memory(plan: Plan, setting: Setting, steps: int) -> float | None:
     if "decay_timescale" in setting:
         return setting["decay_timescale"]
-    decay, lr = setting.get("weight_decay", 0.0), setting.get("lr", plan.training["lr"])
-    return 1 / (lr * decay * steps) if decay else None
+    decay, lr = setting.get("weight_decay", 0.0), setting.get("lr", plan.training.lr)
+    average = optimizer_text(plan.training).startswith(("AdamW", "adamw", "sgd", "SGD"))  # Adam rescales its decay
+    return 1 / (lr * decay * steps) if decay and average else None
 
 
 def _strength(training: Training, steps: int, lr: float) -> tuple[int, float, float]:

@@ -1,10 +1,11 @@
-"""The verdict in words: the answer first, then what it rests on."""
+"""The verdict in words: the recommendation first, then its evidence."""
 
 import math
 from typing import TYPE_CHECKING
 
+from dampen.search import Training
 from dampen.study._references import DEFAULT, NONE, STOPPED, TABULAR
-from dampen.study._training import Training, tell
+from dampen.study._setting_text import setting_text
 
 if TYPE_CHECKING:
     from dampen.study._protocol import Plan
@@ -19,81 +20,82 @@ NAMES = {
     "off": "the same training without regularisation",
     DEFAULT: "AdamW's default decay",
     TABULAR: "the published default for tables",
-    "constant": "the constant",
+    "constant": "the constant baseline",
     "linear": "a linear model",
     "boosting": "boosted trees",
 }
 BIASES = {
-    "folds": "The data is small: the same rows, split anew, served the search and the evaluation, so figures of what "
-    "was found best may be slightly too good.",
-    "held-out": "The evaluation rows took no part in the choice among settings; by them only that was left out which "
-    "does nothing, or all regularisation where the choice was no better without it.",
+    "folds": "The data is small: the search and the evaluation used the same rows, split anew, so the figures of the "
+    "selected setting may be slightly too good.",
+    "held-out": "The evaluation rows took no part in the choice among settings; they decided only whether a knob "
+    "without effect was removed, or all regularisation where the selected setting was no better than none.",
 }
 
 
 def method(plan: "Plan", chosen_among: int, n_parts: int, searched: bool) -> str:
-    """Return how intervals were found."""
+    """Return how the intervals were computed."""
     seeds = len(plan.confirm_seeds)
-    found = (
+    text = (
         f"95 % intervals from {seeds} fresh folds with fresh seeds, corrected for the rows that folds share (Nadeau "
         "and Bengio 2003)"
         if plan.scheme == "folds"
         else f"95 % intervals from {seeds} fresh seeds crossed with the evaluation rows (two-way random effects)"
     )
-    found += "; they account for variation across seeds and rows"
+    text += "; they account for variation across seeds and rows"
     if chosen_among > 1:
-        found += f", and hold for each of the {chosen_among} that were compared (Bonferroni, Dunn 1961)"
+        text += f", and hold for each of the {chosen_among} that were compared (Bonferroni, Dunn 1961)"
     if n_parts > 1:
-        found += f"; those of the {n_parts} parts of the gain hold together"
+        text += f"; those of the {n_parts} parts of the gain hold together"
     if searched:
-        found += (
+        text += (
             ". Regularisation helps where it is better than every training without it (an intersection-union test, "
             "Berger 1982)"
         )
-    found += "."
+    text += "."
     if plan.same_start:
-        found += (
+        text += (
             " The network starts from the same weights with every seed (does its function set a seed itself?): the "
             "variation across initial weights is not in the intervals."
         )
     if plan.data.groups is not None:
-        found += " Rows of a group are one observation."
+        text += " Rows of a group are one observation."
     if plan.data.weights is not None:
-        found += " Rows count by their weights."
-    return found
+        text += " Rows count by their weights."
+    return text
 
 
 def sentences(verdict: "Verdict") -> list[str]:
     """Return a verdict in words."""
-    found = [_headline(verdict), *_beaten(verdict), _value(verdict), *_references(verdict)]
+    lines = [_headline(verdict), *_beaten(verdict), _value(verdict), *_references(verdict)]
     if verdict.learnt is not False:
-        found += [*_attribution(verdict), *_length(verdict)]
+        lines += [*_attribution(verdict), *_length(verdict)]
     elif verdict.length.doubled is not None and verdict.length.doubled > (verdict.length.standard_error or 0.0):
-        found += _length(verdict)
-    found += _diagnosis(verdict)
+        lines += _length(verdict)
+    lines += _diagnosis(verdict)
     if verdict.learnt is not False:
-        found += _mildest(verdict)
-        found += [f"{knob} lies at the edge of what was searched: try {d} next." for knob, d in verdict.edges.items()]
-        found += _shortest(verdict)
-        found += _memory(verdict)
-    return [*found, _margin(verdict), verdict.method, verdict.bias]
+        lines += _mildest(verdict)
+        lines += [f"{knob} lies at the edge of the search space: try {d} next." for knob, d in verdict.edges.items()]
+        lines += _shortest(verdict)
+        lines += _memory(verdict)
+    return [*lines, _margin(verdict), verdict.method, verdict.bias]
 
 
 def _headline(verdict: "Verdict") -> str:
-    best = f"{tell(verdict.recommended)}, {_epochs(verdict.length.epochs)}"
+    best = f"{setting_text(verdict.recommended)}, {_epochs(verdict.length.epochs)}"
     if verdict.diagnosis is None:
         return _comparison(verdict, best)
     if verdict.learnt is False:
         constant = verdict.references["constant"]
         return (
-            f"Nothing is shown to have been learnt: always giving {_constant(verdict)} has {verdict.metric.name} "
-            f"{constant.value:.4g}, the network {verdict.value:.4g}; how much to regularise it is no question."
+            f"The network is not significantly better than the constant baseline, which predicts {_constant(verdict)}: "
+            f"{verdict.metric.name} {verdict.value:.4g} against {constant.value:.4g}. Its regularisation is not "
+            "assessed."
         )
     gain, margin = verdict.gain, verdict.margin
     if not verdict.regularised and verdict.helps is None and verdict.passed_over is not None:
         return (
-            f"Nothing here is shown to beat no regularisation; use none ({best}). The best with it on the selection "
-            f"rows, {_chosen(verdict)}, was not better on the evaluation rows ({_passed_over(verdict)})."
+            f"No setting is significantly better than no regularisation; use none ({best}). The best one on the "
+            f"selection rows, {_chosen(verdict)}, was not better on the evaluation rows ({_passed_over(verdict)})."
         )
     if not verdict.regularised:
         return f"Use no regularisation ({best}): {_why_none(verdict)}."
@@ -111,18 +113,18 @@ def _headline(verdict: "Verdict") -> str:
                 f"Regularisation does not help: {_name(verdict, gain.against)} is better than the best with it, {best}."
             )
         return (
-            f"Regularisation is not worth it: the best, {best}, gains {_sized(verdict, gain.part)} over "
-            f"{_name(verdict, gain.against)}, and below {_number(margin, digits=2)} it does not matter."
+            f"The gain from regularisation is negligible: the best setting, {best}, gains {_sized(verdict, gain.part)} "
+            f"over {_name(verdict, gain.against)}, and the margin is {_number(margin, digits=2)}."
         )
     if gain.part.interval[0] > 0 and gain.part.estimate >= margin and verdict.learnt is None:
         return (
             f"Use {best}: it is better than {_name(verdict, gain.against)}, by {_sized(verdict, gain.part)}, but not "
-            f"shown to be better than always giving {_constant(verdict)}."
+            f"significantly better than the constant baseline, which predicts {_constant(verdict)}."
         )
     if gain.part.interval[0] > 0:
         return (
             f"Use {best}: it is better than {_name(verdict, gain.against)}, but by {_sized(verdict, gain.part)}, "
-            "which may be too little to matter."
+            "which may be negligible."
         )
     open_parts = gain.open or {gain.against: gain.part}
     shown = [NONE] if NONE in open_parts else list(open_parts)
@@ -132,27 +134,31 @@ def _headline(verdict: "Verdict") -> str:
     over = "" if shown == [least] else f"over {_name(verdict, least)}"
     if part.estimate > 0:
         return (
-            f"Nothing here is shown to beat {names}. The best guess is {best}: a gain of {_sized(verdict, part)}"
-            f"{over and f' {over}'}, which may be luck."
+            f"No setting is significantly better than {names}. The best estimate is {best}: a gain of "
+            f"{_sized(verdict, part)}{over and f' {over}'}, not significant."
         )
     return (
-        f"Nothing here is shown to beat {names}: {best}, the best on the selection rows, was not better on the "
-        f"evaluation rows ({over and f'{over}: '}a gain of {_listed(verdict, part)})."
+        f"No setting is significantly better than {names}: {best}, the best on the selection rows, was not better on "
+        f"the evaluation rows ({over and f'{over}: '}{_listed(verdict, part)})."
     )
 
 
 def _sized(verdict: "Verdict", part: "Part") -> str:
-    """Return a difference with its interval and the metric that it is of."""
+    """Return a difference with its interval and its metric."""
     return f"{_number(part.estimate, digits=2)} ({_ends(part.interval)}) in {verdict.metric.name}"
 
 
 def _listed(verdict: "Verdict", part: "Part") -> str:
-    """Return the same for use in parentheses."""
-    return f"{_number(part.estimate, digits=2)} in {verdict.metric.name}, {_ends(part.interval)}"
+    """Return a gain, or a loss where it is negative, with its interval for use in parentheses."""
+    low, high = part.interval
+    kind, size, ends = (
+        ("loss", -part.estimate, (-high, -low)) if part.estimate < 0 else ("gain", part.estimate, part.interval)
+    )
+    return f"a {kind} of {_number(size, digits=2)} in {verdict.metric.name}, {_ends(ends)}"
 
 
 def _constant(verdict: "Verdict") -> str:
-    return "the mean" if verdict.metric.task == "regression" else "the class shares"
+    return "the mean" if verdict.metric.task == "regression" else "the class frequencies"
 
 
 def _comparison(verdict: "Verdict", best: str) -> str:
@@ -163,7 +169,7 @@ def _comparison(verdict: "Verdict", best: str) -> str:
     if worse:
         return f"The best on the selection rows is {best}, but on the evaluation rows {worse[0]} is better."
     sure = f"{unsettled} of {len(others)} others may be as good" if unsettled else "better than every other one"
-    note = ", though not always by enough to matter" if small and not unsettled else ""
+    note = ", though some differences are negligible" if small and not unsettled else ""
     return f"The best is {best}: {sure}{note}."
 
 
@@ -172,20 +178,20 @@ def _value(verdict: "Verdict") -> str:
 
 
 def _references(verdict: "Verdict") -> list[str]:
-    found = []
+    lines = []
     for name, other in verdict.references.items():
         if _same(verdict, other):
             continue
         what = _name(verdict, name)
         if math.isnan(other.value):
-            found.append(f"{what[:1].upper()}{what[1:]} diverged.")
+            lines.append(f"{what[:1].upper()}{what[1:]} diverged.")
             continue
-        how = {True: "better", False: "worse", None: "not told apart"}[other.better]
+        how = {True: "better", False: "worse", None: "no significant difference"}[other.better]
         if other.equivalent:
             how = "equivalent"
         ends, difference = _ends(other.interval, "+"), _number(other.difference, "+")
-        found.append(f"Against {what}{_with(other)} ({other.value:.4g}): {difference} ({ends}), {how}.")
-    return found
+        lines.append(f"Against {what}{_with(other)} ({other.value:.4g}): {difference} ({ends}), {how}.")
+    return lines
 
 
 def _with(other: "Against") -> str:
@@ -209,16 +215,16 @@ def _attribution(verdict: "Verdict") -> list[str]:
         for name, part in parts.items()
         if name in words and part.interval != (0.0, 0.0) and not math.isnan(part.estimate)
     ]
-    found = []
+    lines = []
     if steps:
-        found.append(
+        lines.append(
             f"Where the gain comes from: no regularisation with learning rate {lr:g} and {_epochs(epochs)} is "
             f"{abs(total.estimate):.2g} {'worse' if total.estimate >= 0 else 'better'}; {', '.join(steps)}."
         )
     losses = [_loss(_knob(name), part) for name, part in parts.items() if name not in words]
     if losses:
-        found.append(f"At the same learning rate and length: {'; '.join(losses)}.")
-    return found
+        lines.append(f"At the same learning rate and length: {'; '.join(losses)}.")
+    return lines
 
 
 def _loss(knob: str, part: "Part") -> str:
@@ -226,7 +232,7 @@ def _loss(knob: str, part: "Part") -> str:
     if math.isnan(part.estimate):
         return f"without {knob} it diverges"
     how = "worse" if part.estimate >= 0 else "better"
-    sure = "" if part.settled else ", not settled"
+    sure = "" if part.settled else ", not significant"
     return f"without {knob} it would be {abs(part.estimate):.2g} {how} ({_ends(part.interval, '+', 2)}{sure})"
 
 
@@ -253,22 +259,22 @@ def _diagnosis(verdict: "Verdict") -> list[str]:
     diagnosis = verdict.diagnosis
     if diagnosis is None:
         return []
-    found = []
+    lines = []
     if diagnosis.overfits_from is not None:
-        found.append(f"Without regularisation it overfits from epoch {diagnosis.overfits_from} on.")
+        lines.append(f"Without regularisation it overfits from epoch {diagnosis.overfits_from} on.")
     if diagnosis.underfits:
-        found.append("It underfits: longer trainings are better than those that were tried.")
+        lines.append("It underfits: longer trainings than those that were tried would be better.")
     copies, tested = diagnosis.leaks.get("copies", 0), diagnosis.leaks.get("test_copies", 0)
     if copies:
-        found.append(f"{'1 row is a copy' if copies == 1 else f'{copies} rows are copies'} of another one.")
+        lines.append(f"{'1 row is a copy' if copies == 1 else f'{copies} rows are copies'} of another one.")
     if tested:
-        found.append(f"{tested} test rows are equal to training rows: the test figures may be too good.")
+        lines.append(f"{tested} test rows are equal to training rows: the test figures may be too good.")
     for name in diagnosis.leaks.get("identifiers", []):
-        found.append(
+        lines.append(
             f"Column '{name}' looks like an identifier that repeats: if its rows belong together, these figures are "
             f"too good; --group {name} keeps them together."
         )
-    return found
+    return lines
 
 
 def _beaten(verdict: "Verdict") -> list[str]:
@@ -283,23 +289,23 @@ def _shortest(verdict: "Verdict") -> list[str]:
     if not verdict.length.shortest:
         return []
     return [
-        f"The length lies at the edge of what was tried, nothing was shorter than {_epochs(epochs)}: search again with "
-        f"--epochs {epochs} (epochs={epochs} in Python), which tries shorter ones, too."
+        f"{_epochs(epochs)} is the shortest length that was tried: search again with --epochs {epochs} "
+        f"(epochs={epochs} in Python), which also tries shorter ones."
     ]
 
 
 def _mildest(verdict: "Verdict") -> list[str]:
-    found = []
+    lines = []
     gone = _dropped(verdict)
     if gone and verdict.gain is not None:
-        found.append(f"{gone[0].upper()}{gone[1:]}: left out.")
+        lines.append(f"{gone[0].upper()}{gone[1:]}: removed.")
     mildest = verdict.mildest
     if (mildest.setting, mildest.epochs) != (verdict.recommended, verdict.length.epochs):
-        found.append(
-            f"The mildest that is shown to be as good, within the margin: {tell(mildest.setting)}, "
+        lines.append(
+            f"The mildest training shown to be as good, within the margin: {setting_text(mildest.setting)}, "
             f"{_epochs(mildest.epochs)}."
         )
-    return found
+    return lines
 
 
 def _why_none(verdict: "Verdict") -> str:
@@ -308,26 +314,26 @@ def _why_none(verdict: "Verdict") -> str:
         return gone
     part = verdict.passed_over
     if part is None:
-        return "nothing that was tried is better"
-    how = "is worse" if part.interval[1] < 0 else "is shown not to be better by enough to matter"
-    return f"the best that was found, {_chosen(verdict)}, {how} ({_passed_over(verdict)})"
+        return "no setting that was tried is better"
+    how = "is worse" if part.interval[1] < 0 else "gains less than the margin"
+    return f"the best setting, {_chosen(verdict)}, {how} ({_passed_over(verdict)})"
 
 
 def _chosen(verdict: "Verdict") -> str:
-    return f"{tell(verdict.chosen.setting)}, {_epochs(verdict.chosen.epochs)}"
+    return f"{setting_text(verdict.chosen.setting)}, {_epochs(verdict.chosen.epochs)}"
 
 
 def _passed_over(verdict: "Verdict") -> str:
     part = verdict.passed_over
     assert part is not None
-    return f"a gain of {_listed(verdict, part)}"
+    return _listed(verdict, part)
 
 
 def _dropped(verdict: "Verdict") -> str:
     if not verdict.dropped:
         return ""
     names = " and ".join(name.replace("_", " ") for name in verdict.dropped)
-    return f"{names} {'is' if len(verdict.dropped) == 1 else 'are'} shown to change nothing that matters"
+    return f"{names} {'is' if len(verdict.dropped) == 1 else 'are'} shown to have a negligible effect"
 
 
 def _memory(verdict: "Verdict") -> list[str]:
@@ -335,18 +341,18 @@ def _memory(verdict: "Verdict") -> list[str]:
         return []
     if verdict.memory_epochs > 10 * verdict.length.epochs:
         return [
-            f"This decay hardly acts: it forgets over {verdict.memory_epochs:.3g} epochs, 1 / (lr * weight_decay * "
-            f"steps per epoch), and the training has {verdict.length.epochs}."
+            f"This weight decay has little effect: its time scale is {verdict.memory_epochs:.3g} epochs, 1 / (lr * "
+            f"weight_decay * steps per epoch), and the training lasts {verdict.length.epochs}."
         ]
     return [
-        f"This decay forgets over {verdict.memory_epochs:.3g} epochs, 1 / (lr * weight_decay * steps per epoch) (Wang "
-        "and Aitchison 2024): with another learning rate, batch size or amount of data, choose the decay that keeps "
-        "this number."
+        f"The time scale of this weight decay is {verdict.memory_epochs:.3g} epochs, 1 / (lr * weight_decay * steps "
+        "per epoch) (Wang and Aitchison 2024): with another learning rate, batch size or amount of data, choose the "
+        "weight decay that keeps it."
     ]
 
 
 def _margin(verdict: "Verdict") -> str:
-    return f"Differences of {verdict.metric.name} below {verdict.margin:.2g} are taken as too small to matter."
+    return f"Differences of {verdict.metric.name} below {verdict.margin:.2g} are treated as negligible."
 
 
 def _own_unit(verdict: "Verdict") -> str:
@@ -355,7 +361,7 @@ def _own_unit(verdict: "Verdict") -> str:
         return ""
     if "1000" in gain.told_unit:
         few = "fewer" if gain.told >= 0 else "more"
-        return f" Of 1000 rows it gets {abs(gain.told):.0f} {few} wrong."
+        return f" It misclassifies {abs(gain.told):.0f} {few} of 1000 rows."
     return f" Its RMSE is {abs(gain.told):.4g} {'smaller' if gain.told >= 0 else 'larger'}."
 
 

@@ -7,10 +7,12 @@ from dampen.uncertainty._out_of_distribution import OutOfDistribution, out_of_di
 from dampen.uncertainty._predict import dropout_rates, masks, mc_dropout, predict
 from dampen.uncertainty._prediction import ClassPrediction, Prediction, ValuePrediction, fit_noise
 from dampen.uncertainty._selective import Selective, selective
+from dampen.uncertainty._summaries import ROUNDING, abstention, ranks_rows, reliabilities, remarks, risk, summary
 from dampen.uncertainty._temperature import Temperature, find_temperature, fit_temperature, tempered
 
 __all__ = [
     "LEVEL",
+    "ROUNDING",
     "Brier",
     "CalibratedClasses",
     "CalibratedValues",
@@ -22,6 +24,7 @@ __all__ = [
     "Selective",
     "Temperature",
     "ValuePrediction",
+    "abstention",
     "brier",
     "class_scores",
     "conformal",
@@ -36,10 +39,15 @@ __all__ = [
     "nll",
     "out_of_distribution",
     "predict",
+    "ranks_rows",
+    "reliabilities",
     "reliability",
     "reliability_of",
+    "remarks",
+    "risk",
     "rows_for",
     "selective",
+    "summary",
     "tempered",
     "value_scores",
 ]

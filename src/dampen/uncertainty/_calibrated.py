@@ -27,7 +27,7 @@ class Calibration:
             answered.
         coverage: that share.
         conformal: threshold of the conformal score, at the level `coverage` for classes, `LEVEL` for values.
-        notes: what the rows could not tell, and what to do about it.
+        notes: what the rows were too few for, and what to do about it.
     """
 
     rows: int
@@ -51,7 +51,15 @@ class Calibration:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CalibratedClasses:
+class _Rows:
+    abstain: Bool[np.ndarray, " N"]
+
+    def __len__(self) -> int:
+        return len(self.abstain)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CalibratedClasses(_Rows):
     """Calibrated predictions of classes, as NumPy arrays.
 
     Args:
@@ -59,7 +67,7 @@ class CalibratedClasses:
         probabilities: after temperature scaling.
         entropy: of the mean over samples, before temperature scaling, in nats.
         mutual_information: what the samples disagree on, likewise.
-        abstain: which rows are better not answered: their largest probability is too small.
+        abstain: the rows to abstain from: their largest probability is too small.
         in_prediction_set: which classes belong to each row's conformal prediction set.
     """
 
@@ -67,11 +75,7 @@ class CalibratedClasses:
     probabilities: Float[np.ndarray, "N C"]
     entropy: Float[np.ndarray, " N"]
     mutual_information: Float[np.ndarray, " N"]
-    abstain: Bool[np.ndarray, " N"]
     in_prediction_set: Bool[np.ndarray, "N C"]
-
-    def __len__(self) -> int:
-        return len(self.probabilities)
 
     @property
     def prediction(self) -> Shaped[np.ndarray, " N"]:
@@ -107,21 +111,21 @@ class CalibratedClasses:
         }
 
     @classmethod
-    def of(cls, found: ClassPrediction, calibration: Calibration, classes: Sequence[str]) -> "CalibratedClasses":
+    def of(cls, prediction: ClassPrediction, calibration: Calibration, classes: Sequence[str]) -> "CalibratedClasses":
         """Return what a calibration makes of predictions."""
-        q = tempered(found.probabilities, calibration.temperature)
+        q = tempered(prediction.probabilities, calibration.temperature)
         return cls(
             classes=tuple(classes),
             probabilities=q.numpy(),
-            entropy=found.entropy.numpy(),
-            mutual_information=found.mutual_information.numpy(),
+            entropy=prediction.entropy.numpy(),
+            mutual_information=prediction.mutual_information.numpy(),
             abstain=(1 - q.amax(1) > calibration.abstain_above).numpy(),
             in_prediction_set=(q >= 1 - calibration.conformal).numpy(),
         )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CalibratedValues:
+class CalibratedValues(_Rows):
     """Calibrated predictions of values, in the target's own unit, as NumPy arrays.
 
     Args:
@@ -130,17 +134,13 @@ class CalibratedValues:
         epistemic: the first of these alone, which more data would reduce.
         intervals: ends of the conformal prediction intervals for 95 % coverage; infinite where too few rows were left
             to calibrate on.
-        abstain: which rows are better not answered: their deviation is too large.
+        abstain: the rows to abstain from: their deviation is too large.
     """
 
     mean: Float[np.ndarray, " N"]
     deviation: Float[np.ndarray, " N"]
     epistemic: Float[np.ndarray, " N"]
     intervals: Float[np.ndarray, "N 2"]
-    abstain: Bool[np.ndarray, " N"]
-
-    def __len__(self) -> int:
-        return len(self.mean)
 
     @property
     def prediction(self) -> Float[np.ndarray, " N"]:
@@ -159,16 +159,16 @@ class CalibratedValues:
         }
 
     @classmethod
-    def of(cls, found: ValuePrediction, calibration: Calibration) -> "CalibratedValues":
+    def of(cls, prediction: ValuePrediction, calibration: Calibration) -> "CalibratedValues":
         """Return what a calibration makes of predictions."""
         assert calibration.noise is not None
-        deviation = found.with_noise(calibration.noise).standard_deviation
+        deviation = prediction.with_noise(calibration.noise).standard_deviation
         half = calibration.conformal * deviation
         return cls(
-            mean=found.mean.numpy(),
+            mean=prediction.mean.numpy(),
             deviation=deviation.numpy(),
-            epistemic=found.epistemic.sqrt().numpy(),
-            intervals=torch.stack([found.mean - half, found.mean + half], 1).numpy(),
+            epistemic=prediction.epistemic.sqrt().numpy(),
+            intervals=torch.stack([prediction.mean - half, prediction.mean + half], 1).numpy(),
             abstain=(deviation > calibration.abstain_above).numpy(),
         )
 

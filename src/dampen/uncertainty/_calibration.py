@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say: proper scores and calibration error."""
+"""Calibration of probabilities: proper scores and calibration error."""
 
 from dataclasses import dataclass
 
@@ -60,7 +60,7 @@ def nll(probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " _"]) -> fl
 def reliability(
     probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " _"], bins: int = BINS, *, adaptive: bool = False
 ) -> Reliability:
-    """Return how often the most probable class is right, beside how probable it was said to be.
+    """Return how often the most probable class is right, beside its predicted probability.
 
     Args:
         probabilities: of the classes.
@@ -72,8 +72,8 @@ def reliability(
     Raises:
         InputError: no rows, or fewer than one bin.
     """
-    found = _checked(probabilities, targets).max(1)
-    return reliability_of(found.values.numpy(), (found.indices == targets).numpy(), bins, adaptive=adaptive)
+    top = _checked(probabilities, targets).max(1)
+    return reliability_of(top.values.numpy(), (top.indices == targets).numpy(), bins, adaptive=adaptive)
 
 
 def reliability_of(
@@ -120,9 +120,15 @@ def brier(probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " _"], bin
         place = np.clip(np.ceil(forecast * bins).astype(np.int64) - 1, 0, bins - 1)
         count = np.bincount(place, minlength=bins)
         filled = count > 0
-        said, happened = (np.bincount(place, v, minlength=bins)[filled] / count[filled] for v in (forecast, event))
+        mean_forecast, frequency = (
+            np.bincount(place, v, minlength=bins)[filled] / count[filled] for v in (forecast, event)
+        )
         share, base = count[filled] / N, event.mean()
-        parts += (share * (said - happened) ** 2).sum(), (share * (happened - base) ** 2).sum(), base * (1 - base)
+        parts += (
+            (share * (mean_forecast - frequency) ** 2).sum(),
+            (share * (frequency - base) ** 2).sum(),
+            base * (1 - base),
+        )
     calibration, resolution, uncertainty = map(float, parts)
     return Brier(score, calibration, resolution, uncertainty, score - (calibration - resolution + uncertainty))
 

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int32
 from torch import Tensor
 
 from dampen.engine.capture import Kind
+from dampen.engine.knobs._masks import WithoutGradient
 from dampen.engine.knobs.noise.dropout import alpha_scale_and_shift
 from dampen.uncertainty._sites import RandomPlace, Sampling
 
@@ -57,19 +58,19 @@ class Numbers:
         return self._drawn(first, last)
 
     def _drawn(self, first: int, last: int) -> list[Tensor]:
-        found = []
+        numbers = []
         for i, place in enumerate(self.places):
             n = math.prod(place.row)
             drawn = np.stack([_numbers(n, *self._key, i, _SAMPLE, t) for t in range(first, last)])
-            found.append(torch.from_numpy(drawn).view(last - first, *place.row).to(self._device))
-        return found
+            numbers.append(torch.from_numpy(drawn).view(last - first, *place.row).to(self._device))
+        return numbers
 
     def of_rows(self, first: int, last: int) -> list[Int32[Tensor, "B ..."]]:
         """Return the numbers of rows `first` to `last - 1`, for each place `[B, ...]`; `[0]` where rows share one."""
-        found = []
+        masks = []
         for i, place in enumerate(self.places):
             if place.dim is None:
-                found.append(torch.empty(0, dtype=torch.int32, device=self._device))
+                masks.append(torch.empty(0, dtype=torch.int32, device=self._device))
                 continue
             n = math.prod(place.row)
             size = max(1, min(_BLOCK, 1 << int(math.log2(max(1, _BLOCK_NUMBERS // max(1, n))))))
@@ -77,8 +78,8 @@ class Numbers:
             drawn = np.concatenate([_numbers(n * size, *self._key, i, _ROW, block) for block in blocks])
             start = first - blocks.start * size
             rows = drawn.reshape(len(blocks) * size, n)[start : start + last - first]
-            found.append(torch.from_numpy(np.ascontiguousarray(rows)).view(last - first, *place.row).to(self._device))
-        return found
+            masks.append(torch.from_numpy(np.ascontiguousarray(rows)).view(last - first, *place.row).to(self._device))
+        return masks
 
 
 def _numbers(n: int, *key: int) -> np.ndarray:
@@ -114,7 +115,7 @@ class Masked(Sampling):
         places: where it drops units.
         a: numbers of one sample, for each place.
         b: numbers of the batch's rows, for each place.
-        in_place: whether a dropout that is asked for in place changes its input.
+        in_place: whether a dropout called with `inplace=True` changes its input.
     """
 
     def __init__(self, places: Sequence[RandomPlace], a: Sequence[Tensor], b: Sequence[Tensor], in_place: bool):
@@ -148,10 +149,19 @@ class Masked(Sampling):
         if place is not None:
             keep = keeps(place, self._a[number], self._b[number]).to(x.dtype)
         for layer in range(layers):
-            mine = [s[layer * directions : (layer + 1) * directions] for s in states]
+            layer_states = [s[layer * directions : (layer + 1) * directions] for s in states]
             part = weights[layer * per_layer : (layer + 1) * per_layer]
             x, *end = func(
-                x, mine[0] if each else mine, part, biases, 1, 0.0, False, bidirectional, batch_first, **kwargs
+                x,
+                layer_states[0] if each else layer_states,
+                part,
+                biases,
+                1,
+                0.0,
+                False,
+                bidirectional,
+                batch_first,
+                **kwargs,
             )
             ends.append(end)
             if keep is not None and place is not None and layer < layers - 1:
@@ -204,20 +214,12 @@ def _scale(p: float) -> float:
     return 1 / (1 - p) if p < 1 else 1.0
 
 
-class _Linear(torch.autograd.Function):
+class _Linear(WithoutGradient):
     """`F.linear`; for many samples at once one product with the bias in it, where torch's own rule adds it after."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
-        ctx.mark_non_differentiable(output)
-
-    @staticmethod
-    def backward(ctx: Any, *_: Any) -> Any:
-        return None, None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:

@@ -77,8 +77,8 @@ class ValueSums:
         rows: N.
         samples: T, of all networks together.
         keep: whether the samples are kept.
-        scale: mean and deviation that turn what the network says into the target's own unit.
-        head: whether the network says `(mean, log variance)` in its last dimension.
+        scale: mean and deviation that turn the network's outputs into the target's unit.
+        head: whether the network returns `(mean, log variance)` in its last dimension.
     """
 
     def __init__(self, rows: int, samples: int, keep: bool, scale: tuple[float, float], head: bool):

@@ -1,4 +1,4 @@
-"""Out-of-distribution detection: how well an uncertainty tells rows of other data from own ones."""
+"""Out-of-distribution detection: how well an uncertainty separates rows of other data."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from dampen.errors import InputError
 
 @dataclass(frozen=True)
 class OutOfDistribution:
-    """How well a score tells rows of another distribution from those of the own.
+    """How well a score separates rows of another distribution.
 
     Args:
         auroc: probability that an out-of-distribution row scores higher than an own one.
@@ -25,7 +25,7 @@ class OutOfDistribution:
 
 
 def out_of_distribution(own: Float[Tensor, " N"], other: Float[Tensor, " M"]) -> OutOfDistribution:
-    """Return how well an uncertainty tells out-of-distribution rows from own ones.
+    """Return how well an uncertainty separates out-of-distribution rows.
 
     Args:
         own: uncertainty of rows such as those of the training.

@@ -1,4 +1,4 @@
-"""One way to ask one network or many, once or under dropout."""
+"""Predictions of one network or many, in a single pass or under dropout."""
 
 import math
 import os
@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dampen._tensors import as_native, check_dense, check_size, is_frame, loaded_by
-from dampen._tensors import described as described_input
-from dampen.engine import are_probabilities, check_ids, has_one_output, once, outputs_line, tell
+from dampen._checks import finite, integer
+from dampen._tensors import as_native, check_dense, check_size, describe_input, is_frame, loaded_by
+from dampen.engine import are_probabilities, check_ids, has_one_output, once, outputs_line, warn
 from dampen.engine.knobs.noise.dropout import rates as read_rates
 from dampen.errors import InputError, OutputsWarning
 from dampen.uncertainty._masks import Numbers, keeps
@@ -52,8 +52,8 @@ def mc_dropout(
         seed: of the masks, 0 or larger.
         task: `classification` for logits `[N, C]`, or the logit `[N]` of the second of two classes; `regression` for
             values; by default regression where the network gives one number a row, classification where it gives
-            several, and a warning that says so.
-        variance_head: the network says `(mean, log variance)` for each row (Kendall and Gal 2017, equation 8).
+            several, and a warning.
+        variance_head: the network returns `(mean, log variance)` for each row (Kendall and Gal 2017, equation 8).
         scale: mean and deviation that turn a regression's values into the target's own unit.
         temperature: that logits are divided by.
         first_row: number of the first row, where x is a part of longer data.
@@ -136,13 +136,11 @@ def predict(
         torch.Size([2])
     """
     if dropout is not None and samples is None:
-        raise InputError(
-            "dropout gives the rates of samples, and there are none: say how many in samples, or leave it out"
-        )
+        raise InputError("dropout has the rates of samples, and there are none: give samples, or leave dropout out")
     scaled = _check_scale(scale)
     if hasattr(models, "ensemble") and hasattr(models, "target_scale"):
         if scaled:
-            raise InputError("a study brings the scale of its own target: leave scale out")
+            raise InputError("a study has the scale of its target: leave scale out")
         if is_frame(x) or isinstance(x, str | os.PathLike):
             raise InputError(_of_table(x))
         dropout = models.setting.get("dropout") if dropout is None else dropout
@@ -151,40 +149,38 @@ def predict(
     folder = os.fspath(models) if isinstance(models, str | os.PathLike) else None
     if folder is not None or not isinstance(models, nn.Module | Iterable):
         raise InputError(
-            f"predict needs a network, several of them or a study, got {described_input(models)}"
-            + (f": of a study's folder it is dampen.load_study({folder!r})" if folder is not None else "")
+            f"predict needs a network, several of them or a study, got {describe_input(models)}"
+            + (f": for a study's folder use dampen.load_study({folder!r})" if folder is not None else "")
         )
     networks: list[Any] = [models] if isinstance(models, nn.Module) else list(models)
     networks = [getattr(network, "_orig_mod", network) for network in networks]  # what torch.compile wraps
     if not networks or not all(isinstance(network, nn.Module) for network in networks):
         raise InputError("predict needs a network, or a sequence of at least one")
-    for name, value, least in (("samples", samples, 1), ("seed", seed, 0), ("first_row", first_row, 0)):
-        if not (name == "samples" and value is None) and (
-            isinstance(value, bool) or not isinstance(value, int) or value < least
-        ):
-            raise InputError(f"{name} must be a whole number, {least} or larger, got {value!r}")
-    if not 0 < temperature < math.inf:
-        raise InputError(f"temperature must be a finite number larger than 0, got {temperature!r}")
+    if samples is not None:
+        integer("samples", samples)
+    integer("seed", seed, 0)
+    integer("first_row", first_row, 0)
+    finite("temperature", temperature)
     if task not in (None, "classification", "regression"):
         raise InputError(f"task must be classification or regression, got {task!r}")
     rates = None if dropout is None else read_rates(dropout)
     rows = _read(x)
     each = samples or 1
     total, N = each * len(networks), len(rows[0])
-    sums: list[ClassSums | ValueSums] = []  # one, made when the first outputs say of what
+    sums: list[ClassSums | ValueSums] = []  # one, made for the shape of the first outputs
 
     def take(part: Part) -> None:
         check_rows(part.outputs[0], part.stop - part.start)
         classes = _is_classes(part.outputs, task, variance_head)
         if classes and scaled:
             raise InputError(
-                "scale turns a regression's values into the target's unit, and the outputs are taken for logits of "
-                "classes: leave scale out" + ", or say task='regression'" * (task is None)
+                "scale turns a regression's values into the target's unit, and the outputs are interpreted as "
+                "logits of classes: leave scale out" + ", or give task='regression'" * (task is None)
             )
         if not classes and temperature != 1:
             raise InputError(
-                "temperature divides logits of classes, and the outputs are taken for values: leave temperature out"
-                + ", or say task='classification'" * (task is None)
+                "temperature divides logits of classes, and the outputs are interpreted as values: leave "
+                "temperature out" + ", or give task='classification'" * (task is None)
             )
         part = replace(part, outputs=_finite(part, classes))
         if classes and has_one_output(part.outputs[0]):  # the logit of the second of two classes
@@ -192,9 +188,9 @@ def predict(
             part = replace(part, outputs=torch.cat([torch.zeros_like(logit), logit], -1))
         if not sums:
             if task is None and not variance_head:
-                _tell_guess(list(part.outputs.shape[1:]), classes)
+                _warn_of_guess(list(part.outputs.shape[1:]), classes)
             if classes and are_probabilities(part.outputs.flatten(0, 1)):
-                tell(outputs_line("softmax"), OutputsWarning, stacklevel=5)
+                warn(outputs_line("softmax"), OutputsWarning, stacklevel=5)
             sums.append(
                 ClassSums(N, total, return_samples, temperature)
                 if classes
@@ -237,10 +233,10 @@ def masks(model: nn.Module, x: Any, samples: int, seed: int = 0, *, first_row: i
         first_row: see there.
     """
     inputs = rows_of(x, model)
-    found = find(model, inputs)
-    numbers = Numbers(found.places, seed, 0, inputs[0].device)
+    sites = find(model, inputs)
+    numbers = Numbers(sites.places, seed, 0, inputs[0].device)
     rows, of_samples = numbers.of_rows(first_row, first_row + len(inputs[0])), numbers.of_samples(0, samples)
-    return [keeps(place, a, b) for place, a, b in zip(found.places, of_samples, rows, strict=True)]
+    return [keeps(place, a, b) for place, a, b in zip(sites.places, of_samples, rows, strict=True)]
 
 
 def dropout_rates(model: nn.Module, x: Any, dropout: Any = None) -> list[float]:
@@ -282,7 +278,7 @@ def _read(x: Any) -> list[Tensor]:
             else f"rows of {loaded_by(x)}"
         )
         raise InputError(
-            f"x must be what the network takes, one tensor or a tuple of them, got {described_input(x)}: give {how}"
+            f"x must be what the network takes, one tensor or a tuple of them, got {describe_input(x)}: give {how}"
         )
     if isinstance(x, Mapping):
         names = ", ".join(map(str, x))
@@ -323,10 +319,10 @@ def _for(network: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
         return list(inputs)
     kinds = {p.dtype for p in network.parameters() if p.is_floating_point()}
     kind = kinds.pop() if len(kinds) == 1 else None
-    found = [t.to(parameter.device, kind if t.is_floating_point() else None) for t in inputs]
-    if kind is not None and kind.itemsize < 4 and not all(t.isfinite().all() for t in found if t.is_floating_point()):
+    tensors = [t.to(parameter.device, kind if t.is_floating_point() else None) for t in inputs]
+    if kind is not None and kind.itemsize < 4 and not all(t.isfinite().all() for t in tensors if t.is_floating_point()):
         raise InputError(f"x has numbers that the network's {str(kind).removeprefix('torch.')} can't hold: scale them")
-    return found
+    return tensors
 
 
 @torch.no_grad()
@@ -352,7 +348,7 @@ def _check_scale(scale: Any) -> bool:
         InputError: it is no mean and deviation.
     """
     try:
-        mean, deviation = (float(one) for one in scale)
+        mean, deviation = (float(value) for value in scale)
     except (TypeError, ValueError):
         mean = deviation = math.nan
     if not (math.isfinite(mean) and 0 < deviation < math.inf):
@@ -383,31 +379,31 @@ def _finite(part: Part, classes: bool) -> Tensor:
 
 
 def _of_table(x: Any) -> str:
-    """Return what to do with a table where a study is asked."""
+    """Return what to do with a table where a study predicts."""
     table = repr(os.fspath(x)) if isinstance(x, str | os.PathLike) else "frame"
     return (
-        f"x must be the network's inputs, got {described_input(x)}: study.calibrated().predict({table}) reads rows as "
+        f"x must be the network's inputs, got {describe_input(x)}: study.calibrated().predict({table}) reads rows as "
         "the study's own data was, or give a tensor, or rows of a data set as dampen.load makes it (data.test)"
     )
 
 
-def _tell_guess(shape: list[int], classes: bool) -> None:
-    """Tell what outputs are taken for where nobody said."""
+def _warn_of_guess(shape: list[int], classes: bool) -> None:
+    """Warn how outputs are interpreted where no task is given."""
     what, other = (
         (f"logits of {shape[-1]} classes", "task='regression', or variance_head=True for (mean, log variance),")
         if classes
         else ("values", "task='classification', for the logit of two classes,")
     )
-    tell(
-        f"the network's outputs of shape {shape} are taken for {what}: {other} says otherwise, and "
-        "task ends this warning",
+    warn(
+        f"the network's outputs of shape {shape} are interpreted as {what}: {other} changes that; with a task "
+        "given there is no warning",
         OutputsWarning,
         stacklevel=6,
     )
 
 
 def _is_classes(outputs: Tensor, task: str | None, variance_head: bool) -> bool:
-    """Say whether outputs `[T, B, ...]` are logits."""
+    """Return whether outputs `[T, B, ...]` are logits."""
     shape = list(outputs.shape[1:])
     if variance_head:
         if task == "classification" or outputs.ndim != 3 or shape[-1] != 2:
@@ -415,8 +411,8 @@ def _is_classes(outputs: Tensor, task: str | None, variance_head: bool) -> bool:
         return False
     if outputs.ndim > 3 and task != "regression":
         raise InputError(
-            f"the network gives {shape} for {shape[0]} rows: of classes of pixels or tokens each needs a row of its "
-            "own (wrap the network so that it takes and gives one of them a row); task='regression' if they are values"
+            f"the network gives {shape} for {shape[0]} rows: where pixels or tokens have classes, each must be a row "
+            "(wrap the network so that it takes and returns one a row); task='regression' if they are values"
         )
-    one = outputs.ndim == 2 or shape[-1] == 1
-    return not one if task is None else task == "classification"
+    single = outputs.ndim == 2 or shape[-1] == 1
+    return not single if task is None else task == "classification"

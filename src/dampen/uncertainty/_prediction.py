@@ -23,7 +23,7 @@ class ClassPrediction:
         deviation: standard deviation of each class's probability over samples.
         votes: how many samples have each class as their most probable one.
         samples: T.
-        draws: the samples' own probabilities, if they were asked for.
+        draws: the samples' own probabilities, with `return_samples=True`.
     """
 
     probabilities: Float[Tensor, "N C"]
@@ -78,10 +78,10 @@ class ValuePrediction:
     Args:
         mean: mean over samples.
         epistemic: variance over samples: what more data would reduce.
-        aleatoric: variance of the noise, fitted by `with_noise` or said by the network; None before either.
+        aleatoric: variance of the noise, fitted by `with_noise` or returned by the network; None before either.
         samples: T.
-        draws: the samples' own means, if they were asked for.
-        draw_variances: the samples' own noise, where the network says it.
+        draws: the samples' own means, with `return_samples=True`.
+        draw_variances: the samples' own noise, where the network returns it.
     """
 
     mean: Float[Tensor, "N ..."]
@@ -180,5 +180,5 @@ def fit_noise(prediction: ValuePrediction, targets: Float[Tensor, "N ..."]) -> f
         return -float(prediction.with_noise(math.exp(log_variance)).log_likelihood(targets).mean())
 
     centre = math.log(float(residual))  # of the maximum: at most the residuals' own variance, but for rounding
-    found: Any = minimize_scalar(cost, bounds=(centre - 20, centre + 2), method="bounded", options={"xatol": 1e-6})
-    return math.exp(float(found.x))
+    optimum: Any = minimize_scalar(cost, bounds=(centre - 20, centre + 2), method="bounded", options={"xatol": 1e-6})
+    return math.exp(float(optimum.x))

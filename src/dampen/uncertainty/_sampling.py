@@ -1,4 +1,4 @@
-"""What a network says under many dropout masks: many samples at a time, in as much memory as it may take."""
+"""A network's outputs under many dropout masks: many samples at a time, within the memory that is allowed."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from dampen.engine import free_memory, tell
+from dampen.engine import free_memory, warn
 from dampen.engine.capture import Place, in_one_line, quiet, rates_at, record_staged
 from dampen.engine.knobs.noise.dropout import Rates
 from dampen.errors import InputError, NotFusedWarning, NotSampled
 from dampen.uncertainty._masks import Masked, Numbers
-from dampen.uncertainty._sites import Found, RandomPlace, answer, check_rows, find, sampling, tensor_of
+from dampen.uncertainty._sites import RandomPlace, Sites, answer, check_rows, find, sampling, tensor_of
 
 # Measured with 784-256-128-10 on two cores with 2 MiB of L2 cache each: fewer bytes cost more calls, more the cache.
 _AT_ONCE_BYTES = 48 << 20  # of everything that a forward pass makes, for all samples and rows that run at once
@@ -45,7 +45,7 @@ class Part:
 
 
 Function = Callable[[list[Tensor], list[Tensor], list[Tensor]], Tensor]
-"""Takes inputs, numbers of rows and numbers of samples; returns what the network says, `[T, B, ...]`."""
+"""Takes inputs, numbers of rows and numbers of samples; returns the network's outputs, `[T, B, ...]`."""
 
 
 def sample(
@@ -60,7 +60,7 @@ def sample(
     dropout: Rates | None = None,
     take: Callable[[Part], object],
 ) -> None:
-    """Hand over what a network says of rows under dropout, part by part: all samples of some rows, then the next rows.
+    """Hand over a network's outputs for rows under dropout, part by part: all samples of some rows, then the next rows.
 
     Args:
         network: any; it leaves as it came.
@@ -77,20 +77,20 @@ def sample(
         InputError: as for `mc_dropout`.
     """
     N = len(inputs[0])
-    found = find(network, inputs)
+    sites = find(network, inputs)
     if dropout is not None:
-        rates = rates_of(found.places, dropout)
-        places = tuple(replace(place, p=p) for place, p in zip(found.places, rates, strict=True))
-        found = replace(found, places=places)
-    if found.others:
-        tell(
-            f"random in training in a way of their own, and left out of the samples: {', '.join(found.others)}; build "
+        rates = rates_of(sites.places, dropout)
+        places = tuple(replace(place, p=p) for place, p in zip(sites.places, rates, strict=True))
+        sites = replace(sites, places=places)
+    if sites.others:
+        warn(
+            f"random in training in a way of their own, and left out of the samples: {', '.join(sites.others)}; build "
             "them of nn.Dropout or F.dropout, whose masks can be sampled",
             NotSampled,
             stacklevel=4,
         )
-    if all(place.p == 0 for place in found.places):
-        tell(
+    if all(place.p == 0 for place in sites.places):
+        warn(
             "nothing was sampled: the network drops units at rates of 0 only, so that every sample is its one pass in "
             "evaluation mode",
             NotSampled,
@@ -103,14 +103,14 @@ def sample(
             check_rows(output, len(here[0]))
             take(Part(start, start + len(output), 0, output.unsqueeze(0), samples))
         return
-    rows, at_once = cut(N, samples, found, inputs, max_bytes)
+    rows, at_once = cut(N, samples, sites, inputs, max_bytes)
     limit = _KEPT_BYTES if max_bytes is None else min(_KEPT_BYTES, max_bytes // 8)
     drawn = at_once * math.ceil(samples / at_once)  # the last samples run with some more: one shape serves all
-    few = drawn * sum(math.prod(place.row) for place in found.places) * 4 <= limit
-    numbers = Numbers(found.places, seed, member, inputs[0].device, keep=drawn if few else 0)
+    few = drawn * sum(math.prod(place.row) for place in sites.places) * 4 <= limit
+    numbers = Numbers(sites.places, seed, member, inputs[0].device, keep=drawn if few else 0)
     together = min(_OUTPUTS, limit // 8)
-    with sampling(network, found.modules), quiet():
-        batched: Batched | None = None if found.plain else Batched(network, found)
+    with sampling(network, sites.modules), quiet():
+        batched: Batched | None = None if sites.plain else Batched(network, sites)
         for start in range(0, N, rows):
             begin = max(0, min(start, N - rows))  # the last rows run with some of those before: one shape serves all
             here = [t[begin : begin + rows] for t in inputs]
@@ -119,7 +119,7 @@ def sample(
                 with in_one_line(network, lambda here=here: [here]):
                     batched = batched.on(here, b, numbers.of_samples(0, at_once)) if start == 0 else batched.at(here, b)
             if batched is None and start == 0:
-                tell(
+                warn(
                     "the network can't be sampled many times at once: it runs once for each sample, with the same "
                     "results, but slower",
                     NotFusedWarning,
@@ -129,7 +129,7 @@ def sample(
             for first in range(0, samples, at_once):
                 a = numbers.of_samples(first, first + at_once)
                 with in_one_line(network, lambda here=here: [here]):
-                    outputs = batched.late(a) if batched is not None else one_by_one(network, found, here, b, a)
+                    outputs = batched.late(a) if batched is not None else one_by_one(network, sites, here, b, a)
                 held.append(outputs[: samples - first, start - begin :])
                 n, last = sum(map(len, held)), first + at_once >= samples
                 if last or n * held[0][0].numel() >= together:
@@ -149,11 +149,11 @@ class Batched:
     What comes before the first dropout runs once for some rows, what follows runs for every sample.
     """
 
-    def __init__(self, network: nn.Module, found: Found):
-        self._network, self._found = network, found
+    def __init__(self, network: nn.Module, sites: Sites):
+        self._network, self._found = network, sites
 
     def on(self, inputs: list[Tensor], b: list[Tensor], a: list[Tensor]) -> "Batched | None":
-        """Record on the first rows; None if the network can't run so, or says something else then."""
+        """Record on the first rows; None if the network can't run so, or returns something else then."""
         n, places = len(inputs), self._found.places
 
         def function(*tensors: Tensor) -> list[Tensor]:
@@ -191,28 +191,28 @@ class Batched:
         return self
 
     def late(self, a: list[Tensor]) -> Tensor:
-        """Return what the network says of these rows for some samples."""
+        """Return the network's outputs for these rows and some samples."""
         return self._late(*self._known, *a)[0]
 
 
-def one_by_one(network: nn.Module, found: Found, inputs: list[Tensor], b: list[Tensor], a: list[Tensor]) -> Tensor:
+def one_by_one(network: nn.Module, sites: Sites, inputs: list[Tensor], b: list[Tensor], a: list[Tensor]) -> Tensor:
     """Run the whole network for each sample."""
     outputs = []
     for t in range(len(a[0])):
-        masked = Masked(found.places, [numbers[t] for numbers in a], b, in_place=True)
+        masked = Masked(sites.places, [numbers[t] for numbers in a], b, in_place=True)
         outputs.append(answer(network, inputs, mode=masked))
     return torch.stack(outputs)
 
 
-def cut(N: int, samples: int, found: Found, inputs: Sequence[Tensor], max_bytes: int | None) -> tuple[int, int]:
+def cut(N: int, samples: int, sites: Sites, inputs: Sequence[Tensor], max_bytes: int | None) -> tuple[int, int]:
     """Return how many rows and how many samples run at once.
 
     Raises:
         InputError: `max_bytes` is too little for one sample of one row.
     """
     device = inputs[0].device
-    masks = sum(math.prod(place.row) * (4 + inputs[0].element_size()) for place in found.places)
-    each = _ALIVE * (found.row_bytes + masks)
+    masks = sum(math.prod(place.row) * (4 + inputs[0].element_size()) for place in sites.places)
+    each = _ALIVE * (sites.row_bytes + masks)
     free = _SHARE_OF_MEMORY * free_memory(device)
     room = min(free, _AT_ONCE_BYTES) if device.type == "cpu" else free
     if max_bytes is not None:

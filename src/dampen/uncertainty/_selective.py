@@ -15,7 +15,7 @@ class Selective:
     """Risk against coverage: rows in the order of their uncertainty, the most certain first.
 
     Args:
-        coverage: share of the rows that are answered, `1 / N` to 1.
+        coverage: share of the rows that are predicted, `1 / N` to 1.
         risk: mean loss of those.
         aurc: area under the curve, the mean of `risk` (Geifman and El-Yaniv 2017).
     """
@@ -25,7 +25,7 @@ class Selective:
     aurc: float
 
     def at(self, coverage: float) -> float:
-        """Return the risk where this share of the rows is answered, rounded up to whole rows.
+        """Return the risk where this share of the rows is predicted, rounded up to whole rows.
 
         Raises:
             InputError: a coverage outside 0 to 1.

@@ -24,7 +24,7 @@ from dampen.engine.capture import (
     Place,
     RecordDropout,
     alone,
-    described,
+    describe_output,
     failure,
     first_line,
     forward,
@@ -59,7 +59,7 @@ class RandomPlace:
 
 
 @dataclass(frozen=True)
-class Found:
+class Sites:
     """How a network is sampled.
 
     Args:
@@ -91,7 +91,7 @@ class Watch(RecordDropout):
     """Records where a forward pass drops units while normalisation is in evaluation, and drops nothing.
 
     Args:
-        where: knows which module a forward pass is in.
+        where: the module that a forward pass is in.
     """
 
     def __init__(self, where: ModulePath):
@@ -128,7 +128,7 @@ class Watch(RecordDropout):
         return result
 
 
-def find(network: nn.Module, inputs: Sequence[Tensor]) -> Found:
+def find(network: nn.Module, inputs: Sequence[Tensor]) -> Sites:
     """Run a copy of a network on a few rows to see where it drops units.
 
     Args:
@@ -190,7 +190,7 @@ def find(network: nn.Module, inputs: Sequence[Tensor]) -> Found:
     plain = (
         None if recurrent is None else f"{recurrent or 'the network'} is recurrent: torch has no batching rule for it"
     )
-    return Found(places, modules, max(1, three.activation_bytes - two.activation_bytes), plain, others)
+    return Sites(places, modules, max(1, three.activation_bytes - two.activation_bytes), plain, others)
 
 
 def set_random(network: nn.Module, modules: frozenset[str]) -> None:
@@ -234,12 +234,12 @@ def answer(
     where: ModulePath | None = None,
     mode: contextlib.AbstractContextManager[Any] | None = None,
 ) -> Any:
-    """Return what a network says of rows.
+    """Return a network's outputs for rows.
 
     Args:
         network: any.
         inputs: one batch for each of its arguments.
-        where: knows which module a forward pass is in; without it a network that fails runs again, to find the module.
+        where: the module that a forward pass is in; without it a network that fails runs again, to find the module.
         mode: is entered meanwhile.
 
     Raises:
@@ -253,12 +253,12 @@ def answer(
     except Exception as e:
         whole = [str(t.dtype).removeprefix("torch.") for t in inputs if not t.is_floating_point()]
         kind = f"; x holds {whole[0]} numbers: x.float() makes them real ones" if whole and "dtype" in str(e) else ""
-        told = alone(network, inputs, kind) if where is None else None
-        raise told or failure(e, inputs, "" if where is None else where.current, kind) from e
+        error = alone(network, inputs, kind) if where is None else None
+        raise error or failure(e, inputs, "" if where is None else where.current, kind) from e
 
 
 def check_rows(output: Any, n: int) -> None:
-    """Make sure that a network has answered each of n rows.
+    """Make sure that outputs have a row for each of n rows.
 
     Raises:
         InputError: it returned something else than one tensor with a row for each.
@@ -266,7 +266,8 @@ def check_rows(output: Any, n: int) -> None:
     if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != n:
         of = f" for {counted(n, 'row')}" if isinstance(output, Tensor) else ""
         raise InputError(
-            f"the network must return one tensor with a row for each row of its input, not {described(output)}{of}"
+            f"the network must return one tensor with a row for each row of its input, not "
+            f"{describe_output(output)}{of}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes probabilities as sharp as they are right, where rows can tell it."""
+"""Temperature scaling: one number that makes probabilities as sharp as they are right, where rows suffice to fit it."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _NO_DOUBT = 100.0  # the same where the likeliest temperature stands; the limits
 
 @dataclass(frozen=True)
 class Temperature:
-    """A temperature and how well rows tell it.
+    """A temperature and how well rows determine it.
 
     Args:
         value: what logits are divided by.
@@ -35,12 +35,12 @@ class Temperature:
 def find_temperature(
     logits: Float[Tensor, "N C"], targets: Int64[Tensor, " _"], *, repeats: float | int = 1
 ) -> Temperature:
-    """Return the mildest temperature that rows support, and how well they tell it.
+    """Return the mildest temperature that rows support, and how well they determine it.
 
     The likeliest temperature of few rows, or of rows of which hardly one is wrong, is mostly noise: where all are
     right it is 0. So the one nearest to 1 inside the 95 % likelihood interval is taken; as the evidence grows, it moves
     to the likeliest one (a firm threshold, as Gao and Bruce 1997 have it for wavelets). Rows without an error can't
-    tell how much sharper probabilities should be, and leave them as they are.
+    show how much sharper probabilities should be, and leave them as they are.
 
     Args:
         logits: of rows that took no part in training; logarithms of probabilities will do, such as those of a sampled
@@ -53,7 +53,7 @@ def find_temperature(
 
     Example:
         >>> logits = 4 * torch.eye(2).repeat(20, 1)
-        >>> find_temperature(logits, torch.arange(2).repeat(20)).value  # all right: nobody knows how certain to be
+        >>> find_temperature(logits, torch.arange(2).repeat(20)).value  # all right: no temperature can be fitted
         1.0
     """
     if len(logits) < 2:
@@ -68,9 +68,9 @@ def find_temperature(
         b = math.exp(-log_temperature)
         return float((torch.logsumexp(z * b, 1) - own * b).mean())
 
-    # The cost is convex in 1 / T; where all rows are right, or none tells anything, the best is an end.
-    found: Any = minimize_scalar(cost, bounds=_ENDS, method="bounded", options={"xatol": 1e-8})
-    likeliest = float(found.x)
+    # The cost is convex in 1 / T; where all rows are right, or all are uninformative, the best is an end.
+    optimum: Any = minimize_scalar(cost, bounds=_ENDS, method="bounded", options={"xatol": 1e-8})
+    likeliest = float(optimum.x)
     least, wrong = cost(likeliest), float((own < z.amax(1)).sum()) / repeats
     evidence = max(0.0, 2 * rows * (cost(0.0) - least))
     value = likeliest
@@ -83,7 +83,7 @@ def find_temperature(
 
 
 def fit_temperature(logits: Float[Tensor, "N C"], targets: Int64[Tensor, " _"], *, repeats: float | int = 1) -> float:
-    """Return the number by which logits are divided so that probabilities fit rows, 1 where these can't tell.
+    """Return the number by which logits are divided so that probabilities fit rows, 1 where these don't determine it.
 
     See `find_temperature` for the arguments and for what is done where rows are few, or hardly one is wrong.
 

@@ -1,4 +1,4 @@
-"""Which files of a folder are images of which class: hidden ones are passed by, and what is left out is told."""
+"""Which files of a folder are images of which class: hidden ones are ignored, and notes list what is left out."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -57,11 +57,11 @@ def other_files(folder: Path) -> str:
         for path in folder.rglob("*")
         if path.is_file() and not _is_within_hidden(path, folder)
     )
-    found = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(_MOST_KINDS)) + ", ..." * (
+    listing = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(_MOST_KINDS)) + ", ..." * (
         len(kinds) > _MOST_KINDS
     )
     links = f", {counted(n_links, 'link')} to nothing" if n_links else ""
-    return f"it holds {found or 'no files'}{links}, and images end in {', '.join(ENDINGS)}"
+    return f"it holds {listing or 'no files'}{links}, and images end in {', '.join(ENDINGS)}"
 
 
 def _is_dangling(path: Path) -> bool:
@@ -87,9 +87,9 @@ def labelled(folder: Path) -> Labelled:
     _check_classes(folder, roots["train"], classes)
     notes, kept = [], {}
     for split, root in roots.items():
-        found = _by_class(root, inside)
-        foreign = [name for name, images in found.items() if images and name not in classes]
-        if split != "train" and not _is_labelled(found, classes):
+        of_split = _by_class(root, inside)
+        foreign = [name for name, images in of_split.items() if images and name not in classes]
+        if split != "train" and not _is_labelled(of_split, classes):
             n = sum(1 for _ in _images(root))
             what = f"{_count(n)} of {root} lie in no class folder and are left out" if n else f"{root} has no images"
             notes.append(f"{what}: {split} rows are drawn from the training images")
@@ -98,19 +98,19 @@ def labelled(folder: Path) -> Labelled:
             raise InputError(
                 f"{root / foreign[0]} is a class that the training images lack; they have {listed(classes)}"
             )
-        kept[split] = found
-        notes += [f"folder {root / name} has no images: no class" for name, images in found.items() if not images]
+        kept[split] = of_split
+        notes += [f"folder {root / name} has no images: no class" for name, images in of_split.items() if not images]
         n = sum(is_image(path) and not is_hidden(path.name) for path in root.iterdir())
         notes += [f"{_count(n)} of {root} that lie in no class folder left out"] if n else []
     notes += _passed_by(folder, splits, kept, roots)
     files: list[Path] = []
     labels: list[int] = []
     rows: dict[str, list[int]] = {split: [] for split in _SPLITS}
-    for split, found in kept.items():
-        for name in sorted(filter(found.get, found)):
-            rows[split] += range(len(files), len(files) + len(found[name]))
-            files += found[name]
-            labels += [classes.index(name)] * len(found[name])
+    for split, of_split in kept.items():
+        for name in sorted(filter(of_split.get, of_split)):
+            rows[split] += range(len(files), len(files) + len(of_split[name]))
+            files += of_split[name]
+            labels += [classes.index(name)] * len(of_split[name])
     counts = Counter(labels[i] for i in rows["train"])
     rarest = min(range(len(classes)), key=lambda label: counts[label])
     least = _LEAST if "test" in kept else LEAST_OF_CLASS
@@ -123,7 +123,7 @@ def labelled(folder: Path) -> Labelled:
 
 
 def unlabelled(path: Path, classes: tuple[str, ...]) -> tuple[list[Path], list[int] | None, list[str]]:
-    """Find all images of a file or a folder, their class numbers where folders of classes tell them, and notes.
+    """Find all images of a file or a folder, their class numbers where there are folders of classes, and notes.
 
     Args:
         path: an image, or a folder with images at any depth.
@@ -142,7 +142,7 @@ def unlabelled(path: Path, classes: tuple[str, ...]) -> tuple[list[Path], list[i
     if -1 in labels:
         others = sorted({parts[0] for parts in tops} - known)
         notes.append(
-            f"{_count(labels.count(-1))} in folders that are no class of the study ({listed(others, 3)}): not judged"
+            f"{_count(labels.count(-1))} in folders that are no class of the study ({listed(others, 3)}): not evaluated"
         )
     return files, labels, notes
 
@@ -155,35 +155,35 @@ def is_hidden(name: str) -> bool:
 def _splits(folder: Path) -> dict[str, Path]:
     """Return the subfolders for training, validation and test; none where `train` is no folder of class folders."""
     children = {child.name.lower(): child for child in _folders(folder)}
-    found = {
+    folders = {
         split: next((children[name] for name in names if name in children), None) for split, names in _SPLITS.items()
     }
-    train = found["train"]
+    train = folders["train"]
     if train is None:
         return {}
     n_classes = sum(holds_images(child) for child in _folders(train))
     if not n_classes or (n_classes < 2 and any(map(is_image, train.iterdir()))):
         return {}  # images lie in it: it is a class
-    return {split: path for split, path in found.items() if path is not None}
+    return {split: path for split, path in folders.items() if path is not None}
 
 
 def _splits_beside_classes(folder: Path) -> dict[str, Path]:
     """Return folders for validation and test whose own folders are called as those beside them: the classes."""
-    found = {}
+    folders = {}
     children = list(_folders(folder))
     names = {child.name for child in children}
     for split in ("validation", "test"):
         for child in children:
             inner = {grandchild.name for grandchild in _folders(child)}
             if child.name.lower() in _SPLITS[split] and inner and inner <= names - {child.name}:
-                found[split] = child
+                folders[split] = child
                 break
-    return found
+    return folders
 
 
-def _is_labelled(found: dict[str, list[Path]], classes: list[str]) -> bool:
-    """Return whether folders tell classes: one folder of another name (`unknown`) tells none."""
-    names = [name for name, images in found.items() if images]
+def _is_labelled(files: dict[str, list[Path]], classes: list[str]) -> bool:
+    """Return whether folders are classes: one folder of another name (`unknown`) is none."""
+    names = [name for name, images in files.items() if images]
     return bool(names) and (len(names) > 1 or names[0] in classes)
 
 
@@ -210,9 +210,9 @@ def _passed_by(
     notes = _hidden_note(folder)
     if splits:
         others = [c for c in _folders(folder) if c not in splits.values() and holds_images(c)]
-        notes += [f"folder {other} with images beside those for training and test passed by" for other in others]
+        notes += [f"folder {other} with images beside those for training and test ignored" for other in others]
     named = sorted(name for name in kept["train"] if name.lower() in _SPLIT_NAMES and kept["train"][name])
-    notes += [f"folder '{name}' is taken as a class: it has no folders of classes" for name in named]
+    notes += [f"folder '{name}' is treated as a class: it has no folders of classes" for name in named]
     strange = Counter(
         path.suffix.lower() or path.name
         for root in roots.values()
@@ -223,18 +223,18 @@ def _passed_by(
     if strange:
         n = sum(strange.values())
         kinds = ", ".join(kind for kind, _ in strange.most_common(_MOST_KINDS)) + ", ..." * (len(strange) > _MOST_KINDS)
-        notes.append(f"{n} file{'s' * (n > 1)} of other kinds ({kinds}) passed by")
+        notes.append(f"{n} file{'s' * (n > 1)} of other kinds ({kinds}) ignored")
     return notes + _links_note([child for root in roots.values() for child in _folders(root)])
 
 
 def _links_note(folders: list[Path]) -> list[str]:
     n = sum(_is_dangling(path) for folder in folders for path in folder.rglob("*"))
-    return [f"{counted(n, 'link')} to nothing passed by"] if n else []
+    return [f"{counted(n, 'link')} to nothing ignored"] if n else []
 
 
 def _hidden_note(folder: Path) -> list[str]:
     n = sum(is_image(path) and _is_within_hidden(path, folder) for path in folder.rglob("*"))
-    return [f"{n} hidden image{'s' * (n > 1)} (.name, __MACOSX) passed by"] if n else []
+    return [f"{n} hidden image{'s' * (n > 1)} (.name, __MACOSX) ignored"] if n else []
 
 
 def _by_class(root: Path, without: set[Path]) -> dict[str, list[Path]]:

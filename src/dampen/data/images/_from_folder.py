@@ -25,8 +25,8 @@ from dampen.data.images._files import Labelled, has_splits, holds_images, is_ima
 from dampen.data.images._pixels import Look, NoImage
 from dampen.errors import InputError
 
-_SIDE = 32  # pixels of a side where the images differ in size and no size is asked for
-_NEARLY_ALL = 0.9  # share of a class's images that are grey, or in colour, by which a network can tell it
+_SIDE = 32  # pixels of a side where the images differ in size and no size is given
+_NEARLY_ALL = 0.9  # share of a class's images that are grey, or in colour, by which a network can recognise it
 _MOST_NAMED = 20  # damaged files in a message
 
 
@@ -73,10 +73,10 @@ def read_images(
         raise InputError(f"the side of images must be 1 pixel or more, got {side}")
     if image_max is not None and not 0 < image_max < float("inf"):
         raise InputError(f"image_max must be larger than 0, got {image_max}")
-    found = labelled(folder)
+    files = labelled(folder)
     size = None if side is None else (side, side)
-    features, top, notes = _read(found.files, _Wanted(None, size, image_max), found)
-    return _as_data(folder, found, features, top, (*found.notes, *notes), seed, test_fraction, name)
+    features, top, notes = _read(files.files, _Wanted(None, size, image_max), files)
+    return _as_data(folder, files, features, top, (*files.notes, *notes), seed, test_fraction, name)
 
 
 def read_new_images(
@@ -93,7 +93,7 @@ def read_new_images(
     Args:
         path: an image or a folder.
         normalisation: of the network's inputs.
-        classes: that it knows.
+        classes: those of the study.
         inputs: channels, height and width that it takes.
         image_max: what was white in the training images of more than 8 bits.
 
@@ -108,7 +108,7 @@ def read_new_images(
         )
     files, labels, notes = unlabelled(path, classes or ())
     features, _, more = _read(files, _Wanted(inputs[0] == 3, (inputs[1], inputs[2]), image_max))
-    features, said = _in_units(features, normalisation)
+    features, unit_notes = _in_units(features, normalisation)
     root = path if path.is_dir() else path.parent
     return Incoming(
         name=path.resolve().name,
@@ -117,7 +117,7 @@ def read_new_images(
         classes=classes,
         features=features,
         targets=None if labels is None else torch.tensor(labels),
-        notes=(*notes, *more, *said),
+        notes=(*notes, *more, *unit_notes),
         source=str(path),
         files=tuple(str(file.relative_to(root)) for file in files),
     )
@@ -129,7 +129,7 @@ def _in_units(
     """Return pixels in the units of the training rows, whose white may be another number than 255."""
     mean, std = normalisation.mean, normalisation.std
     if mean.numel() != 1 or not mean.equal(std):
-        return features, ["the training rows were not read from images: pixels are taken as numbers from 0 to 255"]
+        return features, ["the training rows were not read from images: pixels are read as numbers from 0 to 255"]
     top = 2 * float(mean)
     if top == 255:
         return features, []
@@ -138,7 +138,7 @@ def _in_units(
 
 def _as_data(
     folder: Path,
-    found: Labelled,
+    files: Labelled,
     features: UInt8[Tensor, "N C H W"],
     top: float | None,
     notes: tuple[str, ...],
@@ -146,16 +146,16 @@ def _as_data(
     test_fraction: float,
     name: str | None,
 ) -> Data:
-    targets = torch.tensor(found.labels)
-    rows = {split: torch.tensor(numbers, dtype=torch.int64) for split, numbers in found.rows.items()}
+    targets = torch.tensor(files.labels)
+    rows = {split: torch.tensor(numbers, dtype=torch.int64) for split, numbers in files.rows.items()}
     title = name or folder.resolve().name
     copies = _duplicates.find(features)
-    if not found.has_test:
+    if not files.has_test:
         n_test = _splits.count(test_fraction, len(rows["train"]), "test_fraction", zero_allowed=True)
         rows["train"], rows["test"] = _splits.draw(
             *(rows["train"], targets, n_test),
             seed=seed,
-            classes=found.classes,
+            classes=files.classes,
             purpose=f"test rows of '{title}'",
             groups=copies.together,
             alike=True,
@@ -168,7 +168,7 @@ def _as_data(
         train_rows=rows["train"],
         validation_rows=rows["validation"],
         test_rows=rows["test"],
-        classes=found.classes,
+        classes=files.classes,
         scaling="pixels",
         groups=copies.together,
         notes=notes,
@@ -186,23 +186,23 @@ def _read(
         simplefilter("ignore")  # Pillow's, of damaged metadata and large images
         looks = _each(_pixels.look, files, threads)
         top = _pixels.white(looks) if wanted.top is None else wanted.top
-        colour = wanted.colour if wanted.colour is not None else any(not one.grey for one in looks)
-        sizes = Counter(one.size for one in looks)
+        colour = wanted.colour if wanted.colour is not None else any(not look.grey for look in looks)
+        sizes = Counter(look.size for look in looks)
         size = wanted.size or (next(iter(sizes)) if len(sizes) == 1 else (_SIDE, _SIDE))
         shape = (len(files), 3 if colour else 1, *size)
         if math.prod(shape) > _memory.free_bytes() / 6:  # bytes here, float32 while training
             raise InputError(
                 f"{len(files)} images of {size[1]}x{size[0]} do not fit into memory; choose a smaller image size"
             )
-        found = np.empty(shape, dtype=np.uint8)
+        pixels = np.empty(shape, dtype=np.uint8)
 
         def read(path: Path, i: int) -> None:
-            found[i] = _pixels.pixels(path, colour, size, top)
+            pixels[i] = _pixels.pixels(path, colour, size, top)
 
         _each(read, files, threads, range(len(files)))
-    deep = [one.top for one in looks if one.top is not None]
+    deep = [look.top for look in looks if look.top is not None]
     notes = [*_notes(looks, sizes, size, colour, top), *_of_classes(looks, classed)]
-    return torch.from_numpy(found), top if deep else None, notes
+    return torch.from_numpy(pixels), top if deep else None, notes
 
 
 def _notes(
@@ -215,42 +215,42 @@ def _notes(
     notes = []
     height, width = size
     if len(sizes) > 1 or size not in sizes:
-        told = ", ".join(f"{w}x{h}" for (h, w), _ in sizes.most_common(3)) + ", ..." * (len(sizes) > 3)
+        sizes_text = ", ".join(f"{w}x{h}" for (h, w), _ in sizes.most_common(3)) + ", ..." * (len(sizes) > 3)
         kinds = f"{len(sizes)} size{'s' * (len(sizes) > 1)}"
-        notes.append(f"images of {kinds} ({told}) resized to {width}x{height} pixels (image size)")
-    tops = [one.top for one in looks if one.top is not None]
+        notes.append(f"images of {kinds} ({sizes_text}) resized to {width}x{height} pixels (image size)")
+    tops = [look.top for look in looks if look.top is not None]
     if tops and top is not None:
-        bits = "" if any(one.fractions for one in looks) else f", {int(top).bit_length()} bits,"
-        said = f"{_images(len(tops))} of more than 8 bits scaled: {top:g}{bits} is white"
-        notes.append(f"{said}, their largest value is {max(tops):g}")
-        n = sum(one > top for one in tops)
+        bits = "" if any(look.fractions for look in looks) else f", {int(top).bit_length()} bits,"
+        note = f"{_images(len(tops))} of more than 8 bits scaled: {top:g}{bits} is white"
+        notes.append(f"{note}, their largest value is {max(tops):g}")
+        n = sum(look > top for look in tops)
         notes += [f"{_images(n)} with values above {top:g}, the training images' white: cut there"] if n else []
-    n = sum(one.transparent for one in looks)
+    n = sum(look.transparent for look in looks)
     notes += [f"{_images(n)} with transparent parts laid on white"] if n else []
-    n = sum(one.frames for one in looks)
+    n = sum(look.frames for look in looks)
     notes += [f"{_images(n)} of several frames: the first one is taken"] if n else []
-    n = sum(not one.grey for one in looks)
-    notes += [f"{_images(n)} in colour taken as grey"] if n and not colour else []
+    n = sum(not look.grey for look in looks)
+    notes += [f"{_images(n)} in colour converted to grey"] if n and not colour else []
     n = len(looks) - n
-    notes += [f"{_images(n)} in grey taken as colour, in three equal channels"] if n and colour else []
+    notes += [f"{_images(n)} in grey converted to colour, in three equal channels"] if n and colour else []
     return notes
 
 
 def _of_classes(looks: list[Look], classed: Labelled | None) -> list[str]:
-    """Return what is to be said where colour alone tells some classes from the others."""
-    if classed is None or len({one.grey for one in looks}) == 1:
+    """Return a note where colour alone separates some classes from the others."""
+    if classed is None or len({look.grey for look in looks}) == 1:
         return []
     kinds: dict[int, list[bool]] = {}
-    for label, one in zip(classed.labels, looks, strict=True):
-        kinds.setdefault(label, []).append(one.grey)
+    for label, look in zip(classed.labels, looks, strict=True):
+        kinds.setdefault(label, []).append(look.grey)
     shares = {classed.classes[label]: sum(kind) / len(kind) for label, kind in sorted(kinds.items())}
     grey = [name for name, share in shares.items() if share >= _NEARLY_ALL]
     coloured = [name for name, share in shares.items() if share <= 1 - _NEARLY_ALL]
     if not grey or not coloured:
         return []
     return [
-        f"nearly all images of {listed(grey, 3)} are grey, and of {listed(coloured, 3)} in colour: a network can tell "
-        "these classes by that alone"
+        f"nearly all images of {listed(grey, 3)} are grey, and of {listed(coloured, 3)} in colour: a network can "
+        "separate these classes by that alone"
     ]
 
 
@@ -265,10 +265,10 @@ def _each(
         except NoImage as e:
             return e
 
-    found = list(threads.map(tried, files, *more))
-    bad = [(path, why) for path, why in zip(files, found, strict=True) if isinstance(why, NoImage)]
+    results = list(threads.map(tried, files, *more))
+    bad = [(path, why) for path, why in zip(files, results, strict=True) if isinstance(why, NoImage)]
     if not bad:
-        return found
+        return results
     if len(bad) == 1:
         raise InputError(f"{bad[0][0]} is no image that can be read ({bad[0][1]}); remove it, or save it anew")
     named = ", ".join(f"{path} ({why})" for path, why in bad[:_MOST_NAMED])

@@ -16,13 +16,13 @@ from dampen.data import _memory
 from dampen.errors import InputError
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_GZIP = 16 + zlib.MAX_WBITS  # tells zlib to expect gzip's header, and to check its CRC
+_GZIP = 16 + zlib.MAX_WBITS  # zlib expects gzip's header, and checks its CRC
 _DEFLATE_LIMIT = 1032  # no deflate stream grows by more; https://zlib.net/zlib_tech.html
 _UINT8 = 0x08
 
 
 def read_idx(path: str | os.PathLike[str], dimensions: int) -> UInt8[np.ndarray, "..."]:
-    """Read the array of bytes in an IDX file, gzipped or plain: told apart by content, not by name.
+    """Read the array of bytes in an IDX file, gzipped or plain: distinguished by content, not by name.
 
     - `dimensions`: how many the array must have: 3 for images, 1 for labels.
 
@@ -30,7 +30,7 @@ def read_idx(path: str | os.PathLike[str], dimensions: int) -> UInt8[np.ndarray,
     is read-only.
 
     Raises `InputError` when the file can't be read, is no IDX file of bytes, has another number of
-    dimensions, or is longer or shorter than its header says.
+    dimensions, or is longer or shorter than its header declares.
     """
     path = Path(path)
     try:
@@ -84,13 +84,13 @@ def _shape(header: bytes, path: Path, dimensions: int) -> tuple[int, ...]:
     return tuple(int(size) for size in np.frombuffer(header, dtype=">u4", offset=4))
 
 
-def _check_length(found: int, shape: tuple[int, ...], path: Path) -> None:
+def _check_length(size: int, shape: tuple[int, ...], path: Path) -> None:
     announced = math.prod(shape)
-    if found < announced:
-        raise InputError(_cut(path, str(found), announced))
-    if found > announced:
-        raise InputError(f"{path} holds more than the {announced} bytes that its header announces")
+    if size < announced:
+        raise InputError(_cut(path, str(size), announced))
+    if size > announced:
+        raise InputError(f"{path} holds more than the {announced} bytes that its header declares")
 
 
-def _cut(path: Path, found: str, announced: int) -> str:
-    return f"{path} is cut off: its header announces {announced} bytes, it holds {found}; fetch it again"
+def _cut(path: Path, size: str, announced: int) -> str:
+    return f"{path} is cut off: its header declares {announced} bytes, it holds {size}; fetch it again"

@@ -22,23 +22,23 @@ _DIMENSIONS = (3, 1, 3, 1)
 
 def find_files(folder: Path) -> dict[str, Path]:
     """Find those of `FILES` that `folder` has, by name: with or without `.gz`, `-idx` or `.idx`."""
-    found = {}
+    files = {}
     for name in FILES:
         spellings = (name, name.replace("-idx", ".idx"))
         paths = (folder / f"{spelling}{suffix}" for spelling in spellings for suffix in ("", ".gz"))
         path = next((path for path in paths if path.is_file()), None)
         if path is not None:
-            found[name] = path
-    return found
+            files[name] = path
+    return files
 
 
 def complete_files(folder: Path) -> dict[str, Path]:
     """Find all four files of `folder`; raises `InputError` naming those it lacks."""
-    found = find_files(folder)
-    missing = [name for name in FILES if name not in found]
+    files = find_files(folder)
+    missing = [name for name in FILES if name not in files]
     if missing:
         raise InputError(f"folder {folder} lacks {', '.join(missing)} (each may end in .gz); add what is missing")
-    return found
+    return files
 
 
 def read_folder(

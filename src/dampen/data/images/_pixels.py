@@ -1,4 +1,4 @@
-"""One image file: what its header and values tell, and its pixels as bytes of a wanted size."""
+"""One image file: the properties of its header and values, and its pixels as bytes of a wanted size."""
 
 import threading
 from contextlib import AbstractContextManager, nullcontext
@@ -36,7 +36,7 @@ _SIDEWAYS = (5, 6, 7, 8)  # those that exchange height and width
 
 
 class NoImage(Exception):
-    """A file is no image that can be read; the message says why."""
+    """A file is no image that can be read; the message has the reason."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Look:
 
 
 def look(path: Path) -> Look:
-    """Return what an image's header tells, and its values where these are needed.
+    """Return what an image's header declares, and its values where these are needed.
 
     Raises:
         NoImage: the file can't be read, or holds too many pixels.
@@ -92,7 +92,7 @@ def look(path: Path) -> Look:
 
 
 def pixels(path: Path, colour: bool, size: tuple[int, int], top: float | None) -> UInt8[np.ndarray, "C H W"]:
-    """Return an image's pixels: turned as its EXIF orientation tells, laid on white, as bytes, resized.
+    """Return an image's pixels: turned by its EXIF orientation, laid on white, as bytes, resized.
 
     Args:
         path: the file.
@@ -114,12 +114,12 @@ def pixels(path: Path, colour: bool, size: tuple[int, int], top: float | None) -
             eight = eight.convert("RGB" if colour else "L")
             if eight.size != (width, height):
                 eight = eight.resize((width, height), Image.Resampling.BILINEAR)
-            found = np.asarray(eight, dtype=np.uint8)
+            array = np.asarray(eight, dtype=np.uint8)
     except NoImage:
         raise
     except Exception as e:
         raise NoImage(_word(e)) from None
-    return found.transpose(2, 0, 1) if colour else found[None]
+    return array.transpose(2, 0, 1) if colour else array[None]
 
 
 def white(looks: list[Look]) -> float | None:
@@ -130,12 +130,12 @@ def white(looks: list[Look]) -> float | None:
     Raises:
         InputError: some hold fractions and others whole numbers.
     """
-    deep = [one for one in looks if one.top is not None]
+    deep = [seen for seen in looks if seen.top is not None]
     if not deep:
         return None
-    if len({one.fractions for one in deep}) > 1:
+    if len({seen.fractions for seen in deep}) > 1:
         raise InputError("some images hold fractions and others whole numbers of 16 bits; save all of one kind")
-    top = max(one.top or 0.0 for one in deep)
+    top = max(seen.top or 0.0 for seen in deep)
     if deep[0].fractions:
         return next((limit for limit in (1.0, 255.0) if top <= limit), top)
     return float(2 ** max(8, int(top).bit_length()) - 1)
@@ -157,10 +157,10 @@ def _in_memory(image: Image.Image) -> AbstractContextManager[Any]:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        found = image.getexif().get(0x112, 1)
-    except Exception:  # damaged EXIF tells nothing; the pixels are there
+        orientation = image.getexif().get(0x112, 1)
+    except Exception:  # damaged EXIF is ignored; the pixels are there
         return 1
-    return found if found in range(1, 9) else 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _swapped(image: Image.Image) -> list[Any] | None:
@@ -236,7 +236,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _word(e: Exception) -> str:
-    said = (str(e).splitlines() or [type(e).__name__])[0]
-    if "cannot identify image file" in said:
+    message = (str(e).splitlines() or [type(e).__name__])[0]
+    if "cannot identify image file" in message:
         return "no known format"
-    return said[:100] or type(e).__name__
+    return message[:100] or type(e).__name__

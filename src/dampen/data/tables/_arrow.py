@@ -37,7 +37,7 @@ def read_feather(path: Path) -> Any:
             f"{path} is of Feather's first version, which can't be read safely: write it anew, "
             "pandas.read_feather(old).to_feather(new)"
         )
-    # pyarrow's threads can end the whole process over a file without its end, and say nothing of it here
+    # pyarrow's threads can end the whole process over a file without its end, without an exception here
     if (start, end) != (_ENDS, _ENDS):
         raise ValueError("a Feather file starts and ends with ARROW1")
     with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
@@ -63,13 +63,13 @@ def _gathered(batches: Iterable[Any], schema: Any, path: Path) -> Any:
     """Return batches as one table, as long as they fit into memory."""
     import pyarrow as pa
 
-    found, size = [], 0
+    chunks, size = [], 0
     for batch in batches:
         batch.validate(full=True)  # before its size, which follows offsets
         size += batch.nbytes
         _memory.check(size, str(path))
-        found.append(batch)
-    return pa.Table.from_batches(found, schema=schema)
+        chunks.append(batch)
+    return pa.Table.from_batches(chunks, schema=schema)
 
 
 def _frame(table: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What each column of a table is and how many inputs it becomes; its values as float32 numbers that still tell all."""
+"""What each column of a table is and how many inputs it becomes; its values as float32 numbers without loss."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -32,7 +32,7 @@ class Column:
         own: how many of them have one; the others share one.
         offset: what is subtracted before numbers become float32: a date's in days since 1970.
         unit: what they are divided by.
-        missing: whether another input says that the value is missing.
+        missing: whether another input flags that the value is missing.
         parts: of a date: `trend`, and waves with the period of a `year`, a `week`, a `day`.
         decimal_comma: whether text such as `3,14` is a number.
         format: a date's, where it is text.
@@ -71,7 +71,7 @@ class Column:
         """Return a name for each input that it becomes, for a network with so many outputs."""
         name = self.name
         if self.kind == "number":
-            found = [name]
+            names = [name]
         elif self.kind == "two":
             return [f"{name}={self.levels[-1]}"]
         elif self.kind == "category":
@@ -82,19 +82,19 @@ class Column:
                 f"{name} count"
             ]
         else:
-            found = [
+            names = [
                 f"{name} {part}{wave}"
                 for part in self.parts
                 for wave in ([""] if part == "trend" else [" sin", " cos"])
             ]
-        return [*found, f"{name} missing"] if self.missing else found
+        return [*names, f"{name} missing"] if self.missing else names
 
     @property
     def has_other(self) -> bool:
         """Whether rare levels share an input."""
         return self.own < len(self.levels)
 
-    def told(self, outputs: int) -> tuple[str, str, str, str]:
+    def summary(self, outputs: int) -> tuple[str, str, str, str]:
         """Return its row in the table of what was done: name, what it is, what it becomes, what is odd."""
         n = len(self.inputs(outputs))
         kind = {"two": "two values", "category": f"{len(self.levels)} categories", "many": "many categories"}
@@ -128,9 +128,9 @@ class Columns:
     decimal_comma: bool = field(default=False, compare=False)  # how they were written is nothing of what they are
     decimal_points: tuple[str, ...] = field(default=(), compare=False)
 
-    def told(self, outputs: int) -> list[tuple[str, str, str, str]]:
+    def summary(self, outputs: int) -> list[tuple[str, str, str, str]]:
         """Return the table of what was done to each column."""
-        return [c.told(outputs) for c in self.used] + [(name, "", "not used", why) for name, why in self.dropped]
+        return [c.summary(outputs) for c in self.used] + [(name, "", "not used", why) for name, why in self.dropped]
 
     @property
     def unread(self) -> list[tuple[str, str]]:
@@ -145,7 +145,7 @@ class Columns:
         """Return a table's values as numbers: NaN where one is missing, -1 for a level that is not known.
 
         Raises:
-            InputError: a column is missing; `source` says where.
+            InputError: a column is missing; `source` names the file.
         """
         lacking = [column.name for column in self.used if column.name not in table.columns]
         if lacking:
@@ -153,15 +153,15 @@ class Columns:
                 f"{source} lacks {_listed(lacking)}, which the training rows have; its columns are "
                 f"{_listed(list(map(str, table.columns)))}"
             )
-        found = np.empty((len(table), len(self.used)), dtype=np.float32)
+        codes = np.empty((len(table), len(self.used)), dtype=np.float32)
         for j, column in enumerate(self.used):
-            found[:, j] = _encoded(column, table[column.name])
-        return found
+            codes[:, j] = _encoded(column, table[column.name])
+        return codes
 
     def document(self, outputs: int) -> list[dict[str, Any]]:
         """Return the table of what was done as JSON can hold it."""
         names = ("name", "read_as", "becomes", "note")
-        return [dict(zip(names, row, strict=True)) for row in self.told(outputs)]
+        return [dict(zip(names, row, strict=True)) for row in self.summary(outputs)]
 
     def plain(self) -> dict[str, Any]:
         """Return all of it as JSON can hold it."""

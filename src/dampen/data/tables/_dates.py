@@ -42,8 +42,8 @@ class DateFormat:
     other: str = ""
 
     @property
-    def said(self) -> str:
-        """What users are told of a reading that is not the only one."""
+    def note(self) -> str:
+        """The note on a reading that is not the only one."""
         return f"{_first(self.format)} first; {self.other} first fits, too" if self.other else ""
 
 
@@ -89,10 +89,10 @@ def times(values: Series, format: str) -> Series:
         values, format = values.map(lambda text: _first_day(pattern.match(text)), na_action="ignore"), of_first
     if format == "ISO8601":
         values = values.where(values.str.match(_ISO).fillna(False).astype(bool), None)
-    found = pd.to_datetime(values, format=format, errors="coerce", utc=True)
+    parsed = pd.to_datetime(values, format=format, errors="coerce", utc=True)
     if "%d" not in format and format != "ISO8601":
-        found = found.where(found.dt.year.between(*_YEARS))
-    return found
+        parsed = parsed.where(parsed.dt.year.between(*_YEARS))
+    return parsed
 
 
 def _first_day(period: re.Match[str] | None) -> str | None:
@@ -117,22 +117,22 @@ def _first(format: str) -> str:
 
 def _candidates(head: Series) -> list[str]:
     """Return formats that the texts' shapes allow, the likelier first."""
-    found: dict[str, None] = {}
+    formats: dict[str, None] = {}
     shapes: dict[str, str] = {}
     for text in head:
         shapes.setdefault(re.sub(r"[A-Za-z]+", "A", re.sub(r"\d", "0", text)), text)
     for text in list(shapes.values())[:20]:
         if _ISO.match(text):
-            found["ISO8601"] = None
+            formats["ISO8601"] = None
         for name, (pattern, _) in _PERIODS.items():
             if pattern.match(text):
-                found[name] = None
+                formats[name] = None
         clock = _TIME.search(text)
         day = text[: clock.start()] if clock else text
         time = _time_format(clock) if clock else ""
         for format in _day_formats(day):
-            found[format + time] = None
-    return list(found)
+            formats[format + time] = None
+    return list(formats)
 
 
 def _time_format(clock: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""Excel workbooks: the first sheet that holds anything, told where there are more, and formulas without values."""
+"""Excel workbooks: the first sheet that is not empty, a note where there are more, and formulas without values."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -8,7 +8,7 @@ from typing import Any
 from dampen.data.tables._frame import Frame
 from dampen.data.tables._text import again, nameless
 
-_FIRST_ROWS = 5  # of a sheet that tell whether it holds anything
+_FIRST_ROWS = 5  # of a sheet, by which it is empty or not
 _MOST_NAMED = 5  # sheets in a message
 
 
@@ -37,7 +37,7 @@ def read_excel(path: Path) -> Frame:
     uncomputed = _uncomputed(path, filled[0]) if table.isna().to_numpy().any() else {}
     called = {str(table.columns[j]): n for j, n in uncomputed.items() if j < table.shape[1]}
     notes += [
-        f"column '{name}' holds {n} formula{'s' * (n > 1)} without a value, taken as missing: open and save the file "
+        f"column '{name}' holds {n} formula{'s' * (n > 1)} without a value, treated as missing: open and save the file "
         "in a spreadsheet, which computes them"
         for name, n in called.items()
     ]

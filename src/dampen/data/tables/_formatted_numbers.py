@@ -1,6 +1,6 @@
 """Text that holds numbers as people write them: with a comma, a currency, a per cent sign or a unit.
 
-What such a number is worth is not guessed, `1,234` is a thousand or one: it is recognised, so that it can be said.
+What such a number is worth is not guessed, `1,234` is a thousand or one: it is recognised, so that a note can name it.
 """
 
 import re
@@ -49,11 +49,11 @@ def dressed(counts: Series, decimal_comma: bool = False) -> str | None:
     import pandas as pd
 
     texts = [str(text) for text in counts.index]
-    found = [_DRESSED.fullmatch(text) for text in texts]
+    matches = [_DRESSED.fullmatch(text) for text in texts]
     total = int(counts.sum())
     plain = ~np.isnan(as_numbers(pd.Series(texts, dtype=object), decimal_comma))
     wears: Counter[str] = Counter()
-    for match, count in zip(found, counts, strict=True):
+    for match, count in zip(matches, counts, strict=True):
         if match is not None and not _is_code(match):
             wears[_wear(match)] += int(count)
     if not wears:
@@ -63,7 +63,7 @@ def dressed(counts: Series, decimal_comma: bool = False) -> str | None:
         return None
     odd = [
         (text, match, int(count))
-        for text, match, count, is_plain in zip(texts, found, counts, plain, strict=True)
+        for text, match, count, is_plain in zip(texts, matches, counts, plain, strict=True)
         if match is not None and not is_plain and _wear(match) == wear
     ]
     wrong = sum(int(count) for count, is_plain in zip(counts, plain, strict=True) if not is_plain)
@@ -74,17 +74,17 @@ def dressed(counts: Series, decimal_comma: bool = False) -> str | None:
     return odd[0][0]
 
 
-def said(example: str) -> str:
+def advice(example: str) -> str:
     """Return the sentence about it, without a subject."""
     return f"{LIKE_NUMBERS} ('{example[:30]}'): write plain numbers"
 
 
-def said_of_target(example: str) -> str:
+def advice_on_target(example: str) -> str:
     """Return the sentence about it with the unit or currency to leave out."""
     match = _DRESSED.fullmatch(example)
     worn = [] if match is None else [part.strip() for part in (match["money"], match["unit"]) if part and part.strip()]
     quoted = " and ".join(f"'{part[:15]}'" for part in worn)
-    return f"{said(example)}{', without ' * bool(worn)}{quoted}"
+    return f"{advice(example)}{', without ' * bool(worn)}{quoted}"
 
 
 def _wear(match: re.Match[str]) -> str:

@@ -41,7 +41,7 @@ def joined_name(levels: tuple[Any, ...]) -> str:
     return "_".join(map(str, levels))
 
 
-def tidy(found: "Frame | Table", name: str) -> Frame:
+def tidy(source: "Frame | Table", name: str) -> Frame:
     """Return a frame with a plain index, at least one row and one column, and distinct strings as column names.
 
     Text that holds numbers alone becomes numbers, as from a file. A first row of units is left out.
@@ -51,7 +51,7 @@ def tidy(found: "Frame | Table", name: str) -> Frame:
     """
     import pandas as pd
 
-    frame = found if isinstance(found, Frame) else Frame(found)
+    frame = source if isinstance(source, Frame) else Frame(source)
     table, notes = frame.table, list(frame.notes)
     if any(level is not None for level in table.index.names):
         table = table.reset_index(allow_duplicates=True)

@@ -20,7 +20,7 @@ from dampen.data.tables._pandas_types import Series, Table
 from dampen.data.tables._totals import total_row
 from dampen.errors import InputError
 
-LEAST_ROWS = 20  # with a target: a tenth fewer could not be split into test rows and five folds that say anything
+LEAST_ROWS = 20  # with a target: a tenth fewer could not be split into test rows and five informative folds
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Roles:
         category: columns that are categories whatever they hold.
         group: rows with the same value stay together when rows are split.
         weight: how much a row counts.
-        time_order: rows are split by it: earlier ones train, later ones judge.
+        time_order: rows are split by it: earlier ones train, later ones evaluate.
     """
 
     target: str | None = None
@@ -46,7 +46,7 @@ class Roles:
     time_order: str | None = None
 
     def given(self) -> list[str]:
-        """Return the names of those that were asked for."""
+        """Return the names of those that were given."""
         return [name for name, value in vars(self).items() if value not in (None, ())]
 
 
@@ -99,11 +99,11 @@ def from_frame(
             f"{source} has {len(copies) + 1} columns called '{target_name}', the target: rename or remove all but one, "
             f"or drop '{copies[0]}'"
         )
-    for one in (frame, *([] if test is None else [test])):
-        if target_name in one.uncomputed:
+    for source_table in (frame, *([] if test is None else [test])):
+        if target_name in source_table.uncomputed:
             raise InputError(
-                f"target '{target_name}' holds formulas without values{one.aside}: open and save the file in a "
-                "spreadsheet, which computes them"
+                f"target '{target_name}' holds formulas without values{source_table.aside}: open and save the file in "
+                "a spreadsheet, which computes them"
             )
     task = roles.task
     if target_name in category:
@@ -118,12 +118,12 @@ def from_frame(
     if test is not None:
         if target_name not in test.table.columns:
             raise InputError(f"the test file{test.aside} lacks the target '{target_name}'")
-        found = _target.numbers_of(
+        test_target = _target.numbers_of(
             *(test.table[target_name], target.task, target.classes, target_name, "the test file"), test.decimal_comma
         )
-        notes += [*test.notes, *found.notes]
-        test_table = test.table[found.kept]
-        numbers = np.concatenate([numbers, found.numbers])
+        notes += [*test.notes, *test_target.notes]
+        test_table = test.table[test_target.kept]
+        numbers = np.concatenate([numbers, test_target.numbers])
     times = None
     if "time_order" in special:
         times = _ranks(table, test_table, special["time_order"])
@@ -194,8 +194,8 @@ def from_frame(
     notes += _infinite(table, decided)
     notes += [f"test rows: {note}" for note in odd]
     reasons = [(c, "asked for") for c in dropped]
-    said = {"group": "it keeps rows together", "weight": "it weighs rows"}
-    reasons += [(column, said[role]) for role, column in special.items() if role in said]
+    needed_for = {"group": "it keeps rows together", "weight": "it weighs rows"}
+    reasons += [(column, needed_for[role]) for role, column in special.items() if role in needed_for]
     repeating = () if ordered else _repeating(table[[*inputs, *dropped]], target, numbers, groups, train_rows)
     data = Data(
         name=name,
@@ -232,17 +232,17 @@ def _repeating(
 
 
 def _refuse_thousands(columns: Columns, table: Table, decimal_comma: bool) -> None:
-    """Refuse test rows of which it can't be told whether a number is a thousand or a fraction.
+    """Refuse test rows where a number may be a thousand or a fraction.
 
     Raises:
         InputError: there is such a number.
     """
-    found = _written_numbers.read_numbers(columns, table, _written_numbers.writing(columns, table, decimal_comma))
+    numbers = _written_numbers.read_numbers(columns, table, _written_numbers.writing(columns, table, decimal_comma))
     for name in (c.name for c in columns.used if c.kind == "number" and c.name in table.columns):
-        text = _values.as_text(table[name][np.isnan(_values.as_numbers(found[name]))])
+        text = _values.as_text(table[name][np.isnan(_values.as_numbers(numbers[name]))])
         unclear = text[_written_numbers.may_be_thousands(text)]
         if len(unclear):
-            raise InputError(f"the test file: column '{name}' {_formatted_numbers.said(str(unclear.iloc[0]))}")
+            raise InputError(f"the test file: column '{name}' {_formatted_numbers.advice(str(unclear.iloc[0]))}")
 
 
 def _of_both(table: Table, test: Table | None, column: str | None, read) -> np.ndarray | None:
@@ -257,7 +257,7 @@ def _of_both(table: Table, test: Table | None, column: str | None, read) -> np.n
 
 
 def _infinite(table: Table, columns: Columns) -> list[str]:
-    """Return what is to be said of infinite values among inputs."""
+    """Return notes on infinite values among inputs."""
     counts = {
         column.name: int(np.isinf(_values.as_numbers(table[column.name], column.decimal_comma)).sum())
         for column in columns.used
@@ -267,29 +267,29 @@ def _infinite(table: Table, columns: Columns) -> list[str]:
     if not names:
         return []
     of = f"column{'s' * (len(names) > 1)} {_target.listed(names, most=3)}"
-    return [f"{counted(sum(counts.values()), 'infinite value')} in {of} taken as missing"]
+    return [f"{counted(sum(counts.values()), 'infinite value')} in {of} treated as missing"]
 
 
 def _on_both_sides(groups: np.ndarray, n_train: int, name: str, known: bool) -> list[str]:
-    """Return what is to be said of the groups of test rows that are given."""
+    """Return notes on the groups of test rows that are given."""
     if not known:
-        return [f"the test rows lack the group '{name}': whether their groups train too can't be told"]
+        return [f"the test rows lack the group '{name}': whether their groups also train is unknown"]
     shared = np.isin(groups[n_train:], groups[:n_train])
     if not shared.any():
         return []
     n_groups, n_rows = len(np.unique(groups[n_train:][shared])), int(shared.sum())
     return [
         f"{counted(n_groups, 'group')} of '{name}' with {counted(n_rows, 'test row')} "
-        f"{'is' if n_groups == 1 else 'are'} among the training rows too: the test figures may flatter"
+        f"{'is' if n_groups == 1 else 'are'} among the training rows too: the test figures may be too good"
     ]
 
 
 def _weights(values: Series, name: str) -> np.ndarray:
-    found = _values.as_numbers(values)
-    wrong = ~(np.isfinite(found) & (found >= 0))
+    weights = _values.as_numbers(values)
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():
         raise InputError(f"weight '{name}' must be a number, 0 or larger, in every row; {int(wrong.sum())} rows differ")
-    return as_weights(found, f"weight '{name}'")
+    return as_weights(weights, f"weight '{name}'")
 
 
 def _groups(table: Table, test: Table | None, column: str | None) -> torch.Tensor | None:

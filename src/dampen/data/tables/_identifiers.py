@@ -18,10 +18,10 @@ _NAMED = re.compile(
     rf"(^|[_\W])({'|'.join(_WHO)})([_\W]*({_NUMBER}))?$|(^|[_\W])(id|uuid|guid)$|^(id)([_\W].*)?$", re.IGNORECASE
 )
 _CAMEL = re.compile(r"[a-z](ID|Id)$")
-_LEAST_NAMED = 10  # values of a column whose name tells what it is; fewer are as well a number of categories
+_LEAST_NAMED = 10  # values of a column whose name marks an identifier; fewer are as well a number of categories
 _LEAST_VALUES = 20  # values of any other column
 _REPEATS = 0.05  # share of the rows that must share their value with an earlier one
-_LEAST_REPEATS = 20  # rows, likewise, from which the target's spread within a value can be told
+_LEAST_REPEATS = 20  # rows, likewise, from which the target's spread within a value can be estimated
 _MOST_ROWS = 50  # rows a value has on average, above which a column is a category
 _WITHIN = 0.05  # share of the target's variance that may lie within values
 _IN_ORDER = 1.0  # von Neumann's ratio of values in order: 2 for identifiers, near 0 for a number that matters
@@ -44,7 +44,7 @@ def repeating(
         targets: theirs; of classes one column each, 0 or 1.
         groups: a number for each row of the table; a column whose values each lie in one group needs no more grouping.
     """
-    found = []
+    identifiers = []
     for name in map(str, table.columns):
         values = _discrete(table[name])
         if values is None:
@@ -57,9 +57,9 @@ def repeating(
         if groups is not None and len(np.unique(np.stack([codes, groups])[:, known], axis=1).T) == k:
             continue
         named = _NAMED.search(name.strip()) or _CAMEL.search(name.strip())
-        if named or _tells_the_target(codes[train_rows], numbers, targets):
-            found.append((name, f"{k} values in {n} rows"))
-    return tuple(found)
+        if named or _predicts_the_target(codes[train_rows], numbers, targets):
+            identifiers.append((name, f"{k} values in {n} rows"))
+    return tuple(identifiers)
 
 
 def _discrete(values: Series) -> tuple[Int[np.ndarray, " N"], Float64[np.ndarray, " k"] | None] | None:
@@ -93,7 +93,7 @@ def _discrete(values: Series) -> tuple[Int[np.ndarray, " N"], Float64[np.ndarray
     return places[codes].astype(np.int64), numbers[order]
 
 
-def _tells_the_target(
+def _predicts_the_target(
     codes: Int[np.ndarray, " n"], numbers: Float64[np.ndarray, " levels"] | None, targets: Float64[np.ndarray, "n C"]
 ) -> bool:
     targets = targets[codes >= 0]

@@ -1,4 +1,4 @@
-"""Say what each column of a table is.
+"""The type of each column of a table.
 
 Decided once, on the rows that are not test rows and without the target: all folds and seeds share one network, so they
 share its inputs. What is estimated (medians, mean targets) is `_vectorise`'s and comes from each split's training rows.
@@ -44,14 +44,14 @@ def decide(
     category: Collection[str] = (),
     every: Table | None = None,
 ) -> Columns:
-    """Say what each column is.
+    """Return the type of each column.
 
     Args:
         table: the rows that are not test rows, columns that are inputs only.
         decimal_comma: whether text such as `3,14` is a number.
         time: a column that puts the rows in order: it has no trend, which the rows that follow would only exceed.
         category: columns that are categories whatever they hold.
-        every: the same columns with the test rows too: which of day and month comes first is told by all dates.
+        every: the same columns with the test rows too: all dates decide which of day and month comes first.
 
     Raises:
         InputError: none is of use.
@@ -60,13 +60,13 @@ def decide(
     for name in table.columns:
         whole = table[name] if every is None else every[name]
         if name in category:
-            found = _category(str(name), as_text(table[name]), asked=True)
+            column = _category(str(name), as_text(table[name]), asked=True)
         else:
-            found = _decided(str(name), table[name], decimal_comma, name == time, whole)
-        if isinstance(found, Column):
-            used.append(found)
+            column = _decided(str(name), table[name], decimal_comma, name == time, whole)
+        if isinstance(column, Column):
+            used.append(column)
         else:
-            dropped.append((str(name), found))
+            dropped.append((str(name), column))
     if not used:
         reasons = "; ".join(f"'{name}': {why}" for name, why in dropped[:3])
         raise InputError(f"no column is of use as an input ({reasons or 'there is none beside the target'})")
@@ -83,9 +83,9 @@ def numbers_only(values: Float64[np.ndarray, "N n"], names: Sequence[str] | None
         name = names[j] if names is not None else f"x{j}"
         low, high = _span(v[known])
         infinite = int(np.isinf(v).sum())
-        said = f"{infinite} infinite, taken as missing" if infinite else ""
+        note = f"{infinite} infinite, treated as missing" if infinite else ""
         missing = not known.all()
-        used.append(Column(name, "number", offset=offset, unit=unit, missing=missing, low=low, high=high, said=said))
+        used.append(Column(name, "number", offset=offset, unit=unit, missing=missing, low=low, high=high, said=note))
     return Columns(tuple(used))
 
 
@@ -137,18 +137,18 @@ def _decided(name: str, values: Series, decimal_comma: bool, orders: bool, every
         return _category(name, text, codes=True)
     thousand = grouped(text) if decimal_comma else None
     if thousand is not None:
-        return _formatted_numbers.said(thousand)
+        return _formatted_numbers.advice(thousand)
     decimal_comma = decimal_comma and bool(known.str.contains(",", regex=False).any())
     numbers = as_numbers(text, decimal_comma)
     wrong = np.isnan(numbers) & plain(text).notna().to_numpy()
     if len(known) and wrong.sum() <= (1 - _NUMBERS) * len(known):
         everywhere = plain(as_text(every)).dropna()
         odd = everywhere[np.isnan(as_numbers(everywhere, decimal_comma))]
-        said = f"{_some(odd, 'number')}, taken as missing" if len(odd) else ""
-        return "it puts the rows in order" if orders else _number(name, numbers, values, decimal_comma, said)
+        note = f"{_some(odd, 'number')}, treated as missing" if len(odd) else ""
+        return "it puts the rows in order" if orders else _number(name, numbers, values, decimal_comma, note)
     format = _dates.date_format(plain(as_text(every)).dropna())
     if format is not None:
-        return _date(name, text, format.format, orders, every, format.said)
+        return _date(name, text, format.format, orders, every, format.note)
     return "it puts the rows in order" if orders else _category(name, text, decimal_comma)
 
 
@@ -163,10 +163,10 @@ def _counts(numbers: Float64[np.ndarray, " N"]) -> bool:
     return bool(len(known)) and bool((known >= 0).all() and (known == np.floor(known)).all())
 
 
-def _number(name: str, numbers: Float64[np.ndarray, " N"], values: Series, comma: bool, said: str) -> "Column | str":
+def _number(name: str, numbers: Float64[np.ndarray, " N"], values: Series, comma: bool, note: str) -> "Column | str":
     infinite = int(np.isinf(numbers).sum())
     if infinite:
-        said = "; ".join(filter(None, [said, f"{infinite} infinite, taken as missing"]))
+        note = "; ".join(filter(None, [note, f"{infinite} infinite, treated as missing"]))
         numbers = np.where(np.isinf(numbers), np.nan, numbers)
     known = numbers[~np.isnan(numbers)]
     n_missing = len(numbers) - len(known)
@@ -180,8 +180,8 @@ def _number(name: str, numbers: Float64[np.ndarray, " N"], values: Series, comma
             return f"constant, {known[0]:g} in every row"
         if _is_identifier(name, known):
             return IDENTIFIER
-    if n_missing and not infinite and not said:
-        said = f"{n_missing} missing"
+    if n_missing and not infinite and not note:
+        note = f"{n_missing} missing"
     offset, unit = _offset_and_unit(known)
     low, high = _span(known)
     return Column(
@@ -190,7 +190,7 @@ def _number(name: str, numbers: Float64[np.ndarray, " N"], values: Series, comma
         unit=unit,
         missing=n_missing > 0,
         decimal_comma=comma,
-        said=said,
+        said=note,
         low=low,
         high=high,
     )
@@ -221,7 +221,7 @@ def _offset_and_unit(known: Float64[np.ndarray, " n"]) -> tuple[float, float]:
     return low + half, half
 
 
-def _date(name: str, values: Series, format: str | None, orders: bool, every: Series, said: str = "") -> "Column | str":
+def _date(name: str, values: Series, format: str | None, orders: bool, every: Series, note: str = "") -> "Column | str":
     days = as_days(values, format)
     known = days[~np.isnan(days)]
     if not len(known):
@@ -230,9 +230,9 @@ def _date(name: str, values: Series, format: str | None, orders: bool, every: Se
     everywhere = plain(as_text(every)).dropna() if format is not None else every.iloc[:0]
     wrong = everywhere[np.isnan(as_days(everywhere, format))] if len(everywhere) else everywhere
     if len(wrong):
-        said = "; ".join(filter(None, [said, f"{_some(wrong, 'date')}, taken as missing"]))
+        note = "; ".join(filter(None, [note, f"{_some(wrong, 'date')}, treated as missing"]))
     elif n_missing:
-        said = "; ".join(filter(None, [said, f"{n_missing} missing"]))
+        note = "; ".join(filter(None, [note, f"{n_missing} missing"]))
     span = known.max() - known.min()
     if span == 0 and not n_missing:
         return "constant, the same time in every row"
@@ -254,7 +254,7 @@ def _date(name: str, values: Series, format: str | None, orders: bool, every: Se
         missing=n_missing > 0,
         parts=tuple(parts),
         format=format,
-        said=said,
+        said=note,
         low=low,
         high=high,
     )
@@ -267,7 +267,7 @@ def _category(
     counts = text.value_counts(dropna=True)
     n_known, n_missing = int(counts.sum()), int(text.isna().sum())
     levels = sorted(map(str, counts.index), key=lambda level: (-int(counts[level]), level))
-    said = "; ".join(filter(None, ["codes, no numbers" * codes, f"{n_missing} missing" * (n_missing > 0)]))
+    note = "; ".join(filter(None, ["codes, no numbers" * codes, f"{n_missing} missing" * (n_missing > 0)]))
     if not levels:
         return "every value is missing"
     if len(levels) == 1 and not n_missing:
@@ -275,16 +275,16 @@ def _category(
     if not asked and not codes and len(levels) > min(MANY, n_known / 2):
         example = _formatted_numbers.dressed(counts, decimal_comma)
         if example is not None:
-            return _formatted_numbers.said(example)
+            return _formatted_numbers.advice(example)
     if not asked and len(levels) > max(_DISTINCT * n_known, 2):
         return f"an identifier or text: {len(levels)} different values in {n_known} rows"
     if len(levels) == 2:
-        return Column(name, "two", tuple(sorted(levels)), 2, said=said)
+        return Column(name, "two", tuple(sorted(levels)), 2, said=note)
     if len(levels) > MANY:
-        return Column(name, "many", tuple(levels), said=said)
+        return Column(name, "many", tuple(levels), said=note)
     own = sum(int(counts[level]) >= RARE for level in levels)
-    own = len(levels) if len(levels) - own == 1 or own == 0 else own  # "others" of one, or of all, say no more
-    return Column(name, "category", tuple(levels), own, said=said)
+    own = len(levels) if len(levels) - own == 1 or own == 0 else own  # "others" of one, or of all, add nothing
+    return Column(name, "category", tuple(levels), own, said=note)
 
 
 def _holds_containers(values: Series) -> bool:

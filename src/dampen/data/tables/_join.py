@@ -16,7 +16,7 @@ def is_values(given: Any) -> bool:
 
 
 def as_series(values: Any, role: str) -> tuple[Series, tuple[str, ...]]:
-    """Return values as a series, and what is to be said of them.
+    """Return values as a series, and notes on them.
 
     Args:
         values: a series, an array, a tensor, a list, of pandas, polars, NumPy or torch; for a target also a single
@@ -54,7 +54,7 @@ def as_series(values: Any, role: str) -> tuple[Series, tuple[str, ...]]:
     if role != "target" or not np.isin(numbers, (0.0, 1.0)).all() or not (numbers.sum(1) == 1).all():
         raise InputError(f"{role} must be one value for each row, got shape {list(values.shape)}: give one column")
     names = np.array(list(values.columns), dtype=object)
-    note = f"the target's {values.shape[1]} columns of 0 and 1 are taken as classes"
+    note = f"the target's {values.shape[1]} columns of 0 and 1 are treated as classes"
     return pd.Series(names[numbers.argmax(1)], index=values.index).infer_objects(), (note,)
 
 
@@ -65,15 +65,15 @@ def _array(values: list[Any] | tuple[Any, ...], role: str) -> np.ndarray:
             return np.asarray(values)
         except ValueError:
             raise InputError(f"{role} must be one value for each row; give every row the same shape") from None
-    found = np.empty(len(values), dtype=object)
-    found[:] = [
+    array = np.empty(len(values), dtype=object)
+    array[:] = [
         value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value for value in values
     ]
-    return found
+    return array
 
 
 def join(table: Table, values: Any, role: str, *, own: bool = True) -> tuple[Table, str, tuple[str, ...]]:
-    """Return a table with values as a column, that column's name, and what is to be said of it.
+    """Return a table with values as a column, that column's name, and notes on it.
 
     pandas' values whose index has the table's labels, in whatever order, are matched by them, others by their place. A
     column of the table that holds a target's values under its name is that column, and one that holds them under
@@ -120,7 +120,7 @@ def _same(column: Any, series: Series) -> bool:
     """Return whether two columns hold the same values, as numbers or as text."""
     if getattr(column, "ndim", 1) != 1:
         return False
-    for n in (50, len(series)):  # the first rows tell most columns apart
+    for n in (50, len(series)):  # the first rows distinguish most columns
         one, other = (as_text(typed(values.iloc[:n].reset_index(drop=True))) for values in (column, series))
         if not one.fillna("").equals(other.fillna("")):
             return False

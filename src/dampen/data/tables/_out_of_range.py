@@ -55,7 +55,7 @@ def beyond(columns: Columns, numbers: Table, encoded: Float32[np.ndarray, "N col
 
 def _is_far(values: Float64[np.ndarray, " N"], low: float, high: float, signed: bool) -> Bool[np.ndarray, " N"]:
     margin = _FAR * (high - low)
-    # infinite and missing values are told otherwise; of a NaN every comparison is false
+    # infinite and missing values have other notes; of a NaN every comparison is false
     far = np.isfinite(values) & ((values < low - margin) | (values > high + margin))
     return far | (np.isfinite(values) & (values < 0)) if signed and low >= 0 else far
 

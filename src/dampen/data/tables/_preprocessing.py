@@ -54,7 +54,7 @@ class Preprocessing:
 
     @classmethod
     def of(cls, data: Data) -> "Preprocessing | None":
-        """Return what the training rows of a table say; None where the data is no table."""
+        """Return the preprocessing fitted to a table's training rows; None where the data is no table."""
         if data.columns is None:
             return None
         assert isinstance(data.normalisation, Vectoriser)
@@ -90,8 +90,8 @@ class Preprocessing:
         notes = [*frame.notes, *filter(None, [total_row(frame.table)]), *odd]
         targets = None
         if self.target is not None and self.target in frame.table.columns:
-            targets, said = targets_of(frame, self.target, self.task, self.classes, written)
-            notes += said
+            targets, target_notes = targets_of(frame, self.target, self.task, self.classes, written)
+            notes += target_notes
         features = torch.from_numpy(encoded)
         return Incoming(name, self.vectoriser, self.task, self.classes, features, targets, tuple(notes), source)
 
@@ -107,7 +107,7 @@ class Preprocessing:
 
     @classmethod
     def read_document(cls, file: Path) -> "Preprocessing | None":
-        """Return what a file with such a document says; None where there is no such file.
+        """Return the preprocessing of a file with such a document; None where there is no such file.
 
         Raises:
             InputError: it is of another version, or damaged.
@@ -117,7 +117,7 @@ class Preprocessing:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Preprocessing":
-        """Return what `document` told.
+        """Return the inverse of `document`.
 
         Raises:
             InputError: it is of another version, or not whole.
@@ -131,8 +131,8 @@ class Preprocessing:
         version = _schema.decode(text, _Version, what).version
         if version != _VERSION:
             raise InputError(f"{what} is of version {shortened(version)}, {_VERSION} is known")
-        found = _schema.decode(text, _Document, what)
-        return cls(found.vectoriser(), found.task, found.classes, found.target)
+        document = _schema.decode(text, _Document, what)
+        return cls(document.vectoriser(), document.task, document.classes, document.target)
 
 
 def read_rows(path: Path, kept: Preprocessing) -> Incoming | None:
@@ -141,10 +141,10 @@ def read_rows(path: Path, kept: Preprocessing) -> Incoming | None:
     Raises:
         InputError: the file is damaged, or its rows are of another width.
     """
-    found = rows_of(path)
-    if found is None:
+    rows = rows_of(path)
+    if rows is None:
         return None
-    inputs, targets, notes = found
+    inputs, targets, notes = rows
     read = rows_of_array(inputs, targets, kept, str(path))
     return replace(read, name=path.stem, source=str(path), notes=(*notes, *read.notes))
 

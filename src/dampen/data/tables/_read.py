@@ -1,4 +1,4 @@
-"""People's tables as pandas frames: text, Parquet, Feather, Excel; what is odd about a file is told, not hidden."""
+"""People's tables as pandas frames: text, Parquet, Feather, Excel; notes name what is odd about a file."""
 
 import os
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def read_frame(path: Path, decimal_comma: bool = False) -> Frame:
     try:
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty; give a file with a line of column names and rows")
-        found = read_text(path, _TEXT[kind], decimal_comma) if kind in _TEXT else _OTHERS[kind](path)
+        frame = read_text(path, _TEXT[kind], decimal_comma) if kind in _TEXT else _OTHERS[kind](path)
     except InputError:
         raise
     except ImportError:
@@ -51,11 +51,11 @@ def read_frame(path: Path, decimal_comma: bool = False) -> Frame:
     except MemoryError:
         raise InputError(f"{path} does not fit into memory; give a part of its rows or columns") from None
     except Exception as e:  # each reader's library has exceptions of its own for a damaged file
-        said = (str(e).strip() or type(e).__name__).splitlines()[0]
-        raise InputError(f"{path} can't be read as {kind[1:]}, damaged or cut off? ({shortened(said)})") from None
+        message = (str(e).strip() or type(e).__name__).splitlines()[0]
+        raise InputError(f"{path} can't be read as {kind[1:]}, damaged or cut off? ({shortened(message)})") from None
     if decimal_comma and kind not in _TEXT:
-        found = replace(found if isinstance(found, Frame) else Frame(found), decimal_comma=True)
-    return tidy(found, str(path) + (found.aside if isinstance(found, Frame) else ""))
+        frame = replace(frame if isinstance(frame, Frame) else Frame(frame), decimal_comma=True)
+    return tidy(frame, str(path) + (frame.aside if isinstance(frame, Frame) else ""))
 
 
 _TEXT = {".csv": None, ".tsv": "\t", ".tab": "\t", ".txt": None}  # what separates fields, None where it is found out

@@ -9,15 +9,15 @@ _MOST = 3  # groups of names in a note
 
 def spelling_notes(columns: Columns) -> list[str]:
     """Return a sentence for each column with such categories."""
-    found = ((column.name, spelt_alike(column.levels)) for column in columns.used)
-    return [f"column '{name}' has categories that {which}" for name, which in found if which]
+    spellings = ((column.name, spelt_alike(column.levels)) for column in columns.used)
+    return [f"column '{name}' has categories that {which}" for name, which in spellings if which]
 
 
 def spelt_alike(names: Iterable[str]) -> str:
     """Return which names differ only by case or blanks, as the end of a sentence; empty where none do.
 
     >>> spelt_alike(["North", "south", "north"])
-    "differ only by case or blanks ('North' and 'north'): taken as different, write them alike if they are one"
+    "differ only by case or blanks ('North' and 'north'): treated as different, write them alike if they are one"
     """
     alike: dict[str, list[str]] = {}
     for name in names:
@@ -27,4 +27,4 @@ def spelt_alike(names: Iterable[str]) -> str:
         return ""
     listed = "; ".join(" and ".join(f"'{name[:30]}'" for name in group) for group in groups[:_MOST])
     more = f" and {len(groups) - _MOST} more" * (len(groups) > _MOST)
-    return f"differ only by case or blanks ({listed}{more}): taken as different, write them alike if they are one"
+    return f"differ only by case or blanks ({listed}{more}): treated as different, write them alike if they are one"

@@ -20,7 +20,7 @@ from dampen.data.tables._pandas_types import Series, Table
 from dampen.data.tables._values import MISSING, are_codes, as_text, grouped, plain
 from dampen.errors import InputError
 
-_SAMPLE = 1 << 16  # bytes of a text file from which its separator is told
+_SAMPLE = 1 << 16  # bytes of a text file from which its separator is inferred
 _NEARLY_ALL = 0.9  # share of a column's values that must be numbers with a decimal comma for it to hold such
 _MOST_ABOVE = 50  # lines above the column names
 _COMMENTS = ("#", "%", "//")
@@ -40,7 +40,7 @@ class _Layout:
         separator: of its fields; a blank stands for any number of them.
         above: lines above the column names.
         header: column names that stand in a comment, else None.
-        notes: what is to be said of that.
+        notes: on that.
     """
 
     separator: str
@@ -113,9 +113,11 @@ def read_text(path: Path, separator: str | None, decimal_comma: bool = False) ->
     except pd.errors.EmptyDataError:
         raise InputError(f"{path} is empty; give a file with a line of column names and rows") from None
     except pd.errors.ParserError as e:
-        said = str(e).strip().splitlines()[0].removeprefix("Error tokenizing data. C error: ")
-        said = re.sub(r"line (\d+)", lambda m: f"line {int(m[1]) + layout.above}", said)
-        raise InputError(f"{path} is ragged or cut off: {said}; give every line as many fields as there are") from None
+        message = str(e).strip().splitlines()[0].removeprefix("Error tokenizing data. C error: ")
+        message = re.sub(r"line (\d+)", lambda m: f"line {int(m[1]) + layout.above}", message)
+        raise InputError(
+            f"{path} is ragged or cut off: {message}; give every line as many fields as there are"
+        ) from None
     except pd.errors.ParserWarning:
         raise InputError(
             f"{path} has lines with more fields than its first line has column names ({len(header)}); correct the file"
@@ -156,15 +158,15 @@ def _layout(lines: list[str], separator: str | None) -> _Layout:
             notes.append(f"the column names are read from the comment in line {line}")
             return _Layout(separator, above, tuple(names), tuple(notes))
         n = len(comments)
-        notes.append(f"{n} comment line{'s' * (n > 1)} above the column names passed by ('{comments[0][:30]}')")
+        notes.append(f"{n} comment line{'s' * (n > 1)} above the column names ignored ('{comments[0][:30]}')")
     titles = _titles(rest, separator)
     if titles:
-        said = rest[next(i for i in range(titles) if rest[i].strip())].strip().strip(separator)[:30]
+        title = rest[next(i for i in range(titles) if rest[i].strip())].strip().strip(separator)[:30]
         n = sum(bool(line.strip()) for line in rest[:titles])
-        notes.append(f"{n} line{'s' * (n > 1)} above the column names passed by ('{said}')")
+        notes.append(f"{n} line{'s' * (n > 1)} above the column names ignored ('{title}')")
         above += titles
     if separator == " ":
-        notes.append("columns are parted by blanks")
+        notes.append("columns are separated by spaces")
     return _Layout(separator, above, None, tuple(notes))
 
 
@@ -216,7 +218,7 @@ class _Written:
     Args:
         decimal_comma: whether with decimal commas.
         decimal_points: names of columns that have decimal points all the same.
-        notes: what is to be said of that.
+        notes: on that.
     """
 
     decimal_comma: bool
@@ -251,7 +253,7 @@ def _as_written(
     if whole and _has_leading_zero(source, separator):
         again += whole
     sought = separator == ";" or expected
-    # a comma that separates is no decimal one: in such a file points are decimal unless a number in quotes tells
+    # a comma that separates is no decimal one: in such a file points are decimal but for numbers in quotes
     commas = (expected and separator != ",") or (
         sought and any(_share_of_commas(table.iloc[:, j]) >= _NEARLY_ALL for j in texts)
     )
@@ -261,8 +263,8 @@ def _as_written(
     if not again:
         raw = {}
     else:
-        found = read(usecols=again, dtype=str, keep_default_na=False, na_values=list(MISSING))
-        raw = {j: found.iloc[:, at] for at, j in enumerate(again)}
+        column_texts = read(usecols=again, dtype=str, keep_default_na=False, na_values=list(MISSING))
+        raw = {j: column_texts.iloc[:, at] for at, j in enumerate(again)}
     columns, notes, points = [], [], []
     for j in range(table.shape[1]):
         values, text = table.iloc[:, j], raw.get(j)
@@ -287,12 +289,12 @@ def _as_written(
 
 
 def _decimal_after_all(text: Series, name: str) -> list[str]:
-    """Return what is to be said of `2.500` in a file parted by commas where decimal commas were expected."""
+    """Return notes on `2.500` in a file separated by commas where decimal commas were expected."""
     example = grouped(text)
     if example is None:
         return []
     return [
-        f"column '{name}' holds '{example}', taken as {float(example):g}: the training rows have decimal commas, but "
+        f"column '{name}' holds '{example}', read as {float(example):g}: the training rows have decimal commas, but "
         "here commas separate the columns"
     ]
 
@@ -409,7 +411,7 @@ def _check_lengths(
 
 
 def nameless(header: list[str], table: Table) -> list[str]:
-    """Return what is to be said of columns without a name: not of the first alone, a saved index, nor of empty ones."""
+    """Return notes on columns without a name: not of the first alone, a saved index, nor of empty ones."""
     places = [j for j in range(min(len(header), table.shape[1])) if not header[j].strip()]
     places = [j for j in places if table.iloc[:, j].notna().any()]
     if places in ([], [0]):
@@ -426,7 +428,7 @@ def _check_header(header: list[str], path: Path, above: str) -> None:
     counted = [str(i) for i in range(len(header))]  # what pandas calls the columns of an array
     filled = [cell for cell in header if cell.strip()]
     if filled and all(map(_is_number, filled)) and header not in (counted, ["", *counted[:-1]]):
-        after = f" after '{above[:30]}', taken as a title," if above else ""
+        after = f" after '{above[:30]}', read as a title," if above else ""
         raise InputError(
             f"{path} has no column names: its first line{after} is {', '.join(header[:3])} ...; add a line of names"
         )

@@ -17,7 +17,7 @@ _ROUNDED = 1e-3  # of a sum or mean
 
 
 def total_row(table: Table) -> str | None:
-    """Return what is to be said of the last row, None where it looks like any other.
+    """Return the note on the last row, None where it looks like any other.
 
     It looks like a total where a cell of text is called so, and every other cell is empty, or one is the sum or the
     mean of the cells above.

@@ -102,7 +102,7 @@ def as_numbers(values: Series, decimal_comma: bool = False) -> Float64[np.ndarra
 
 
 def as_whole(values: Series) -> np.ndarray | None:
-    """Return whole numbers beyond those that float64 tells apart as they are; None where there are none."""
+    """Return whole numbers beyond those that float64 represents exactly; None where there are none."""
     import pandas as pd
 
     if not (pd.api.types.is_integer_dtype(values.dtype) or values.dtype == object) or values.isna().any():
@@ -127,7 +127,7 @@ def grouped(text: Series) -> str | None:
 
 
 def are_codes(text: Series) -> bool:
-    """Return whether digits with a leading zero tell that whole numbers are codes: postal codes, `01`, `007`."""
+    """Return whether digits with a leading zero show that whole numbers are codes: postal codes, `01`, `007`."""
     known = plain(text).dropna()
     codes = known.str.match(_CODE).astype(bool)
     if not codes.any() or not known.str.fullmatch(r"\d+").all():
@@ -189,11 +189,11 @@ def as_days(values: Series, format: str | None) -> Float64[np.ndarray, " N"]:
     import pandas as pd
 
     if _are_times(values):
-        found = pd.to_datetime(values, errors="coerce", utc=True)
+        times = pd.to_datetime(values, errors="coerce", utc=True)
     else:  # pandas would guess a format anew for each cell, and take numbers for nanoseconds
         text = plain(as_text(values))
-        found = _dates.times(text, format or date_format(text) or "ISO8601")
-    microseconds = found.dt.tz_localize(None).to_numpy("datetime64[us]")  # nanoseconds would end in the year 2262
+        times = _dates.times(text, format or date_format(text) or "ISO8601")
+    microseconds = times.dt.tz_localize(None).to_numpy("datetime64[us]")  # nanoseconds would end in the year 2262
     return np.where(np.isnat(microseconds), np.nan, microseconds.astype(np.int64) / (1e6 * _DAY))
 
 
@@ -211,5 +211,5 @@ def _are_times(values: Series) -> bool:
 
 def date_format(known: Series) -> str | None:
     """Return the format in which nearly all of some texts are dates, None where there is none."""
-    found = _dates.date_format(plain(known).dropna())
-    return None if found is None else found.format
+    format = _dates.date_format(plain(known).dropna())
+    return None if format is None else format.format

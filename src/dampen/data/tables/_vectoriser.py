@@ -16,7 +16,7 @@ from torch import Tensor
 from dampen.data.tables._columns import PERIODS, Columns
 
 _CLIP = 3.0  # where the smooth clip of the paper bends
-_QUANTILE_ROWS = 200_000  # enough to know a quartile to a thousandth
+_QUANTILE_ROWS = 200_000  # enough for a quartile to a thousandth
 _CHUNK = 1 << 16  # rows at a time, so that what is in between stays small
 _FOLDS = 5  # of the training rows, so that no row's own target is among its inputs
 
@@ -67,52 +67,52 @@ class Vectoriser:
 
     def _apply(self, raw: np.ndarray, fitted: Mapping[int, np.ndarray]) -> Float32[np.ndarray, "N D"]:
         """Return inputs; `fitted` has mean targets of these very rows, where they were trained on."""
-        found = np.zeros((len(raw), self.width), dtype=np.float32)
+        inputs = np.zeros((len(raw), self.width), dtype=np.float32)
         for start in range(0, len(raw), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            self._fill(raw[rows], found[rows], {j: values[rows] for j, values in fitted.items()})
-        return found
+            self._fill(raw[rows], inputs[rows], {j: values[rows] for j, values in fitted.items()})
+        return inputs
 
-    def _fill(self, raw: np.ndarray, found: np.ndarray, fitted: Mapping[int, np.ndarray]) -> None:
+    def _fill(self, raw: np.ndarray, inputs: np.ndarray, fitted: Mapping[int, np.ndarray]) -> None:
         places = _places(self.columns, self.outputs)
         numbers, slots, flagged, flags = _of_numbers(self.columns, places)
         if len(numbers):
             z = (raw[:, numbers] - self.centre[numbers]) * self.scale[numbers]
             missing = np.isnan(z)
             z[missing] = 0.0
-            found[:, slots] = _clipped(z)
-            found[:, flags] = np.isnan(raw[:, flagged])
+            inputs[:, slots] = _clipped(z)
+            inputs[:, flags] = np.isnan(raw[:, flagged])
         for j, column in enumerate(self.columns.used):
             values, at = raw[:, j], places[j]
             if column.kind == "two":
-                found[:, at.start] = np.select([values == 0, values == 1], [-1.0, 1.0], 0.0)
+                inputs[:, at.start] = np.select([values == 0, values == 1], [-1.0, 1.0], 0.0)
             elif column.kind == "category":
                 for level in np.flatnonzero(self.seen[j][: column.own]):
-                    found[:, at.start + level] = values == level
+                    inputs[:, at.start + level] = values == level
                 if column.has_other:
-                    found[:, at.start + column.own] = (values >= column.own) | (values == -1)
+                    inputs[:, at.start + column.own] = (values >= column.own) | (values == -1)
             elif column.kind == "many":
                 codes = _rows_of_levels(values, len(column.levels))
-                found[:, at.start : at.stop - 1] = fitted[j] if j in fitted else self.means[j][codes]
-                found[:, at.stop - 1] = self.counts[j][codes]
+                inputs[:, at.start : at.stop - 1] = fitted[j] if j in fitted else self.means[j][codes]
+                inputs[:, at.stop - 1] = self.counts[j][codes]
             elif column.kind == "date":
-                self._fill_date(j, values, found[:, at])
+                self._fill_date(j, values, inputs[:, at])
 
-    def _fill_date(self, j: int, values: np.ndarray, found: np.ndarray) -> None:
+    def _fill_date(self, j: int, values: np.ndarray, inputs: np.ndarray) -> None:
         column, at = self.columns.used[j], 0
         missing = np.isnan(values)
         days = np.where(missing, 0.0, values).astype(np.float64)
         for part in column.parts:
             if part == "trend":
-                found[:, at] = np.where(missing, 0.0, _clipped((days - self.centre[j]) * self.scale[j]))
+                inputs[:, at] = np.where(missing, 0.0, _clipped((days - self.centre[j]) * self.scale[j]))
                 at += 1
                 continue
             angle = 2 * np.pi * ((days + column.offset) % PERIODS[part]) / PERIODS[part]
             for wave in (np.sin, np.cos):
-                found[:, at] = np.where(missing, 0.0, wave(angle))
+                inputs[:, at] = np.where(missing, 0.0, wave(angle))
                 at += 1
         if column.missing:
-            found[:, at] = missing
+            inputs[:, at] = missing
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -165,8 +165,8 @@ def fit(
         else:
             means[j], fitted[j] = _mean_targets(codes, targets.numpy(), n_levels + 2, outputs)
             counts[j] = _standard(np.log1p(occurs), codes)
-    found = Vectoriser(columns, outputs, centre, scale, seen, means, counts)
-    return found, torch.from_numpy(found._apply(values, fitted))
+    vectoriser = Vectoriser(columns, outputs, centre, scale, seen, means, counts)
+    return vectoriser, torch.from_numpy(vectoriser._apply(values, fitted))
 
 
 def _robust(some: np.ndarray, every: np.ndarray) -> tuple[float, float]:
@@ -208,12 +208,12 @@ def _of_levels(codes: np.ndarray, z: np.ndarray, n_levels: int) -> np.ndarray:
     """Return the mean of each level, drawn towards that of all by empirical Bayes; that of all for an absent one."""
     from sklearn.preprocessing import TargetEncoder
 
-    found = np.full(n_levels, z.mean())
+    means = np.full(n_levels, z.mean())
     if z.min() < z.max():
         # as a number, one class at a time: its own way with classes refuses rare ones
         encoder = TargetEncoder(target_type="continuous").fit(codes[:, None], z)
-        found[encoder.categories_[0]] = encoder.encodings_[0]
-    return found
+        means[encoder.categories_[0]] = encoder.encodings_[0]
+    return means
 
 
 def _rows_of_levels(values: np.ndarray, n_levels: int) -> np.ndarray:
@@ -235,7 +235,7 @@ def _places(columns: Columns, outputs: int) -> list[slice]:
 
 
 def _of_numbers(columns: Columns, places: list[slice]) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Return the columns of numbers and where their inputs lie; those that can be missing and where they say so."""
+    """Return the columns of numbers and where their inputs lie; those that can be missing and where their flags lie."""
     numbers = [j for j, column in enumerate(columns.used) if column.kind == "number"]
     flagged = [j for j in numbers if columns.used[j].missing]
     return numbers, [places[j].start for j in numbers], flagged, [places[j].stop - 1 for j in flagged]

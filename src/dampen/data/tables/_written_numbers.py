@@ -1,7 +1,7 @@
 """Numbers of rows to come, read as the training rows wrote them: decimal commas, and points that may part thousands.
 
 `1.500,5` and `1.000.000` are sure. `2.500` beside decimal commas is two thousand five hundred or two and a half: the
-other values tell, else it is left open.
+other values decide, else it is left open.
 """
 
 import re
@@ -36,7 +36,7 @@ class Writing:
     decimal_points: tuple[str, ...] = ()
 
     def numbers(self, values: Series, decimal_comma: bool = False) -> Float64[np.ndarray, " N"]:
-        """Return a column's numbers, NaN where there is none or where it can't be told which.
+        """Return a column's numbers, NaN where there is none or where it is ambiguous.
 
         Args:
             values: the column.
@@ -49,8 +49,8 @@ class Writing:
         text = plain(as_text(values))
         maybe = _matches(text, _MAYBE)
         if not (decimal_comma or self.decimal_comma):
-            found = as_numbers(text)
-            return np.where(maybe & _matches(text, _COMMA).any(), np.nan, found)
+            numbers = as_numbers(text)
+            return np.where(maybe & _matches(text, _COMMA).any(), np.nan, numbers)
         sure = _matches(text, _SURE)
         own_points = bool((_matches(text, _POINT) & ~maybe).any())
         points = own_points or str(values.name) in self.decimal_points
@@ -78,10 +78,10 @@ def writing(columns: Columns, table: Table, decimal_comma: bool) -> Writing:
 def read_numbers(columns: Columns, table: Table, writing: Writing) -> Table:
     """Return rows to come with numbers in every column of numbers, missing where there is none."""
     texts = [c for c in columns.used if c.kind == "number" and c.name in table.columns and _is_text(table[c.name])]
-    found = table.copy(deep=False)
+    columns_read = table.copy(deep=False)
     for column in texts:
-        found[column.name] = writing.numbers(table[column.name], column.decimal_comma)
-    return found
+        columns_read[column.name] = writing.numbers(table[column.name], column.decimal_comma)
+    return columns_read
 
 
 def may_be_thousands(text: Series) -> np.ndarray:

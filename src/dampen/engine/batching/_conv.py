@@ -24,17 +24,19 @@ Options = tuple[list[int], list[int], list[int], bool, list[int], int]
 """Stride, padding, dilation, whether transposed, output padding, groups."""
 
 
-class Convolution(torch.autograd.Function):
+class _Layer(torch.autograd.Function):
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+        ctx.options = inputs[3]
+
+
+class Convolution(_Layer):
     """A convolution of one member."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None, options: Options) -> Tensor:
         return _convolution(x, weight, bias, *options)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:2])
-        ctx.options = inputs[3]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -55,7 +57,7 @@ class Convolution(torch.autograd.Function):
         return _PopulationConvolve.apply(x, weight, bias, options).squeeze(0), 0
 
 
-class _PopulationConvolve(torch.autograd.Function):
+class _PopulationConvolve(_Layer):
     """A convolution of every member: `[S or 1, M or 1, B, ...]` and `[S, M, ...]` to `[S, M, B, ...]`.
 
     Member by member: on a CPU, a grouped convolution of all takes up to 1.6 times as long. Other devices have `vmap`'s
@@ -71,11 +73,6 @@ class _PopulationConvolve(torch.autograd.Function):
             for m in range(M)
         ]
         return torch.stack(each).unflatten(0, (S, M))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:2])
-        ctx.options = inputs[3]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -107,8 +104,8 @@ def _convolution_backward(
     gradient: Tensor, x: Tensor, weight: Tensor, options: Options, needed: Sequence[bool]
 ) -> tuple[Tensor | None, ...]:
     channels = gradient.shape[1]
-    found = torch.ops.aten.convolution_backward(gradient, x, weight, [channels], *options, list(needed[:3]))
-    return tuple(g if n else None for g, n in zip(found, needed, strict=False))
+    gradients = torch.ops.aten.convolution_backward(gradient, x, weight, [channels], *options, list(needed[:3]))
+    return tuple(g if n else None for g, n in zip(gradients, needed, strict=False))
 
 
 def _of(x: Tensor, s: int, m: int) -> Tensor:

@@ -57,9 +57,9 @@ class BatchedDropout(CatchDropout):
         if func is F.linear:
             return Linear.apply(*map(self._rounded, linear_arguments(*args, **kwargs)))
         if func in CONVOLUTIONS:
-            found = convolution_arguments(CONVOLUTIONS[func], *args, **kwargs)
-            if found is not None:
-                tensors, options = found
+            arguments = convolution_arguments(CONVOLUTIONS[func], *args, **kwargs)
+            if arguments is not None:
+                tensors, options = arguments
                 return Convolution.apply(*map(self._rounded, tensors), options)
         return func(*args, **kwargs)
 

@@ -17,16 +17,18 @@ _SMALL = 1 << 16  # multiplications of one member's layer below which members th
 LINEAR: set[Any] = {F.linear}
 
 
-class Linear(torch.autograd.Function):
+class _Layer(torch.autograd.Function):
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+
+class Linear(_Layer):
     """`F.linear` of one member."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -54,7 +56,7 @@ class Linear(torch.autograd.Function):
         return y.squeeze(0), 0
 
 
-class _SharedLinear(torch.autograd.Function):
+class _SharedLinear(_Layer):
     """A linear layer whose input a seed's settings share: `[S, ..., in]`, `[S, M, out, in]` to `[S, M, ..., out]`."""
 
     @staticmethod
@@ -82,17 +84,13 @@ class _SharedLinear(torch.autograd.Function):
 
     @staticmethod
     def _as_one_product(rows: Tensor, weight: Tensor) -> bool:
-        """Say whether one wide product beats one product for each setting: it does for one, and for small layers."""
+        """Return whether one wide product beats one product for each setting: it does for one, and for small layers."""
         return weight.shape[1] == 1 or rows.shape[1] * weight.shape[2] * weight.shape[3] < _SMALL
 
     @staticmethod
     def _worth_copies(rows: Tensor, weight: Tensor) -> bool:
-        """Say whether to copy the rows for each setting, so that one call serves all seeds."""
+        """Return whether to copy the rows for each setting, so that one call serves all seeds."""
         return len(rows) > 1 and rows[0].numel() * weight.shape[1] < _SMALL_COPIES
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -137,17 +135,13 @@ def _copies(rows: Tensor, M: int) -> Tensor:
     return rows.unsqueeze(1).expand(-1, M, -1, -1).flatten(0, 1)
 
 
-class _MemberLinear(torch.autograd.Function):
+class _MemberLinear(_Layer):
     """A linear layer with an input, a weight and a bias for each member: `[K, ..., in]` to `[K, ..., out]`."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         y = _product(_rows(x, 1), weight.transpose(1, 2), bias)
         return y.view(*x.shape[:-1], weight.shape[1])
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:

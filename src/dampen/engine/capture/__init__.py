@@ -5,7 +5,7 @@ from dampen.engine.capture._failures import alone, check_ids, failure, in_one_li
 from dampen.engine.capture._forward import eager, first_line, forward, quiet
 from dampen.engine.capture._graph import record, record_staged
 from dampen.engine.capture._module_path import ModulePath, named
-from dampen.engine.capture._outputs import are_probabilities, described
+from dampen.engine.capture._outputs import are_probabilities, describe_output
 from dampen.engine.capture._paired_dropout import NotRepeated, PairedDropout
 from dampen.engine.capture._record_dropout import RecordDropout
 from dampen.engine.capture._sites import Kind, Place, Placed, rates_at, set_rates
@@ -24,7 +24,7 @@ __all__ = [
     "alone",
     "are_probabilities",
     "check_ids",
-    "described",
+    "describe_output",
     "eager",
     "failure",
     "first_line",

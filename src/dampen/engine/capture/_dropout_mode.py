@@ -24,7 +24,7 @@ class CatchDropout(TorchFunctionMode):
     """
 
     in_place = True
-    """Whether a dropout that is asked for in place changes its input; if not, it only returns what it dropped."""
+    """Whether a dropout called with `inplace=True` changes its input; if not, it only returns what it dropped."""
     attends = False
     """Whether attention that drops nothing is written out, too: torch's own kernel runs no population."""
 

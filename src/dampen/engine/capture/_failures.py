@@ -20,7 +20,7 @@ _LOOKS_UP = (F.embedding, F.embedding_bag)
 
 
 def failure(e: BaseException, inputs: Sequence[Tensor], module: str = "", remedy: str = "") -> InputError:
-    """Return what a network's failure on a batch is told as: the batch's shape, the module and the error's first line.
+    """Return the message for a network's failure on a batch: the batch's shape, the module and the error's first line.
 
     Args:
         e: what was raised.
@@ -34,7 +34,7 @@ def failure(e: BaseException, inputs: Sequence[Tensor], module: str = "", remedy
 
 
 def alone(network: nn.Module, inputs: Sequence[Tensor], remedy: str = "") -> InputError | None:
-    """Return how a network's failure on a batch is told when it runs once more, by itself; None where it does not fail.
+    """Return the error of a network that runs on a batch once more, by itself; None where it does not fail.
 
     Args:
         network: the user's, in whatever mode.
@@ -65,9 +65,9 @@ def in_one_line(network: nn.Module, batches: Callable[[], Sequence[Sequence[Tens
     except Exception as e:
         given = batches()
         for inputs in given:
-            told = alone(network, inputs)
-            if told is not None:
-                raise told from e
+            error = alone(network, inputs)
+            if error is not None:
+                raise error from e
         raise failure(e, given[0], getattr(e, "module", "")) from e
 
 
@@ -94,7 +94,7 @@ def check_ids(network: nn.Module, inputs: Sequence[Tensor]) -> None:
     rows = torch.cat([_rows_of_ends(t) for t in tried]).unique()
     try:
         twin = copied(network, shared=True).eval()
-    except Exception:  # whoever runs it says more
+    except Exception:  # the run itself reports more
         return
     for some in rows.split(_ROWS):
         batch = [t[some] for t in inputs]
@@ -115,7 +115,7 @@ def _rows_of_ends(t: Tensor) -> Tensor:
 
 
 class _Other(Exception):
-    """A failure that is told elsewhere."""
+    """A failure that is reported elsewhere."""
 
 
 def _run(network: nn.Module, batch: Sequence[Tensor]) -> None:
@@ -132,7 +132,7 @@ def _is_whole(t: Tensor) -> bool:
 
 
 class _Ids(TorchFunctionMode):
-    """Looks at the numbers that embeddings are asked for."""
+    """Looks at the indices that embeddings get."""
 
     def __init__(self, where: ModulePath, inputs: Sequence[Tensor]):
         super().__init__()

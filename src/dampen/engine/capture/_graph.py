@@ -117,7 +117,7 @@ class _Tape(TorchDispatchMode):
 
 
 def _simplify(graph: fx.Graph, layouts: dict[fx.Node, Layout]) -> None:
-    """Drop views that change nothing, make each chain of views one view, and drop what nobody uses.
+    """Drop views that change nothing, make each chain of views one view, and drop what is unused.
 
     Args:
         graph: the recorded operations.

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class ModulePath:
-    """While it is entered, knows the innermost module whose forward pass runs; after an error, the one that failed.
+    """While entered, holds the innermost module whose forward pass runs; after an error, the one that failed.
 
     Args:
         network: the network to follow.

@@ -9,8 +9,8 @@ from torch import Tensor
 _ROUNDING = 1e-2  # of a sum of probabilities, in bfloat16
 
 
-def described(output: Any) -> str:
-    """Say what a network returned instead of a tensor with a row for each row, and how to come by the tensor."""
+def describe_output(output: Any) -> str:
+    """Describe an output that is not a tensor with a row for each row, and how to return such a tensor."""
     if isinstance(output, Tensor):
         return f"a tensor of shape {list(output.shape)}"
     name = type(output).__name__

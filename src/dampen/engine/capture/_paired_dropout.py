@@ -26,7 +26,7 @@ class PairedDropout(CatchDropout):
 
     Args:
         rates: rate at each place of the forward pass.
-        uniforms: uniforms for each place, of the shape that the place says.
+        uniforms: uniforms for each place, of the place's shape.
         placed: what knobs do at other sites.
     """
 

@@ -20,7 +20,7 @@ class RecordDropout(CatchDropout):
     last function that did more than give it another shape.
 
     Args:
-        where: knows which module a forward pass is in.
+        where: the module that a forward pass is in.
         additions: whether to look for residual branches, too: it holds every tensor of the forward pass.
     """
 

@@ -1,6 +1,6 @@
 """Where a forward pass adds a residual branch to its skip connection: found by what each tensor was computed from.
 
-No network says which of its additions are residual. Here an addition of two tensors of one shape is, if
+Nothing marks which additions of a network are residual. Here an addition of two tensors of one shape is, if
 
 - one of them, the branch, was computed from the other, the skip, through a product with weights (a linear layer, a
   convolution, attention); or
@@ -22,7 +22,7 @@ _ADDITIONS = {"add", "add_", "__add__", "__radd__", "__iadd__"}
 
 
 class Lineage:
-    """Knows of each tensor of a forward pass what it was computed from, and through how many products.
+    """Records for each tensor of a forward pass what it was computed from, and through how many products.
 
     It holds every tensor that it has seen: for one pass on a small batch.
     """
@@ -35,16 +35,18 @@ class Lineage:
         """Note that a call gave a result."""
         of = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         more = getattr(function, "__name__", "") in _PRODUCTS
-        found: dict[int, int] = {}
+        depths: dict[int, int] = {}
         for t in of:
             self._held[id(t)] = t
             for ancestor, products in (*self._from.get(id(t), {}).items(), (id(t), 0)):
-                found[ancestor] = max(found.get(ancestor, 0), products + more)
+                depths[ancestor] = max(depths.get(ancestor, 0), products + more)
         for t in tree_leaves(result):
             if isinstance(t, Tensor):
                 self._held[id(t)] = t
-                mine = self._from.setdefault(id(t), {})  # known before: changed in place, or by a call inside this one
-                mine |= {a: max(n, mine.get(a, 0)) for a, n in found.items() if a != id(t)}
+                ancestors = self._from.setdefault(
+                    id(t), {}
+                )  # known before: changed in place, or by a call inside this one
+                ancestors |= {a: max(n, ancestors.get(a, 0)) for a, n in depths.items() if a != id(t)}
 
     def branch(self, left: Tensor, right: Tensor, given: Iterable[Any]) -> int | None:
         """Return which of two tensors that are added is a residual branch, 0 or 1; None if neither is.

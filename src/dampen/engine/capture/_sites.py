@@ -54,7 +54,7 @@ def rates_at(value: Rates | None, places: Sequence[Place]) -> list[float]:
 
 
 def set_rates(network: nn.Module, places: Sequence[Place], rates: Sequence[float]) -> None:
-    """Let a network's own layers drop at these rates; what functions are called with stays as the network says."""
+    """Let a network's own layers drop at these rates; the rates of functions stay the network's own."""
     for place, rate in zip(places, rates, strict=True):
         module = network.get_submodule(place.module)
         if isinstance(module, nn.modules.dropout._DropoutNd):
@@ -73,8 +73,8 @@ def _rates_by_name(by_name: dict[str, float], places: Sequence[Place]) -> list[f
         if not any(holds(name, place.module) for place in places):
             named = ", ".join(dict.fromkeys(repr(place.module) for place in places)) or "none"
             raise InputError(f"dropout names the module {name!r}, which drops nothing; those that do are {named}")
-    found: list[float] = []
+    rates: list[float] = []
     for place in places:
         names = [name for name in by_name if holds(name, place.module)]
-        found.append(by_name[max(names, key=len)] if names else place.p)
-    return found
+        rates.append(by_name[max(names, key=len)] if names else place.p)
+    return rates

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from dampen._checks import is_number
 from dampen.engine import _losses, _rng
 from dampen.engine._copies import attributes, copied
 from dampen.engine.capture._forward import forward, quiet
 from dampen.engine.capture._module_path import ModulePath, named
-from dampen.engine.capture._outputs import are_probabilities, described
+from dampen.engine.capture._outputs import are_probabilities, describe_output
 from dampen.engine.capture._record_dropout import RecordDropout
 from dampen.engine.capture._sites import Place
 from dampen.engine.knobs import Site
@@ -87,7 +88,7 @@ def trace(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
             raise
     if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != len(inputs[0]):
         raise InputError(
-            f"the network must return one tensor with a row for each row of its input, not {described(output)}"
+            f"the network must return one tensor with a row for each row of its input, not {describe_output(output)}"
         )
     always = _places_in_evaluation(network, state, inputs)
     if always:
@@ -158,7 +159,7 @@ def _carried(
     differs = not _alike(first, again)
     for module, name in moving:
         value = getattr(used.get_submodule(module), name)
-        if not differs and isinstance(value, int | float) and not isinstance(value, bool):  # what comes much later
+        if not differs and is_number(value):  # what comes much later
             setattr(used.get_submodule(module), name, value + _MUCH_LATER)
             try:
                 differs = not _alike(first, run(used))

@@ -1,6 +1,6 @@
 """The knobs that some of a chunk's settings turn, and what they bring to one training step.
 
-A knob that none of them turns is not here: it costs nothing, and what is recorded knows nothing of it.
+A knob that none of them turns is not here: it costs nothing, and is no part of the recorded graph.
 """
 
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ class ActiveKnobs:
         own = [setting.get(knob.name, knob.neutral) for setting in self.settings]
         if beside is None:
             return own
-        return [(mine, s.get(beside.name, beside.neutral)) for mine, s in zip(own, self.settings, strict=True)]
+        return [(value, s.get(beside.name, beside.neutral)) for value, s in zip(own, self.settings, strict=True)]
 
     def numbers(self, knob: Knob) -> Float[Tensor, " M"]:
         """Return each setting's number, float64."""
@@ -74,11 +74,11 @@ class ActiveKnobs:
 
     def scales(self, step: int, steps: int) -> dict[str, Float[Tensor, " M"]]:
         """Return the share of a knob's value that each setting has at a step, for the knobs that a schedule moves."""
-        found: dict[str, Tensor] = {}
+        scales: dict[str, Tensor] = {}
         for knob, acts in self._scales:
             shares = [acts.factor(s[knob.name], step, steps) if knob.on(s) else 1.0 for s in self.settings]
-            found |= dict.fromkeys(acts.of, torch.tensor(shares, dtype=torch.float64))
-        return found
+            scales |= dict.fromkeys(acts.of, torch.tensor(shares, dtype=torch.float64))
+        return scales
 
     @property
     def busiest(self) -> int:
@@ -146,9 +146,10 @@ class ActiveKnobs:
         at, rates = self._sites(tuple(sites))
         if scales and at:
             ones = rates.new_ones(len(self.settings))
-            rates = rates * torch.stack([scales.get(one.knob, ones) for one in at], 1)
+            rates = rates * torch.stack([scales.get(site.knob, ones) for site in at], 1)
         draws = [
-            one.acts.draw(StepDraws(seeds, step, f"{one.knob}/{one.number}", targets.device), one.site) for one in at
+            site.acts.draw(StepDraws(seeds, step, f"{site.knob}/{site.number}", targets.device), site.site)
+            for site in at
         ]
         counts = tuple((knob.name, len(tensors)) for (knob, _), tensors in zip(self.batch, of_batch, strict=True))
         return StepEffects(
@@ -158,7 +159,7 @@ class ActiveKnobs:
     def _sites(self, sites: tuple[Site, ...]) -> "tuple[tuple[ActiveSite, ...], Tensor]":
         """Return where activation knobs act, and each setting's rate there, `[M, places]`."""
         if sites not in self._rates:
-            found: list[ActiveSite] = []
+            active: list[ActiveSite] = []
             rates: list[list[float]] = []
             for knob, way, acts in self.activation:
                 alike = [site for site in sites if site.kind == acts.kind]
@@ -168,15 +169,15 @@ class ActiveKnobs:
                 ]
                 for number, (site, column) in enumerate(zip(alike, zip(*each, strict=True), strict=True)):
                     if any(column):
-                        found.append(ActiveSite(knob.name, way, acts, site, number))
+                        active.append(ActiveSite(knob.name, way, acts, site, number))
                         rates.append(list(column))
-            table = torch.tensor(rates, dtype=torch.float64).view(len(found), len(self.settings)).T.contiguous()
-            self._rates[sites] = tuple(found), table
+            table = torch.tensor(rates, dtype=torch.float64).view(len(active), len(self.settings)).T.contiguous()
+            self._rates[sites] = tuple(active), table
         return self._rates[sites]
 
     def where(self, sites: Sequence[Site]) -> dict[str, list[str]]:
         """Return the modules in which each activation knob acts."""
-        found: dict[str, list[str]] = {}
-        for one in self._sites(tuple(sites))[0]:
-            found.setdefault(one.knob, []).append(one.site.module)
-        return found
+        places: dict[str, list[str]] = {}
+        for site in self._sites(tuple(sites))[0]:
+            places.setdefault(site.knob, []).append(site.site.module)
+        return places

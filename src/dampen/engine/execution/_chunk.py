@@ -99,8 +99,8 @@ class Chunk:
                 f"the population has been trained with another optimizer than {recipe.optimizer}: go on with the same"
             )
         for name, tensors in slots.items():
-            for mine, other in zip(self.optimizer.slots[name], tensors, strict=True):
-                mine.copy_(other)
+            for slot, other in zip(self.optimizer.slots[name], tensors, strict=True):
+                slot.copy_(other)
         self.optimizer.steps = steps
         self._resumed = {}, 0
 
@@ -143,7 +143,7 @@ class Chunk:
             program: finds gradients.
             trace: finds what the network does on a batch of one member.
             rows: of this chunk's seeds.
-            interrupted: asked after each step; True stops there.
+            interrupted: called after each step; True stops there.
 
         Returns:
             `loss` and, if the recipe counts it, `accuracy`: means over the rows as they were met; NaN where all members
@@ -235,13 +235,13 @@ class Chunk:
         targets: Tensor,
     ) -> Noise:
         """Draw the noise of a step of so many."""
-        found = trace([t[0] for t in inputs])
-        where = found.places
+        traced = trace([t[0] for t in inputs])
+        where = traced.places
         if where not in self._rates:
             self._rates[where] = rates_of(self.settings, where, self.state[0])
         scales = self.active.scales(step, steps)
         rates = scaled(self._rates[where], scales.get("dropout"))
-        effects = self.active.at(self.seeds, step, found.sites, inputs, targets, scales)
+        effects = self.active.at(self.seeds, step, traced.sites, inputs, targets, scales)
         return noise_at(self.seeds, step, rates, where, targets.device, effects)
 
     @torch.no_grad()
@@ -259,13 +259,13 @@ class Chunk:
 
     @torch.no_grad()
     def outputs(self, program: Program, rows: Rows, of_seeds: slice = slice(None)) -> Tensor:
-        """Return what every member, or those of some seeds, say of all rows, in evaluation mode, `[S, M, N, ...]`."""
+        """Return all rows' outputs of every member, or of those of some seeds, in evaluation mode, `[S, M, N, ...]`."""
         state = [t[of_seeds] for t in self.shown]
-        found = []
+        outputs = []
         for inputs, _ in self._spans(rows):
             with in_one_line(program.network, _batches(inputs)):
-                found.append(program.outputs(state, inputs))
-        return torch.cat(found, dim=2)
+                outputs.append(program.outputs(state, inputs))
+        return torch.cat(outputs, dim=2)
 
     def _spans(self, rows: Rows) -> Iterator[tuple[list[Tensor], Tensor]]:
         """Give rows in parts that suit the cache."""
@@ -305,7 +305,7 @@ class Chunk:
 
         Args:
             loss: on the validation rows.
-            patience: epochs without a smaller one, for settings that say nothing else; None leaves these alone.
+            patience: epochs without a smaller one, for settings without a patience; None leaves these alone.
         """
         waits = np.array([setting.get("patience", patience) or np.inf for setting in self.settings], dtype=float)
         better = (loss < self.best_loss) & ~self.held & np.isfinite(waits)

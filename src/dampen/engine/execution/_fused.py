@@ -57,9 +57,9 @@ class Fused(Program):
             scratch = [*(t.clone() for t in state), *tensors[len(state) :]]  # recording runs the step
             self.network.train()
             self._steps[key] = self._record(lambda *given: self._step(given, noise), scratch)
-        found = self._steps[key](*tensors)
+        results = self._steps[key](*tensors)
         n = len(self.names.trained)
-        return found[:n], found[n:]
+        return results[:n], results[n:]
 
     def statistics(self, state: list[Tensor], noise: Noise, inputs: list[Tensor]) -> None:
         """See `Program`."""
@@ -68,7 +68,7 @@ class Fused(Program):
         n, n_noise = len(state), len(state) + len(noise.tensors())
 
         def forward(*given: Tensor) -> list[Tensor]:
-            # Outputs are wanted by nobody, but without them a last normalisation would be dropped as unused.
+            # Outputs are not used, but without them a last normalisation would be dropped as unused.
             return [self._forward(given[:n], noise.given(given[n:n_noise]), given[n_noise:])]
 
         if key not in self._steps:
@@ -177,15 +177,15 @@ def _key(state: list[Tensor], inputs: list[Tensor]) -> tuple[Any, ...]:
 
 
 def _reason(e: Exception) -> str:
-    """Say in a few words why a network could not be run for all members at once, and what would change that."""
-    said = " ".join(str(e).split()).removeprefix("vmap: ")
+    """Return in a few words why a network could not be run for all members at once, and what would change that."""
+    message = " ".join(str(e).split()).removeprefix("vmap: ")
     for sign, reason in _REASONS.items():
-        if sign in said:
+        if sign in message:
             return reason
-    operator = re.search(r"(?:not implemented for|batching rule for) (aten::\w+(?:\.\w+)?)", said)
+    operator = re.search(r"(?:not implemented for|batching rule for) (aten::\w+(?:\.\w+)?)", message)
     if operator:
         return f"torch has no batching rule for one of its operations ({operator[1]})"
-    return shortened(re.split(r"(?<=\w)[.:] ", said)[0]).rstrip(".") or type(e).__name__
+    return shortened(re.split(r"(?<=\w)[.:] ", message)[0]).rstrip(".") or type(e).__name__
 
 
 _ITEM = "it reads a tensor's value (.item() or the like): compute with tensors throughout"

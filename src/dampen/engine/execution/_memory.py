@@ -43,7 +43,7 @@ def check_memory(members: int, state_bytes: int, device: torch.device) -> None:
 
 
 def free_memory(device: torch.device) -> float:
-    """Return the bytes that are free on a device; where the system does not say, 4 GiB."""
+    """Return the bytes that are free on a device; 4 GiB where that is unknown."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     free = 4.0 * 2**30

@@ -48,10 +48,10 @@ class Step:
             with drop:
                 outputs = self._outputs(network, shown)
             value = loss(outputs)
-            # What `value.backward()` does; of a tensor itself the function mode would be told, and be off meanwhile.
-            edge, one = get_gradient_edge(value), torch.ones_like(value)
+            # What `value.backward()` does; the function mode would intercept the method itself, and be off meanwhile.
+            edge, ones = get_gradient_edge(value), torch.ones_like(value)
             with drop.again():
-                torch.autograd.backward(edge, one)
+                torch.autograd.backward(edge, ones)
 
     @contextlib.contextmanager
     def _acting(self, network: nn.Module) -> Iterator[PairedDropout]:

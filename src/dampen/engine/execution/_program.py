@@ -120,9 +120,9 @@ class Program:
         return self._device == "cpu"
 
     def serves(self, recipe: Recipe, device: torch.device) -> bool:
-        """Say whether this program can go on under another recipe."""
-        mine = self.recipe
-        return (mine.loss, mine.accuracy, mine.precision, self._device) == (
+        """Return whether this program can go on under another recipe."""
+        own_recipe = self.recipe
+        return (own_recipe.loss, own_recipe.accuracy, own_recipe.precision, self._device) == (
             recipe.loss,
             recipe.accuracy,
             recipe.precision,
@@ -155,7 +155,7 @@ class Program:
         raise NotImplementedError
 
     def outputs(self, state: list[Tensor], inputs: list[Tensor]) -> Tensor:
-        """Return what every member says of rows in evaluation mode, `[S, M, B, ...]`; rows as for `losses`."""
+        """Return every member's outputs for rows in evaluation mode, `[S, M, B, ...]`; rows as for `losses`."""
         raise NotImplementedError
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:

@@ -26,7 +26,7 @@ def choose(
     recipe: Recipe,
     device: torch.device,
     chunks: Sequence[Chunk],
-    found: Trace,
+    trace: Trace,
     inputs: Sequence[Tensor],
     targets: Tensor,
 ) -> tuple[Program, tuple[str, str] | None]:
@@ -38,19 +38,19 @@ def choose(
         recipe: how members train.
         device: where.
         chunks: members to try: some of each kind, by the knobs that act inside the recorded step.
-        found: what the network does.
+        trace: what a forward pass of the network does.
         inputs: a batch `[1, B, ...]` for each of the network's arguments.
         targets: `[1, B, ...]`.
     """
     alone = OneByOne(network, names, recipe, device)
     kinds = {chunk.active.key: chunk for chunk in reversed(chunks)}.values()
-    steps = [_ordinary(alone, chunk, found, inputs, targets) for chunk in kinds]
+    steps = [_ordinary(alone, chunk, trace, inputs, targets) for chunk in kinds]
     alone.unreached = steps[0].unreached
-    why = found.stateful or hooked(network) or _again(steps[0])
+    why = trace.stateful or hooked(network) or _again(steps[0])
     if why is None:
         fused = Fused(steps[0].network, names, recipe, device)
         fused.unreached = steps[0].unreached
-        why = next((said for step in steps if (said := _differs(fused, step)) is not None), None)
+        why = next((difference for step in steps if (difference := _differs(fused, step)) is not None), None)
         if why is None:
             return fused, None
     for step in steps:
@@ -94,14 +94,14 @@ class _Ordinary:
     network: nn.Module
 
 
-def _ordinary(alone: OneByOne, chunk: Chunk, found: Trace, inputs: Sequence[Tensor], targets: Tensor) -> _Ordinary:
+def _ordinary(alone: OneByOne, chunk: Chunk, trace: Trace, inputs: Sequence[Tensor], targets: Tensor) -> _Ordinary:
     """Load a member's weights into a copy of the user's network and run its first step as a training loop does."""
     S, names = len(chunk.seeds), alone.names
     inputs = [t.expand(S, *t.shape[1:]).contiguous() for t in inputs]
     targets = targets.expand(S, *targets.shape[1:]).contiguous()
-    rates = rates_of(chunk.settings, found.places, chunk.state[0])
-    effects = chunk.active.at(chunk.seeds, 0, found.sites, inputs, targets)
-    noise = noise_at(chunk.seeds, 0, rates, found.places, targets.device, effects)
+    rates = rates_of(chunk.settings, trace.places, chunk.state[0])
+    effects = chunk.active.at(chunk.seeds, 0, trace.sites, inputs, targets)
+    noise = noise_at(chunk.seeds, 0, rates, trace.places, targets.device, effects)
     m = chunk.active.busiest  # its own gradients show what the knobs do
     network = copied(alone.network).train()
     own = tensors_of(network)
@@ -119,7 +119,7 @@ def _ordinary(alone: OneByOne, chunk: Chunk, found: Trace, inputs: Sequence[Tens
 
 
 def _differs(fused: Fused, step: _Ordinary) -> tuple[str, str] | None:
-    """Say where and why a chunk's members can't be run as one, if they can't."""
+    """Return where and why a chunk's members can't be run as one, if they can't."""
     state = [t.clone() for t in step.state]
     try:
         gradients, sums = fused.gradients(state, step.noise, step.inputs, step.targets)
@@ -134,8 +134,8 @@ def _differs(fused: Fused, step: _Ordinary) -> tuple[str, str] | None:
 def _differs_alone(alone: OneByOne, step: _Ordinary) -> str | None:
     """Return the module in which a member by itself differs from the ordinary step, if it does."""
     own = [t[:1, step.m : step.m + 1].clone() for t in step.state]
-    one = step.noise.only(0, step.m)
-    gradients, sums = alone.gradients(own, one, [t[:1] for t in step.inputs], step.targets[:1])
+    noise = step.noise.only(0, step.m)
+    gradients, sums = alone.gradients(own, noise, [t[:1] for t in step.inputs], step.targets[:1])
     return _distant(alone, step, gradients, sums[0], own)
 
 
@@ -147,9 +147,9 @@ def _distant(
     pairs = [*zip(gradients, step.gradients, strict=True), (loss, step.loss)]
     pairs += [(a, b) for a, b in zip(state, step.rest, strict=True) if a.is_floating_point()]
     total = sum(g.double().square().sum() for g in step.gradients) ** 0.5
-    for (mine, theirs), name in zip(pairs, (*names.trained, "", *names.trained, *names.rest), strict=False):
-        distance = (mine.double() - theirs.double()).norm()
-        scale = torch.maximum(theirs.double().norm(), torch.as_tensor(total))
+    for (value, reference), name in zip(pairs, (*names.trained, "", *names.trained, *names.rest), strict=False):
+        distance = (value.double() - reference.double()).norm()
+        scale = torch.maximum(reference.double().norm(), torch.as_tensor(total))
         if distance > _TOLERANCE[program.recipe.precision] * scale:
             return name.rpartition(".")[0]
     return None

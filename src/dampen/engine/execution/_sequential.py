@@ -29,20 +29,25 @@ class OneByOne(Program):
         def member(s: int, m: int) -> list[Tensor]:
             with holding(own, self.names.given([t[s, m] for t in state])):
                 step, shown = self.step(noise, s, m), self.shown(noise, s, m, inputs)
-                found = self.loss(noise, s, m, targets)
-                step.backward(self.network, shown, found)
-                return [*(gradient(own[name]) for name in self.names.trained), *found.sums]
+                results = self.loss(noise, s, m, targets)
+                step.backward(self.network, shown, results)
+                return [*(gradient(own[name]) for name in self.names.trained), *results.sums]
 
-        found = _for_each(state, member)
-        return found[:n], found[n:]
+        results = _for_each(state, member)
+        return results[:n], results[n:]
 
     def step(self, noise: Noise, s: int, m: int) -> Step:
         """Return what decides a member's step."""
-        mine = noise.only(s, m)
-        effects = mine.effects
+        noise_of_member = noise.only(s, m)
+        effects = noise_of_member.effects
         placed = effects.placed(None if effects.rates is None else effects.rates[0], [t[0] for t in effects.draws])
         return Step(
-            noise.seeds[s], noise.step, mine.rates[0].tolist(), [u[0] for u in mine.uniforms], placed, self.recipe.low
+            noise.seeds[s],
+            noise.step,
+            noise_of_member.rates[0].tolist(),
+            [u[0] for u in noise_of_member.uniforms],
+            placed,
+            self.recipe.low,
         )
 
     def shown(self, noise: Noise, s: int, m: int, inputs: list[Tensor]) -> list[Tensor]:
@@ -68,8 +73,8 @@ class OneByOne(Program):
         """See `Program`."""
 
         def sums(outputs: Tensor, s: int) -> list[Tensor]:
-            mine = s if len(targets) > 1 else 0
-            losses, sums = self._member_sums(outputs[None, None], targets[mine : mine + 1])
+            row = s if len(targets) > 1 else 0
+            losses, sums = self._member_sums(outputs[None, None], targets[row : row + 1])
             return [losses.sum(dtype=torch.float64), *(right.sum() for right in sums)]
 
         return self._evaluated(state, inputs, sums)
@@ -87,9 +92,9 @@ class OneByOne(Program):
         own = tensors_of(self.network)
 
         def member(s: int, m: int) -> list[Tensor]:
-            mine = s if len(inputs[0]) > 1 else 0
+            row = s if len(inputs[0]) > 1 else 0
             with holding(own, self.names.given([t[s, m] for t in state])), self._autocast():
-                outputs = self.network(*(t[mine] for t in inputs))
+                outputs = self.network(*(t[row] for t in inputs))
             return take(outputs, s)
 
         with quiet():

@@ -47,7 +47,7 @@ class StepEffects:
     def key(self) -> tuple[Any, ...]:
         """What must agree for a recorded step to serve again."""
         shapes = tuple(tuple(t.shape) for t in (*self.of_batch, *self.draws))
-        return self.batch, tuple((one.knob, one.way, one.site.kind, one.number) for one in self.at), shapes
+        return self.batch, tuple((site.knob, site.way, site.site.kind, site.number) for site in self.at), shapes
 
     def tensors(self) -> list[Tensor]:
         """Return what a recorded step takes."""
@@ -82,7 +82,7 @@ class StepEffects:
 
     @property
     def changes_losses(self) -> bool:
-        """Whether members are judged by something else than the loss."""
+        """Whether members are compared by something else than the loss."""
         return any(acts.losses is not None for acts, _ in self._on_batch())
 
     def losses(self, loss: _losses.RowLoss, outputs: Tensor, targets: Tensor) -> Float[Tensor, "S M B"]:
@@ -95,12 +95,12 @@ class StepEffects:
 
     def placed(self, rates: Tensor | None, draws: Sequence[Tensor]) -> Placed:
         """Return what happens where, from one member's rates and one seed's noise."""
-        found: Placed = {}
-        for i, (one, noise) in enumerate(zip(self.at, draws, strict=True)):
+        placed: Placed = {}
+        for i, (site, noise) in enumerate(zip(self.at, draws, strict=True)):
             assert rates is not None
-            function = partial(_applied, one.acts.apply, rates[i], noise)
-            found.setdefault((one.site.kind, one.number), []).append(function)
-        return found
+            function = partial(_applied, site.acts.apply, rates[i], noise)
+            placed.setdefault((site.site.kind, site.number), []).append(function)
+        return placed
 
     def _on_batch(self) -> Iterator[tuple[OnBatch, list[Tensor]]]:
         rest = iter(self.of_batch)
@@ -146,5 +146,5 @@ def following(network: nn.Module, placed: Placed, number: Callable[[str], int] |
     try:
         yield
     finally:
-        for one in hooks:
-            one.remove()
+        for registered in hooks:
+            registered.remove()

@@ -1,6 +1,6 @@
 """What a knob is: its value, and the function that it brings to one of the places where a training step lets it in.
 
-Each of these functions sees plain tensors and knows nothing of populations: parameters may be stacked along leading
+Each of these functions takes plain tensors and is independent of populations: parameters may be stacked along leading
 axes, a member's number broadcasts against them.
 """
 
@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from dampen._checks import is_number
 from dampen.errors import InputError
 
 Enters = Literal["data", "target", "activation", "loss", "gradient", "parameter", "time"]
@@ -83,7 +84,7 @@ class OnWeights:
 
 @dataclass(frozen=True)
 class OnBatch:
-    """Changes what a member is shown or asked for in a training step.
+    """Changes a member's inputs or targets in a training step.
 
     Tensors are stacked as `[S, M, ...]`, with 1 for M where settings share them.
 
@@ -198,7 +199,7 @@ class Knob:
     log: bool = False
 
     def on(self, setting: Any) -> bool:
-        """Say whether a setting turns it to something else than its neutral value."""
+        """Return whether a setting turns it to something else than its neutral value."""
         return self.name in setting and setting[self.name] != self.neutral
 
 
@@ -227,10 +228,10 @@ def number(
     allowed = f"a finite number, {low:g} or larger" if math.isinf(high) and not above else f"a finite number {ends}"
 
     def read(value: object) -> float:
-        ok = not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
-        if not (ok and low <= value <= high and not (above and value == low) and not (below and value == high)):  # type: ignore[operator]
+        inside = is_number(value) and math.isfinite(value) and low <= value <= high
+        if not is_number(value) or not inside or (above and value == low) or (below and value == high):
             raise InputError(f"{name} must be {allowed}, got {value!r}")
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
 
     return read
 

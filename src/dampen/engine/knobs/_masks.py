@@ -6,22 +6,28 @@ import torch
 from torch import Tensor
 
 
-class Keep(torch.autograd.Function):
-    """`scale` where a unit is kept (`uniforms >= rate`), else 0. Has no gradient."""
+class WithoutGradient(torch.autograd.Function):
+    """An operation of three inputs whose result does not depend on anything that is trained."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        """Mark the result as a constant."""
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        """Return no gradient."""
+        return None, None, None
+
+
+class Keep(WithoutGradient):
+    """`scale` where a unit is kept (`uniforms >= rate`), else 0."""
 
     @staticmethod
     def forward(uniforms: Tensor, rate: Tensor, scale: Tensor) -> Tensor:
         shape = torch.broadcast_shapes(uniforms.shape, rate.shape)
         kept = torch.empty(shape, dtype=scale.dtype, device=scale.device)
         return torch.ge(uniforms, rate, out=kept).mul_(scale)  # a tenth of what where(mask, ...) costs on a CPU
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
-        ctx.mark_non_differentiable(output)
-
-    @staticmethod
-    def backward(ctx: Any, *_: Any) -> Any:
-        return None, None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:

@@ -48,8 +48,8 @@ def _by_name(
         if not any(holds(name, module) for module in known):
             those = ", ".join(map(repr, known))
             raise InputError(f"{knob} names the module {name!r}, which has no {what}; those that have are {those}")
-    found: list[float] = []
+    values: list[float] = []
     for site, can in zip(sites, able, strict=True):
         names = [name for name in by_name if can and holds(name, site.module)]
-        found.append(by_name[max(names, key=len)] if names else 0.0)
-    return found
+        values.append(by_name[max(names, key=len)] if names else 0.0)
+    return values

@@ -8,7 +8,7 @@ from dampen.errors import InputError
 
 
 class Setting(Mapping[str, Any]):
-    """One value for each knob that is turned; knobs left out keep what the network and the optimizer say.
+    """One value for each knob that is turned; knobs left out keep the values of the network and the optimizer.
 
     Raises:
         InputError: a knob that does not exist, a value outside its range, or two knobs that exclude each other.
@@ -32,6 +32,24 @@ class Setting(Mapping[str, Any]):
                 if other in self._values:
                     raise InputError(f"a setting turns {name} or {other}, not both: leave one of them out")
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Setting":
+        """Return the setting that `to_dict` gave, or JSON that was made of it.
+
+        Raises:
+            InputError: as for a `Setting`.
+        """
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it.
+
+        Example:
+            >>> Setting(dropout=(0.1, 0.5)).to_dict()
+            {'dropout': [0.1, 0.5]}
+        """
+        return {name: _plain(value) if isinstance(value, tuple) else value for name, value in self.items()}
+
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
 
@@ -46,3 +64,8 @@ class Setting(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"Setting({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
+
+
+def _plain(rates: tuple[Any, ...]) -> Any:
+    """Return rates of layers in their order, or by the layers' names."""
+    return dict(rates) if rates and isinstance(rates[0], tuple) else list(rates)

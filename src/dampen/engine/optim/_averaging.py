@@ -51,11 +51,11 @@ class Average:
                     share[m] = acts.share(setting[knob.name], done, of)
         shares = torch.where(held.cpu(), 0.0, share).to(state[0].device)
         for average, t in zip(self.tensors, state, strict=True):
-            mine = shares.view(*shares.shape, *[1] * (t.ndim - 2))
+            weights = shares.view(*shares.shape, *[1] * (t.ndim - 2))
             if t.is_floating_point():
-                average.lerp_(t, mine.to(t.dtype))
+                average.lerp_(t, weights.to(t.dtype))
             else:
-                average.copy_(torch.where(mine > 0, t, average))
+                average.copy_(torch.where(weights > 0, t, average))
 
     def shown(self, state: Sequence[Tensor]) -> list[Tensor]:
         """Return what members are evaluated with: the average, or the weights of those that keep none."""

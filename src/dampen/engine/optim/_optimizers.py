@@ -216,8 +216,8 @@ class StackedAdam(Stacked):
             self._calls = [_FusedCall(1.0, None, self._directions, self.slots)]
         else:
             for rate, members in groups.items():
-                mine = members if len(groups) > 1 else None
-                self._calls.append(_FusedCall(rate, mine, self.parameters, self.slots))
+                of_rate = members if len(groups) > 1 else None
+                self._calls.append(_FusedCall(rate, of_rate, self.parameters, self.slots))
 
     def _step(self, gradients: Sequence[Tensor], factor: float, decays: Sequence[Tensor | None]) -> None:
         gradients = [g.contiguous() for g in gradients]

@@ -52,7 +52,9 @@ class Schedule:
 
 
 def find(schedule: object) -> Schedule:
-    """Return the schedule meant by a name or a value."""
+    """Return the schedule meant by a name or a value; None means a constant rate."""
+    if schedule is None:
+        return Schedule()
     return schedule if isinstance(schedule, Schedule) else Schedule(schedule)  # type: ignore[arg-type]
 
 

@@ -50,9 +50,9 @@ class AroundStep:
                 self._gradient.append((knob.name, i, p, acts.gradient, self._column(values, p), first))
         for knob, acts in active.weights:
             values = active.numbers(knob)
-            mine = [one for one in on if one[2].ndim - lead >= 2] if acts.matrices else on
-            self._refuse(knob.name, mine)
-            for _, _, p in mine:
+            acted_on = [entry for entry in on if entry[2].ndim - lead >= 2] if acts.matrices else on
+            self._refuse(knob.name, acted_on)
+            for _, _, p in acted_on:
                 where = self._before if acts.when == "before" else self._after
                 where.append((knob.name, p, acts.function, self._column(values, p), self._column(lr, p)))
 

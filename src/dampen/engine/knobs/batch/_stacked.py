@@ -25,9 +25,9 @@ def for_each_member(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor
     given = [t if i == 0 else t.squeeze(1) for t, i in zip(tensors, inner, strict=True)]
     given = [t if o == 0 else t.squeeze(0) for t, o in zip(given, outer, strict=True)]
     over_settings = function if M == 1 else vmap(function, in_dims=tuple(inner))
-    found = (over_settings if S == 1 else vmap(over_settings, in_dims=tuple(outer)))(*given)
-    found = found.unsqueeze(0) if S == 1 else found
-    return found.unsqueeze(1) if M == 1 else found
+    result = (over_settings if S == 1 else vmap(over_settings, in_dims=tuple(outer)))(*given)
+    result = result.unsqueeze(0) if S == 1 else result
+    return result.unsqueeze(1) if M == 1 else result
 
 
 def numbers(inputs: Sequence[Tensor], knob: str) -> list[int]:
@@ -36,10 +36,10 @@ def numbers(inputs: Sequence[Tensor], knob: str) -> list[int]:
     Raises:
         InputError: none is.
     """
-    found = [i for i, t in enumerate(inputs) if t.is_floating_point()]
-    if not found:
+    indices = [i for i, t in enumerate(inputs) if t.is_floating_point()]
+    if not indices:
         raise InputError(f"{knob} changes inputs that are real numbers: this network takes whole numbers only")
-    return found
+    return indices
 
 
 def images(inputs: Sequence[Tensor], knob: str, axes: int) -> list[int]:
@@ -48,16 +48,16 @@ def images(inputs: Sequence[Tensor], knob: str, axes: int) -> list[int]:
     Raises:
         InputError: none is.
     """
-    found = [i for i, t in enumerate(inputs) if t.ndim - axes in (2, 3)]
-    if not found:
+    indices = [i for i, t in enumerate(inputs) if t.ndim - axes in (2, 3)]
+    if not indices:
         shapes = " and ".join(str(list(t.shape[axes:])) for t in inputs)
         raise InputError(f"{knob} moves the pixels of images, rows of shape [H, W] or [C, H, W]: these are {shapes}")
-    return found
+    return indices
 
 
 def changed(inputs: Sequence[Tensor], which: Sequence[int], function: Callable[[Tensor, int], Any]) -> list[Tensor]:
     """Return inputs of which some are changed, by a function of each and of its place among those."""
-    found = list(inputs)
+    changed_inputs = list(inputs)
     for place, i in enumerate(which):
-        found[i] = function(found[i], place)
-    return found
+        changed_inputs[i] = function(changed_inputs[i], place)
+    return changed_inputs

@@ -22,7 +22,7 @@ def label_smoothing(
     """Return the smoothed loss of each row, given its cross-entropy in nats.
 
     The same as `F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")`; written with the
-    plain loss because the part that is left does not know the targets, so that every member can have its own.
+    plain loss because the part that is left does not depend on the targets, so that every member can have its own.
 
     Args:
         losses: cross-entropy of each row.

@@ -54,8 +54,8 @@ def share_of(alpha: float, uniform: float) -> float:
         from scipy.special import betaincinv
     except ModuleNotFoundError as e:
         raise InputError("mixup draws its shares by scipy, which is not installed: pip install scipy") from e
-    found = float(betaincinv(alpha, alpha, uniform))
-    return found if math.isfinite(found) else float(uniform >= 0.5)
+    share = float(betaincinv(alpha, alpha, uniform))
+    return share if math.isfinite(share) else float(uniform >= 0.5)
 
 
 class Mixup:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from dampen._checks import is_number
 from dampen.engine.knobs._base import Draws, Knob, OnBatch
 from dampen.engine.knobs.batch._stacked import changed, for_each_member, images, of_members
 from dampen.errors import InputError
@@ -67,7 +68,7 @@ class RandomShift(nn.Module):
 
 def distance(value: object) -> int:
     """Read the knob: a whole number of pixels, 0 or larger."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or not float(value).is_integer():
+    if not is_number(value) or value < 0 or not float(value).is_integer():
         given = f"{value:g} (give a search a list, not a range)" if isinstance(value, float) else repr(value)
         raise InputError(f"random_shift must be a whole number of pixels, 0 or larger, got {given}")
     return int(value)

@@ -1,4 +1,4 @@
-"""DropBlock: square regions of a feature map are dropped, because neighbours in a map tell the same.
+"""DropBlock: square regions of a feature map are dropped, because neighbours in a map are correlated.
 
 Ghiasi, Lin and Le (2018), "DropBlock: a regularization method for convolutional networks", algorithm 1 and equation 1.
 """
@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dampen._checks import integer
 from dampen.engine.knobs._base import Draws, Knob, OnActivation, Site, Variants
 from dampen.engine.knobs._per_site import spread
 from dampen.engine.knobs.noise import dropout
-from dampen.errors import InputError
 
 
 def dropblock(h: Float[Tensor, "B C H W"], p: float | Tensor, block: int, uniforms: Tensor) -> Tensor:
@@ -97,9 +97,7 @@ class DropBlock(nn.Module):
 
 def side(value: object) -> int:
     """Read the side of a block: a whole number, 1 (dropout of single units) or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"dropblock_size must be a whole number of pixels, 1 or larger, got {value!r}")
-    return value
+    return integer("dropblock_size", value, of="pixels")
 
 
 def rates(value: object) -> dropout.Rates:

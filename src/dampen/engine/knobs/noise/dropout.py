@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from dampen._checks import is_number
 from dampen.engine.knobs._base import Knob
 from dampen.engine.knobs._masks import Keep
 from dampen.errors import InputError
@@ -88,7 +89,7 @@ class Dropout(nn.Module):
 
 def rate(value: object, knob: str = "dropout") -> float:
     """Read one rate: a probability of dropping, in [0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+    if not is_number(value) or not 0 <= value <= 1:
         raise InputError(f"{knob} must be a probability of dropping from 0 to 1, got {value!r}")
     return float(value)
 
@@ -101,16 +102,16 @@ def rates(value: object, knob: str = "dropout", read: Callable[[object], float] 
         knob: its name, for errors.
         read: reads one rate, if not as a probability of dropping.
     """
-    one = read or partial(rate, knob=knob)
+    read_rate = read or partial(rate, knob=knob)
     if isinstance(value, Mapping):
         if not value:
             raise InputError(f"{knob} names no module: give at least one, or a single rate for all")
-        return tuple((str(name), one(p)) for name, p in value.items())
+        return tuple((str(name), read_rate(p)) for name, p in value.items())
     if isinstance(value, list | tuple):
         if value and all(isinstance(part, tuple) for part in value):
             return rates(dict(value), knob, read)
-        return tuple(one(p) for p in value)
-    return one(value)
+        return tuple(read_rate(p) for p in value)
+    return read_rate(value)
 
 
 KNOB = Knob(

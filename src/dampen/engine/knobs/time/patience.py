@@ -3,8 +3,8 @@
 Goodfellow, Bengio and Courville (2016), "Deep Learning", algorithm 7.1, with an evaluation after each epoch.
 """
 
+from dampen._checks import integer
 from dampen.engine.knobs._base import Knob
-from dampen.errors import InputError
 
 
 def epochs(value: object) -> int | None:
@@ -13,9 +13,7 @@ def epochs(value: object) -> int | None:
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"patience must be a whole number of epochs, 1 or larger, got {value!r}")
-    return value
+    return integer("patience", value, of="epochs")
 
 
 KNOB = Knob(

@@ -5,13 +5,13 @@ Hutter (2019), "Decoupled weight decay regularization", propositions 1 and 2: un
 shrinking `w <- (1 - lr * weight_decay) w` are the same thing, under Adam they are not.
 """
 
-import math
 import re
 from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
+from dampen._checks import finite
 from dampen.engine.knobs._base import Knob
 from dampen.errors import InputError
 
@@ -47,7 +47,7 @@ def decay(weight: Tensor, lr: float | Tensor, weight_decay: float | Tensor) -> T
 
 
 def decayed(network: nn.Module, decay_filter: DecayFilter = "weights") -> dict[str, bool]:
-    """Say for every trained parameter whether it decays.
+    """Return for every trained parameter whether it decays.
 
     By default matrices, kernels and embeddings do; biases, normalisation parameters, scales and tokens do not: those
     set where units work, not how strongly they react to the input, and shrinking them does not make the network
@@ -127,9 +127,7 @@ def is_scale(module: nn.Module, name: str, p: Tensor) -> bool:
 
 def strength(value: object) -> float:
     """Read the knob: a finite number, 0 (no decay) or larger."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (0 <= value < math.inf):
-        raise InputError(f"weight_decay must be a finite number, 0 or larger, got {value!r}")
-    return float(value)
+    return finite("weight_decay", value, zero=True)
 
 
 KNOB = Knob(

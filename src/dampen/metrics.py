@@ -1,4 +1,4 @@
-"""What a study measures: a cost for every row, lower is better, and how its mean is told."""
+"""Metrics of a study: a cost for every row, lower is better, and the value of its mean in the metric's unit."""
 
 import math
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Metric:
         cost: takes outputs `[..., N, C]` and targets `[N]`, returns the cost of each row `[..., N]`.
         told: turns a mean cost into the metric's own value; its second argument is the standard deviation by which a
             regression target was divided.
-        rising: whether more of the told value is better.
+        rising: whether a larger value is better.
         samples: dropout masks that the outputs are averaged over; 0 for one pass in evaluation mode.
         of_rows_alone: whether a row's cost depends on that row alone, so that rows can be weighed.
         bounds: what a mean cost can be; an interval around it ends there.
@@ -47,7 +47,7 @@ class Metric:
         return self.bounds == (0.0, 1.0)
 
     def told_interval(self, ends: tuple[float, float], deviation: float) -> tuple[float, float]:
-        """Return the ends of a mean cost's interval as the metric tells them, the smaller one first."""
+        """Return the ends of a mean cost's interval in the metric's unit, the smaller one first."""
         least, most = self.bounds
         low, high = sorted(self.told(min(max(end, least), most), deviation) for end in ends)
         return low, high
@@ -71,7 +71,7 @@ class Metric:
         return self.of_rows_alone or not weighted
 
     def told_difference(self, one: float, other: float, ends: tuple[float, float], deviation: float) -> list[float]:
-        """Return a difference of two mean costs, and the ends of its interval, as the metric tells them.
+        """Return a difference of two mean costs, and the ends of its interval, in the metric's unit.
 
         Where the metric is no linear function of the cost, ends are scaled like the difference (the delta method).
         """
@@ -108,7 +108,7 @@ def _unexplained(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _gaussian_nll(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the cost under Gaussian noise whose variance the other half of the rows says: no row tells its own."""
+    """Return the cost under Gaussian noise whose variance is fitted on the other half of the rows."""
     squares = _squared(outputs, targets)
     costs = torch.empty_like(squares)
     even = torch.arange(squares.shape[-1], device=squares.device) % 2 == 0
@@ -141,7 +141,7 @@ METRICS = {
 def interval_of(
     metric: Metric, estimate: Estimate, n: int, level: float = 0.95, deviation: float = 1.0
 ) -> tuple[float, float]:
-    """Return the ends of an interval for a metric as it is told, the smaller one first.
+    """Return the ends of an interval in a metric's unit, the smaller one first.
 
     Shares have Wilson's interval, which is never a single point; all else Student's, cut at what a cost can be.
 

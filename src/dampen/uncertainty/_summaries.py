@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dampen.uncertainty import Reliability, Selective, reliability_of, selective
+from dampen.uncertainty._calibration import Reliability, reliability_of
+from dampen.uncertainty._selective import Selective, selective
 
 ROUNDING = 1e-6  # relative difference below which two uncertainties are equal
 
@@ -38,24 +39,24 @@ def summary(columns: Columns) -> dict[str, Any]:
 
 
 def abstention(columns: Columns) -> dict[str, Any]:
-    """Return how many rows were answered, and what those were worth against all; and what sets or intervals cover."""
+    """Return the share of rows that are predicted, their metrics against all rows', and the coverage of sets."""
     answered = ~columns["abstain"]
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "answered": float(answered.mean()),
         "conformal_coverage": float(columns["_covered"].mean()),
     }
     if "_right" in columns:
-        found["accuracy_all"] = float(columns["_right"].mean())
-        found["accuracy_answered"] = float(columns["_right"][answered].mean()) if answered.any() else None
-        found["mean_set_size"] = float(columns["set_size"].mean())
-        found["empty_sets"] = float((columns["set_size"] == 0).mean())
+        figures["accuracy_all"] = float(columns["_right"].mean())
+        figures["accuracy_answered"] = float(columns["_right"][answered].mean()) if answered.any() else None
+        figures["mean_set_size"] = float(columns["set_size"].mean())
+        figures["empty_sets"] = float((columns["set_size"] == 0).mean())
     else:
-        found["rmse_all"] = float(np.sqrt(columns["_square"].mean()))
-        found["rmse_answered"] = float(np.sqrt(columns["_square"][answered].mean())) if answered.any() else None
-    return found
+        figures["rmse_all"] = float(np.sqrt(columns["_square"].mean()))
+        figures["rmse_answered"] = float(np.sqrt(columns["_square"][answered].mean())) if answered.any() else None
+    return figures
 
 
-def tells_rows_apart(columns: Columns) -> bool:
+def ranks_rows(columns: Columns) -> bool:
     """Return whether some rows are more uncertain than others, by more than rounding."""
     uncertainty = columns["probability" if "_right" in columns else "standard_deviation"]
     if len(uncertainty) < 2:
@@ -64,11 +65,11 @@ def tells_rows_apart(columns: Columns) -> bool:
 
 
 def remarks(columns: Columns, coverage: float) -> list[str]:
-    """Return in words what calibrating and abstaining made worse, and what is odd about the sets.
+    """Return notes on what calibration and abstention made worse, and on unusual prediction sets.
 
     Args:
         columns: of rows with targets; see `CalibratedStudy.columns`.
-        coverage: share of the rows that were to be answered, and level of the sets.
+        coverage: share of the rows to predict, and level of the sets.
     """
     n = len(columns["abstain"])
     if n == 0:
@@ -79,44 +80,44 @@ def remarks(columns: Columns, coverage: float) -> list[str]:
         if of_classes
         else (worth["rmse_all"], worth["rmse_answered"], "RMSE")
     )
-    found = []
+    notes = []
     if of_classes:
-        found += _of_temperature(columns)
+        notes += _of_temperature(columns)
     if after is None:
-        found.append(f"all {n} rows are abstained from: they are unlike those that the limit was fitted on")
+        notes.append(f"all {n} rows are abstained from: they are unlike those that the limit was fitted on")
     elif (after < before) if of_classes else (after > before):
-        found.append(
+        notes.append(
             f"abstaining makes these rows worse: the {what} of the answered ones is {after:.4g}, that of all "
-            f"{before:.4g}; here uncertainty does not tell good predictions from bad ones"
+            f"{before:.4g}; here uncertainty does not separate good predictions from bad ones"
         )
     # of three standard errors, of which chance alone leaves one in 370
-    if n > 1 and not tells_rows_apart(columns):
-        remedy = ": --ensemble, or --samples where the setting drops units, tells rows apart" * (not of_classes)
-        found.append(
-            "what predicts is equally uncertain of every row, so that none is left out before another" + remedy
+    if n > 1 and not ranks_rows(columns):
+        remedy = ": --ensemble, or --samples where the setting drops units, gives uncertainties that differ" * (
+            not of_classes
         )
+        notes.append("the predictions of all rows are equally uncertain, so that abstention can't rank them" + remedy)
     elif after is not None and abs(worth["answered"] - coverage) > 3 * math.sqrt(coverage * (1 - coverage) / n):
-        found.append(
-            f"{worth['answered']:.1%} of these rows are answered, where {coverage:.1%} were to be: they are "
+        notes.append(
+            f"{worth['answered']:.1%} of these rows are answered instead of {coverage:.1%}: they are "
             f"{'less' if worth['answered'] < coverage else 'more'} certain than those that the limit was fitted on"
         )
     if of_classes and worth["empty_sets"] > 0:
-        found.append(
+        notes.append(
             f"the prediction set of {worth['empty_sets']:.1%} of these rows is empty: a class is in a set where its "
             f"probability is large enough for {coverage:.1%} coverage on average over all rows, and the network is "
             f"right in {before:.1%}, so that leaving out its least certain classes keeps that; abstain "
-            "from rows with an empty set, or ask for a larger --coverage"
+            "from rows with an empty set, or choose a larger --coverage"
         )
-    return found
+    return notes
 
 
 def _of_temperature(columns: Columns) -> list[str]:
-    """Say that the temperature makes probabilities worse, and whether that is more than chance."""
+    """Return that the temperature makes probabilities worse, and whether that is more than chance."""
     change = columns["_nll_calibrated"] - columns["_nll"]
     if not change.mean() > 1e-9:
         return []
     error = change.std(ddof=1) / math.sqrt(len(change)) if len(change) > 1 else math.inf
-    chance = "more than chance explains" if change.mean() > 2 * error else "no more than chance explains"
+    chance = "a significant difference" if change.mean() > 2 * error else "no significant difference"
     return [
         f"the temperature makes these rows worse: their nll is {columns['_nll'].mean():.4g} without it and "
         f"{columns['_nll_calibrated'].mean():.4g} with it, {chance}"

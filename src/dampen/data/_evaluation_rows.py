@@ -1,0 +1,60 @@
+"""Rows that were not trained on: some rank settings, the others are what a verdict rests on."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from dampen.data._dataset import Data
+from dampen.errors import InputError
+
+HELD_OUT = 0.2  # of the training rows: a half ranks, a half gives the verdict
+
+
+def held_out(data: Data, seed: int) -> tuple[Data, Data]:
+    """Return the data twice, with the validation rows that rank and with those that judge; set aside if it has none."""
+    if not len(data.validation_rows):
+        data = data.with_validation(HELD_OUT, seed=seed)
+    ranking, judging = (replace(data, validation_rows=data.validation_rows[half]) for half in _halves(data, seed))
+    return ranking, judging
+
+
+def _halves(data: Data, seed: int) -> Sequence[torch.Tensor]:
+    """Return the places of two halves of the validation rows: drawn; groups whole; in time, the later one judges."""
+    n = len(data.validation_rows)
+    generator = torch.Generator().manual_seed(seed)
+    if data.times is not None:
+        ranks = data.times[data.validation_rows]
+        cuts = (ranks[1:] != ranks[:-1]).nonzero().flatten() + 1  # rows of one time stay together
+        cut = int(cuts[(cuts - n / 2).abs().argmin()]) if len(cuts) else n // 2
+        return torch.arange(n).tensor_split([cut])
+    if data.groups is None:
+        return torch.randperm(n, generator=generator).tensor_split(2)
+    groups, members = data.groups[data.validation_rows].unique(return_inverse=True)
+    if len(groups) < 2:
+        raise InputError(f"the validation rows of '{data.name}' are one group: two are needed, to rank and to judge")
+    place = torch.randperm(len(groups), generator=generator)[members]
+    order = place.argsort(stable=True)
+    sizes = place.bincount().cumsum(0)
+    cut = int(sizes[(sizes - n / 2).abs()[:-1].argmin()])
+    return order.tensor_split([cut])
+
+
+def equally_long(folds: Sequence[Data], seed: int) -> list[Data]:
+    """Leave out the few rows by which some folds are longer: seeds with equally many rows train in lockstep."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def cut(rows: torch.Tensor, n: int) -> torch.Tensor:
+        return rows[torch.randperm(len(rows), generator=generator)[:n].sort().values] if len(rows) > n else rows
+
+    n_train, n_validation = (min(len(getattr(f, f"{part}_rows")) for f in folds) for part in ("train", "validation"))
+    return [
+        replace(f, train_rows=cut(f.train_rows, n_train), validation_rows=cut(f.validation_rows, n_validation))
+        for f in folds
+    ]
+
+
+def training_and_validation_rows(data: Data) -> Data:
+    """Return the data with its validation rows among the training rows, for the last training."""
+    rows = torch.cat([data.train_rows, data.validation_rows]).sort().values
+    return replace(data, train_rows=rows, validation_rows=data.validation_rows[:0])

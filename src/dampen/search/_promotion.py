@@ -1,0 +1,60 @@
+"""Who trains on: in the next rung, for twice as long, or near the best setting."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from dampen.engine.knobs import Setting
+from dampen.search._halving import Rung
+from dampen.search._ranked import SEARCH, Ranked, best
+from dampen.search._space import Space
+
+_WORTH = 0.005  # share of the loss: a training twice as long that gains less is the last one
+_LONGER = {SEARCH: 2}  # how many of a family train longer; one of any other
+
+
+def promoted(
+    ranked: Mapping[str, Ranked], rung: Rung, drawn: int, families: Mapping[str, Sequence[Setting]]
+) -> dict[str, Sequence[Setting]]:
+    """Return each family's settings for the next rung: of a reference the same share goes on as of the search.
+
+    Args:
+        ranked: what the rung found, by family.
+        rung: which one.
+        drawn: how many settings the search began the bracket with.
+        families: settings with which each reference began.
+    """
+    share = rung.keep / max(1, drawn)
+    keep = {name: max(1, math.ceil(share * len(of))) for name, of in families.items()}
+    return {name: found.settings[: keep.get(name, rung.keep)] for name, found in ranked.items()}
+
+
+def longer(found: Sequence[Ranked], epochs: int) -> dict[str, Sequence[Setting]]:
+    """Return the best of each family whose best one gained by its last doubling to `epochs`."""
+    going: dict[str, Sequence[Setting]] = {}
+    for family in dict.fromkeys(rung.family for rung in found):
+        mine = [rung for rung in found if rung.family == family]
+        at = {
+            s: cost for rung in mine if rung.epochs == epochs for s, cost in zip(rung.settings, rung.costs, strict=True)
+        }
+        least = min(at.values(), default=math.inf)
+        shorter = min((cost for rung in mine if rung.epochs < epochs for cost in rung.costs), default=math.inf)
+        if math.isfinite(least) and (math.isinf(shorter) or shorter - least > _WORTH * abs(shorter)):
+            going[family] = sorted(at, key=at.__getitem__)[: _LONGER.get(family, 1)]
+    return going
+
+
+def around(space: Space | None, found: Sequence[Ranked], n: int, seed: int) -> tuple[list[Setting], int]:
+    """Return up to n new settings near the best one, and its length: what halving dropped while trainings were short.
+
+    Args:
+        space: of the search; None where nothing is searched.
+        found: by the search.
+        n: how many.
+        seed: of the draws.
+    """
+    ahead = best(found, SEARCH)
+    if not ahead or not n or space is None:
+        return [], 0
+    tried = {training.setting for training in ahead}
+    drawn = [s for s in space.around(ahead[0].setting).draw(2 * n, "sobol", seed) if s not in tried]
+    return drawn[:n], ahead[0].epochs

@@ -1,0 +1,92 @@
+"""Which seeds and which rows each phase of a study has: neither has a part in what another one decides."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dampen.data import Data, equally_long, held_out
+from dampen.errors import InputError
+from dampen.study._protocol import Plan
+
+FOLDS = 5
+CONFIRM_SEED, TEST_SEED = 1_000_000, 2_000_000  # away from the search's seeds: the verdict's luck is its own
+CALIBRATION_SEED = 3_000_000
+CALIBRATION_FOLDS, FEW = 10, 1000  # below so many rows the tenth that is left out is missed less than a fifth
+CALIBRATION_ROWS = 300  # a variance of so many rows is known to 8 %: no more folds are needed
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of one phase for each seed.
+
+    Args:
+        sets: what `Population.fit` takes: one `Data` for all seeds, or one for each.
+        ranking: rows that rank settings, for all seeds or for each.
+        judging: rows that the verdict rests on; with folds the same ones.
+    """
+
+    sets: Data | list[Data]
+    ranking: Any
+    judging: Any
+
+    @property
+    def of_seeds(self) -> list[Data] | None:
+        """One `Data` for each seed; None where all seeds share one."""
+        return self.sets if isinstance(self.sets, list) else None
+
+    def test_share(self) -> float:
+        """Return the held-out rows over the training rows, the mean over folds."""
+        sets = self.of_seeds or [self.sets]
+        return float(np.mean([len(data.validation_rows) / len(data.train_rows) for data in sets]))  # type: ignore[union-attr]
+
+
+def split(plan: Plan, seeds: Sequence[int], again: bool) -> Split:
+    """Return a phase's rows, without the test rows: nobody sees those before the verdict.
+
+    Args:
+        plan: the study.
+        seeds: of the phase.
+        again: whether folds are drawn anew, for the confirmation.
+    """
+    data = replace(plan.data, test_rows=plan.data.test_rows[:0])
+    if plan.scheme == "folds":
+        repeats = math.ceil(len(seeds) / FOLDS)
+        folds = equally_long(data.folds(FOLDS, repeats, seed=plan.seed + again)[: len(seeds)], plan.seed)
+        rows = [fold.validation for fold in folds]
+        return Split(folds, rows, rows)
+    ranking, judging = held_out(data, plan.seed)
+    return Split(judging if again else ranking, ranking.validation, judging.validation)
+
+
+def calibration_folds(plan: Plan) -> list[Data]:
+    """Return as many folds as calibrating an ensemble takes, each to be left out by an ensemble of its own.
+
+    Cross-conformal prediction (Vovk 2015, "Cross-conformal predictors"; Barber et al. 2021, "Predictive inference with
+    the jackknife+", section 3) uses rows so: all of them are predicted by what has not seen them.
+    """
+    data = replace(plan.data, test_rows=plan.data.test_rows[:0])
+    few = len(data.train_rows) < FEW
+    try:
+        folds = data.folds(CALIBRATION_FOLDS if few else FOLDS, seed=plan.seed + 2)
+    except InputError:  # a class or groups that are too few for ten
+        folds = data.folds(FOLDS, seed=plan.seed + 2)
+    folds = equally_long(folds, plan.seed)
+    return folds[: n_calibration_folds(plan, len(folds[0].validation_rows))]
+
+
+def n_calibration_folds(plan: Plan, of: int | None = None) -> int:
+    """Return how many folds calibrating an ensemble takes: trainings for each seed that confirms; 0 of classes.
+
+    Args:
+        plan: the study.
+        of: rows of a fold; None: as many as they should be.
+    """
+    if not plan.calibrates_ensembles:
+        return 0
+    n = len(plan.data.train_rows)
+    # no more rows than the confirmation's networks leave out, one fold of five each: few seeds stay a short study
+    rows = min(CALIBRATION_ROWS, n * len(plan.confirm_seeds) // FOLDS)
+    return max(1, math.ceil(rows / (of or max(1, n // (CALIBRATION_FOLDS if n < FEW else FOLDS))) - 0.5))
