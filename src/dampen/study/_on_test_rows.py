@@ -1,16 +1,14 @@
 """What the test rows add to the verdict, in a sentence."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dampen.study._findings import Findings
 from dampen.study._references import NONE
 from dampen.study._verdict_text import NAMES
 
-if TYPE_CHECKING:
-    from dampen.study._verdict import Verdict
 
-
-def on_test_rows(test: Mapping[str, Mapping[str, Any]], verdict: "Verdict") -> list[str]:
+def on_test_rows(test: Mapping[str, Mapping[str, Any]], verdict: Findings) -> list[str]:
     """Return whether the test rows agree with the verdict; nothing where there are none."""
     against = {name: found["against"] for name, found in test.items() if "against" in found}
     against = {name: found for name, found in against.items() if found["interval"] is not None}
