@@ -122,8 +122,8 @@ def check_batches(model: Model, plan: Plan) -> None:
         InputError: batch normalisation is such a network.
     """
     phases = [(plan.seeds, False), (plan.confirm_seeds, True)]
-    phases_rows = [split(plan, seeds, again) for seeds, again in phases]
-    sets = [one for rows in phases_rows for one in (rows.of_seeds or [rows.sets])]
+    splits = [split(plan, seeds, again) for seeds, again in phases]
+    sets = [one for rows in splits for one in (rows.of_seeds or [rows.sets])]
     counts = {len(one.train_rows) for one in sets if isinstance(one, Data)}
     counts.add(len(plan.data.train_rows) + len(plan.data.validation_rows))
     size, even = rows_a_step(plan.training), plan.training.even_batches
