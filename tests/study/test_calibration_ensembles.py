@@ -64,7 +64,7 @@ def test_no_network_of_an_ensemble_has_seen_its_rows(numbers):
     fold, seed = study.results.calibration.folds[0], study.results.calibration.population.seeds[0]
     setting, training = study.verdict.recommended, study.plan.training
     alone = dampen.Population(dampen.mlp(32), [setting], [seed])
-    alone.fit([fold], epochs=40, **training)
+    alone.fit([fold], training, epochs=40)
     x = fold.validation.features
     torch.testing.assert_close(
         alone.member(setting, seed)(x), kept.results.predictor.ensembles[0][0][0](x), rtol=1e-3, atol=1e-3
