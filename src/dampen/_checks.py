@@ -13,21 +13,11 @@ def is_number(value: object) -> TypeGuard[int | float]:
 
 
 def integer(name: str, value: object, least: int = 1, of: str = "") -> int:
-    """Return a whole number that is large enough.
+    """Return a whole number, `least` or larger; `of` is what it counts, for the message.
 
-    Args:
-        name: of the option, which begins the message.
-        value: as given.
-        least: that is allowed.
-        of: what it counts, for the message.
-
-    Raises:
-        InputError: it is no whole number, or smaller.
-
-    Example:
-        >>> integer("epochs", 0)
-        Traceback (most recent call last):
-        dampen.errors.InputError: epochs must be a whole number, 1 or larger, got 0
+    >>> integer("epochs", 0)
+    Traceback (most recent call last):
+    dampen.errors.InputError: epochs must be a whole number, 1 or larger, got 0
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise InputError(f"{name} must be a whole number{of and f' of {of}'}, {least} or larger, got {value!r}")
@@ -35,19 +25,10 @@ def integer(name: str, value: object, least: int = 1, of: str = "") -> int:
 
 
 def finite(name: str, value: object, zero: bool = False) -> float:
-    """Return a finite number above 0, or from 0 on.
+    """Return a finite number above 0, with `zero` also 0.
 
-    Args:
-        name: of the option, which begins the message.
-        value: as given.
-        zero: whether 0 is allowed.
-
-    Raises:
-        InputError: it is not.
-
-    Example:
-        >>> finite("lr", 1e-3)
-        0.001
+    >>> finite("lr", 1e-3)
+    0.001
     """
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
     if not (0 < number < math.inf or (zero and number == 0)):

@@ -48,7 +48,7 @@ def decode(text: bytes | str, kind: type[T], what: object) -> T:
         what: holds it, for the message.
 
     Raises:
-        InputError: it is no JSON, or something else.
+        InputError: it is not JSON, or something else.
 
     Example:
         >>> decode('{"epochs": 3}', dict[str, Epochs], "plan.json")
@@ -162,7 +162,7 @@ def damaged(what: object) -> Iterator[None]:
     except TypeError as e:
         raise InputError(f"{shortened(what)} is damaged: {shortened(e)}") from None
     except (msgspec.MsgspecError, ValueError) as e:
-        raise InputError(f"{shortened(what)} is damaged: it is no JSON ({shortened(e)})") from None
+        raise InputError(f"{shortened(what)} is damaged: it is not JSON ({shortened(e)})") from None
 
 
 def check_lengths(lists: Sequence[Sequence[object]], names: str) -> None:

@@ -57,7 +57,7 @@ def test_a_column_is_a_category_on_request_and_what_is_odd_is_a_line_or_a_note(r
     assert code == 0, err
     line = next(line for line in out.splitlines() if line.strip().startswith("shop"))
     assert "5 categories" in line
-    assert "1 no dates ('0000-00-00'), treated as missing" in out
+    assert "1 not a date ('0000-00-00'), treated as missing" in out
     assert "Note: target 'quality': 'None' in 40 rows is treated as a class" in out
     code, out, err = run(*words, "--json")
     assert any("'None' in 40 rows is treated as a class" in note for note in json.loads(out)["notes"])

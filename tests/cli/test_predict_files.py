@@ -198,9 +198,9 @@ def test_values_that_training_never_saw_are_predicted_and_told(run, folder):
     assert np.isfinite([row["prediction"] for row in document["predictions"]]).all()
     for said in (
         "column 'place' has a value that the training rows lack in 1 row ('west')",
-        "column 'size' is no number in 1 row ('large'): replaced by the median",
+        "column 'size' is not a number in 1 row ('large'): replaced by the median",
         "column 'size' is missing in 1 row, in the training rows it never is",
-        "column 'built' is no date in 1 row ('unknown')",
+        "column 'built' is not a date in 1 row ('unknown')",
         "column 'size' is beyond the training rows in 1 row (5000; they span 4",
     ):
         assert said in err

@@ -90,7 +90,7 @@ def test_what_is_odd_is_treated_and_told(tmp_path):
     assert told["e"][3] == "constant, 'same' in every row"
     assert told["f"][3] == "constant, 1 in every row"
     assert told["id"][3].startswith("an identifier")
-    assert told["g"][3] == "1 no numbers ('n/k'), treated as missing"
+    assert told["g"][3] == "1 not a number ('n/k'), treated as missing"
     assert data.notes == ("2 rows without a target 'y' left out", "7 infinite values in column 'c' treated as missing")
     assert data.train.features.isfinite().all()
 
@@ -327,13 +327,13 @@ def test_images_of_several_sizes_or_colours_are_brought_together_and_told(images
 
 def test_an_image_that_is_none_is_named(images):
     (images / "dog" / "notes.png").write_text("no image")
-    refused(images, r"notes\.png is no image that can be read")
+    refused(images, r"notes\.png is not a readable image")
 
 
 def test_an_image_that_is_cut_is_named(images):
     file = images / "dog" / "3.bmp"
     file.write_bytes(file.read_bytes()[:60])
-    refused(images, r"3\.bmp is no image that can be read")
+    refused(images, r"3\.bmp is not a readable image")
 
 
 def test_a_folder_of_one_class_is_refused(images):

@@ -117,7 +117,7 @@ def test_an_estimator_reads_a_frame_as_load_does_and_warns_of_what_it_does_not_u
     assert sorted(columns.dropped) == sorted(data.columns.dropped)
     warned = " ".join(str(warning.message) for warning in caught)
     assert all(f"'{column}' is not used" in warned for column, _ in columns.dropped)
-    assert "'c': 1 no numbers ('n/k'), treated as missing" in warned or name != "odd cells"
+    assert "'c': 1 not a number ('n/k'), treated as missing" in warned or name != "odd cells"
     features = encoded(columns, X, None if model._mixed else frame.columns)
     torch.testing.assert_close(features, data.features, equal_nan=True)
 

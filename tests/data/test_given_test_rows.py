@@ -19,20 +19,20 @@ TRAIN, TEST = FRAME[:N], FRAME[N:]
 @pytest.mark.parametrize(
     ("how", "changed", "note"),
     [
-        ("file", {"a": "x"}, "column 'a' is no number in 40 rows ('x'): replaced by the median"),
-        ("frame", {"a": "3,14"}, "column 'a' is no number in 40 rows ('3,14'): replaced by the median"),
+        ("file", {"a": "x"}, "column 'a' is not a number in 40 rows ('x'): replaced by the median"),
+        ("frame", {"a": "3,14"}, "column 'a' is not a number in 40 rows ('3,14'): replaced by the median"),
         (
             "frame",
             {"b": np.nan},
             "column 'b' is missing in 40 rows, in the training rows it never is: replaced by the median",
         ),
-        ("frame", {"b": np.inf}, "column 'b' is no number in 40 rows ('inf'): replaced by the median"),
+        ("frame", {"b": np.inf}, "column 'b' is not a number in 40 rows ('inf'): replaced by the median"),
         (
             "frame",
             {"k": "zz"},
             "column 'k' has a value that the training rows lack in 40 rows ('zz'): encoded as none of them",
         ),
-        ("file", {"d": "31.12.2020"}, "column 'd' is no date in 40 rows ('31.12.2020'): replaced by the middle"),
+        ("file", {"d": "31.12.2020"}, "column 'd' is not a date in 40 rows ('31.12.2020'): replaced by the middle"),
     ],
 )
 def test_values_that_can_not_be_read_as_in_the_training_rows_are_told(how, changed, note, tmp_path):

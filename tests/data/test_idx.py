@@ -123,8 +123,8 @@ def test_zeros_after_a_gzip_stream_are_padding_and_other_bytes_are_not(path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "no IDX file"),
-        (b"PNG and so on", "no IDX file"),
+        (b"", "not an IDX file"),
+        (b"PNG and so on", "not an IDX file"),
         (struct.pack(">HBBIf", 0, 0x0D, 1, 1, 1.0), "type 0x0d; only bytes"),
         (struct.pack(">HBB2I", 0, 8, 2, 0, 0), "2 dimensions where 1 are needed"),
         (b"\0\0\x08\x01\0\0", "within its header"),

@@ -215,7 +215,7 @@ def test_images_with_values_that_are_no_brightness_are_named(tmp_path, bad):
     arrays = pets(tmp_path, image=lambda: RNG.random(GREY).astype(np.float32), ending="tif")
     arrays[3, 2, 2] = bad
     Image.fromarray(arrays[3]).save(tmp_path / "cat" / "03.tif")
-    with pytest.raises(InputError, match=r"03\.tif is no image that can be read \(it holds values that are negative"):
+    with pytest.raises(InputError, match=r"03\.tif is not a readable image \(it holds values that are negative"):
         load(tmp_path)
 
 
@@ -316,7 +316,7 @@ def test_all_damaged_images_are_named_at_once(tmp_path):
     pets(tmp_path)
     for name in ("cat/01.png", "cat/02.png", "dog/07.png"):
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:60])
-    with pytest.raises(InputError, match="3 files are no images that can be read: ") as caught:
+    with pytest.raises(InputError, match="3 files are not readable images: ") as caught:
         load(tmp_path)
     assert all(f"{name} (" in str(caught.value) for name in ("01.png", "02.png", "07.png"))
 
@@ -329,14 +329,14 @@ def test_an_image_that_would_unfold_into_gigabytes_is_named_before(tmp_path):
     for name, part in ((b"IHDR", header), (b"IDAT", lines), (b"IEND", b"")):
         content += struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part))
     (tmp_path / "cat" / "bomb.png").write_bytes(content)
-    with pytest.raises(InputError, match=r"bomb\.png is no image that can be read \(.*pixels"):
+    with pytest.raises(InputError, match=r"bomb\.png is not a readable image \(.*pixels"):
         load(tmp_path)
 
 
 def test_only_formats_of_the_known_endings_are_decoded(tmp_path):
     pets(tmp_path)
     (tmp_path / "cat" / "00.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 6\nshowpage\n")
-    with pytest.raises(InputError, match=r"00\.png is no image that can be read \(no known format\)"):
+    with pytest.raises(InputError, match=r"00\.png is not a readable image \(no known format\)"):
         load(tmp_path)
 
 

@@ -226,4 +226,4 @@ def test_text_for_times_is_read_in_one_format_and_no_warning_of_pandas_leaks():
         assert read(*cells) == (pytest.approx([day]), ())
     values, notes = read("2020-05-31", "soon", 20200531, None)
     np.testing.assert_array_equal(values, [day, np.nan, np.nan, np.nan])
-    assert notes[0].startswith("column 'day' is no date in 2 rows ('soon', '20200531')")
+    assert notes[0].startswith("column 'day' is not a date in 2 rows ('soon', '20200531')")

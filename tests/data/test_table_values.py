@@ -118,7 +118,7 @@ def test_a_bad_cell_is_a_missing_date_wherever_it_stands(bad, row, tmp_path):
     for source in both(tmp_path, numbers(d=dates, y=Y)):
         data = load(source, target="y", test_fraction=0.0)
         assert column(data, "d")[0] == "date"
-        assert column(data, "d")[2] == f"1 no dates ('{bad}'), treated as missing"
+        assert column(data, "d")[2] == f"1 not a date ('{bad}'), treated as missing"
         assert np.isnan(days_of(data, "d")).nonzero()[0].tolist() == [row]
         drawn = load(source, target="y")  # the row may be a test row
         assert column(drawn, "d")[0] == "date"
@@ -293,7 +293,7 @@ def test_a_point_that_is_surely_decimal_is_read(tmp_path):
     data = load(saved(tmp_path, german(commas)), target="y", drop="z", test_fraction=0.0)
     expected = [np.nan if v == "k. A." else float(v.replace(",", ".")) for v in commas]
     np.testing.assert_allclose(data.features[:, 0], expected, rtol=1e-6)
-    assert column(data, "x")[2] == "1 no numbers ('k. A.'), treated as missing"
+    assert column(data, "x")[2] == "1 not a number ('k. A.'), treated as missing"
     np.testing.assert_allclose(data.targets, np.arange(60) + 0.5)
 
 

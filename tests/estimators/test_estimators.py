@@ -303,7 +303,11 @@ def test_uncertainty_of_classes_is_what_the_networks_disagree_on(fitted, classes
     np.testing.assert_allclose(found.entropy, scipy.stats.entropy(mean, axis=1), rtol=1e-4)
     expected = scipy.stats.entropy(mean, axis=1) - scipy.stats.entropy(each, axis=2).mean(0)
     np.testing.assert_allclose(found.mutual_information, expected, atol=1e-5)
-    assert float(found.mutual_information.max()) > 1e-4
+    assert found.mutual_information.max() > 1e-4
+    np.testing.assert_array_equal(found.classes, fitted.predict(classes[0]))
+    np.testing.assert_array_equal(found.sets(0.3), found.probabilities >= 0.7)
+    arrays = [value for name, value in vars(found).items() if name != "samples"]
+    assert all(isinstance(value, np.ndarray) for value in [*arrays, found.sets(0.3)])
     with pytest.warns(UserWarning, match="beyond the training rows in .*: the network extrapolates there"):
         far = fitted.predict_uncertainty(-classes[0] * 4)
     assert len(far) == 120
@@ -318,7 +322,7 @@ def test_intervals_of_a_regression_hold_the_share_of_unseen_targets_that_they_pr
     found = model.predict_uncertainty(test)
     np.testing.assert_allclose(found.mean, model.predict(test), rtol=1e-9)
     np.testing.assert_allclose(found.variance, found.epistemic + model.noise_, rtol=1e-12)
-    low, high = (end.numpy() for end in found.interval(0.9))
+    low, high = found.interval(0.9)
     assert np.mean((y_test >= low) & (y_test <= high)) == pytest.approx(0.9, abs=0.06)
     same = DampenRegressor(**few).fit(train, 1024 * y_train)  # a power of 2: the same digits
     assert same.noise_ == pytest.approx(1024**2 * model.noise_, rel=1e-6)
@@ -342,5 +346,7 @@ def test_few_rows_give_no_interval_and_say_why(classes):
     found = model.predict_uncertainty(classes[0][:3])
     assert model.noise_ is None
     assert (found.standard_deviation > 0).all()
+    assert found.aleatoric is None
+    assert all(isinstance(value, np.ndarray) for value in (found.mean, found.variance, found.epistemic))
     with pytest.raises(dampen.errors.InputError, match="the noise is not known"):
         found.interval()

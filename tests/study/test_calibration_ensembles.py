@@ -64,7 +64,7 @@ def test_no_network_of_an_ensemble_has_seen_its_rows(numbers):
     fold, seed = study.results.calibration.folds[0], study.results.calibration.population.seeds[0]
     setting, training = study.verdict.recommended, study.plan.training
     alone = dampen.Population(dampen.mlp(32), [setting], [seed])
-    alone.fit([fold], epochs=40, **training)
+    alone.fit([fold], training, epochs=40)
     x = fold.validation.features
     torch.testing.assert_close(
         alone.member(setting, seed)(x), kept.results.predictor.ensembles[0][0][0](x), rtol=1e-3, atol=1e-3
@@ -114,7 +114,7 @@ def test_the_estimator_s_noise_is_that_of_ensembles_on_rows_that_they_have_not_s
     assert model.noise_ == pytest.approx(expected, rel=1e-4)
     assert model.noise_ < float(model.study_.verdict.value)  # the error of single networks
     fresh, targets = friedman(2000, 2)
-    low, high = (end.numpy() for end in model.predict_uncertainty(fresh).interval(0.95))
+    low, high = model.predict_uncertainty(fresh).interval(0.95)
     assert np.mean((targets >= low) & (targets <= high)) == pytest.approx(0.95, abs=0.035)
 
 
@@ -156,7 +156,7 @@ def test_intervals_of_estimators_cover_93_to_97_percent_of_fresh_rows(name):
         x, y = make(200)
         fresh, targets = make(2000)
         model = dampen.DampenRegressor(n_settings=6, epochs=40, random_state=seed).fit(x, y)
-        low, high = (end.numpy() for end in model.predict_uncertainty(fresh).interval(0.95))
+        low, high = model.predict_uncertainty(fresh).interval(0.95)
         covered.append(np.mean((targets >= low) & (targets <= high)))
     assert 0.93 <= np.mean(covered) <= 0.97
 

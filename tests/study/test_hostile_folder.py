@@ -278,10 +278,10 @@ ROWS = {
     "inputs": (put("description", "inputs", [900_000]), None, True),
     "rows": (put("description", "rows", -1), None, True),
     "no description": (drop("description"), None, True),
-    "targets that are no numbers": (lambda d: None, tensor("targets/0", lambda t: t * torch.nan), True),
+    "targets that are not numbers": (lambda d: None, tensor("targets/0", lambda t: t * torch.nan), True),
     "targets of another length": (lambda d: None, tensor("targets/0", lambda t: t[:1]), True),
     "targets of another type": (lambda d: None, tensor("targets/0", lambda t: t.long()), True),
-    "inputs that are no numbers": (lambda d: None, tensor("features/0", lambda t: t * torch.inf), True),
+    "inputs that are not numbers": (lambda d: None, tensor("features/0", lambda t: t * torch.inf), True),
     "inputs of another type": (lambda d: None, tensor("features/0", lambda t: t.to(torch.complex64)), True),
     "no rows": (lambda d: None, lambda h: h.update({n: h[n][:0] for n in list(h)}), True),
 }

@@ -20,7 +20,7 @@ from dampen import InputError, LogUniform, Setting, Uniform, compare, tune
 from dampen.metrics import find
 from dampen.search import Bracket, Rung, rungs
 from dampen.study import _defaults
-from dampen.study._protocol import split
+from dampen.study._phases import split
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")  # those of simple models and edges tests check them
 

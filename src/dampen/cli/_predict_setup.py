@@ -103,7 +103,7 @@ def _without_targets(study: "Study", source: "Source", data: str) -> str:
 
     classes = study.results.predictor.description.classes is not None
     if not isinstance(source, Incoming) or any(
-        "is a class that" in note or "is no number" in note for note in source.notes
+        "is a class that" in note or "is not a number" in note for note in source.notes
     ):
         what = "classes" if classes else "targets"
         return f"{source.name!r} does not have the study's {what}: give it as --against, and the study's as DATA"

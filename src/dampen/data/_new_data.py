@@ -84,7 +84,7 @@ def targets_of(
         numbers, text = np.where(np.isfinite(numbers), numbers, np.nan), plain(text)
         known = ~np.isnan(numbers)
         may_be = may_be_thousands(text) & ~known
-        what = "may be thousands or a fraction" if may_be.any() else "is no number"
+        what = "may be thousands or a fraction" if may_be.any() else "is not a number"
     there = text.notna().to_numpy()
     notes = []
     if (there & ~known).any():
@@ -167,7 +167,7 @@ def _oddities(
         if unreadable.any():
             what = "number" if column.kind == "number" else "date"
             notes.append(
-                f"column '{column.name}' is no {what} in {_rows(unreadable)} ({_some(text)}): replaced by {filled}"
+                f"column '{column.name}' is not a {what} in {_rows(unreadable)} ({_some(text)}): replaced by {filled}"
             )
         absent = missing & ~unreadable & ~may_be
         if not column.missing and absent.any():

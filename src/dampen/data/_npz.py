@@ -161,7 +161,7 @@ def _known(
         known, what = numbers >= 0, "is a class that the training rows lack"
     else:
         numbers = values.astype(np.float64) if values.dtype.kind in "biuf" else np.full(len(values), np.nan)
-        known, what = np.isfinite(numbers), "is no number"
+        known, what = np.isfinite(numbers), "is not a number"
         numbers = np.where(known, numbers, np.nan)
     n = int((~known).sum())
     notes = (f"{name} {what} in {n} row{'s' * (n != 1)}: not evaluated",) if n else ()

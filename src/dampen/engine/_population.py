@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dampen._checks import integer
 from dampen._io import counted
 from dampen.engine import _dataset, _snapshot
+from dampen.engine import _rectangle as rectangle
 from dampen.engine._batches import batches
 from dampen.engine._config import Recipe, TrainConfig, TrainOptions, configured
 from dampen.engine._explain import Explanation, explain
@@ -58,10 +59,7 @@ class Population:
     """
 
     def __init__(self, model: Model, settings: Sequence[Setting], seeds: Sequence[int], *, chunk: int | None = None):
-        self.settings, self.seeds = _distinct("setting", settings), _distinct("seed", seeds)
-        for seed in self.seeds:
-            if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-                raise InputError(f"a seed must be a whole number from 0 to 2^63 - 1, got {seed!r}")
+        self.settings, self.seeds = rectangle.distinct("setting", settings), rectangle.checked_seeds(seeds)
         if chunk is not None:
             integer("chunk", chunk, of="members")
         self._build = Builder(model)
@@ -204,7 +202,7 @@ class Population:
         for chunk, (of_seeds, of_settings) in zip(self._chunks, self._places, strict=True):
             device, dtype = chunk.state[0].device, chunk.state[0].dtype
             tables = [known[id(source)] for source in sources[of_seeds]]
-            for run in _runs([len(table.targets) for table in tables]):
+            for run in rectangle.runs([len(table.targets) for table in tables]):
                 place = slice(of_seeds.start + run.start, of_seeds.start + run.stop), of_settings
                 yield chunk, run, place, self._program, _dataset.to_device(tables[run], device, dtype)
 
@@ -275,30 +273,16 @@ class Population:
         Raises:
             InputError: none, one that is not there, or pairs that do not make a rectangle.
         """
-        pairs = [m if isinstance(m, tuple) else (m, seed) for m in members for seed in self.seeds]
-        pairs = list(dict.fromkeys(pairs))
-        settings = [setting for setting in self.settings if any(setting == p[0] for p in pairs)]
-        seeds = [seed for seed in self.seeds if any(seed == p[1] for p in pairs)]
-        for setting, seed in pairs:
-            if setting not in self.settings or seed not in self.seeds:
-                raise InputError(f"there is no member with {setting} and seed {seed}")
-        if not pairs:
-            raise InputError("select needs at least one member")
-        if len(pairs) != len(settings) * len(seeds):
-            raise InputError(
-                f"{len(pairs)} members are not every one of {len(settings)} settings with every one of {len(seeds)} "
-                "seeds: select settings with all their seeds"
-            )
+        s, m = rectangle.chosen(self.settings, self.seeds, members)
         if any(chunk.batch or chunk.epoch != self._chunks[0].epoch for chunk in self._chunks):
             raise InputError("the last epoch was interrupted: let fit finish it before members are dropped")
-        s, m = [self.seeds.index(x) for x in seeds], [self.settings.index(x) for x in settings]
         snapshot = _snapshot.gather(self._chunks, self._places, self._recorder.shape) if self._chunks else None
-        self.settings, self.seeds = tuple(settings), tuple(seeds)
+        self.settings, self.seeds = tuple(self.settings[i] for i in m), tuple(self.seeds[i] for i in s)
         self._recorder = self._recorder.only(s, m)
         if snapshot is None:
             self._networks = []
         else:
-            self._scatter(snapshot.only(s, m), self._cut([slice(len(seeds))]))
+            self._scatter(snapshot.only(s, m), self._cut([slice(len(s))]))
 
     def explain(
         self, data: Any = None, config: TrainConfig | None = None, **options: Unpack[TrainOptions]
@@ -444,7 +428,7 @@ class Population:
                 f"the network gives one number a row for {sets[0].outputs} classes: give it an output for each class, "
                 "or float targets, of which no accuracy is counted"
             )
-        alike = _runs([of_seed.key for of_seed in sets])
+        alike = rectangle.runs([of_seed.key for of_seed in sets])
         if not self._chunks:
             own = sum(t.numel() * t.element_size() for t in self._networks[0].parameters())
             self._at_once = self._chunk_size or _memory.members_at_once(own, traced.activation_bytes, device)
@@ -483,11 +467,7 @@ class Population:
 
     def _cut(self, alike: Sequence[slice]) -> list[Span]:
         """Return places for chunks: of seeds that have equally many rows, which train in lockstep."""
-        return [
-            (slice(run.start + s.start, run.start + s.stop), m)
-            for run in (slice(*run.indices(len(self.seeds))) for run in alike)
-            for s, m in _memory.cut((run.stop - run.start, len(self.settings)), self._at_once or len(self.settings))
-        ]
+        return rectangle.cut(len(self.seeds), len(self.settings), self._at_once, alike)
 
     def _cut_again(self, alike: Sequence[slice]) -> None:
         if any(chunk.batch for chunk in self._chunks):
@@ -532,20 +512,3 @@ class Population:
 
     def _any_trace(self) -> Trace:
         return next(iter(self._traces.values()))
-
-
-def _runs(keys: Sequence[object]) -> list[slice]:
-    """Return the spans of equal neighbours."""
-    ends = [i for i in range(1, len(keys) + 1) if i == len(keys) or keys[i] != keys[i - 1]]
-    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-
-
-def _distinct(what: str, values: Sequence) -> tuple:
-    values = tuple(values)
-    if not values:
-        raise InputError(f"a population needs at least one {what}")
-    if len(set(values)) < len(values):
-        seen: set = set()
-        twice = next(value for value in values if value in seen or seen.add(value))
-        raise InputError(f"{what} {twice!r} is given twice")
-    return values

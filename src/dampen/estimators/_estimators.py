@@ -23,6 +23,7 @@ from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.estimators._noise import noise
 from dampen.estimators._rows import Merged, as_data, columns_of, encoded_new, merged, repeating_notes
+from dampen.estimators._uncertainty import ClassUncertainty, ValueUncertainty, of_classes, of_values
 from dampen.study import check_network, tune, usual_batch_size, usual_length, usual_network, usual_schedule
 from dampen.uncertainty import ClassPrediction, Prediction, ValuePrediction, predict
 
@@ -309,10 +310,10 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         probabilities = self.predict_proba(X)  # first: it checks that there has been a fit
         return self.classes_[probabilities.argmax(1)]
 
-    def predict_uncertainty(self, X: Any, samples: int | None = None, seed: int = 0) -> ClassPrediction:
-        """Return how sure each prediction is: `entropy`, `mutual_information` and more, tensors `[N]`.
+    def predict_uncertainty(self, X: Any, samples: int | None = None, seed: int = 0) -> ClassUncertainty:
+        """Return how sure each prediction is: `entropy`, `mutual_information` and more, arrays `[N]`.
 
-        Its `probabilities` are those of `predict_proba`; classes are numbered as in `classes_`. The mutual information
+        Its `probabilities` are those of `predict_proba`, its `classes` those of `predict`. The mutual information
         is what the networks disagree on, with `samples` also their dropout masks: large far from what was trained on.
 
         Args:
@@ -323,7 +324,8 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         Raises:
             InputError: `samples` for networks that drop nothing.
         """
-        return cast(ClassPrediction, self._uncertain(X, samples, seed, task="classification"))
+        prediction = cast(ClassPrediction, self._uncertain(X, samples, seed, task="classification"))
+        return of_classes(prediction, self.classes_)
 
 
 class DampenRegressor(RegressorMixin, _Dampen):
@@ -373,8 +375,8 @@ class DampenRegressor(RegressorMixin, _Dampen):
         mean, deviation = self._scale
         return outputs * deviation + mean
 
-    def predict_uncertainty(self, X: Any, samples: int | None = None, seed: int = 0) -> ValuePrediction:
-        """Return how sure each prediction is: `standard_deviation`, `interval(0.95)` and more, tensors `[N]`.
+    def predict_uncertainty(self, X: Any, samples: int | None = None, seed: int = 0) -> ValueUncertainty:
+        """Return how sure each prediction is: `standard_deviation`, `interval(0.95)` and more, arrays `[N]`.
 
         Its `mean` is that of `predict`, in the target's own unit. Its variance is that over the networks (`epistemic`)
         and `noise_`; where that is None, `standard_deviation` is of the networks alone and `interval` refuses.
@@ -388,7 +390,7 @@ class DampenRegressor(RegressorMixin, _Dampen):
             InputError: `samples` for networks that drop nothing.
         """
         prediction = cast(ValuePrediction, self._uncertain(X, samples, seed, task="regression", scale=self._scale))
-        return prediction if self.noise_ is None or self.noise_ <= 0 else prediction.with_noise(self.noise_)
+        return of_values(prediction if self.noise_ is None or self.noise_ <= 0 else prediction.with_noise(self.noise_))
 
 
 def _outside() -> int:

@@ -80,7 +80,7 @@ def _answer(document: dict[str, Any], abstaining: bool) -> str:
     return render(
         "trust-answer.html",
         lead=f"{lead}.",
-        told=details,
+        details=details,
         notes=document["notes"],
         method=document["method"],
         rows=calibration["rows"],

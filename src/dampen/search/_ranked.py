@@ -1,7 +1,7 @@
 """What the rungs of a search found: which settings and which lengths are best."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,22 +36,21 @@ class Ranked:
     costs: tuple[float, ...]
     stops: tuple[tuple[int, float], ...]
 
-    def document(self, metric: str, told: Callable[[float], float]) -> dict[str, Any]:
+    def document(self, metric: str, values: Sequence[float | None]) -> dict[str, Any]:
         """Return it as JSON can hold it.
 
         Args:
-            metric: its name.
-            told: turns a mean cost into that metric's value, in which costs are written, too.
+            metric: in which costs are written, too.
+            values: of that metric, one for each cost.
         """
-        costs = [_finite(cost) for cost in self.costs]
         return {
             "run": self.run,
             "family": self.family,
             "bracket": self.bracket,
             "epochs": self.epochs,
             "settings": [setting.to_dict() for setting in self.settings],
-            "costs": costs,
-            metric: [None if cost is None else told(cost) for cost in costs],
+            "costs": [_finite(cost) for cost in self.costs],
+            metric: list(values),
             "stops": [[epoch, _finite(loss)] for epoch, loss in self.stops],
         }
 

@@ -17,6 +17,7 @@ from dampen.study._defaults import (
 )
 from dampen.study._description import Description
 from dampen.study._embedded import with_ids
+from dampen.study._findings import Against
 from dampen.study._fresh import FreshResults
 from dampen.study._new_rows import holds_images, is_npz, read_new_rows
 from dampen.study._predictor import Predictor
@@ -24,7 +25,7 @@ from dampen.study._runner import Progress, costs_of_rows, workers_of
 from dampen.study._saved import SavedResults, finished, of_own_network, same_data
 from dampen.study._study import Study
 from dampen.study._tune import tune
-from dampen.study._verdict import Against, Verdict
+from dampen.study._verdict import Verdict
 from dampen.study._verdict_text import BEATEN
 from dampen.study._verdict_text import NAMES as REFERENCE_NAMES
 

@@ -3,8 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -16,9 +15,6 @@ from dampen.study._config import config_of_study
 from dampen.study._defaults import Lengths, usual_batch_size
 from dampen.study._simple_models import SIMPLE
 
-if TYPE_CHECKING:
-    from dampen.study._tune import Wanted
-
 _MEMBERS = 16  # of the measured training: as many as a chunk of middle size holds
 _ROWS = 8192  # that it trains on at most
 _SEARCH = 0.5  # share of the time for the search; the rest decides how many seeds confirm
@@ -26,6 +22,25 @@ _SPARE, _LEAST_SPARE = 0.03, 2.0  # share, and seconds at least, for the verdict
 _LEAST, _MOST = 8, 4096  # settings
 CONFIRM_SEEDS = 3, 200
 _PARTS = 5  # trainings that show where a gain comes from: without each regulariser, without all, the usual one
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Sizes of a study as they were asked for.
+
+    Args:
+        settings: None lets the budget choose.
+        seeds: likewise.
+        lengths: of trainings without a budget.
+        fixed: whether the longest was asked for.
+        confirmed: how many of the best train again.
+    """
+
+    settings: int | None
+    seeds: int | None
+    lengths: Lengths
+    fixed: bool
+    confirmed: int
 
 
 def seconds_per_member_epoch(model: Model, data: Data, training: TrainConfig) -> float:
@@ -49,7 +64,7 @@ def full_trainings(confirmed: int, families: int) -> int:
 
 
 def fit_search(
-    budget: float, rate: float, wanted: "Wanted", member_epochs: Callable[[int, int, Lengths], float]
+    budget: float, rate: float, wanted: Wanted, member_epochs: Callable[[int, int, Lengths], float]
 ) -> tuple[int, int, Lengths]:
     """Return settings, seeds and lengths whose search takes its share of a budget.
 

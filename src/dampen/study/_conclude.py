@@ -20,12 +20,13 @@ from dampen.study._calibration_ensembles import CalibrationEnsembles
 from dampen.study._confirmation import LEVEL, Confirmed
 from dampen.study._evaluate import Candidate
 from dampen.study._fresh import FreshResults
+from dampen.study._judge import judge
 from dampen.study._protocol import Plan
 from dampen.study._runner import Runner, Trained, outputs_of
 from dampen.study._simple_models import SIMPLE
 from dampen.study._storage import Folder, fingerprint
 from dampen.study._study import Study
-from dampen.study._verdict import Verdict, judge
+from dampen.study._verdict import Verdict
 
 
 def finish(runner: Runner, confirmed: Confirmed, ranked: tuple[Ranked, ...]) -> Study:

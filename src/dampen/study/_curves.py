@@ -39,7 +39,7 @@ def _check_curves(frame: "pd.DataFrame", file: Path) -> None:
     losses = [name for name in frame if str(name).endswith("_loss")]
     wrong = [str(n) for n in (*_NUMBERS, *losses) if not pd.api.types.is_numeric_dtype(frame[n].dtype)]
     if wrong:
-        raise InputError(f"{file} is damaged: {', '.join(wrong)} are no numbers")
+        raise InputError(f"{file} is damaged: {', '.join(wrong)} are not numbers")
     if frame[[*_NUMBERS]].isna().to_numpy().any():
         raise InputError(f"{file} is damaged: rows lack an epoch, a length, a seed or a setting")
     if frame.duplicated(["run", "setting", "seed", "epoch"]).any():

@@ -13,7 +13,6 @@ from dampen.study._given import check_data
 _EMBEDDINGS = nn.Embedding | nn.EmbeddingBag
 _ROWS = 64  # enough for one to be outside of what an embedding takes
 _SCALED = 2.9  # nearly as far as a table's inputs reach
-_COLUMNS = 64  # above which not every one's extremes are tried
 
 
 def with_ids(model: Model, data: Data) -> Data:
@@ -43,28 +42,17 @@ def with_ids(model: Model, data: Data) -> Data:
     return replace(whole, notes=(*whole.notes, note))
 
 
-def refuse_ids(network: nn.Module, data: Data) -> None:
-    """Refuse inputs that an embedding of a network can't take: scaled ones, or numbers beyond it.
+def refuse_scaled_ids(network: nn.Module, data: Data) -> None:
+    """Refuse scaled inputs for a network that embeds them.
 
     Raises:
-        InputError: there are such.
+        InputError: an embedding of the network can't take them.
     """
-    if not any(isinstance(module, _EMBEDDINGS) for module in network.modules()):
+    if data.features.dtype == torch.int64 or not any(isinstance(module, _EMBEDDINGS) for module in network.modules()):
         return
-    kept = data.features.dtype == torch.int64
-    failed = None if kept else _failed(network, _scaled(data))
-    if not kept and failed is None:
-        return
-    whole = data if kept else data.whole()
-    beyond = None if whole is None else _failed(network, whole.features[_extremes(whole.features)])
-    if beyond is not None:
-        name, size, ids = beyond
-        raise InputError(
-            f"the network's embedding '{name}' has {size} rows, for 0 to {size - 1}, and the inputs give it "
-            f"{int(ids.min())} to {int(ids.max())}: make it larger, or number them from 0"
-        )
+    failed = _failed(network, _scaled(data))
     if failed is not None:
-        name, size, _ = failed
+        name, size = failed
         what = "the columns of a table" if data.columns is not None else "the inputs"
         raise InputError(
             f"the network's embedding '{name}' takes whole numbers, 0 to {size - 1}, but {what} are scaled: to keep "
@@ -81,18 +69,14 @@ def _scaled(data: Data) -> Tensor:
     return _SCALED * (2 * uniforms - 1)
 
 
-def _failed(network: nn.Module, rows: Tensor) -> tuple[str, int, Tensor] | None:
-    """Return name and rows of the embedding in which a network fails, and what it was given; None if in none."""
-    inside: list[tuple[str, int, Tensor]] = []
+def _failed(network: nn.Module, rows: Tensor) -> tuple[str, int] | None:
+    """Return name and rows of the embedding in which a network fails; None if in none."""
+    inside: list[tuple[str, int]] = []
     hooks = []
     for name, module in network.named_modules():
         if isinstance(module, _EMBEDDINGS):
-            called, size = name or type(module).__name__, int(module.num_embeddings)
-
-            def before(_: nn.Module, given: tuple[Tensor, ...], called: str = called, size: int = size) -> None:
-                inside.append((called, size, given[0]))
-
-            hooks.append(module.register_forward_pre_hook(before))
+            entered = name or type(module).__name__, int(module.num_embeddings)
+            hooks.append(module.register_forward_pre_hook(lambda *_, entered=entered: inside.append(entered)))
             hooks.append(module.register_forward_hook(lambda *_: inside.clear()))
     try:
         with torch.no_grad():
@@ -103,11 +87,3 @@ def _failed(network: nn.Module, rows: Tensor) -> tuple[str, int, Tensor] | None:
         for hook in hooks:
             hook.remove()
     return None
-
-
-def _extremes(features: Tensor) -> Tensor:
-    """Return numbers of rows that hold the least and the largest number of each column."""
-    flat = features.flatten(1)
-    if flat.shape[1] > _COLUMNS:
-        return torch.stack([flat.argmin(), flat.argmax()]) // flat.shape[1]
-    return torch.cat([flat.argmin(0), flat.argmax(0)]).unique()

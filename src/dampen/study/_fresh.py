@@ -124,7 +124,7 @@ class FreshResults:
 
     def rungs(self) -> list[dict[str, Any]]:
         """Return what each rung of the search found, as JSON can hold it."""
-        return [rung.document(self.plan.metric.name, self.plan.told) for rung in self.ranked]
+        return [self.plan.rung_document(rung) for rung in self.ranked]
 
     def sentences(self) -> list[str]:
         """Return the verdict in words, and what the test rows add to it."""

@@ -1,16 +1,14 @@
 """What the test rows add to the verdict, in a sentence."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dampen.study._findings import Findings
 from dampen.study._references import NONE
 from dampen.study._verdict_text import NAMES
 
-if TYPE_CHECKING:
-    from dampen.study._verdict import Verdict
 
-
-def on_test_rows(test: Mapping[str, Mapping[str, Any]], verdict: "Verdict") -> list[str]:
+def on_test_rows(test: Mapping[str, Mapping[str, Any]], verdict: Findings) -> list[str]:
     """Return whether the test rows agree with the verdict; nothing where there are none."""
     against = {name: difference_to["against"] for name, difference_to in test.items() if "against" in difference_to}
     against = {name: difference_to for name, difference_to in against.items() if difference_to["interval"] is not None}

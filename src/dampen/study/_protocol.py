@@ -1,5 +1,6 @@
 """The protocol of a study: its rows, its settings, its lengths. The same plan gives the same study."""
 
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from dampen.engine import TrainConfig
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.metrics import Metric
-from dampen.search import Bracket, Space
+from dampen.search import Bracket, Ranked, Space
 from dampen.study import _config
 from dampen.study._defaults import SMALL, Lengths
 from dampen.study._storage import fingerprint
@@ -87,6 +88,10 @@ class Plan:
     def told(self, cost: float) -> float:
         """Return a mean cost in the metric's unit."""
         return self.metric.told(cost, self.target_scale[1])
+
+    def rung_document(self, rung: Ranked) -> dict[str, Any]:
+        """Return what a rung of the search found as JSON can hold it, costs also as the metric tells them."""
+        return rung.document(self.metric.name, [self.told(c) if math.isfinite(c) else None for c in rung.costs])
 
     def document(self) -> dict[str, Any]:
         """Return what is needed to repeat the study, as JSON can hold it."""

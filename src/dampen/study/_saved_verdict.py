@@ -9,8 +9,9 @@ from dampen.errors import InputError
 from dampen.metrics import METRICS
 from dampen.search import Training
 from dampen.study._diagnosis import Diagnosis
+from dampen.study._findings import Against, Gain, Length, Part
 from dampen.study._references import regularisers
-from dampen.study._verdict import Against, Gain, Length, Part, Verdict
+from dampen.study._verdict import Verdict
 
 
 def verdict_of(document: Mapping[str, Any]) -> Verdict:

@@ -75,7 +75,7 @@ class _Search:
             )
         self.found += ranked.values()
         self._note_best()
-        self.runner.write("search.json", [rung.document(self.plan.metric.name, self.plan.told) for rung in self.found])
+        self.runner.write("search.json", [self.plan.rung_document(rung) for rung in self.found])
         self.runner.forget(run)
         return ranked
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -128,7 +128,7 @@ def tune(
 
     clock = time.perf_counter()
     if budget is not None:
-        wanted = Wanted(n_settings, n_seeds, lengths, config.epochs is not None, confirmed)
+        wanted = _budget.Wanted(n_settings, n_seeds, lengths, config.epochs is not None, confirmed)
         n_settings, n_seeds, lengths = _within(budget, model, data, training, out, planned, wanted)
     brackets, families, around = planned(n_settings or sizes.settings, lengths)
     plan = ready.plan(
@@ -177,25 +177,6 @@ def _drops_by_itself(model: Model, data: Data) -> bool:
     return not rates or any(rate > 0 for rate in rates)
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Sizes of a study as they are given.
-
-    Args:
-        settings: None lets the budget choose.
-        seeds: likewise.
-        lengths: of trainings without a budget.
-        fixed: whether the longest is given.
-        confirmed: how many of the best train again.
-    """
-
-    settings: int | None
-    seeds: int | None
-    lengths: Lengths
-    fixed: bool
-    confirmed: int
-
-
 def _within(
     budget: float,
     model: Model,
@@ -203,7 +184,7 @@ def _within(
     training: TrainConfig,
     out: str | Path | None,
     planned: Callable[[int, Lengths], Planned],
-    wanted: Wanted,
+    wanted: _budget.Wanted,
 ) -> tuple[int, int, Lengths]:
     """Return the settings, seeds and lengths of a budget, or those that the folder holds."""
     folder = None if out is None else Folder(Path(out))

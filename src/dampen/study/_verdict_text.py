@@ -1,15 +1,12 @@
 """The verdict in words: the recommendation first, then its evidence."""
 
 import math
-from typing import TYPE_CHECKING
 
 from dampen.search import Training
+from dampen.study._findings import Against, Findings, Part
+from dampen.study._protocol import Plan
 from dampen.study._references import DEFAULT, NONE, STOPPED, TABULAR
 from dampen.study._setting_text import setting_text
-
-if TYPE_CHECKING:
-    from dampen.study._protocol import Plan
-    from dampen.study._verdict import Against, Part, Verdict
 
 BEATEN = "Better than the network on these rows"
 """Begins the sentence about simple models that are better."""
@@ -32,7 +29,7 @@ BIASES = {
 }
 
 
-def method(plan: "Plan", chosen_among: int, n_parts: int, searched: bool) -> str:
+def method(plan: Plan, chosen_among: int, n_parts: int, searched: bool) -> str:
     """Return how the intervals were computed."""
     seeds = len(plan.confirm_seeds)
     text = (
@@ -64,7 +61,7 @@ def method(plan: "Plan", chosen_among: int, n_parts: int, searched: bool) -> str
     return text
 
 
-def sentences(verdict: "Verdict") -> list[str]:
+def sentences(verdict: Findings) -> list[str]:
     """Return a verdict in words."""
     lines = [_headline(verdict), *_beaten(verdict), _value(verdict), *_references(verdict)]
     if verdict.learnt is not False:
@@ -80,7 +77,7 @@ def sentences(verdict: "Verdict") -> list[str]:
     return [*lines, _margin(verdict), verdict.method, verdict.bias]
 
 
-def _headline(verdict: "Verdict") -> str:
+def _headline(verdict: Findings) -> str:
     best = f"{setting_text(verdict.recommended)}, {_epochs(verdict.length.epochs)}"
     if verdict.diagnosis is None:
         return _comparison(verdict, best)
@@ -143,12 +140,12 @@ def _headline(verdict: "Verdict") -> str:
     )
 
 
-def _sized(verdict: "Verdict", part: "Part") -> str:
+def _sized(verdict: Findings, part: Part) -> str:
     """Return a difference with its interval and its metric."""
     return f"{_number(part.estimate, digits=2)} ({_ends(part.interval)}) in {verdict.metric.name}"
 
 
-def _listed(verdict: "Verdict", part: "Part") -> str:
+def _listed(verdict: Findings, part: Part) -> str:
     """Return a gain, or a loss where it is negative, with its interval for use in parentheses."""
     low, high = part.interval
     kind, size, ends = (
@@ -157,11 +154,11 @@ def _listed(verdict: "Verdict", part: "Part") -> str:
     return f"a {kind} of {_number(size, digits=2)} in {verdict.metric.name}, {_ends(ends)}"
 
 
-def _constant(verdict: "Verdict") -> str:
+def _constant(verdict: Findings) -> str:
     return "the mean" if verdict.metric.task == "regression" else "the class frequencies"
 
 
-def _comparison(verdict: "Verdict", best: str) -> str:
+def _comparison(verdict: Findings, best: str) -> str:
     others = [other for other in verdict.references.values() if not _same(verdict, other)]
     unsettled = sum(not other.settled for other in others)
     small = [o for o in others if o.settled and abs(o.difference) < verdict.margin]
@@ -173,11 +170,11 @@ def _comparison(verdict: "Verdict", best: str) -> str:
     return f"The best is {best}: {sure}{note}."
 
 
-def _value(verdict: "Verdict") -> str:
+def _value(verdict: Findings) -> str:
     return f"Its {verdict.metric.name} is {verdict.value:.4g} (95 % interval {_ends(verdict.interval)})."
 
 
-def _references(verdict: "Verdict") -> list[str]:
+def _references(verdict: Findings) -> list[str]:
     lines = []
     for name, other in verdict.references.items():
         if _same(verdict, other):
@@ -194,7 +191,7 @@ def _references(verdict: "Verdict") -> list[str]:
     return lines
 
 
-def _with(other: "Against") -> str:
+def _with(other: Against) -> str:
     if other.training is None:
         return ""
     lr = other.training.setting.get("lr")
@@ -204,7 +201,7 @@ def _with(other: "Against") -> str:
     return f" with {rate}{_epochs(other.training.epochs)}"
 
 
-def _attribution(verdict: "Verdict") -> list[str]:
+def _attribution(verdict: Findings) -> list[str]:
     parts, total = verdict.attribution, verdict.total
     if not parts or total is None or math.isnan(total.estimate):
         return []
@@ -227,7 +224,7 @@ def _attribution(verdict: "Verdict") -> list[str]:
     return lines
 
 
-def _loss(knob: str, part: "Part") -> str:
+def _loss(knob: str, part: Part) -> str:
     """Return what is lost without a knob."""
     if math.isnan(part.estimate):
         return f"without {knob} it diverges"
@@ -240,7 +237,7 @@ def _knob(name: str) -> str:
     return "any of it" if name == "together" else f"its {name.replace('_', ' ')}"
 
 
-def _length(verdict: "Verdict") -> list[str]:
+def _length(verdict: Findings) -> list[str]:
     length = verdict.length
     if length.doubled is None or length.standard_error is None:
         return []
@@ -255,7 +252,7 @@ def _length(verdict: "Verdict") -> list[str]:
     return [f"{_epochs(length.epochs)} are enough: with {long} it is {what} ({size})."]
 
 
-def _diagnosis(verdict: "Verdict") -> list[str]:
+def _diagnosis(verdict: Findings) -> list[str]:
     diagnosis = verdict.diagnosis
     if diagnosis is None:
         return []
@@ -277,14 +274,14 @@ def _diagnosis(verdict: "Verdict") -> list[str]:
     return lines
 
 
-def _beaten(verdict: "Verdict") -> list[str]:
+def _beaten(verdict: Findings) -> list[str]:
     """Return what is to be used instead of the network."""
     beaten_by = () if verdict.diagnosis is None else verdict.diagnosis.beaten_by
     simple = " and ".join(NAMES[name] for name in beaten_by if name != STOPPED)
     return [f"{BEATEN}: {simple}. Consider using that instead."] if simple else []
 
 
-def _shortest(verdict: "Verdict") -> list[str]:
+def _shortest(verdict: Findings) -> list[str]:
     epochs = verdict.length.epochs
     if not verdict.length.shortest:
         return []
@@ -294,7 +291,7 @@ def _shortest(verdict: "Verdict") -> list[str]:
     ]
 
 
-def _mildest(verdict: "Verdict") -> list[str]:
+def _mildest(verdict: Findings) -> list[str]:
     lines = []
     gone = _dropped(verdict)
     if gone and verdict.gain is not None:
@@ -308,7 +305,7 @@ def _mildest(verdict: "Verdict") -> list[str]:
     return lines
 
 
-def _why_none(verdict: "Verdict") -> str:
+def _why_none(verdict: Findings) -> str:
     gone = _dropped(verdict)
     if gone:
         return gone
@@ -319,24 +316,24 @@ def _why_none(verdict: "Verdict") -> str:
     return f"the best setting, {_chosen(verdict)}, {how} ({_passed_over(verdict)})"
 
 
-def _chosen(verdict: "Verdict") -> str:
+def _chosen(verdict: Findings) -> str:
     return f"{setting_text(verdict.chosen.setting)}, {_epochs(verdict.chosen.epochs)}"
 
 
-def _passed_over(verdict: "Verdict") -> str:
+def _passed_over(verdict: Findings) -> str:
     part = verdict.passed_over
     assert part is not None
     return _listed(verdict, part)
 
 
-def _dropped(verdict: "Verdict") -> str:
+def _dropped(verdict: Findings) -> str:
     if not verdict.dropped:
         return ""
     names = " and ".join(name.replace("_", " ") for name in verdict.dropped)
     return f"{names} {'is' if len(verdict.dropped) == 1 else 'are'} shown to have a negligible effect"
 
 
-def _memory(verdict: "Verdict") -> list[str]:
+def _memory(verdict: Findings) -> list[str]:
     if verdict.memory_epochs is None:
         return []
     if verdict.memory_epochs > 10 * verdict.length.epochs:
@@ -351,11 +348,11 @@ def _memory(verdict: "Verdict") -> list[str]:
     ]
 
 
-def _margin(verdict: "Verdict") -> str:
+def _margin(verdict: Findings) -> str:
     return f"Differences of {verdict.metric.name} below {verdict.margin:.2g} are treated as negligible."
 
 
-def _own_unit(verdict: "Verdict") -> str:
+def _own_unit(verdict: Findings) -> str:
     gain = verdict.gain
     if gain is None or gain.told is None or verdict.metric.name in ("accuracy", "rmse"):
         return ""
@@ -365,18 +362,18 @@ def _own_unit(verdict: "Verdict") -> str:
     return f" Its RMSE is {abs(gain.told):.4g} {'smaller' if gain.told >= 0 else 'larger'}."
 
 
-def _gain_ends(verdict: "Verdict") -> str:
+def _gain_ends(verdict: Findings) -> str:
     assert verdict.gain is not None
     low, high = verdict.gain.part.interval
     sign = "+" if verdict.metric.rising else "-"
     return f"{sign}{low:.4g} to {sign}{high:.4g}"
 
 
-def _name(verdict: "Verdict", name: str) -> str:
+def _name(verdict: Findings, name: str) -> str:
     return NAMES.get(name, name)
 
 
-def _same(verdict: "Verdict", other: "Against") -> bool:
+def _same(verdict: Findings, other: Against) -> bool:
     return other.training == Training(verdict.recommended, verdict.length.epochs)
 
 

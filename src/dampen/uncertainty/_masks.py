@@ -18,7 +18,7 @@ from jaxtyping import Bool, Int32
 from torch import Tensor
 
 from dampen.engine.capture import Kind
-from dampen.engine.knobs._masks import WithoutGradient
+from dampen.engine.knobs import WithoutGradient
 from dampen.engine.knobs.noise.dropout import alpha_scale_and_shift
 from dampen.uncertainty._sites import RandomPlace, Sampling
 

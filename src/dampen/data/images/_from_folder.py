@@ -270,10 +270,10 @@ def _each(
     if not bad:
         return results
     if len(bad) == 1:
-        raise InputError(f"{bad[0][0]} is no image that can be read ({bad[0][1]}); remove it, or save it anew")
+        raise InputError(f"{bad[0][0]} is not a readable image ({bad[0][1]}); remove it, or save it anew")
     named = ", ".join(f"{path} ({why})" for path, why in bad[:_MOST_NAMED])
     rest = f" and {len(bad) - _MOST_NAMED} more" if len(bad) > _MOST_NAMED else ""
-    raise InputError(f"{len(bad)} files are no images that can be read: {named}{rest}; remove them, or save them anew")
+    raise InputError(f"{len(bad)} files are not readable images: {named}{rest}; remove them, or save them anew")
 
 
 def _images(n: int) -> str:

@@ -29,7 +29,7 @@ def read_idx(path: str | os.PathLike[str], dimensions: int) -> UInt8[np.ndarray,
     Memory is bounded by what the file can really hold, whatever sizes its header claims. The array
     is read-only.
 
-    Raises `InputError` when the file can't be read, is no IDX file of bytes, has another number of
+    Raises `InputError` when the file can't be read, is not an IDX file of bytes, has another number of
     dimensions, or is longer or shorter than its header declares.
     """
     path = Path(path)
@@ -74,7 +74,7 @@ def _header_length(dimensions: int) -> int:
 
 def _shape(header: bytes, path: Path, dimensions: int) -> tuple[int, ...]:
     if len(header) < 4 or header[:2] != b"\0\0":
-        raise InputError(f"{path} is no IDX file: it does not start with two zero bytes and a type")
+        raise InputError(f"{path} is not an IDX file: it does not start with two zero bytes and a type")
     if header[2] != _UINT8:
         raise InputError(f"{path} holds elements of IDX type 0x{header[2]:02x}; only bytes (0x08) are read")
     if header[3] != dimensions:

@@ -36,7 +36,7 @@ _SIDEWAYS = (5, 6, 7, 8)  # those that exchange height and width
 
 
 class NoImage(Exception):
-    """A file is no image that can be read; the message has the reason."""
+    """A file is not a readable image; the message has the reason."""
 
 
 @dataclass(frozen=True)

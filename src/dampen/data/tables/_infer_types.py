@@ -154,7 +154,7 @@ def _decided(name: str, values: Series, decimal_comma: bool, orders: bool, every
 
 def _some(wrong: Series, what: str) -> str:
     """Return how many values are no numbers, or no dates, and the first of them."""
-    return f"{len(wrong)} no {what}s ('{str(wrong.iloc[0])[:20]}'{', ...' if len(wrong) > 1 else ''})"
+    return f"{len(wrong)} not a {what} ('{str(wrong.iloc[0])[:20]}'{', ...' if len(wrong) > 1 else ''})"
 
 
 def _counts(numbers: Float64[np.ndarray, " N"]) -> bool:

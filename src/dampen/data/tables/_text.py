@@ -69,7 +69,7 @@ def read_text(path: Path, separator: str | None, decimal_comma: bool = False) ->
     except _DAMAGED as e:
         raise InputError(f"{path} can't be unpacked ({e}); it is damaged or cut off") from None
     if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError(f"{path} holds zero bytes, it is no text; save the table as CSV or Parquet")
+        raise InputError(f"{path} holds zero bytes, it is not text; save the table as CSV or Parquet")
     notes = []
     encoding = "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     if encoding != "utf-16" and not _is_utf8(path, opener):

@@ -14,6 +14,7 @@ from dampen.engine.knobs._base import (
     number,
     one_of,
 )
+from dampen.engine.knobs._masks import WithoutGradient
 from dampen.engine.knobs._registry import KNOBS, find_knob, register_installed_knobs, register_knob
 from dampen.engine.knobs._setting import Setting
 
@@ -30,6 +31,7 @@ __all__ = [
     "Setting",
     "Site",
     "Variants",
+    "WithoutGradient",
     "find_knob",
     "number",
     "one_of",

@@ -9,13 +9,8 @@ from torch import Tensor
 from dampen.engine.knobs._base import Knob, OnGradient, number
 
 
-def l2_sp_penalty(w: Tensor, start: Tensor, l2_sp: float | Tensor) -> Tensor:
-    """Return `l2_sp / 2 * ||w - start||^2`, a scalar to add to the loss."""
-    return l2_sp * (w - start).square().sum() / 2
-
-
 def l2_sp_gradient(w: Tensor, start: Tensor, l2_sp: float | Tensor) -> Tensor:
-    """Return `l2_sp * (w - start)`, the penalty's gradient."""
+    """Return `l2_sp * (w - start)`, the gradient of `l2_sp / 2 * ||w - start||^2`."""
     return l2_sp * (w - start)
 
 

@@ -1,0 +1,267 @@
+"""From a confirmation to the verdict: which training, how sure, against what, and where its gain comes from."""
+
+import math
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from dampen.data import Data
+from dampen.engine.knobs import KNOBS, Scales, Setting
+from dampen.metrics import interval_of
+from dampen.search import Training
+from dampen.statistics import Estimate, against_all, bonferroni
+from dampen.study import _verdict_text
+from dampen.study._config import optimizer_text, rows_a_step
+from dampen.study._confirmation import LEVEL, Confirmed
+from dampen.study._diagnosis import diagnose
+from dampen.study._evaluate import Candidate, Evaluation
+from dampen.study._findings import Against, Gain, Length, Part
+from dampen.study._phases import Split
+from dampen.study._protocol import Plan
+from dampen.study._references import NONE, UNREGULARISED, regularisers
+from dampen.study._verdict import Verdict
+
+
+def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
+    """Return the verdict of a confirmation.
+
+    Args:
+        plan: the study.
+        data: what it is about.
+        confirmed: what was trained and evaluated for it.
+    """
+    evaluation, recommended = confirmed.evaluation, confirmed.recommended
+    own, scale = evaluation.estimate({recommended: 1.0}), plan.target_scale[1]
+    searched = confirmed.off is not None
+    references = {name: _against(confirmed, other) for name, other in _compared(confirmed).items()}
+    regularised = bool(regularisers(recommended.setting, plan.own_dropout))
+    gain = _gain(confirmed) if searched and regularised else None
+    overruled = searched and not regularised and confirmed.chosen != recommended
+    attribution, total = _attribution(confirmed) if searched else ({}, None)
+    learnt = _learnt(confirmed) if searched else None
+    candidates = _candidates(confirmed)
+    level = bonferroni(LEVEL, max(1, len(candidates)))
+    alike = tuple(c for c in candidates if evaluation.excess(c, recommended).equivalent(confirmed.margin, level))
+    steps = _steps(plan, evaluation.rows)
+    inside = plan.space is not None and set(plan.space.dimensions) <= set(recommended.setting)
+    return Verdict(
+        metric=plan.metric,
+        recommended=recommended.setting,
+        regularised=regularised,
+        chosen=confirmed.chosen,
+        dropped=confirmed.dropped,
+        value=plan.told(own.mean),
+        interval=interval_of(plan.metric, own, evaluation.n_rows, LEVEL, scale),
+        references=references,
+        helps=_helps(confirmed, gain, learnt) if searched else None,
+        learnt=learnt,
+        gain=gain,
+        passed_over=_part(evaluation, recommended, confirmed.chosen, confirmed.level) if overruled else None,
+        attribution=attribution,
+        total=total,
+        length=_length(confirmed),
+        diagnosis=diagnose(data, confirmed) if searched else None,
+        off=confirmed.off,
+        margin=_told_margin(confirmed, own.mean),
+        equivalent=alike,
+        mildest=min((recommended, *alike), key=partial(_strength, steps=steps, lr=plan.training.lr)),
+        edges=plan.space.edges(recommended.setting) if inside and plan.space is not None else {},
+        memory_epochs=_memory(plan, recommended.setting, steps),
+        usual=(plan.training.lr, plan.lengths.usual),
+        method=_verdict_text.method(plan, confirmed.chosen_among, len(attribution), searched),
+        bias=_verdict_text.BIASES[plan.scheme],
+    )
+
+
+def _compared(confirmed: Confirmed) -> dict[str, Candidate]:
+    """Return what the recommended training is compared with, by name: also itself without regularisation."""
+    references, off = dict(confirmed.references), confirmed.off
+    if off is None or off == confirmed.recommended or off in references.values():
+        return references
+    none = {name: references.pop(name) for name in (NONE,) if name in references}
+    return {**none, "off": off, **references}
+
+
+def _part(evaluation: Evaluation, other: Candidate, one: Candidate, level: float) -> Part:
+    """Return by how much `one` is better than `other`."""
+    if other == one:
+        return Part(0.0, (0.0, 0.0))
+    estimate, low, high = evaluation.told_excess(other, one, evaluation.excess(other, one), level)
+    return Part(estimate, (low, high))
+
+
+def _against(confirmed: Confirmed, other: Candidate) -> Against:
+    evaluation, recommended = confirmed.evaluation, confirmed.recommended
+    plan, training = evaluation.plan, other if isinstance(other, Training) else None
+    if other == recommended:
+        return Against(training, plan.told(evaluation.mean(recommended)), 0.0, (0.0, 0.0), None, True)
+    mean = evaluation.mean(other)
+    if not math.isfinite(mean):  # it diverged, with a seed at least
+        return Against(training, math.nan, math.nan, (math.nan, math.nan), True, False)
+    excess = evaluation.excess(other, recommended)
+    part = _part(evaluation, other, recommended, confirmed.level)
+    better = excess.mean > 0 if part.settled else None
+    sign = 1.0 if evaluation.metric.rising else -1.0
+    low, high = sorted(sign * end for end in part.interval)
+    return Against(
+        training,
+        plan.told(mean),
+        sign * part.estimate,
+        (low, high),
+        better,
+        excess.equivalent(confirmed.margin),
+    )
+
+
+def _unregularised(confirmed: Confirmed) -> dict[str, Training]:
+    """Return the trainings without regularisation that did not diverge, by name."""
+    trainings = {n: c for n, c in confirmed.references.items() if n in UNREGULARISED and isinstance(c, Training)}
+    if confirmed.off is not None:
+        trainings["off"] = confirmed.off
+    return {name: t for name, t in trainings.items() if math.isfinite(confirmed.evaluation.mean(t))}
+
+
+def _gain(confirmed: Confirmed) -> Gain | None:
+    """Return the gain over the best training without regularisation: own learning rate and length, stopped, or off."""
+    evaluation, recommended = confirmed.evaluation, confirmed.recommended
+    others = _unregularised(confirmed)
+    if not others:
+        return None
+    excesses = {name: evaluation.excess(other, recommended) for name, other in others.items()}
+    name = min(excesses, key=lambda other: excesses[other].mean)
+    _, low, _ = against_all(list(excesses.values()), confirmed.level)
+    estimate = excesses[name]
+    gain = evaluation.told_excess(others[name], recommended, estimate, confirmed.level)
+    parts = {name: _part(evaluation, other, recommended, confirmed.level) for name, other in others.items()}
+    lowest = min(part.interval[0] for part in parts.values())
+    share = estimate.mean / abs(evaluation.mean(others[name])) if evaluation.mean(others[name]) else math.nan
+    unit = "fewer wrong of 1000 rows" if evaluation.companion.is_share else "smaller RMSE"
+    part = Part(gain[0], (min(lowest, gain[1]) if math.isfinite(low) else gain[1], gain[2]))
+    told_companion = evaluation.told_companion(others[name], recommended)
+    once = {training: other for other, training in reversed(others.items())}  # `off` may be one of the others
+    unproven = {other: part for other, part in parts.items() if other in once.values() and not part.interval[0] > 0}
+    return Gain(name, part, evaluation.metric.name, share, told_companion, unit, unproven)
+
+
+def _helps(confirmed: Confirmed, gain: Gain | None, learnt: bool | None) -> bool | None:
+    """Return whether regularisation is shown to help.
+
+    It must be better than each training without it, which as an intersection-union test needs no correction for their
+    number (Berger 1982), by more than the margin in the estimate, and something must have been learnt at all.
+    """
+    evaluation, recommended = confirmed.evaluation, confirmed.recommended
+    own_dropout = evaluation.plan.own_dropout
+    if not regularisers(recommended.setting, own_dropout):
+        if learnt is False or not regularisers(confirmed.chosen.setting, own_dropout):
+            return False
+        excess = evaluation.excess(recommended, confirmed.chosen)
+        worthless = excess.equivalent(confirmed.margin) or excess.interval(confirmed.level)[1] < confirmed.margin
+        return False if worthless else None
+    if gain is None:
+        return None
+    others = _unregularised(confirmed).values()
+    excesses = [evaluation.excess(other, recommended) for other in others]
+    mean, low, _ = against_all(excesses, confirmed.level)
+    _, _, high = against_all(excesses, bonferroni(confirmed.level, len(excesses)))
+    if learnt is False or high < confirmed.margin:
+        return False
+    return True if low > 0 and mean >= confirmed.margin and learnt else None
+
+
+def _learnt(confirmed: Confirmed) -> bool | None:
+    """Return whether the recommended training is shown to beat the constant baseline (True), or no better (False)."""
+    evaluation = confirmed.evaluation
+    excess = evaluation.excess("constant", confirmed.recommended)
+    low, high = excess.interval(confirmed.level)
+    return True if low > 0 else False if excess.mean <= 0 or high < confirmed.margin else None
+
+
+def _attribution(confirmed: Confirmed) -> tuple[dict[str, Part], Part | None]:
+    """Return what each part of the recommended training contributes, and all of them together.
+
+    Three steps lead from no regularisation with the usual learning rate and length to the recommended training, and add
+    up: a learning rate of its own, a length of its own, and regularisation with the learning rate and length that go
+    with it. `together` is what is lost without all regularisers, and each of them what is lost without it alone, the
+    rest left as it is.
+    """
+    recommended, off, own, usual_length, usual = (
+        confirmed.recommended,
+        confirmed.off,
+        confirmed.own,
+        confirmed.usual_length,
+        confirmed.usual,
+    )
+    assert off is not None
+    assert own is not None
+    assert usual_length is not None
+    assert usual is not None
+    pairs = {"lr": (usual, usual_length), "length": (usual_length, own)}
+    if own != recommended:
+        pairs["regularisation"] = (own, recommended)
+    if len(confirmed.removed) > 1:
+        pairs["together"] = (off, recommended)
+    pairs |= {knob: (training, recommended) for knob, training in confirmed.removed.items()}
+    level = bonferroni(confirmed.level, max(1, sum(other != better for other, better in pairs.values())))
+    evaluation = confirmed.evaluation
+    parts = {name: _part(evaluation, other, better, level) for name, (other, better) in pairs.items()}
+    return parts, None if usual == recommended else _part(evaluation, usual, recommended, confirmed.level)
+
+
+def _length(confirmed: Confirmed) -> Length:
+    evaluation, recommended, doubled = confirmed.evaluation, confirmed.recommended, confirmed.doubled
+    tried = {rung.epochs for bracket in evaluation.plan.brackets for rung in bracket.rungs}
+    shortest = len(tried) > 1 and 1 < recommended.epochs <= min(tried)
+    excess: Estimate | None = None if doubled is None else evaluation.excess(recommended, doubled)
+    if doubled is None or excess is None or not math.isfinite(excess.mean):
+        return Length(recommended.epochs, None, None, evaluation.metric.rising, shortest)
+    gain = evaluation.told_excess(recommended, doubled, excess, LEVEL)
+    slope = gain[0] / excess.mean if excess.mean else evaluation.plan.told(1.0) - evaluation.plan.told(0.0)
+    return Length(recommended.epochs, gain[0], abs(slope) * excess.error, evaluation.metric.rising, shortest)
+
+
+def _candidates(confirmed: Confirmed) -> list[Training]:
+    """Return what was confirmed at the recommended or another length of its own, the recommended one left out."""
+    references = [c for name, c in confirmed.references.items() if isinstance(c, Training) and c.stopped_at is None]
+    candidates = [
+        *confirmed.finalists,
+        *references,
+        *confirmed.removed.values(),
+        *([confirmed.off] if confirmed.off else []),
+    ]
+    evaluation = confirmed.evaluation
+    return [c for c in dict.fromkeys(candidates) if c != confirmed.recommended and math.isfinite(evaluation.mean(c))]
+
+
+def _told_margin(confirmed: Confirmed, cost: float) -> float:
+    """Return the margin in the metric's unit, at the recommended training's cost."""
+    plan = confirmed.evaluation.plan
+    margin = plan.metric.told_difference(cost + confirmed.margin, cost, (0.0, 0.0), plan.target_scale[1])[0]
+    return abs(margin)
+
+
+def _steps(plan: Plan, rows: Split) -> int:
+    """Return the steps of an epoch."""
+    data = (rows.of_seeds or [rows.sets])[0]
+    return math.ceil(len(data.train_rows) / rows_a_step(plan.training))  # type: ignore[union-attr]
+
+
+def _memory(plan: Plan, setting: Setting, steps: int) -> float | None:
+    if "decay_timescale" in setting:
+        return setting["decay_timescale"]
+    decay, lr = setting.get("weight_decay", 0.0), setting.get("lr", plan.training.lr)
+    average = optimizer_text(plan.training).startswith(("AdamW", "adamw", "sgd", "SGD"))  # Adam rescales its decay
+    return 1 / (lr * decay * steps) if decay and average else None
+
+
+def _strength(training: Training, steps: int, lr: float) -> tuple[int, float, float]:
+    """Return how many other knobs a setting turns, then its decay in a step, then its mean dropout rate."""
+    setting = training.setting
+    usual = ("weight_decay", "decay_timescale", "dropout", "lr")
+    others = sum(knob.on(setting) and not isinstance(knob.acts, Scales) for n, knob in KNOBS.items() if n not in usual)
+    rate = setting.get("dropout", 0.0)
+    rates: Any = rate if isinstance(rate, tuple) else (rate,)
+    mean = float(np.mean([r[1] if isinstance(r, tuple) else r for r in rates])) if len(rates) else 0.0
+    if "decay_timescale" in setting:
+        return others, 1 / (setting["decay_timescale"] * steps), mean
+    return others, setting.get("weight_decay", 0.0) * setting.get("lr", lr), mean
