@@ -24,7 +24,7 @@ class Metric:
         name: what users call it.
         task: `classification` or `regression`.
         cost: takes outputs `[..., N, C]` and targets `[N]`, returns the cost of each row `[..., N]`.
-        told: turns a mean cost into the metric's own value; its second argument is the standard deviation by which a
+        in_unit: turns a mean cost into the metric's own value; its second argument is the standard deviation by which a
             regression target was divided.
         rising: whether a larger value is better.
         samples: dropout masks that the outputs are averaged over; 0 for one pass in evaluation mode.
@@ -35,7 +35,7 @@ class Metric:
     name: str
     task: str
     cost: Callable[[Tensor, Tensor], Tensor]
-    told: Callable[[float, float], float] = lambda cost, _: cost
+    in_unit: Callable[[float, float], float] = lambda cost, _: cost
     rising: bool = False
     samples: int = 0
     of_rows_alone: bool = True
@@ -46,10 +46,10 @@ class Metric:
         """Whether a mean cost is a share of the rows, 0 to 1: the mean of costs that are 0 or 1, as accuracy's are."""
         return self.bounds == (0.0, 1.0)
 
-    def told_interval(self, ends: tuple[float, float], deviation: float) -> tuple[float, float]:
+    def interval_in_unit(self, ends: tuple[float, float], deviation: float) -> tuple[float, float]:
         """Return the ends of a mean cost's interval in the metric's unit, the smaller one first."""
         least, most = self.bounds
-        low, high = sorted(self.told(min(max(end, least), most), deviation) for end in ends)
+        low, high = sorted(self.in_unit(min(max(end, least), most), deviation) for end in ends)
         return low, high
 
     def costs(self, outputs: Float[Tensor, "... N C"], rows: Rows) -> Float[Tensor, "... units"]:
@@ -70,15 +70,15 @@ class Metric:
         """Return whether it can be taken of rows with weights, if they have some."""
         return self.of_rows_alone or not weighted
 
-    def told_difference(self, one: float, other: float, ends: tuple[float, float], deviation: float) -> list[float]:
+    def difference_in_unit(self, one: float, other: float, ends: tuple[float, float], deviation: float) -> list[float]:
         """Return a difference of two mean costs, and the ends of its interval, in the metric's unit.
 
         Where the metric is no linear function of the cost, ends are scaled like the difference (the delta method).
         """
-        a, b = self.told(one, deviation), self.told(other, deviation)
+        a, b = self.in_unit(one, deviation), self.in_unit(other, deviation)
         near = math.isclose(one, other, rel_tol=1e-9)
         step = 1e-6 * max(abs(one), 1e-12)
-        slope = (self.told(one + step, deviation) - a) / step if near else (a - b) / (one - other)
+        slope = (self.in_unit(one + step, deviation) - a) / step if near else (a - b) / (one - other)
         return [a - b, *sorted(slope * end for end in ends)]
 
 
@@ -163,7 +163,7 @@ def interval_of(
         ends = proportion_interval(estimate.mean, estimate.error, n, estimate.df, level)
     else:
         ends = estimate.interval(level)
-    return metric.told_interval(ends, deviation)
+    return metric.interval_in_unit(ends, deviation)
 
 
 def find(name: str | None, task: str, weighted: bool = False) -> Metric:

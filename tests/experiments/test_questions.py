@@ -39,7 +39,7 @@ def test_effects_are_those_of_the_networks_that_plain_loops_train():
     on = ground(load("iris"), (6,), seeds=range(4), epochs=4)
     found = explore("interaction", on)
     chosen = found.more["chosen"]
-    rows = on.judging.validation
+    rows = on.evaluation.validation
     pairs = [(d, p) for d in (0.0, chosen["weight_decay"]) for p in (0.0, chosen["dropout"])]
 
     def loss(d, p, seed):
@@ -122,7 +122,7 @@ def test_rows_that_choose_and_rows_that_judge_share_no_group():
     x, groups = torch.randn(300, 4, generator=generator), torch.arange(300) // 5
     data = from_arrays(x, (x[:, 0] > 0).long(), groups=groups)
     on = ground(data, (4,), **SHORT)
-    parts = [on.data.train_rows, on.data.validation_rows, on.judging.validation_rows]
+    parts = [on.data.train_rows, on.data.validation_rows, on.evaluation.validation_rows]
     seen = [set(on.data.groups[part].tolist()) for part in parts]
     assert all(seen)
     assert sum(map(len, seen)) == len(set.union(*seen))

@@ -120,8 +120,8 @@ def test_the_gain_is_over_the_best_training_without_regularisation(study, costs)
     assert gain.share == pytest.approx((best - own).mean() / best.mean(), rel=1e-4)
     assert gain.part.interval[1] == pytest.approx(interval(best - own, 0.95)[1], rel=1e-3)
     assert gain.part.interval[0] == pytest.approx(min(interval(o - own, 0.95)[0] for o in others), rel=1e-3)
-    assert gain.told == pytest.approx(math.sqrt(best.mean()) - math.sqrt(own.mean()), rel=1e-3)
-    assert (gain.unit, gain.told_unit) == ("mse", "smaller RMSE")
+    assert gain.in_target_unit == pytest.approx(math.sqrt(best.mean()) - math.sqrt(own.mean()), rel=1e-3)
+    assert (gain.unit, gain.target_unit) == ("mse", "smaller RMSE")
 
 
 def without(setting, **changes):

@@ -84,7 +84,7 @@ def train(
     check_versions(driver)
     torch.set_num_threads(threads)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the driver has told what there is to tell
+        warnings.simplefilter("ignore")  # the driver has warned already
         found = one.train(unpacked(rows), config, part, until=until, evaluate_every=evaluate_every)
     ended = bool(found.snapshot.members["held"].all())
     return Reached(found.epoch, ended, time.perf_counter() - begun, socket.gethostname()), found

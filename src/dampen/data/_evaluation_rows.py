@@ -15,8 +15,8 @@ def held_out(data: Data, seed: int) -> tuple[Data, Data]:
     """Return the data twice, with the validation rows that rank and with those that judge; set aside if it has none."""
     if not len(data.validation_rows):
         data = data.with_validation(HELD_OUT, seed=seed)
-    ranking, judging = (replace(data, validation_rows=data.validation_rows[half]) for half in _halves(data, seed))
-    return ranking, judging
+    selection, evaluation = (replace(data, validation_rows=data.validation_rows[half]) for half in _halves(data, seed))
+    return selection, evaluation
 
 
 def _halves(data: Data, seed: int) -> Sequence[torch.Tensor]:

@@ -35,7 +35,7 @@ class TrainOptions(TypedDict, total=False):
 class TrainConfig:
     """How members train: what `Population.fit`, `explain`, `solo`, `tune` and `compare` take, whole or field by field.
 
-    What is None is left to whoever trains: `fit` and `solo` have the defaults that are told here, a study some of its
+    What is None is left to whoever trains: `fit` and `solo` have the defaults named here, a study some of its
     own, which depend on the data.
 
     Args:

@@ -26,7 +26,7 @@ class Ground:
 
     Args:
         data: training rows; its validation rows choose. The test rows are not looked at.
-        judging: validation rows that no choice sees.
+        evaluation: validation rows that no choice sees.
         network: a perceptron with dropout of rate 0 after each hidden layer.
         metric: what is measured: nll for classes, the squared error (in target variances) for numbers.
         seeds: the S seeds.
@@ -36,7 +36,7 @@ class Ground:
     """
 
     data: Data
-    judging: Data
+    evaluation: Data
     network: MLP
     metric: metrics.Metric
     seeds: tuple[int, ...]
@@ -79,7 +79,7 @@ class Ground:
     def judged(self, population: Population) -> Float[np.ndarray, "S M N"]:
         """Return the cost of each evaluation row for each member."""
         return np.stack(
-            [costs.double().numpy() for costs in costs_of_rows(population, self.judging.validation, self.metric)]
+            [costs.double().numpy() for costs in costs_of_rows(population, self.evaluation.validation, self.metric)]
         )
 
 
@@ -161,7 +161,7 @@ def ground(
     if len(seeds) < 2:
         raise InputError("an interval needs at least 2 seeds")
     data, _, _ = with_unit_targets(replace(data, test_rows=data.test_rows[:0]))
-    choosing, judging = held_out(data, 0)
+    choosing, evaluation = held_out(data, 0)
     train = choosing.train_rows
     if rows is not None:
         if not 1 <= rows <= len(train):
@@ -170,7 +170,7 @@ def ground(
         train = train[drawn[:rows].sort().values]
     return Ground(
         replace(choosing, train_rows=train),
-        replace(judging, train_rows=train),
+        replace(evaluation, train_rows=train),
         mlp(*hidden),
         metrics.find(None, data.task),
         tuple(seeds),

@@ -20,7 +20,7 @@ def answer(ground: Ground) -> Answer:
     """Measure activations after each epoch, in evaluation mode and with dropout active."""
     settings = [Setting(dropout=0.0), Setting(dropout=RATE)]
     population = ground.population(settings)
-    rows = ground.judging.validation.features[:ROWS]
+    rows = ground.evaluation.validation.features[:ROWS]
     variances = []  # epoch, seed, setting, mode, layer
     for epoch in range(1, ground.epochs + 1):
         ground.fit(population, until=epoch)

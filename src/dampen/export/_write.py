@@ -209,7 +209,7 @@ def _test(winner: Winner) -> dict[str, float | None] | None:
     with torch.no_grad():
         outputs = winner.network(rows.features.to(dtype))
     metrics = {
-        metric.name: metric.told(float(metric.costs(outputs, rows).double().mean()), winner.target_scale[1])
+        metric.name: metric.in_unit(float(metric.costs(outputs, rows).double().mean()), winner.target_scale[1])
         for metric in METRICS.values()
         if metric.task == winner.data.task and not metric.samples and metric.serves(winner.data.weights is not None)
     }

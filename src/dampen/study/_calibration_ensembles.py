@@ -54,7 +54,7 @@ class CalibrationEnsembles:
     def rows(self) -> list[Rows]:
         """The rows of each ensemble."""
         if not self.of_folds:
-            evaluation_rows = self.confirmed.evaluation.rows.judging
+            evaluation_rows = self.confirmed.evaluation.rows.evaluation
             return evaluation_rows if isinstance(evaluation_rows, list) else [evaluation_rows]
         return [fold.validation for fold in self.folds]
 

@@ -122,7 +122,7 @@ def _metric_values(plan: Plan, metrics: Sequence[Metric], outputs: Tensor, rows:
         estimate, scale = _estimate(costs), plan.target_scale[1]
         ends = interval_of(metric, estimate, costs.shape[1], LEVEL, scale)
         known = bool(np.isfinite(ends).all())  # a single row has no interval
-        values[metric.name] = {"mean": metric.told(estimate.mean, scale), "interval": list(ends) if known else None}
+        values[metric.name] = {"mean": metric.in_unit(estimate.mean, scale), "interval": list(ends) if known else None}
     return values
 
 
@@ -137,7 +137,7 @@ def _difference(plan: Plan, one: np.ndarray, other: np.ndarray, verdict: Verdict
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
         return {"difference": None, "interval": None, "agrees": None}
     estimate = _estimate(one - other)
-    difference, low, high = plan.metric.told_difference(
+    difference, low, high = plan.metric.difference_in_unit(
         float(one.mean()), float(other.mean()), estimate.interval(LEVEL), plan.target_scale[1]
     )
     better = None if not (low > 0 or high < 0) else (low > 0) == plan.metric.rising

@@ -53,7 +53,7 @@ class Evaluation:
 
     def add(self, population: Population, trainings: Sequence[Training]) -> None:
         """Evaluate trainings, which are the settings of a population in their order."""
-        rows = self.rows.judging
+        rows = self.rows.evaluation
         outputs = outputs_of(population, rows, self.metric)
         plain = population.outputs(rows) if self.metric.samples else outputs
         for metric, of, to in ((self.metric, outputs, self.costs), (self.companion, plain, self.companions)):
@@ -64,7 +64,7 @@ class Evaluation:
     def add_simple(self, names: Sequence[str], n_seeds: int) -> None:
         """Fit simple models on each seed's training rows, and evaluate them."""
         parts: list[Data] = self.rows.of_seeds or [self.rows.sets]  # type: ignore[list-item]
-        evaluation_rows = self.rows.judging if isinstance(self.rows.judging, list) else [self.rows.judging]
+        evaluation_rows = self.rows.evaluation if isinstance(self.rows.evaluation, list) else [self.rows.evaluation]
         for name in names:
             both: tuple[Costs, Costs] = [], []
             for data, rows in zip(parts, evaluation_rows, strict=True):
@@ -105,7 +105,7 @@ class Evaluation:
         """Return the standard deviation over seeds of a mean cost."""
         return float(np.std([costs.mean() for costs in self.costs[candidate]], ddof=1))
 
-    def told_excess(
+    def excess_in_unit(
         self, other: Candidate, one: Candidate, estimate: Estimate, level: float
     ) -> tuple[float, float, float]:
         """Return an excess and its interval in the metric's unit, above 0 where `one` is better."""
@@ -113,12 +113,12 @@ class Evaluation:
         if not (math.isfinite(a) and math.isfinite(b)):
             return math.nan, math.nan, math.nan
         ends = estimate.interval(level)
-        difference = self.metric.told_difference(b, a, ends, self.plan.target_scale[1])
+        difference = self.metric.difference_in_unit(b, a, ends, self.plan.target_scale[1])
         if self.metric.rising:
             return -difference[0], -difference[2], -difference[1]
         return difference[0], difference[1], difference[2]
 
-    def told_companion(self, other: Candidate, one: Candidate) -> float | None:
+    def companion_difference(self, other: Candidate, one: Candidate) -> float | None:
         """Return how many fewer of 1000 rows `one` gets wrong, or by how much its RMSE is smaller; None if unknown."""
         a, b = (self.estimate({which: 1.0}, companion=True).mean for which in (one, other))
         if not (math.isfinite(a) and math.isfinite(b)):
@@ -126,4 +126,4 @@ class Evaluation:
         if self.companion.is_share:
             return 1000 * (b - a)
         scale = self.plan.target_scale[1]
-        return self.companion.told(b, scale) - self.companion.told(a, scale)
+        return self.companion.in_unit(b, scale) - self.companion.in_unit(a, scale)

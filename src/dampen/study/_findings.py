@@ -79,8 +79,8 @@ class Gain:
         part: the gain in the metric's unit.
         unit: the metric.
         share: of the other one's loss.
-        told: the same in the target's unit; None where it is unknown.
-        told_unit: that unit.
+        in_target_unit: the same in the target's unit; None where it is unknown.
+        target_unit: that unit.
         open: the gains over those that it is not shown to be better than, by name, each with its own interval.
     """
 
@@ -88,8 +88,8 @@ class Gain:
     part: Part
     unit: str
     share: float
-    told: float | None
-    told_unit: str
+    in_target_unit: float | None
+    target_unit: str
     open: Mapping[str, Part] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class Gain:
             **self.part.document(),
             "unit": self.unit,
             "share": number(self.share),
-            "own_unit": {"estimate": self.told, "unit": self.told_unit},
+            "own_unit": {"estimate": self.in_target_unit, "unit": self.target_unit},
             "open": {name: part.document() for name, part in self.open.items()},
         }
 

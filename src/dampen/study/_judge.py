@@ -51,7 +51,7 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
         regularised=regularised,
         chosen=confirmed.chosen,
         dropped=confirmed.dropped,
-        value=plan.told(own.mean),
+        value=plan.in_unit(own.mean),
         interval=interval_of(plan.metric, own, evaluation.n_rows, LEVEL, scale),
         references=references,
         helps=_helps(confirmed, gain, learnt) if searched else None,
@@ -63,7 +63,7 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
         length=_length(confirmed),
         diagnosis=diagnose(data, confirmed) if searched else None,
         off=confirmed.off,
-        margin=_told_margin(confirmed, own.mean),
+        margin=_margin_in_unit(confirmed, own.mean),
         equivalent=alike,
         mildest=min((recommended, *alike), key=partial(_strength, steps=steps, lr=plan.training.lr)),
         edges=plan.space.edges(recommended.setting) if inside and plan.space is not None else {},
@@ -87,7 +87,7 @@ def _part(evaluation: Evaluation, other: Candidate, one: Candidate, level: float
     """Return by how much `one` is better than `other`."""
     if other == one:
         return Part(0.0, (0.0, 0.0))
-    estimate, low, high = evaluation.told_excess(other, one, evaluation.excess(other, one), level)
+    estimate, low, high = evaluation.excess_in_unit(other, one, evaluation.excess(other, one), level)
     return Part(estimate, (low, high))
 
 
@@ -95,7 +95,7 @@ def _against(confirmed: Confirmed, other: Candidate) -> Against:
     evaluation, recommended = confirmed.evaluation, confirmed.recommended
     plan, training = evaluation.plan, other if isinstance(other, Training) else None
     if other == recommended:
-        return Against(training, plan.told(evaluation.mean(recommended)), 0.0, (0.0, 0.0), None, True)
+        return Against(training, plan.in_unit(evaluation.mean(recommended)), 0.0, (0.0, 0.0), None, True)
     mean = evaluation.mean(other)
     if not math.isfinite(mean):  # it diverged, with a seed at least
         return Against(training, math.nan, math.nan, (math.nan, math.nan), True, False)
@@ -106,7 +106,7 @@ def _against(confirmed: Confirmed, other: Candidate) -> Against:
     low, high = sorted(sign * end for end in part.interval)
     return Against(
         training,
-        plan.told(mean),
+        plan.in_unit(mean),
         sign * part.estimate,
         (low, high),
         better,
@@ -132,16 +132,16 @@ def _gain(confirmed: Confirmed) -> Gain | None:
     name = min(excesses, key=lambda other: excesses[other].mean)
     _, low, _ = against_all(list(excesses.values()), confirmed.level)
     estimate = excesses[name]
-    gain = evaluation.told_excess(others[name], recommended, estimate, confirmed.level)
+    gain = evaluation.excess_in_unit(others[name], recommended, estimate, confirmed.level)
     parts = {name: _part(evaluation, other, recommended, confirmed.level) for name, other in others.items()}
     lowest = min(part.interval[0] for part in parts.values())
     share = estimate.mean / abs(evaluation.mean(others[name])) if evaluation.mean(others[name]) else math.nan
     unit = "fewer wrong of 1000 rows" if evaluation.companion.is_share else "smaller RMSE"
     part = Part(gain[0], (min(lowest, gain[1]) if math.isfinite(low) else gain[1], gain[2]))
-    told_companion = evaluation.told_companion(others[name], recommended)
+    companion_difference = evaluation.companion_difference(others[name], recommended)
     once = {training: other for other, training in reversed(others.items())}  # `off` may be one of the others
     unproven = {other: part for other, part in parts.items() if other in once.values() and not part.interval[0] > 0}
-    return Gain(name, part, evaluation.metric.name, share, told_companion, unit, unproven)
+    return Gain(name, part, evaluation.metric.name, share, companion_difference, unit, unproven)
 
 
 def _helps(confirmed: Confirmed, gain: Gain | None, learnt: bool | None) -> bool | None:
@@ -215,8 +215,8 @@ def _length(confirmed: Confirmed) -> Length:
     excess: Estimate | None = None if doubled is None else evaluation.excess(recommended, doubled)
     if doubled is None or excess is None or not math.isfinite(excess.mean):
         return Length(recommended.epochs, None, None, evaluation.metric.rising, shortest)
-    gain = evaluation.told_excess(recommended, doubled, excess, LEVEL)
-    slope = gain[0] / excess.mean if excess.mean else evaluation.plan.told(1.0) - evaluation.plan.told(0.0)
+    gain = evaluation.excess_in_unit(recommended, doubled, excess, LEVEL)
+    slope = gain[0] / excess.mean if excess.mean else evaluation.plan.in_unit(1.0) - evaluation.plan.in_unit(0.0)
     return Length(recommended.epochs, gain[0], abs(slope) * excess.error, evaluation.metric.rising, shortest)
 
 
@@ -233,10 +233,10 @@ def _candidates(confirmed: Confirmed) -> list[Training]:
     return [c for c in dict.fromkeys(candidates) if c != confirmed.recommended and math.isfinite(evaluation.mean(c))]
 
 
-def _told_margin(confirmed: Confirmed, cost: float) -> float:
+def _margin_in_unit(confirmed: Confirmed, cost: float) -> float:
     """Return the margin in the metric's unit, at the recommended training's cost."""
     plan = confirmed.evaluation.plan
-    margin = plan.metric.told_difference(cost + confirmed.margin, cost, (0.0, 0.0), plan.target_scale[1])[0]
+    margin = plan.metric.difference_in_unit(cost + confirmed.margin, cost, (0.0, 0.0), plan.target_scale[1])[0]
     return abs(margin)
 
 

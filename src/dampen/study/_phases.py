@@ -24,13 +24,13 @@ class Split:
 
     Args:
         sets: what `Population.fit` takes: one `Data` for all seeds, or one for each.
-        ranking: rows that rank settings, for all seeds or for each.
-        judging: rows that the verdict rests on; with folds the same ones.
+        selection: rows that rank settings, for all seeds or for each.
+        evaluation: rows that the verdict rests on; with folds the same ones.
     """
 
     sets: Data | list[Data]
-    ranking: Any
-    judging: Any
+    selection: Any
+    evaluation: Any
 
     @property
     def of_seeds(self) -> list[Data] | None:
@@ -57,8 +57,8 @@ def split(plan: Plan, seeds: Sequence[int], again: bool) -> Split:
         folds = equally_long(data.folds(FOLDS, repeats, seed=plan.seed + again)[: len(seeds)], plan.seed)
         rows = [fold.validation for fold in folds]
         return Split(folds, rows, rows)
-    ranking, judging = held_out(data, plan.seed)
-    return Split(judging if again else ranking, ranking.validation, judging.validation)
+    selection, evaluation = held_out(data, plan.seed)
+    return Split(evaluation if again else selection, selection.validation, evaluation.validation)
 
 
 def calibration_folds(plan: Plan) -> list[Data]:

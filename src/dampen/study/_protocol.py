@@ -85,13 +85,13 @@ class Plan:
         """
         return self.scheme == "folds" and self.data.task == "regression"
 
-    def told(self, cost: float) -> float:
+    def in_unit(self, cost: float) -> float:
         """Return a mean cost in the metric's unit."""
-        return self.metric.told(cost, self.target_scale[1])
+        return self.metric.in_unit(cost, self.target_scale[1])
 
     def rung_document(self, rung: Ranked) -> dict[str, Any]:
         """Return what a rung of the search found as JSON can hold it, costs also as the metric tells them."""
-        return rung.document(self.metric.name, [self.told(c) if math.isfinite(c) else None for c in rung.costs])
+        return rung.document(self.metric.name, [self.in_unit(c) if math.isfinite(c) else None for c in rung.costs])
 
     def document(self) -> dict[str, Any]:
         """Return what is needed to repeat the study, as JSON can hold it."""

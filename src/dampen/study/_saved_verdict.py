@@ -107,8 +107,8 @@ def _gain(document: Mapping[str, Any]) -> Gain:
         part=Part(**_of_part(document)),
         unit=document["unit"],
         share=_number(document["share"]),
-        told=own["estimate"],
-        told_unit=own["unit"],
+        in_target_unit=own["estimate"],
+        target_unit=own["unit"],
         open={name: Part(**_of_part(part)) for name, part in document.get("open", {}).items()},
     )
 

@@ -58,7 +58,7 @@ class _Search:
             self._note_best()
             return known
         population = self.runner.train("search", run, settings, epochs, None)
-        costs = mean_costs(population, self.runner.rows("search").ranking, self.plan.metric).mean(0)
+        costs = mean_costs(population, self.runner.rows("search").selection, self.plan.metric).mean(0)
         stops = _stops(population)
         place = {setting: m for m, setting in enumerate(settings)}
         ranked = {}
@@ -80,7 +80,7 @@ class _Search:
         return ranked
 
     def _note_best(self) -> None:
-        self.runner.best = self.plan.told(min(rung.costs[0] for rung in self.found if rung.costs))
+        self.runner.best = self.plan.in_unit(min(rung.costs[0] for rung in self.found if rung.costs))
 
     def _longer(self) -> None:
         """Train the best of each family twice as long while its best one gains by it."""

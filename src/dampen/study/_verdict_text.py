@@ -354,12 +354,12 @@ def _margin(verdict: Findings) -> str:
 
 def _own_unit(verdict: Findings) -> str:
     gain = verdict.gain
-    if gain is None or gain.told is None or verdict.metric.name in ("accuracy", "rmse"):
+    if gain is None or gain.in_target_unit is None or verdict.metric.name in ("accuracy", "rmse"):
         return ""
-    if "1000" in gain.told_unit:
-        few = "fewer" if gain.told >= 0 else "more"
-        return f" It misclassifies {abs(gain.told):.0f} {few} of 1000 rows."
-    return f" Its RMSE is {abs(gain.told):.4g} {'smaller' if gain.told >= 0 else 'larger'}."
+    if "1000" in gain.target_unit:
+        few = "fewer" if gain.in_target_unit >= 0 else "more"
+        return f" It misclassifies {abs(gain.in_target_unit):.0f} {few} of 1000 rows."
+    return f" Its RMSE is {abs(gain.in_target_unit):.4g} {'smaller' if gain.in_target_unit >= 0 else 'larger'}."
 
 
 def _gain_ends(verdict: Findings) -> str:
