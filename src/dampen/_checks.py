@@ -24,6 +24,18 @@ def integer(name: str, value: object, least: int = 1, of: str = "") -> int:
     return value
 
 
+def share(name: str, value: object) -> float:
+    """Return a number from 0 to below 1.
+
+    >>> share("momentum", 0.9)
+    0.9
+    """
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not 0 <= number < 1:
+        raise InputError(f"{name} must be a number from 0 to below 1, got {value!r}")
+    return number
+
+
 def finite(name: str, value: object, zero: bool = False) -> float:
     """Return a finite number above 0, with `zero` also 0.
 

@@ -45,7 +45,7 @@ def written(study, tmp_path):
     """A function that writes the report of a document, and returns its text without plotly's own code."""
 
     def write(document, frame=None, rungs=None):
-        rungs = [rung.document(study.plan) for rung in study.ranked] if rungs is None else rungs
+        rungs = [study.plan.rung_document(rung) for rung in study.ranked] if rungs is None else rungs
         write_study(tmp_path / "r.html", document, study.frame() if frame is None else frame, rungs)
         return (tmp_path / "r.html").read_text().split("</head>")[1]
 
@@ -204,7 +204,7 @@ def test_no_text_of_a_document_is_taken_as_code(study, document, written):
     document["attribution"] |= {evil: {"estimate": 1.0, "interval": [0.0, 2.0]}}
     document["test"] |= {evil: document["test"]["recommended"]}
     document["diagnosis"]["leaks"]["identifiers"] = [evil]
-    rungs = [rung.document(study.plan) for rung in study.ranked]
+    rungs = [study.plan.rung_document(rung) for rung in study.ranked]
     for rung in rungs:
         rung["settings"] = [setting | {evil: m} for m, setting in enumerate(rung["settings"])]
         rung["family"] += evil if rung["family"] != "search" else ""
@@ -231,7 +231,7 @@ def test_settings_that_diverge_and_knobs_other_than_decay_are_drawn(tmp_path):
     study.report(tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text().split("</head>")[1]
     assert "Training and validation loss" in headings(text)
-    rungs = [rung.document(study.plan) for rung in study.ranked]
+    rungs = [study.plan.rung_document(rung) for rung in study.ranked]
     diverged = [rung | {"costs": [None] * len(rung["costs"]), "rmse": [None] * len(rung["rmse"])} for rung in rungs]
     write_study(tmp_path / "r.html", study.document(), study.frame().drop(columns="validation_loss"), diverged)
     text = (tmp_path / "r.html").read_text().split("</head>")[1]

@@ -1,12 +1,15 @@
 import json
+from dataclasses import replace
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
 import dampen
 from dampen import SGD, InputError, Schedule, Setting, TrainConfig
 from dampen.errors import NotExported
-from dampen.study import written_config
+from dampen.study import read_config, written_config
 
 SETTINGS = [Setting(), Setting(weight_decay=0.5)]
 SPACE = {"weight_decay": [0.0, 0.1]}
@@ -85,7 +88,7 @@ def test_a_script_that_can_not_follow_a_configuration_is_not_written(made, tmp_p
     with pytest.warns(NotExported, match="train.py is not written"):
         exported = study.export(tmp_path / "export")
     assert exported.refused.endswith(
-        "the optimizer is SGD(momentum=0.9, nesterov=False), and the script knows adamw only"
+        "the optimizer is SGD(momentum=0.9, nesterov=False), and the script supports adamw only"
     )
     assert "train.py" not in exported.files
     training = json.loads((tmp_path / "export" / "model.json").read_text())["training"]
@@ -119,3 +122,83 @@ def test_what_no_study_can_repeat_is_refused_before_its_folder_is_made(
 def test_a_keyword_that_there_is_not_is_named(rows):
     with pytest.raises(TypeError, match="unexpected keyword argument 'settings'"):
         dampen.tune(dampen.mlp(4), rows, SPACE, settings=3)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TrainConfig(optimizer=SGD(momentum=np.float64(0.9))),
+        lambda: TrainConfig(optimizer=dampen.Adam(betas=[0.9, np.float32(0.5)], eps=np.float64(1e-6))),
+        lambda: TrainConfig(schedule=Schedule("cosine", warmup=np.float64(0.25)), batch_size=8),
+        lambda: TrainConfig(lr=np.float32(0.003), clip_grad_norm=Fraction(1, 3)),
+    ],
+)
+def test_numbers_of_any_kind_are_kept_as_plain_ones(make, without_shape_checks):
+    config = replace(make(), batch_size=8, schedule=make().schedule or "constant")
+    assert read_config(json.loads(json.dumps(written_config(config)))) == config
+    assert "np." not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SGD(momentum="0.9"), "momentum must be a number from 0 to below 1, got '0.9'"),
+        (lambda: SGD(momentum=None), "momentum must be a number"),
+        (lambda: SGD(0.9, nesterov="yes"), "nesterov must be True or False, got 'yes'"),
+        (lambda: dampen.Adam(betas=0.9), "betas must be two numbers from 0 to below 1, got 0.9"),
+        (lambda: dampen.Adam(betas=("a", 0.9)), "each of betas must be a number"),
+        (lambda: dampen.Adam(eps="a"), "eps must be a finite number, 0 or larger, got 'a'"),
+        (lambda: Schedule("linear", warmup="a"), "the schedule's warm-up must be a number from 0 to below 1, got 'a'"),
+        (lambda: Schedule(["linear"]), "schedule must be one of"),
+        (lambda: TrainConfig(precision=["float32"]), "precision must be one of"),
+        (lambda: TrainConfig(lr=True), "lr must be a finite number larger than 0, got True"),
+    ],
+)
+def test_what_is_no_such_number_is_refused(make, message, without_shape_checks):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"margin": "a"}, "margin must be a share"),
+        ({"budget": "10"}, "budget, in seconds, must be a finite number larger than 0, got '10'"),
+        ({"device": "cuda:97"}, "there is no device cuda:97: torch sees"),
+        ({"optimizer": "adam", "space": {"decay_timescale": 5.0}}, "decay_timescale"),
+    ],
+)
+def test_what_no_study_can_do_is_refused_before_a_folder_is_made(
+    rows, tmp_path, options, message, without_shape_checks
+):
+    with pytest.raises(InputError, match=message):
+        dampen.tune(dampen.mlp(4), rows, epochs=2, out=tmp_path / "study", **TINY | options)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_decay_s_time_scale_counts_sgd_s_momentum(rows):
+    config = {"optimizer": SGD(momentum=0.9), "lr": 0.05, "batch_size": 10, "epochs": 1}
+    verdict = dampen.compare(dampen.mlp(4), rows, [Setting(weight_decay=d) for d in (0.01, 0.02)], 2, **config).verdict
+    w = torch.nn.Parameter(torch.ones((), dtype=torch.float64))
+    decay = verdict.recommended["weight_decay"]
+    optimizer = torch.optim.SGD([w], lr=0.05, momentum=0.9, weight_decay=decay)
+    for _ in range(4000):  # a gradient of 0: the decay alone
+        w.grad = torch.zeros_like(w)
+        optimizer.step()
+    steps_to_1_over_e = -4000 / w.detach().log().item()
+    steps_an_epoch = 4  # 60 rows, of which folds and test rows leave 36 or 38
+    assert verdict.memory_epochs * steps_an_epoch == pytest.approx(
+        steps_to_1_over_e, rel=0.06
+    )  # to first order in the decay
+
+
+def test_a_time_scale_is_the_decay_that_it_states_under_momentum_too():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(21, 3, generator=generator), torch.randn(21, 1, generator=generator)
+    config = TrainConfig(epochs=3, batch_size=3, optimizer=SGD(momentum=0.9), precision="float64")
+    stated, plain = Setting(decay_timescale=4, lr=0.02), Setting(weight_decay=0.1 / (0.02 * 4 * 7), lr=0.02)
+    population = dampen.Population(lambda: torch.nn.Linear(3, 1), [stated, plain], [0])
+    population.fit(rows, config)
+    alone = dampen.solo(lambda: torch.nn.Linear(3, 1), stated, 0, rows, config)
+    for network in (population.member(stated, 0), alone.network):
+        torch.testing.assert_close(network.state_dict(), population.member(plain, 0).state_dict(), rtol=1e-9, atol=0)

@@ -310,7 +310,7 @@ def test_of_noise_nothing_is_learnt_and_nothing_claimed():
             False,
             True,
             (0.1, -0.2, 0.3),
-            "The gain from regularisation is negligible: the best setting, {best}, gains 0.1 (-0.2 to 0.3) in mse",
+            "The gain from regularisation is negligible: the best setting, {best}, has a gain of 0.1 in mse, ",
         ),
         (None, True, (0.9, 0.1, 2.0), "Use {best}: it is better than no regularisation, but by 0.9 (0.1 to 2) in mse"),
         (

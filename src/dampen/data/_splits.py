@@ -69,7 +69,7 @@ def draw(
     from sklearn.model_selection import train_test_split
 
     rest, drawn = train_test_split(
-        rows.numpy(), train_size=n_rest, test_size=n_drawn, random_state=seed, stratify=labels
+        rows.numpy(), train_size=n_rest, test_size=n_drawn, random_state=seed % 2**32, stratify=labels
     )
     return torch.from_numpy(np.sort(rest)), torch.from_numpy(np.sort(drawn))
 
@@ -120,7 +120,7 @@ def folds(
                 f"folds of '{name}': class '{classes[present[counts.argmin()]]}' has {counts.min()} rows, fewer than "
                 f"{n} folds; use fewer folds or leave the class out"
             )
-    splitter = kind(n_splits=n, n_repeats=repeats, random_state=seed)
+    splitter = kind(n_splits=n, n_repeats=repeats, random_state=seed % 2**32)
     if groups is not None:
         first, members = _one_of_each(rows, groups, n, f"folds of '{name}'")
         of_copies = splitter.split(first, None if classes is None else _strata(labels[first], n))
@@ -152,7 +152,9 @@ def _grouped(
         # a class of fewer rows than parts: its rows go where its groups go
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         try:
-            split = kind(n_splits=parts, shuffle=True, random_state=seed).split(np.zeros(len(rows)), labels, of_rows)
+            split = kind(n_splits=parts, shuffle=True, random_state=seed % 2**32).split(
+                np.zeros(len(rows)), labels, of_rows
+            )
             splits = [(rows[torch.from_numpy(rest)], rows[torch.from_numpy(held)]) for rest, held in split]
         except ValueError as e:
             raise InputError(
@@ -180,7 +182,7 @@ def _draw_alike(
     from sklearn.model_selection import train_test_split
 
     drawn = train_test_split(
-        np.arange(len(first)), train_size=len(first) - n, test_size=n, random_state=seed, stratify=strata
+        np.arange(len(first)), train_size=len(first) - n, test_size=n, random_state=seed % 2**32, stratify=strata
     )[1]
     held = torch.from_numpy(np.isin(members, drawn))
     return rows[~held], rows[held]

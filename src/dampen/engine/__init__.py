@@ -19,7 +19,8 @@ from dampen.engine._warn_once import once, warn
 from dampen.engine.capture import are_probabilities, check_ids, describe_output
 from dampen.engine.execution._memory import free_memory
 from dampen.engine.knobs import Knob, Setting, register_knob
-from dampen.engine.optim._optimizers import SGD, Adam, AdamW
+from dampen.engine.optim._optimizers import SGD, Adam, AdamW, check_timescale, momentum_of
+from dampen.engine.optim._optimizers import find as find_optimizer
 from dampen.engine.optim._schedules import Schedule
 
 __all__ = [
@@ -51,16 +52,19 @@ __all__ = [
     "batches",
     "check_alike",
     "check_ids",
+    "check_timescale",
     "configured",
     "copied",
     "cut",
     "describe_output",
+    "find_optimizer",
     "free_memory",
     "global_generators",
     "has_one_output",
     "initial_weights_repeat",
     "insert_dropout",
     "join",
+    "momentum_of",
     "of_seeds",
     "once",
     "one_row",

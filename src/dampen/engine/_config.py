@@ -86,10 +86,10 @@ class TrainConfig:
                 integer(name, getattr(self, name))
         if not isinstance(self.even_batches, bool):
             raise InputError(f"even_batches must be True or False, got {self.even_batches!r}")
-        finite("lr", self.lr)
+        object.__setattr__(self, "lr", finite("lr", self.lr))  # a plain number, whatever kind was given
         if self.clip_grad_norm is not None:
-            finite("clip_grad_norm", self.clip_grad_norm)
-        if self.precision not in _PRECISIONS:
+            object.__setattr__(self, "clip_grad_norm", finite("clip_grad_norm", self.clip_grad_norm))
+        if not isinstance(self.precision, str) or self.precision not in _PRECISIONS:
             raise InputError(f"precision must be one of {', '.join(_PRECISIONS)}, got {self.precision!r}")
         weight_decay.check_filter(self.decay_filter)
         _optimizers.find(self.optimizer)
@@ -113,12 +113,12 @@ class TrainConfig:
             batch_size=self.batch_size or 128,
             even_batches=self.even_batches,
             optimizer=_optimizers.find(self.optimizer),
-            lr=float(self.lr),
+            lr=self.lr,
             schedule=_schedules.find(self.schedule),
-            clip_grad_norm=None if self.clip_grad_norm is None else float(self.clip_grad_norm),
+            clip_grad_norm=self.clip_grad_norm,
             decay_filter=self.decay_filter,
             precision=self.precision,
-            device=_device(self.device),
+            device=_available(_device(self.device)),
             early_stopping=self.early_stopping,
         )
 
@@ -186,3 +186,10 @@ def _device(device: object) -> torch.device:
         return torch.device(device)  # type: ignore[arg-type]
     except (RuntimeError, TypeError) as e:
         raise InputError(f"device must be cpu, cuda, cuda:0 or another of torch's, got {device!r}") from e
+
+
+def _available(device: torch.device) -> torch.device:
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        n = torch.cuda.device_count()
+        raise InputError(f"there is no device {device}: torch sees {n} CUDA device{'s' * (n != 1)} here")
+    return device

@@ -211,7 +211,7 @@ def _optimizer(network: nn.Module, setting: Setting, recipe: Recipe, steps: int)
     """Return torch's own optimizer with a group for the parameters that decay and one for the others."""
     decayed = weight_decay.decayed(network, recipe.decay_filter)
     parameters = dict(network.named_parameters())
-    decay = decay_timescale.weight_decay_of(setting, recipe.lr, steps)
+    decay = decay_timescale.weight_decay_of(setting, recipe.lr, steps, _optimizers.momentum_of(recipe.optimizer))
     _optimizers.check_timescale(recipe.optimizer, [setting])
     groups = [
         {

@@ -6,6 +6,7 @@ from dampen.study._calibrated import CalibratedStudy, Method, calibrate, labelle
 from dampen.study._checks import check_network
 from dampen.study._compare import compare
 from dampen.study._config import optimizer_text, schedule_text
+from dampen.study._config import read as read_config
 from dampen.study._config import written as written_config
 from dampen.study._defaults import (
     usual_batch_size,
@@ -58,6 +59,7 @@ __all__ = [
     "load_study",
     "of_own_network",
     "optimizer_text",
+    "read_config",
     "read_new_rows",
     "rows_of",
     "same_data",

@@ -7,7 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-from dampen._checks import integer
+from dampen._checks import integer, is_number
 from dampen._io import exists, is_own, locked
 from dampen.data import Data
 from dampen.engine import (
@@ -65,7 +65,7 @@ def check_margin(margin: float | None) -> None:
     Raises:
         InputError: it is not.
     """
-    if margin is not None and not 0 <= margin < 1:
+    if margin is not None and not (is_number(margin) and 0 <= margin < 1):
         raise InputError(f"margin must be a share of the loss from 0 to below 1, got {margin!r}")
 
 

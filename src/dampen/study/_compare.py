@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from dampen.data import Data
-from dampen.engine import Model, TrainConfig, TrainOptions, configured, once
+from dampen.engine import Model, TrainConfig, TrainOptions, check_timescale, configured, find_optimizer, once
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.search import SEARCH, Bracket, Rung, Training, best, rungs
@@ -80,6 +80,7 @@ def compare(
         seed=seed,
         n_seeds=(n_seeds, 2),
     )
+    check_timescale(find_optimizer(ready.training.optimizer), list(named.values()))
     lengths, different = ready.lengths, tuple(dict.fromkeys(named.values()))
     plan = ready.plan(
         brackets=() if config.epochs is not None else (_every_length(different, lengths),),

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from dampen.data import Data
+from dampen.engine import Adam, find_optimizer, momentum_of
 from dampen.engine.knobs import KNOBS, Scales, Setting
 from dampen.metrics import interval_of
 from dampen.search import Training
 from dampen.statistics import Estimate, against_all, bonferroni
 from dampen.study import _verdict_text
-from dampen.study._config import optimizer_text, rows_a_step
+from dampen.study._config import rows_a_step
 from dampen.study._confirmation import LEVEL, Confirmed
 from dampen.study._diagnosis import diagnose
 from dampen.study._evaluate import Candidate, Evaluation
@@ -250,8 +251,9 @@ def _memory(plan: Plan, setting: Setting, steps: int) -> float | None:
     if "decay_timescale" in setting:
         return setting["decay_timescale"]
     decay, lr = setting.get("weight_decay", 0.0), setting.get("lr", plan.training.lr)
-    average = optimizer_text(plan.training).startswith(("AdamW", "adamw", "sgd", "SGD"))  # Adam rescales its decay
-    return 1 / (lr * decay * steps) if decay and average else None
+    optimizer = find_optimizer(plan.training.optimizer)
+    average = not isinstance(optimizer, Adam) or optimizer.decoupled  # Adam rescales its coupled decay
+    return (1 - momentum_of(optimizer)) / (lr * decay * steps) if decay and average else None
 
 
 def _strength(training: Training, steps: int, lr: float) -> tuple[int, float, float]:

@@ -14,10 +14,13 @@ _NO_REGULARISERS = ("lr", "patience", "dropblock_size")
 _LEAST_RATES = 3  # learning rates that a reference tries at least, where the learning rate is searched
 
 
-def families(space: Space, dropping: bool, data: Data, lr: float, settings: int) -> dict[str, tuple[Setting, ...]]:
+def families(
+    space: Space, dropping: bool, data: Data, lr: float, settings: int, decoupled: bool = True
+) -> dict[str, tuple[Setting, ...]]:
     """Return the settings that each reference tries: a reference gets a learning rate of its own.
 
-    `none` has no regularisation. `default` is AdamW as torch gives it: decay 0.01, no dropout. Tables have
+    `none` has no regularisation. `default` is AdamW as torch gives it: decay 0.01, no dropout; other optimizers have no
+    decay by default, and none of these references but `none`. Tables have
     `tabular-default`, too: decay 0.02 and dropout 0.15, of Holzmüller, Grinsztajn and Steinwart (2024), "Better by
     default", table A.1.
 
@@ -30,6 +33,7 @@ def families(space: Space, dropping: bool, data: Data, lr: float, settings: int)
         data: what it is for.
         lr: where the space has no learning rate.
         settings: of the search.
+        decoupled: whether the optimizer is AdamW.
     """
     dropout = {"dropout": 0.0} if dropping else {}
 
@@ -37,7 +41,10 @@ def families(space: Space, dropping: bool, data: Data, lr: float, settings: int)
         rates = _rates(space, lr, max(_LEAST_RATES, settings // share))
         return tuple(dict.fromkeys(Setting(lr=rate, **knobs) for rate in rates))
 
-    settings_of = {NONE: of(4, weight_decay=0.0, **dropout), DEFAULT: of(8, weight_decay=0.01, **dropout)}
+    settings_of = {NONE: of(4, weight_decay=0.0, **dropout)}
+    if not decoupled:
+        return settings_of
+    settings_of[DEFAULT] = of(8, weight_decay=0.01, **dropout)
     if dropping and is_table(data):
         settings_of[TABULAR] = of(8, weight_decay=0.02, dropout=0.15)
     return settings_of

@@ -136,7 +136,7 @@ def boosting(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
     kind = HistGradientBoostingClassifier if of_classes else HistGradientBoostingRegressor
     with _quiet(x.size):
         stopping: Any = "auto" if splits else False  # scikit-learn's annotation lacks the bool
-        model = kind(max_iter=rounds, learning_rate=step, early_stopping=stopping, random_state=seed)
+        model = kind(max_iter=rounds, learning_rate=step, early_stopping=stopping, random_state=seed % 2**32)
         model.fit(x, y, sample_weight=weights)
     capped = f", capped at {rounds} for time" * (rounds < BOOSTING_MOST)
     about = f"gradient boosting, {model.n_iter_} rounds{capped}"
@@ -239,11 +239,11 @@ def _folds(y: Int[np.ndarray, " N"], groups: np.ndarray | None, seed: int) -> Fo
 
     n = min(FOLDS, max(2, int(np.unique(y, return_counts=True)[1].min())))
     if groups is None:
-        return list(StratifiedKFold(n, shuffle=True, random_state=seed).split(y, y))
+        return list(StratifiedKFold(n, shuffle=True, random_state=seed % 2**32).split(y, y))
     n = min(n, len(np.unique(groups)))
     if n < 2:
         return []
-    parts = StratifiedGroupKFold(n, shuffle=True, random_state=seed).split(y, y, groups)
+    parts = StratifiedGroupKFold(n, shuffle=True, random_state=seed % 2**32).split(y, y, groups)
     return [(train, held) for train, held in parts if len(train) and len(held)]
 
 

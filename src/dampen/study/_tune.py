@@ -1,6 +1,5 @@
 """`tune`: a search over settings, within a budget if there is one."""
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,8 +8,20 @@ from typing import Any, Unpack
 
 from torch import nn
 
+from dampen._checks import finite
 from dampen.data import Data
-from dampen.engine import Builder, Model, Population, TrainConfig, TrainOptions, configured, once
+from dampen.engine import (
+    AdamW,
+    Builder,
+    Model,
+    Population,
+    TrainConfig,
+    TrainOptions,
+    check_timescale,
+    configured,
+    find_optimizer,
+    once,
+)
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.search import Bracket, Space, Strategy, strategy_of
@@ -100,8 +111,8 @@ def tune(
     Raises:
         InputError: an argument outside its range, unfit data, or a folder with another study.
     """
-    if budget is not None and not (math.isfinite(budget) and budget > 0):
-        raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
+    if budget is not None:
+        budget = finite("budget, in seconds,", budget)
     strategy, config = strategy_of(search), configured(config, options)
     ready = prepare(
         model,
@@ -119,10 +130,12 @@ def tune(
     data, training, sizes, lengths = ready.data, ready.training, ready.sizes, ready.lengths
     places = _dropping(model, data, training)
     dropping, chosen = places > 0, _space(space, data, places, per_layer)
+    optimizer = find_optimizer(training.optimizer)
+    check_timescale(optimizer, [dict.fromkeys(chosen.dimensions)])
 
     def planned(settings: int, lengths: Lengths) -> Planned:
         brackets = draw_brackets(chosen, strategy, settings, (lengths.first, lengths.planned), confirmed, seed)
-        families = _references.families(chosen, dropping, data, training.lr, settings)
+        families = _references.families(chosen, dropping, data, training.lr, settings, isinstance(optimizer, AdamW))
         around = settings // 8 if strategy.halving and settings >= LEAST_AROUND and strategy.name != "grid" else 0
         return brackets, families, around
 

@@ -90,9 +90,10 @@ def _headline(verdict: Findings) -> str:
         )
     gain, margin = verdict.gain, verdict.margin
     if not verdict.regularised and verdict.helps is None and verdict.passed_over is not None:
+        how = "not significantly better" if verdict.passed_over.estimate > 0 else "not better"
         return (
             f"No setting is significantly better than no regularisation; use none ({best}). The best one on the "
-            f"selection rows, {_chosen(verdict)}, was not better on the evaluation rows ({_passed_over(verdict)})."
+            f"selection rows, {_chosen(verdict)}, was {how} on the evaluation rows ({_passed_over(verdict)})."
         )
     if not verdict.regularised:
         return f"Use no regularisation ({best}): {_why_none(verdict)}."
@@ -110,7 +111,7 @@ def _headline(verdict: Findings) -> str:
                 f"Regularisation does not help: {_name(verdict, gain.against)} is better than the best with it, {best}."
             )
         return (
-            f"The gain from regularisation is negligible: the best setting, {best}, gains {_sized(verdict, gain.part)} "
+            f"The gain from regularisation is negligible: the best setting, {best}, has {_listed(verdict, gain.part)}, "
             f"over {_name(verdict, gain.against)}, and the margin is {_number(margin, digits=2)}."
         )
     if gain.part.interval[0] > 0 and gain.part.estimate >= margin and verdict.learnt is None:
@@ -165,13 +166,15 @@ def _comparison(verdict: Findings, best: str) -> str:
     worse = [name for name, other in verdict.references.items() if other.better is False]
     if worse:
         return f"The best on the selection rows is {best}, but on the evaluation rows {worse[0]} is better."
-    sure = f"{unsettled} of {len(others)} others may be as good" if unsettled else "better than every other one"
+    open_ones = "the other one" if len(others) == 1 else f"{unsettled} of {len(others)} others"
+    sure = f"{open_ones} may be as good" if unsettled else "better than every other one"
     note = ", though some differences are negligible" if small and not unsettled else ""
     return f"The best is {best}: {sure}{note}."
 
 
 def _value(verdict: Findings) -> str:
-    return f"Its {verdict.metric.name} is {verdict.value:.4g} (95 % interval {_ends(verdict.interval)})."
+    whose = "The network's" if _beaten(verdict) else "Its"
+    return f"{whose} {verdict.metric.name} is {verdict.value:.4g} (95 % interval {_ends(verdict.interval)})."
 
 
 def _references(verdict: Findings) -> list[str]:
@@ -249,7 +252,9 @@ def _length(verdict: Findings) -> list[str]:
         ]
     what = "worse" if length.doubled < -length.standard_error else "no better"
     size = f"{_number(length.doubled, '+', 2)}, standard error {length.standard_error:.2g}"
-    return [f"{_epochs(length.epochs)} are enough: with {long} it is {what} ({size})."]
+    return [
+        f"{_epochs(length.epochs)} {'is' if length.epochs == 1 else 'are'} enough: with {long} it is {what} ({size})."
+    ]
 
 
 def _diagnosis(verdict: Findings) -> list[str]:
@@ -265,7 +270,10 @@ def _diagnosis(verdict: Findings) -> list[str]:
     if copies:
         lines.append(f"{'1 row is a copy' if copies == 1 else f'{copies} rows are copies'} of another one.")
     if tested:
-        lines.append(f"{tested} test rows are equal to training rows: the test figures may be too good.")
+        rows = (
+            "1 test row is equal to a training row" if tested == 1 else f"{tested} test rows are equal to training rows"
+        )
+        lines.append(f"{rows}: the test figures may be too good.")
     for name in diagnosis.leaks.get("identifiers", []):
         lines.append(
             f"Column '{name}' looks like an identifier that repeats: if its rows belong together, these figures are "
@@ -312,7 +320,8 @@ def _why_none(verdict: Findings) -> str:
     part = verdict.passed_over
     if part is None:
         return "no setting that was tried is better"
-    how = "is worse" if part.interval[1] < 0 else "gains less than the margin"
+    how = "gains less than the margin" if part.estimate > 0 else "is no better"
+    how = "is worse" if part.interval[1] < 0 else how
     return f"the best setting, {_chosen(verdict)}, {how} ({_passed_over(verdict)})"
 
 
@@ -357,6 +366,8 @@ def _own_unit(verdict: Findings) -> str:
     if gain is None or gain.in_target_unit is None or verdict.metric.name in ("accuracy", "rmse"):
         return ""
     if "1000" in gain.target_unit:
+        if round(abs(gain.in_target_unit)) == 0:
+            return " It misclassifies as many rows."
         few = "fewer" if gain.in_target_unit >= 0 else "more"
         return f" It misclassifies {abs(gain.in_target_unit):.0f} {few} of 1000 rows."
     return f" Its RMSE is {abs(gain.in_target_unit):.4g} {'smaller' if gain.in_target_unit >= 0 else 'larger'}."

@@ -85,7 +85,10 @@ class Chunk:
             return torch.tensor(values, dtype=torch.float64).expand(self.shape)
 
         lr = of_members([setting.get("lr", recipe.lr) for setting in self.settings])
-        decays = of_members([decay_timescale.weight_decay_of(s, recipe.lr, steps_per_epoch) for s in self.settings])
+        momentum = _optimizers.momentum_of(recipe.optimizer)
+        decays = of_members(
+            [decay_timescale.weight_decay_of(s, recipe.lr, steps_per_epoch, momentum) for s in self.settings]
+        )
         self.optimizer = recipe.optimizer.stacked(self.trained, lr, decays, decayed)
         if self.start is None and any(acts.needs_start for _, acts in self.active.gradient):
             self.start = [p[:, :1].clone() for p in self.trained]

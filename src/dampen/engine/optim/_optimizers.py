@@ -4,7 +4,6 @@ Each is `torch.optim`'s own update, on parameters stacked as `[S, M, ...]`. Coup
 `weight_decay * w` to the gradient; decoupled decay (AdamW) multiplies w by `1 - lr * weight_decay` first.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dampen._checks import finite, share
 from dampen.errors import InputError
 
 _FUSED_ADAM, _FUSED_ADAMW = torch.ops.aten._fused_adam_.default, torch.ops.aten._fused_adamw_.default
@@ -35,8 +35,9 @@ class SGD:
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"momentum must be from 0 to below 1, got {self.momentum!r}")
+        object.__setattr__(self, "momentum", share("momentum", self.momentum))
+        if not isinstance(self.nesterov, bool):
+            raise InputError(f"nesterov must be True or False, got {self.nesterov!r}")
         if self.nesterov and not self.momentum:
             raise InputError("nesterov needs a momentum above 0")
 
@@ -66,10 +67,10 @@ class Adam:
     decoupled: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+        if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
             raise InputError(f"betas must be two numbers from 0 to below 1, got {self.betas!r}")
-        if not 0 <= self.eps < math.inf:
-            raise InputError(f"eps must be 0 or larger, got {self.eps!r}")
+        object.__setattr__(self, "betas", tuple(share("each of betas", beta) for beta in self.betas))
+        object.__setattr__(self, "eps", finite("eps", self.eps, zero=True))
 
     def alone(self, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
         """Return torch's own optimizer for one network."""
@@ -103,6 +104,11 @@ def find(optimizer: object) -> Optimizer:
     if not isinstance(optimizer, str) or optimizer not in _BY_NAME:
         raise InputError(f"optimizer must be sgd, adam, adamw or one of dampen's optimizers, got {optimizer!r}")
     return _BY_NAME[optimizer]
+
+
+def momentum_of(optimizer: Optimizer) -> float:
+    """Return SGD's momentum, 0 for the others."""
+    return optimizer.momentum if isinstance(optimizer, SGD) else 0.0
 
 
 def check_timescale(optimizer: Optimizer, settings: Sequence[Mapping[str, Any]]) -> None:

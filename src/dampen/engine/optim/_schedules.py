@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from dampen._checks import share
 from dampen.errors import InputError
 
 KINDS = ("constant", "cosine", "linear", "one-cycle")
@@ -31,12 +32,10 @@ class Schedule:
     warmup: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if not isinstance(self.kind, str) or self.kind not in KINDS:
             raise InputError(f"schedule must be one of {', '.join(KINDS)}, got {self.kind!r}")
-        if self.warmup is not None and not 0 <= self.warmup < 1:
-            raise InputError(
-                f"the schedule's warm-up must be a share of the steps from 0 to below 1, got {self.warmup}"
-            )
+        if self.warmup is not None:
+            object.__setattr__(self, "warmup", share("the schedule's warm-up", self.warmup))
 
     def factor(self, step: int, steps: int) -> float:
         """Return the share of the peak rate at `step`, from 0, of `steps`."""
