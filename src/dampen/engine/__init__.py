@@ -13,6 +13,7 @@ from dampen.engine._population import Population
 from dampen.engine._rng import global_generators
 from dampen.engine._seeds_alike import check_alike
 from dampen.engine._solo import Solo, solo
+from dampen.engine._stepper import Stepper
 from dampen.engine._warn_once import once, tell
 from dampen.engine.capture import are_probabilities, check_ids, described
 from dampen.engine.execution._memory import free_memory
@@ -38,6 +39,7 @@ __all__ = [
     "Schedule",
     "Setting",
     "Solo",
+    "Stepper",
     "TrainConfig",
     "TrainOptions",
     "WithDropout",
