@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dampen.errors import DataWarning, InputError, NotFusedWarning, NotSampled, OutputsWarning
     from dampen.estimators import DampenClassifier, DampenRegressor
     from dampen.models import linear, mlp, tabular
+    from dampen.play import play
     from dampen.search import (
         TPE,
         Choice,
@@ -85,6 +86,7 @@ _HOME = {
     "load_study": "study",
     "mc_dropout": "uncertainty",
     "mlp": "models",
+    "play": "play",
     "predict": "uncertainty",
     "register_knob": "engine",
     "solo": "engine",
@@ -133,6 +135,7 @@ __all__ = [
     "load_study",
     "mc_dropout",
     "mlp",
+    "play",
     "predict",
     "register_knob",
     "solo",

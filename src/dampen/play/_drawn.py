@@ -1,0 +1,58 @@
+"""A training that a tab draws: a snapshot at a time, and ended when the tab is closed."""
+
+import contextlib
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from nicegui import app, background_tasks, ui
+
+from dampen.play._live import Failure, Live
+from dampen.play._shell import Visit
+
+_ALL: "weakref.WeakSet[Live]" = weakref.WeakSet()
+_NEVER = 60.0  # seconds after which a page that has not connected is given up
+_LATE = 5.0  # seconds after which a page that is silent is sent the next snapshot
+
+
+def drawn(visit: Visit, live: Live, draw: Callable[[Any], object]) -> None:
+    """Start a training once the tab is connected, and let the tab draw its snapshots as fast as it can.
+
+    Args:
+        visit: the tab.
+        live: what is trained.
+        draw: brings a snapshot to the page; is called within the tab's client.
+    """
+    client = visit.client
+    _ALL.add(live)
+    client.on_delete(live.end)
+
+    async def show(snapshot: Any) -> None:
+        if client.is_deleted:
+            return
+        with client:
+            if isinstance(snapshot, Failure):
+                ui.notify(snapshot.message, type="negative", timeout=0, close_button=True)
+                return
+            draw(snapshot)
+            with contextlib.suppress(TimeoutError):  # the answer comes when the page has done all that came before
+                await ui.run_javascript("window.dampenFrames = (window.dampenFrames || 0) + 1", timeout=_LATE)
+        live.send("taken")
+
+    async def start() -> None:
+        try:
+            await client.connected(timeout=_NEVER)
+        except TimeoutError:  # what asked for the page was no browser
+            return
+        if not client.is_deleted:
+            await live.start(lambda snapshot: background_tasks.create(show(snapshot), name="dampen-draw"))
+
+    background_tasks.create(start(), name="dampen-start")
+
+
+def _end_all() -> None:
+    for live in list(_ALL):
+        live.end()
+
+
+app.on_shutdown(_end_all)
