@@ -25,7 +25,7 @@ def command(
         str, _options.option("Address to listen at; other than this machine's own, the link has a token.", panel=_PAGE)
     ] = "127.0.0.1",
     browser: Annotated[
-        bool, _options.option("Open the page in the browser.", panel=_PAGE, param_decls=("--browser/--no-browser",))
+        bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.", rich_help_panel=_PAGE)
     ] = True,
 ) -> None:
     """Open a page on which networks train with and without regularisation while you move the sliders.
