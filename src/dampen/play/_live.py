@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 from dampen.errors import InputError
 
 FRAMES = 15  # snapshots a second at most
+_IN_FLIGHT = 2  # snapshots: one is drawn while the next one is made
 _PATIENCE = 2.0  # seconds that a process has to end by itself
 _PRELOADED = ["dampen.play._training", "scipy.stats"]
 
@@ -56,8 +57,8 @@ Command = Literal["start", "pause", "step", "reset", "taken", "end"]
 class Live:
     """A training in a process of its own.
 
-    It takes one snapshot at a time: the next one follows when the last one is `taken`, so that a slow page is never
-    behind. A process that is paused waits and takes no processor time.
+    It sends no more than a snapshot or two before the first one is `taken`, so that a slow page is never behind. A
+    process that is paused waits and takes no processor time.
 
     Args:
         make: makes the training; a function at the top of a module.
@@ -177,7 +178,7 @@ class _Loop:
         self._connection, self._training = connection, training
         self._running = False
         self._changed = True  # whether there is something new to see
-        self._free = True  # whether the page has taken the last snapshot
+        self._free = _IN_FLIGHT  # snapshots that may be sent before the page takes one
         self._owed = 0.0  # steps that are due
         self._at = time.monotonic()  # when they were counted
 
@@ -196,7 +197,8 @@ class _Loop:
                     return
             if self._changed and self._free:
                 self._connection.send(self._training.snapshot())
-                self._changed = self._free = False
+                self._changed = False
+                self._free -= 1
             wait = max(0.0, began + frame - time.monotonic()) if self._running else None
             if not self._commands(wait):
                 return
@@ -218,7 +220,7 @@ class _Loop:
 
     def _take(self, command: str, what: Any) -> None:
         if command == "taken":
-            self._free = True
+            self._free += 1
             return
         self._changed = True
         if command in ("start", "pause"):

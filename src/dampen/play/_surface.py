@@ -9,7 +9,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-SIDE = 48  # grid points along each axis: a picture is stretched to its place by the browser
+SIDE = 40  # grid points along each axis: a picture is stretched to its place by the browser
 
 # Okabe and Ito (2008), "Color universal design": told apart with any colour vision.
 CLASS_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")

@@ -20,7 +20,7 @@ from dampen.play._points import Points
 from dampen.uncertainty import mc_dropout
 
 NONE, CHOSEN = 0, 1  # numbers of the settings
-_LONGEST_CURVE = 300  # points of a curve: more than a screen shows; every second one goes when there are more
+_LONGEST_CURVE = 200  # points of a curve: as many as a screen shows; every second one goes when there are more
 _BINS = 40
 _UNITS = 16  # of a layer that are shown
 _MASKS = 30  # Monte-Carlo samples of a live picture
@@ -140,7 +140,7 @@ class LessonTraining:
         self._stepper = Stepper(self._population, rows, batch_size=lesson.batch_size, lr=lesson.lr)
         self._marks: list[Mark] = []
         self._steps: list[int] = []
-        self._curves: list[Float[np.ndarray, "3 S 2"]] = []  # training loss, test loss, norm
+        self._curves: list[Float[np.ndarray, "3 2 3"]] = []  # training loss, test loss, norm: mean and band of each
         self._every = 1  # steps between two points of a curve at least
         self._clock = (0, time.monotonic())
         self._per_second = 0.0
@@ -165,9 +165,9 @@ class LessonTraining:
             epoch=self._stepper.epoch,
             per_second=self._speed(step),
             steps=list(self._steps),
-            train=(_band(curves[:, 0, :, NONE]), _band(curves[:, 0, :, CHOSEN])),
-            test=(_band(curves[:, 1, :, NONE]), _band(curves[:, 1, :, CHOSEN])),
-            norm=(_rounded(curves[:, 2, :, NONE].mean(1)), _rounded(curves[:, 2, :, CHOSEN].mean(1))),
+            train=(_band(curves[:, 0, NONE]), _band(curves[:, 0, CHOSEN])),
+            test=(_band(curves[:, 1, NONE]), _band(curves[:, 1, CHOSEN])),
+            norm=(_rounded(curves[:, 2, NONE, 0]), _rounded(curves[:, 2, CHOSEN, 0])),
             marks=tuple(self._marks),
             pictures=pictures,
             line=line,
@@ -191,7 +191,7 @@ class LessonTraining:
             self._steps.pop()
             self._curves.pop()
         self._steps.append(step)
-        self._curves.append(values)
+        self._curves.append(_with_band(values, 1))
         if len(self._steps) > _LONGEST_CURVE:
             self._steps, self._curves = self._steps[::2], self._curves[::2]
             self._every = max(1, 2 * step // _LONGEST_CURVE)
@@ -209,8 +209,8 @@ class LessonTraining:
         if len(self.points.shown) == 1:
             values = self.points.grid[:, self.points.shown[0]]
             scale = outputs.squeeze(3).numpy()
-            return (), (_rounded(values.numpy()), *(_band(scale[:, m].T) for m in (NONE, CHOSEN)))
-        probabilities = outputs.softmax(3).numpy()
+            return (), (_rounded(values.numpy()), *(_band(_with_band(scale[:, m], 0)) for m in (NONE, CHOSEN)))
+        probabilities = outputs.movedim(3, 0).softmax(0).movedim(0, 3).numpy()  # a short last axis is slow
         if self.lesson.surface == "mean":
             return tuple(_surface.of_classes(probabilities[:, m].mean(0)) for m in (NONE, CHOSEN)), None
         if self.lesson.surface == "seeds":
@@ -258,14 +258,19 @@ def _accuracies(outputs: Float[Tensor, "S 2 N C"], targets: Tensor) -> tuple[flo
     return none, chosen
 
 
-def _band(values: Float[np.ndarray, "E S"]) -> Band:
-    mean, deviation = values.mean(1), values.std(1)
-    return Band(_rounded(mean), _rounded(mean - deviation), _rounded(mean + deviation))
+def _with_band(values: np.ndarray, seeds: int) -> np.ndarray:
+    """Return mean, mean minus and mean plus the standard deviation over the axis of the seeds, as the last axis."""
+    mean, deviation = values.mean(seeds), values.std(seeds)
+    return np.stack([mean, mean - deviation, mean + deviation], -1)
+
+
+def _band(values: Float[np.ndarray, "E 3"]) -> Band:
+    return Band(*(_rounded(column) for column in values.T))
 
 
 def _rounded(values: np.ndarray) -> list[float]:
     """Return numbers short enough to be sent many times a second; NaN where a number is not finite."""
-    return [float(f"{v:.4g}") if math.isfinite(v) else math.nan for v in values.tolist()]
+    return np.where(np.isfinite(values), values, np.nan).astype(float).round(4).tolist()
 
 
 def lesson_training(lesson: Lesson) -> LessonTraining:

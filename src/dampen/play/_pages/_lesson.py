@@ -32,6 +32,7 @@ class _LessonPage:
         self.lesson, self._notes = from_query(visit.query)
         self.live = Live(lesson_training, self.lesson)
         self.running = False
+        self._turns = 0
         self._values: dict[str, ui.label] = {}
         self._sliders: dict[str, ui.slider] = {}
 
@@ -197,9 +198,15 @@ class _LessonPage:
             for line, band in zip(self._lines, bands, strict=True):
                 line.run_chart_method("setOption", _charts.line_now(values, band))
         self._curves.run_chart_method("setOption", _charts.curves_now(snapshot, text))
-        self._norm.run_chart_method("setOption", _charts.norm_now(snapshot))
-        self._histogram.run_chart_method("setOption", _charts.histogram_now(snapshot))
-        self._units.run_chart_method("setOption", _charts.units_now(snapshot, text))
+        small = (
+            lambda: self._norm.run_chart_method("setOption", _charts.norm_now(snapshot)),
+            lambda: self._histogram.run_chart_method("setOption", _charts.histogram_now(snapshot)),
+            lambda: self._units.run_chart_method("setOption", _charts.units_now(snapshot, text)),
+        )
+        self._turns += 1
+        for number, draw in enumerate(small):  # while it runs they take turns: more frames for the surfaces
+            if not self.running or self._turns % len(small) == number:
+                draw()
 
     def _show_difference(self, snapshot: Snapshot) -> None:
         text, found = self.text, snapshot.difference
