@@ -2,6 +2,7 @@
 
 from dampen.data._arrays import from_arrays
 from dampen.data._dataset import Data, Rows
+from dampen.data._find import is_here
 from dampen.data._head import read_head
 from dampen.data._leakage import Leaks, leaks, repeats
 from dampen.data._load import NAMES, is_table, load
@@ -37,6 +38,7 @@ __all__ = [
     "decide",
     "encode_new",
     "from_arrays",
+    "is_here",
     "is_image",
     "is_table",
     "leaks",

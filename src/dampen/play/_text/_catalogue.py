@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dampen.play._text._decay import DECAY
+from dampen.play._text._images import IMAGES
 from dampen.play._text._lesson import LESSON
 from dampen.play._text._shell import SHELL
 
@@ -11,7 +12,7 @@ LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
 """What each language is called in itself."""
 _TAGS = {"en": "en", "zh": "zh-Hans"}
 
-TEXTS: Mapping[str, Mapping[str, str]] = {**SHELL, **LESSON, **DECAY}
+TEXTS: Mapping[str, Mapping[str, str]] = {**SHELL, **LESSON, **DECAY, **IMAGES}
 """By key: the text in each language, with named places as in `str.format`."""
 
 
