@@ -17,7 +17,7 @@ with mock.patch("random.getrandbits", random.Random(0).getrandbits):
     import beartype.door  # noqa: F401
 
 # Every row that handles tensors; typer's context in dampen.cli is not of the type that it asks commands to name.
-CHECKED = ("data", "engine", "experiments", "export", "models", "report", "statistics", "study", "uncertainty")
+CHECKED = ("data", "engine", "experiments", "export", "models", "play", "report", "statistics", "study", "uncertainty")
 jaxtyping.install_import_hook([f"dampen.{row}" for row in CHECKED], "beartype.beartype")
 # Rooms whose tests train whole studies through what other rooms' tests have checked: checking takes most of their time.
 UNCHECKED = ("cli", "estimators", "export", "report")

@@ -1,7 +1,6 @@
 """A training that a tab draws: a snapshot at a time, and ended when the tab is closed."""
 
 import contextlib
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,8 @@ from nicegui import app, background_tasks, ui
 from dampen.play._live import Failure, Live
 from dampen.play._shell import Visit
 
-_ALL: "weakref.WeakSet[Live]" = weakref.WeakSet()
+_MOST = 16  # trainings at once, of all tabs: each is a process
+_ALL: set[Live] = set()
 _NEVER = 60.0  # seconds after which a page that has not connected is given up
 _LATE = 5.0  # seconds after which a page that is silent is sent the next snapshot
 
@@ -24,8 +24,12 @@ def drawn(visit: Visit, live: Live, draw: Callable[[Any], object]) -> None:
         draw: brings a snapshot to the page; is called within the tab's client.
     """
     client = visit.client
-    _ALL.add(live)
-    client.on_delete(live.end)
+
+    def end() -> None:
+        _ALL.discard(live)
+        live.end()
+
+    client.on_delete(end)
 
     async def show(snapshot: Any) -> None:
         if client.is_deleted:
@@ -44,8 +48,14 @@ def drawn(visit: Visit, live: Live, draw: Callable[[Any], object]) -> None:
             await client.connected(timeout=_NEVER)
         except TimeoutError:  # what asked for the page was no browser
             return
-        if not client.is_deleted:
-            await live.start(lambda snapshot: background_tasks.create(show(snapshot), name="dampen-draw"))
+        if client.is_deleted:
+            return
+        if len(_ALL) >= _MOST:
+            with client:
+                ui.notify(visit.text("shell.full", most=_MOST), type="negative", timeout=0, close_button=True)
+            return
+        _ALL.add(live)
+        await live.start(lambda snapshot: background_tasks.create(show(snapshot), name="dampen-draw"))
 
     background_tasks.create(start(), name="dampen-start")
 

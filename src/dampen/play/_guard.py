@@ -4,12 +4,16 @@ A page of another site can send requests to a server on this machine, and by DNS
 shows in the `Host`, or in the `Origin` of a WebSocket, which browsers send whatever the page wants.
 """
 
+import contextlib
 import hmac
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+_LOG = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
 App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
@@ -62,7 +66,12 @@ class Guard:
             await _refuse(scope, receive, send, status, reason)
             return
         if scope["type"] == "websocket":
-            await self.app(scope, receive, send)
+            try:
+                await self.app(scope, receive, send)
+            except Exception:  # what came was no message of a page's
+                _LOG.debug("a connection ends", exc_info=True)
+                with contextlib.suppress(Exception):  # it may be closed already
+                    await send({"type": "websocket.close", "code": 1007})
             return
         await self.app(scope, self._counted(receive), self._with_headers(send, scope, told))
 

@@ -128,6 +128,9 @@ class Live:
                 loop.call_soon_threadsafe(show, snapshot)
         except (EOFError, OSError, RuntimeError):  # the process or the event loop has ended
             pass
+        if not self._ended:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(show, Failure("the training has ended by itself: load the page again"))
         self._process.join(_PATIENCE)
         if self._process.is_alive():
             self._process.kill()

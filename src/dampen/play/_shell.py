@@ -27,7 +27,9 @@ body { overflow-x: hidden; }
 .dampen-surface > * { position: absolute; inset: 0; width: 100%; height: 100%; }
 .dampen-chart { width: 100%; height: 240px; }
 :focus-visible { outline: 3px solid #56b4e9; outline-offset: 2px; }
-@media (max-width: 700px) { .dampen-page { grid-template-columns: minmax(0, 1fr); }
+@media (max-width: 700px) { .dampen-page { display: flex; flex-direction: column; gap: 10px; }
+  .dampen-column { display: contents; } .dampen-surfaces { grid-template-columns: 1fr 1fr; gap: 6px; }
+  .dampen-second { order: 2; } .dampen-third { order: 3; } .dampen-fourth { order: 4; } .dampen-last { order: 5; }
   .dampen-surface { position: relative; width: 100%; aspect-ratio: 1; border-radius: 4px; overflow: hidden; }
 .dampen-surface > * { position: absolute; inset: 0; width: 100%; height: 100%; }
 .dampen-chart { height: 200px; } .nicegui-content { padding: 8px; } }
@@ -104,8 +106,7 @@ def register(page: Page, pages: Sequence[Page], data: Any = None) -> None:
 
 def _head(visit: Visit, page: Page, pages: Sequence[Page]) -> None:
     text = visit.text
-    client_language = f"document.documentElement.lang = {text.tag!r}"
-    ui.run_javascript(client_language)
+    ui.add_head_html(f'<script>document.documentElement.lang = "{text.tag}"</script>')
     if "token" in visit.client.request.query_params:  # it is in the cookie now, and need not be passed on
         ui.navigate.history.replace(visit.address())
     visit.dark = ui.dark_mode(_DARK.get(visit.query.get("dark", ""), None))
@@ -123,10 +124,10 @@ def _head(visit: Visit, page: Page, pages: Sequence[Page]) -> None:
             if language != text.language:
                 ui.button(name, on_click=lambda _, to=language: ui.navigate.to(visit.address(lang=to))).props(
                     f"flat dense no-caps lang={language}"
-                ).mark(f"lang-{language}")
+                )
         ui.button(icon="contrast", on_click=lambda: _turn_dark(visit)).props(
             f'flat dense round aria-label="{text("shell.dark")}"'
-        ).mark("dark")
+        )
 
 
 async def _turn_dark(visit: Visit) -> None:

@@ -21,6 +21,7 @@ from dampen.uncertainty import mc_dropout
 
 NONE, CHOSEN = 0, 1  # numbers of the settings
 _LONGEST_CURVE = 200  # points of a curve: as many as a screen shows; every second one goes when there are more
+_ALONG = 1.0  # seconds between two places of a slider that is drawn along
 _BINS = 40
 _UNITS = 16  # of a layer that are shown
 _MASKS = 30  # Monte-Carlo samples of a live picture
@@ -123,10 +124,18 @@ class LessonTraining:
         moved = [n for n, q in QUANTITIES.items() if q.live and getattr(before, n) != getattr(lesson, n)]
         if before.settings != lesson.settings:
             self._stepper.replace(lesson.settings)
-            step = self._stepper.step
-            marks = [mark for mark in self._marks if not (mark.step == step and mark.name in moved)]
-            new = [Mark(step, name, getattr(lesson, name)) for name in moved if name != "speed"]
-            self._marks = [*marks, *new] if step else []
+            self._mark([name for name in moved if name != "speed"])
+
+    def _mark(self, names: list[str]) -> None:
+        """Note that sliders moved; one that is drawn along leaves a single mark, where it ends."""
+        now, step = time.monotonic(), self._stepper.step
+        if not step:
+            return
+        along = {name for name in names if now - self._moved.get(name, -math.inf) < _ALONG}
+        last = {mark.name: mark for mark in self._marks}
+        kept = [mark for mark in self._marks if not (mark.name in along and mark is last[mark.name])]
+        self._marks = [*kept, *(Mark(step, name, getattr(self.lesson, name)) for name in names)]
+        self._moved |= dict.fromkeys(names, now)
 
     def reset(self) -> None:
         """Start again."""
@@ -139,6 +148,7 @@ class LessonTraining:
         rows = points.inputs, points.targets
         self._stepper = Stepper(self._population, rows, batch_size=lesson.batch_size, lr=lesson.lr)
         self._marks: list[Mark] = []
+        self._moved: dict[str, float] = {}  # when each slider did last
         self._steps: list[int] = []
         self._curves: list[Float[np.ndarray, "3 2 3"]] = []  # training loss, test loss, norm: mean and band of each
         self._every = 1  # steps between two points of a curve at least

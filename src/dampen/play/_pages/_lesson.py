@@ -40,7 +40,7 @@ class _LessonPage:
         """Make the page and start the process."""
         for note in self._notes:
             ui.notify(note, type="warning", timeout=10_000, close_button=True)
-        with ui.element("main").classes("dampen-page"):
+        with ui.element("div").classes("dampen-page"):
             with ui.element("section").classes("dampen-column"):
                 self._controls()
             with ui.element("section").classes("dampen-column"):
@@ -51,23 +51,26 @@ class _LessonPage:
     def _controls(self) -> None:
         with ui.element("div").classes("dampen-card"):
             with ui.row().classes("gap-2 items-center"):
-                self._start = ui.button(self.text("lesson.start"), icon="play_arrow", on_click=self._turn).mark("start")
-                ui.button(self.text("lesson.step"), on_click=self._step).props("outline").mark("step")
-                ui.button(self.text("lesson.reset"), on_click=self._reset).props("outline").mark("reset")
-            self._progress = ui.label(self.text("lesson.starting")).classes("dampen-small").mark("progress")
+                self._start = ui.button(self.text("lesson.start"), icon="play_arrow", on_click=self._turn)
+                ui.button(self.text("lesson.step"), on_click=self._step).props("outline")
+                ui.button(self.text("lesson.reset"), on_click=self._reset).props("outline")
+            self._progress = ui.label(self.text("lesson.starting")).classes("dampen-small")
         for group, names in _GROUPS.items():
-            with ui.element("div").classes("dampen-card"):
+            place = "dampen-third" if group == "regularisation" else "dampen-last"
+            with ui.element("div").classes(f"dampen-card {place}"):
                 ui.label(self.text(f"lesson.{group}")).classes("dampen-title").props("role=heading aria-level=2")
                 for name in names:
                     self._choice(name) if name in CHOICES else self._slider(name)
-        ui.button(self.text("lesson.link"), icon="link", on_click=self._copy).props("flat no-caps").mark("link")
+        ui.button(self.text("lesson.link"), icon="link", on_click=self._copy).props("flat no-caps").classes(
+            "dampen-last"
+        )
 
     def _slider(self, name: str) -> None:
         quantity, value = QUANTITIES[name], getattr(self.lesson, name)
         with ui.element("div").classes("w-full") as row:
             with ui.row().classes("w-full justify-between dampen-small no-wrap"):
                 ui.label(self.text(f"lesson.{name}"))
-                self._values[name] = ui.label(f"{value:g}").mark(f"value-{name}")
+                self._values[name] = ui.label(f"{value:g}")
             slider = ui.slider(
                 min=0,
                 max=len(quantity.notches) - 1,
@@ -77,7 +80,7 @@ class _LessonPage:
             ).props("dense")
             slider.props["aria-label"] = self.text(f"lesson.{name}")
             slider.props["aria-valuetext"] = f"{value:g}"
-            self._sliders[name] = slider.mark(f"slider-{name}")
+            self._sliders[name] = slider
         if name == "label_smoothing":
             self._smoothing = row
 
@@ -88,45 +91,47 @@ class _LessonPage:
             value=getattr(self.lesson, name),
             label=self.text(f"lesson.{name}"),
             on_change=lambda event: self._set(name, event.value),
-        ).props("dense options-dense").classes("w-full").mark(f"choice-{name}")
+        ).props("dense options-dense").classes("w-full")
 
     def _results(self) -> None:
         text = self.text
-        with ui.element("div").classes("dampen-card").props("role=status aria-live=off"):
+        with ui.element("div").classes("dampen-card dampen-second").props("role=status aria-live=off"):
             ui.label(text("lesson.difference")).classes("dampen-title").props("role=heading aria-level=2")
-            self._difference = ui.label().classes("text-lg").mark("difference")
+            self._difference = ui.label().classes("text-lg")
             self._difference_note = ui.label().classes("dampen-small")
-            self._accuracy = ui.label().classes("dampen-small").mark("accuracy")
+            self._accuracy = ui.label().classes("dampen-small")
         self._surfaces: list[ui.element] = []
         self._images: list[ui.element] = []
         self._overlays: list[ui.html] = []
         self._lines: list[ui.echart] = []
-        with ui.element("div").classes("dampen-card"):
-            with ui.element("div").classes("dampen-pair"):
+        with ui.element("div").classes("dampen-card dampen-second"):
+            with ui.element("div").classes("dampen-pair dampen-surfaces"):
                 for setting in ("none", "chosen"):
                     with ui.element("div"):
                         ui.label(text(f"lesson.{setting}")).classes("dampen-title")
                         with ui.element("div").classes("dampen-surface") as surface:
-                            image = ui.element("img").mark(f"surface-{setting}")
+                            image = ui.element("img")
                             image.props["alt"] = text("lesson.alt", setting=text(f"lesson.{setting}"))
                             self._overlays.append(ui.html("", sanitize=False))  # of numbers only
                         self._surfaces.append(surface)
                         self._images.append(image)
-                        self._lines.append(ui.echart({}).classes("dampen-chart").mark(f"line-{setting}"))
+                        line = ui.echart({}).classes("dampen-chart")
+                        line.props["role"], line.props["aria-label"] = "img", image.props["alt"]
+                        self._lines.append(line)
             with ui.row().classes("w-full items-end justify-between"):
                 ui.label(text("lesson.legend")).classes("dampen-small")
                 with ui.element("div").classes("w-64") as self._surface_choice:
                     self._choice("surface")
         self._curves = self._chart("loss", _charts.curves(text), note="lesson.loss.note")
-        with ui.element("div").classes("dampen-pair"):
+        with ui.element("div").classes("dampen-pair dampen-fourth"):
             self._norm = self._chart("norm", _charts.norm(text))
             self._histogram = self._chart("histogram", _charts.histogram(text))
             self._units = self._chart("kept", _charts.units(text), note="lesson.kept.note")
 
     def _chart(self, name: str, option: dict[str, Any], note: str | None = None) -> ui.echart:
-        with ui.element("div").classes("dampen-card"):
+        with ui.element("div").classes("dampen-card dampen-fourth"):
             ui.label(self.text(f"lesson.{name}")).classes("dampen-title").props("role=heading aria-level=2")
-            chart = ui.echart(option).classes("dampen-chart").mark(f"chart-{name}")
+            chart = ui.echart(option).classes("dampen-chart")
             chart.props["role"] = "img"
             chart.props["aria-label"] = self.text(f"lesson.{name}")
             if note:
@@ -213,7 +218,8 @@ class _LessonPage:
         sign = -1 if found.verdict == "worse" else 1
         low, high = sorted((sign * found.low, sign * found.high))
         numbers = {"mean": f"{sign * found.mean:.3f}", "low": f"{low:.3f}", "high": f"{high:.3f}"}
-        self._difference.set_text(text(f"lesson.difference.{found.verdict}", **numbers))
+        verdict = found.verdict if snapshot.step else "untrained"
+        self._difference.set_text(text(f"lesson.difference.{verdict}", **numbers))
         self._difference_note.set_text(text("lesson.difference.note", n_seeds=self.lesson.n_seeds, n_rows=self._n_test))
         test, train = snapshot.accuracy, snapshot.train_accuracy
         self._accuracy.set_visibility(test is not None)

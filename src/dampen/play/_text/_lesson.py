@@ -84,6 +84,10 @@ LESSON: Mapping[str, Mapping[str, str]] = {
         "en": "Not known: a network has diverged. A smaller learning rate and a reset help.",
         "zh": "无法判断：有网络发散。请减小学习率并重置。",
     },
+    "lesson.difference.untrained": {
+        "en": "Not trained yet: start, then move a slider.",
+        "zh": "尚未训练：点击“开始”，然后移动滑块。",
+    },
     "lesson.difference.note": {
         "en": "Test loss without regularisation minus with yours, with its 95 % interval over {n_seeds} seeds and "
         "{n_rows} test points.",
@@ -99,7 +103,7 @@ LESSON: Mapping[str, Mapping[str, str]] = {
         "zh": "第 {step} 步，第 {epoch} 轮，每秒 {rate} 步，{members} 个网络",
     },
     "lesson.alt": {
-        "en": "Predictions over the two inputs: {setting}",
-        "zh": "两个输入上的预测：{setting}",
+        "en": "Predictions over the inputs: {setting}",
+        "zh": "输入空间上的预测：{setting}",
     },
 }
