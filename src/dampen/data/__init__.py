@@ -18,6 +18,7 @@ from dampen.data.tables._frame import all_typed
 from dampen.data.tables._identifiers import repeating
 from dampen.data.tables._infer_types import IDENTIFIER, counts_rows, decide, numbers_only
 from dampen.data.tables._preprocessing import Preprocessing, read_rows
+from dampen.data.tables._read import column_names
 from dampen.data.tables._spelling import spelling_notes, spelt_alike
 from dampen.data.tables._vectoriser import Vectoriser
 
@@ -34,6 +35,7 @@ __all__ = [
     "Rows",
     "Vectoriser",
     "all_typed",
+    "column_names",
     "counts_rows",
     "decide",
     "encode_new",

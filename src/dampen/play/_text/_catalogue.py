@@ -3,16 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
+from dampen.play._text._chooser import CHOOSER
 from dampen.play._text._decay import DECAY
 from dampen.play._text._images import IMAGES
 from dampen.play._text._lesson import LESSON
 from dampen.play._text._shell import SHELL
+from dampen.play._text._tune import TUNE
 
 LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
 """What each language is called in itself."""
 _TAGS = {"en": "en", "zh": "zh-Hans"}
 
-TEXTS: Mapping[str, Mapping[str, str]] = {**SHELL, **LESSON, **DECAY, **IMAGES}
+TEXTS: Mapping[str, Mapping[str, str]] = {**SHELL, **LESSON, **DECAY, **IMAGES, **CHOOSER, **TUNE}
 """By key: the text in each language, with named places as in `str.format`."""
 
 
