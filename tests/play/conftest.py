@@ -15,22 +15,23 @@ _QUIET = {name: value for name, value in os.environ.items() if not name.startswi
 
 
 @pytest.fixture(scope="module")
-def server():
+def server(tmp_path_factory):
     """Serve the page in a process of its own: gives its address and its port."""
+    log = tmp_path_factory.mktemp("server") / "stderr"
     process = subprocess.Popen(
         [sys.executable, "-c", _COMMAND, "play", "--no-browser"],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=log.open("w"),
         text=True,
         env={**_QUIET, "OMP_NUM_THREADS": "1"},
     )
     address = process.stdout.readline().strip()
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address), address + process.stderr.read()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address), address + log.read_text()
     yield SimpleNamespace(address=address, port=int(address.split(":")[2].strip("/")), pid=process.pid)
     assert process.poll() is None, "the server has ended by itself"
     process.send_signal(2)  # Ctrl-C
-    _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 0, stderr
+    process.communicate(timeout=30)
+    assert process.returncode == 0, log.read_text()
 
 
 @pytest.fixture(scope="module")

@@ -20,21 +20,21 @@ class Quantity:
         live: whether it acts from the next step on; the others start the training again.
     """
 
-    notches: tuple[float, ...]
+    notches: tuple[int | float, ...]
     whole: bool = False
     live: bool = False
 
     @property
-    def low(self) -> float:
+    def low(self) -> int | float:
         """The smallest value."""
         return self.notches[0]
 
     @property
-    def high(self) -> float:
+    def high(self) -> int | float:
         """The largest value."""
         return self.notches[-1]
 
-    def notch(self, value: float) -> int:
+    def notch(self, value: int | float) -> int:
         """Return the number of the notch that is nearest to a value."""
         return min(range(len(self.notches)), key=lambda i: abs(self.notches[i] - value))
 
@@ -113,10 +113,10 @@ class Lesson:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         for name, quantity in QUANTITIES.items():
             value = getattr(self, name)
-            kind = "a whole number" if quantity.whole else "a number"
             right = isinstance(value, int) or (isinstance(value, float) and not quantity.whole and math.isfinite(value))
             if not right or isinstance(value, bool) or not quantity.low <= value <= quantity.high:
-                raise InputError(f"{name} must be {kind} from {quantity.low:g} to {quantity.high:g}, got {value!r}")
+                raise _refusal(name, value)
+            object.__setattr__(self, name, value if quantity.whole else float(value))
 
     @property
     def task(self) -> str:
@@ -169,15 +169,20 @@ def from_query(query: Mapping[str, str]) -> tuple[Lesson, list[str]]:
 
 def _read(name: str, text: str) -> Any:
     if name in CHOICES:
-        return text
-    whole = QUANTITIES[name].whole
+        return text[:_LONGEST]
     try:
-        return int(text) if whole else float(text)
+        return int(text) if QUANTITIES[name].whole else float(text)
     except ValueError:
-        return text[:_LONGEST]  # refused with what it should be
+        raise _refusal(name, text[:_LONGEST]) from None
 
 
 _LONGEST = 40  # letters of a value in a message
+
+
+def _refusal(name: str, value: object) -> InputError:
+    quantity = QUANTITIES[name]
+    kind = "a whole number" if quantity.whole else "a number"
+    return InputError(f"{name} must be {kind} from {quantity.low:g} to {quantity.high:g}, got {value!r}")
 
 
 def _written(value: object) -> str:

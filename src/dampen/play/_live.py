@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from dampen.errors import InputError
 
@@ -19,11 +19,12 @@ _PATIENCE = 2.0  # seconds that a process has to end by itself
 _PRELOADED = ["dampen.play._training", "scipy.stats"]
 
 
+@runtime_checkable
 class Training(Protocol):
     """What a process trains."""
 
     @property
-    def speed(self) -> float:
+    def speed(self) -> int | float:
         """Steps a second at most."""
         ...
 

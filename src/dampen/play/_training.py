@@ -39,7 +39,7 @@ class Mark:
 
     step: int
     name: str
-    value: float
+    value: int | float
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class LessonTraining:
         self._begin()
 
     @property
-    def speed(self) -> float:
+    def speed(self) -> int | float:
         """Steps a second at most."""
         return self.lesson.speed
 
