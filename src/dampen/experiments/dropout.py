@@ -127,7 +127,7 @@ def train(
     device: str = "cpu",
     callback: Callable[[Event], object] | None = None,
 ) -> History:
-    """Train what `untrained` returned, from where it is; arguments as for `compare`, `until` as for `Population.fit`."""
+    """Train what `untrained` returned, from where it is, as `compare` does; `until` as for `Population.fit`."""
     return population.fit(
         data,
         epochs=epochs,

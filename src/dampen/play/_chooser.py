@@ -23,11 +23,18 @@ class Chooser:
     Args:
         visit: the tab.
         sets: names of built-in sets.
-        chosen: is called with the data, and with None where a choice can't be used.
+        chosen: is called with what `prepare` returns, and with None where a choice can't be used.
+        prepare: makes of the data what the page needs, in a thread; may raise `InputError`.
     """
 
-    def __init__(self, visit: Visit, sets: Sequence[str], chosen: Callable[[Data | None], object]):
-        self.visit, self.text, self._chosen = visit, visit.text, chosen
+    def __init__(
+        self,
+        visit: Visit,
+        sets: Sequence[str],
+        chosen: Callable[[Any], object],
+        prepare: Callable[[Data], Any] = lambda data: data,
+    ):
+        self.visit, self.text, self._chosen, self._prepare = visit, visit.text, chosen, prepare
         self._sets = list(sets)
         self._uploads = Uploads()
         visit.client.on_delete(self._uploads.remove)
@@ -44,46 +51,54 @@ class Chooser:
         asked = self.visit.query.get("data", "")
         first = asked if asked in options else next(iter(options))
         self._set = ui.select(options, value=first, label=text("chooser.set"), on_change=self._picked)
-        self._set.props("dense options-dense").classes("w-full").mark("choice-set")
+        self._set.props("dense options-dense").classes("w-full")
         upload = ui.upload(
             auto_upload=True,
             max_files=1,
             max_file_size=LARGEST_FILE,
             label=text("chooser.upload", size=LARGEST_FILE >> 20),
             on_upload=self._uploaded,
-            on_rejected=lambda: self._refuse(text("chooser.rejected", size=LARGEST_FILE >> 20)),
+            on_rejected=lambda: self._show_error(text("chooser.rejected", size=LARGEST_FILE >> 20)),
         )
         ui.add_css(".q-uploader__list, .q-uploader__subtitle { display: none }")  # a table is read at once
         self._upload = upload.props("flat bordered accept='.csv,.tsv,.txt,.parquet,.feather,.xlsx'")
-        self._upload.classes("w-full").mark("upload")
+        self._upload.classes("w-full")
         self._target = ui.select([], label=text("chooser.target"), on_change=self._aimed)
-        self._target.props("dense options-dense").classes("w-full").mark("choice-target")
+        self._target.props("dense options-dense").classes("w-full")
         self._target.set_visibility(False)
-        self._error = ui.label().classes("dampen-small text-negative").props("role=alert").mark("data-error")
+        self._hint = ui.label(text("chooser.aim")).classes("dampen-small")
+        self._hint.set_visibility(False)
+        self._error = ui.label().classes("dampen-small text-negative").props("role=alert")
         self._error.set_visibility(False)
 
     def build_columns(self) -> None:
-        """Make the table of what was done to the columns."""
+        """Make the card with the table of what was done to the columns."""
+        with ui.element("div").classes("dampen-card dampen-last") as self._card:
+            self._build_columns()
+        self._card.set_visibility(False)
+
+    def _build_columns(self) -> None:
         text = self.text
-        self._about = ui.label().classes("dampen-small").mark("data-about")
+        title(text("chooser.columns"))
+        self._about = ui.label().classes("dampen-small")
         names = ("column", "read", "becomes", "note")
         columns = [
             {"name": n, "label": text(f"chooser.columns.{n}"), "field": n, "align": "left", "style": _WRAP}
             for n in names
         ]
         with ui.element("div").style("max-height: 320px; overflow: auto; width: 100%"):
-            self._columns = ui.table(rows=[], columns=columns, row_key="column").mark("columns")
+            self._columns = ui.table(rows=[], columns=columns, row_key="column")
             self._columns.props("dense flat").classes("w-full")
-        self._data_notes = ui.label().classes("dampen-small").style("white-space: pre-line").mark("data-notes")
+        self._data_notes = ui.label().classes("dampen-small").style("white-space: pre-line")
 
     @property
     def name(self) -> str | None:
         """The built-in set that is chosen; None where the data is the reader's own."""
         return self._set.value if self._set.value in self._sets else None
 
-    async def start(self) -> None:
-        """Read what is chosen at first."""
-        await self._picked(None)
+    def start(self) -> None:
+        """Read what is chosen at first, once the tab is connected."""
+        ui.timer(0, lambda: self._picked(None), once=True)
 
     async def _picked(self, _: Any) -> None:
         name = self._set.value
@@ -94,17 +109,17 @@ class Chooser:
 
     async def _uploaded(self, event: events.UploadEventArguments) -> None:
         self._upload.reset()
-        self._turn += 1
         turn = self._turn
         try:
             file = self._uploads.place(event.file.name, event.file.size())
             await event.file.save(file)
             names = await asyncio.to_thread(self._uploads.columns, file)
         except InputError as e:
-            self._refuse(str(e))
+            self._show_error(str(e))  # what was chosen before stays
             return
         if turn != self._turn or self.visit.client.is_deleted:
             return
+        self._turn += 1
         self._file = file
         options = {**self._set.options, _OWN: event.file.name[:80]} if isinstance(self._set.options, dict) else {}
         self._set.set_options(options, value=_OWN)
@@ -115,8 +130,7 @@ class Chooser:
         if usual is not None:
             self._target.set_value(usual)
         else:
-            self._error.set_text(self.text("chooser.aim"))
-            self._error.set_visibility(True)
+            self._hint.set_visibility(True)
             self._chosen(None)
 
     async def _aimed(self, _: Any) -> None:
@@ -129,29 +143,32 @@ class Chooser:
         self._turn += 1
         turn = self._turn
         try:
-            data = await asyncio.to_thread(read)
+            data, ready = await asyncio.to_thread(lambda: (found := read(), self._prepare(found)))
         except InputError as e:
             if turn == self._turn:
-                self._refuse(" ".join(str(e).split()))
+                self.refuse(" ".join(str(e).split()))
             return
         if turn == self._turn and not self.visit.client.is_deleted:
             self._clear()
             self._tell(data)
-            self._chosen(data)
+            self._chosen(ready)
 
-    def _refuse(self, line: str) -> None:
+    def refuse(self, line: str) -> None:
+        """Tell why a choice can't be used."""
         self._clear()
-        self._error.set_text(line)
-        self._error.set_visibility(True)
+        self._show_error(line)
         self._chosen(None)
 
+    def _show_error(self, line: str) -> None:
+        self._error.set_text(line)
+        self._error.set_visibility(True)
+
     def _clear(self) -> None:
-        self._error.set_visibility(False)
-        self._about.set_text("")
-        self._data_notes.set_text("")
-        self._columns.update_rows([])
+        for element in (self._error, self._hint, self._card):
+            element.set_visibility(False)
 
     def _tell(self, data: Data) -> None:
+        self._card.set_visibility(True)
         told = {
             "name": data.name,
             "task": self.text(f"chooser.{data.task}"),

@@ -22,7 +22,7 @@ def chart(name: str, heading: str, option: dict[str, Any], note: str | None = No
     """
     with ui.element("div").classes("dampen-card"):
         title(heading)
-        found = ui.echart(option).classes("dampen-chart").mark(f"chart-{name}")
+        found = ui.echart(option).classes("dampen-chart")
         found.props["role"] = "img"
         found.props["aria-label"] = heading
         if note:
@@ -48,7 +48,7 @@ def slider(name: str, label: str, notches: Sequence[float], at: int, changed: Ca
     with ui.element("div").classes("w-full"):
         with ui.row().classes("w-full justify-between dampen-small no-wrap"):
             ui.label(label)
-            value = ui.label(f"{notches[at]:g}").mark(f"value-{name}")
+            value = ui.label(f"{notches[at]:g}")
 
         def moved(event: Any) -> None:
             now = notches[int(event.value or 0)]
@@ -59,7 +59,7 @@ def slider(name: str, label: str, notches: Sequence[float], at: int, changed: Ca
         found = ui.slider(min=0, max=len(notches) - 1, step=1, value=at, on_change=moved).props("dense")
         found.props["aria-label"] = label
         found.props["aria-valuetext"] = f"{notches[at]:g}"
-    return found.mark(f"slider-{name}")
+    return found
 
 
 def notes_of(notes: Iterable[str]) -> None:

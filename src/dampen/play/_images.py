@@ -317,7 +317,8 @@ class ImagesTraining:
         assert isinstance(found, ClassPrediction)
         assert found.draws is not None
         single = self._member(NO_DROPOUT)(turned[None]).softmax(1)[0]
-        classes = self._data.classes or ()
+        classes = self._data.classes
+        assert classes is not None
         likeliest = found.probabilities[0].argsort(descending=True)[:_SHOWN_CLASSES].tolist()
         edges = np.linspace(0, 1, BINS + 1)
         return Shown(

@@ -133,7 +133,9 @@ def in_progress(folder: Path) -> list[Point]:
     rungs = progress(place, plan["metric"])
     bracket = plan["brackets"][0]
     done = [rung for rung in rungs if rung["family"] == "search" and rung["bracket"] == 0]
-    keep = bracket["rungs"][len(done) - 1][1] if 0 < len(done) <= len(bracket["rungs"]) and len(done) == len(rungs) else 0
+    keep = (
+        bracket["rungs"][len(done) - 1][1] if 0 < len(done) <= len(bracket["rungs"]) and len(done) == len(rungs) else 0
+    )
     return points(bracket["drawn"] or [], rungs, keep)
 
 

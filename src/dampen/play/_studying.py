@@ -106,7 +106,7 @@ def _run(connection: Connection, data: bytes, folder: str, hidden: Sequence[int]
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             warnings.showwarning = lambda message, *_, **__: told.append(" ".join(str(message).split()))
-            read: Data = pickle.loads(data)  # noqa: S301  # from the page's own process
+            read: Data = pickle.loads(data)  # from the page's own process
             study = tune(usual_network(read, hidden), read, out=folder, callback=_Teller(connection, folder), **options)
             study.report(Path(folder) / "report.html")
         connection.send(StudyDone(Path(folder).name, tuple(dict.fromkeys(told))))
@@ -148,6 +148,4 @@ class _Teller:
         known = tuple(file.stat().st_mtime_ns if file.exists() else -1 for file in files)
         points = _runs.in_progress(self._folder) if known != self._known else None
         self._known = known
-        self._connection.send(
-            StudyNow(at.phase, at.share, at.seconds, at.left, at.members, at.epochs, at.best, points)
-        )
+        self._connection.send(StudyNow(at.phase, at.share, at.seconds, at.left, at.members, at.epochs, at.best, points))

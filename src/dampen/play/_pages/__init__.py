@@ -8,6 +8,6 @@ runs in a process of its own: a class with the methods of `_live.Training` and a
 `_live.Live`; `_drawn.drawn` ties that to the tab: frame by frame, and ended with it. `_lesson.py` shows all of it.
 """
 
-from dampen.play._pages import _decay, _images, _lesson, _tune
+from dampen.play._pages import _data, _decay, _images, _lesson, _tune
 
-PAGES = (_lesson.PAGE, _decay.PAGE, _images.PAGE, _tune.PAGE)
+PAGES = (_lesson.PAGE, _data.PAGE, _decay.PAGE, _images.PAGE, _tune.PAGE)

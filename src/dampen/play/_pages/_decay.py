@@ -27,13 +27,13 @@ class _DecayPage:
         """Make the page and start the process."""
         text = self.text
         notes_of(self._notes)
-        with ui.element("main").classes("dampen-page"):
+        with ui.element("div").classes("dampen-page"):
             with ui.element("section").classes("dampen-column"), ui.element("div").classes("dampen-card"):
                 ui.label(text("decay.about")).classes("dampen-small")
                 at = min(range(len(STRENGTHS)), key=lambda i: abs(STRENGTHS[i] - self.choice.weight_decay))
                 slider("weight_decay", text("decay.lambda"), STRENGTHS, at, self._set)
-                self._start = ui.button(text("decay.start"), icon="play_arrow", on_click=self._turn).mark("start")
-                self._progress = ui.label(text("lesson.starting")).classes("dampen-small").mark("progress")
+                self._start = ui.button(text("decay.start"), icon="play_arrow", on_click=self._turn)
+                self._progress = ui.label(text("lesson.starting")).classes("dampen-small")
             with ui.element("section").classes("dampen-column"):
                 self._results()
         drawn(self.visit, self.live, self._show)
@@ -42,12 +42,11 @@ class _DecayPage:
         text = self.text
         with ui.element("div").classes("dampen-card"):
             title(text("decay.figures"))
-            self._result = ui.label().classes("text-lg").mark("difference")
+            self._result = ui.label().classes("text-lg")
             names = ("train", "test", "norm")
             columns = [{"name": "setting", "label": "", "field": "setting", "align": "left"}]
             columns += [{"name": n, "label": text(f"decay.figures.{n}"), "field": n, "align": "right"} for n in names]
             self._table = ui.table(rows=[], columns=columns, row_key="setting").props("dense flat").classes("w-full")
-            self._table.mark("figures")
         note = text("decay.loss.note", n_seeds=N_SEEDS)
         self._losses = chart("loss", text("decay.loss"), charts.losses(text), note)
         with ui.element("div").classes("dampen-pair"):

@@ -32,7 +32,7 @@ class _ImagesPage:
     def build(self) -> None:
         """Make the page and start the process."""
         notes_of(self._notes)
-        with ui.element("main").classes("dampen-page"):
+        with ui.element("div").classes("dampen-page"):
             with ui.element("section").classes("dampen-column"), ui.element("div").classes("dampen-card"):
                 self._controls()
             with ui.element("section").classes("dampen-column"):
@@ -49,11 +49,11 @@ class _ImagesPage:
             value=self.choice.data,
             label=text("images.data"),
             on_change=lambda event: self._set("data", event.value),
-        ).props("dense options-dense").classes("w-full").mark("choice-data")
+        ).props("dense options-dense").classes("w-full")
         for name in ("rate_1", "rate_2", "rows", "epochs"):
             self._slider(name)
-        self._start = ui.button(text("decay.start"), icon="play_arrow", on_click=self._turn).mark("start")
-        self._progress = ui.label(text("lesson.starting")).classes("dampen-small").mark("progress")
+        self._start = ui.button(text("decay.start"), icon="play_arrow", on_click=self._turn)
+        self._progress = ui.label(text("lesson.starting")).classes("dampen-small")
 
     def _slider(self, name: str) -> None:
         notches = NOTCHES[name]
@@ -64,13 +64,13 @@ class _ImagesPage:
         text = self.text
         with ui.element("div").classes("dampen-card"):
             title(text("images.difference"))
-            self._difference = ui.label(text("images.difference.none")).classes("text-lg").mark("difference")
+            self._difference = ui.label(text("images.difference.none")).classes("text-lg")
         with ui.element("div").classes("dampen-pair"):
             self._accuracy = chart("accuracy", text("images.accuracy"), charts.curves(text))
             self._loss = chart("loss", text("images.loss"), charts.curves(text))
         with ui.element("div").classes("dampen-card"):
             title(text("images.lines"))
-            self._lines = ui.log().classes("w-full h-40").style("font-size: .8rem").mark("lines")
+            self._lines = ui.log().classes("w-full h-40").style("font-size: .8rem")
             ui.label(text("images.note", n_seeds=N_SEEDS)).classes("dampen-small")
 
     def _single(self) -> None:
@@ -82,23 +82,22 @@ class _ImagesPage:
                 for name, step in (("previous", -1), ("next", 1)):
                     ui.button(text(f"images.{name}"), on_click=lambda _, by=step: self._go(by)).props(
                         "outline dense no-caps padding='2px 10px'"
-                    ).mark(name)
+                    )
                 for name, listed in (("uncertain", "order"), ("wrong", "wrong")):
                     ui.button(text(f"images.{name}"), on_click=lambda _, of=listed: self._pick(of)).props(
                         "outline dense no-caps padding='2px 10px'"
-                    ).mark(name)
+                    )
             with ui.element("div").classes("dampen-pair mt-2"):
                 with ui.element("div"):
-                    self._number = ui.label().classes("dampen-small").mark("image-number")
+                    self._number = ui.label().classes("dampen-small")
                     self._image = ui.element("img").style("image-rendering: pixelated; width: 168px; height: 168px")
-                    self._image.mark("image")
                     self._slider("rotation")
                 with ui.element("div"):
                     columns: list[dict[str, Any]] = [{"name": n, "label": "", "field": n} for n in ("what", "value")]
                     columns[0]["align"], columns[1]["align"] = "left", "right"
-                    self._table = ui.table(rows=[], columns=columns, row_key="what").mark("uncertainty")
+                    self._table = ui.table(rows=[], columns=columns, row_key="what")
                     self._table.props("dense flat hide-header").classes("w-full")
-            self._belief = ui.label().classes("text-lg").mark("belief")
+            self._belief = ui.label().classes("text-lg")
             ui.label(text("images.threshold")).classes("dampen-small")
             self._histogram = chart("samples", text("images.histogram"), charts.histogram(text))
 

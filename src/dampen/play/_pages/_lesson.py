@@ -1,5 +1,6 @@
 """The lesson: points of two inputs, a network with the chosen regularisation beside one without."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,12 +21,14 @@ _GROUPS = {
 }
 
 
-class _LessonPage:
+class LessonPage:
     """One tab's lesson.
 
     Args:
         visit: the tab.
     """
+
+    groups: Mapping[str, Sequence[str]] = _GROUPS  # of what the reader can set
 
     def __init__(self, visit: Visit):
         self.visit, self.text = visit, visit.text
@@ -55,7 +58,7 @@ class _LessonPage:
                 ui.button(self.text("lesson.step"), on_click=self._step).props("outline")
                 ui.button(self.text("lesson.reset"), on_click=self._reset).props("outline")
             self._progress = ui.label(self.text("lesson.starting")).classes("dampen-small")
-        for group, names in _GROUPS.items():
+        for group, names in self.groups.items():
             place = "dampen-third" if group == "regularisation" else "dampen-last"
             with ui.element("div").classes(f"dampen-card {place}"):
                 ui.label(self.text(f"lesson.{group}")).classes("dampen-title").props("role=heading aria-level=2")
@@ -230,7 +233,7 @@ class _LessonPage:
 
 def build(visit: Visit) -> None:
     """Make the page."""
-    _LessonPage(visit).build()
+    LessonPage(visit).build()
 
 
 PAGE = Page("/", "lesson.title", build)

@@ -50,13 +50,13 @@ class _TunePage:
         self._notes: list[str] = []
         self._sizes, self._hidden = self._asked()
 
-    async def build(self) -> None:
+    def build(self) -> None:
         """Make the page."""
         text = self.text
         notes_of(self._notes)
         sets = [name for name in NAMES if name not in _PUBLISHED or is_here(name)]
         self._chooser = Chooser(self.visit, sets, self._chosen)
-        with ui.element("main").classes("dampen-page"):
+        with ui.element("div").classes("dampen-page"):
             with ui.element("section").classes("dampen-column"):
                 with ui.element("div").classes("dampen-card"):
                     ui.label(text("tune.about")).classes("dampen-small")
@@ -67,37 +67,33 @@ class _TunePage:
                         label=text("tune.budget"),
                         on_change=lambda _: self._keep(),
                     )
-                    self._budget.props("dense options-dense").classes("w-full").mark("budget")
+                    self._budget.props("dense options-dense").classes("w-full")
                     with ui.row().classes("gap-2 mt-2"):
                         self._start = ui.button(text("tune.start"), icon="play_arrow", on_click=self._begin)
-                        self._start.mark("start")
                         self._stop = ui.button(text("tune.stop"), icon="stop", on_click=self._end).props("outline")
-                        self._stop.mark("stop")
                 with ui.element("div").classes("dampen-card"):
                     title(text("tune.runs"))
-                    self._list = ui.column().classes("w-full gap-1").mark("runs")
+                    self._list = ui.column().classes("w-full gap-1")
             with ui.element("section").classes("dampen-column"):
                 self._results()
         self._show_buttons()
         self._show_runs()
-        await self._chooser.start()
+        self._chooser.start()
 
     def _results(self) -> None:
         text = self.text
         with ui.element("div").classes("dampen-card").props("role=status"):
             title(text("tune.progress"))
-            self._now = ui.label(text("tune.idle")).mark("now")
+            self._now = ui.label(text("tune.idle"))
             self._bar = ui.linear_progress(value=0, show_value=False).props("instant-feedback rounded size=8px")
             self._bar.props["aria-label"] = text("tune.progress")
-            self._failure = ui.label().classes("text-negative").props("role=alert").mark("failure")
+            self._failure = ui.label().classes("text-negative").props("role=alert")
         with ui.element("div").classes("dampen-card") as self._verdict_card:
             title(text("tune.verdict"))
-            self._verdict = ui.column().classes("w-full gap-1").mark("verdict")
+            self._verdict = ui.column().classes("w-full gap-1")
         self._verdict_card.set_visibility(False)
         self._picture = chart("search", text("tune.search"), _tune_charts.search(text), text("tune.search.note"))
-        with ui.element("div").classes("dampen-card"):
-            title(text("chooser.columns"))
-            self._chooser.build_columns()
+        self._chooser.build_columns()
 
     def _asked(self) -> tuple[dict[str, int], list[int] | None]:
         """Return the sizes and widths that the address asks for: small studies, for lessons."""
@@ -237,7 +233,7 @@ class _TunePage:
         first, *others = study.sentences()
         with self._verdict:
             ui.label(first).classes("text-lg")
-            ui.link(self.text("tune.report"), f"/runs/{quote(name)}/report", new_tab=True).mark("report")
+            ui.link(self.text("tune.report"), f"/runs/{quote(name)}/report", new_tab=True)
             for sentence in (*others, *notes):
                 ui.label(sentence).classes("dampen-small")
         self._verdict_card.set_visibility(True)
@@ -267,9 +263,9 @@ class _TunePage:
 _PUBLISHED = ("fashion-mnist", "mnist")
 
 
-async def build(visit: Visit) -> None:
+def build(visit: Visit) -> None:
     """Make the page."""
-    await _TunePage(visit).build()
+    _TunePage(visit).build()
 
 
 PAGE = Page("/tune", "tune.title", build)

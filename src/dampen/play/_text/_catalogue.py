@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dampen.play._text._chooser import CHOOSER
+from dampen.play._text._data import DATA
 from dampen.play._text._decay import DECAY
 from dampen.play._text._images import IMAGES
 from dampen.play._text._lesson import LESSON
@@ -14,7 +15,7 @@ LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
 """What each language is called in itself."""
 _TAGS = {"en": "en", "zh": "zh-Hans"}
 
-TEXTS: Mapping[str, Mapping[str, str]] = {**SHELL, **LESSON, **DECAY, **IMAGES, **CHOOSER, **TUNE}
+TEXTS: Mapping[str, Mapping[str, str]] = {**SHELL, **LESSON, **DECAY, **IMAGES, **CHOOSER, **DATA, **TUNE}
 """By key: the text in each language, with named places as in `str.format`."""
 
 

@@ -9,7 +9,8 @@ CHOOSER: Mapping[str, Mapping[str, str]] = {
     "chooser.rejected": {
         "en": "The file is not taken: one table, {size} MB at most, ending in .csv, .tsv, .txt, .parquet, .feather or "
         ".xlsx.",
-        "zh": "文件未被接受：请上传一个表格，不超过 {size} MB，扩展名为 .csv、.tsv、.txt、.parquet、.feather 或 .xlsx。",
+        "zh": "文件未被接受：请上传一个表格，不超过 {size} MB，扩展名为 .csv、.tsv、.txt、.parquet、.feather "
+        "或 .xlsx。",
     },
     "chooser.target": {"en": "Column to predict", "zh": "要预测的列"},
     "chooser.aim": {"en": "Choose the column to predict.", "zh": "请选择要预测的列。"},

@@ -53,7 +53,10 @@ IMAGES: Mapping[str, Mapping[str, str]] = {
         "en": "The network answers {samples} times, each time with other units dropped (Monte-Carlo dropout).",
         "zh": "网络回答 {samples} 次，每次丢弃不同的单元（蒙特卡洛 dropout）。",
     },
-    "images.number": {"en": "Image {number} of {n_images}, class {label}", "zh": "第 {number} / {n_images} 张图像，类别 {label}"},
+    "images.number": {
+        "en": "Image {number} of {n_images}, class {label}",
+        "zh": "第 {number} / {n_images} 张图像，类别 {label}",
+    },
     "images.previous": {"en": "Previous", "zh": "上一张"},
     "images.next": {"en": "Next", "zh": "下一张"},
     "images.uncertain": {"en": "Least certain", "zh": "最不确定"},

@@ -22,7 +22,10 @@ TUNE: Mapping[str, Mapping[str, str]] = {
         "zh": "已停止。{name} 已得到的结果都已保存：点击“继续”可从此处继续。",
     },
     "tune.starting": {"en": "{name}: starting…", "zh": "{name}：正在启动……"},
-    "tune.idle": {"en": "No study runs. Choose data and a time, or open a study.", "zh": "没有正在进行的研究。请选择数据和时间，或打开一项研究。"},
+    "tune.idle": {
+        "en": "No study runs. Choose data and a time, or open a study.",
+        "zh": "没有正在进行的研究。请选择数据和时间，或打开一项研究。",
+    },
     "tune.progress": {"en": "Progress", "zh": "进度"},
     "tune.now": {
         "en": "{phase}: {members} networks to epoch {epochs}; {seconds} s so far",
@@ -35,9 +38,10 @@ TUNE: Mapping[str, Mapping[str, str]] = {
     "tune.phase.test": {"en": "Test rows", "zh": "测试样本"},
     "tune.search": {"en": "The settings tried", "zh": "尝试过的设置"},
     "tune.search.note": {
-        "en": "Each point is a setting. Its colour is its loss on the selection rows; a faded one has been dropped, the "
-        "ring is recommended. A weight decay of 0 is drawn at the left edge.",
-        "zh": "每个点是一个设置。颜色表示它在选择样本上的损失；变淡的已被淘汰，圆环为推荐设置。权重衰减为 0 的点画在左边缘。",
+        "en": "Each point is a setting. Its colour is its loss on the selection rows; a faded one has been dropped, "
+        "the ring is recommended. A weight decay of 0 is drawn at the left edge.",
+        "zh": "每个点是一个设置。颜色表示它在选择样本上的损失；变淡的已被淘汰，圆环为推荐设置。"
+        "权重衰减为 0 的点画在左边缘。",
     },
     "tune.waiting": {"en": "not ranked yet", "zh": "尚未排名"},
     "tune.dropped": {"en": "dropped", "zh": "已淘汰"},
