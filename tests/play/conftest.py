@@ -18,13 +18,14 @@ _QUIET = {name: value for name, value in os.environ.items() if not name.startswi
 def server(tmp_path_factory):
     """Serve the page in a process of its own: gives its address and its port."""
     log = tmp_path_factory.mktemp("server") / "stderr"
-    process = subprocess.Popen(
-        [sys.executable, "-c", _COMMAND, "play", "--no-browser"],
-        stdout=subprocess.PIPE,
-        stderr=log.open("w"),
-        text=True,
-        env={**_QUIET, "OMP_NUM_THREADS": "1"},
-    )
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _COMMAND, "play", "--no-browser"],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env={**_QUIET, "OMP_NUM_THREADS": "1"},
+        )
     address = process.stdout.readline().strip()
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address), address + log.read_text()
     yield SimpleNamespace(address=address, port=int(address.split(":")[2].strip("/")), pid=process.pid)
