@@ -15,7 +15,7 @@ def command(
     data: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DATA]",
+            metavar="DATA",
             help="A shape of points (moons, circles, spiral, xor, blobs, curve), or data of your own as in tune.",
             show_default=False,
         ),
@@ -32,8 +32,9 @@ def command(
 
     Ctrl-C ends it.
     """
-    from dampen.play import POINTS, serve
+    from dampen.play import POINTS, check_installed, serve
 
+    check_installed()
     if data is None or data in POINTS:
         serve({} if data is None else {"points": data}, host=host, port=port, browser=browser)
     else:

@@ -6,9 +6,9 @@ from typing import Any
 
 from dampen.play._names import POINTS
 from dampen.play._notebook import play
-from dampen.play._serve import serve
+from dampen.play._serve import check_installed, serve
 
-__all__ = ["POINTS", "play", "serve"]
+__all__ = ["POINTS", "check_installed", "play", "serve"]
 
 
 class _Callable(ModuleType):

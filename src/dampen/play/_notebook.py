@@ -38,6 +38,8 @@ class Shown:
         if self._process.poll() is None and self._process.stdin is not None:
             self._process.stdin.close()  # the server ends when it can read no more
             self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
         atexit.unregister(self.close)
 
 

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from dampen.errors import InputError
+from dampen.play._address import listen
 
 if TYPE_CHECKING:
     from dampen.data import Data
@@ -37,13 +38,14 @@ def serve(
         InputError: the extra `play` is not installed, or the address can't be listened at.
     """
     check_installed()
+    listening = listen(host, port)
     from dampen.play import _server  # NiceGUI and torch take a while
 
     _server.run(
         query or {},
         data=data,
+        listening=listening,
         host=host,
-        port=port,
         browser=browser,
         framed_by=framed_by,
         ready=ready or _print,

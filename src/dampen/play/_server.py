@@ -1,14 +1,11 @@
 """The server of the page: where it listens, who may speak to it, and how it ends."""
 
-import ipaddress
 import secrets
 import socket
-import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 import uvicorn
 from fastapi import FastAPI
@@ -16,9 +13,9 @@ from nicegui import ui
 
 from dampen.errors import InputError
 from dampen.play import _live, _pages, _shell
+from dampen.play._address import LOOPBACK, address_of, is_loopback
 from dampen.play._guard import Guard
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LARGEST_MESSAGE = 1 << 20  # bytes of a WebSocket message: a page sends a few hundred
 _RECONNECT = 3.0  # seconds after which a page that is gone is let go, with its process
 
@@ -26,8 +23,8 @@ _RECONNECT = 3.0  # seconds after which a page that is gone is let go, with its 
 def run(
     query: Mapping[str, str],
     *,
+    listening: socket.socket,
     host: str,
-    port: int,
     browser: bool,
     framed_by: Sequence[str] = (),
     ready: Callable[[str], object],
@@ -38,8 +35,8 @@ def run(
 
     Args:
         query: of the address that is opened: a lesson, or what other pages take.
-        host: address to listen at.
-        port: number of the port, 0 for any that is free.
+        listening: has the port.
+        host: address that it listens at.
         browser: whether to open the address in the browser.
         framed_by: origins whose pages may show this one inside.
         ready: is called with the address.
@@ -47,14 +44,15 @@ def run(
         until: returns when the server should end; runs in a thread of its own.
 
     Raises:
-        InputError: the address can't be listened at.
+        InputError: there is no page for what is given.
     """
-    own = _is_loopback(host)
-    token = None if own else secrets.token_urlsafe(16)
-    listening = _listen(host, port)
-    port = listening.getsockname()[1]
     path = "/" if data is None else "/data"
-    address = _address(host, port, path, {**query, **({} if token is None else {"token": token})})
+    if path not in {page.path for page in _pages.PAGES}:
+        raise InputError("data of your own have no page here: give a shape of points, such as moons, or nothing")
+    own = is_loopback(host)
+    token = None if own else secrets.token_urlsafe(16)
+    port = listening.getsockname()[1]
+    address = address_of(host, port, path, {**query, **({} if token is None else {"token": token})})
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     for page in _pages.PAGES:
         _shell.register(page, _pages.PAGES, data)
@@ -94,31 +92,3 @@ def _opened(address: str, browser: bool, ready: Callable[[str], object]) -> None
     ready(address)
     if browser:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
-    if sys.platform != "win32":  # where it would let a second server take the port
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        found.bind((host, port))
-    except (OSError, OverflowError) as error:
-        found.close()
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(
-            f"the page can't be served at {host}, port {port} ({reason}): --port 0 takes any port that is free"
-        ) from None
-    return found
-
-
-def _address(host: str, port: int, path: str, query: Mapping[str, str]) -> str:
-    name = socket.gethostname() if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
-    return f"http://{name}:{port}{path}" + (f"?{urlencode(query)}" if query else "")

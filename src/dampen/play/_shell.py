@@ -57,14 +57,25 @@ class Visit:
 
     def keep(self, query: Mapping[str, str]) -> None:
         """Let the address name these fields, beside language and dark mode, without loading the page again."""
-        self.query = {name: self.query[name] for name in _KEPT if name in self.query} | dict(query)
+        self.query = self._kept | dict(query)
         with self.client:
             ui.navigate.history.replace(self.address())
 
+    def link(self, query: Mapping[str, str], path: str | None = None) -> str:
+        """Return the address of this page, or of another one, with these fields beside language and dark mode."""
+        return _with_query(self.path if path is None else path, self._kept | dict(query))
+
+    @property
+    def _kept(self) -> dict[str, str]:
+        return {name: self.query[name] for name in _KEPT if name in self.query}
+
     def address(self, **changed: str) -> str:
         """Return the page's address with some fields replaced."""
-        query = {name: value for name, value in {**self.query, **changed}.items() if value}
-        return self.path + (f"?{urlencode(query)}" if query else "")
+        return _with_query(self.path, {name: value for name, value in {**self.query, **changed}.items() if value})
+
+
+def _with_query(path: str, query: Mapping[str, str]) -> str:
+    return path + (f"?{urlencode(query)}" if query else "")
 
 
 @dataclass(frozen=True)
@@ -114,9 +125,7 @@ def _head(visit: Visit, page: Page, pages: Sequence[Page]) -> None:
         ui.label("dampen").classes("text-xl font-bold")
         with ui.row().classes("gap-3").props(f'role=navigation aria-label="{text("shell.pages")}"'):
             for other in pages:
-                kept = {name: visit.query[name] for name in _KEPT if name in visit.query}
-                target = other.path + (f"?{urlencode(kept)}" if kept else "")
-                link = ui.link(text(other.title), target)
+                link = ui.link(text(other.title), visit.link({}, other.path))
                 if other.path == page.path:
                     link.classes("font-semibold").props("aria-current=page")
         ui.space()

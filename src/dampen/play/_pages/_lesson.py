@@ -8,7 +8,7 @@ from nicegui import ui
 
 from dampen.play import _charts, _points
 from dampen.play._drawn import drawn
-from dampen.play._lesson import CHOICES, QUANTITIES, from_query
+from dampen.play._lesson import CHOICES, QUANTITIES, Lesson, from_query
 from dampen.play._live import Live
 from dampen.play._shell import Page, Visit
 from dampen.play._training import Snapshot, lesson_training
@@ -18,6 +18,12 @@ _GROUPS = {
     "training": ("lr", "batch_size", "n_seeds", "speed"),
     "data": ("points", "noise", "n_points", "train_share"),
     "network": ("width", "depth"),
+}
+_EXAMPLES = {
+    "few": Lesson(),
+    "many": Lesson(n_points=1000, train_share=0.9),
+    "curve": Lesson(points="curve", dropout=0.3),
+    "xor": Lesson(points="xor", weight_decay=1.0, dropout=0.0),
 }
 
 
@@ -64,6 +70,11 @@ class LessonPage:
                 ui.label(self.text(f"lesson.{group}")).classes("dampen-title").props("role=heading aria-level=2")
                 for name in names:
                     self._choice(name) if name in CHOICES else self._slider(name)
+        with ui.element("div").classes("dampen-card dampen-last"):
+            ui.label(self.text("lesson.examples")).classes("dampen-title").props("role=heading aria-level=2")
+            for name, lesson in _EXAMPLES.items():
+                with ui.element("div"):
+                    ui.link(self.text(f"lesson.examples.{name}"), self.visit.link(lesson.query()))
         ui.button(self.text("lesson.link"), icon="link", on_click=self._copy).props("flat no-caps").classes(
             "dampen-last"
         )
@@ -122,7 +133,7 @@ class LessonPage:
                         line.props["role"], line.props["aria-label"] = "img", image.props["alt"]
                         self._lines.append(line)
             with ui.row().classes("w-full items-end justify-between"):
-                ui.label(text("lesson.legend")).classes("dampen-small")
+                self._legend = ui.label().classes("dampen-small")
                 with ui.element("div").classes("w-64") as self._surface_choice:
                     self._choice("surface")
         self._curves = self._chart("loss", _charts.curves(text), note="lesson.loss.note")
@@ -155,6 +166,7 @@ class LessonPage:
                 line.options.update(_charts.line(self.text, setting, points))
                 line.update()
         self._surface_choice.set_visibility(flat)
+        self._show_legend()
         self._smoothing.set_visibility(self.lesson.task == "classification")
         self._n_test = len(points.test_inputs)
 
@@ -165,8 +177,13 @@ class LessonPage:
             self._sliders[name].props["aria-valuetext"] = f"{value:g}"
         self.visit.keep(self.lesson.query())
         self.live.change(self.lesson)
+        self._show_legend()
         if not before.trains_on(self.lesson):
             self._draw_points()
+
+    def _show_legend(self) -> None:
+        spread = self.lesson.surface != "mean" and self.lesson.task == "classification"
+        self._legend.set_text(self.text("lesson.legend") + (self.text("lesson.legend.spread") if spread else ""))
 
     def _turn(self) -> None:
         self.running = not self.running

@@ -8,6 +8,11 @@ LESSON: Mapping[str, Mapping[str, str]] = {
     "lesson.pause": {"en": "Pause", "zh": "暂停"},
     "lesson.step": {"en": "Step", "zh": "单步"},
     "lesson.reset": {"en": "Reset", "zh": "重置"},
+    "lesson.examples": {"en": "To try", "zh": "试一试"},
+    "lesson.examples.few": {"en": "Few noisy points", "zh": "少量含噪声的点"},
+    "lesson.examples.many": {"en": "Many points", "zh": "大量的点"},
+    "lesson.examples.curve": {"en": "Dropout on a curve", "zh": "在曲线上用 dropout"},
+    "lesson.examples.xor": {"en": "XOR, weight decay alone", "zh": "异或，仅用权重衰减"},
     "lesson.link": {"en": "Copy link", "zh": "复制链接"},
     "lesson.copied": {"en": "The link to this lesson is copied.", "zh": "本课程的链接已复制。"},
     "lesson.starting": {"en": "Starting…", "zh": "正在启动……"},
@@ -45,6 +50,10 @@ LESSON: Mapping[str, Mapping[str, str]] = {
     "lesson.legend": {
         "en": "Filled: training points. Hollow: test points.",
         "zh": "实心：训练点。空心：测试点。",
+    },
+    "lesson.legend.spread": {
+        "en": " White: standard deviation 0; darkest: 0.5.",
+        "zh": "白色：标准差为 0；最深：0.5。",
     },
     "lesson.loss": {"en": "Loss", "zh": "损失"},
     "lesson.loss.note": {
