@@ -25,10 +25,12 @@ def server(tmp_path_factory):
             stderr=stderr,
             text=True,
             env={**_QUIET, "OMP_NUM_THREADS": "1"},
+            cwd=log.parent,  # where studies are kept
         )
     address = process.stdout.readline().strip()
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address), address + log.read_text()
-    yield SimpleNamespace(address=address, port=int(address.split(":")[2].strip("/")), pid=process.pid)
+    port = int(address.split(":")[2].strip("/"))
+    yield SimpleNamespace(address=address, port=port, pid=process.pid, folder=log.parent)
     assert process.poll() is None, "the server has ended by itself"
     process.send_signal(2)  # Ctrl-C
     process.communicate(timeout=30)

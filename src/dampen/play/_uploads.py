@@ -1,7 +1,9 @@
 """A reader's files: bounded, in a folder that goes away with the tab, and read as the command line reads them."""
 
 import re
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 
 from dampen.data import Data, column_names, load
@@ -12,10 +14,11 @@ _LONGEST_NAME = 80
 
 
 class Uploads:
-    """The files of one tab."""
+    """The files of one tab; `remove` removes all of it."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="dampen-play-", ignore_cleanup_errors=True)
+        self._folder = Path(tempfile.mkdtemp(prefix="dampen-play-"))
+        self.remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)  # at the latest at exit
         self._names: dict[str, str] = {}  # of the files here: what the reader calls them
         self._n = 0
 
@@ -36,7 +39,7 @@ class Uploads:
             )
         self._n += 1
         safe = re.sub(r"[^\w.-]", "_", Path(name.replace("\\", "/")).name).lstrip(".")[-_LONGEST_NAME:] or "file"
-        folder = Path(self._folder.name) / str(self._n)
+        folder = self._folder / str(self._n)
         folder.mkdir()
         self._names[str(folder / safe)] = _shown(name)
         return folder / safe
@@ -62,10 +65,6 @@ class Uploads:
             return load(file, target=target)
         except InputError as e:
             raise InputError(self._told(e)) from None
-
-    def remove(self) -> None:
-        """Remove all of it."""
-        self._folder.cleanup()
 
     def _told(self, error: InputError) -> str:
         """Return an error's line with the files as the reader calls them."""
