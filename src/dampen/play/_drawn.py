@@ -50,7 +50,7 @@ def drawn(visit: Visit, live: Live, draw: Callable[[Any], object]) -> None:
             return
         if client.is_deleted:
             return
-        if len(_ALL) >= _MOST:
+        if sum(not one.ended for one in _ALL) >= _MOST:
             with client:
                 ui.notify(visit.text("shell.full", most=_MOST), type="negative", timeout=0, close_button=True)
             return

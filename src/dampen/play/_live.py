@@ -78,6 +78,11 @@ class Live:
         """Number of the process, while there is one."""
         return self._process.pid if self._process is not None else None
 
+    @property
+    def ended(self) -> bool:
+        """Whether the page has ended it."""
+        return self._ended
+
     async def start(self, show: Callable[[Any], object]) -> None:
         """Start the process.
 

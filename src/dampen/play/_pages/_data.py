@@ -129,6 +129,7 @@ class _DataPage(LessonPage):
             overlay.set_content(circles)
             line.set_visibility(False)
             axes.set_text(f"→ {x}   ↑ {y}")
+        self._show_legend()
         self._smoothing.set_visibility(self.table.data.classes is not None)
         self._n_test = len(self.table.data.test_rows)
 
@@ -137,8 +138,18 @@ class _DataPage(LessonPage):
         if name in QUANTITIES:
             self._values[name].set_text(f"{value:g}")
             self._sliders[name].props["aria-valuetext"] = f"{value:g}"
+        self._show_legend()
         self._keep()
         self.live.change((self.lesson, self.shown))
+
+    def _show_legend(self) -> None:
+        super()._show_legend()
+        if self.table is not None and self.table.data.classes is None:
+            kind = "mean" if self.lesson.surface == "mean" else "spread"
+            self._legend.set_text(self.text("lesson.legend") + self.text(f"data.legend.{kind}"))
+
+    def _examples(self) -> None:
+        pass  # they are of points that are drawn
 
     def _keep(self) -> None:
         """Let the address name the lesson; a reader's own table can't be part of it."""

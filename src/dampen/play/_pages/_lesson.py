@@ -70,14 +70,17 @@ class LessonPage:
                 ui.label(self.text(f"lesson.{group}")).classes("dampen-title").props("role=heading aria-level=2")
                 for name in names:
                     self._choice(name) if name in CHOICES else self._slider(name)
+        self._examples()
+        ui.button(self.text("lesson.link"), icon="link", on_click=self._copy).props("flat no-caps").classes(
+            "dampen-last"
+        )
+
+    def _examples(self) -> None:
         with ui.element("div").classes("dampen-card dampen-last"):
             ui.label(self.text("lesson.examples")).classes("dampen-title").props("role=heading aria-level=2")
             for name, lesson in _EXAMPLES.items():
                 with ui.element("div"):
                     ui.link(self.text(f"lesson.examples.{name}"), self.visit.link(lesson.query()))
-        ui.button(self.text("lesson.link"), icon="link", on_click=self._copy).props("flat no-caps").classes(
-            "dampen-last"
-        )
 
     def _slider(self, name: str) -> None:
         quantity, value = QUANTITIES[name], getattr(self.lesson, name)

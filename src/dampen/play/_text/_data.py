@@ -12,6 +12,14 @@ DATA: Mapping[str, Mapping[str, str]] = {
         "frequent category.",
         "zh": "网络在所有列上训练；图中其余各列取中位数，或取最常见的类别。",
     },
+    "data.legend.mean": {
+        "en": " Blue: low; orange: high. The target has mean 0 and deviation 1 here.",
+        "zh": "蓝：低；橙：高。此处目标已标准化为均值 0、标准差 1。",
+    },
+    "data.legend.spread": {
+        "en": " White: standard deviation 0; darkest: 1, that of the target.",
+        "zh": "白色：标准差为 0；最深：1，即目标的标准差。",
+    },
     "data.cut": {
         "en": "The table is large: {n_train} of its training rows and {n_test} of its test rows are used here. Tune "
         "uses all.",
