@@ -177,12 +177,13 @@ class Chooser:
             "inputs": " x ".join(map(str, data.inputs)),
         }
         self._about.set_text(self.text("chooser.about", **told))
-        plain = [(name, "number", "", "") for name in data.feature_names or ()]
-        rows = data.columns.told(data.outputs) if data.columns is not None else plain
+        rows = data.columns.told(data.outputs) if data.columns is not None else []
+        names = () if rows else (data.feature_names or ())[:_MOST_COLUMNS]
         keys = ("column", "read", "becomes", "note")
         self._columns.update_rows([dict(zip(keys, row, strict=True)) for row in rows[:_MOST_COLUMNS]])
         self._columns.set_visibility(bool(rows))
-        self._data_notes.set_text("\n".join(f"{note}." for note in data.notes))
+        listed = [", ".join(names)] if names else []
+        self._data_notes.set_text("\n".join([*listed, *(f"{note}." for note in data.notes)]))
 
 
 _TARGETS = ("target", "label", "class", "y", "outcome", "response")  # as `load` looks for it

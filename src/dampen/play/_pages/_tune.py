@@ -232,10 +232,10 @@ class _TunePage:
         self._verdict.clear()
         first, *others = study.sentences()
         with self._verdict:
-            ui.label(first).classes("text-lg")
+            ui.label(first).classes("text-lg").props("lang=en")  # the words of the command line
             ui.link(self.text("tune.report"), f"/runs/{quote(name)}/report", new_tab=True)
             for sentence in (*others, *notes):
-                ui.label(sentence).classes("dampen-small")
+                ui.label(sentence).classes("dampen-small").props("lang=en")
         self._verdict_card.set_visibility(True)
         setting = dict(study.setting.items())
         chosen = float(setting.get("weight_decay", 0.0)), _runs.mean_rate(setting.get("dropout", 0.0))
