@@ -40,7 +40,8 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser():
     """Start chromium, or skip where there is none."""
-    chromium = os.environ.get("DAMPEN_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    names = "chromium", "chromium-browser", "google-chrome"
+    chromium = os.environ.get("DAMPEN_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     playwright = pytest.importorskip("playwright.sync_api", reason="the page's tests need playwright, from pip")
     if chromium is None:
         pytest.skip("the page's tests need chromium: apt install chromium, or name one as DAMPEN_CHROMIUM")

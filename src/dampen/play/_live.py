@@ -128,13 +128,15 @@ class Live:
 
     def _read(self, loop: asyncio.AbstractEventLoop, show: Callable[[Any], object]) -> None:
         assert self._connection is not None
+        told = False
         try:
             while True:
                 snapshot = self._connection.recv()
+                told = isinstance(snapshot, Failure)
                 loop.call_soon_threadsafe(show, snapshot)
         except (EOFError, OSError, RuntimeError):  # the process or the event loop has ended
             pass
-        if not self._ended:
+        if not (self._ended or told):
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(show, Failure("the training has ended by itself: load the page again"))
         self._process.join(_PATIENCE)
