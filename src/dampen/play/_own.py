@@ -74,7 +74,10 @@ def table_of(data: Data) -> Table:
         InputError: the data is no table, or has a single column or no test rows.
     """
     if data.features.ndim != 2 or data.features.dtype == torch.int64:
-        raise InputError(f"the surface needs a table; {data.name} has rows of shape {list(data.inputs)}")
+        raise InputError(
+            f"the surface needs a table; {data.name} has rows of shape {list(data.inputs)}: the page Dropout shows images, "
+            "Tune takes any data"
+        )
     if data.features.shape[1] < 2:
         raise InputError(f"the surface needs two columns at least; {data.name} has one")
     if len(data.test_rows) < 2:

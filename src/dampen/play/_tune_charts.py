@@ -27,8 +27,20 @@ def search(text: Text) -> Option:
     option["tooltip"] = {"show": False}
     option["series"] = [
         {**scatter, "id": "waiting", "name": text("tune.waiting"), "symbolSize": 9, "itemStyle": {"color": _GREY}},
-        {**scatter, "id": "dropped", "name": text("tune.dropped"), "symbolSize": 9, "itemStyle": {"opacity": 0.35, "color": _COLOURS[1]}},
-        {**scatter, "id": "alive", "name": text("tune.alive"), "symbolSize": 14, "itemStyle": {"opacity": 1, "color": _COLOURS[0]}},
+        {
+            **scatter,
+            "id": "dropped",
+            "name": text("tune.dropped"),
+            "symbolSize": 9,
+            "itemStyle": {"opacity": 0.35, "color": _COLOURS[1]},
+        },
+        {
+            **scatter,
+            "id": "alive",
+            "name": text("tune.alive"),
+            "symbolSize": 14,
+            "itemStyle": {"opacity": 1, "color": _COLOURS[0]},
+        },
         {
             **scatter,
             "id": "chosen",

@@ -233,6 +233,8 @@ class _TunePage:
         first, *others = study.sentences()
         with self._verdict:
             ui.label(first).classes("text-lg").props("lang=en")  # the words of the command line
+            if self.text.language != "en":
+                ui.label(self.text("tune.verdict.language")).classes("dampen-small")
             ui.link(self.text("tune.report"), f"/runs/{quote(name)}/report", new_tab=True)
             for sentence in (*others, *notes):
                 ui.label(sentence).classes("dampen-small").props("lang=en")
