@@ -1,4 +1,4 @@
-"""A server of the page for the tests of a module, and a browser."""
+"""A server of the page, and a browser."""
 
 import os
 import re
@@ -14,7 +14,7 @@ _COMMAND = "from dampen.cli import main; main()"
 _QUIET = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "NICEGUI"))}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """Serve the page in a process of its own: gives its address and its port."""
     log = tmp_path_factory.mktemp("server") / "stderr"
@@ -37,7 +37,7 @@ def server(tmp_path_factory):
     assert process.returncode == 0, log.read_text()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module")  # while it is there, an event loop runs: other modules start their own
 def browser():
     """Start chromium, or skip where there is none."""
     names = "chromium", "chromium-browser", "google-chrome"

@@ -10,7 +10,7 @@ import string
 
 import pytest
 
-from dampen.play._guard import COOKIE, Guard
+from dampen.play._guard import Guard
 
 MESSAGES = 10_000
 SOCKET = "/_nicegui_ws/socket.io/?EIO=4&transport="
@@ -156,11 +156,11 @@ def test_a_token_is_needed_once_and_then_the_cookie(kind):
     guard = Guard(_inner, (), TOKEN)
     assert through(guard, kind, host="lab:80")[0] == 403
     assert through(guard, kind, b"token=wrong", host="lab:80")[0] == 403
-    assert through(guard, kind, host="lab:80", cookie=f"{COOKIE}=wrong")[0] == 403
-    assert through(guard, kind, host="lab:80", cookie=f"{COOKIE}={TOKEN}")[0] == 200
+    assert through(guard, kind, host="lab:80", cookie="dampen-play=wrong")[0] == 403
+    assert through(guard, kind, host="lab:80", cookie=f"dampen-play={TOKEN}")[0] == 200
     status, headers = through(guard, "http", b"token=a-token", host="lab:80")
     assert status == 200
-    assert headers[b"set-cookie"] == f"{COOKIE}={TOKEN}; Path=/; HttpOnly; SameSite=Strict".encode()
+    assert headers[b"set-cookie"] == f"dampen-play={TOKEN}; Path=/; HttpOnly; SameSite=Strict".encode()
 
 
 def test_a_token_does_not_let_another_sites_page_in():

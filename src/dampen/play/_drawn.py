@@ -1,5 +1,6 @@
 """A training that a tab draws: a snapshot at a time, and ended when the tab is closed."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,8 @@ from dampen.play._shell import Visit
 _MOST = 16  # trainings at once, of all tabs: each is a process
 _ALL: set[Live] = set()
 _NEVER = 60.0  # seconds after which a page that has not connected is given up
+_DRAWN = "window.dampenFrames = (window.dampenFrames || 0) + 1; return document.hidden"
+_UNSEEN = 0.5  # seconds between two snapshots of a tab that is in the background
 _LATE = 5.0  # seconds after which a page that is silent is sent the next snapshot
 
 
@@ -40,7 +43,8 @@ def drawn(visit: Visit, live: Live, draw: Callable[[Any], object]) -> None:
                 return
             draw(snapshot)
             with contextlib.suppress(TimeoutError):  # the answer comes when the page has done all that came before
-                await ui.run_javascript("window.dampenFrames = (window.dampenFrames || 0) + 1", timeout=_LATE)
+                if await ui.run_javascript(_DRAWN, timeout=_LATE):
+                    await asyncio.sleep(_UNSEEN)
         live.send("taken")
 
     async def start() -> None:

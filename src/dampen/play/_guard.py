@@ -18,7 +18,6 @@ _LOG = logging.getLogger(__name__)
 Message = MutableMapping[str, Any]
 App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
-COOKIE = "dampen-play"
 LARGEST_UPLOAD = 64 << 20  # bytes of a request
 
 _POLICY = (
@@ -38,6 +37,7 @@ class Guard:
         token: what the first address must name as `?token=`, and a cookie afterwards; None where none is needed.
         framed_by: origins whose pages may show this one inside, as notebooks do.
         largest: bytes of a request.
+        cookie: its name; servers at other ports of a host must have another one.
     """
 
     app: Any
@@ -45,6 +45,7 @@ class Guard:
     token: str | None = None
     framed_by: Sequence[str] = ()
     largest: int = LARGEST_UPLOAD
+    cookie: str = "dampen-play"
     _policy: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -90,7 +91,7 @@ class Guard:
         if told is not None and hmac.compare_digest(told.encode(), self.token.encode()):
             return True
         try:
-            morsel = SimpleCookie(headers.get(b"cookie", "")).get(COOKIE)
+            morsel = SimpleCookie(headers.get(b"cookie", "")).get(self.cookie)
         except CookieError:
             return False
         return morsel is not None and hmac.compare_digest(morsel.value.encode(), self.token.encode())
@@ -124,7 +125,9 @@ class Guard:
                     (b"referrer-policy", b"no-referrer"),
                 ]
                 if told is not None and self.token is not None:
-                    added.append((b"set-cookie", f"{COOKIE}={self.token}; Path=/; HttpOnly; SameSite=Strict".encode()))
+                    added.append(
+                        (b"set-cookie", f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict".encode())
+                    )
                 message = {**message, "headers": [*message.get("headers", []), *added]}
             await send(message)
 

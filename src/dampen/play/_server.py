@@ -57,7 +57,7 @@ def run(
     for page in _pages.PAGES:
         _shell.register(page, _pages.PAGES, data)
     ui.run_with(app, title="dampen play", reconnect_timeout=_RECONNECT, show_welcome_message=False, dark=None)
-    guard = Guard(app, (*LOOPBACK, host) if own else (), token, framed_by)
+    guard = Guard(app, (*LOOPBACK, host) if own else (), token, framed_by, cookie=f"dampen-play-{port}")
     config = uvicorn.Config(guard, log_level="warning", ws_max_size=_LARGEST_MESSAGE, timeout_graceful_shutdown=2)
     server = _Server(config, lambda: _opened(address, browser, ready))
     threading.Thread(target=_live.preload, name="dampen-preload", daemon=True).start()

@@ -1,20 +1,21 @@
 """What all pages have in common: language, dark mode, the links to the others, and the address that keeps them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import Request
-from nicegui import Client, ui
+from nicegui import Client, background_tasks, ui
 
 from dampen.play._text import LANGUAGES, Text, language_of
 
+_SOON = 0.3  # seconds between two addresses of a page
 _KEPT = ("lang", "dark")  # fields of the address that every page keeps
 _DARK: Mapping[str, bool | None] = {"": None, "1": True, "0": False}
 
 STYLE = """
-:root { --none: #e69f00; --chosen: #0072b2; }
 body { overflow-x: hidden; }
 .dampen-page { width: 100%; max-width: 1500px; margin: 0 auto; display: grid; gap: 12px;
   grid-template-columns: minmax(260px, 320px) minmax(0, 1fr); align-items: start; }
@@ -30,9 +31,7 @@ body { overflow-x: hidden; }
 @media (max-width: 700px) { .dampen-page { display: flex; flex-direction: column; gap: 10px; }
   .dampen-column { display: contents; } .dampen-surfaces { grid-template-columns: 1fr 1fr; gap: 6px; }
   .dampen-second { order: 2; } .dampen-third { order: 3; } .dampen-fourth { order: 4; } .dampen-last { order: 5; }
-  .dampen-surface { position: relative; width: 100%; aspect-ratio: 1; border-radius: 4px; overflow: hidden; }
-.dampen-surface > * { position: absolute; inset: 0; width: 100%; height: 100%; }
-.dampen-chart { height: 200px; } .nicegui-content { padding: 8px; } }
+  .dampen-chart { height: 200px; } .nicegui-content { padding: 8px; } }
 """
 
 
@@ -54,12 +53,21 @@ class Visit:
     path: str
     data: Any = None
     dark: ui.dark_mode = field(init=False)
+    _due: bool = field(default=False, init=False)
 
     def keep(self, query: Mapping[str, str]) -> None:
         """Let the address name these fields, beside language and dark mode, without loading the page again."""
         self.query = self._kept | dict(query)
-        with self.client:
-            ui.navigate.history.replace(self.address())
+        if not self._due:  # browsers refuse to take an address too often, as a slider that is drawn would give it
+            self._due = True
+            background_tasks.create(self._write(), name="dampen-address")
+
+    async def _write(self) -> None:
+        await asyncio.sleep(_SOON)
+        self._due = False
+        if not self.client.is_deleted:
+            with self.client:
+                ui.navigate.history.replace(self.address())
 
     def link(self, query: Mapping[str, str], path: str | None = None) -> str:
         """Return the address of this page, or of another one, with these fields beside language and dark mode."""
