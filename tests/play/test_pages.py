@@ -57,7 +57,7 @@ def test_weight_decay_shows_both_curves_and_the_norm_beside_the_closed_form(open
     slider.press("PageDown")
     slider.press("PageDown")  # without any decay both are the same training, and it begins at once
     page.get_by_text("No significant difference in test loss: 0 ").wait_for()
-    assert "weight_decay=0" in page.url
+    page.wait_for_url("**weight_decay=0*")
 
 
 def test_dropout_shows_its_epochs_and_what_monte_carlo_samples_say_of_an_image(open_page):

@@ -75,8 +75,8 @@ def table_of(data: Data) -> Table:
     """
     if data.features.ndim != 2 or data.features.dtype == torch.int64:
         raise InputError(
-            f"the surface needs a table; {data.name} has rows of shape {list(data.inputs)}: the page Dropout shows images, "
-            "Tune takes any data"
+            f"the surface needs a table; {data.name} has rows of shape {list(data.inputs)}: the page Dropout shows "
+            "images, Tune takes any data"
         )
     if data.features.shape[1] < 2:
         raise InputError(f"the surface needs two columns at least; {data.name} has one")
