@@ -68,10 +68,11 @@ class _TunePage:
                         on_change=lambda _: self._keep(),
                     )
                     self._budget.props("dense options-dense").classes("w-full")
+                    self._budget.set_visibility(not self._sizes)  # which say how long it takes
                     with ui.row().classes("gap-2 mt-2"):
                         self._start = ui.button(text("tune.start"), icon="play_arrow", on_click=self._begin)
                         self._stop = ui.button(text("tune.stop"), icon="stop", on_click=self._end).props("outline")
-                with ui.element("div").classes("dampen-card"):
+                with ui.element("div").classes("dampen-card dampen-last"):
                     title(text("tune.runs"))
                     self._list = ui.column().classes("w-full gap-1")
             with ui.element("section").classes("dampen-column"):
