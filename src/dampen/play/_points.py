@@ -10,7 +10,7 @@ from sklearn.datasets import make_blobs, make_circles, make_moons
 from torch import Tensor
 
 from dampen.play._lesson import Lesson
-from dampen.play._surface import grid
+from dampen.play._surface import SIDE, SIDE_OF_MANY, grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,7 @@ class Points:
     shown: tuple[int, ...]
 
 
+_FEW = 8  # seeds: the pictures of more cost a frame's time
 _LINE = 121  # points along the picture of a curve
 _MARGIN = 0.1  # of the picture's width, beyond the outermost points
 
@@ -55,6 +56,7 @@ def draw(lesson: Lesson) -> Points:
     span = _MARGIN * (x.max(0) - x.min(0))
     low, high = tuple((x.min(0) - span).tolist()), tuple((x.max(0) + span).tolist())
     classes = lesson.task == "classification"
+    side = SIDE if lesson.n_seeds <= _FEW else SIDE_OF_MANY
     inputs = torch.from_numpy(x).float()
     targets = torch.from_numpy(y).long() if classes else torch.from_numpy(y).float().unsqueeze(1)
     return Points(
@@ -65,7 +67,7 @@ def draw(lesson: Lesson) -> Points:
         int(y.max()) + 1 if classes else 0,
         low,
         high,
-        grid(low, high) if len(low) == 2 else torch.linspace(low[0], high[0], _LINE).unsqueeze(1),
+        grid(low, high, side) if len(low) == 2 else torch.linspace(low[0], high[0], _LINE).unsqueeze(1),
         tuple(range(len(low))),
     )
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 
 import numpy as np
 import torch
@@ -9,16 +10,16 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-SIDE = 40  # grid points along each axis: a picture is stretched to its place by the browser
+SIDE, SIDE_OF_MANY = 40, 30  # grid points along each axis; the browser stretches and smooths the picture
 
 # Okabe and Ito (2008), "Color universal design": told apart with any colour vision.
 CLASS_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
 _SPREAD_COLOURS = np.array([[255, 255, 255], [146, 117, 190], [63, 0, 125]], dtype=float)  # small to large
 
 
-def grid(low: tuple[float, ...], high: tuple[float, ...]) -> Float[Tensor, "N 2"]:
+def grid(low: tuple[float, ...], high: tuple[float, ...], side: int = SIDE) -> Float[Tensor, "N 2"]:
     """Return the points of the grid, row by row from the top left."""
-    across, down = torch.linspace(low[0], high[0], SIDE), torch.linspace(high[1], low[1], SIDE)
+    across, down = torch.linspace(low[0], high[0], side), torch.linspace(high[1], low[1], side)
     y, x = torch.meshgrid(down, across, indexing="ij")
     return torch.stack([x.flatten(), y.flatten()], 1)
 
@@ -39,7 +40,8 @@ def of_spread(deviation: Float[np.ndarray, " N"], largest: float = 0.5) -> str:
 
 
 def _png(colours: Float[np.ndarray, "N 3"]) -> str:
-    image = Image.fromarray(colours.round().clip(0, 255).astype(np.uint8).reshape(SIDE, SIDE, 3))
+    side = math.isqrt(len(colours))
+    image = Image.fromarray(colours.round().clip(0, 255).astype(np.uint8).reshape(side, side, 3))
     written = io.BytesIO()
     image.save(written, "PNG", compress_level=1)
     return "data:image/png;base64," + base64.b64encode(written.getvalue()).decode()
