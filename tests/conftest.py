@@ -24,6 +24,7 @@ CHECKED = (
     "export",
     "metrics",
     "models",
+    "play",
     "report",
     "statistics",
     "study",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dampen.errors import DataWarning, InputError, NotFusedWarning, NotSampled, OutputsWarning
     from dampen.estimators import DampenClassifier, DampenRegressor
     from dampen.models import linear, mlp, tabular
+    from dampen.play import play
     from dampen.search import (
         TPE,
         Choice,
@@ -87,6 +88,7 @@ _HOME = {
     "load_study": "study",
     "mc_dropout": "uncertainty",
     "mlp": "models",
+    "play": "play",
     "predict": "uncertainty",
     "register_knob": "engine",
     "solo": "engine",
@@ -136,6 +138,7 @@ __all__ = [
     "load_study",
     "mc_dropout",
     "mlp",
+    "play",
     "predict",
     "register_knob",
     "solo",

@@ -231,7 +231,15 @@ def test_what_is_odd_about_rows_to_predict_is_warned_of_as_the_command_tells_it(
             ask(odd)
         assert [str(warning.message) for warning in caught] == expected
         assert [warning.filename for warning in caught] == [__file__] * len(expected)
-    kinds = ["no number", "is missing", "lack in 1 row ('west')", "is missing", "no date", "(5000;", "(2044-04-04;"]
+    kinds = [
+        "is not a number",
+        "is missing",
+        "lack in 1 row ('west')",
+        "is missing",
+        "not a date",
+        "(5000;",
+        "(2044-04-04;",
+    ]
     assert len(expected) == len(kinds)
     assert all(kind in note for kind, note in zip(kinds, expected, strict=True))
 

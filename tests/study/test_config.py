@@ -185,7 +185,7 @@ def test_a_decay_s_time_scale_counts_sgd_s_momentum(rows):
     for _ in range(4000):  # a gradient of 0: the decay alone
         w.grad = torch.zeros_like(w)
         optimizer.step()
-    steps_to_1_over_e = -4000 / w.detach().log().item()
+    steps_to_1_over_e = -4000 / w.detach().log().item()  # the formula has it to first order in the decay
     steps_an_epoch = 4  # 60 rows, of which folds and test rows leave 36 or 38
     assert verdict.memory_epochs * steps_an_epoch == pytest.approx(
         steps_to_1_over_e, rel=0.06

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from dampen.cli import _data, _options, _output
 
 if TYPE_CHECKING:
-    from dampen.engine import Epoch, Event, History
+    from dampen.engine import Event, History
     from dampen.experiments import dropout as lesson
 
 
@@ -49,7 +49,7 @@ def command(
             print_data()
             advance(event.epoch, event.epochs)
             if isinstance(event, Epoch) and not json:
-                print(epoch_line(event), flush=True)
+                print(lesson.epoch_line(event), flush=True)
 
         comparison = lesson.compare(
             source,
@@ -68,19 +68,6 @@ def command(
         return
     _print(comparison)
     print(file)
-
-
-def epoch_line(epoch: "Epoch") -> str:
-    """Return the line of an epoch: means over the seeds of the network with dropout; accuracy only for classes."""
-    from dampen.experiments.dropout import DROPOUT
-
-    def figures(split: str) -> str:
-        means = {"loss": epoch.metrics.get(f"{split}_loss"), "acc": epoch.metrics.get(f"{split}_accuracy")}
-        return ", ".join(
-            f"{name}={values[:, DROPOUT].mean():.4f}" for name, values in means.items() if values is not None
-        )
-
-    return f"Epoch {epoch.epoch}/{epoch.epochs} — Train: {figures('train')} | Test: {figures('test')}"
 
 
 def _print(comparison: "lesson.Comparison") -> None:

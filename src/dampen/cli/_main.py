@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import typer
 
 from dampen._io import shortened
-from dampen.cli import _doctor, _dropout, _explore, _export, _knobs, _predict, _threads, _tune, _weight_decay
+from dampen.cli import _doctor, _dropout, _explore, _export, _knobs, _play, _predict, _threads, _tune, _weight_decay
 from dampen.cli._output import WARNED
 from dampen.errors import InputError, NotFusedWarning, NotSampled, OutputsWarning
 
@@ -35,6 +35,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Your own training": {"doctor": _doctor.command, "knobs": _knobs.command},
     "Experiments": {
+        "play": _play.command,
         "explore": _explore.command,
         "weight-decay": _weight_decay.command,
         "dropout": _dropout.command,

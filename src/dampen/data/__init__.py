@@ -3,6 +3,7 @@
 from dampen.data._arrays import from_arrays
 from dampen.data._dataset import Data, Rows
 from dampen.data._evaluation_rows import equally_long, held_out, training_and_validation_rows
+from dampen.data._find import is_here
 from dampen.data._head import read_head
 from dampen.data._leakage import Leaks, leaks, repeats
 from dampen.data._load import NAMES, is_table, load
@@ -19,6 +20,7 @@ from dampen.data.tables._frame import all_typed
 from dampen.data.tables._identifiers import repeating
 from dampen.data.tables._infer_types import IDENTIFIER, counts_rows, decide, numbers_only
 from dampen.data.tables._preprocessing import Preprocessing, read_rows
+from dampen.data.tables._read import column_names
 from dampen.data.tables._spelling import spelling_notes, spelt_alike
 from dampen.data.tables._vectoriser import Vectoriser
 
@@ -35,12 +37,14 @@ __all__ = [
     "Rows",
     "Vectoriser",
     "all_typed",
+    "column_names",
     "counts_rows",
     "decide",
     "encode_new",
     "equally_long",
     "from_arrays",
     "held_out",
+    "is_here",
     "is_image",
     "is_table",
     "leaks",

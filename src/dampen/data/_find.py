@@ -43,6 +43,19 @@ def find(name: str, data_dir: Path | None, *, progress: bool) -> tuple[Path, str
     return cache, f"{cache}{passed_by}"
 
 
+def is_here(name: str) -> bool:
+    """Return whether a published set lies on this machine, so that `find` need not fetch it."""
+    import pooch
+
+    environment = os.environ.get(FOLDER)
+    try:
+        if environment and _holder(name, Path(environment)) is not None:
+            return True
+    except InputError:  # some of its files are missing
+        return False
+    return len(find_files(Path(pooch.os_cache("dampen")) / name)) == len(FILES)
+
+
 def existing(folder: Path, origin: str) -> Path:
     """Return `folder` when it is one; raises `InputError` naming where it was given when it isn't."""
     if not os.path.isdir(folder):

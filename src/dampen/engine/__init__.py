@@ -15,6 +15,7 @@ from dampen.engine._rng import global_generators
 from dampen.engine._seeds_alike import check_alike
 from dampen.engine._slices import Part, Slice, cut, join
 from dampen.engine._solo import Solo, solo
+from dampen.engine._stepper import Stepper
 from dampen.engine._warn_once import once, warn
 from dampen.engine.capture import are_probabilities, check_ids, describe_output
 from dampen.engine.execution._memory import free_memory
@@ -44,6 +45,7 @@ __all__ = [
     "Setting",
     "Slice",
     "Solo",
+    "Stepper",
     "Table",
     "TrainConfig",
     "TrainOptions",

@@ -134,11 +134,7 @@ class Population:
             if any("validation" not in of_seed.tables for of_seed in sets):
                 raise InputError("early stopping needs validation rows: data.with_validation(0.2) sets some aside")
             evaluate_every = 1
-        program = self._prepare(sets, recipe)
-        decayed = list(self._decayed.values())
-        trainer = Trainer(
-            self._chunks, self._places, program, self._trace, self._recorder, decayed, sets, recipe, started
-        )
+        trainer = self._trainer(sets, recipe, started)
         ended = trainer.run(reached + 1, until, evaluate_every, callback)
         if patient and (ended or until == epochs):
             for chunk in self._chunks:
@@ -452,6 +448,24 @@ class Population:
                 warn(line, NotFusedWarning, stacklevel=3)
         self._program.recipe = recipe
         return self._program
+
+    def _trainer(self, sets: list[_dataset.Sets], recipe: Recipe, started: float) -> Trainer:
+        """Make everything ready and return what trains."""
+        program = self._prepare(sets, recipe)
+        decayed = list(self._decayed.values())
+        return Trainer(self._chunks, self._places, program, self._trace, self._recorder, decayed, sets, recipe, started)
+
+    def _replace(self, settings: Sequence[Setting]) -> None:
+        """Give the members other settings, one for each; `_prepare` has to follow."""
+        settings = rectangle.distinct("setting", settings)
+        if len(settings) != len(self.settings):
+            raise InputError(f"{counted(len(settings), 'setting')} can't replace {len(self.settings)}: give as many")
+        keys = [chunk.active.key for chunk in self._chunks]
+        for chunk, (_, of_settings) in zip(self._chunks, self._places, strict=True):
+            chunk.replace(settings[of_settings])
+        self.settings = settings
+        if keys != [chunk.active.key for chunk in self._chunks]:
+            self._program = None  # a step with other operations is checked against the ordinary one again
 
     def _check_ids(self, tables: Sequence[_dataset.Table]) -> None:
         """Refuse rows with numbers that an embedding of the network has no row for."""

@@ -66,6 +66,8 @@ class Trainer:
                         continue  # done before an interruption
                     begun = time.perf_counter()
                     metrics = self._epoch(chunk, place, recorded, interrupted)
+                    if metrics is None:
+                        raise KeyboardInterrupt
                     if callback:
                         spent = time.perf_counter() - begun
                         callback(ChunkDone(epoch, epochs, i, n, chunk.settings, chunk.seeds, metrics, spent))
@@ -83,13 +85,36 @@ class Trainer:
                     return True
         return False
 
+    def steps(self, n_steps: int) -> None:
+        """Train every chunk for so many steps, from where it is, into the next epochs; nothing is recorded.
+
+        Raises:
+            KeyboardInterrupt: by Ctrl-C, after the step that ran.
+        """
+        with _interrupt.deferred() as interrupted:
+            for chunk, place in zip(self.chunks, self.places, strict=True):
+                done = 0
+
+                def enough() -> bool:
+                    nonlocal done
+                    done += 1
+                    return done >= n_steps or interrupted()
+
+                while done < n_steps and chunk.epoch < self.recipe.epochs and not interrupted():
+                    if self._epoch(chunk, place, False, enough) is not None:
+                        done += 1  # an epoch's last step is not asked about
+            if interrupted():
+                raise KeyboardInterrupt
+
     def _epoch(
         self, chunk: Chunk, place: Span, recorded: bool, interrupted: Callable[[], bool]
-    ) -> dict[str, np.ndarray]:
-        """Train a chunk for an epoch and record what came of it."""
+    ) -> dict[str, np.ndarray] | None:
+        """Train a chunk for an epoch and record what came of it; None if it was interrupted before the end."""
         train = self._rows_of(place, "train")
         assert train is not None
         chunk_metrics = chunk.train_epoch(self.program, self.trace, train, interrupted)
+        if chunk_metrics is None:
+            return None
         finite = np.isfinite(chunk_metrics["loss"])
         if chunk.epoch == self.recipe.epochs:
             finite &= chunk.finite()

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from dampen.data import Data, with_unit_targets
-from dampen.engine import Event, History, Population
+from dampen.engine import Epoch, Event, History, Population
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.models import mlp
@@ -84,6 +84,27 @@ def compare(
     Raises:
         InputError: not as many rates as hidden layers, or one that is no probability.
     """
+    data, population = untrained(data, rates, hidden, seeds)
+    started = time.perf_counter()
+    history = train(population, data, epochs=epochs, batch_size=batch_size, lr=lr, device=device, callback=callback)
+    fitted = population.evaluate(data.train)
+    return Comparison(data, tuple(rates), history, fitted, time.perf_counter() - started)
+
+
+def untrained(
+    data: Data, rates: Sequence[float], hidden: Sequence[int], seeds: Sequence[int]
+) -> tuple[Data, Population]:
+    """Return the data with a standardised target, and the networks with and without dropout before their training.
+
+    Args:
+        data: as for `compare`.
+        rates: as for `compare`.
+        hidden: as for `compare`.
+        seeds: as for `compare`.
+
+    Raises:
+        InputError: as for `compare`.
+    """
     if not hidden:
         raise InputError("the dropout study needs at least one hidden layer: dropout acts on hidden units")
     network = mlp(*hidden, dropout=tuple(rates))
@@ -91,11 +112,25 @@ def compare(
     if settings[DROPOUT] == settings[NO_DROPOUT]:
         raise InputError("every dropout rate is 0: there is nothing to compare, give at least one rate above 0")
     data, _, _ = with_unit_targets(data)
-    population = Population(lambda: network(data.n_inputs, data.outputs), settings, seeds)
-    started = time.perf_counter()
-    history = population.fit(
+    return data, Population(lambda: network(data.n_inputs, data.outputs), settings, seeds)
+
+
+def train(
+    population: Population,
+    data: Data,
+    *,
+    epochs: int = 10,
+    until: int | None = None,
+    batch_size: int = 128,
+    lr: float = 1e-3,
+    device: str = "cpu",
+    callback: Callable[[Event], object] | None = None,
+) -> History:
+    """Train what `untrained` returned, from where it is, as `compare` does; `until` as for `Population.fit`."""
+    return population.fit(
         data,
         epochs=epochs,
+        until=until,
         batch_size=batch_size,
         even_batches=False,  # as the script that is repeated cuts them
         optimizer="adam",
@@ -103,5 +138,15 @@ def compare(
         device=device,
         callback=callback,
     )
-    fitted = population.evaluate(data.train)
-    return Comparison(data, network.dropout, history, fitted, time.perf_counter() - started)
+
+
+def epoch_line(epoch: Epoch) -> str:
+    """Return the line of an epoch: means over the seeds of the network with dropout; accuracy only for classes."""
+
+    def figures(split: str) -> str:
+        means = {"loss": epoch.metrics.get(f"{split}_loss"), "acc": epoch.metrics.get(f"{split}_accuracy")}
+        return ", ".join(
+            f"{name}={values[:, DROPOUT].mean():.4f}" for name, values in means.items() if values is not None
+        )
+
+    return f"Epoch {epoch.epoch}/{epoch.epochs} — Train: {figures('train')} | Test: {figures('test')}"

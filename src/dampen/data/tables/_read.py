@@ -13,7 +13,7 @@ from dampen.data.tables._frame import Frame, tidy
 from dampen.data.tables._text import OPENERS, read_text
 from dampen.errors import InputError
 
-__all__ = ["READERS", "Frame", "kind_of", "read_frame", "tidy"]
+__all__ = ["READERS", "Frame", "column_names", "kind_of", "read_frame", "tidy"]
 
 
 def kind_of(path: Path) -> str | None:
@@ -56,6 +56,15 @@ def read_frame(path: Path, decimal_comma: bool = False) -> Frame:
     if decimal_comma and kind not in _TEXT:
         frame = replace(frame if isinstance(frame, Frame) else Frame(frame), decimal_comma=True)
     return tidy(frame, str(path) + (frame.aside if isinstance(frame, Frame) else ""))
+
+
+def column_names(path: Path) -> list[str]:
+    """Return the names of a file's columns, for a target to be chosen from.
+
+    Raises:
+        InputError: as `read_frame`.
+    """
+    return [str(name) for name in read_frame(path).table.columns]
 
 
 _TEXT = {".csv": None, ".tsv": "\t", ".tab": "\t", ".txt": None}  # what separates fields, None where it is found out

@@ -107,6 +107,21 @@ class Chunk:
         self.optimizer.steps = steps
         self._resumed = {}, 0
 
+    def replace(self, settings: Sequence[Setting]) -> None:
+        """Give the members other settings; `prepare` has to follow.
+
+        Raises:
+            InputError: a knob that has to be turned from the first step on is turned now.
+        """
+        active, before = ActiveKnobs(settings), self.settings
+        averages = dict.fromkeys(knob for knob, _ in (*active.averages, *self.active.averages))
+        if self.optimizer is not None and self.optimizer.steps:
+            late = [knob.name for knob, acts in active.gradient if acts.needs_start and self.start is None]
+            late += [k.name for k in averages if [s.get(k.name) for s in settings] != [s.get(k.name) for s in before]]
+            if late:
+                raise InputError(f"{late[0]} must be turned from the first step on: start again with it")
+        self.settings, self.active, self._rates = tuple(settings), active, {}
+
     def optimizer_state(self) -> tuple[dict[str, list[Tensor]], int]:
         """Return the optimizer's numbers, a tensor for each trained parameter, and how many steps it has taken."""
         return (self.optimizer.slots, self.optimizer.steps) if self.optimizer else self._resumed
@@ -139,21 +154,18 @@ class Chunk:
         trace: Callable[[Sequence[Tensor]], Trace],
         rows: Rows,
         interrupted: Callable[[], bool],
-    ) -> dict[str, Float64[np.ndarray, "S M"]]:
+    ) -> dict[str, Float64[np.ndarray, "S M"]] | None:
         """Train every member to the end of its epoch on its seed's rows, in its seed's order.
 
         Args:
             program: finds gradients.
             trace: finds what the network does on a batch of one member.
             rows: of this chunk's seeds.
-            interrupted: called after each step; True stops there.
+            interrupted: called after each step but the last; True stops there.
 
         Returns:
             `loss` and, if the recipe counts it, `accuracy`: means over the rows as they were met; NaN where all members
-            are held.
-
-        Raises:
-            KeyboardInterrupt: it was interrupted; the next call goes on from there.
+            are held. None if it was interrupted: the next call goes on from there.
         """
         assert self.optimizer is not None
         recipe, N = program.recipe, len(rows)
@@ -189,7 +201,7 @@ class Chunk:
             self.sums = [a + b for a, b in zip(self.sums, sums, strict=True)] if self.sums else list(sums)
             self.batch += 1
             if self.batch < per_epoch and interrupted():
-                raise KeyboardInterrupt
+                return None
         means = _means(self.sums, N)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, []
         if self.average is not None:

@@ -1,0 +1,41 @@
+"""`dampen play`: the page where regularisation is seen to happen."""
+
+from typing import Annotated, Any
+
+import typer
+
+from dampen.cli import _data, _options
+
+_PAGE = "Page"
+
+
+@_data.takes_data
+def command(
+    reading: dict[str, Any],
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            help="A shape of points (moons, circles, spiral, xor, blobs, curve), or data of your own as in tune.",
+            show_default=False,
+        ),
+    ] = None,
+    port: Annotated[int, _options.option("Port to listen at; 0 takes one that is free.", panel=_PAGE)] = 0,
+    host: Annotated[
+        str, _options.option("Address to listen at; other than this machine's own, the link has a token.", panel=_PAGE)
+    ] = "127.0.0.1",
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.", rich_help_panel=_PAGE)
+    ] = True,
+) -> None:
+    """Open a page on which networks train with and without regularisation while you move the sliders.
+
+    Ctrl-C ends it.
+    """
+    from dampen.play import POINTS, check_installed, serve
+
+    check_installed()
+    if data is None or data in POINTS:
+        serve({} if data is None else {"points": data}, host=host, port=port, browser=browser)
+    else:
+        serve(data=_data.read(data, reading), host=host, port=port, browser=browser)
