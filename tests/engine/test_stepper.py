@@ -25,7 +25,7 @@ def population(*settings):
 @pytest.mark.parametrize("kind", ["adamw", "sgd", "adam"])
 def test_a_rate_that_is_replaced_acts_from_the_next_step_on_as_in_a_plain_loop(kind):
     members = population(BEFORE, {"lr": 0.02})
-    stepper = Stepper(members, (X, Y), batch_size=B, precision="float64", optimizer=kind)
+    stepper = Stepper(members, (X, Y), batch_size=B, precision="float64", optimizer=kind, device="cpu")
     network = members.initial_model(SEED).double()
     decays = [p for p in network.parameters() if p.ndim > 1]
     rest = [p for p in network.parameters() if p.ndim == 1]
@@ -78,7 +78,7 @@ def test_a_member_whose_rates_stay_trains_as_if_nothing_had_been_replaced():
 
 def test_the_units_that_are_shown_as_kept_are_those_that_the_next_step_keeps():
     members = population(BEFORE)
-    stepper = Stepper(members, (X, Y), batch_size=B)
+    stepper = Stepper(members, (X, Y), batch_size=B, device="cpu")
     stepper.advance(4)
     [first, second] = stepper.kept(Setting(**BEFORE), SEED)
     rows = batches(N, B)[1]

@@ -93,7 +93,7 @@ def test_the_language_is_switched_and_the_lesson_stays(open_page):
     assert _query(page) == {"lang": "zh", "dropout": "0.5"} | {k: v[0] for k, v in parse_qs(SMALL).items()}
     assert page.evaluate("document.documentElement.lang") == "zh-Hans"
     page.wait_for_function(FRAMES.format(0))
-    _press(page, "丢弃率（dropout）", "ArrowRight")
+    _press(page, "暂退率（dropout）", "ArrowRight")
     page.wait_for_function("location.search.includes('dropout=0.55')")
     assert _query(page)["lang"] == "zh"
     page.get_by_role("button", name="English").click()

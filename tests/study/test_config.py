@@ -163,7 +163,7 @@ def test_what_is_no_such_number_is_refused(make, message, without_shape_checks):
     ("options", "message"),
     [
         ({"margin": "a"}, "margin must be a share"),
-        ({"budget": "10"}, "budget, in seconds, must be a finite number larger than 0, got '10'"),
+        ({"budget": "10"}, "budget must be a number of seconds above 0, got '10'"),
         ({"device": "cuda:97"}, "there is no device cuda:97: torch sees"),
         ({"optimizer": "adam", "space": {"decay_timescale": 5.0}}, "decay_timescale"),
     ],

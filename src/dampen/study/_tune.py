@@ -1,5 +1,6 @@
 """`tune`: a search over settings, within a budget if there is one."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -8,7 +9,7 @@ from typing import Any, Unpack
 
 from torch import nn
 
-from dampen._checks import finite
+from dampen._checks import is_number
 from dampen.data import Data
 from dampen.engine import (
     AdamW,
@@ -111,8 +112,8 @@ def tune(
     Raises:
         InputError: an argument outside its range, unfit data, or a folder with another study.
     """
-    if budget is not None:
-        budget = finite("budget, in seconds,", budget)
+    if budget is not None and not (is_number(budget) and 0 < budget < math.inf):
+        raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
     strategy, config = strategy_of(search), configured(config, options)
     ready = prepare(
         model,
