@@ -126,6 +126,7 @@ def test_class_weights_are_row_weights(classes, fitted):
     assert by_class[:, 1].mean() > fitted.predict_proba(X)[:, 1].mean()
 
 
+@pytest.mark.slow
 def test_it_serves_in_pipelines_searches_and_cross_validation(classes):
     X, y = classes
     pipeline = make_pipeline(StandardScaler(), DampenClassifier(**ONE))

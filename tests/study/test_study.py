@@ -289,10 +289,10 @@ def test_a_network_that_drops_nothing_is_not_asked_for_dropout(wine):
     assert "tabular-default" not in found.verdict.references
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("grid", "random")]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("grid", "random", "hyperband")]
 
 
-@pytest.mark.parametrize("search", [*SLOW, "tpe", "hyperband"])
+@pytest.mark.parametrize("search", [*SLOW, "tpe"])
 def test_every_search_reaches_a_verdict_and_repeats(wine, search):
     space = {"weight_decay": LogUniform(1e-3, 1.0), "lr": LogUniform(1e-3, 1e-2)}
     first, second = (
