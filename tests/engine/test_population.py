@@ -150,7 +150,7 @@ def test_no_row_weighs_noticeably_more_than_another(n, batch_size):
 
 
 @given(st.permutations(range(4)), st.integers(1, 4), st.permutations([1, 2, 7]), st.integers(1, 3))
-@settings(max_examples=5)
+@settings(max_examples=3)
 def test_members_do_not_depend_on_who_trains_beside_them(data, order, M, seeds, S):
     everyone, _ = fit(MODELS["mlp"], SETTINGS, [1, 2, 7], data)
     some, _ = fit(MODELS["mlp"], [SETTINGS[i] for i in order[:M]], seeds[:S], data)

@@ -47,6 +47,7 @@ def fitted(classes):
     return DampenClassifier(**TINY).fit(*classes)
 
 
+@pytest.mark.slow
 def test_a_classifier_is_as_good_as_a_linear_one():
     X, y = load_breast_cancer(return_X_y=True)
     train, test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
