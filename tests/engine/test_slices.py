@@ -49,7 +49,9 @@ def apart(population, until):
     return population
 
 
-@pytest.mark.parametrize("chunk", [2, 5, 12])
+@pytest.mark.parametrize(
+    "chunk", [5, pytest.param(2, marks=pytest.mark.slow), pytest.param(12, marks=pytest.mark.slow)]
+)
 def test_slices_come_to_the_very_numbers_of_the_whole(chunk):
     whole = Population(network, SETTINGS, SEEDS, chunk=chunk)
     history = whole.fit(DATA, CONFIG, evaluate_every=2)
