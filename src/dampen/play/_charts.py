@@ -108,7 +108,7 @@ def histogram_now(snapshot: Snapshot) -> Option:
 
 def units(text: Text) -> Option:
     """Return the chart of the units that are dropped."""
-    option = axes(text("lesson.unit"), x={"min": 0, "max": 1, "axisLabel": {"show": False}})
+    option = axes(text("lesson.unit"), x={"min": 0, "max": 1, "nameGap": 8, "axisLabel": {"show": False}})
     symbol = {"type": "scatter", "symbol": "rect", "symbolSize": [11, 15]}
     option["yAxis"] = {
         "type": "category",
