@@ -89,9 +89,9 @@ def test_an_image_is_shown_as_monte_carlo_dropout_has_it(on_digits):
     data = dampen.load("digits")
     half = len(data.test_rows) // 2
     network = on_digits._population.member(dampen.Setting(dropout=(0.3, 0.5)), 0)
-    found = dampen.mc_dropout(network, data.test.features[half : half + 1], 100, task="classification", first_row=half)
-    assert shown.entropy == pytest.approx(float(found.entropy[0]))
-    assert shown.mutual_information == pytest.approx(float(found.mutual_information[0]), abs=1e-9)
+    found = dampen.mc_dropout(network, data.test.features, 100, task="classification")
+    assert shown.entropy == float(found.entropy[half])
+    assert shown.mutual_information == float(found.mutual_information[half])
     assert 0 <= shown.mutual_information <= shown.entropy <= np.log(10)
     assert [sum(counts) for counts in shown.counts] == [100, 100, 100]
     assert shown.label == data.classes[int(data.test.targets[half])]
@@ -106,8 +106,25 @@ def test_images_are_believed_by_a_threshold_from_other_images(on_digits):
     assert now.shown.believed == (now.shown.entropy <= trust.threshold)
 
 
+def test_lists_threshold_and_the_image_that_is_shown_are_of_the_same_samples(on_digits):
+    now, shown = on_digits.snapshot(), []
+    for number in range(now.n_images):
+        on_digits.change(Choice(rows=200, epochs=2, image=number))
+        shown.append(on_digits.snapshot().shown)
+    assert [one.number for one in shown] == list(range(now.n_images))
+    assert len(now.trust.wrong) >= 10
+    assert all(shown[number].names[0] != shown[number].label for number in now.trust.wrong)
+    assert [one.number for one in sorted(shown, key=lambda one: -one.entropy)][:50] == now.trust.order
+    believed = [one.names[0] == one.label for one in shown if one.believed]
+    assert (len(believed), np.mean(believed)) == (now.trust.n_believed, now.trust.right)
+
+
 def test_an_image_that_is_turned_is_another_one(on_digits):
+    on_digits.change(Choice(rows=200, epochs=2))
     before = on_digits.snapshot().shown
+    row = len(on_digits._data.test_rows) // 2
+    alone = on_digits._sample(on_digits._data.test.features[row : row + 1], row)
+    torch.testing.assert_close(alone.draws[:, 0], on_digits._of_all()[0].draws[:, row])  # masks are those of its row
     on_digits.change(Choice(rows=200, epochs=2, rotation=90))
     after = on_digits.snapshot()
     assert after.epoch == 2  # nothing trains anew

@@ -1,7 +1,6 @@
 """The options of the page's charts, and the patches that bring a snapshot into them."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 from dampen.play._points import Points
@@ -51,7 +50,7 @@ def curves(text: Text) -> Option:
     series: list[Option] = []
     for setting, colour in _COLOURS.items():
         for split, kind in (("train", "dashed"), ("test", "solid")):
-            name = f"{text('lesson.' + setting)}, {text('lesson.' + split)}"
+            name = text(f"lesson.{setting}.short") + text("lesson.comma") + text(f"lesson.{split}")
             series += _banded(f"{setting}_{split}", name, colour, kind)
     option = axes(text("lesson.steps"), y={"min": 0})
     option["legend"]["data"] = _named(series)
@@ -80,7 +79,7 @@ def curves_now(snapshot: Snapshot, text: Text) -> Option:
 
 def norm(text: Text) -> Option:
     """Return the chart of the norms."""
-    series = [_line(setting, text(f"lesson.{setting}"), colour) for setting, colour in _COLOURS.items()]
+    series = [_line(setting, text(f"lesson.{setting}.short"), colour) for setting, colour in _COLOURS.items()]
     return {**axes(text("lesson.steps"), y={"min": 0}), "dataset": _no_rows(series), "series": series}
 
 
@@ -93,7 +92,7 @@ def norm_now(snapshot: Snapshot) -> Option:
 def histogram(text: Text) -> Option:
     """Return the chart of the weights."""
     series = [
-        _line(setting, text(f"lesson.{setting}"), colour) | {"step": "middle", "areaStyle": {"opacity": 0.25}}
+        _line(setting, text(f"lesson.{setting}.short"), colour) | {"step": "end", "areaStyle": {"opacity": 0.25}}
         for setting, colour in _COLOURS.items()
     ]
     return {**axes(text("lesson.weight")), "dataset": _no_rows(series), "series": series}
@@ -102,15 +101,14 @@ def histogram(text: Text) -> Option:
 def histogram_now(snapshot: Snapshot) -> Option:
     """Return a snapshot's weights."""
     edges = snapshot.edges
-    centres = [(a + b) / 2 for a, b in pairwise(edges)]
-    none, chosen = snapshot.counts
+    none, chosen = ([*counts, counts[-1]] for counts in snapshot.counts)  # a step begins at its bin's left edge
     ends = {"min": edges[0], "max": edges[-1]}
-    return {"xAxis": ends, "dataset": {"source": {"step": centres, "none": none, "chosen": chosen}}}
+    return {"xAxis": ends, "dataset": {"source": {"step": edges, "none": none, "chosen": chosen}}}
 
 
 def units(text: Text) -> Option:
     """Return the chart of the units that are dropped."""
-    option = axes(text("lesson.unit"), x={"min": 0, "max": 1, "axisLabel": {"show": False}})
+    option = axes(text("lesson.unit"), x={"min": 0, "max": 1, "nameGap": 8, "axisLabel": {"show": False}})
     symbol = {"type": "scatter", "symbol": "rect", "symbolSize": [11, 15]}
     option["yAxis"] = {
         "type": "category",
@@ -151,6 +149,7 @@ def units_now(snapshot: Snapshot, text: Text) -> Option:
 def line(text: Text, setting: str, points: Points) -> Option:
     """Return the chart of what is predicted from one input, with the points."""
     colour = _COLOURS[setting]
+    hollow = {"color": "transparent", "borderColor": _GREY, "borderWidth": 1.5}
     scatter = [
         {
             "id": split,
@@ -162,10 +161,10 @@ def line(text: Text, setting: str, points: Points) -> Option:
         }
         for split, inputs, targets, style in (
             ("train", points.inputs, points.targets, {"color": _GREY}),
-            ("test", points.test_inputs, points.test_targets, {"color": "transparent", "borderColor": _GREY}),
+            ("test", points.test_inputs, points.test_targets, hollow),
         )
     ]
-    series = [*scatter, *_banded("predicted", text(f"lesson.{setting}"), colour, "solid")]
+    series = [*scatter, *_banded("predicted", text("lesson.prediction"), colour, "solid")]
     option = axes("", x={"min": points.low[0], "max": points.high[0], "axisLabel": {"show": False}})
     option["legend"]["data"] = _named(series)
     return {**option, "tooltip": {"show": False}, "dataset": _no_rows(series), "series": series}

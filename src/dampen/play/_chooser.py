@@ -153,6 +153,11 @@ class Chooser:
             self._tell(data)
             self._chosen(ready)
 
+    def _inputs(self, shape: Sequence[int]) -> str:
+        if len(shape) == 3:
+            return self.text("chooser.images", **dict(zip(("channels", "height", "width"), shape, strict=True)))
+        return self.text("chooser.inputs", shape=" x ".join(map(str, shape)))
+
     def refuse(self, line: str) -> None:
         """Tell why a choice can't be used."""
         self._clear()
@@ -174,7 +179,7 @@ class Chooser:
             "task": self.text(f"chooser.{data.task}"),
             "n_train": f"{len(data.train_rows):,}",
             "n_test": f"{len(data.test_rows):,}",
-            "inputs": " x ".join(map(str, data.inputs)),
+            "inputs": self._inputs(data.inputs),
         }
         self._about.set_text(self.text("chooser.about", **about))
         rows = data.columns.summary(data.outputs) if data.columns is not None else []

@@ -15,7 +15,7 @@ def losses(text: Text) -> Option:
     series: list[Option] = []
     for setting, colour in _COLOURS.items():
         for part, kind in (("train", "dashed"), ("test", "solid")):
-            name = f"{text(f'decay.{setting}')}, {text(f'lesson.{part}')}"
+            name = text(f"decay.{setting}") + text("lesson.comma") + text(f"lesson.{part}")
             series += _charts._banded(f"{setting}_{part}", name, colour, kind)
     option = _charts.axes(text("decay.epoch"), y=_LOG, x={"min": 0, "max": "dataMax"})
     option["legend"]["data"] = _charts._named(series)

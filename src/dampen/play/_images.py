@@ -29,8 +29,7 @@ HIDDEN = (256, 128)
 N_SEEDS = 3
 COVERAGE = 0.9  # share of the images that are believed
 BINS = 20  # of a probability's histogram
-SAMPLES = 100  # Monte-Carlo samples of the image that is shown
-_SAMPLES_OF_ALL = 50  # and of all test images, which give the threshold
+SAMPLES = 100  # Monte-Carlo samples of every test image: threshold, lists and the image that is shown are of one run
 _MOST_TEST = 1000  # test images that are looked at: more take seconds after each epoch
 _SHOWN_CLASSES = 3
 _EPOCHS_PER_SECOND = 20.0
@@ -218,7 +217,7 @@ class ImagesTraining:
             epochs = self._choice.epochs
             study.train(self._population, self._data, epochs=epochs, until=self._epoch + 1, callback=self._after)
             self._epoch += 1
-            self._trust = None
+            self._sampled = None
 
     def change(self, choice: Choice) -> None:
         """Show another image, train for longer, or begin again with other rates or images."""
@@ -236,7 +235,7 @@ class ImagesTraining:
             data = replace(data, test_rows=data.test_rows[kept])
         self._data, self._population = study.untrained(data, self._rates, HIDDEN, range(N_SEEDS))
         self._epoch, self._lines = 0, list[str]()
-        self._trust: Trust | None = None
+        self._sampled: tuple[ClassPrediction, Trust] | None = None
 
     @property
     def _rates(self) -> tuple[float, float]:
@@ -251,7 +250,7 @@ class ImagesTraining:
         history = self._population.history if self._epoch else None
         final = history.final("test_accuracy") if history is not None else np.zeros((N_SEEDS, 2))
         paired = paired_difference(final[:, DROPOUT], final[:, NO_DROPOUT])
-        trust = self._trusted() if history is not None else None
+        sampled, trust = self._of_all() if history is not None else (None, None)
 
         def pairs(metric: str) -> dict[str, tuple[Band, Band]]:
             if history is None:
@@ -272,7 +271,7 @@ class ImagesTraining:
             n_train=len(self._data.train_rows),
             n_images=len(self._data.test_rows) - len(self._data.test_rows) // 2,
             difference=Difference(paired.mean, paired.low, paired.high),
-            shown=None if trust is None else self._shown(trust),
+            shown=None if sampled is None or trust is None else self._shown(sampled, trust),
             trust=trust,
         )
 
@@ -280,62 +279,69 @@ class ImagesTraining:
         rates = self._rates if number == DROPOUT else (0.0, 0.0)
         return self._population.member(Setting(dropout=rates), 0)
 
-    def _trusted(self) -> Trust:
-        """Return which images to believe; the same until the next epoch."""
-        if self._trust is not None:
-            return self._trust
-        rows = self._data.test
-        found = mc_dropout(self._member(DROPOUT), rows.features, _SAMPLES_OF_ALL, task="classification")
-        assert isinstance(found, ClassPrediction)
-        entropy, right = found.entropy.numpy(), (found.classes == rows.targets).numpy()
-        half = len(rows) // 2
-        threshold = float(np.quantile(entropy[:half], COVERAGE, method="higher"))
-        entropy, right = entropy[half:], right[half:]
-        believed = entropy <= threshold
-        order = np.argsort(-entropy, kind="stable")
-        wrong = order[::-1][~right[order[::-1]]]
-        self._trust = Trust(
-            threshold=threshold,
-            n_believed=int(believed.sum()),
-            right=_mean(right[believed]),
-            n_others=int((~believed).sum()),
-            others_right=_mean(right[~believed]),
-            order=order[:_LISTED].tolist(),
-            wrong=wrong[:_LISTED].tolist(),
+    def _sample(self, images: Float[Tensor, "N C H W"], first_row: int) -> ClassPrediction:
+        found = mc_dropout(
+            self._member(DROPOUT), images, SAMPLES, task="classification", first_row=first_row, return_samples=True
         )
-        return self._trust
+        assert isinstance(found, ClassPrediction)
+        return found
+
+    def _of_all(self) -> tuple[ClassPrediction, Trust]:
+        """Return the samples of all test images, and which of these to believe; the same until the next epoch."""
+        if self._sampled is None:
+            rows = self._data.test
+            found = self._sample(rows.features, 0)
+            self._sampled = found, _trust(found, rows.targets)
+        return self._sampled
 
     @torch.no_grad()
-    def _shown(self, trust: Trust) -> Shown:
+    def _shown(self, sampled: ClassPrediction, trust: Trust) -> Shown:
         half = len(self._data.test_rows) // 2
         number = min(self._choice.image, len(self._data.test_rows) - half - 1)
         row = half + number
         turned = _turned(self._data.test.features[row], self._choice.rotation)
-        found = mc_dropout(
-            self._member(DROPOUT), turned[None], SAMPLES, task="classification", first_row=row, return_samples=True
-        )
-        assert isinstance(found, ClassPrediction)
+        found, at = (self._sample(turned[None], row), 0) if self._choice.rotation else (sampled, row)
+        entropy = float(found.entropy[at])
         assert found.draws is not None
         single = self._member(NO_DROPOUT)(turned[None]).softmax(1)[0]
         classes = self._data.classes
         assert classes is not None
-        likeliest = found.probabilities[0].argsort(descending=True)[:_SHOWN_CLASSES].tolist()
+        likeliest = found.probabilities[at].argsort(descending=True)[:_SHOWN_CLASSES].tolist()
         edges = np.linspace(0, 1, BINS + 1)
         return Shown(
             number=number,
             picture=_picture(turned),
             label=classes[int(self._data.test.targets[row])],
             names=[classes[c] for c in likeliest],
-            probabilities=found.probabilities[0, likeliest].tolist(),
-            counts=[np.histogram(found.draws[:, 0, c].clamp(0, 1).numpy(), edges)[0].tolist() for c in likeliest],
-            entropy=float(found.entropy[0]),
-            mutual_information=float(found.mutual_information[0]),
+            probabilities=found.probabilities[at, likeliest].tolist(),
+            counts=[np.histogram(found.draws[:, at, c].clamp(0, 1).numpy(), edges)[0].tolist() for c in likeliest],
+            entropy=entropy,
+            mutual_information=float(found.mutual_information[at]),
             single=(classes[int(single.argmax())], float(single.max())),
-            believed=float(found.entropy[0]) <= trust.threshold,
+            believed=entropy <= trust.threshold,
         )
 
 
 _LISTED = 50  # images that the page can go through
+
+
+def _trust(found: ClassPrediction, targets: Tensor) -> Trust:
+    entropy, right = found.entropy.numpy(), (found.classes == targets).numpy()
+    half = len(found) // 2
+    threshold = float(np.quantile(entropy[:half], COVERAGE, method="higher"))
+    entropy, right = entropy[half:], right[half:]
+    believed = entropy <= threshold
+    order = np.argsort(-entropy, kind="stable")
+    wrong = order[::-1][~right[order[::-1]]]
+    return Trust(
+        threshold=threshold,
+        n_believed=int(believed.sum()),
+        right=_mean(right[believed]),
+        n_others=int((~believed).sum()),
+        others_right=_mean(right[~believed]),
+        order=order[:_LISTED].tolist(),
+        wrong=wrong[:_LISTED].tolist(),
+    )
 
 
 def _mean(right: np.ndarray) -> float:

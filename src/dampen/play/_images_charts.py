@@ -1,7 +1,5 @@
 """The charts of the page on dropout."""
 
-from itertools import pairwise
-
 from dampen.play import _charts
 from dampen.play._charts import CHOSEN_COLOUR, NONE_COLOUR, Option
 from dampen.play._images import BINS, ImagesSnapshot, Shown
@@ -16,7 +14,7 @@ def curves(text: Text) -> Option:
     series: list[Option] = []
     for setting, colour in _COLOURS.items():
         for part, kind in (("train", "dashed"), ("test", "solid")):
-            name = f"{text(f'images.{setting}')}, {text(f'lesson.{part}')}"
+            name = text(f"images.{setting}") + text("lesson.comma") + text(f"lesson.{part}")
             banded = _charts._banded(f"{setting}_{part}", name, colour, kind)
             series += [{**banded[0], "showSymbol": True, "symbol": "circle", "symbolSize": 4}, *banded[1:]]
     option = _charts.axes(text("decay.epoch"), x={"minInterval": 1})
@@ -38,7 +36,7 @@ def curves_now(snapshot: ImagesSnapshot, metric: str) -> Option:
 def histogram(text: Text) -> Option:
     """Return the chart of one image's sampled probabilities."""
     series = [
-        _charts._line(f"class_{i}", f"{i + 1}", colour) | {"step": "middle", "areaStyle": {"opacity": 0.25}}
+        _charts._line(f"class_{i}", f"{i + 1}", colour) | {"step": "end", "areaStyle": {"opacity": 0.25}}
         for i, colour in enumerate(_CLASSES)
     ]
     option = _charts.axes(text("images.probability"), x={"min": 0, "max": 1}, y={"name": text("images.samples")})
@@ -49,10 +47,9 @@ def histogram(text: Text) -> Option:
 
 def histogram_now(shown: Shown) -> Option:
     """Return an image's samples."""
-    centres = [(a + b) / 2 for a, b in pairwise(i / BINS for i in range(BINS + 1))]
-    source: dict[str, object] = {"step": centres}
+    source: dict[str, object] = {"step": [i / BINS for i in range(BINS + 1)]}  # a step begins at its bin's left edge
     series = []
     for i, (name, counts) in enumerate(zip(shown.names, shown.counts, strict=True)):
-        source[f"class_{i}"] = counts
+        source[f"class_{i}"] = [*counts, counts[-1]]
         series.append({"id": f"class_{i}", "name": name})
     return {"legend": {"data": shown.names}, "dataset": {"source": source}, "series": series}

@@ -23,7 +23,7 @@ NONE, CHOSEN = 0, 1  # numbers of the settings
 _LONGEST_CURVE = 200  # points of a curve: as many as a screen shows; every second one goes when there are more
 _ALONG = 1.0  # seconds between two places of a slider that is drawn along
 _BINS = 40
-_UNITS = 16  # of a layer that are shown
+UNITS = 16  # of a layer that are shown
 _MASKS = 30  # Monte-Carlo samples of a live picture
 
 
@@ -183,7 +183,7 @@ class LessonTraining:
             line=line,
             edges=edges,
             counts=counts,
-            kept=[u[0].flatten()[:_UNITS].tolist() for u in self._stepper.kept(self.lesson.settings[1], self._first)],
+            kept=[u[0].flatten()[:UNITS].tolist() for u in self._stepper.kept(self.lesson.settings[1], self._first)],
             difference=difference(test_losses),
             accuracy=_accuracies(test, points.test_targets),
             train_accuracy=_accuracies(train, points.targets),

@@ -89,7 +89,9 @@ class _DecayPage:
         sign = -1 if found.verdict == "worse" else 1
         low, high = sorted((sign * found.low, sign * found.high))
         numbers = {"mean": f"{sign * found.mean:.3g}", "low": f"{low:.3g}", "high": f"{high:.3g}"}
-        self._result.set_text(text(f"decay.result.{found.verdict}", n_seeds=N_SEEDS, **numbers))
+        verdict = found.verdict if snapshot.epoch else "untrained"
+        self._result.set_text(text(f"decay.result.{verdict}", n_seeds=N_SEEDS, **numbers))
+        comma = text("lesson.comma")
         rows = [
             {"setting": f"λ = {strength:g}"}
             | {"train": f"{train.mean[-1]:.3g}", "test": f"{test.mean[-1]:.3g}", "norm": f"{norm[-1]:.3g}"}
@@ -97,10 +99,10 @@ class _DecayPage:
                 (0.0, snapshot.weight_decay), snapshot.train, snapshot.test, snapshot.norm, strict=True
             )
         ]
-        rows[1]["setting"] = f"λ = {snapshot.weight_decay:g}, {text('decay.chosen')}"
-        rows[0]["setting"] += f", {text('decay.none')}"
+        rows[1]["setting"] = f"λ = {snapshot.weight_decay:g}{comma}{text('decay.chosen')}"
+        rows[0]["setting"] += f"{comma}{text('decay.none')}"
         ridge = {"train": "", "test": f"{snapshot.ridge_test:.3g}", "norm": f"{snapshot.ridge_norm:.3g}"}
-        rows.append({"setting": f"λ = {snapshot.weight_decay:g}, {text('decay.ridge')}", **ridge})
+        rows.append({"setting": f"λ = {snapshot.weight_decay:g}{comma}{text('decay.ridge')}", **ridge})
         self._table.update_rows(rows)
         patch(self._losses, charts.losses_now(snapshot))
         patch(self._norms, charts.norms_now(snapshot))

@@ -28,6 +28,7 @@ class _ImagesPage:
         self.running = self.done = False
         self._snapshot: ImagesSnapshot | None = None
         self._n_lines = 0
+        self._picked: tuple[str, int] | None = None  # list, and the image of it that its button went to last
 
     def build(self) -> None:
         """Make the page and start the process."""
@@ -79,31 +80,43 @@ class _ImagesPage:
             title(text("images.single"))
             ui.label(text("images.single.note", samples=SAMPLES)).classes("dampen-small")
             with ui.row().classes("gap-2 items-center"):
-                for name, step in (("previous", -1), ("next", 1)):
-                    ui.button(text(f"images.{name}"), on_click=lambda _, by=step: self._go(by)).props(
-                        "outline dense no-caps padding='2px 10px'"
-                    )
-                for name, listed in (("uncertain", "order"), ("wrong", "wrong")):
-                    ui.button(text(f"images.{name}"), on_click=lambda _, of=listed: self._pick(of)).props(
-                        "outline dense no-caps padding='2px 10px'"
-                    )
-            with ui.element("div").classes("dampen-pair mt-2"):
-                with ui.element("div"):
-                    self._number = ui.label().classes("dampen-small")
-                    self._image = ui.element("img").style("image-rendering: pixelated; width: 168px; height: 168px")
-                    self._slider("rotation")
-                with ui.element("div"):
-                    columns: list[dict[str, Any]] = [{"name": n, "label": "", "field": n} for n in ("what", "value")]
-                    columns[0]["align"], columns[1]["align"] = "left", "right"
-                    self._table = ui.table(rows=[], columns=columns, row_key="what")
-                    self._table.props("dense flat hide-header").classes("w-full")
-            self._belief = ui.label().classes("text-lg")
-            ui.label(text("images.threshold")).classes("dampen-small")
-            self._histogram = chart("samples", text("images.histogram"), charts.histogram(text))
+                self._buttons = [
+                    ui.button(text(f"images.{name}"), on_click=lambda _, by=step: self._go(by))
+                    for name, step in (("previous", -1), ("next", 1))
+                ]
+                self._buttons += [
+                    ui.button(text(f"images.{name}"), on_click=lambda _, of=listed: self._pick(of))
+                    for name, listed in (("uncertain", "order"), ("wrong", "wrong"))
+                ]
+            for button in self._buttons:
+                button.props("outline dense no-caps padding='2px 10px'").set_enabled(False)
+            self._untrained = ui.label(text("images.difference.none"))
+            with ui.element("div").classes("w-full") as self._trained:
+                self._panel()
+            self._trained.set_visibility(False)
+
+    def _panel(self) -> None:
+        """Make what there is to see of the image once the network is trained."""
+        text = self.text
+        with ui.element("div").classes("dampen-pair mt-2"):
+            with ui.element("div"):
+                self._number = ui.label().classes("dampen-small")
+                self._image = ui.element("img").style("image-rendering: pixelated; width: 168px; height: 168px")
+                self._slider("rotation")
+            with ui.element("div"):
+                columns: list[dict[str, Any]] = [{"name": n, "label": "", "field": n} for n in ("what", "value")]
+                columns[0]["align"], columns[1]["align"] = "left", "right"
+                self._table = ui.table(rows=[], columns=columns, row_key="what")
+                self._table.props("dense flat hide-header").classes("w-full")
+        self._belief = ui.label().classes("text-lg")
+        ui.label(text("images.threshold")).classes("dampen-small")
+        self._histogram = chart("samples", text("images.histogram"), charts.histogram(text))
 
     def _set(self, name: str, value: Any) -> None:
         value = value if isinstance(value, str) or name.startswith("rate") else int(value)
         before, self.choice = self.choice, replace(self.choice, **{name: value})
+        if name == "image" or not before.trains_as(self.choice):
+            self._picked = None
         self.visit.keep(self.choice.query())
         self.live.change(self.choice)
         if not before.trains_as(self.choice) or (name == "epochs" and self.done):
@@ -124,15 +137,19 @@ class _ImagesPage:
 
     def _go(self, by: int) -> None:
         if self._snapshot is not None:
-            self._set("image", (self.choice.image + by) % self._snapshot.n_images)
+            here = min(self.choice.image, self._snapshot.n_images - 1)
+            self._set("image", (here + by) % self._snapshot.n_images)
 
     def _pick(self, listed: str) -> None:
-        """Go to the next image of a list, from its beginning where this one is not on it."""
+        """Go to the next image of a list, or to its first one where its button did not lead to this one."""
         trust = self._snapshot.trust if self._snapshot is not None else None
         numbers: list[int] = getattr(trust, listed) if trust is not None else []
         if numbers:
-            at = numbers.index(self.choice.image) + 1 if self.choice.image in numbers else 0
-            self._set("image", numbers[at % len(numbers)])
+            here = self.choice.image
+            at = numbers.index(here) + 1 if self._picked == (listed, here) and here in numbers else 0
+            number = numbers[at % len(numbers)]
+            self._set("image", number)
+            self._picked = listed, number
 
     def _show(self, snapshot: ImagesSnapshot) -> None:
         """Bring a snapshot to the page."""
@@ -163,6 +180,10 @@ class _ImagesPage:
 
     def _show_image(self, snapshot: ImagesSnapshot) -> None:
         text, shown, trust = self.text, snapshot.shown, snapshot.trust
+        for button in self._buttons:
+            button.set_enabled(shown is not None)
+        self._trained.set_visibility(shown is not None)
+        self._untrained.set_visibility(shown is None)
         if shown is None or trust is None:
             return
         place = {"number": shown.number + 1, "n_images": snapshot.n_images, "label": shown.label}

@@ -11,7 +11,7 @@ from dampen.play._drawn import drawn
 from dampen.play._lesson import CHOICES, QUANTITIES, Lesson, from_query
 from dampen.play._live import Live
 from dampen.play._shell import Page, Visit
-from dampen.play._training import Snapshot, lesson_training
+from dampen.play._training import UNITS, Snapshot, lesson_training
 
 _GROUPS = {
     "regularisation": ("weight_decay", "dropout", "l1", "label_smoothing"),
@@ -116,6 +116,7 @@ class LessonPage:
             ui.label(text("lesson.difference")).classes("dampen-title").props("role=heading aria-level=2")
             self._difference = ui.label().classes("text-lg")
             self._difference_note = ui.label().classes("dampen-small")
+            ui.label(text("lesson.difference.once")).classes("dampen-small")
             self._accuracy = ui.label().classes("dampen-small")
         self._surfaces: list[ui.element] = []
         self._images: list[ui.element] = []
@@ -152,7 +153,7 @@ class LessonPage:
             chart.props["role"] = "img"
             chart.props["aria-label"] = self.text(f"lesson.{name}")
             if note:
-                ui.label(self.text(note)).classes("dampen-small")
+                ui.label(self.text(note, most=UNITS)).classes("dampen-small")
         return chart
 
     def _draw_points(self) -> None:

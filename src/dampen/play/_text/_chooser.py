@@ -15,8 +15,13 @@ CHOOSER: Mapping[str, Mapping[str, str]] = {
     "chooser.target": {"en": "Column to predict", "zh": "要预测的列"},
     "chooser.aim": {"en": "Choose the column to predict.", "zh": "请选择要预测的列。"},
     "chooser.about": {
-        "en": "{name}: {task}, {n_train} training and {n_test} test rows, inputs {inputs}",
-        "zh": "{name}：{task}，{n_train} 个训练样本，{n_test} 个测试样本，输入 {inputs}",
+        "en": "{name}: {task}, {n_train} training and {n_test} test rows, {inputs}",
+        "zh": "{name}：{task}，{n_train} 个训练点，{n_test} 个测试点，{inputs}",
+    },
+    "chooser.inputs": {"en": "inputs {shape}", "zh": "输入 {shape}"},
+    "chooser.images": {
+        "en": "images of {height} x {width} pixels (channels: {channels})",
+        "zh": "{height} x {width} 像素的图像（通道数：{channels}）",
     },
     "chooser.classification": {"en": "classification", "zh": "分类"},
     "chooser.regression": {"en": "regression", "zh": "回归"},

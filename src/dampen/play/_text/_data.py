@@ -23,6 +23,6 @@ DATA: Mapping[str, Mapping[str, str]] = {
     "data.cut": {
         "en": "The table is large: {n_train} of its training rows and {n_test} of its test rows are used here. Tune "
         "uses all.",
-        "zh": "表格较大：此处使用其中 {n_train} 个训练样本和 {n_test} 个测试样本。“调优”会使用全部样本。",
+        "zh": "表格较大：此处使用其中 {n_train} 个训练点和 {n_test} 个测试点。“调优”会使用全部数据。",
     },
 }

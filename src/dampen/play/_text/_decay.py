@@ -8,7 +8,7 @@ DECAY: Mapping[str, Mapping[str, str]] = {
         "en": "Linear regression with 200 inputs and 20 training rows: infinitely many weights fit them perfectly. "
         "SGD (learning rate 0.003, batches of 5 rows, 100 epochs) starts from random weights, once without a penalty "
         "and once with λ/2 · ‖w‖².",
-        "zh": "200 个输入、20 个训练样本的线性回归：有无穷多组权重可以完美拟合。SGD（学习率 0.003，批大小 5，100 轮）"
+        "zh": "200 个输入、20 个训练点的线性回归：有无穷多组权重可以完美拟合。SGD（学习率 0.003，批大小 5，100 轮）"
         "从随机权重出发，一次不加惩罚，一次加惩罚 λ/2 · ‖w‖²。",
     },
     "decay.lambda": {"en": "weight decay λ", "zh": "权重衰减 λ"},
@@ -39,7 +39,7 @@ DECAY: Mapping[str, Mapping[str, str]] = {
     "decay.descent": {"en": "closed form, gradient descent", "zh": "闭式解（梯度下降）"},
     "decay.ridge": {"en": "ridge regression", "zh": "岭回归"},
     "decay.now": {"en": "this training", "zh": "当前训练"},
-    "decay.progress": {"en": "Epoch {epoch} of {epochs}", "zh": "第 {epoch} / {epochs} 轮"},
+    "decay.progress": {"en": "Epoch {epoch} of {epochs}", "zh": "第 {epoch} 轮，共 {epochs} 轮"},
     "decay.figures": {"en": "Figures", "zh": "数值"},
     "decay.figures.train": {"en": "training loss", "zh": "训练损失"},
     "decay.figures.test": {"en": "test loss", "zh": "测试损失"},
@@ -58,5 +58,6 @@ DECAY: Mapping[str, Mapping[str, str]] = {
         "en": "No significant difference in test loss: {mean} ({low} to {high}, 95 % interval over {n_seeds} seeds).",
         "zh": "测试损失无显著差异：{mean}（{low} 至 {high}，{n_seeds} 个种子的 95 % 区间）。",
     },
+    "decay.result.untrained": {"en": "Not trained yet: press Start.", "zh": "尚未训练：点击“开始”。"},
     "decay.result.unknown": {"en": "Not known: a network has diverged.", "zh": "无法判断：有网络发散。"},
 }

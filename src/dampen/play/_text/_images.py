@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 IMAGES: Mapping[str, Mapping[str, str]] = {
-    "images.title": {"en": "Dropout", "zh": "Dropout"},
+    "images.title": {"en": "Dropout", "zh": "暂退（dropout）"},
     "images.about": {
         "en": "A network of 256 and 128 hidden units with dropout beside the same one without: the same initial "
         "weights and batches, Adam with learning rate 0.001, batches of 128, {n_seeds} seeds.",
-        "zh": "一个有 256 和 128 个隐藏单元、带 dropout 的网络，与不带 dropout 的同一网络并排：初始权重与批次相同，"
+        "zh": "一个有 256 和 128 个隐藏单元、带暂退（dropout）的网络，与不带暂退的同一网络并排：初始权重与批次相同，"
         "Adam，学习率 0.001，批大小 128，{n_seeds} 个种子。",
     },
     "images.data": {"en": "Images", "zh": "图像"},
@@ -20,27 +20,27 @@ IMAGES: Mapping[str, Mapping[str, str]] = {
     "images.epochs": {"en": "Epochs", "zh": "轮数"},
     "images.progress": {
         "en": "Epoch {epoch} of {epochs}, {n_train} training images",
-        "zh": "第 {epoch} / {epochs} 轮，{n_train} 张训练图像",
+        "zh": "第 {epoch} 轮，共 {epochs} 轮，{n_train} 张训练图像",
     },
-    "images.with": {"en": "with dropout", "zh": "有 dropout"},
-    "images.without": {"en": "without dropout", "zh": "无 dropout"},
-    "images.lines": {"en": "Epoch by epoch, with dropout", "zh": "逐轮结果（有 dropout）"},
+    "images.with": {"en": "with", "zh": "有暂退"},
+    "images.without": {"en": "without", "zh": "无暂退"},
+    "images.lines": {"en": "Epoch by epoch, with dropout", "zh": "逐轮结果（有暂退）"},
     "images.accuracy": {"en": "Accuracy", "zh": "准确率"},
     "images.loss": {"en": "Loss", "zh": "损失"},
     "images.note": {
         "en": "Training figures are means over the epoch's batches, with dropout active: they may be worse than those "
         "of the test images, which are measured without. The band is one standard deviation over {n_seeds} seeds.",
-        "zh": "训练数值是一轮中各批次的均值，dropout 处于开启状态，因此可能差于关闭 dropout 时测得的测试数值。"
+        "zh": "训练数值是一轮中各批次的均值，暂退处于开启状态，因此可能差于关闭暂退时测得的测试数值。"
         "色带为 {n_seeds} 个种子的一个标准差。",
     },
-    "images.difference": {"en": "Does dropout help?", "zh": "dropout 有帮助吗？"},
+    "images.difference": {"en": "Does dropout help?", "zh": "暂退有帮助吗？"},
     "images.difference.better": {
         "en": "Test accuracy is higher by {mean} with dropout ({low} to {high}): significant.",
-        "zh": "有 dropout 时测试准确率高 {mean}（{low} 至 {high}）：显著。",
+        "zh": "有暂退时测试准确率高 {mean}（{low} 至 {high}）：显著。",
     },
     "images.difference.worse": {
         "en": "Test accuracy is lower by {mean} with dropout ({low} to {high}): significant.",
-        "zh": "有 dropout 时测试准确率低 {mean}（{low} 至 {high}）：显著。",
+        "zh": "有暂退时测试准确率低 {mean}（{low} 至 {high}）：显著。",
     },
     "images.difference.same": {
         "en": "No significant difference in test accuracy: {mean} ({low} to {high}).",
@@ -55,7 +55,7 @@ IMAGES: Mapping[str, Mapping[str, str]] = {
     },
     "images.number": {
         "en": "Image {number} of {n_images}, class {label}",
-        "zh": "第 {number} / {n_images} 张图像，类别 {label}",
+        "zh": "第 {number} 张，共 {n_images} 张，类别 {label}",
     },
     "images.previous": {"en": "Previous", "zh": "上一张"},
     "images.next": {"en": "Next", "zh": "下一张"},
@@ -69,14 +69,16 @@ IMAGES: Mapping[str, Mapping[str, str]] = {
     "images.mutual_information": {"en": "Mutual information", "zh": "互信息"},
     "images.nats": {"en": "{value} nats", "zh": "{value} 奈特"},
     "images.prediction": {"en": "Prediction", "zh": "预测"},
-    "images.plain": {"en": "Without dropout, one pass", "zh": "无 dropout，单次前向"},
+    "images.plain": {"en": "Without dropout, one pass", "zh": "无暂退，单次前向"},
     "images.answer": {"en": "{name} ({probability})", "zh": "{name}（{probability}）"},
     "images.believe": {
-        "en": "Believe it: its entropy is within {threshold}. Of the {n} test images within, {share} are right.",
+        "en": "Believe it: its entropy is within {threshold}. Of the {n} test images with no higher entropy, "
+        "{share} are right.",
         "zh": "可信：熵不超过 {threshold}。在不超过该值的 {n} 张测试图像中，{share} 分类正确。",
     },
     "images.doubt": {
-        "en": "Do not rely on it: its entropy is above {threshold}. Of the {n} test images above, {share} are right.",
+        "en": "Do not rely on it: its entropy is above {threshold}. Of the {n} test images with a higher entropy, "
+        "{share} are right.",
         "zh": "不可信：熵高于 {threshold}。在高于该值的 {n} 张测试图像中，{share} 分类正确。",
     },
     "images.threshold": {

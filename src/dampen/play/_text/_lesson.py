@@ -11,7 +11,7 @@ LESSON: Mapping[str, Mapping[str, str]] = {
     "lesson.examples": {"en": "To try", "zh": "试一试"},
     "lesson.examples.few": {"en": "Few noisy points", "zh": "少量含噪声的点"},
     "lesson.examples.many": {"en": "Many points", "zh": "大量的点"},
-    "lesson.examples.curve": {"en": "Dropout on a curve", "zh": "在曲线上用 dropout"},
+    "lesson.examples.curve": {"en": "Dropout on a curve", "zh": "在曲线上用暂退"},
     "lesson.examples.xor": {"en": "XOR, weight decay alone", "zh": "异或，仅用权重衰减"},
     "lesson.link": {"en": "Copy link", "zh": "复制链接"},
     "lesson.copied": {"en": "The link to this lesson is copied.", "zh": "本课程的链接已复制。"},
@@ -44,9 +44,13 @@ LESSON: Mapping[str, Mapping[str, str]] = {
     "lesson.surface": {"en": "Surface shows", "zh": "图面显示"},
     "lesson.surface.mean": {"en": "Mean over seeds", "zh": "各种子的均值"},
     "lesson.surface.seeds": {"en": "Spread over seeds", "zh": "各种子间的标准差"},
-    "lesson.surface.dropout": {"en": "Spread over dropout masks", "zh": "dropout 掩码间的标准差"},
+    "lesson.surface.dropout": {"en": "Spread over dropout masks", "zh": "暂退掩码间的标准差"},
     "lesson.none": {"en": "Without regularisation", "zh": "无正则化"},
+    "lesson.none.short": {"en": "without", "zh": "无正则化"},
     "lesson.chosen": {"en": "With your regularisation", "zh": "有正则化（所选）"},
+    "lesson.chosen.short": {"en": "with yours", "zh": "有正则化"},
+    "lesson.prediction": {"en": "prediction", "zh": "预测"},
+    "lesson.comma": {"en": ", ", "zh": "，"},
     "lesson.legend": {
         "en": "Filled: training points. Hollow: test points.",
         "zh": "实心：训练点。空心：测试点。",
@@ -67,8 +71,9 @@ LESSON: Mapping[str, Mapping[str, str]] = {
     "lesson.histogram.share": {"en": "share", "zh": "占比"},
     "lesson.kept": {"en": "Units dropped right now", "zh": "此刻被丢弃的单元"},
     "lesson.kept.note": {
-        "en": "The first network with your setting, for one training point. Filled: kept. Hollow: dropped.",
-        "zh": "所选设置下的第一个网络，针对一个训练点。实心：保留。空心：丢弃。",
+        "en": "The first network with your setting, for one training point; at most the first {most} units of each "
+        "layer are drawn. Filled: kept. Hollow: dropped.",
+        "zh": "所选设置下的第一个网络，针对一个训练点；每层最多画出前 {most} 个单元。实心：保留。空心：丢弃。",
     },
     "lesson.kept.kept": {"en": "kept", "zh": "保留"},
     "lesson.kept.dropped": {"en": "dropped", "zh": "丢弃"},
@@ -101,6 +106,11 @@ LESSON: Mapping[str, Mapping[str, str]] = {
         "en": "Test loss without regularisation minus with yours, with its 95 % interval over {n_seeds} seeds and "
         "{n_rows} test points.",
         "zh": "无正则化的测试损失减去所选设置的测试损失，及其 95 % 区间（{n_seeds} 个种子，{n_rows} 个测试点）。",
+    },
+    "lesson.difference.once": {
+        "en": "The interval is that of a single look: who watches and stops at the first “significant” is fooled more "
+        "often than 1 time in 20.",
+        "zh": "该区间只对单次查看成立：若一直盯着、一出现“显著”就停止，被误导的概率会高于二十分之一。",
     },
     "lesson.accuracy": {
         "en": "Test accuracy: {none} without, {chosen} with. Training accuracy: {train_none} without, {train_chosen} "

@@ -7,7 +7,7 @@ TUNE: Mapping[str, Mapping[str, str]] = {
     "tune.about": {
         "en": "Finds how much weight decay and dropout a network needs for these data, whether they help, and how sure "
         "that is: the same as dampen tune.",
-        "zh": "找出网络在这份数据上需要多少权重衰减和 dropout、它们是否有帮助、有多大把握：与 dampen tune 相同。",
+        "zh": "找出网络在这份数据上需要多少权重衰减和暂退、它们是否有帮助、有多大把握：与 dampen tune 相同。",
     },
     "tune.budget": {"en": "Time that it may take", "zh": "时间预算"},
     "tune.budget.seconds": {"en": "{n} seconds", "zh": "{n} 秒"},
