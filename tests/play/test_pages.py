@@ -81,7 +81,7 @@ _NUMBERS = ("Predictive entropy", "Mutual information")
 
 
 def test_a_table_of_ones_own_trains_and_a_broken_one_is_refused_in_a_line(open_page, tmp_path):
-    wrong = "data=/etc/passwd&x=nope&y=petal+length&lang=fr&dark=7&other=1"
+    wrong = "data=/etc/passwd&x=nope&lang=fr&dark=7&other=1"
     page = open_page(f"/data?n_seeds=2&width=4&depth=1&{wrong}", "Step 0")
     notes = " ".join(page.get_by_role("alert").all_inner_texts())
     for told in ("data must be", "x must be", "lang must", "dark must", "'other' is nothing"):
@@ -91,8 +91,9 @@ def test_a_table_of_ones_own_trains_and_a_broken_one_is_refused_in_a_line(open_p
     broken = tmp_path / "broken.csv"
     broken.write_text('a,b,target\n"1,2,3\n')
     page.locator("input[type=file]").set_input_files(broken)
-    page.get_by_role("alert").get_by_text("broken.csv is ragged or cut off").wait_for()
-    assert "/" not in page.get_by_role("alert").inner_text()  # no path of this machine
+    refused = page.locator(".dampen-page").get_by_role("alert")
+    refused.get_by_text("broken.csv is ragged or cut off").wait_for()
+    assert "/" not in refused.inner_text()  # no path of this machine
     rows = [f"{i},{i % 7},{'yes' if i % 2 else 'no'},{3 * i}" for i in range(60)]
     own = tmp_path / "houses.csv"
     own.write_text("\n".join(["size,<b>rooms</b>,<img src=x onerror=alert(1)>,price", *rows]))
@@ -135,8 +136,10 @@ def test_a_search_stops_goes_on_and_ends_in_its_verdict_and_report(open_page, se
     for sentence in _sentences(folder):
         assert sentence in text
     series = {one["id"]: one["data"] for one in _options(page, "The settings tried")["series"]}
-    assert len(series["alive"]) + len(series["dropped"]) == 4
+    places = [point[:2] for point in series["alive"] + series["dropped"]]
     assert len(series["chosen"]) == 1
+    assert series["chosen"][0] in places
+    assert len(places) in (4, 5)  # a reference may be recommended, which the search has not drawn
     address = server.address.rstrip("/") + page.get_by_role("link", name="Open the report").get_attribute("href")
     (folder / "report.html").write_text("<script>stranger()</script>")
     with urlopen(address) as answer:
