@@ -141,11 +141,11 @@ def test_the_language_is_the_one_that_is_asked_for_or_the_browsers():
 def test_an_address_is_told_what_no_page_can_use():
     given = [("token", "secret"), ("lang", "fr"), ("dark", "7"), ("x", "a"), ("x", "b"), ("<b>", "1"), ("y", "c")]
     query, notes = read_query(given, ("x", "y"))
-    assert query == {"x": "a", "y": "c"}
+    assert query == {"x": "b", "y": "c"}
     assert notes == [
         "lang must be one of en, zh, got 'fr': left out",
         "dark must be 0 or 1, got '7': left out",
-        "x is given more than once: 'a' is used, 'b' left out",
+        "x is given more than once: 'b' is used, not 'a'",
         "'<b>' is nothing that this page has: left out",
     ]
     assert read_query([("lang", "zh"), ("dark", "1")], ()) == ({"lang": "zh", "dark": "1"}, [])

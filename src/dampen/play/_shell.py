@@ -154,9 +154,9 @@ def read_query(given: Iterable[tuple[str, str]], fields: Collection[str]) -> tup
             notes.append(f"lang must be one of {', '.join(LANGUAGES)}, got {shown!r}: left out")
         elif name == "dark" and value not in _DARK:
             notes.append(f"dark must be 0 or 1, got {shown!r}: left out")
-        elif name in query:
-            notes.append(f"{name} is given more than once: {query[name][:_LONGEST]!r} is used, {shown!r} left out")
         else:
+            if name in query:
+                notes.append(f"{name} is given more than once: {shown!r} is used, not {query[name][:_LONGEST]!r}")
             query[name] = value
     return query, notes[:_MOST_NOTES]
 

@@ -1,5 +1,6 @@
 """The picture of a search: settings by weight decay and dropout, coloured by what they cost."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -84,7 +85,7 @@ def search_now(points: Sequence[Point], chosen: Point | None = None) -> Option:
     if chosen is not None and not any(_same(chosen, point) for point in points):
         points = [*points, chosen]
     decays = [point.weight_decay for point in points if point.weight_decay > 0]
-    floor = min(decays, default=4 * _LEAST) / 4
+    floor = 10.0 ** math.floor(math.log10(min(decays, default=2 * _LEAST) / 2))  # the axis begins at a power of ten
 
     def at(decay: float, dropout: float, *more: float) -> list[float]:
         return [max(decay, floor), dropout, *more]
@@ -115,7 +116,7 @@ def _zero(at: float) -> Option:
         "symbol": "none",
         "silent": True,
         "lineStyle": {"color": _GREY, "type": "dotted"},
-        "label": {"formatter": "0", "position": "start", "color": _GREY},
+        "label": {"formatter": "0", "position": "start", "distance": 10, "color": _GREY},
         "data": [{"xAxis": at}],
     }
 
