@@ -161,6 +161,21 @@ def locked(folder: Path) -> Iterator[None]:
                 path.rmdir()
 
 
+def is_locked(folder: Path) -> bool:
+    """Return whether a process writes to a folder now."""
+    from filelock import FileLock, Timeout
+
+    if not (folder / _LOCK).exists():
+        return False
+    try:
+        with FileLock(folder / _LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # it can't be written to
+        return False
+
+
 def shortened(text: object, most: int = 200) -> str:
     """Return a text, its middle left out where it is longer than a line can be; words stay whole."""
     whole = str(text)

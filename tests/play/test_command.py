@@ -2,6 +2,7 @@
 
 import http.client
 import re
+import runpy
 import socket
 from urllib.parse import urlsplit
 
@@ -23,6 +24,24 @@ def test_bad_data_is_one_line_before_the_server_starts(run):
     code, stdout, stderr = run("play", "nosuch.csv", "--no-browser")
     assert (code, stdout) == (2, "")
     assert stderr == "dampen: there is no file nosuch.csv; correct the name\n"
+
+
+def test_a_shape_that_there_is_not_is_told_with_those_that_there_are(run):
+    code, stdout, stderr = run("play", "moon", "--no-browser")
+    assert (code, stdout) == (2, "")
+    assert stderr.startswith(
+        "dampen: 'moon' is no shape, data set or folder; the shapes are moons, circles, spiral, xor, blobs, curve; "
+        "the sets are digits, "
+    )
+
+
+@pytest.mark.parametrize("module", ["dampen", "dampen.cli"])
+def test_the_packages_are_the_command(module, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["dampen", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(module, run_name="__main__")
+    assert not ended.value.code
+    assert capsys.readouterr().out.startswith("dampen ")
 
 
 def test_a_port_that_is_taken_is_one_line(run):

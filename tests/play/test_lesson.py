@@ -13,6 +13,7 @@ from dampen.play import POINTS
 from dampen.play._lesson import CHOICES, QUANTITIES, Lesson, from_query
 from dampen.play._paired import difference
 from dampen.play._points import draw
+from dampen.play._shell import read_query
 from dampen.play._text import LANGUAGES, TEXTS, Text, language_of
 from dampen.statistics import paired_difference
 
@@ -135,3 +136,16 @@ def test_the_language_is_the_one_that_is_asked_for_or_the_browsers():
     assert language_of("zh", "en") == "zh"
     assert language_of(None, "de, zh-CN;q=0.8") == "zh"
     assert language_of("<script>", "") == "en"
+
+
+def test_an_address_is_told_what_no_page_can_use():
+    given = [("token", "secret"), ("lang", "fr"), ("dark", "7"), ("x", "a"), ("x", "b"), ("<b>", "1"), ("y", "c")]
+    query, notes = read_query(given, ("x", "y"))
+    assert query == {"x": "b", "y": "c"}
+    assert notes == [
+        "lang must be one of en, zh, got 'fr': left out",
+        "dark must be 0 or 1, got '7': left out",
+        "x is given more than once: 'b' is used, not 'a'",
+        "'<b>' is nothing that this page has: left out",
+    ]
+    assert read_query([("lang", "zh"), ("dark", "1")], ()) == ({"lang": "zh", "dark": "1"}, [])

@@ -107,10 +107,12 @@ def test_a_link_opens_the_same_lesson_and_tells_what_it_cannot_use(open_page):
     pictures = [page.get_by_role("img", name=re.compile("With your")).get_attribute("src") for page in pages]
     assert pictures[0].startswith("data:image/png")
     assert pages[0].get_by_role("combobox", name="Shape").input_value() == "XOR"
-    note = pages[1].get_by_role("alert").inner_text()
+    note = " ".join(pages[1].get_by_role("alert").all_inner_texts())
+    assert "width is given more than once" in note
     assert "width must be a whole number from 1 to 64" in note
     assert "<img" in note  # as text
     assert pages[1].locator("img[src=x]").count() == 0
+    pages[1].wait_for_url(lambda url: "width" not in url and "n_seeds=2" in url)  # what is shown
 
 
 def test_a_curve_is_drawn_as_a_line_with_its_band(open_page):

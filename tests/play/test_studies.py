@@ -9,9 +9,10 @@ import torch
 from sklearn.linear_model import Ridge
 
 import dampen
+from dampen import _io
 from dampen.errors import InputError
 from dampen.experiments import dropout, weight_decay
-from dampen.play import _decay, _images, _own, _runs
+from dampen.play import _decay, _images, _own, _runs, _tune_charts
 from dampen.play._decay import PROBLEM, Decay, DecayTraining
 from dampen.play._images import Choice, ImagesTraining
 from dampen.play._lesson import Lesson
@@ -244,6 +245,39 @@ def test_settings_of_a_search_fade_when_they_are_dropped():
     second = _rung(0, [a, c], [0.4, 0.5])
     found = {(p.weight_decay, p.dropout): (p.cost, p.alive) for p in _runs.points(drawn, [first, second], keep=1)}
     assert found == {c: (0.5, False), a: (0.4, True), d: (3.0, False), b: (None, False)}
+
+
+def test_no_weight_decay_stands_at_the_left_edge_which_is_labelled_0():
+    some = [_runs.Point(decay, 0.1, 1.0, True) for decay in (0.04, 0.4)]
+    drawn = _tune_charts.search_now([*some, _runs.Point(0.0, 0.2, 2.0, True)])
+    series = {one["id"]: one for one in drawn["series"]}
+    assert drawn["xAxis"]["min"] == pytest.approx(0.01)
+    assert series["alive"]["data"][-1] == [drawn["xAxis"]["min"], 0.2, 2.0]
+    assert series["waiting"]["markLine"]["data"] == [{"xAxis": drawn["xAxis"]["min"]}]
+    drawn = _tune_charts.search_now(some)
+    assert drawn["xAxis"]["min"] is None
+    assert drawn["series"][0]["markLine"]["data"] == []
+
+
+def test_the_recommended_setting_has_a_point_whichever_family_tried_it():
+    search, simple = _rung(0, [(0.1, 0.1)], [1.0]), _rung(0, [(0.2, 0.0)], [0.5]) | {"family": "dropout 0"}
+    chosen = _runs.recommended({"weight_decay": 0.2, "dropout": 0.0}, [search, simple])
+    assert chosen == _runs.Point(0.2, 0.0, 0.5, True)
+    tried = _runs.points([], [search, simple])
+    for points in (tried, [*tried, chosen]):
+        series = {one["id"]: one["data"] for one in _tune_charts.search_now(points, chosen)["series"]}
+        assert series["alive"].count([0.2, 0.0, 0.5]) == 1
+        assert series["chosen"] == [[0.2, 0.0]]
+
+
+def test_a_study_that_a_process_writes_to_is_listed_as_running(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "dampen-runs" / "iris-1"
+    folder.mkdir(parents=True)
+    (folder / "plan.json").write_text("{}")
+    with _io.locked(folder):
+        assert [run.state for run in _runs.runs()] == ["running"]
+    assert [run.state for run in _runs.runs()] == ["unfinished"]
 
 
 @pytest.mark.parametrize("name", ["..", "../runs", "/etc", "iris-1/../..", "", "no-such"])

@@ -1,10 +1,15 @@
 """`dampen play`: the page where regularisation is seen to happen."""
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dampen.cli import _data, _options
+from dampen.errors import InputError
+
+if TYPE_CHECKING:
+    from dampen.data import Data
 
 _PAGE = "Page"
 
@@ -38,4 +43,16 @@ def command(
     if data is None or data in POINTS:
         serve({} if data is None else {"points": data}, host=host, port=port, browser=browser)
     else:
-        serve(data=_data.read(data, reading), host=host, port=port, browser=browser)
+        serve(data=_read(data, reading, POINTS), host=host, port=port, browser=browser)
+
+
+def _read(data: str, reading: dict[str, Any], shapes: Sequence[str]) -> "Data":
+    try:
+        return _data.read(data, reading)
+    except InputError as e:
+        said, is_neither, others = str(e).partition(f"{data!r} is neither a data set nor a folder; ")
+        if said or not is_neither:
+            raise
+        raise InputError(
+            f"{data!r} is no shape, data set or folder; the shapes are {', '.join(shapes)}; {others}"
+        ) from None

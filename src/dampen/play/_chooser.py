@@ -9,7 +9,7 @@ from nicegui import events, ui
 
 from dampen.data import Data, load
 from dampen.errors import InputError
-from dampen.play._elements import title
+from dampen.play._elements import notes_of, title
 from dampen.play._shell import Visit
 from dampen.play._uploads import LARGEST_FILE, Uploads
 
@@ -50,6 +50,8 @@ class Chooser:
             options = {_GIVEN: self.visit.data.name, **options}
         asked = self.visit.query.get("data", "")
         first = asked if asked in options else next(iter(options))
+        if asked and asked != first:
+            notes_of([f"data must be one of {', '.join(self._sets)}, got {asked[:40]!r}: {options[first]} is used"])
         self._set = ui.select(options, value=first, label=text("chooser.set"), on_change=self._picked)
         self._set.props("dense options-dense").classes("w-full")
         upload = ui.upload(

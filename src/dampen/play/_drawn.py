@@ -5,10 +5,10 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from nicegui import app, background_tasks, ui
+from nicegui import ElementFilter, app, background_tasks, ui
 
 from dampen.play._live import Failure, Live
-from dampen.play._shell import Visit
+from dampen.play._shell import HEAD, Visit
 
 _MOST = 16  # trainings at once, of all tabs: each is a process
 _ALL: set[Live] = set()
@@ -18,13 +18,14 @@ _UNSEEN = 0.5  # seconds between two snapshots of a tab that is in the backgroun
 _LATE = 5.0  # seconds after which a page that is silent is sent the next snapshot
 
 
-def drawn(visit: Visit, live: Live, draw: Callable[[Any], object]) -> None:
+def drawn(visit: Visit, live: Live, draw: Callable[[Any], object], refused: Callable[[], object] | None = None) -> None:
     """Start a training once the tab is connected, and let the tab draw its snapshots as fast as it can.
 
     Args:
         visit: the tab.
         live: what is trained.
         draw: brings a snapshot to the page; is called within the tab's client.
+        refused: is called where too many trainings run; by default the page's buttons rest.
     """
     client = visit.client
 
@@ -56,12 +57,22 @@ def drawn(visit: Visit, live: Live, draw: Callable[[Any], object]) -> None:
             return
         if sum(not one.ended for one in _ALL) >= _MOST:
             with client:
-                ui.notify(visit.text("shell.full", most=_MOST), type="negative", timeout=0, close_button=True)
+                line = visit.text("shell.full", most=_MOST)
+                ui.notify(line, type="negative", timeout=0, close_button=True)
+                (refused or (lambda: _rest(visit, line)))()
             return
         _ALL.add(live)
         await live.start(lambda snapshot: background_tasks.create(show(snapshot), name="dampen-draw"))
 
     background_tasks.create(start(), name="dampen-start")
+
+
+def _rest(visit: Visit, line: str) -> None:
+    """Let a page whose training does not start say so, with nothing to press."""
+    for label in ElementFilter(kind=ui.label, content=visit.text("lesson.starting")):
+        label.set_text(line)
+    for button in ElementFilter(kind=ui.button).not_within(marker=HEAD):
+        button.set_enabled(False)
 
 
 def _end_all() -> None:

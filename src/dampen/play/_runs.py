@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dampen._io import is_locked
 from dampen.data import Data, load
 from dampen.errors import InputError
 from dampen.study import Study, load_study
@@ -23,12 +24,12 @@ class Run:
 
     Args:
         name: of the folder.
-        state: whether the study is there to read or can go on.
+        state: whether the study is there to read or can go on, or a process writes to it now.
         changed: when it last changed, in seconds since 1970.
     """
 
     name: str
-    state: Literal["finished", "unfinished"]
+    state: Literal["finished", "unfinished", "running"]
     changed: float
 
 
@@ -54,10 +55,10 @@ def runs() -> list[Run]:
     """Return the studies in `dampen-runs`, the latest first."""
     found = []
     for folder in RUNS.iterdir() if RUNS.is_dir() else ():
-        for state, file in (("finished", folder / "study.json"), ("unfinished", folder / "plan.json")):
-            if file.is_file():
-                found.append(Run(folder.name, state, file.stat().st_mtime))  # type: ignore[arg-type]
-                break
+        if (file := folder / "study.json").is_file():
+            found.append(Run(folder.name, "finished", file.stat().st_mtime))
+        elif (file := folder / "plan.json").is_file():
+            found.append(Run(folder.name, "running" if is_locked(folder) else "unfinished", file.stat().st_mtime))
     return sorted(found, key=lambda run: -run.changed)[:_MOST_RUNS]
 
 
@@ -90,14 +91,24 @@ def report(name: str) -> str:
         return (Path(place) / "report.html").read_text(encoding="utf-8")
 
 
-def opened(name: str) -> tuple[Study, list[Point]]:
-    """Return a finished study, and the settings that it tried.
+def opened(name: str) -> tuple[Study, list[Point], Point]:
+    """Return a finished study, the settings that it tried, and the recommended one.
 
     Raises:
         InputError: there is no such study, or it is damaged.
     """
     study = load_study(folder_of(name))
-    return study, points([], study.results.rungs())
+    rungs = study.results.rungs()
+    return study, points([], rungs), recommended(dict(study.setting.items()), rungs)
+
+
+def recommended(setting: Mapping[str, Any], rungs: Sequence[Mapping[str, Any]]) -> Point:
+    """Return a setting with what its last training cost in whichever family: a simpler alternative may have won."""
+    place, cost = _place(setting), None
+    for rung in rungs:
+        for other, its in zip(rung["settings"], rung["costs"], strict=True):
+            cost = its if _place(other) == place else cost
+    return Point(*place, cost, True)
 
 
 def points(drawn: Sequence[Mapping[str, Any]], rungs: Sequence[Mapping[str, Any]], keep: int = 0) -> list[Point]:

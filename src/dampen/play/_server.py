@@ -1,8 +1,10 @@
 """The server of the page: where it listens, who may speak to it, and how it ends."""
 
+import logging
 import secrets
 import socket
 import threading
+import warnings
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +19,11 @@ from dampen.play._address import LOOPBACK, address_of, is_loopback
 from dampen.play._guard import Guard
 
 _LARGEST_MESSAGE = 1 << 20  # bytes of a WebSocket message: a page sends a few hundred
+_NOISE = (
+    "ASGI callable returned without completing handshake.",
+    " not found",
+)  # ends of lines on what strangers ask for
+_REDUCE_OP = "`torch.distributed.reduce_op` is deprecated"  # NiceGUI looks at all objects for its server
 _RECONNECT = 3.0  # seconds after which a page that is gone is let go, with its process
 
 
@@ -59,6 +66,8 @@ def run(
     ui.run_with(app, title="dampen play", reconnect_timeout=_RECONNECT, show_welcome_message=False, dark=None)
     guard = Guard(app, (*LOOPBACK, host) if own else (), token, framed_by, cookie=f"dampen-play-{port}")
     config = uvicorn.Config(guard, log_level="warning", ws_max_size=_LARGEST_MESSAGE, timeout_graceful_shutdown=2)
+    for name in ("uvicorn.error", "nicegui"):
+        logging.getLogger(name).addFilter(_matters)
     server = _Server(config, lambda: _opened(address, browser, ready))
     threading.Thread(target=_live.preload, name="dampen-preload", daemon=True).start()
     if until is not None:
@@ -83,9 +92,15 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", _REDUCE_OP, FutureWarning)
+            await super().startup(sockets)
         if self.started:
             self._opened()
+
+
+def _matters(record: logging.LogRecord) -> bool:
+    return not record.getMessage().endswith(_NOISE)
 
 
 def _opened(address: str, browser: bool, ready: Callable[[str], object]) -> None:

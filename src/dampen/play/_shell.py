@@ -1,7 +1,7 @@
 """What all pages have in common: language, dark mode, the links to the others, and the address that keeps them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -9,10 +9,13 @@ from urllib.parse import urlencode
 from fastapi import Request
 from nicegui import Client, background_tasks, ui
 
+from dampen.play._elements import notes_of
 from dampen.play._text import LANGUAGES, Text, language_of
 
 _SOON = 0.3  # seconds between two addresses of a page
 _KEPT = ("lang", "dark")  # fields of the address that every page keeps
+_LONGEST, _MOST_NOTES = 40, 5  # letters of a value in a note; notes of an address
+HEAD = "dampen-head"  # marks what is above every page
 _DARK: Mapping[str, bool | None] = {"": None, "1": True, "0": False}
 
 STYLE = """
@@ -53,6 +56,7 @@ class Visit:
     path: str
     data: Any = None
     dark: ui.dark_mode = field(init=False)
+    busy: str | None = field(default=None, init=False)  # why the page should not be left for another language now
     _due: bool = field(default=False, init=False)
 
     def keep(self, query: Mapping[str, str]) -> None:
@@ -94,11 +98,13 @@ class Page:
         path: of its address, `/decay`.
         title: key of its title's text.
         build: fills it; what it makes is the tab's own.
+        fields: that its address may have, beside language and dark mode.
     """
 
     path: str
     title: str
     build: Callable[[Visit], Awaitable[None] | None]
+    fields: Collection[str] = ()
 
 
 def register(page: Page, pages: Sequence[Page], data: Any = None) -> None:
@@ -112,15 +118,47 @@ def register(page: Page, pages: Sequence[Page], data: Any = None) -> None:
 
     @ui.page(page.path)
     async def answer(request: Request, client: Client) -> None:
-        query = {name: value for name, value in request.query_params.items() if name != "token"}
+        query, notes = read_query(request.query_params.multi_items(), page.fields)
         text = Text(language_of(query.get("lang"), request.headers.get("accept-language", "")))
         visit = Visit(text, query, client, page.path, data)
         ui.page_title(f"{text(page.title)} · dampen")
         ui.add_css(STYLE)
         _head(visit, page, pages)
+        notes_of(notes)
+        if notes:
+            ui.navigate.history.replace(visit.address())
         done = page.build(visit)
         if done is not None:
             await done
+
+
+def read_query(given: Iterable[tuple[str, str]], fields: Collection[str]) -> tuple[dict[str, str], list[str]]:
+    """Read an address's fields; whether a page can use what its own say is for the page to tell.
+
+    Args:
+        given: names and values, as they came.
+        fields: that the page has, beside language and dark mode.
+
+    Returns:
+        The fields, and a line on each one that was not used.
+    """
+    query: dict[str, str] = {}
+    notes = []
+    for name, value in given:
+        shown = value[:_LONGEST]
+        if name == "token":
+            continue
+        if name not in (*_KEPT, *fields):
+            notes.append(f"{name[:_LONGEST]!r} is nothing that this page has: left out")
+        elif name == "lang" and value not in LANGUAGES:
+            notes.append(f"lang must be one of {', '.join(LANGUAGES)}, got {shown!r}: left out")
+        elif name == "dark" and value not in _DARK:
+            notes.append(f"dark must be 0 or 1, got {shown!r}: left out")
+        else:
+            if name in query:
+                notes.append(f"{name} is given more than once: {shown!r} is used, not {query[name][:_LONGEST]!r}")
+            query[name] = value
+    return query, notes[:_MOST_NOTES]
 
 
 def _head(visit: Visit, page: Page, pages: Sequence[Page]) -> None:
@@ -129,7 +167,7 @@ def _head(visit: Visit, page: Page, pages: Sequence[Page]) -> None:
     if "token" in visit.client.request.query_params:  # it is in the cookie now, and need not be passed on
         ui.navigate.history.replace(visit.address())
     visit.dark = ui.dark_mode(_DARK.get(visit.query.get("dark", ""), None))
-    with ui.row().classes("w-full items-center gap-4 max-w-[1500px] mx-auto").props("role=banner"):
+    with ui.row().classes("w-full items-center gap-4 max-w-[1500px] mx-auto").props("role=banner").mark(HEAD):
         ui.label("dampen").classes("text-xl font-bold")
         with ui.row().classes("gap-3").props(f'role=navigation aria-label="{text("shell.pages")}"'):
             for other in pages:
@@ -139,12 +177,19 @@ def _head(visit: Visit, page: Page, pages: Sequence[Page]) -> None:
         ui.space()
         for language, name in LANGUAGES.items():
             if language != text.language:
-                ui.button(name, on_click=lambda _, to=language: ui.navigate.to(visit.address(lang=to))).props(
+                ui.button(name, on_click=lambda _, to=language: _turn_language(visit, to)).props(
                     f"flat dense no-caps lang={language}"
                 )
         ui.button(icon="contrast", on_click=lambda: _turn_dark(visit)).props(
             f'flat dense round aria-label="{text("shell.dark")}"'
         )
+
+
+def _turn_language(visit: Visit, language: str) -> None:
+    if visit.busy is not None:
+        ui.notify(visit.busy, type="warning", timeout=10_000, close_button=True)
+        return
+    ui.navigate.to(visit.address(lang=language))
 
 
 async def _turn_dark(visit: Visit) -> None:

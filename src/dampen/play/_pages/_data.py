@@ -13,7 +13,7 @@ from dampen.play import _own
 from dampen.play._chooser import Chooser
 from dampen.play._drawn import drawn
 from dampen.play._elements import notes_of, title
-from dampen.play._lesson import QUANTITIES
+from dampen.play._lesson import CHOICES, QUANTITIES
 from dampen.play._live import Live
 from dampen.play._own import Shown, Table
 from dampen.play._pages._lesson import LessonPage
@@ -23,6 +23,7 @@ from dampen.play._training import Snapshot
 _SETS = ("iris", "wine", "breast-cancer", "diabetes")
 _POINTS = {"classification": "moons", "regression": "curve"}  # a lesson's shapes, of the same task
 _DRAWN = ("points", "noise", "n_points", "train_share")  # what a lesson says of points: nothing here
+_FIELDS = tuple(name for name in (*CHOICES, *QUANTITIES) if name not in _DRAWN)
 
 
 class _DataPage(LessonPage):
@@ -40,6 +41,7 @@ class _DataPage(LessonPage):
         super().__init__(visit)
         self.table: Table | None = None
         self.shown = (0, 1)
+        self._named = [visit.query.get(axis) for axis in ("x", "y")]  # columns, by the address
 
     def build(self) -> None:
         """Make the page."""
@@ -62,6 +64,7 @@ class _DataPage(LessonPage):
         self._left.clear()
         self._right.clear()
         if ready is None:
+            self._keep()
             return
         table, shown = ready
         self.table, self.shown = table, self._asked(table, shown)
@@ -83,9 +86,20 @@ class _DataPage(LessonPage):
 
     def _asked(self, table: Table, usual: Shown) -> Shown:
         """Return the columns that the address names, where the table has them."""
-        names = [self.visit.query.get(axis) for axis in ("x", "y")]
-        found = [table.names.index(name) if name in table.names else j for name, j in zip(names, usual, strict=True)]
-        return (found[0], found[1]) if found[0] != found[1] else usual
+        named, self._named = self._named, [None, None]  # it names those of the first table
+        found, notes = list(usual), []
+        for place, (axis, name) in enumerate(zip(("x", "y"), named, strict=True)):
+            if name in table.names:
+                found[place] = table.names.index(name)
+            elif name is not None:
+                used = table.names[usual[place]]
+                notes.append(f"{axis} must be a column of {table.data.name}, got {name[:40]!r}: {used!r} is used")
+        if found[0] == found[1]:
+            one, used = table.names[found[0]], " and ".join(repr(table.names[j]) for j in usual)
+            notes.append(f"x and y must be two columns, got {one!r} for both: {used} are used")
+            found = list(usual)
+        notes_of(notes)
+        return found[0], found[1]
 
     def _pick_columns(self) -> None:
         assert self.table is not None
@@ -171,4 +185,4 @@ def build(visit: Visit) -> None:
     _DataPage(visit).build()
 
 
-PAGE = Page("/data", "data.title", build)
+PAGE = Page("/data", "data.title", build, (*_FIELDS, "data", "x", "y"))

@@ -27,6 +27,8 @@ class _DecayPage:
         """Make the page and start the process."""
         text = self.text
         notes_of(self._notes)
+        if self._notes:
+            self.visit.keep(self.choice.query())
         with ui.element("div").classes("dampen-page"):
             with ui.element("section").classes("dampen-column"), ui.element("div").classes("dampen-card"):
                 ui.label(text("decay.about")).classes("dampen-small")
@@ -115,4 +117,4 @@ def build(visit: Visit) -> None:
     _DecayPage(visit).build()
 
 
-PAGE = Page("/decay", "decay.title", build)
+PAGE = Page("/decay", "decay.title", build, ("weight_decay",))

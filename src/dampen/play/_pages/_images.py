@@ -1,7 +1,7 @@
 """The second study as a page: dropout epoch by epoch, and when to believe the network on single images."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from nicegui import ui
@@ -9,7 +9,16 @@ from nicegui import ui
 from dampen.play import _images_charts as charts
 from dampen.play._drawn import drawn
 from dampen.play._elements import chart, notes_of, patch, slider, title
-from dampen.play._images import N_SEEDS, NOTCHES, SAMPLES, ImagesSnapshot, from_query, images_training, sets_here
+from dampen.play._images import (
+    N_SEEDS,
+    NOTCHES,
+    SAMPLES,
+    Choice,
+    ImagesSnapshot,
+    from_query,
+    images_training,
+    sets_here,
+)
 from dampen.play._live import Live
 from dampen.play._shell import Page, Visit
 
@@ -33,6 +42,8 @@ class _ImagesPage:
     def build(self) -> None:
         """Make the page and start the process."""
         notes_of(self._notes)
+        if self._notes:
+            self.visit.keep(self.choice.query())
         with ui.element("div").classes("dampen-page"):
             with ui.element("section").classes("dampen-column"), ui.element("div").classes("dampen-card"):
                 self._controls()
@@ -102,6 +113,7 @@ class _ImagesPage:
             with ui.element("div"):
                 self._number = ui.label().classes("dampen-small")
                 self._image = ui.element("img").style("image-rendering: pixelated; width: 168px; height: 168px")
+                self._image.set_visibility(False)  # before the first frame
                 self._slider("rotation")
             with ui.element("div"):
                 columns: list[dict[str, Any]] = [{"name": n, "label": "", "field": n} for n in ("what", "value")]
@@ -190,6 +202,7 @@ class _ImagesPage:
         self._number.set_text(text("images.number", **place))
         self._image.props["src"] = shown.picture
         self._image.props["alt"] = text("images.picture", label=shown.label)
+        self._image.set_visibility(True)
         self._image.update()
 
         def answer(name: str, probability: float) -> str:
@@ -214,4 +227,4 @@ def build(visit: Visit) -> None:
     _ImagesPage(visit).build()
 
 
-PAGE = Page("/dropout", "images.title", build)
+PAGE = Page("/dropout", "images.title", build, [field.name for field in fields(Choice)])

@@ -8,6 +8,7 @@ from nicegui import ui
 
 from dampen.play import _charts, _points
 from dampen.play._drawn import drawn
+from dampen.play._elements import notes_of
 from dampen.play._lesson import CHOICES, QUANTITIES, Lesson, from_query
 from dampen.play._live import Live
 from dampen.play._shell import Page, Visit
@@ -47,8 +48,9 @@ class LessonPage:
 
     def build(self) -> None:
         """Make the page and start the process."""
-        for note in self._notes:
-            ui.notify(note, type="warning", timeout=10_000, close_button=True)
+        notes_of(self._notes)
+        if self._notes:
+            self.visit.keep(self.lesson.query())
         with ui.element("div").classes("dampen-page"):
             with ui.element("section").classes("dampen-column"):
                 self._controls()
@@ -130,6 +132,7 @@ class LessonPage:
                         with ui.element("div").classes("dampen-surface") as surface:
                             image = ui.element("img")
                             image.props["alt"] = text("lesson.alt", setting=text(f"lesson.{setting}"))
+                            image.set_visibility(False)  # before the first frame
                             self._overlays.append(ui.html("", sanitize=False))  # of numbers only
                         self._surfaces.append(surface)
                         self._images.append(image)
@@ -222,6 +225,7 @@ class LessonPage:
         self._show_difference(snapshot)
         for image, picture in zip(self._images, snapshot.pictures, strict=False):
             image.props["src"] = picture
+            image.set_visibility(True)
         if snapshot.line is not None:
             values, *bands = snapshot.line
             for line, band in zip(self._lines, bands, strict=True):
@@ -257,4 +261,4 @@ def build(visit: Visit) -> None:
     LessonPage(visit).build()
 
 
-PAGE = Page("/", "lesson.title", build)
+PAGE = Page("/", "lesson.title", build, (*CHOICES, *QUANTITIES))

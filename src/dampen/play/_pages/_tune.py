@@ -24,6 +24,7 @@ _BUDGETS = (30, 60, 120, 300, 900, 3600, 0)  # seconds; 0: none
 _USUAL_BUDGET = 60
 _SIZES = ("n_settings", "n_seeds", "epochs", "n_confirm_seeds", "confirmed")  # that an address may ask for
 _MOST = 10_000
+_AGAIN = 2.0  # seconds between two looks at the folders
 # A report is a page of its own: it may run its scripts, and reach nothing of this one.
 _SANDBOX = {"Content-Security-Policy": "sandbox allow-scripts allow-popups"}
 
@@ -49,6 +50,8 @@ class _TunePage:
         self.studying: Studying | None = None
         self._notes: list[str] = []
         self._sizes, self._hidden = self._asked()
+        self._asked_time = self._asked_budget()
+        self._listed: list[_runs.Run] = []
 
     def build(self) -> None:
         """Make the page."""
@@ -63,7 +66,7 @@ class _TunePage:
                     self._chooser.build()
                     self._budget = ui.select(
                         {seconds: self._time(seconds) for seconds in _BUDGETS},
-                        value=self._asked_budget(),
+                        value=self._asked_time,
                         label=text("tune.budget"),
                         on_change=lambda _: self._keep(),
                     )
@@ -80,6 +83,7 @@ class _TunePage:
         self._show_buttons()
         self._show_runs()
         self._chooser.start()
+        ui.timer(_AGAIN, self._look_again)
 
     def _results(self) -> None:
         text = self.text
@@ -111,9 +115,11 @@ class _TunePage:
         return found, None if hidden is None else [hidden]
 
     def _asked_budget(self) -> int:
-        text = self.visit.query.get("budget", "")
-        asked = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else _USUAL_BUDGET
-        return asked if asked in _BUDGETS else _USUAL_BUDGET
+        text, allowed = self.visit.query.get("budget"), {str(seconds): seconds for seconds in _BUDGETS}
+        if text is not None and text not in allowed:
+            told = f"budget must be one of {', '.join(allowed)}, got {text[:40]!r}: {_USUAL_BUDGET} is used"
+            self._notes.append(told)
+        return allowed.get(text or "", _USUAL_BUDGET)
 
     def _time(self, seconds: int) -> str:
         if seconds == 0:
@@ -126,7 +132,8 @@ class _TunePage:
         return self.text(f"tune.budget.{unit}", n=n)
 
     def _keep(self) -> None:
-        kept = {name: self.visit.query[name] for name in (*_SIZES, "hidden") if name in self.visit.query}
+        kept = {name: str(n) for name, n in self._sizes.items()}
+        kept["hidden"] = "" if self._hidden is None else str(self._hidden[0])
         kept["data"] = str(self._chooser.name or "")
         kept["budget"] = "" if self._budget.value == _USUAL_BUDGET else str(self._budget.value)
         self.visit.keep({name: value for name, value in kept.items() if value})
@@ -139,6 +146,7 @@ class _TunePage:
     def _show_buttons(self) -> None:
         self._start.set_enabled(self.data is not None and self.studying is None)
         self._stop.set_enabled(self.studying is not None)
+        self.visit.busy = None if self.studying is None else self.text("tune.busy")
 
     def _begin(self) -> None:
         """Begin a study of the chosen data."""
@@ -154,7 +162,7 @@ class _TunePage:
         try:
             folder, data, options = await asyncio.to_thread(_runs.to_resume, name, self.data)
         except InputError as e:
-            self._fail(" ".join(str(e).split()))
+            self._refuse(e)
             return
         if self.studying is None and not self.visit.client.is_deleted:
             self._run(data, folder, options | {"resume": True})
@@ -166,7 +174,7 @@ class _TunePage:
         self._bar.set_value(0)
         patch(self._picture, _tune_charts.search_now([]))
         self.studying = Studying(data, folder, self._hidden, options)
-        drawn(self.visit, self.studying, self._show_of(self.studying))
+        drawn(self.visit, self.studying, self._show_of(self.studying), self._full)
         self._show_buttons()
         self._show_runs()
 
@@ -178,6 +186,25 @@ class _TunePage:
             self.studying = None
             self._show_buttons()
             self._show_runs()
+
+    def _full(self) -> None:
+        """Take back a study for which there is no room."""
+        self.studying = None
+        self._now.set_text(self.text("tune.idle"))
+        self._show_buttons()
+        self._show_runs()
+
+    def _refuse(self, error: InputError) -> None:
+        """Tell why a study can't be shown or go on, with nothing of another one beside that line."""
+        if self.visit.client.is_deleted:
+            return
+        self._verdict_card.set_visibility(False)
+        self._verdict.clear()
+        if self.studying is None:
+            self._now.set_text(self.text("tune.idle"))
+            self._bar.set_value(0)
+            patch(self._picture, _tune_charts.search_now([]))
+        self._fail(" ".join(str(error).split()))
 
     def _fail(self, line: str) -> None:
         self._failure.set_text(line)
@@ -218,15 +245,15 @@ class _TunePage:
     async def _open(self, name: str, notes: tuple[str, ...] = ()) -> None:
         """Show a finished study."""
         try:
-            study, points = await asyncio.to_thread(_runs.opened, name)
+            study, points, chosen = await asyncio.to_thread(_runs.opened, name)
         except InputError as e:
-            self._fail(" ".join(str(e).split()))
+            self._refuse(e)
             return
         if not self.visit.client.is_deleted:
             with self.visit.client:
-                self._show_study(name, study, points, notes)
+                self._show_study(name, study, points, chosen, notes)
 
-    def _show_study(self, name: str, study: Study, points: list[Point], notes: tuple[str, ...]) -> None:
+    def _show_study(self, name: str, study: Study, points: list[Point], chosen: Point, notes: tuple[str, ...]) -> None:
         self._failure.set_text("")
         if self.studying is None:
             self._now.set_text(f"{name}: {self.text('tune.finished')}")
@@ -240,12 +267,16 @@ class _TunePage:
             for sentence in (*others, *notes):
                 ui.label(sentence).classes("dampen-small").props("lang=en")
         self._verdict_card.set_visibility(True)
-        setting = dict(study.setting.items())
-        chosen = float(setting.get("weight_decay", 0.0)), _runs.mean_rate(setting.get("dropout", 0.0))
         patch(self._picture, _tune_charts.search_now(points, chosen))
+
+    async def _look_again(self) -> None:
+        """List the studies anew where another process has begun or ended one."""
+        if await asyncio.to_thread(_runs.runs) != self._listed and not self.visit.client.is_deleted:
+            self._show_runs()
 
     def _show_runs(self) -> None:
         text, found = self.text, _runs.runs()
+        self._listed = found
         running = self.studying.folder.name if self.studying is not None else None
         self._list.clear()
         with self._list:
@@ -258,6 +289,8 @@ class _TunePage:
                     ui.label(f"{run.name}, {text(f'tune.{run.state}')}").classes("dampen-small").style(
                         "overflow-wrap: anywhere"
                     )
+                    if run.state == "running":
+                        continue
                     act, act_on = ("open", self._open) if run.state == "finished" else ("resume", self._resume)
                     button = ui.button(text(f"tune.{act}"), on_click=lambda _, f=act_on, n=run.name: f(n))
                     button.props("flat dense no-caps").props["aria-label"] = f"{text(f'tune.{act}')} {run.name}"
@@ -271,4 +304,4 @@ def build(visit: Visit) -> None:
     _TunePage(visit).build()
 
 
-PAGE = Page("/tune", "tune.title", build)
+PAGE = Page("/tune", "tune.title", build, (*_SIZES, "hidden", "budget", "data"))

@@ -5,7 +5,10 @@ from collections.abc import Mapping
 CHOOSER: Mapping[str, Mapping[str, str]] = {
     "chooser.title": {"en": "Data", "zh": "数据"},
     "chooser.set": {"en": "Data set", "zh": "数据集"},
-    "chooser.upload": {"en": "Or a table of your own (CSV, {size} MB)", "zh": "或上传自己的表格（CSV，{size} MB）"},
+    "chooser.upload": {
+        "en": "Or a table of your own (.csv, .xlsx, .parquet; {size} MB)",
+        "zh": "或上传自己的表格（.csv、.xlsx、.parquet；{size} MB）",
+    },
     "chooser.rejected": {
         "en": "The file is not taken: one table, {size} MB at most, ending in .csv, .tsv, .txt, .parquet, .feather or "
         ".xlsx.",

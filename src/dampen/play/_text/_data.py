@@ -5,8 +5,8 @@ from collections.abc import Mapping
 DATA: Mapping[str, Mapping[str, str]] = {
     "data.title": {"en": "Your data", "zh": "自己的数据"},
     "data.columns": {"en": "Columns that are drawn", "zh": "图面上的列"},
-    "data.x": {"en": "Across", "zh": "横轴"},
-    "data.y": {"en": "Up", "zh": "纵轴"},
+    "data.x": {"en": "Horizontal axis", "zh": "横轴"},
+    "data.y": {"en": "Vertical axis", "zh": "纵轴"},
     "data.others": {
         "en": "The network trains on all columns; in the picture the others are at their median, or at their most "
         "frequent category.",
