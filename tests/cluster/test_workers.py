@@ -127,6 +127,7 @@ def test_the_members_are_those_of_one_machine_bit_for_bit(whole):
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.slow
 def test_long_trainings_are_cut_into_tasks_of_some_seconds(whole, monkeypatch):
     monkeypatch.setattr(_cluster, "_TASK_SECONDS", 0.0)
     ray = Inline()
@@ -136,7 +137,10 @@ def test_long_trainings_are_cut_into_tasks_of_some_seconds(whole, monkeypatch):
         assert torch.equal(population.state()[name], t)
 
 
-@pytest.mark.parametrize("error", [MemoryError("no memory"), Inline.exceptions.OutOfMemoryError("killed")])
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError("no memory"), pytest.param(Inline.exceptions.OutOfMemoryError("killed"), marks=pytest.mark.slow)],
+)
 def test_a_slice_that_does_not_fit_is_halved(whole, error):
     def trouble(one):
         if len(one) > 1:

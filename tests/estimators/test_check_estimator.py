@@ -26,7 +26,7 @@ def cases(estimator, quick):
 
 def fits_little(name):
     """Tell whether a check of a classifier is none of those that fit it dozens of times."""
-    return name != "check_classifiers_train"
+    return name not in ("check_classifiers_train", "check_class_weight_classifiers", "check_fit_idempotent")
 
 
 # Hundreds of fits, of which checking shapes would take the most; other tests fit with it on.

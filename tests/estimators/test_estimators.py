@@ -77,6 +77,7 @@ def test_probabilities_are_the_mean_over_the_networks(fitted, classes):
     assert (fitted.predict(X) == fitted.predict_proba(X).argmax(1)).all()
 
 
+@pytest.mark.slow
 def test_a_weight_is_a_number_of_copies_and_the_order_of_rows_is_nothing(classes):
     X, y = classes
     weights = np.random.default_rng(0).integers(0, 4, len(y))
@@ -119,6 +120,7 @@ def test_a_parameter_out_of_range_is_named(classes, rows, options, message):
         DampenClassifier(**(TINY | {"hidden": None} | options)).fit(X[:rows], y[:rows])
 
 
+@pytest.mark.slow
 def test_class_weights_are_row_weights(classes, fitted):
     X, y = classes
     by_class = DampenClassifier(**TINY, class_weight={0: 1.0, 1: 5.0}).fit(X, y).predict_proba(X)
