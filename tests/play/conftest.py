@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -47,6 +48,28 @@ def browser():
         pytest.skip("the page's tests need chromium: apt install chromium, or name one as DAMPEN_CHROMIUM")
     with playwright.sync_playwright() as started:
         yield started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+
+
+@pytest.fixture
+def new_page(browser, server):
+    """Make empty pages; in the end there must be no error in a console and no request to another host."""
+    wrong, context = [], browser.new_context(viewport={"width": 1200, "height": 900}, locale="en-GB")
+
+    def made():
+        page = context.new_page()
+        page.on("console", lambda m: wrong.append(f"console: {m.text}") if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda e: wrong.append(f"error: {e}"))
+        page.on("request", lambda r: None if _is_own(r.url, server) else wrong.append(f"request: {r.url}"))
+        return page
+
+    yield made
+    context.close()
+    assert not wrong
+
+
+def _is_own(url, server):
+    parts = urlsplit(url)
+    return parts.scheme in ("data", "blob") or parts.netloc == f"127.0.0.1:{server.port}"
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import torch
 from dampen.cluster import _worker
 from dampen.cluster._rows import packed
 from dampen.engine import ChunkDone, Model, Population, Sets, Slice, TrainConfig, cut, join, of_seeds
+from dampen.engine.capture import first_line
 from dampen.errors import InputError
 
 _TASK_SECONDS = 20.0  # that a task should take: long beside what it costs, short beside what dies with a node
@@ -99,9 +100,9 @@ class Cluster:
             with _quiet():
                 ray.init(**how)
         except Exception as e:
-            first = (str(e).strip() or type(e).__name__).splitlines()[0].rstrip(".")
             raise InputError(
-                f"no Ray cluster at {self.address} ({first}): start one with `ray start --head`, or use cluster='local'"
+                f"no Ray cluster at {self.address} ({first_line(e)}): start one with `ray start --head`, or use "
+                "cluster='local'"
             ) from e
 
 
@@ -227,8 +228,7 @@ class Workers:
                 return self._halved(task, cause)
             if isinstance(cause, InputError):
                 raise InputError(str(cause)) from None
-            first = (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
-            raise InputError(f"a worker fails: {type(cause).__name__}: {first}") from cause
+            raise InputError(f"a worker fails: {type(cause).__name__}: {first_line(cause)}") from cause
         except self.ray.exceptions.RayError as e:
             raise InputError(
                 f"a worker that trains {len(task.one)} members died {_TRIES} times ({type(e).__name__}): "
