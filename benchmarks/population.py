@@ -44,7 +44,9 @@ def fashion(n_rows: int) -> tuple[Tensor, Tensor, str]:
         data = dampen.load("fashion-mnist").train
         pixels = ((data.features[:n_rows] * 0.5 + 0.5) * 255).round().to(torch.uint8).view(-1, 28, 28)
         return pixels, data.targets[:n_rows], "Fashion-MNIST"
-    return torch.randint(0, 256, (n_rows, 28, 28), dtype=torch.uint8), torch.randint(10, (n_rows,)), "random pixels"
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (n_rows, 28, 28), dtype=torch.uint8, generator=generator)
+    return pixels, torch.randint(10, (n_rows,), generator=generator), "random pixels"
 
 
 def population(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -72,18 +73,12 @@ def nodes():
 @pytest.mark.parametrize("moment", range(20))
 def test_a_node_that_goes_and_one_that_comes_change_nothing(nodes, alone, moment):
     cluster, workers = nodes
-    seconds = random.Random(moment).uniform(0, 6)
-
-    def change():
-        time.sleep(seconds)
+    with ThreadPoolExecutor(1) as pool:  # the study, as Ray starts nodes from the main thread alone
+        study = pool.submit(dampen.tune, network(), data(), cluster="auto", **WORDS)
+        time.sleep(random.Random(moment).uniform(0, 6))
         cluster.remove_node(workers.pop(0), allow_graceful=False)
         workers.append(cluster.add_node(num_cpus=1))
-
-    changing = threading.Thread(target=change)
-    changing.start()
-    study = dampen.tune(network(), data(), cluster="auto", **WORDS)
-    changing.join()
-    assert same(study, alone)
+        assert same(study.result(), alone)
 
 
 @pytest.mark.slow
@@ -94,8 +89,9 @@ def test_workers_that_are_killed_change_nothing(alone, moment):
 
     def kill():
         chance = random.Random(moment)
-        while not stop.wait(chance.uniform(1, 4)):
-            found = subprocess.run(["pgrep", "-f", "ray::"], capture_output=True, text=True, check=False).stdout.split()
+        while not stop.wait(chance.uniform(4, 12)):
+            workers = ["pgrep", "-f", "^ray::(dampen|IDLE)"]  # not the node's own processes, with which it would end
+            found = subprocess.run(workers, capture_output=True, text=True, check=False).stdout.split()
             for pid in found[:1]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)

@@ -52,6 +52,9 @@ class Inline:
     def __init__(self, trouble=lambda one: None):
         self.trouble, self.tasks, self.stored, self.cancelled = trouble, [], [], []
 
+    def cluster_resources(self):
+        return {"CPU": 1.0}
+
     def put(self, value):
         self.stored.append(value)
         return [value]
@@ -74,11 +77,11 @@ class Inline:
             def options(self, **options):
                 return self
 
-            def remote(self, one, rows, config, part, *rest):
+            def remote(self, model, one, rows, config, part, *rest):
                 inline.tasks.append((one, rest[0]))
                 try:
                     inline.trouble(one)
-                    return _tuples(function(one, rows[0], config, part and part[0], *rest))
+                    return _tuples(function(model, one, rows[0], config, part and part[0], *rest))
                 except Died as e:
                     return _Reference(e), _Reference(None)
                 except Exception as e:
@@ -121,20 +124,34 @@ def test_the_members_are_those_of_one_machine_bit_for_bit(whole):
         assert torch.equal(population.state()[name], t)
     for name, values in whole.history.metrics.items():
         np.testing.assert_array_equal(population.history.metrics[name], values)
-    assert [until for _, until in ray.tasks] == [2, 2, 6, 6]
-    assert shares == pytest.approx([1, 2, 4, 6])
+    assert [until for _, until in ray.tasks] == [1, 2, 2, 6, 6]
+    assert shares == pytest.approx([0.5, 1.5, 2, 4, 6])
     assert len([value for value in ray.stored if hasattr(value, "tables")]) == 1  # the rows, once
     assert torch.get_num_threads() == threads
 
 
 @pytest.mark.slow
-def test_long_trainings_are_cut_into_tasks_of_some_seconds(whole, monkeypatch):
+def test_long_trainings_are_cut_into_tasks_of_some_seconds_with_checkpoints_between(whole, monkeypatch):
     monkeypatch.setattr(_cluster, "_TASK_SECONDS", 0.0)
-    ray = Inline()
-    population = trained(ray)
-    assert [until for _, until in ray.tasks if until > 2] == [3, 3, 4, 4, 5, 5, 6, 6]
+    ray, kept = Inline(), {}
+    population = Population(network, SETTINGS, SEEDS, chunk=3)
+
+    def checkpoint(join):
+        join()
+        kept[int(population.reached.max())] = population.state(), population.history.metrics
+        assert (population.reached == max(kept)).all()
+
+    _cluster.Workers(ray, Cluster()).fit(population, network, DATA, CONFIG, until=6, checkpoint=checkpoint)
+    assert [until for _, until in ray.tasks] == [epoch for epoch in range(1, 7) for _ in range(2)]
+    assert list(kept) == [1, 2, 3, 4, 5]
     for name, t in whole.state().items():
         assert torch.equal(population.state()[name], t)
+    halfway = Population(network, SETTINGS, SEEDS, chunk=3)
+    halfway.fit(DATA, CONFIG, until=3)
+    for name, t in halfway.state().items():
+        assert torch.equal(kept[3][0][name], t)
+    for name, values in halfway.history.metrics.items():
+        np.testing.assert_array_equal(kept[3][1][name], values)
 
 
 @pytest.mark.parametrize(

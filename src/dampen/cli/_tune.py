@@ -308,6 +308,8 @@ def _progress_callback(advance: Any, first: Any) -> Any:
         first()
         best = "" if at.best is None else f", best so far {at.best:.4g}"
         now = f"{at.phase}: {counted(at.members, 'member')} to epoch {at.epochs}{best}"
+        if at.workers is not None:
+            now += f"; {counted(at.workers, 'worker')}, {at.rate:.3g} epochs of a member a second"
         advance(at.share, 1, now)
         if not sys.stderr.isatty() and (at.phase, at.members, at.epochs) not in printed:
             printed.add((at.phase, at.members, at.epochs))

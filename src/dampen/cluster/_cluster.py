@@ -5,9 +5,11 @@ import logging
 import math
 import os
 import sys
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -113,14 +115,25 @@ class _Task:
     Args:
         one: the slice.
         reached: the epoch that it has come to.
-        part: where what it holds lies in the object store; None before its first epoch.
+        parts: where what it held at an epoch lies in the object store; nothing before its first epoch.
         coming: where what the running task comes to will lie.
+        ended: whether none of its members goes on.
     """
 
     one: Slice
     reached: int
-    part: Any = None
+    parts: dict[int, Any] = field(default_factory=dict)
     coming: Any = None
+    ended: bool = False
+
+    def at(self, epoch: int) -> Any:
+        """Return where what it held at an epoch lies; that of its end, where it has ended before."""
+        return self.parts.get(epoch, self.parts[max(self.parts)] if self.ended else None)
+
+    def forget(self, epoch: int) -> None:
+        """Let go of what it held before an epoch."""
+        last = max(self.parts, default=0)
+        self.parts = {at: part for at, part in self.parts.items() if at >= epoch or at == last}
 
 
 @dataclass(eq=False)
@@ -135,6 +148,7 @@ class Workers:
     ray: Any
     cluster: Cluster
     _rows: dict[tuple[int, int], tuple[Any, Any]] = field(default_factory=dict)
+    _models: dict[int, tuple[Model, str]] = field(default_factory=dict)  # by which name the workers know each
     _pace: float | None = None  # seconds of a member's epoch, of the last task
     nodes: set[str] = field(default_factory=set)
 
@@ -153,6 +167,7 @@ class Workers:
         until: int,
         evaluate_every: int | None = 1,
         callback: Callable[[ChunkDone], object] | None = None,
+        checkpoint: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         """Train a population as its own `fit` does, chunk by chunk on the workers.
 
@@ -164,43 +179,60 @@ class Workers:
             until: likewise.
             evaluate_every: likewise.
             callback: called with how many chunks have come how far.
+            checkpoint: called whenever all members have come to a further epoch, with what brings the population there:
+                it moves every member, so that it is called for a checkpoint alone.
 
         Raises:
             InputError: a worker's versions differ, a network fails, or workers die again and again.
         """
         population.prepare(data, config)
         sets = self._shared(data, len(population.seeds))
-        waiting = [
-            _Task(self._sent(model, one), part.epoch if part else 0, part and self.ray.put(part))
+        name = self._models.setdefault(id(model), (model, uuid.uuid4().hex))[1]
+        submit = partial(self._submit, name, sets, config, evaluate_every)
+        tasks = [
+            _Task(self._sent(model, one), part.epoch if part else 0, {part.epoch: self.ray.put(part)} if part else {})
             for one, part in cut(population, model, until)
         ]
-        n, first = len(waiting), min(task.reached for task in waiting)
+        first = kept = min(task.reached for task in tasks)
+        n, waiting = len(tasks), list(tasks)
         running: dict[Any, _Task] = {}
-        done: list[_Task] = []
+        stride: int | None = None
         try:
             while waiting or running:
-                while waiting:
-                    task = waiting.pop()
-                    running[self._submit(task, sets, config, until, evaluate_every)] = task
+                if stride is None and self._pace is not None:
+                    stride = max(1, math.ceil(_TASK_SECONDS / (self._pace * max(len(task.one) for task in tasks))))
+                at_once = (
+                    max(0, len(self) - len(running)) if stride is None else len(waiting)
+                )  # the first ones tell the pace
+                for task in waiting[:at_once]:
+                    to = task.reached + 1 if stride is None else (task.reached // stride + 1) * stride
+                    running[submit(task, min(to, until))] = task
+                waiting = waiting[at_once:]
                 ready, _ = self.ray.wait(list(running), timeout=_POLL)
                 for reference in ready:
                     task = running.pop(reference)
-                    again = self._ended(reference, task, until)
-                    waiting += again
-                    if not again:
-                        done.append(task)
+                    pieces = self._ended(reference, task)
+                    if pieces != [task]:
+                        tasks = [other for other in tasks if other is not task] + pieces
+                    waiting += [piece for piece in pieces if not piece.ended and piece.reached < until]
+                reached = min((task.reached for task in tasks if not task.ended), default=until)
+                for task in tasks:
+                    task.forget(reached)
+                if checkpoint is not None and kept < reached < until:
+                    checkpoint(partial(self._join, population, tasks, reached))
+                    kept = reached
                 if ready and callback is not None:
-                    self._tell(callback, config.epochs or until, n, first, [*done, *waiting, *running.values()], until)
+                    self._tell(callback, config.epochs or until, n, first, tasks, until)
         finally:
             for reference in running:
                 with contextlib.suppress(Exception):
                     self.ray.cancel(reference, force=True)
-        join(population, [(task.one, self.ray.get(task.part)) for task in done])
+        self._join(population, tasks, until)
 
-    def _submit(self, task: _Task, sets: Any, config: TrainConfig, until: int, every: int | None) -> Any:
-        left = until - task.reached
-        if self._pace is not None:
-            left = min(left, max(1, math.ceil(_TASK_SECONDS / (self._pace * len(task.one)))))
+    def _join(self, population: Population, tasks: Sequence[_Task], epoch: int) -> None:
+        join(population, [(task.one, self.ray.get(task.at(epoch))) for task in tasks])
+
+    def _submit(self, model: str, sets: Any, config: TrainConfig, every: int | None, task: _Task, to: int) -> Any:
         gpus = self.cluster.gpus_per_worker
         if gpus is None:
             gpus = 1.0 if torch.device(config.device).type == "cuda" else 0.0
@@ -209,14 +241,14 @@ class Workers:
             num_gpus=gpus,
             num_returns=2,
             max_retries=_TRIES,
-            name=f"dampen: {len(task.one)} members to epoch {task.reached + left}",
+            name=f"dampen: {len(task.one)} members to epoch {to}",
         )
         here = _worker.versions(), self.cluster.cpus_per_worker
-        reference, task.coming = remote.remote(task.one, sets, config, task.part, task.reached + left, every, *here)
+        reference, task.coming = remote.remote(model, task.one, sets, config, task.at(task.reached), to, every, *here)
         return reference
 
-    def _ended(self, reference: Any, task: _Task, until: int) -> list[_Task]:
-        """Take in how a task ended, and return those with which it goes on."""
+    def _ended(self, reference: Any, task: _Task) -> list[_Task]:
+        """Take in how a task ended, and return what it is now: itself, or its halves."""
         before = task.reached
         try:
             reached: _worker.Reached = self.ray.get(reference)
@@ -236,8 +268,9 @@ class Workers:
             ) from e
         self.nodes.add(reached.node)
         self._pace = reached.seconds / max(1, (reached.epoch - before) * len(task.one))
-        task.reached, task.part = reached.epoch, task.coming
-        return [] if reached.ended or reached.epoch >= until else [task]
+        task.reached, task.ended = reached.epoch, reached.ended
+        task.parts[reached.epoch] = task.coming
+        return [task]
 
     def _halved(self, task: _Task, e: BaseException) -> list[_Task]:
         if len(task.one) == 1:
@@ -245,12 +278,11 @@ class Workers:
                 "one member alone does not fit into a worker's memory: give workers more (cpus_per_worker, "
                 "gpus_per_worker), or use a smaller batch_size"
             ) from e
-        part = None if task.part is None else self.ray.get(task.part)
-        found = []
-        for one, seeds, settings in task.one.halves():
-            held = None if part is None else self.ray.put(part.only(seeds, settings))
-            found.append(_Task(one, task.reached, held))
-        return found
+        parts = {epoch: self.ray.get(part) for epoch, part in task.parts.items()}
+        return [
+            _Task(one, task.reached, {at: self.ray.put(part.only(seeds, settings)) for at, part in parts.items()})
+            for one, seeds, settings in task.one.halves()
+        ]
 
     def _tell(
         self,
@@ -262,7 +294,7 @@ class Workers:
         until: int,
     ) -> None:
         whole = sum(len(task.one) for task in tasks)
-        share = sum(len(task.one) * (min(task.reached, until) - first) for task in tasks) / whole
+        share = sum(len(task.one) * ((until if task.ended else task.reached) - first) for task in tasks) / whole
         epoch, chunks = divmod(share, 1.0)
         callback(ChunkDone(first + int(epoch) + 1, epochs, round(chunks * n), n, (), (), {}, 0.0))
 

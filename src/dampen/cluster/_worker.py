@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 from dampen.cluster._rows import Packed, unpacked
-from dampen.engine import Part, Slice, TrainConfig
+from dampen.engine import Part, Programs, Slice, TrainConfig
 from dampen.errors import InputError
+
+_programs: dict[str, Programs] = {}  # of the model that this process has last trained: recorded once, not in each task
 
 
 class Reached(NamedTuple):
@@ -56,6 +58,7 @@ def check_versions(driver: dict[str, str]) -> None:
 
 
 def train(
+    model: str,
     one: Slice,
     rows: Packed,
     config: TrainConfig,
@@ -68,6 +71,7 @@ def train(
     """Train a slice up to an epoch.
 
     Args:
+        model: a name of what makes the networks, no other's.
         one: the slice.
         rows: of each seed of its population.
         config: how members train.
@@ -85,6 +89,10 @@ def train(
     torch.set_num_threads(threads)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the driver has warned already
-        found = one.train(unpacked(rows), config, part, until=until, evaluate_every=evaluate_every)
+        if model not in _programs:
+            _programs.clear()
+        programs = _programs.setdefault(model, {})
+        every = evaluate_every
+        found = one.train(unpacked(rows), config, part, until=until, evaluate_every=every, programs=programs)
     ended = bool(found.snapshot.members["held"].all())
     return Reached(found.epoch, ended, time.perf_counter() - begun, socket.gethostname()), found

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from dampen.engine._config import TrainConfig
 from dampen.engine._history import Recorder, Span
 from dampen.engine._model import Model
 from dampen.engine._population import Population
+from dampen.engine.execution._active_knobs import ActiveKnobs
+from dampen.engine.execution._program import Program
 from dampen.engine.knobs import Setting
 
 
@@ -34,6 +37,10 @@ class Part:
     def only(self, seeds: list[int], settings: list[int]) -> "Part":
         """Return some of the members."""
         return Part(self.snapshot.only(seeds, settings), self.recorder.only(seeds, settings))
+
+
+Programs = dict[Any, tuple[Program, tuple[str, str] | None]]
+"""What trains slices of a population, and why not at once, by the shape of rows and the knobs inside a step."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class Slice:
         *,
         until: int,
         evaluate_every: int | None = None,
+        programs: "Programs | None" = None,
     ) -> Part:
         """Train its members from where they are.
 
@@ -79,8 +87,11 @@ class Slice:
             part: what they hold; None before their first epoch.
             until: as for `Population.fit`.
             evaluate_every: likewise.
+            programs: of slices of the same population that have trained here; this one's is put in.
         """
         population = Population(self.model, list(self.settings), list(self.seeds), chunk=len(self))
+        programs, key = {} if programs is None else programs, (self.row, ActiveKnobs(self.settings).key)
+        population._program, population._why = programs.get(key, (None, None))
         if part is not None:
             every = [list(range(n)) for n in part.recorder.shape]
             population._row, population._recorder = self.row, part.recorder.only(*every)  # it may be read-only
@@ -92,6 +103,8 @@ class Slice:
             )
         every = 1 if self.every_epoch else evaluate_every
         population.fit(list(sets[self.place[0]]), config, until=until, evaluate_every=every)
+        assert population._program is not None
+        programs[key] = population._program, population._why
         return Part(
             _snapshot.gather(population._chunks, population._places, (len(self.seeds), len(self.settings))),
             population._recorder,
@@ -155,8 +168,11 @@ def join(population: Population, parts: Sequence[tuple[Slice, Part]]) -> None:
     """
     shape = population._recorder.shape
     held = _snapshot.gather(population._chunks, population._places, shape)
-    epoch = max(part.epoch for _, part in parts)  # a slice whose members have all ended comes back before the others
+    latest = max(part.epoch for _, part in parts)
     for one, part in parts:
+        epoch = (
+            latest if part.snapshot.members["held"].all() else part.epoch
+        )  # whose members have ended came back early
         for name, t in part.snapshot.tensors.items():
             held.tensors.setdefault(name, torch.zeros(*shape, *t.shape[2:], dtype=t.dtype))[one.place] = t
         for name, values in part.snapshot.members.items():

@@ -56,6 +56,8 @@ class Progress:
         best: the metric of the best setting so far, if one has been ranked.
         seconds: since the study began.
         left: seconds that the rest should take; None while too little has been done to estimate it.
+        workers: of a cluster, which train; None: this machine does.
+        rate: epochs of one member that have been trained a second, in this run.
     """
 
     phase: str
@@ -66,6 +68,8 @@ class Progress:
     best: float | None
     seconds: float
     left: float | None
+    workers: int | None = None
+    rate: float = 0.0
 
 
 class Runner:
@@ -206,13 +210,22 @@ class Runner:
             share = event.chunk / event.chunks if isinstance(event, ChunkDone) else 0.0
             epoch = event.epoch if isinstance(event, Epoch) else event.epoch - 1
             self._trained = before + members * (epoch + share - start)
-            due = max(_SAVE_EVERY, self._saving / _SAVE_SHARE)
-            if isinstance(event, Epoch) and time.perf_counter() - saved > due and event.epoch < until:
-                self._save(name, population)
-                saved = time.perf_counter()
+            if isinstance(event, Epoch) and event.epoch < until:
+                checkpoint()
             if self._callback is not None:
                 shown = phase if phase in PHASES else PHASES[-1]
                 self._callback(self._progress(shown, epoch, until, members, members * (epoch + share)))
+
+        def checkpoint(join: Callable[[], None] | None = None) -> None:
+            nonlocal saved
+            due = max(_SAVE_EVERY, self._saving / _SAVE_SHARE)
+            if self.folder is not None and time.perf_counter() - saved > due:
+                begun = time.perf_counter()
+                if join is not None:  # members are on workers
+                    join()
+                self._save(name, population)
+                saved = time.perf_counter()
+                self._saving = saved - begun
 
         config = replace(plan.training, epochs=epochs)
         if start >= until:
@@ -223,7 +236,7 @@ class Runner:
         if self._workers is None:
             population.fit(rows.sets, config, **how)
         else:
-            self._workers.fit(population, self.model, rows.sets, config, **how)
+            self._workers.fit(population, self.model, rows.sets, config, checkpoint=checkpoint, **how)
         self._save(name, population)
 
     def _progress(self, phase: str, epoch: int, epochs: int, members: int, now: float) -> Progress:
@@ -239,7 +252,9 @@ class Runner:
         left = spent / new * (1 - self._share) if known else None
         if left is not None and plan.budget is not None:  # whose confirmation is cut to what is left
             left = min(left, max(plan.budget - self.seconds, 0.0)) or None
-        return Progress(phase, epoch, epochs, members, self._share, self.best, self.seconds, left)
+        workers = None if self._workers is None else len(self._workers)
+        rate = self._trained / max(spent, 1e-9)
+        return Progress(phase, epoch, epochs, members, self._share, self.best, self.seconds, left, workers, rate)
 
     def _expected(self) -> dict[str, float]:
         """Return how many epochs of members each phase should take; longer trainings than planned are not foreseen."""
@@ -258,11 +273,9 @@ class Runner:
 
     def _save(self, name: str, population: Population) -> None:
         if self.folder is not None:
-            begun = time.perf_counter()
             population.save(self.folder.path / "checkpoints" / name)
             trained = self._before_trained + self._trained
             self.write("time.json", {"seconds": self.seconds, "member_epochs": trained})
-            self._saving = time.perf_counter() - begun
 
     def write(self, name: str, value: object) -> None:
         """Write a file of the folder, if there is one."""
