@@ -3,7 +3,7 @@
 from dampen.engine.capture._dropout_mode import CatchDropout
 from dampen.engine.capture._failures import alone, check_ids, failure, in_one_line
 from dampen.engine.capture._forward import eager, first_line, forward, quiet
-from dampen.engine.capture._graph import record, record_staged
+from dampen.engine.capture._graph import Layout, Recording, operations, record, record_staged
 from dampen.engine.capture._module_path import ModulePath, named
 from dampen.engine.capture._outputs import are_probabilities, describe_output
 from dampen.engine.capture._paired_dropout import NotRepeated, PairedDropout
@@ -33,6 +33,7 @@ __all__ = [
     "named",
     "quiet",
     "rates_at",
+    "operations",
     "record",
     "record_staged",
     "set_rates",

@@ -7,7 +7,7 @@ cost. Recording sees every operation below autograd and `vmap`, gradients includ
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -45,11 +45,30 @@ def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) 
     Raises:
         NotRecordable: the function reads a tensor's values to decide what to do.
     """
-    return _runner(*_recorded(function, inputs))
+    return _runner(operations(function, inputs))
 
 
-def _recorded(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> tuple[fx.Graph, torch.nn.Module]:
-    """Run a function and return its operations, and the module that holds their constants."""
+@dataclass(frozen=True)
+class Recording:
+    """What a function did.
+
+    Args:
+        graph: its operations.
+        constants: a module that holds tensors which nothing made.
+        layouts: of the tensor that each node made.
+    """
+
+    graph: fx.Graph
+    constants: torch.nn.Module
+    layouts: dict[fx.Node, Layout]
+
+
+def operations(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> Recording:
+    """Run a function and return its operations.
+
+    Raises:
+        NotRecordable: the function reads a tensor's values to decide what to do.
+    """
     graph = fx.Graph()
     tape = _Tape(graph)
     for i, tensor in enumerate(inputs):
@@ -58,11 +77,11 @@ def _recorded(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor
         outputs = function(*inputs)
     graph.output([tape.node(t) for t in outputs])
     _simplify(graph, tape.layouts)
-    return graph, tape.constants
+    return Recording(graph, tape.constants, tape.layouts)
 
 
-def _runner(graph: fx.Graph, constants: torch.nn.Module) -> Callable[..., list[Tensor]]:
-    run = fx.GraphModule(constants, graph).forward
+def _runner(recording: Recording) -> Callable[..., list[Tensor]]:
+    run = fx.GraphModule(recording.constants, recording.graph).forward
 
     def repeat(*tensors: Tensor) -> list[Tensor]:
         with torch.no_grad():
@@ -175,7 +194,8 @@ def record_staged(
     Raises:
         NotRecordable: the function reads a tensor's values to decide what to do.
     """
-    graph, constants = _recorded(function, [*early, *late])
+    recording = operations(function, [*early, *late])
+    graph, constants = recording.graph, recording.constants
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
     is_late = set(placeholders[len(early) :])
     begun = False
@@ -211,7 +231,7 @@ def record_staged(
     for stage in (first_stage, second_stage):
         stage.eliminate_dead_code(is_impure_node=_changes_something)
         stage.lint()
-    return Staged(_runner(first_stage, constants), _runner(second_stage, constants))
+    return Staged(*(_runner(replace(recording, graph=stage)) for stage in (first_stage, second_stage)))
 
 
 def _changed(node: fx.Node) -> list[fx.Node]:

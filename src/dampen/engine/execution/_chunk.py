@@ -1,6 +1,7 @@
 """A chunk: a rectangle of members, some seeds times some settings, that train in lockstep on stacked parameters."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -184,16 +185,9 @@ class Chunk:
             inputs, targets = rows.gather(order[:, spans[self.batch]])
             scales = self.active.scales(step, steps)
             noise = self._noise(step, steps, trace, inputs, targets)
-            with in_one_line(program.network, _batches(inputs)):
-                gradients, sums = program.gradients(self.state, noise, inputs, targets)
-            if recipe.clip_grad_norm is not None:
-                _optimizers.clip_(gradients, recipe.clip_grad_norm)
             factor = recipe.schedule.factor(step, steps)
-            if self._around is not None:
-                self._around.before(gradients, factor, scales)
-            self.optimizer.step(gradients, factor, scales.get("weight_decay"))
-            if self._around is not None:
-                self._around.after(factor, scales)
+            with in_one_line(program.network, _batches(inputs)):
+                sums = self._step(program, noise, inputs, targets, factor, scales)
             if self.average is not None:
                 self.average.update("step", self.state, self.optimizer.steps, steps, torch.from_numpy(self.held))
             for t, held, values in self._hold:
@@ -211,6 +205,33 @@ class Chunk:
             if stale.any():
                 self._find_statistics(self.average, stale, program, trace, rows, [order[:, span] for span in spans])
         return means
+
+    def _step(
+        self,
+        program: Program,
+        noise: Noise,
+        inputs: list[Tensor],
+        targets: Tensor,
+        factor: float,
+        scales: Mapping[str, Tensor],
+    ) -> list[Tensor]:
+        """Take a step, and return sums over the batch's rows as `Program.gradients` does."""
+        optimizer, clip = self.optimizer, program.recipe.clip_grad_norm
+        assert optimizer is not None
+        decay = scales.get("weight_decay")
+        if clip is None and self._around is None:
+            sums = program.step(self.state, noise, inputs, targets, partial(optimizer.update, factor, decay))
+            if sums is not None:
+                return sums
+        gradients, sums = program.gradients(self.state, noise, inputs, targets)
+        if clip is not None:
+            _optimizers.clip_(gradients, clip)
+        if self._around is not None:
+            self._around.before(gradients, factor, scales)
+        optimizer.step(gradients, factor, decay)
+        if self._around is not None:
+            self._around.after(factor, scales)
+        return sums
 
     def _find_statistics(
         self,

@@ -11,6 +11,7 @@ from torch.func import functional_call, vmap
 from dampen._io import shortened
 from dampen.engine.batching._dropout import BatchedDropout
 from dampen.engine.capture import ModulePath, quiet, record
+from dampen.engine.compiled import CompiledStep, NoCompiler, Untranslatable, Update
 from dampen.engine.execution._program import Noise, Program
 from dampen.engine.execution._step_effects import following
 from dampen.engine.optim._averaging import batch_statistics
@@ -41,6 +42,11 @@ class Fused(Program):
     def __init__(self, *args: Any):
         super().__init__(*args)
         self._steps: dict[Any, Callable[..., list[Tensor]]] = {}
+        self._compiled: dict[Any, CompiledStep | None] = {}
+        self.compiling = False
+        """Whether steps are compiled, where they can be."""
+        self.uncompiled: str | None = None
+        """Why a step is not, if one is not."""
         self._evaluations: dict[Any, Callable[..., list[Tensor]]] = {}
 
     def gradients(
@@ -53,13 +59,48 @@ class Fused(Program):
         """
         key = (*_key(state, inputs), noise.effects.key)
         tensors = [*state, *noise.tensors(), *inputs, targets]
+        n = len(self.names.trained)
+        if self.compiling and (step := self._compiled_step(state, noise, inputs, targets)) is not None:
+            results = step(tensors, *state[0].shape[:2])
+            return results[:n], results[n:]
         if key not in self._steps:
             scratch = [*(t.clone() for t in state), *tensors[len(state) :]]  # recording runs the step
             self.network.train()
             self._steps[key] = self._record(lambda *given: self._step(given, noise), scratch)
         results = self._steps[key](*tensors)
-        n = len(self.names.trained)
         return results[:n], results[n:]
+
+    def step(
+        self,
+        state: list[Tensor],
+        noise: Noise,
+        inputs: list[Tensor],
+        targets: Tensor,
+        update: Callable[[], Update],
+    ) -> list[Tensor] | None:
+        """See `Program`."""
+        step = self._compiled_step(state, noise, inputs, targets) if self.compiling else None
+        if step is None or not all(t.is_contiguous() for t in state):
+            return None
+        return step([*state, *noise.tensors(), *inputs, targets], *state[0].shape[:2], update())
+
+    def _compiled_step(
+        self, state: list[Tensor], noise: Noise, inputs: list[Tensor], targets: Tensor
+    ) -> CompiledStep | None:
+        """Return the compiled step of one member; None where it can't be compiled."""
+        key = (*_key(state, inputs)[1:], noise.effects.key)
+        if key not in self._compiled:
+            alone = noise.only(0, 0)
+            own = [*(t[:1, :1].clone() for t in state), *alone.tensors(), *(t[:1] for t in inputs), targets[:1]]
+            kinds = [*[(True, True)] * len(state), *noise.kinds(), *[(True, False)] * (len(inputs) + 1)]
+            self.network.train()
+            try:
+                with quiet():
+                    step = CompiledStep(lambda *given: self._step(given, alone), [t.contiguous() for t in own], kinds)
+            except (Untranslatable, NoCompiler) as e:
+                step, self.uncompiled = None, str(e)
+            self._compiled[key] = step
+        return self._compiled[key]
 
     def statistics(self, state: list[Tensor], noise: Noise, inputs: list[Tensor]) -> None:
         """See `Program`."""

@@ -1,7 +1,7 @@
 """What finds the gradients and losses of a chunk's members, and the noise that it is given for a step."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dampen.engine import _losses, _rng
 from dampen.engine._config import Recipe
 from dampen.engine.capture import Place, rates_at
+from dampen.engine.compiled import Update
 from dampen.engine.execution._step_effects import NOTHING, StepEffects
 from dampen.engine.knobs import Setting
 from dampen.engine.knobs.noise.dropout import keep_scale
@@ -56,6 +57,14 @@ class Noise:
     def tensors(self) -> list[Tensor]:
         """Return what a recorded step takes."""
         return [self.rates, self.scales, *self.uniforms, *self.effects.tensors()]
+
+    def kinds(self) -> list[tuple[bool, bool]]:
+        """Return of each of these tensors whether its first dimensions are those of seeds and of settings."""
+        effects = self.effects
+        of_settings, of_seeds = (False, True), (True, False)
+        rates = [of_settings] if effects.at and effects.rates is not None else []
+        own = [of_settings, of_settings, *[of_seeds] * len(self.uniforms)]
+        return [*own, *[(True, True)] * len(effects.of_batch), *rates, *[of_seeds] * len(effects.draws)]
 
     def given(self, tensors: Sequence[Tensor]) -> "Noise":
         """Return the same with other tensors, in the order of `tensors()`."""
@@ -145,6 +154,28 @@ class Program:
             the recipe counts them, of right classes.
         """
         raise NotImplementedError
+
+    def step(
+        self,
+        state: list[Tensor],
+        noise: Noise,
+        inputs: list[Tensor],
+        targets: Tensor,
+        update: Callable[[], Update],
+    ) -> list[Tensor] | None:
+        """Take a whole step, the optimizer's update of `state` included, and return the sums that `gradients` returns.
+
+        Args:
+            state: as for `gradients`.
+            noise: likewise.
+            inputs: likewise.
+            targets: likewise.
+            update: returns what the optimizer does; called if the step is taken.
+
+        Returns:
+            None where this program has no such step: `gradients` is to be called.
+        """
+        return None
 
     def statistics(self, state: list[Tensor], noise: Noise, inputs: list[Tensor]) -> None:
         """Run the forward pass in training mode and leave the batch's own statistics in the running ones of `state`."""

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dampen._checks import finite, share
+from dampen.engine.compiled import Update
 from dampen.errors import InputError
 
 _FUSED_ADAM, _FUSED_ADAMW = torch.ops.aten._fused_adam_.default, torch.ops.aten._fused_adamw_.default
@@ -175,6 +176,22 @@ class Stacked:
             ]
         self._step(gradients, factor, columns)
 
+    def update(self, factor: float, decay: Float[Tensor, " M"] | None = None) -> Update:
+        """Count a step that compiled code takes, and return what it does; arguments as for `step`."""
+        self.steps += 1
+        decays = self._weight_decay if decay is None else self._weight_decay * decay.to(self._weight_decay)
+        return Update(
+            **self._rule(),
+            rates=(self._lr * factor).contiguous(),
+            decays=decays.contiguous(),
+            decayed=self._decayed,
+            slots=list(self.slots.values()),
+            steps=self.steps,
+        )
+
+    def _rule(self) -> dict[str, Any]:
+        raise NotImplementedError
+
     def _step(self, gradients: Sequence[Tensor], factor: float, decays: Sequence[Tensor | None]) -> None:
         raise NotImplementedError
 
@@ -186,6 +203,9 @@ class StackedSGD(Stacked):
         super().__init__(spec, parameters, *args)
         if spec.momentum:
             self.slots = {"momentum_buffer": [torch.zeros_like(p) for p in parameters]}
+
+    def _rule(self) -> dict[str, Any]:
+        return {"kind": "sgd", "momentum": self.spec.momentum, "nesterov": self.spec.nesterov}
 
     def _step(self, gradients: Sequence[Tensor], factor: float, decays: Sequence[Tensor | None]) -> None:
         momentum = self.spec.momentum
@@ -224,6 +244,10 @@ class StackedAdam(Stacked):
             for rate, members in groups.items():
                 of_rate = members if len(groups) > 1 else None
                 self._calls.append(_FusedCall(rate, of_rate, self.parameters, self.slots))
+
+    def _rule(self) -> dict[str, Any]:
+        kind = "adamw" if self.spec.decoupled else "adam"
+        return {"kind": kind, "betas": self.spec.betas, "eps": self.spec.eps}
 
     def _step(self, gradients: Sequence[Tensor], factor: float, decays: Sequence[Tensor | None]) -> None:
         gradients = [g.contiguous() for g in gradients]

@@ -1,0 +1,304 @@
+"""How C computes an element of each elementwise operation."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx
+
+_aten = torch.ops.aten
+
+Expression = Callable[[list[str], dict[str, str], str], str]
+"""Takes the operands as C texts, named ones apart, and the C type of the result; returns a C expression."""
+
+
+def number(value: Any, c_type: str) -> str:
+    """Return a Python number as C text."""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, int):
+        return f"({c_type}){value}"
+    if math.isnan(value):
+        return f"({c_type})NAN"
+    if math.isinf(value):
+        return f"({c_type}){'-' if value < 0 else ''}INFINITY"
+    return f"({c_type}){value!r}"
+
+
+def _call(name: str) -> Expression:
+    return lambda a, k, t: f"{name}{'f' if t == 'float' else ''}({a[0]})"
+
+
+def _own(name: str) -> Expression:
+    return lambda a, k, t: f"{name}_{t}({', '.join(a)})"
+
+
+def _text(text: str) -> Expression:
+    def expression(a: list[str], k: dict[str, str], t: str) -> str:
+        return text.format(*a, t=t)
+
+    return expression
+
+
+def _add(sign: str) -> Expression:
+    def expression(a: list[str], k: dict[str, str], t: str) -> str:
+        alpha = k.get("alpha", a[2] if len(a) > 2 else None)
+        return f"{a[0]} {sign} {a[1] if alpha is None else f'{alpha} * {a[1]}'}"
+
+    return expression
+
+
+def _addc(sign: str) -> Expression:
+    def expression(a: list[str], k: dict[str, str], t: str) -> str:
+        value = k.get("value")
+        return f"{a[0]} + {'' if value is None else f'{value} * '}{a[1]} {sign} {a[2]}"
+
+    return expression
+
+
+def _clamp(a: list[str], k: dict[str, str], t: str) -> str:
+    low = k.get("min", a[1] if len(a) > 1 else None)
+    high = k.get("max", a[2] if len(a) > 2 else None)
+    text = a[0]
+    if low not in (None, "None"):
+        text = f"({text} < {low} ? {low} : {text})"
+    if high not in (None, "None"):
+        text = f"({text} > {high} ? {high} : {text})"
+    return text
+
+
+def _power(a: list[str], k: dict[str, str], t: str) -> str:
+    exponent = float(a[1].split(")")[-1])
+    if exponent == int(exponent) and 0 < exponent <= 4:
+        return "(" + " * ".join([a[0]] * int(exponent)) + ")"
+    if exponent == 0.5:
+        return _call("sqrt")(a, k, t)
+    if exponent == -0.5:
+        return f"(({t})1 / {_call('sqrt')(a, k, t)})"
+    return f"pow{'f' if t == 'float' else ''}({a[0]}, {a[1]})"
+
+
+def _gelu(a: list[str], k: dict[str, str], t: str) -> str:
+    kind = "tanh" if "tanh" in k.get("approximate", "") else "erf"
+    return f"gelu_{kind}_{t}({a[0]})"
+
+
+def _gelu_backward(a: list[str], k: dict[str, str], t: str) -> str:
+    kind = "tanh" if "tanh" in k.get("approximate", "") else "erf"
+    return f"{a[0]} * gelu_{kind}_slope_{t}({a[1]})"
+
+
+def _elu(a: list[str], k: dict[str, str], t: str) -> str:
+    alpha, scale, inner = [*a[1:], *["1"] * (4 - len(a))]
+    return f"({a[0]} > 0 ? {scale} * {a[0]} : {scale} * {alpha} * (exp_{t}({inner} * {a[0]}) - 1))"
+
+
+def _elu_backward(a: list[str], k: dict[str, str], t: str) -> str:
+    g, alpha, scale, inner, is_result, x = a
+    if is_result == "1":
+        return f"({x} > 0 ? {g} * {scale} : {g} * {inner} * ({x} + {scale} * {alpha}))"
+    return f"({x} > 0 ? {g} * {scale} : {g} * {inner} * {scale} * {alpha} * exp_{t}({inner} * {x}))"
+
+
+def _leaky(a: list[str], k: dict[str, str], t: str) -> str:
+    return f"({a[0]} > 0 ? {a[0]} : {a[0]} * {a[1] if len(a) > 1 else f'({t})0.01'})"
+
+
+_COMPARE = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "eq": "==", "ne": "!="}
+_UNARY = {
+    "neg": _text("-{0}"),
+    "abs": _text("({0} < 0 ? -{0} : {0})"),
+    "exp": _own("exp"),
+    "expm1": _call("expm1"),
+    "log": _call("log"),
+    "log1p": _call("log1p"),
+    "log2": _call("log2"),
+    "sqrt": _call("sqrt"),
+    "rsqrt": lambda a, k, t: f"({t})1 / {_call('sqrt')(a, k, t)}",
+    "reciprocal": _text("({t})1 / {0}"),
+    "sigmoid": _own("sigmoid"),
+    "tanh": _own("tanh"),
+    "erf": _call("erf"),
+    "sin": _call("sin"),
+    "cos": _call("cos"),
+    "square": _text("{0} * {0}"),
+    "relu": _text("({0} > 0 ? {0} : ({0} == {0} ? ({t})0 : {0}))"),
+    "sign": _text("(({0} > 0) - ({0} < 0))"),
+    "sgn": _text("(({0} > 0) - ({0} < 0))"),
+    "logical_not": _text("!{0}"),
+    "bitwise_not": _text("!{0}"),
+    "silu": _text("{0} * sigmoid_{t}({0})"),
+    "hardswish": _text("{0} * ({0} < -3 ? ({t})0 : {0} > 3 ? ({t})1 : {0} / 6 + ({t})0.5)"),
+}
+
+EXPRESSIONS: dict[Any, Expression] = {}
+"""By operation; those in place as the others, which the graph's order allows where nobody reads the old value."""
+
+
+def _register(name: str, overloads: tuple[str, ...], expression: Expression) -> None:
+    for suffix in ("", "_"):
+        packet = getattr(_aten, name + suffix, None)
+        for overload in overloads if packet is not None else ():
+            if hasattr(packet, overload):
+                EXPRESSIONS[getattr(packet, overload)] = expression
+
+
+for _name, _expression in _UNARY.items():
+    _register(_name, ("default",), _expression)
+for _name, _sign in _COMPARE.items():
+    _register(_name, ("Tensor", "Scalar", "Tensor_out"), _text(f"({{0}} {_sign} {{1}})"))
+for _name, _sign in {"add": "+", "sub": "-"}.items():
+    _register(_name, ("Tensor", "Scalar"), _add(_sign))
+_register("rsub", ("Scalar", "Tensor"), _text("{1} - {0}"))
+_register("mul", ("Tensor", "Scalar"), _text("{0} * {1}"))
+_register("div", ("Tensor", "Scalar"), _text("{0} / {1}"))
+_register("addcmul", ("default",), _addc("*"))
+_register("addcdiv", ("default",), _addc("/"))
+_register("lerp", ("Scalar", "Tensor"), _text("{0} + {2} * ({1} - {0})"))
+_register("pow", ("Tensor_Scalar",), _power)
+_register("clamp", ("default",), _clamp)
+_register("clamp_min", ("default",), _clamp)
+_register("clamp_max", ("default",), _text("({0} > {1} ? {1} : {0})"))
+_register("hardtanh", ("default",), _clamp)
+_register("maximum", ("default",), _text("({0} > {1} || {0} != {0} ? {0} : {1})"))
+_register("minimum", ("default",), _text("({0} < {1} || {0} != {0} ? {0} : {1})"))
+_register("logical_and", ("default",), _text("({0} && {1})"))
+_register("logical_or", ("default",), _text("({0} || {1})"))
+_register("bitwise_and", ("Tensor",), _text("({0} & {1})"))
+_register("bitwise_or", ("Tensor",), _text("({0} | {1})"))
+_register("where", ("self", "ScalarSelf", "ScalarOther"), _text("({0} ? {1} : {2})"))
+_register("masked_fill", ("Scalar", "Tensor"), _text("({1} ? {2} : {0})"))
+_register("gelu", ("default",), _gelu)
+_register("elu", ("default",), _elu)
+_register("leaky_relu", ("default",), _leaky)
+_register("softplus", ("default",), _own("softplus"))
+_register("threshold_backward", ("default",), _text("({1} <= {2} ? ({t})0 : {0})"))
+_register("sigmoid_backward", ("default",), _text("{0} * {1} * (1 - {1})"))
+_register("tanh_backward", ("default",), _text("{0} * (1 - {1} * {1})"))
+_register("silu_backward", ("default",), _text("{0} * silu_slope_{t}({1})"))
+_register("gelu_backward", ("default",), _gelu_backward)
+_register("elu_backward", ("default",), _elu_backward)
+_register("leaky_relu_backward", ("default",), _text("({1} > 0 ? {0} : {0} * {2})"))
+_register("softplus_backward", ("default",), _own("softplus_slope"))
+_register("hardtanh_backward", ("default",), _text("({1} <= {2} || {1} >= {3} ? ({t})0 : {0})"))
+_register(
+    "hardswish_backward",
+    ("default",),
+    _text("{0} * ({1} < -3 ? ({t})0 : {1} > 3 ? ({t})1 : {1} / 3 + ({t})0.5)"),
+)
+for _name in ("_to_copy", "clone", "alias", "detach", "lift_fresh"):
+    _register(_name, ("default",), _text("{0}"))
+_register("copy", ("default",), _text("{1}"))
+_register("mse_loss", ("default",), _text("({0} - {1}) * ({0} - {1})"))
+_register("mse_loss_backward", ("default",), _text("2 * ({1} - {2}) * {0}"))
+
+CONSTANTS: dict[Any, Callable[[fx.Node], float]] = {
+    _aten.zeros_like.default: lambda node: 0,
+    _aten.ones_like.default: lambda node: 1,
+    _aten.zeros.default: lambda node: 0,
+    _aten.ones.default: lambda node: 1,
+    _aten.new_zeros.default: lambda node: 0,
+    _aten.new_ones.default: lambda node: 1,
+    _aten.full_like.default: lambda node: node.args[1],
+    _aten.full.default: lambda node: node.args[1],
+    _aten.new_full.default: lambda node: node.args[2],
+    _aten.scalar_tensor.default: lambda node: node.args[0],
+}
+"""By operation, the number that fills what it makes."""
+
+HEADER = """
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#include <stdlib.h>
+
+typedef void (*sgemm_t)(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
+                        const int *, const float *, const int *, const float *, float *, const int *);
+typedef void (*dgemm_t)(const char *, const char *, const int *, const int *, const int *, const double *, const double *,
+                        const int *, const double *, const int *, const double *, double *, const int *);
+typedef int (*threads_t)(int);
+static sgemm_t sgemm;
+static dgemm_t dgemm;
+static threads_t blas_threads;
+
+void start(void *single, void *both, void *threads) {
+    sgemm = (sgemm_t)single, dgemm = (dgemm_t)both, blas_threads = (threads_t)threads;
+}
+
+/* C = A B with rows in order; the BLAS's columns are our rows, so that it computes the transposed product */
+#define GEMM(T, NAME) \\
+    static inline void gemm_##T(char at, char bt, int n, int m, int k, const T *a, int la, const T *b, int lb, T *c, \\
+                                int lc) { \\
+        const T one = 1, zero = 0; \\
+        NAME(&bt, &at, &m, &n, &k, &one, b, &lb, a, &la, &zero, c, &lc); \\
+    }
+GEMM(float, sgemm)
+GEMM(double, dgemm)
+
+/* e^x by a polynomial on [-ln 2 / 2, ln 2 / 2] (Cephes, expf): within 2 units in the last place */
+static inline float exp_float(float x) {
+    float y = x > 88.72284f ? 88.72284f : (x < -87.33655f ? -87.33655f : x);
+    float n = rintf(y * 1.44269504088896341f);
+    float r = y - n * 0.693359375f;
+    r = r - n * -2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    int32_t half = (int32_t)n / 2, rest = (int32_t)n - half;
+    union { int32_t i; float f; } a, b;
+    a.i = (half + 127) << 23, b.i = (rest + 127) << 23;
+    float e = p * a.f * b.f;
+    e = x > 88.72284f ? INFINITY : (x < -87.33655f ? 0.0f : e);
+    return x == x ? e : x;
+}
+static inline double exp_double(double x) { return exp(x); }
+static inline float sigmoid_float(float x) { return 1.0f / (1.0f + exp_float(-x)); }
+static inline double sigmoid_double(double x) { return 1.0 / (1.0 + exp(-x)); }
+static inline float tanh_float(float x) {
+    float a = x < 0 ? -x : x, s = x * x;
+    float e = exp_float(-2.0f * a), large = (1.0f - e) / (1.0f + e);
+    float p = -5.70498872745e-3f;
+    p = p * s + 2.06390887954e-2f;
+    p = p * s - 5.37397155531e-2f;
+    p = p * s + 1.33314422036e-1f;
+    p = p * s - 3.33332819422e-1f;
+    float small = x + x * s * p;
+    return a < 0.625f ? small : (x < 0 ? -large : large);
+}
+static inline double tanh_double(double x) { return tanh(x); }
+static inline float silu_slope_float(float x) { float s = sigmoid_float(x); return s * (1.0f + x * (1.0f - s)); }
+static inline double silu_slope_double(double x) { double s = sigmoid_double(x); return s * (1.0 + x * (1.0 - s)); }
+static inline float gelu_erf_float(float x) { return x * 0.5f * (1.0f + erff(x * 0.70710678118654752f)); }
+static inline double gelu_erf_double(double x) { return x * 0.5 * (1.0 + erf(x * 0.70710678118654752440)); }
+static inline float gelu_erf_slope_float(float x) {
+    return 0.5f * (1.0f + erff(x * 0.70710678118654752f)) + x * exp_float(-0.5f * x * x) * 0.39894228040143268f;
+}
+static inline double gelu_erf_slope_double(double x) {
+    return 0.5 * (1.0 + erf(x * 0.70710678118654752440)) + x * exp(-0.5 * x * x) * 0.39894228040143267794;
+}
+#define GELU_TANH(T) \\
+    static inline T gelu_tanh_##T(T x) { \\
+        T u = (T)0.79788456080286535588 * (x + (T)0.044715 * x * x * x); \\
+        return (T)0.5 * x * (1 + tanh_##T(u)); \\
+    } \\
+    static inline T gelu_tanh_slope_##T(T x) { \\
+        T u = (T)0.79788456080286535588 * (x + (T)0.044715 * x * x * x), h = tanh_##T(u); \\
+        T du = (T)0.79788456080286535588 * (1 + (T)0.134145 * x * x); \\
+        return (T)0.5 * (1 + h) + (T)0.5 * x * (1 - h * h) * du; \\
+    }
+GELU_TANH(float)
+GELU_TANH(double)
+static inline float softplus_float(float x, float b, float t) { return x * b > t ? x : log1pf(exp_float(x * b)) / b; }
+static inline double softplus_double(double x, double b, double t) { return x * b > t ? x : log1p(exp(x * b)) / b; }
+static inline float softplus_slope_float(float g, float x, float b, float t) {
+    return x * b > t ? g : g * sigmoid_float(x * b);
+}
+static inline double softplus_slope_double(double g, double x, double b, double t) {
+    return x * b > t ? g : g * sigmoid_double(x * b);
+}
+"""
