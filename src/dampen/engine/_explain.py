@@ -45,6 +45,7 @@ class Explanation:
         knobs: by each knob that a setting turns, where it acts: modules, parameters or a part of the step; empty if
             it can act nowhere.
         unreached: parameters that the loss does not depend on: they only decay.
+        compiled: whether steps are compiled, and why not; None where that was not tried.
     """
 
     layers: tuple[Layer, ...]
@@ -57,6 +58,7 @@ class Explanation:
     dropping: tuple[str, ...]
     knobs: Mapping[str, tuple[str, ...]]
     unreached: tuple[str, ...] = ()
+    compiled: str | None = None
 
     def __str__(self) -> str:
         width = max((len(layer.name) + len(layer.kind) for layer in self.layers), default=0) + 3
@@ -79,6 +81,8 @@ class Explanation:
         lines += [
             f"{name} acts on {', '.join(where) or 'nothing in this network'}" for name, where in self.knobs.items()
         ]
+        if self.compiled is not None:
+            lines.append(f"steps compiled: {self.compiled}")
         if self.unreached:
             lines.append(f"the loss does not depend on {', '.join(self.unreached)}: no training but decay")
         return "\n".join(lines)
@@ -112,7 +116,17 @@ def explain(
     places = tuple(place.module for place in trace.places)
     knobs = _acting([s for chunk in chunks for s in chunk.settings], trace, chunks[0], decayed)
     return Explanation(
-        tuple(layers), reason, members, at_once, trained, expected, dict(decayed), places, knobs, program.unreached
+        tuple(layers),
+        reason,
+        members,
+        at_once,
+        trained,
+        expected,
+        dict(decayed),
+        places,
+        knobs,
+        program.unreached,
+        getattr(program, "compiled", None),
     )
 
 

@@ -437,9 +437,11 @@ class Population:
             steps = len(batches(len(sets[place[0].start].tables["train"]), recipe.batch_size, recipe.even_batches))
             chunk.prepare(recipe, list(self._decayed.values()), row_bytes, steps)
             chunk.active.check(recipe.loss, traced.sites, bool(traced.places), inputs, targets)
-        if self._program is None or not self._program.serves(recipe, device):
+        per_epoch = len(batches(len(sets[0].tables["train"]), recipe.batch_size, recipe.even_batches))
+        compiling = recipe.compiles(per_epoch)
+        if self._program is None or not self._program.serves(recipe, device, compiling):
             self._program, self._why = choose(
-                self._networks[0], self._names, recipe, device, self._chunks, traced, inputs, targets
+                self._networks[0], self._names, recipe, device, self._chunks, traced, inputs, targets, compiling
             )
             if self._why is not None:
                 module, reason = self._why

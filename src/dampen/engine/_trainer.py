@@ -15,6 +15,8 @@ from dampen.engine.capture import Trace
 from dampen.engine.execution._chunk import Chunk
 from dampen.engine.execution._program import Program
 
+_STEPS_AT_ONCE = 16  # before an interruption is asked about
+
 
 @dataclass(frozen=True)
 class Trainer:
@@ -65,7 +67,7 @@ class Trainer:
                     if chunk.epoch >= epoch:
                         continue  # done before an interruption
                     begun = time.perf_counter()
-                    metrics = self._epoch(chunk, place, recorded, interrupted)
+                    metrics = self._epoch(chunk, place, recorded, interrupted, _STEPS_AT_ONCE)
                     if metrics is None:
                         raise KeyboardInterrupt
                     if callback:
@@ -107,12 +109,12 @@ class Trainer:
                 raise KeyboardInterrupt
 
     def _epoch(
-        self, chunk: Chunk, place: Span, recorded: bool, interrupted: Callable[[], bool]
+        self, chunk: Chunk, place: Span, recorded: bool, interrupted: Callable[[], bool], steps_at_once: int = 1
     ) -> dict[str, np.ndarray] | None:
         """Train a chunk for an epoch and record what came of it; None if it was interrupted before the end."""
         train = self._rows_of(place, "train")
         assert train is not None
-        chunk_metrics = chunk.train_epoch(self.program, self.trace, train, interrupted)
+        chunk_metrics = chunk.train_epoch(self.program, self.trace, train, interrupted, steps_at_once)
         if chunk_metrics is None:
             return None
         finite = np.isfinite(chunk_metrics["loss"])

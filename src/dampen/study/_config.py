@@ -12,7 +12,7 @@ from dampen.study._defaults import usual_batch_size, usual_schedule
 
 _KINDS: dict[str, Any] = {kind.__name__: kind for kind in (SGD, Adam, AdamW, Schedule)}
 _SHORT = {SGD(): "sgd", Adam(): "adam", AdamW(): "adamw"}
-_OPTIONAL = ("clip_grad_norm", "decay_filter", "loss")  # are written where they are not the usual ones
+_OPTIONAL = ("clip_grad_norm", "decay_filter", "loss", "compile")  # are written where they are not the usual ones
 _CLASSES_LOSS = "cross_entropy"
 
 
@@ -98,6 +98,7 @@ def read(texts: Mapping[str, str]) -> TrainConfig:
         loss=texts.get("loss"),
         precision=texts["precision"],
         device=texts["device"],
+        compile={"True": True, "False": False}.get(texts.get("compile", "auto"), "auto"),
     )
 
 

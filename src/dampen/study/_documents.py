@@ -84,6 +84,7 @@ class Options(Struct, frozen=True, kw_only=True):
     precision: Annotated[str, Meta(pattern=r"\A[a-z0-9]{1,40}\Z")]
     device: Annotated[str, Meta(pattern=r"\A[a-z]{1,20}(:[0-9]{1,4})?\Z")]
     clip_grad_norm: _Positive | UnsetType = UNSET
+    compile: Literal["True", "False"] | UnsetType = UNSET
     decay_filter: Literal["weights", "all"] | UnsetType = UNSET
     loss: Word | UnsetType = UNSET
 

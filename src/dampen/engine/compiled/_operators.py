@@ -371,6 +371,178 @@ def _cat(node: fx.Node, of: Callable[[Any], View], made: list[View | None]) -> l
     return lines
 
 
+def _into_zeros(place: Callable[[fx.Node], tuple[int, int, int]]) -> Code:
+    """Return what writes the gradient of a part: zeros, and in them a gradient from a place on with a step."""
+
+    def code(node: fx.Node, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
+        x, (out,) = of(node.args[0]), made
+        assert out is not None
+        _refuse(list(out.strides) != list(contiguous(out.shape)), "a layout")
+        d, start, step = place(node)
+        shape, strides = out.shape, list(out.strides)
+        if len(x.shape) < len(shape):  # the part lacks the dimension
+            shape, strides = (*shape[:d], *shape[d + 1 :]), [*strides[:d], *strides[d + 1 :]]
+            offset = start * out.strides[d]
+        else:
+            offset, strides[d] = start * strides[d], strides[d] * step
+        target, source = Access(f"({pointer(out)} + {offset})", tuple(strides)), Access(pointer(x), x.strides)
+        zeros = f"memset({pointer(out)}, 0, sizeof({out.c_type}) * {math.prod(out.shape)});"
+        return [zeros, *nest(x.shape, [target, source], lambda at: [f"{target.at(at)} = {source.at(at)};"])]
+
+    return code
+
+
+def _slice_place(node: fx.Node) -> tuple[int, int, int]:
+    _, sizes, d, start, _, step = node.args
+    n = sizes[d]  # type: ignore[index]
+    return d % len(sizes), min(start + n if start < 0 else start, n), step  # type: ignore[arg-type, operator, return-value, type-var]
+
+
+def _select_place(node: fx.Node) -> tuple[int, int, int]:
+    _, sizes, d, index = node.args
+    return d % len(sizes), index % sizes[d], 1  # type: ignore[arg-type, operator, return-value, index]
+
+
+def _index_select(node: fx.Node, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
+    x, index, (out,) = of(node.args[0]), of(node.args[2]), made
+    assert out is not None
+    d = node.args[1] % len(out.shape)  # type: ignore[operator]
+    rest = tuple(0 if i == d else s for i, s in enumerate(x.strides))
+    along = tuple(index.strides[0] if i == d else 0 for i in range(len(out.shape)))
+    target, source, which = Access(pointer(out), out.strides), Access(pointer(x), rest), Access(pointer(index), along)
+
+    def body(at: list[str]) -> list[str]:
+        return [f"{target.at(at)} = {pointer(x)}[{source.index(at)} + {which.at(at)} * {x.strides[d]}];"]
+
+    return nest(out.shape, [target, source, which], body)
+
+
+def _embedding(node: fx.Node, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
+    table, index, (out,) = of(node.args[0]), of(node.args[1]), made
+    assert out is not None
+    source, which = (
+        Access(pointer(table), (*[0] * len(index.shape), table.strides[1])),
+        Access(pointer(index), (*index.strides, 0)),
+    )
+    target = Access(pointer(out), out.strides)
+
+    def body(at: list[str]) -> list[str]:
+        return [f"{target.at(at)} = {pointer(table)}[{source.index(at)} + {which.at(at)} * {table.strides[0]}];"]
+
+    return nest(out.shape, [target, source, which], body)
+
+
+def _embedding_backward(node: fx.Node, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
+    gradient, index, (out,) = of(node.args[0]), of(node.args[1]), made
+    assert out is not None
+    _refuse(bool(node.args[4]) or list(out.strides) != list(contiguous(out.shape)), "scaled gradients")
+    which = Access(pointer(index), index.strides)
+    source = Access(pointer(gradient), gradient.strides[:-1])
+    n, step = out.shape[1], gradient.strides[-1]
+
+    def body(at: list[str]) -> list[str]:
+        row = f"{pointer(out)}[t * {n} + j] += {pointer(gradient)}[{source.index(at)} + j * {step}];"
+        return [
+            f"const int64_t t = {which.at(at)};",
+            f"for (int64_t j = 0; t != {node.args[3]} && j < {n}; ++j) {row}",
+        ]
+
+    zeros = f"memset({pointer(out)}, 0, sizeof({out.c_type}) * {math.prod(out.shape)});"
+    return [zeros, *nest(index.shape, [which, source], body, ivdep=False)]
+
+
+def _arange(node: fx.Node, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
+    (out,) = made
+    assert out is not None
+    start, _, step = node.args if len(node.args) == 3 else (*node.args, 1)
+    return [f"for (int64_t i = 0; i < {out.shape[0]}; ++i) {pointer(out)}[i] = {start} + i * {step};"]
+
+
+def _channels(x: View) -> tuple[int, list[int], str, str]:
+    """Return rows of a channel, the other dimensions, and C loops over channels and over a channel's rows."""
+    others = [i for i in range(len(x.shape)) if i != 1]
+    return math.prod(x.shape[i] for i in others), others, f"for (int64_t c = 0; c < {x.shape[1]}; ++c)", ""
+
+
+def _batch_norm(node: fx.Node, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
+    x, w, b, running_mean, running_var = (None if a is None else of(a) for a in node.args[:5])
+    assert x is not None
+    out, mean, rstd = made
+    training, momentum, eps = node.args[5:8]
+    _refuse(not training or momentum is None, "normalisation by running statistics")
+    n, others, over_channels, _ = _channels(x)
+    shape = tuple(x.shape[i] for i in others)
+    c = x.c_type
+    source = Access(pointer(x), tuple(x.strides[i] for i in others))
+
+    def summed(expression: str) -> list[str]:
+        def body(at: list[str]) -> list[str]:
+            return [f"const {c} v = {pointer(x)}[{source.index(at)} + c * {x.strides[1]}];", expression]
+
+        return nest(shape, [source], body, ivdep=False)
+
+    f = "f" if c == "float" else ""
+    lines = [f"{over_channels} {{", f"{c} sum = 0, squares = 0;", *summed("sum += v;"), f"const {c} mean = sum / {n};"]
+    lines += [*summed("squares += (v - mean) * (v - mean);"), f"const {c} var = squares / {n};"]
+    lines += [f"const {c} rstd = 1 / sqrt{f}(var + ({c}){eps!r});"]
+    for running, new in ((running_mean, "mean"), (running_var, f"var * {n} / {max(1, n - 1)}")):
+        if running is not None:
+            place = f"{pointer(running)}[c * {running.strides[0]}]"
+            lines.append(f"{place} = (1 - ({c}){momentum!r}) * {place} + ({c}){momentum!r} * ({new});")
+    for kept, value in ((mean, "mean"), (rstd, "rstd")):
+        if kept is not None:
+            lines.append(f"{pointer(kept)}[c] = {value};")
+    if out is not None:
+        target = Access(pointer(out), tuple(out.strides[i] for i in others))
+        scale = f" * {pointer(w)}[c * {w.strides[0]}]" if w else ""
+        shift = f" + {pointer(b)}[c * {b.strides[0]}]" if b else ""
+
+        def write(at: list[str]) -> list[str]:
+            v = f"{pointer(x)}[{source.index(at)} + c * {x.strides[1]}]"
+            return [f"{pointer(out)}[{target.index(at)} + c * {out.strides[1]}] = ({v} - mean) * rstd{scale}{shift};"]
+
+        lines += nest(shape, [target, source], write)
+    return [*lines, "}"]
+
+
+def _batch_norm_backward(node: fx.Node, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
+    gradient, x = of(node.args[0]), of(node.args[1])
+    w = None if node.args[2] is None else of(node.args[2])
+    mean, rstd = of(node.args[5]), of(node.args[6])
+    of_x, of_w, of_b = made
+    _refuse(not node.args[7], "normalisation by running statistics")
+    n, others, over_channels, _ = _channels(x)
+    shape, c = tuple(x.shape[i] for i in others), x.c_type
+    xs = Access(pointer(x), tuple(x.strides[i] for i in others))
+    gs = Access(pointer(gradient), tuple(gradient.strides[i] for i in others))
+
+    def pair(at: list[str]) -> list[str]:
+        return [
+            f"const {c} v = ({pointer(x)}[{xs.index(at)} + c * {x.strides[1]}] - mean) * rstd;",
+            f"const {c} g = {pointer(gradient)}[{gs.index(at)} + c * {gradient.strides[1]}];",
+        ]
+
+    lines = [
+        f"{over_channels} {{",
+        f"const {c} mean = {pointer(mean)}[c], rstd = {pointer(rstd)}[c];",
+        f"{c} sum = 0, along = 0;",
+        *nest(shape, [xs, gs], lambda at: [*pair(at), "sum += g, along += g * v;"], ivdep=False),
+    ]
+    if of_x is not None:
+        out = Access(pointer(of_x), tuple(of_x.strides[i] for i in others))
+        scale = f" * {pointer(w)}[c * {w.strides[0]}]" if w else ""
+
+        def write(at: list[str]) -> list[str]:
+            place = f"{pointer(of_x)}[{out.index(at)} + c * {of_x.strides[1]}]"
+            return [*pair(at), f"{place} = rstd{scale} * (g - (sum + v * along) / {n});"]
+
+        lines += nest(shape, [out, xs, gs], write)
+    for kept, value in ((of_w, "along"), (of_b, "sum")):
+        if kept is not None:
+            lines.append(f"{pointer(kept)}[c] = {value};")
+    return [*lines, "}"]
+
+
 _SUM = Kernel(_reduction("0", "{acc} + {x}"))
 _MEAN = Kernel(_reduction("0", "{acc} + {x}", lambda n, c: f"/ ({c}){n}"))
 _MAX = Kernel(_reduction("low", "({x} > {acc} ? {x} : {acc})"))
@@ -394,6 +566,15 @@ KERNELS: dict[Any, Kernel] = {
     _aten.nll_loss2d_backward.default: Kernel(_nll_backward),
     _aten.native_layer_norm.default: Kernel(_layer_norm, several=True),
     _aten.native_layer_norm_backward.default: Kernel(_layer_norm_backward, several=True),
+    _aten.native_batch_norm.default: Kernel(_batch_norm, several=True),
+    _aten.native_batch_norm_backward.default: Kernel(_batch_norm_backward, several=True),
     _aten.cat.default: Kernel(_cat),
+    _aten.slice_backward.default: Kernel(_into_zeros(_slice_place)),
+    _aten.select_backward.default: Kernel(_into_zeros(_select_place)),
+    _aten.index_select.default: Kernel(_index_select),
+    _aten.embedding.default: Kernel(_embedding),
+    _aten.embedding_dense_backward.default: Kernel(_embedding_backward),
+    _aten.arange.start_step: Kernel(_arange),
+    _aten.arange.start: Kernel(_arange),
 }
 """By operation; products with something added are taken apart before."""

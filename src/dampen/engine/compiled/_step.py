@@ -4,6 +4,7 @@ import ctypes
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,11 +55,14 @@ static void one(const call_t *c, int64_t k, char *scratch) {{
     }}
 }}
 
-void run(const call_t *c, int64_t members, int64_t threads) {{
+/* Each member takes all steps before the next one begins, so that what it trains stays in its core's cache. */
+void run(const call_t *const *calls, int64_t steps, int64_t members, int64_t threads) {{
+    const call_t *c = calls[0];
     size_t bytes = {scratch};
     for (int j = 0; c->rule && j < c->n_trained; ++j) bytes += (c->out_bytes[j] + 63) / 64 * 64;
     if (threads == 1) {{ /* the BLAS has threads of its own, which must not begin inside of ours */
-        for (int64_t k = 0; k < members; ++k) one(c, k, memory_of(bytes));
+        for (int64_t k = 0; k < members; ++k)
+            for (int64_t t = 0; t < steps; ++t) one(calls[t], k, memory_of(bytes));
         return;
     }}
     #pragma omp parallel num_threads(threads)
@@ -66,7 +70,8 @@ void run(const call_t *c, int64_t members, int64_t threads) {{
         char *scratch = memory_of(bytes);
         const int before = blas_threads(1);
         #pragma omp for schedule(static)
-        for (int64_t k = 0; k < members; ++k) one(c, k, scratch);
+        for (int64_t k = 0; k < members; ++k)
+            for (int64_t t = 0; t < steps; ++t) one(calls[t], k, scratch);
         blas_threads(before);
     }}
 }}
@@ -141,25 +146,34 @@ class CompiledStep:
         recording = operations(function, inputs)
         translation = translate(recording, "step")
         self._constants = [t for _, t in _constants(recording)]
-        self._kinds, self._layouts = list(kinds), [_layout(t, kind) for t, kind in zip(inputs, kinds, strict=True)]
+        self._kinds = [*kinds, *[(False, False)] * len(self._constants)]
+        every = [*inputs, *self._constants]
+        self._layouts = [_layout(t, kind) for t, kind in zip(every, self._kinds, strict=True)]
         self._outputs = translation.outputs
+        self._out_bytes = (ctypes.c_int64 * len(self._outputs))(
+            *(dtype.itemsize * math.prod(shape) for shape, dtype in self._outputs)
+        )
         n_in, n_out = len(inputs) + len(self._constants), len(translation.outputs)
         c_type = C_TYPES[inputs[0].dtype]
         entry = _ENTRY.format(scratch=max(64, translation.scratch), inputs=n_in, outputs=n_out, type=c_type)
         self._run = built(HEADER + UPDATES + translation.code + entry).run
-        pointers, numbers = ctypes.c_void_p * n_in, ctypes.c_int64 * n_in
-        self._in, self._in_s, self._in_m = pointers(), numbers(), numbers()
-        self._out, self._out_bytes = (ctypes.c_void_p * n_out)(), (ctypes.c_int64 * n_out)()
-        self._run.argtypes = [ctypes.c_void_p] + [ctypes.c_int64] * 2
+        self._run.argtypes = [ctypes.c_void_p] + [ctypes.c_int64] * 3
         self._run.restype = None
-        self._call = _Call(*(ctypes.addressof(a) for a in (self._in, self._out)))
-        self._call.in_s, self._call.in_m = ctypes.addressof(self._in_s), ctypes.addressof(self._in_m)
-        self._call.out_bytes = ctypes.addressof(self._out_bytes)
-        for i, t in enumerate(self._constants, len(inputs)):
-            self._in[i] = t.data_ptr()
 
-    def __call__(self, inputs: Sequence[Tensor], S: int, M: int, update: Update | None = None) -> list[Tensor]:
+    def __call__(self, inputs: Sequence[Tensor], S: int, M: int) -> list[Tensor]:
         """Return the outputs of all members, `[S, M, ...]` each.
+
+        Args:
+            inputs: as for one member, of all.
+            S: seeds.
+            M: settings.
+        """
+        call = self.prepared(inputs, S, M)
+        self.run([call])
+        return call.outputs
+
+    def prepared(self, inputs: Sequence[Tensor], S: int, M: int, update: Update | None = None) -> "Call":
+        """Return a call that `run` makes.
 
         Args:
             inputs: as for one member, of all.
@@ -167,40 +181,60 @@ class CompiledStep:
             M: settings.
             update: what is done with the first outputs, the gradients of the first inputs; they are then not returned.
         """
-        held = self._point(inputs)
         n = 0 if update is None else len(update.decayed)
-        outputs = []
-        for i, (shape, dtype) in enumerate(self._outputs):
-            self._out_bytes[i] = dtype.itemsize * math.prod(shape)
-            if i >= n:
-                outputs.append(torch.empty(S, M, *shape[2:], dtype=dtype))
-                self._out[i] = outputs[-1].data_ptr()
-        threads = torch.get_num_threads()
-        call = self._call
-        call.M, call.n_trained, call.rule, call.first, call.second = M, n, None, None, None
+        outputs = [torch.empty(S, M, *shape[2:], dtype=dtype) for shape, dtype in self._outputs[n:]]
+        every = [*inputs, *self._constants]
+        held, pointers, by_seed, by_setting = [], [], [], []
+        for t, (of_seeds, of_settings), layout in zip(every, self._kinds, self._layouts, strict=True):
+            given = t if _layout(t, (of_seeds, of_settings)) == layout else t.contiguous()
+            held.append(given)
+            pointers.append(given.data_ptr())
+            size, strides, d = given.element_size(), given.stride(), int(of_seeds)
+            by_seed.append(strides[0] * size if of_seeds and given.shape[0] > 1 else 0)
+            by_setting.append(strides[d] * size if of_settings and given.shape[d] > 1 else 0)
+        arrays: dict[str, Any] = {
+            "in_": (ctypes.c_void_p * len(every))(*pointers),
+            "in_s": (ctypes.c_int64 * len(every))(*by_seed),
+            "in_m": (ctypes.c_int64 * len(every))(*by_setting),
+            "out": (ctypes.c_void_p * len(self._outputs))(*[None] * n, *(t.data_ptr() for t in outputs)),
+            "out_bytes": self._out_bytes,
+        }
         if update is not None:
             slots = [(ctypes.c_void_p * n)(*(t.data_ptr() for t in kind)) for kind in update.slots]
-            rule = (ctypes.c_double * 8)(*update.numbers())
-            decayed = (ctypes.c_uint8 * n)(*update.decayed)
-            call.rule, call.decayed = ctypes.addressof(rule), ctypes.addressof(decayed)
+            arrays |= dict(zip(("first", "second"), slots, strict=False))
+            arrays |= {
+                "rule": (ctypes.c_double * 8)(*update.numbers()),
+                "decayed": (ctypes.c_uint8 * n)(*update.decayed),
+            }
+        call = _Call(M=M, n_trained=n, **{name: ctypes.addressof(array) for name, array in arrays.items()})
+        if update is not None:
             call.rates, call.decays = update.rates.data_ptr(), update.decays.data_ptr()
-            call.first, call.second = [*map(ctypes.addressof, slots), None, None][:2]
-        self._run(ctypes.addressof(call), S * M, threads if S * M >= threads else 1)
-        del held
-        return outputs
+        return Call(self, outputs, S * M, call, (held, arrays, update))
 
-    def _point(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Tell the compiled code where the inputs lie, and return what must live until it has run."""
-        held = []
-        for i, (t, (of_seeds, of_settings), layout) in enumerate(zip(inputs, self._kinds, self._layouts, strict=True)):
-            if _layout(t, (of_seeds, of_settings)) != layout:
-                t = t.contiguous()
-            held.append(t)
-            self._in[i] = t.data_ptr()
-            size, strides, d = t.element_size(), t.stride(), int(of_seeds)
-            self._in_s[i] = strides[0] * size if of_seeds and t.shape[0] > 1 else 0
-            self._in_m[i] = strides[d] * size if of_settings and t.shape[d] > 1 else 0
-        return held
+    def run(self, calls: "Sequence[Call]") -> None:
+        """Make calls of this step, with as many members each: each member all of them, one after the other."""
+        members, threads = calls[0].members, torch.get_num_threads()
+        structures = (ctypes.c_void_p * len(calls))(*(ctypes.addressof(call.structure) for call in calls))
+        self._run(structures, len(calls), members, threads if members >= threads else 1)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A step that is to be taken.
+
+    Args:
+        step: which.
+        outputs: what it will give.
+        members: how many take it.
+        structure: what the compiled code is given.
+        held: what has to live until then.
+    """
+
+    step: CompiledStep
+    outputs: list[Tensor]
+    members: int
+    structure: _Call
+    held: tuple[Any, ...]
 
 
 def _constants(recording: object) -> list[tuple[str, Tensor]]:

@@ -21,6 +21,7 @@ from dampen.engine.compiled._operators import KERNELS
 
 _aten = torch.ops.aten
 _EMPTY = {_aten.empty.memory_format, _aten.empty_like.default, _aten.new_empty.default, _aten.empty_strided.default}
+_ALIASES = {_aten.detach.default, _aten.alias.default, _aten._unsafe_view.default}
 _ADDED = {_aten.baddbmm.default: _aten.bmm.default, _aten.addmm.default: _aten.mm.default}
 _ALIGNED = 64  # bytes at which a buffer begins
 
@@ -36,10 +37,12 @@ class Loop:
     Args:
         shape: without dimensions of 1.
         nodes: the operations, in order.
+        in_place: whether it changes an input; nobody reads that afterwards.
     """
 
     shape: tuple[int, ...]
     nodes: list[fx.Node] = field(default_factory=list)
+    in_place: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,8 +142,6 @@ class _Translator:
             return
         changed = node.kwargs.get("out", node.args[0])
         root = self.views[changed].root  # type: ignore[index]
-        if root.op != "call_function":
-            raise Untranslatable(f"{node.target} of an input")
         for other, view in self.views.items():
             if view.root is root and any(order[user] > order[node] for user in other.users):
                 raise Untranslatable(f"{node.target} of a value that is read again")
@@ -149,10 +150,10 @@ class _Translator:
         target = node.target
         if target is operator.getitem:
             return  # of an operation with several results, which sees to it
-        if target is torch.as_strided or target is _aten.detach.default or getattr(target, "is_view", False):
+        if target is torch.as_strided or target in _ALIASES or getattr(target, "is_view", False):
             source = self.views[node.args[0]]  # type: ignore[index]
             shape, strides, start, dtype = self._layout(node)
-            if target is torch.as_strided:
+            if target is torch.as_strided or target is _aten._unsafe_view.default:
                 offset = source.offset
             else:
                 offset = source.offset + start - self.layouts[node.args[0]][2]  # type: ignore[index]
@@ -160,6 +161,9 @@ class _Translator:
         elif target in _EMPTY:
             self._own(node)
             self.place[node] = -1
+        elif self._is_update(node):
+            self.views[node] = self.views[node.args[0]]  # type: ignore[index]
+            self.steps.append(Loop(self.views[node].squeezed()[0], [node], in_place=True))
         elif target in EXPRESSIONS or target in CONSTANTS:
             self._own(node)
             self._join_loop(node)
@@ -171,6 +175,12 @@ class _Translator:
         else:
             raise Untranslatable(getattr(target, "name", lambda: str(target))())
 
+    def _is_update(self, node: fx.Node) -> bool:
+        """Return whether an elementwise operation changes an input, such as a counter of batches."""
+        schema = getattr(node.target, "_schema", None)
+        changes = schema is not None and schema.is_mutable and "out" not in node.kwargs
+        return changes and node.target in EXPRESSIONS and self.views[node.args[0]].root.op != "call_function"  # type: ignore[index]
+
     def _operands(self, node: fx.Node) -> list[fx.Node]:
         if node.target in CONSTANTS:
             return []
@@ -181,7 +191,7 @@ class _Translator:
         shape = self.views[node].squeezed()[0]
         for i in range(len(self.steps) - 1, -1, -1):
             loop = self.steps[i]
-            if isinstance(loop, Loop) and loop.shape == shape and self._fits(node, loop, i):
+            if isinstance(loop, Loop) and not loop.in_place and loop.shape == shape and self._fits(node, loop, i):
                 break
             if any(self.place[self.views[a].root] == i for a in self._operands(node)):
                 i = -1
@@ -236,7 +246,7 @@ class _Translator:
         self.stored = set(last)
         declared, free, taken, ends = [], [], 0, []
         for i, node in enumerate(self.inputs):
-            declared.append(f"const {self.views[node].c_type} *{name_of(node)} = (void *)in[{i}];")
+            declared.append(f"{self.views[node].c_type} *{name_of(node)} = (void *)in[{i}];")
         made: dict[int, list[fx.Node]] = {}
         for node, at in self.place.items():
             if at >= 0 and node in self.stored:
@@ -297,7 +307,9 @@ class _Translator:
                 used[node, operand] = key
                 reads.setdefault(key, Access(pointer(view), strides))
         writes = {
-            n: Access(pointer(self.views[n]), self.views[n].squeezed()[1]) for n in loop.nodes if n in self.stored
+            n: Access(pointer(self.views[n]), self.views[n].squeezed()[1])
+            for n in loop.nodes
+            if n in self.stored or loop.in_place
         }
         names = {key: f"r{j}" for j, key in enumerate(reads)}
 

@@ -23,6 +23,7 @@ from dampen.engine.optim._weight_knobs import AroundStep
 from dampen.errors import InputError
 
 _EVALUATION_BYTES = 48 << 20  # of activations while evaluating
+_BLOCK_STEPS, _BLOCK_BYTES = 16, 1 << 20  # that are taken together: what steps take of rows and noise stays in a cache
 
 
 class Chunk:
@@ -155,6 +156,7 @@ class Chunk:
         trace: Callable[[Sequence[Tensor]], Trace],
         rows: Rows,
         interrupted: Callable[[], bool],
+        steps_at_once: int = 1,
     ) -> dict[str, Float64[np.ndarray, "S M"]] | None:
         """Train every member to the end of its epoch on its seed's rows, in its seed's order.
 
@@ -162,7 +164,8 @@ class Chunk:
             program: finds gradients.
             trace: finds what the network does on a batch of one member.
             rows: of this chunk's seeds.
-            interrupted: called after each step but the last; True stops there.
+            interrupted: called after each step but the last, or after some; True stops there.
+            steps_at_once: how many steps may be taken together.
 
         Returns:
             `loss` and, if the recipe counts it, `accuracy`: means over the rows as they were met; NaN where all members
@@ -180,22 +183,25 @@ class Chunk:
         steps = recipe.epochs * per_epoch
         order = torch.stack([_rng.batch_order(N, seed, self.epoch + 1) for seed in self.seeds])
         order = order.to(rows.targets.device)
-        while self.batch < per_epoch:
-            step = self.epoch * per_epoch + self.batch
-            inputs, targets = rows.gather(order[:, spans[self.batch]])
-            scales = self.active.scales(step, steps)
-            noise = self._noise(step, steps, trace, inputs, targets)
-            factor = recipe.schedule.factor(step, steps)
-            with in_one_line(program.network, _batches(inputs)):
-                sums = self._step(program, noise, inputs, targets, factor, scales)
-            if self.average is not None:
-                self.average.update("step", self.state, self.optimizer.steps, steps, torch.from_numpy(self.held))
-            for t, held, values in self._hold:
-                t[held] = values
-            self.sums = [a + b for a, b in zip(self.sums, sums, strict=True)] if self.sums else list(sums)
-            self.batch += 1
-            if self.batch < per_epoch and interrupted():
-                return None
+        pending: list[list[Tensor]] = []
+        try:
+            while self.batch < per_epoch:
+                step = self.epoch * per_epoch + self.batch
+                inputs, targets = rows.gather(order[:, spans[self.batch]])
+                scales = self.active.scales(step, steps)
+                noise = self._noise(step, steps, trace, inputs, targets)
+                factor = recipe.schedule.factor(step, steps)
+                with in_one_line(program.network, _batches(inputs)):
+                    pending.append(self._step(program, noise, inputs, targets, factor, scales))
+                self.batch += 1
+                together = 1 if self.average is not None else min(steps_at_once, _together(noise, inputs))
+                if 0 < program.waiting < together and self.batch < per_epoch:
+                    continue
+                self._taken(program, pending, steps)
+                if self.batch < per_epoch and interrupted():
+                    return None
+        finally:
+            self._taken(program, pending, steps)
         means = _means(self.sums, N)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, []
         if self.average is not None:
@@ -205,6 +211,20 @@ class Chunk:
             if stale.any():
                 self._find_statistics(self.average, stale, program, trace, rows, [order[:, span] for span in spans])
         return means
+
+    def _taken(self, program: Program, pending: list[list[Tensor]], steps: int) -> None:
+        """Take the steps that wait, and add up their sums."""
+        program.flush()
+        if not pending:
+            return
+        if self.average is not None:
+            assert self.optimizer is not None
+            self.average.update("step", self.state, self.optimizer.steps, steps, torch.from_numpy(self.held))
+        for t, held, values in self._hold:
+            t[held] = values
+        for sums in pending:
+            self.sums = [a + b for a, b in zip(self.sums, sums, strict=True)] if self.sums else list(sums)
+        pending.clear()
 
     def _step(
         self,
@@ -374,3 +394,9 @@ def _means(totals: list[Tensor], n_rows: int) -> dict[str, Float64[np.ndarray, "
 def _batches(inputs: Sequence[Tensor]) -> Callable[[], list[list[Tensor]]]:
     """Return what gives the batch of each seed, of inputs `[S, B, ...]`."""
     return lambda: [[t[s] for t in inputs] for s in range(len(inputs[0]))]
+
+
+def _together(noise: Noise, inputs: Sequence[Tensor]) -> int:
+    """Return how many steps with so many numbers are taken together."""
+    given = sum(t[0].numel() * t.element_size() for t in (*noise.tensors(), *inputs))
+    return max(1, min(_BLOCK_STEPS, _BLOCK_BYTES // max(1, given)))

@@ -11,7 +11,7 @@ from torch.func import functional_call, vmap
 from dampen._io import shortened
 from dampen.engine.batching._dropout import BatchedDropout
 from dampen.engine.capture import ModulePath, quiet, record
-from dampen.engine.compiled import CompiledStep, NoCompiler, Untranslatable, Update
+from dampen.engine.compiled import Call, CompiledStep, NoCompiler, Untranslatable, Update
 from dampen.engine.execution._program import Noise, Program
 from dampen.engine.execution._step_effects import following
 from dampen.engine.optim._averaging import batch_statistics
@@ -43,11 +43,16 @@ class Fused(Program):
         super().__init__(*args)
         self._steps: dict[Any, Callable[..., list[Tensor]]] = {}
         self._compiled: dict[Any, CompiledStep | None] = {}
-        self.compiling = False
-        """Whether steps are compiled, where they can be."""
-        self.uncompiled: str | None = None
-        """Why a step is not, if one is not."""
+        self._uncompiled: str | None = None
+        self._waiting: list[Call] = []
         self._evaluations: dict[Any, Callable[..., list[Tensor]]] = {}
+
+    @property
+    def compiled(self) -> str | None:
+        """What is compiled, or why nothing is; None where it was not tried."""
+        if self._uncompiled is not None:
+            return f"no: {self._uncompiled}"
+        return "yes, a member on each core" if self._compiled else None
 
     def gradients(
         self, state: list[Tensor], noise: Noise, inputs: list[Tensor], targets: Tensor
@@ -82,7 +87,22 @@ class Fused(Program):
         step = self._compiled_step(state, noise, inputs, targets) if self.compiling else None
         if step is None or not all(t.is_contiguous() for t in state):
             return None
-        return step([*state, *noise.tensors(), *inputs, targets], *state[0].shape[:2], update())
+        if self._waiting and self._waiting[0].step is not step:
+            self.flush()
+        given = [*state, *noise.tensors(), *inputs, targets]
+        self._waiting.append(step.prepared(given, *state[0].shape[:2], update()))
+        return self._waiting[-1].outputs
+
+    @property
+    def waiting(self) -> int:
+        """See `Program`."""
+        return len(self._waiting)
+
+    def flush(self) -> None:
+        """See `Program`."""
+        calls, self._waiting = self._waiting, []
+        if calls:
+            calls[0].step.run(calls)
 
     def _compiled_step(
         self, state: list[Tensor], noise: Noise, inputs: list[Tensor], targets: Tensor
@@ -98,7 +118,7 @@ class Fused(Program):
                 with quiet():
                     step = CompiledStep(lambda *given: self._step(given, alone), [t.contiguous() for t in own], kinds)
             except (Untranslatable, NoCompiler) as e:
-                step, self.uncompiled = None, str(e)
+                step, self._uncompiled = None, str(e)
             self._compiled[key] = step
         return self._compiled[key]
 

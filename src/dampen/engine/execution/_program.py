@@ -122,14 +122,18 @@ class Program:
         self.network, self.names, self.recipe, self._device = network, names, recipe, device.type
         self.unreached: tuple[str, ...] = ()
         """Parameters that no loss reaches."""
+        self.compiling = False
+        """Whether steps are compiled, where they can be."""
 
     @property
     def on_cpu(self) -> bool:
         """Whether the members are on the CPU."""
         return self._device == "cpu"
 
-    def serves(self, recipe: Recipe, device: torch.device) -> bool:
+    def serves(self, recipe: Recipe, device: torch.device, compiling: bool = False) -> bool:
         """Return whether this program can go on under another recipe."""
+        if self.fused and self.compiling != compiling:
+            return False
         own_recipe = self.recipe
         return (own_recipe.loss, own_recipe.accuracy, own_recipe.precision, self._device) == (
             recipe.loss,
@@ -163,19 +167,27 @@ class Program:
         targets: Tensor,
         update: Callable[[], Update],
     ) -> list[Tensor] | None:
-        """Take a whole step, the optimizer's update of `state` included, and return the sums that `gradients` returns.
+        """Prepare a whole step, the optimizer's update of `state` included: `flush` takes all that are waiting.
 
         Args:
             state: as for `gradients`.
             noise: likewise.
             inputs: likewise.
             targets: likewise.
-            update: returns what the optimizer does; called if the step is taken.
+            update: returns what the optimizer does; called if the step will be taken.
 
         Returns:
-            None where this program has no such step: `gradients` is to be called.
+            The sums that `gradients` returns, once it is taken; None where this program has no such step.
         """
         return None
+
+    @property
+    def waiting(self) -> int:
+        """How many steps are prepared."""
+        return 0
+
+    def flush(self) -> None:
+        """Take the steps that are prepared."""
 
     def statistics(self, state: list[Tensor], noise: Noise, inputs: list[Tensor]) -> None:
         """Run the forward pass in training mode and leave the batch's own statistics in the running ones of `state`."""

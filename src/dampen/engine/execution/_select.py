@@ -29,6 +29,7 @@ def choose(
     trace: Trace,
     inputs: Sequence[Tensor],
     targets: Tensor,
+    compiling: bool = False,
 ) -> tuple[Program, tuple[str, str] | None]:
     """Return the program that trains a network's members; and where and why it is not the fused one, if it is not.
 
@@ -41,6 +42,7 @@ def choose(
         trace: what a forward pass of the network does.
         inputs: a batch `[1, B, ...]` for each of the network's arguments.
         targets: `[1, B, ...]`.
+        compiling: whether steps are compiled, where they can be.
     """
     alone = OneByOne(network, names, recipe, device)
     kinds = {chunk.active.key: chunk for chunk in reversed(chunks)}.values()
@@ -49,6 +51,7 @@ def choose(
     why = trace.stateful or hooked(network) or _again(steps[0])
     if why is None:
         fused = Fused(steps[0].network, names, recipe, device)
+        fused.compiling = compiling
         fused.unreached = steps[0].unreached
         why = next((difference for step in steps if (difference := _differs(fused, step)) is not None), None)
         if why is None:
