@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LINTERS := $(VENV)/.linters
 
-.PHONY: demo test test-slow test-gpu fuzz lint format docs pictures bench clean
+.PHONY: demo test test-slow test-gpu test-compiled fuzz lint format docs pictures bench clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -26,6 +26,9 @@ test-slow: $(READY)
 
 test-gpu: $(READY)
 	DAMPEN_TEST_DEVICE=cuda $(BIN)/python -m pytest tests/engine tests/uncertainty
+
+test-compiled: $(READY)
+	DAMPEN_TEST_COMPILE=1 $(BIN)/python -m pytest tests/engine
 
 FUZZ_MINUTES ?= 60
 fuzz: $(READY)

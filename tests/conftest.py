@@ -43,17 +43,18 @@ hypothesis.settings.load_profile("dampen")
 
 
 def pytest_configure():
-    """Train on `DAMPEN_TEST_DEVICE` wherever a test of the engine names no device: `make test-gpu`."""
-    device = os.environ.get("DAMPEN_TEST_DEVICE")
-    if device:
+    """Train otherwise wherever a test of the engine does not say how: for `make test-gpu` and `make test-compiled`."""
+    given = {"device": os.environ.get("DAMPEN_TEST_DEVICE"), "compile": os.environ.get("DAMPEN_TEST_COMPILE") == "1"}
+    given = {name: value for name, value in given.items() if value}
+    if given:
         from dampen.engine import TrainConfig
 
-        on_cpu = TrainConfig.__init__
+        as_usual = TrainConfig.__init__
 
-        def on_device(self, **fields):
-            on_cpu(self, **{"device": device} | fields)
+        def otherwise(self, **fields):
+            as_usual(self, **given | fields)
 
-        TrainConfig.__init__ = on_device
+        TrainConfig.__init__ = otherwise
 
 
 @pytest.fixture(scope="module", autouse=True)

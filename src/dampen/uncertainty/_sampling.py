@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from dampen.engine import free_memory, warn
-from dampen.engine.capture import Place, in_one_line, quiet, rates_at, record_staged
+from dampen.engine.capture import Place, Staged, in_one_line, quiet, rates_at, record_staged
+from dampen.engine.compiled import CompiledStep, NoCompiler, Untranslatable
 from dampen.engine.knobs.noise.dropout import Rates
 from dampen.errors import InputError, NotFusedWarning, NotSampled
 from dampen.uncertainty._masks import Masked, Numbers
@@ -22,6 +23,7 @@ _SHARE_OF_MEMORY = 0.25
 _OUTPUTS = 1 << 19  # numbers that are handed over together: fewer cost more calls
 _KEPT_BYTES = 64 << 20  # of the numbers behind the samples' masks: more are drawn again for other rows
 _ALIVE = 2  # bytes for each one counted by the forward pass's functions: what they make inside counts, too
+_WORTH_COMPILING = 2 << 30  # bytes that all passes make, from which on compiled code makes up for the compiler's time
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}  # of outputs, relative to their largest; other types: 0.05
 
 
@@ -118,6 +120,8 @@ def sample(
             if batched is not None:
                 with in_one_line(network, lambda here=here: [here]):
                     batched = batched.on(here, b, numbers.of_samples(0, at_once)) if start == 0 else batched.at(here, b)
+                if batched is not None and start == 0 and N * samples * sites.row_bytes >= _WORTH_COMPILING:
+                    batched.compile(here, b, numbers.of_samples(0, 1))
             if batched is None and start == 0:
                 warn(
                     "the network can't be sampled many times at once: it runs once for each sample, with the same "
@@ -151,9 +155,54 @@ class Batched:
 
     def __init__(self, network: nn.Module, sites: Sites):
         self._network, self._found = network, sites
+        self._step: CompiledStep | None = None
 
     def on(self, inputs: list[Tensor], b: list[Tensor], a: list[Tensor]) -> "Batched | None":
         """Record on the first rows; None if the network can't run so, or returns something else then."""
+        try:
+            staged = self._recorded(inputs, b, a)
+        except InputError:
+            raise
+        except Exception:  # no batching rule, or a decision by a tensor's value: sample by sample then
+            return None
+        if staged is None:
+            return None
+        self._early, self._late = staged.early, staged.late
+        self.at(inputs, b)
+        return self if self._right(inputs, b, a) else None
+
+    def compile(self, inputs: list[Tensor], b: list[Tensor], a: list[Tensor]) -> None:
+        """Let compiled code do what follows the first dropout, a sample on each core, where it can be compiled.
+
+        Args:
+            inputs: the first rows.
+            b: their numbers.
+            a: one sample's numbers.
+        """
+        if any(t.device.type != "cpu" for t in inputs):
+            return
+        staged = self._recorded(inputs, b, a)
+        if staged is None:
+            return
+        known = staged.early(*inputs, *b)
+        kinds = [*[(False, False)] * len(known), *[(True, False)] * len(a)]
+        try:
+            self._step = CompiledStep(staged.recording, [*known, *a], kinds, axes=1)
+        except (Untranslatable, NoCompiler):
+            return
+        late, early = self._late, self._early
+
+        def compiled(*tensors: Tensor) -> list[Tensor]:
+            assert self._step is not None
+            return self._step(tensors, len(tensors[-1]), 1)
+
+        self._late, self._early = compiled, staged.early
+        self.at(inputs, b)
+        if not self._right(inputs, b, a):
+            self._late, self._early = late, early
+            self.at(inputs, b)
+
+    def _recorded(self, inputs: list[Tensor], b: list[Tensor], a: list[Tensor]) -> Staged | None:
         n, places = len(inputs), self._found.places
 
         def function(*tensors: Tensor) -> list[Tensor]:
@@ -165,25 +214,17 @@ class Batched:
 
             return [vmap(one)(list(of_samples))]
 
-        try:
-            with quiet():
-                staged = record_staged(function, [*inputs, *b], a)
-        except InputError:
-            raise
-        except Exception:  # no batching rule, or a decision by a tensor's value: sample by sample then
-            return None
-        if staged is None:
-            return None
-        self._early, self._late = staged.early, staged.late
-        self.at(inputs, b)
+        with quiet():
+            return record_staged(function, [*inputs, *b], a)
+
+    def _right(self, inputs: list[Tensor], b: list[Tensor], a: list[Tensor]) -> bool:
+        """Return whether the first and the last sample are what the network itself gives."""
         outputs = self.late(a)
         ends = sorted({0, len(outputs) - 1})
         alone = one_by_one(self._network, self._found, inputs, b, [t[ends] for t in a])
         scale = alone.nan_to_num(0, 0, 0).abs().max().clamp_min(1e-30)  # what is not finite is refused later
         apart = float(_TOLERANCE.get(alone.dtype, 0.05) * scale)
-        if not torch.isclose(outputs[ends], alone, rtol=0, atol=apart, equal_nan=True).all():
-            return None
-        return self
+        return bool(torch.isclose(outputs[ends], alone, rtol=0, atol=apart, equal_nan=True).all())
 
     def at(self, inputs: list[Tensor], b: list[Tensor]) -> "Batched":
         """Go to other rows, as many as before."""

@@ -178,10 +178,12 @@ class Staged:
     Args:
         early: takes the early inputs, returns what `late` needs of them.
         late: takes that and then the late inputs, returns the outputs; may run many times on the same early values.
+        recording: of the late stage.
     """
 
     early: Callable[..., list[Tensor]]
     late: Callable[..., list[Tensor]]
+    recording: Recording
 
 
 def record_staged(
@@ -195,7 +197,7 @@ def record_staged(
         NotRecordable: the function reads a tensor's values to decide what to do.
     """
     recording = operations(function, [*early, *late])
-    graph, constants = recording.graph, recording.constants
+    graph = recording.graph
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
     is_late = set(placeholders[len(early) :])
     begun = False
@@ -227,11 +229,13 @@ def record_staged(
     for node in order:
         if node in is_late or node.op == "get_attr":
             known[node] = second_stage.node_copy(node, known.__getitem__)
+    layouts = {copy: recording.layouts[node] for node, copy in known.items() if node in recording.layouts}
     second_stage.output([known[node] for node in last.args[0]])  # type: ignore[union-attr]
     for stage in (first_stage, second_stage):
         stage.eliminate_dead_code(is_impure_node=_changes_something)
         stage.lint()
-    return Staged(*(_runner(replace(recording, graph=stage)) for stage in (first_stage, second_stage)))
+    late_stage = replace(recording, graph=second_stage, layouts=layouts)
+    return Staged(_runner(replace(recording, graph=first_stage)), _runner(late_stage), late_stage)
 
 
 def _changed(node: fx.Node) -> list[fx.Node]:

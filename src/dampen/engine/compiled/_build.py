@@ -12,7 +12,18 @@ from pathlib import Path
 
 import torch
 
-FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC")
+FLAGS = (
+    "-O3",
+    "-march=native",
+    "-std=gnu11",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fwrapv",
+    "-fno-strict-aliasing",
+    "-fopenmp",
+    "-shared",
+    "-fPIC",
+)
 _SECONDS = 120.0  # that a compiler may take
 
 
@@ -49,7 +60,9 @@ def products() -> tuple[int, int, int]:
         sgemm, dgemm, threads = (ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in names)
     except (OSError, AttributeError) as e:
         raise NoCompiler("this build of torch has no products that C can call") from e
-    assert sgemm and dgemm and threads
+    assert sgemm is not None
+    assert dgemm is not None
+    assert threads is not None
     return sgemm, dgemm, threads
 
 
@@ -90,7 +103,7 @@ def _compile(code: str, file: Path) -> None:
 
 @functools.cache
 def folder() -> Path:
-    """Return the folder of the user's cache that keeps what has been compiled; a temporary one if it can't be written."""
+    """Return the folder of the user's cache that keeps what has been compiled; a temporary one where there is none."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     place = base / "dampen" / "compiled"
     try:

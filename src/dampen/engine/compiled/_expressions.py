@@ -105,6 +105,10 @@ def _leaky(a: list[str], k: dict[str, str], t: str) -> str:
     return f"({a[0]} > 0 ? {a[0]} : {a[0]} * {a[1] if len(a) > 1 else f'({t})0.01'})"
 
 
+def _softplus(a: list[str], k: dict[str, str], t: str) -> str:
+    return f"softplus_{t}({', '.join([*a, *['1', '20'][len(a) - 1 :]])})"
+
+
 _COMPARE = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "eq": "==", "ne": "!="}
 _UNARY = {
     "neg": _text("-{0}"),
@@ -129,6 +133,7 @@ _UNARY = {
     "logical_not": _text("!{0}"),
     "bitwise_not": _text("!{0}"),
     "silu": _text("{0} * sigmoid_{t}({0})"),
+    "mish": _text("{0} * tanh_{t}(softplus_{t}({0}, 1, 20))"),
     "hardswish": _text("{0} * ({0} < -3 ? ({t})0 : {0} > 3 ? ({t})1 : {0} / 6 + ({t})0.5)"),
 }
 
@@ -172,7 +177,7 @@ _register("masked_fill", ("Scalar", "Tensor"), _text("({1} ? {2} : {0})"))
 _register("gelu", ("default",), _gelu)
 _register("elu", ("default",), _elu)
 _register("leaky_relu", ("default",), _leaky)
-_register("softplus", ("default",), _own("softplus"))
+_register("softplus", ("default",), _softplus)
 _register("threshold_backward", ("default",), _text("({1} <= {2} ? ({t})0 : {0})"))
 _register("sigmoid_backward", ("default",), _text("{0} * {1} * (1 - {1})"))
 _register("tanh_backward", ("default",), _text("{0} * (1 - {1} * {1})"))
@@ -190,10 +195,11 @@ _register(
 for _name in ("_to_copy", "clone", "alias", "detach", "lift_fresh"):
     _register(_name, ("default",), _text("{0}"))
 _register("copy", ("default",), _text("{1}"))
+_register("mish_backward", ("default",), _text("{0} * mish_slope_{t}({1})"))
 _register("mse_loss", ("default",), _text("({0} - {1}) * ({0} - {1})"))
 _register("mse_loss_backward", ("default",), _text("2 * ({1} - {2}) * {0}"))
 
-CONSTANTS: dict[Any, Callable[[fx.Node], float]] = {
+CONSTANTS: dict[Any, Callable[[fx.Node], Any]] = {
     _aten.zeros_like.default: lambda node: 0,
     _aten.ones_like.default: lambda node: 1,
     _aten.zeros.default: lambda node: 0,
@@ -206,99 +212,3 @@ CONSTANTS: dict[Any, Callable[[fx.Node], float]] = {
     _aten.scalar_tensor.default: lambda node: node.args[0],
 }
 """By operation, the number that fills what it makes."""
-
-HEADER = """
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
-#include <stdlib.h>
-
-typedef void (*sgemm_t)(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
-                        const int *, const float *, const int *, const float *, float *, const int *);
-typedef void (*dgemm_t)(const char *, const char *, const int *, const int *, const int *, const double *, const double *,
-                        const int *, const double *, const int *, const double *, double *, const int *);
-typedef int (*threads_t)(int);
-static sgemm_t sgemm;
-static dgemm_t dgemm;
-static threads_t blas_threads;
-
-void start(void *single, void *both, void *threads) {
-    sgemm = (sgemm_t)single, dgemm = (dgemm_t)both, blas_threads = (threads_t)threads;
-}
-
-/* C = A B with rows in order; the BLAS's columns are our rows, so that it computes the transposed product */
-#define GEMM(T, NAME) \\
-    static inline void gemm_##T(char at, char bt, int n, int m, int k, const T *a, int la, const T *b, int lb, T *c, \\
-                                int lc) { \\
-        const T one = 1, zero = 0; \\
-        NAME(&bt, &at, &m, &n, &k, &one, b, &lb, a, &la, &zero, c, &lc); \\
-    }
-GEMM(float, sgemm)
-GEMM(double, dgemm)
-
-/* e^x by a polynomial on [-ln 2 / 2, ln 2 / 2] (Cephes, expf): within 2 units in the last place */
-static inline float exp_float(float x) {
-    float y = x > 88.72284f ? 88.72284f : (x < -87.33655f ? -87.33655f : x);
-    float n = rintf(y * 1.44269504088896341f);
-    float r = y - n * 0.693359375f;
-    r = r - n * -2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    int32_t half = (int32_t)n / 2, rest = (int32_t)n - half;
-    union { int32_t i; float f; } a, b;
-    a.i = (half + 127) << 23, b.i = (rest + 127) << 23;
-    float e = p * a.f * b.f;
-    e = x > 88.72284f ? INFINITY : (x < -87.33655f ? 0.0f : e);
-    return x == x ? e : x;
-}
-static inline double exp_double(double x) { return exp(x); }
-static inline float sigmoid_float(float x) { return 1.0f / (1.0f + exp_float(-x)); }
-static inline double sigmoid_double(double x) { return 1.0 / (1.0 + exp(-x)); }
-static inline float tanh_float(float x) {
-    float a = x < 0 ? -x : x, s = x * x;
-    float e = exp_float(-2.0f * a), large = (1.0f - e) / (1.0f + e);
-    float p = -5.70498872745e-3f;
-    p = p * s + 2.06390887954e-2f;
-    p = p * s - 5.37397155531e-2f;
-    p = p * s + 1.33314422036e-1f;
-    p = p * s - 3.33332819422e-1f;
-    float small = x + x * s * p;
-    return a < 0.625f ? small : (x < 0 ? -large : large);
-}
-static inline double tanh_double(double x) { return tanh(x); }
-static inline float silu_slope_float(float x) { float s = sigmoid_float(x); return s * (1.0f + x * (1.0f - s)); }
-static inline double silu_slope_double(double x) { double s = sigmoid_double(x); return s * (1.0 + x * (1.0 - s)); }
-static inline float gelu_erf_float(float x) { return x * 0.5f * (1.0f + erff(x * 0.70710678118654752f)); }
-static inline double gelu_erf_double(double x) { return x * 0.5 * (1.0 + erf(x * 0.70710678118654752440)); }
-static inline float gelu_erf_slope_float(float x) {
-    return 0.5f * (1.0f + erff(x * 0.70710678118654752f)) + x * exp_float(-0.5f * x * x) * 0.39894228040143268f;
-}
-static inline double gelu_erf_slope_double(double x) {
-    return 0.5 * (1.0 + erf(x * 0.70710678118654752440)) + x * exp(-0.5 * x * x) * 0.39894228040143267794;
-}
-#define GELU_TANH(T) \\
-    static inline T gelu_tanh_##T(T x) { \\
-        T u = (T)0.79788456080286535588 * (x + (T)0.044715 * x * x * x); \\
-        return (T)0.5 * x * (1 + tanh_##T(u)); \\
-    } \\
-    static inline T gelu_tanh_slope_##T(T x) { \\
-        T u = (T)0.79788456080286535588 * (x + (T)0.044715 * x * x * x), h = tanh_##T(u); \\
-        T du = (T)0.79788456080286535588 * (1 + (T)0.134145 * x * x); \\
-        return (T)0.5 * (1 + h) + (T)0.5 * x * (1 - h * h) * du; \\
-    }
-GELU_TANH(float)
-GELU_TANH(double)
-static inline float softplus_float(float x, float b, float t) { return x * b > t ? x : log1pf(exp_float(x * b)) / b; }
-static inline double softplus_double(double x, double b, double t) { return x * b > t ? x : log1p(exp(x * b)) / b; }
-static inline float softplus_slope_float(float g, float x, float b, float t) {
-    return x * b > t ? g : g * sigmoid_float(x * b);
-}
-static inline double softplus_slope_double(double g, double x, double b, double t) {
-    return x * b > t ? g : g * sigmoid_double(x * b);
-}
-"""

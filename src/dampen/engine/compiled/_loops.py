@@ -120,4 +120,4 @@ def name(node: fx.Node) -> str:
 
 def pointer(view: View) -> str:
     """Return where a view begins."""
-    return f"({name(view.root)} + {view.offset})" if view.offset else name(view.root)
+    return f"(({view.c_type} *){name(view.root)} + {view.offset})"

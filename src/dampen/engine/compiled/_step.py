@@ -2,20 +2,19 @@
 
 import ctypes
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dampen.engine.capture import operations
+from dampen.engine.capture import Recording
 from dampen.engine.compiled._build import built
-from dampen.engine.compiled._expressions import HEADER
-from dampen.engine.compiled._loops import C_TYPES
-from dampen.engine.compiled._translate import translate
-from dampen.engine.compiled._updates import UPDATES
+from dampen.engine.compiled._translate import Untranslatable, translate
 
+_FUNCTIONS = (Path(__file__).parent / "functions.h").read_text(encoding="utf-8")
 _ENTRY = """
 static __thread char *memory;
 static __thread size_t memory_bytes;
@@ -110,7 +109,7 @@ class Update:
         """Return what the compiled code takes of it."""
         corrections = [1 - beta**self.steps for beta in self.betas]
         kind = ("sgd", "adam", "adamw").index(self.kind)
-        return [kind, *self.betas, self.eps, *corrections, self.momentum, self.nesterov]
+        return [float(kind), *self.betas, self.eps, *corrections, self.momentum, float(self.nesterov)]
 
 
 class _Call(ctypes.Structure):
@@ -124,39 +123,43 @@ class _Call(ctypes.Structure):
 
 
 class CompiledStep:
-    """What `function` does for one member, for all of them.
+    """What was recorded for one member, for all of them.
 
     Args:
-        function: takes a member's tensors, as they were recorded, and returns others.
-        inputs: of one member.
+        recording: of one member.
+        inputs: of that member, as they were recorded.
         kinds: of each input, whether it differs by seed, and by setting.
+        axes: how many axes of members, of length 1 each, the recorded outputs begin with: 2, or 1 where there is one
+            setting.
 
     Raises:
         Untranslatable: it does something that has no translation.
         NoCompiler: it can't be compiled here.
-        NotRecordable: it reads a tensor's values.
     """
 
     def __init__(
         self,
-        function: Callable[..., Sequence[Tensor]],
+        recording: Recording,
         inputs: Sequence[Tensor],
         kinds: Sequence[tuple[bool, bool]],
+        axes: int = 2,
     ):
-        recording = operations(function, inputs)
+        self._axes = axes
         translation = translate(recording, "step")
-        self._constants = [t for _, t in _constants(recording)]
+        self._constants = _constants(recording)
         self._kinds = [*kinds, *[(False, False)] * len(self._constants)]
         every = [*inputs, *self._constants]
         self._layouts = [_layout(t, kind) for t, kind in zip(every, self._kinds, strict=True)]
         self._outputs = translation.outputs
+        if any(shape[:axes] != (1,) * axes for shape, _ in self._outputs):
+            raise Untranslatable("an output that is none of a member")
         self._out_bytes = (ctypes.c_int64 * len(self._outputs))(
             *(dtype.itemsize * math.prod(shape) for shape, dtype in self._outputs)
         )
         n_in, n_out = len(inputs) + len(self._constants), len(translation.outputs)
-        c_type = C_TYPES[inputs[0].dtype]
+        c_type = "double" if inputs[0].dtype == torch.float64 else "float"  # of what an optimizer updates
         entry = _ENTRY.format(scratch=max(64, translation.scratch), inputs=n_in, outputs=n_out, type=c_type)
-        self._run = built(HEADER + UPDATES + translation.code + entry).run
+        self._run = built(_FUNCTIONS + translation.code + entry).run
         self._run.argtypes = [ctypes.c_void_p] + [ctypes.c_int64] * 3
         self._run.restype = None
 
@@ -182,7 +185,8 @@ class CompiledStep:
             update: what is done with the first outputs, the gradients of the first inputs; they are then not returned.
         """
         n = 0 if update is None else len(update.decayed)
-        outputs = [torch.empty(S, M, *shape[2:], dtype=dtype) for shape, dtype in self._outputs[n:]]
+        members = (S, M)[: self._axes]
+        outputs = [torch.empty(*members, *shape[self._axes :], dtype=dtype) for shape, dtype in self._outputs[n:]]
         every = [*inputs, *self._constants]
         held, pointers, by_seed, by_setting = [], [], [], []
         for t, (of_seeds, of_settings), layout in zip(every, self._kinds, self._layouts, strict=True):
@@ -237,9 +241,8 @@ class Call:
     held: tuple[Any, ...]
 
 
-def _constants(recording: object) -> list[tuple[str, Tensor]]:
-    nodes = [n for n in recording.graph.nodes if n.op == "get_attr"]  # type: ignore[attr-defined]
-    return [(n.target, getattr(recording.constants, n.target)) for n in nodes]  # type: ignore[attr-defined]
+def _constants(recording: Recording) -> list[Tensor]:
+    return [getattr(recording.constants, str(node.target)) for node in recording.graph.nodes if node.op == "get_attr"]
 
 
 def _layout(t: Tensor, kind: tuple[bool, bool]) -> tuple[tuple[int, int], ...]:

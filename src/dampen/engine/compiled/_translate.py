@@ -1,7 +1,7 @@
 """One member's recorded step as C: elementwise operations become few loops, products are the BLAS's.
 
-The function that is written runs for every member of a chunk, members side by side on the machine's cores, each with all
-that lies between its weights and its gradients in one core's cache.
+The function that is written runs for every member of a chunk, members side by side on the machine's cores, each with
+all that lies between its weights and its gradients in one core's cache.
 """
 
 import math
@@ -189,22 +189,23 @@ class _Translator:
     def _join_loop(self, node: fx.Node) -> None:
         """Put an elementwise operation into the latest loop that it fits, or into a new one."""
         shape = self.views[node].squeezed()[0]
-        for i in range(len(self.steps) - 1, -1, -1):
-            loop = self.steps[i]
-            if isinstance(loop, Loop) and not loop.in_place and loop.shape == shape and self._fits(node, loop, i):
-                break
-            if any(self.place[self.views[a].root] == i for a in self._operands(node)):
-                i = -1
-                break
-        else:
-            i = -1
-        if i < 0:
+        i = self._loop_for(node, shape)
+        if i is None:
             self.steps.append(Loop(shape))
             i = len(self.steps) - 1
         loop = self.steps[i]
         assert isinstance(loop, Loop)
         loop.nodes.append(node)
         self.place[node], self.loop_of[node] = i, loop
+
+    def _loop_for(self, node: fx.Node, shape: tuple[int, ...]) -> int | None:
+        for i in range(len(self.steps) - 1, -1, -1):
+            loop = self.steps[i]
+            if isinstance(loop, Loop) and not loop.in_place and loop.shape == shape and self._fits(node, loop, i):
+                return i
+            if any(self.place[self.views[a].root] == i for a in self._operands(node)):
+                return None
+        return None
 
     def _fits(self, node: fx.Node, loop: Loop, i: int) -> bool:
         for operand in self._operands(node):
@@ -218,9 +219,8 @@ class _Translator:
 
     def _same_element(self, view: View, shape: tuple[int, ...]) -> bool:
         own = self.views[view.root]
-        return view.offset == 0 and view.squeezed() == own.squeezed() and view.squeezed()[0] == shape
-
-    # Memory
+        alike = own.dtype.itemsize == view.dtype.itemsize
+        return alike and view.offset == 0 and view.squeezed() == own.squeezed() and view.squeezed()[0] == shape
 
     def _bound(self, node: fx.Node, i: int, outputs: Sequence[fx.Node]) -> fx.Node | None:
         """Return the root that can be written where the i-th output is wanted; None where it has to be copied there."""
@@ -239,7 +239,8 @@ class _Translator:
             for node in step.nodes if isinstance(step, Loop) else [step]:
                 for source in node.all_input_nodes if node.target not in CONSTANTS else []:
                     root = self.views[source].root
-                    if not (self.loop_of.get(root) is step and self._same_element(self.views[source], step.shape)):
+                    own = isinstance(step, Loop) and self.loop_of.get(root) is step
+                    if not own or not self._same_element(self.views[source], self.views[root].squeezed()[0]):
                         last[root] = max(i, last.get(root, 0))
         for node in outputs:
             last[self.views[node].root] = len(self.steps)
@@ -274,14 +275,14 @@ class _Translator:
                 ends.append((last[node], start, size))
         return declared, taken
 
-    # Code
-
     def _kernel(self, node: fx.Node) -> list[str]:
         kernel = KERNELS[node.target]
         results = kernel.results(node)
         made = [
             self.views[results[i]] if results.get(i) in self.stored else None for i in range(kernel.results_at_most)
         ]
+        if not any(made):
+            return []  # of which only the shape was wanted
         try:
             return kernel.code(node, self.views.__getitem__, made)
         except NotImplementedError as e:
@@ -327,6 +328,11 @@ class _Translator:
         shape = self.views[node].shape
         return tuple(s for n, s in zip(shape, view.strides_in(shape), strict=True) if n != 1)
 
+    def _value(self, view: View) -> str:
+        """Return what this loop has computed, its bits read as another type where they are viewed so."""
+        value, made = f"v_{view.root.name}", self.views[view.root]
+        return value if made.dtype == view.dtype else f"bits_{made.c_type}_{view.c_type}({value})"
+
     def _expression(self, node: fx.Node, used: dict[Any, Any], names: dict[Any, str]) -> str:
         own = self.views[node]
         if node.target in CONSTANTS:
@@ -338,7 +344,7 @@ class _Translator:
         def text(x: Any) -> str:
             if isinstance(x, fx.Node):
                 view = self.views[x]
-                name = names[used[node, x]] if (node, x) in used else f"v_{view.root.name}"
+                name = names[used[node, x]] if (node, x) in used else self._value(view)
                 return name if view.c_type == c or view.dtype is torch.bool else f"({c}){name}"
             if isinstance(x, int | float):
                 return number(x, c)

@@ -240,7 +240,7 @@ class Chunk:
         assert optimizer is not None
         decay = scales.get("weight_decay")
         if clip is None and self._around is None:
-            sums = program.step(self.state, noise, inputs, targets, partial(optimizer.update, factor, decay))
+            sums = program.queue_step(self.state, noise, inputs, targets, partial(optimizer.update, factor, decay))
             if sums is not None:
                 return sums
         gradients, sums = program.gradients(self.state, noise, inputs, targets)

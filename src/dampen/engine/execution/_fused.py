@@ -10,7 +10,7 @@ from torch.func import functional_call, vmap
 
 from dampen._io import shortened
 from dampen.engine.batching._dropout import BatchedDropout
-from dampen.engine.capture import ModulePath, quiet, record
+from dampen.engine.capture import ModulePath, operations, quiet, record
 from dampen.engine.compiled import Call, CompiledStep, NoCompiler, Untranslatable, Update
 from dampen.engine.execution._program import Noise, Program
 from dampen.engine.execution._step_effects import following
@@ -75,7 +75,7 @@ class Fused(Program):
         results = self._steps[key](*tensors)
         return results[:n], results[n:]
 
-    def step(
+    def queue_step(
         self,
         state: list[Tensor],
         noise: Noise,
@@ -89,8 +89,8 @@ class Fused(Program):
             return None
         if self._waiting and self._waiting[0].step is not step:
             self.flush()
-        given = [*state, *noise.tensors(), *inputs, targets]
-        self._waiting.append(step.prepared(given, *state[0].shape[:2], update()))
+        (S, M), given = state[0].shape[:2], [*state, *noise.tensors(), *inputs, targets]
+        self._waiting.append(step.prepared(given, S, M, update()))
         return self._waiting[-1].outputs
 
     @property
@@ -115,10 +115,15 @@ class Fused(Program):
             kinds = [*[(True, True)] * len(state), *noise.kinds(), *[(True, False)] * (len(inputs) + 1)]
             self.network.train()
             try:
+                own = [t.contiguous() for t in own]
                 with quiet():
-                    step = CompiledStep(lambda *given: self._step(given, alone), [t.contiguous() for t in own], kinds)
+                    step = CompiledStep(operations(lambda *given: self._step(given, alone), own), own, kinds)
             except (Untranslatable, NoCompiler) as e:
                 step, self._uncompiled = None, str(e)
+            except InputError:
+                raise
+            except Exception:  # of the network, under vmap: recording for all members says where and why
+                step = None
             self._compiled[key] = step
         return self._compiled[key]
 

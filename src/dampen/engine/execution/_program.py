@@ -159,7 +159,7 @@ class Program:
         """
         raise NotImplementedError
 
-    def step(
+    def queue_step(
         self,
         state: list[Tensor],
         noise: Noise,

@@ -1,0 +1,260 @@
+"""Compiled steps: the numbers of an ordinary loop, whatever is recorded, and the ordinary way where C can't follow."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dampen import SGD, Adam, AdamW, ChunkDone, InputError, Population, Setting, TrainConfig, mlp
+from dampen.engine import _rng
+from dampen.engine.capture import operations
+from dampen.engine.compiled import CompiledStep, NoCompiler, Untranslatable, _build
+
+try:
+    _build.compiler()
+    _build.products()
+except NoCompiler as e:
+    pytest.skip(f"nothing can be compiled here: {e}", allow_module_level=True)
+pytestmark = pytest.mark.usefixtures("without_shape_checks")
+
+SETTINGS = [Setting(weight_decay=0.2, dropout=0.3, lr=0.02), Setting(dropout=0.6), Setting(weight_decay=1.0)]
+SEEDS = (3, 9)
+ODD = [0.0, -0.0, 0.3, -1.7, 4.2, -5.0, 20.5, -88.5, 90.0, -120.0, math.inf, -math.inf, math.nan]
+
+
+def network():
+    return nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Dropout(0.2), nn.Linear(9, 3))
+
+
+def rows(n=53):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n, 6, generator=generator), torch.randint(3, (n,), generator=generator)
+
+
+def trained(model=network, settings=SETTINGS, **options):
+    population = Population(model, settings, SEEDS)
+    population.fit(rows(), **{"precision": "float64", "epochs": 3, "batch_size": 8, "compile": True} | options)
+    return population
+
+
+def by_hand(setting, seed, optimizer, batch_size=8, epochs=3):
+    """An ordinary loop over the same batches and masks."""
+    torch.manual_seed(seed)
+    net, (x, y) = network().double(), rows()
+    decayed, others = [p for p in net.parameters() if p.ndim > 1], [p for p in net.parameters() if p.ndim == 1]
+    groups = [
+        {"params": decayed, "weight_decay": setting.get("weight_decay", 0.0)},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    update = optimizer(groups, setting.get("lr", 1e-3))
+    p, step = setting.get("dropout", 0.2), 0
+    for epoch in range(epochs):
+        order = _rng.batch_order(len(x), seed, epoch + 1)
+        for batch in np.array_split(order.numpy(), math.ceil(len(x) / batch_size)):
+            (u,) = _rng.dropout_uniforms([seed], step, [(len(batch), 9)])
+            h = torch.relu(net[0](x.double()[batch])) * (u[0] >= p) / (1 - p)
+            update.zero_grad()
+            F.cross_entropy(net[3](h), y[batch]).backward()
+            update.step()
+            step += 1
+    return net
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (SGD(), torch.optim.SGD),
+        (SGD(momentum=0.9, nesterov=True), lambda groups, lr: torch.optim.SGD(groups, lr, 0.9, nesterov=True)),
+        (Adam(), torch.optim.Adam),
+        (AdamW(betas=(0.8, 0.95), eps=1e-6), lambda groups, lr: torch.optim.AdamW(groups, lr, (0.8, 0.95), 1e-6)),
+    ],
+    ids=["sgd", "nesterov", "adam", "adamw"],
+)
+def test_members_are_those_of_an_ordinary_loop(ours, theirs):
+    population = trained(optimizer=ours)
+    assert population.explain().compiled == "yes, a member on each core"
+    for setting in SETTINGS:
+        for seed in SEEDS:
+            mine, other = population.member(setting, seed), by_hand(setting, seed, theirs)
+            for a, b in zip(mine.parameters(), other.parameters(), strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-13)
+
+
+class Mixed(nn.Module):
+    """Embedding, attention, normalisations, a residual sum, parts of tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.norm = nn.Embedding(4, 8), nn.LayerNorm(8)
+        self.attention = nn.MultiheadAttention(8, 2, dropout=0.1, batch_first=True)
+        self.batch, self.head = nn.BatchNorm1d(16), nn.Linear(12, 3)
+
+    def forward(self, x):
+        h = self.words((x.abs() * 2).long().clamp(0, 3))
+        h = h + self.attention(*[self.norm(h)] * 3, need_weights=False)[0]
+        h = self.batch(torch.cat([h.mean(1), h[:, 0]], 1))
+        return self.head(F.gelu(h)[:, 2:14] + F.silu(h[:, :12]).softmax(-1))
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [{"mixup": 0.3, "label_smoothing": 0.1, "l1": 1e-3, "input_noise": 0.1}, pytest.param({}, marks=pytest.mark.slow)],
+)
+def test_a_network_of_many_parts_trains_as_it_does_uncompiled(knobs):
+    settings = [Setting(dropout=0.1, **knobs), Setting(weight_decay=0.3, dropout=0.5)]
+    compiled, plain = (trained(Mixed, settings, compile=on, optimizer=SGD(0.9), lr=0.1) for on in (True, False))
+    assert compiled.explain().compiled == "yes, a member on each core"
+    assert plain.explain().compiled is None
+    for name, t in plain.state().items():
+        torch.testing.assert_close(compiled.state()[name], t, rtol=1e-9, atol=1e-11)
+    for name, values in plain.history.metrics.items():
+        np.testing.assert_allclose(compiled.history.metrics[name], values, rtol=1e-9)
+
+
+def test_a_member_is_the_same_bit_for_bit_among_any_others():
+    every = trained(precision="float32").state()
+    few = trained(settings=SETTINGS[1:], precision="float32").state()
+    for name, t in few.items():
+        assert torch.equal(t, every[name][:, 1:])
+
+
+def run(function, *inputs):
+    """Run what was recorded for one member on two, and return what the second has."""
+    own = [t.unsqueeze(0).unsqueeze(0) for t in inputs]
+
+    def recorded(*given):
+        return [t.reshape(1, 1, *t.shape) for t in function(*(t[0, 0] for t in given))]
+
+    step = CompiledStep(operations(recorded, own), own, [(True, True)] * len(own))
+    return [t[0, 1] for t in step([t.expand(1, 2, *t.shape[2:]).contiguous() for t in own], 1, 2)]
+
+
+ELEMENTWISE = {
+    "exp": torch.exp, "log": torch.log, "sqrt": torch.sqrt, "rsqrt": torch.rsqrt, "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh, "relu": torch.relu, "silu": F.silu, "gelu": F.gelu, "softplus": F.softplus, "elu": F.elu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "leaky": lambda x: F.leaky_relu(x, 0.2), "abs": torch.abs,
+    "square": torch.square, "cube": lambda x: x**3, "root": lambda x: x**0.5, "hardswish": F.hardswish,
+    "clamp": lambda x: x.clamp(-1, 3), "least": lambda x: x.clamp_min(0.5), "hardtanh": F.hardtanh, "sin": torch.sin,
+    "rsub": lambda x: 1 - x, "where": lambda x: torch.where(x > 0, x, -2 * x), "sign": torch.sign, "erf": torch.erf,
+    "maximum": lambda x: torch.maximum(x, 0.5 * x), "masked": lambda x: x.masked_fill(x < 0, 7.0), "neg": torch.neg,
+    "selu": F.selu, "mish": F.mish, "log1p": torch.log1p, "logical": lambda x: ((x > 0) & ~(x > 1)).to(x.dtype),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+def test_elementwise_functions_and_their_slopes_are_torch_s(dtype):
+    ends, inner = torch.tensor(ODD, dtype=dtype), torch.linspace(-30, 30, 23, dtype=dtype)
+
+    def every(x, y):
+        leaf = y.detach().requires_grad_()
+        results = []
+        for function in ELEMENTWISE.values():
+            value = function(leaf)
+            slope = torch.autograd.grad(value.sum(), leaf)[0] if value.requires_grad else torch.zeros_like(y)
+            results += [function(x), value.detach(), slope]
+        return results
+
+    names = [f"{name} {kind}" for name in ELEMENTWISE for kind in ("of odd numbers", "", "slope")]
+    close = {"rtol": 1e-12, "atol": 1e-14} if dtype == torch.float64 else {"rtol": 2e-6, "atol": 1e-6}
+    for name, mine, theirs in zip(names, run(every, ends, inner), every(ends, inner), strict=True):
+        known = ends.isfinite() if name == "gelu of odd numbers" else slice(None)  # torch's of infinity is NaN
+        torch.testing.assert_close(
+            mine[known], theirs[known], equal_nan=True, **close, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, b: [a @ b.T, (a.T @ b[:5]).T, a @ b[0], b.T[:, :1] @ a[:1]],
+        lambda a, b: [torch.bmm(a.expand(2, -1, -1), b.T.expand(2, -1, -1)), torch.addmm(b[0, :6], a, b.T)],
+        lambda a, b: [a.sum(-1), a.sum(0), a.sum(), a.mean((0, 1)), a.amax(1), a.T.sum(0), a[:, ::2].sum(0)],
+        lambda a, b: [
+            a.argmax(-1),
+            a.argmax(0),
+            (a > 0).sum(-1),
+            a.sum(0, dtype=torch.float64),
+            a.mean(1, keepdim=True),
+        ],
+        lambda a, b: [a.softmax(-1), a.log_softmax(0), a.T.log_softmax(0), a.T.softmax(1)],
+        lambda a, b: [torch.cat([a, a[:, 1:3]], 1), a.T * 2, a[1:4].exp(), torch.cat([a, b]) + 1],
+        lambda a, b: [a.flatten() + 1, (a * 2 + b[:5]).relu() @ b[0], a.index_select(1, b[0, :3].long().abs())],
+    ],
+    ids=["mm", "bmm", "sums", "counts", "softmax", "parts", "views"],
+)
+def test_products_sums_and_parts_are_torch_s(function):
+    generator = torch.Generator().manual_seed(1)
+    a, b = (torch.randn(n, 7, generator=generator, dtype=torch.float64) for n in (5, 6))
+    for mine, theirs in zip(run(function, a, b), function(a, b), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_what_c_does_not_know_trains_uncompiled_and_is_named():
+    def model():
+        return nn.Sequential(nn.Unflatten(1, (1, 6)), nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3))
+
+    compiled, plain = trained(model), trained(model, compile=False)
+    assert compiled.explain().compiled.startswith("no: aten::")
+    assert "steps compiled: no: aten::" in str(compiled.explain())
+    for name, t in plain.state().items():
+        assert torch.equal(compiled.state()[name], t)
+
+
+def test_without_a_compiler_members_train_as_before(monkeypatch):
+    def none():
+        raise NoCompiler("no C compiler is installed")
+
+    plain = trained(compile=False)
+    monkeypatch.setattr(_build, "products", none)
+    population = trained()
+    assert population.explain().compiled == "no: no C compiler is installed"
+    for name, t in plain.state().items():
+        assert torch.equal(population.state()[name], t)
+
+
+def test_code_that_the_compiler_refuses_is_one_line():
+    with pytest.raises(NoCompiler, match=r"fails: .*error"):
+        _build.built("void start(void *a, void *b, void *c) { nothing; }")
+
+
+def test_long_trainings_are_compiled_by_themselves_and_never_by_the_clock():
+    assert not TrainConfig(epochs=29).recipe("classification").compiles(10)
+    assert TrainConfig(epochs=30).recipe("classification").compiles(10)
+    assert not TrainConfig(epochs=30, compile=False).recipe("classification").compiles(10)
+    with pytest.raises(InputError, match="compile must be auto, True or False, got 'yes'"):
+        TrainConfig(compile="yes")
+
+
+def test_a_training_that_is_cut_anywhere_is_the_whole_one():
+    whole = trained(epochs=4)
+    parts = Population(network, SETTINGS, SEEDS, chunk=3)
+
+    def stop(event):
+        if isinstance(event, ChunkDone) and event.epoch == 2 and event.chunk == 1:
+            raise KeyboardInterrupt
+
+    options = {"precision": "float64", "epochs": 4, "batch_size": 8, "compile": True}
+    with pytest.raises(KeyboardInterrupt):
+        parts.fit(rows(), callback=stop, **options)
+    parts.fit(rows(), **options)
+    for name, t in whole.state().items():
+        assert torch.equal(parts.state()[name], t)
+
+
+def test_in_place_changes_of_what_is_read_again_are_not_translated():
+    def function(a):
+        b = a * 2
+        c = b.view(-1)
+        b.add_(1)
+        return [c * 3]
+
+    x = torch.randn(1, 1, 4)
+    with pytest.raises(Untranslatable, match="read again"):
+        CompiledStep(operations(function, [x]), [x], [(True, True)])
+
+
+def test_dampen_s_own_networks_compile():
+    assert trained(lambda: mlp(8, dropout=0.2)(6, 3)).explain().compiled.startswith("yes")
