@@ -45,6 +45,7 @@ def command(
 
     with _startup.importing():
         import numpy as np
+
         from dampen.experiments import draw_weight_decay_comparison, draw_weight_decay_path, forgetting
         from dampen.experiments import weight_decay as lesson
 
