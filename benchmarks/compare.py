@@ -1,8 +1,8 @@
 """Two revisions, one benchmark: run alternately, each in processes of its own, and the ratio of their medians.
 
 The other revision is checked out into a worktree that is removed afterwards; this one is the working tree as it stands.
-Run as `make bench-compare BASE=REV BENCH=population ROWS=12800`, or `python -m benchmarks.compare --base REV`; what follows
-`--` is passed on to the benchmark.
+Run as `make bench-compare BASE=REV BENCH=population ROWS=12800`, or `python -m benchmarks.compare --base REV`; what
+follows `--` is passed on to the benchmark.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md, made from the files in `results/`: `make docs`, or `python -m benchmarks.page > docs/benchmarks.md`."""
+"""The page docs/benchmarks.md, made from the files in `results/`: `make docs`, or `python -m benchmarks.page`."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -8,9 +8,9 @@ from benchmarks import history
 
 _HEAD = """# Benchmarks
 
-Made by `make docs` from `benchmarks/results/`, where each `python -m benchmarks.NAME --json` adds a line; no figure here
-is written by hand. The latest run on each machine, beside the median of the runs before it there. `load` is what ran on
-the machine meanwhile. `make bench-compare BASE=REV BENCH=NAME` compares two revisions."""
+Made by `make docs` from `benchmarks/results/`, where each `python -m benchmarks.NAME --json` adds a line; no figure
+here is written by hand. The latest run on each machine, beside the median of the runs before it there; `load` is
+how many processes ran on the machine meanwhile. `make bench-compare BASE=REV BENCH=NAME` compares two revisions."""
 
 
 def page(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
