@@ -1,5 +1,6 @@
 """What starting costs: the libraries that a command leaves alone. Times are not measured here."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -78,3 +79,11 @@ def test_the_doctor_loads_torch_alone_and_not_its_compiler(tmp_path):
 def test_opening_a_study_loads_no_library_of_pictures_and_simple_models(tmp_path):
     code = "import dampen.study, dampen.report, dampen.experiments, dampen.uncertainty"
     assert loaded_by(code, tuple({*HEAVY, *COMPILER} - {"torch", "numpy"}), tmp_path) == []
+
+
+def test_the_garbage_collector_is_on_when_a_command_works_and_afterwards(run, monkeypatch):
+    from dampen.cli import _output
+
+    monkeypatch.setattr(_output, "print_json", lambda document: print(gc.isenabled()))
+    assert run("knobs", "--json") == (0, "True\n", "")
+    assert gc.isenabled()
