@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import rows
+from benchmarks.history import ROOT
 from benchmarks.rows import Row
 
 _MODEL = """
@@ -40,7 +41,7 @@ COMMANDS: dict[str, float | None] = {
 
 def processor_seconds(code: str, words: list[str], folder: Path) -> float:
     """Return the processor time of a Python process."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
     process = subprocess.Popen(
         [sys.executable, "-c", code, *words],
         cwd=folder,
