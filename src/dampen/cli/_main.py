@@ -1,5 +1,6 @@
 """The `dampen` command: its subcommands, and how every failure that is the user's ends in one line."""
 
+import contextlib
 import os
 import re
 import sys
@@ -105,7 +106,9 @@ def _run(words: Sequence[str]) -> int:
     try:
         with _startup.importing():
             command = typer.main.get_command(_application(words))
-        code = command.main(prog_name="dampen", standalone_mode=False)
+        helps = not words or not {"-h", "--help"}.isdisjoint(words)
+        with _startup.importing() if helps else contextlib.nullcontext():  # help imports what draws its panels
+            code = command.main(prog_name="dampen", standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
         code = _fail(_OUT_OF_MEMORY if lacks_memory(error) else str(error))
