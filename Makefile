@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LINTERS := $(VENV)/.linters
 
-.PHONY: demo test test-slow test-gpu test-compiled fuzz lint format docs pictures bench clean
+.PHONY: demo test test-slow test-gpu test-compiled fuzz lint format docs pictures bench bench-compare clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -53,16 +53,26 @@ format: $(LINTERS)
 docs: $(READY)
 	sed -i '/^| knob /,$$d' docs/knobs.md
 	$(BIN)/dampen knobs --markdown >> docs/knobs.md
+	$(BIN)/python -m benchmarks.page > docs/.benchmarks.md
+	mv docs/.benchmarks.md docs/benchmarks.md
 
 pictures: $(READY)
 	$(BIN)/python -m benchmarks.pictures
 
 bench: $(READY)
+	$(BIN)/python -m benchmarks.startup --json
 	$(BIN)/python -m benchmarks.population --json
 	$(BIN)/python -m benchmarks.tune --json
 	$(BIN)/python -m benchmarks.verdict --json
 	$(BIN)/python -m benchmarks.uncertainty --json
 	$(BIN)/python -m benchmarks.tables --only real --json
+
+BENCH ?= population
+RUNS ?= 3
+bench-compare: $(READY)
+	@test -n "$(BASE)" || { echo "name a revision to compare with: make bench-compare BASE=main"; exit 1; }
+	$(BIN)/python -m benchmarks.compare --base "$(BASE)" --bench "$(BENCH)" --runs $(RUNS) -- \
+		$(if $(ROWS),--rows $(ROWS)) $(OPTIONS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache dist

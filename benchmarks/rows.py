@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from benchmarks import history
+
 
 @dataclass(frozen=True)
 class Row:
@@ -43,14 +45,15 @@ def parser(text: str | None) -> argparse.ArgumentParser:
 
 
 def show(rows: Sequence[Row], facts: Mapping[str, Any], as_json: bool) -> None:
-    """Print the rows, as one JSON document together with what else is to be known or as a table."""
+    """Print the rows, as one JSON document together with what else is to be known or as a table.
+
+    As JSON they are kept in `results/`, too.
+    """
     if as_json:
-        document = dict(facts) | {
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "results": [asdict(row) | {"passes": row.passes} for row in rows],
-        }
-        print(json.dumps(document, indent=1))
+        results = [asdict(row) | {"passes": row.passes} for row in rows]
+        known = {**facts, "threads": torch.get_num_threads(), "torch": torch.__version__}
+        print(json.dumps({**known, "results": results}, indent=1))
+        history.append(history.running(), results, known)
         return
     for row in rows:
         bar = "" if row.bar is None else f"  ({'at most' if row.most else 'at least'} {row.bar:g}: {row.passes})"

@@ -15,14 +15,17 @@ import json
 import statistics
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 import dampen
-from benchmarks import rivals
+from benchmarks import history, rivals
 from benchmarks.population import fashion
+from benchmarks.rows import Row
 from dampen.data import Data
 from dampen.study import usual_network
 
@@ -100,6 +103,13 @@ def keel(path: Path) -> Data:
     return dampen.load(frame, target="target")
 
 
+def figures(name: str, found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the numbers of a document as rows."""
+    numbers = {key: float(value) for key, value in found.items() if isinstance(value, int | float)}
+    made = [Row(f"{name}: {key}", value, "s" if key == "seconds" else "") for key, value in numbers.items()]
+    return [asdict(row) | {"passes": row.passes} for row in made]
+
+
 def main() -> None:
     """Print figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -107,16 +117,20 @@ def main() -> None:
     parser.add_argument("--only", choices=("fashion", "tables"))
     parser.add_argument("--keel", type=Path, help="folder of .dat files")
     options = parser.parse_args()
-    found: dict[str, Any] = {}
+    results: list[dict[str, Any]] = []
     if options.only != "tables":
-        found["fashion-mnist"] = fashion_mnist()
-        print(json.dumps(found), flush=True)
+        found = fashion_mnist()
+        print(json.dumps({"fashion-mnist": found}), flush=True)
+        results += figures("fashion-mnist", found)
     if options.only != "fashion":
         sets = [(name, lambda name=name: dampen.load(name)) for name in BUNDLED]
         files = sorted(options.keel.glob("*.dat")) if options.keel else []
         sets += [(file.stem, lambda file=file: keel(file)) for file in files]
         for name, read in sets:
-            print(json.dumps(table(name, read())), flush=True)
+            found = table(name, read())
+            print(json.dumps(found), flush=True)
+            results += figures(name, found)
+    history.append("verdict", results, {"threads": torch.get_num_threads(), "torch": torch.__version__})
 
 
 if __name__ == "__main__":

@@ -59,9 +59,9 @@ def paired_difference(
     mean = float(differences.mean())
     if n == 1:
         return Interval(mean, math.nan, math.nan, n)
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    half = float(t.ppf((1 + level) / 2, n - 1) * differences.std(ddof=1) / math.sqrt(n))
+    half = float(stdtrit(n - 1, (1 + level) / 2) * differences.std(ddof=1) / math.sqrt(n))
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -81,9 +81,9 @@ class Estimate:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the ends of the interval that covers the true mean with this probability."""
-        from scipy.stats import t
+        from scipy.special import stdtrit
 
-        half = float(t.ppf((1 + level) / 2, self.df)) * self.error
+        half = float(stdtrit(self.df, (1 + level) / 2)) * self.error
         return self.mean - half, self.mean + half
 
     def equivalent(self, margin: float, level: float = 0.95) -> bool:
@@ -117,11 +117,11 @@ class Estimate:
 
     def probability_below(self, value: float = 0.0) -> float:
         """Return the probability that the true mean is below a value (a flat prior, Student's posterior)."""
-        from scipy.stats import t
+        from scipy.special import stdtr
 
         if not self.error > 0:
             return math.nan if math.isnan(self.error) else float(self.mean < value)
-        return float(t.cdf((value - self.mean) / self.error, self.df))
+        return float(stdtr(self.df, (value - self.mean) / self.error))
 
 
 def over_rows(values: Float[np.ndarray, " N"]) -> Estimate:
@@ -204,7 +204,7 @@ def proportion_interval(share: float, error: float, n: int, df: float, level: fl
         >>> [round(end, 3) for end in proportion_interval(1.0, 0.0, 38, 4.0)]
         [0.908, 1.0]
     """
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtrit
 
     if n < 1:
         raise InputError(f"a share needs 1 row or more behind it, got {n}")
@@ -215,9 +215,9 @@ def proportion_interval(share: float, error: float, n: int, df: float, level: fl
     share = 0.0 if share < _ROUNDING else 1.0 if share > 1 - _ROUNDING else share
     spread = share * (1 - share)
     if spread > 0 and error > 0:
-        size, z = spread / max(error**2, spread / n), float(t.ppf((1 + level) / 2, df))
+        size, z = spread / max(error**2, spread / n), float(stdtrit(df, (1 + level) / 2))
     else:
-        size, z = float(n), float(norm.ppf((1 + level) / 2))
+        size, z = float(n), float(ndtri((1 + level) / 2))
     centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z / (1 + z**2 / size) * math.sqrt(spread / size + z**2 / (4 * size**2))
     return max(min(centre - half, share), 0.0), min(max(centre + half, share), 1.0)

@@ -2,11 +2,12 @@
 
 import inspect
 import re
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dampen.cli import _options, _output
+from dampen.cli import _options, _output, _startup
 from dampen.cli._import_string import error_text, from_here, named
 from dampen.errors import InputError
 
@@ -48,8 +49,10 @@ def command(
     shapes = [row_shape(text) for text in input.split(",")] if input is not None else None
     names = [name.strip() for name in ignore.split(",") if name.strip()]
     with from_here():  # what the user's code prints is no report
+        with _startup.importing():
+            from dampen.doctor import diagnose
+        _leave_compiler_out()
         model, optimizer, batch = _made(target)
-        from dampen.doctor import diagnose
 
         if shapes is not None:
             batch = tuple(_batch(shape, below, model) for shape, below in shapes)
@@ -60,6 +63,19 @@ def command(
         print(report)
     if report.serious:
         raise typer.Exit(_FOUND_SERIOUS)
+
+
+def _leave_compiler_out() -> None:
+    """Keep an optimizer's first parameter group from importing torch's compiler, which takes a second and more.
+
+    torch marks the function as one that the compiler leaves alone, and imports the compiler to do so. The mark below is
+    torch's own (`torch/_compile.py`); a torch without it imports the compiler as ever.
+    """
+    from torch.optim import Optimizer
+
+    add = getattr(Optimizer.add_param_group, "__wrapped__", None)
+    if add is not None and "torch._dynamo" not in sys.modules:
+        vars(add).setdefault("__dynamo_disable", add)
 
 
 def row_shape(text: str) -> tuple[tuple[int, ...], int | None]:

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from dampen.cli import _data, _options, _output
+from dampen.cli import _data, _options, _output, _startup
 
 if TYPE_CHECKING:
     from dampen.engine import Event, History
@@ -35,9 +35,10 @@ def command(
     widths = _options.whole_numbers(hidden, "--hidden")
     members = _options.seed_range(seed, seeds)
 
-    from dampen.engine import Epoch
-    from dampen.experiments import draw_dropout
-    from dampen.experiments import dropout as lesson
+    with _startup.importing():
+        from dampen.engine import Epoch
+        from dampen.experiments import draw_dropout
+        from dampen.experiments import dropout as lesson
 
     file = _options.picture(plot, "dampen-dropout.png", data, reading["test"])
     device = _options.usable_device(device)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dampen.cli import _data, _options, _output
+from dampen.cli import _data, _options, _output, _startup
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def command(
     Trains on four fifths of the training rows. A tenth are selection rows, which choose a decay or a rate; a tenth are
     evaluation rows. The test rows are not used.
     """
-    from dampen.experiments import QUESTIONS, explore, ground
+    with _startup.importing():
+        from dampen.experiments import QUESTIONS, explore, ground
 
     if list_:
         if json:

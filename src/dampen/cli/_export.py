@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dampen.cli import _options, _output
+from dampen.cli import _options, _output, _startup
 from dampen.cli._network import network_maker_of
 from dampen.errors import NotExported
 
@@ -38,7 +38,8 @@ def command(
 
     The script, train.py, is plain PyTorch without dampen: same initial weights, batches and dropout masks.
     """
-    from dampen.study import load_study
+    with _startup.importing():
+        from dampen.study import load_study
 
     made = network_maker_of(study, model)
     with warnings.catch_warnings():

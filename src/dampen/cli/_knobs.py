@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any
 
-from dampen.cli import _options, _output
+from dampen.cli import _options, _output, _startup
 from dampen.errors import InputError
 
 _COLUMNS = ("knob", "enters", "what it does", "values", "source")
@@ -17,7 +17,8 @@ def command(
     ] = False,
 ) -> None:
     """List every knob: where it enters a training step, what it does, what values it takes, where it comes from."""
-    from dampen.engine.knobs import KNOBS, register_installed_knobs
+    with _startup.importing():
+        from dampen.engine.knobs import KNOBS, register_installed_knobs
 
     register_installed_knobs()
     if json:

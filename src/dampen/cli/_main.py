@@ -1,46 +1,74 @@
 """The `dampen` command: its subcommands, and how every failure that is the user's ends in one line."""
 
+import contextlib
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from dampen._io import shortened
-from dampen.cli import _doctor, _dropout, _explore, _export, _knobs, _play, _predict, _threads, _tune, _weight_decay
+from dampen.cli import _startup
 from dampen.cli._output import WARNED
 from dampen.errors import InputError, NotFusedWarning, NotSampled, OutputsWarning
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
 _LONGEST = 2000  # letters of a message: names may have thousands
 
-app = typer.Typer(
-    name="dampen",
-    help="How much weight decay and dropout a network needs, whether they help, and when to trust a prediction.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",  # --help in panels
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-)
-_PANELS: dict[str, dict[str, Callable[..., None]]] = {
+# {panel: {command: (module, function)}}: a module is imported where its command is in question.
+_PANELS = {
     "A study": {
-        "tune": _tune.tune,
-        "report": _tune.report,
-        "predict": _predict.predict,
-        "trust": _predict.trust,
-        "export": _export.command,
+        "tune": ("_tune", "tune"),
+        "report": ("_tune", "report"),
+        "predict": ("_predict", "predict"),
+        "trust": ("_predict", "trust"),
+        "export": ("_export", "command"),
     },
-    "Your own training": {"doctor": _doctor.command, "knobs": _knobs.command},
+    "Your own training": {"doctor": ("_doctor", "command"), "knobs": ("_knobs", "command")},
     "Experiments": {
-        "play": _play.command,
-        "explore": _explore.command,
-        "weight-decay": _weight_decay.command,
-        "dropout": _dropout.command,
+        "play": ("_play", "command"),
+        "explore": ("_explore", "command"),
+        "weight-decay": ("_weight_decay", "command"),
+        "dropout": ("_dropout", "command"),
     },
 }
+
+
+class _Commands(TyperGroup):
+    """The commands; where none of them runs, nothing is imported that only they need."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False  # without a value typer loads pydantic to find that there is none
+        return option
+
+
+def _application(words: Sequence[str]) -> typer.Typer:
+    """Return the command line with the command that is called, or with all of them where none is."""
+    app = typer.Typer(
+        name="dampen",
+        cls=_Commands,
+        help="How much weight decay and dropout a network needs, whether they help, and when to trust a prediction.",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",  # --help in panels
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
+    app.callback(invoke_without_command=True)(_root)
+    names = {name for commands in _PANELS.values() for name in commands}
+    called = names.intersection(words[:1]) or names
+    for panel, commands in _PANELS.items():
+        for name in (name for name in commands if name in called):
+            module, function = commands[name]
+            command = getattr(import_module(f"dampen.cli.{module}"), function)
+            app.command(name, help=_paragraphs(command.__doc__), rich_help_panel=panel)(command)
+    return app
 
 
 def _paragraphs(docstring: str | None) -> str:
@@ -48,28 +76,19 @@ def _paragraphs(docstring: str | None) -> str:
     return "\n\n".join(" ".join(part.split()) for part in (docstring or "").split("\n\n"))
 
 
-for _panel, _commands in _PANELS.items():
-    for _name, _command in _commands.items():
-        app.command(_name, help=_paragraphs(_command.__doc__), rich_help_panel=_panel)(_command)
-
-
-@app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and stop.", metavar=""),
 ) -> None:
     if version:
-        from importlib.metadata import version as installed
-
-        print(f"dampen {installed('dampen')}")
+        _startup.print_version()
         raise typer.Exit
     if context.invoked_subcommand is None:
         print(context.get_help(), end="")  # rich prints it itself
 
 
-def main() -> NoReturn:
+def run() -> NoReturn:
     """Run the command line: exit code 0, 2 for bad input (one line on stderr), 130 when interrupted."""
-    _threads.prepare()
     if sys.stderr is None:  # closed: its lines must not go to stdout
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     if sys.stdout is None:
@@ -79,14 +98,17 @@ def main() -> NoReturn:
             warnings.simplefilter("always", category)
         warnings.showwarning = _show
         WARNED.clear()
-        code = _run()
+        code = _run(sys.argv[1:])
     sys.exit(code)
 
 
-def _run() -> int:
-    command = typer.main.get_command(app)
+def _run(words: Sequence[str]) -> int:
     try:
-        code = command.main(prog_name="dampen", standalone_mode=False)
+        with _startup.importing():
+            command = typer.main.get_command(_application(words))
+        helps = not words or not {"-h", "--help"}.isdisjoint(words)
+        with _startup.importing() if helps else contextlib.nullcontext():  # help imports what draws its panels
+            code = command.main(prog_name="dampen", standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
         code = _fail(_OUT_OF_MEMORY if lacks_memory(error) else str(error))

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from dampen.cli import _startup
 from dampen.errors import InputError
 
 _WITHIN_STUDY = ("checkpoints", "curves")  # folders that only a study writes to
@@ -20,9 +21,10 @@ def keep_apart(out: Path | None, option: str, *sources: str | os.PathLike[str] |
     Raises:
         InputError: the file is one of them, or would become one of their images.
     """
-    from dampen.data import NAMES
-    from dampen.data.images._files import ENDINGS
-    from dampen.data.images._idx_folder import find_files
+    with _startup.importing():
+        from dampen.data import NAMES
+        from dampen.data.images._files import ENDINGS
+        from dampen.data.images._idx_folder import find_files
 
     for source in sources if out is not None else ():
         if source is None or str(source) in NAMES or not os.path.exists(source):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dampen.cli import _output
+from dampen.cli import _output, _startup
 from dampen.cli._network import network_maker_of
 from dampen.errors import DataWarning, InputError
 
@@ -70,8 +70,9 @@ def ready(
     if rows not in ("", "test", "all"):
         raise InputError(f"--rows must be test or all, got {rows!r}")
 
-    from dampen.data import Incoming
-    from dampen.study import labelled, read_new_rows
+    with _startup.importing():
+        from dampen.data import Incoming
+        from dampen.study import labelled, read_new_rows
 
     study, source, printed = _opened(folder, data, rows, model, data_dir)
     predictor = study.results.predictor

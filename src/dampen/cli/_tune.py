@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from dampen._io import counted, shortened
-from dampen.cli import _data, _knobs, _network, _options, _output
+from dampen.cli import _data, _knobs, _network, _options, _output, _startup
 from dampen.cli._import_string import network_maker
 from dampen.errors import InputError
 
@@ -158,10 +158,11 @@ def tune(
     if model is None and insert_dropout:
         raise InputError("--insert-dropout is for your own network: name it with --model")
 
-    from dampen.engine.knobs import KNOBS
-    from dampen.search import PerLayer, check_storage, strategy_of
-    from dampen.study import tune as run
-    from dampen.study import usual_network, usual_space, with_ids
+    with _startup.importing():
+        from dampen.engine.knobs import KNOBS
+        from dampen.search import PerLayer, check_storage, strategy_of
+        from dampen.study import tune as run
+        from dampen.study import usual_network, usual_space, with_ids
 
     strategy = strategy_of(search, halving=not no_halving)
     device = _options.usable_device(device)
@@ -225,7 +226,8 @@ def report(
     study: _options.Study,
 ) -> None:
     """Write the report of a finished study again, and print where it is."""
-    from dampen.study import load_study
+    with _startup.importing():
+        from dampen.study import load_study
 
     load_study(study).report(study / "report.html")
     print(study / "report.html")

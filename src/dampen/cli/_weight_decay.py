@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from dampen.cli import _options, _output
+from dampen.cli import _options, _output, _startup
 
 if TYPE_CHECKING:
     from dampen.experiments import weight_decay as lesson
@@ -43,10 +43,11 @@ def command(
     path_from, path_to = _options.positive_range(path_range, "--path-range")
     members = _options.seed_range(seed, seeds)
 
-    import numpy as np
+    with _startup.importing():
+        import numpy as np
 
-    from dampen.experiments import draw_weight_decay_comparison, draw_weight_decay_path, forgetting
-    from dampen.experiments import weight_decay as lesson
+        from dampen.experiments import draw_weight_decay_comparison, draw_weight_decay_path, forgetting
+        from dampen.experiments import weight_decay as lesson
 
     file = _options.picture(plot, "dampen-weight-decay.png")
     file_of_path = _options.picture(file.with_stem(f"{file.stem}-path"), "") if path else None

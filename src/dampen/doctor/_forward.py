@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -146,10 +147,13 @@ def _copy(value: Any) -> Any:
 
 
 def _eagerly() -> Any:
-    """Return a context in which parts that are compiled run as written: in compiled code no function can be watched."""
-    return (
-        torch.compiler.set_stance("force_eager") if hasattr(torch.compiler, "set_stance") else contextlib.nullcontext()
-    )
+    """Return a context in which parts that are compiled run as written: in compiled code no function can be watched.
+
+    Where the compiler is not loaded nothing is compiled, and loading it takes a second and more.
+    """
+    if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
+        return contextlib.nullcontext()
+    return torch.compiler.set_stance("force_eager")
 
 
 def _difference(outputs: list[Tensor], other: list[Tensor]) -> float:

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
 
 from dampen.data import Data, Incoming
 from dampen.report import pictures
 from dampen.uncertainty import ranks_rows, reliabilities, risk
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
 
 _EXAMPLES = 8  # of the most and of the least certain images
 _EMPTY = 0.1  # where an axis ends that has nothing above 0
@@ -29,6 +31,8 @@ def draw_predictions(own: Mapping[str, np.ndarray], data: Data | Incoming, file:
     """
     classes = "probability" in own
     images = data.features.ndim == 4 and data.features.shape[1] in (1, 3) and ranks_rows(own)
+    from matplotlib.figure import Figure
+
     with pictures.style():
         figure = Figure(figsize=(11, 8.2 if images else 4.6), layout="constrained")
         parts: Any = figure.subfigures(2, 1, height_ratios=(3, 2.2)) if images else [figure]
@@ -41,7 +45,7 @@ def draw_predictions(own: Mapping[str, np.ndarray], data: Data | Incoming, file:
         pictures.save(figure, file)
 
 
-def _reliability(axes: Axes, own: Mapping[str, np.ndarray]) -> None:
+def _reliability(axes: "Axes", own: Mapping[str, np.ndarray]) -> None:
     axes.plot([0, 1], [0, 1], ":", color=pictures.BLACK, label="calibrated")
     looks = (("as it is", pictures.TEST), ("after temperature", pictures.TRAIN))
     for reliability, (name, look) in zip(reliabilities(own), looks, strict=True):
@@ -52,7 +56,7 @@ def _reliability(axes: Axes, own: Mapping[str, np.ndarray]) -> None:
     axes.legend()
 
 
-def _risk(axes: Axes, own: Mapping[str, np.ndarray], classes: bool) -> None:
+def _risk(axes: "Axes", own: Mapping[str, np.ndarray], classes: bool) -> None:
     curve = risk(own)
     values = curve.risk if classes else np.sqrt(curve.risk)
     apart = ranks_rows(own)
@@ -67,7 +71,7 @@ def _risk(axes: Axes, own: Mapping[str, np.ndarray], classes: bool) -> None:
     axes.legend()
 
 
-def _examples(figure: SubFigure, own: Mapping[str, np.ndarray], data: Data | Incoming) -> None:
+def _examples(figure: "SubFigure", own: Mapping[str, np.ndarray], data: Data | Incoming) -> None:
     uncertainty = 1 - own["probability"] if "probability" in own else own["standard_deviation"]
     order = np.argsort(uncertainty, kind="stable")
     n = min(_EXAMPLES, len(order))

@@ -5,15 +5,16 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dampen._io import refuse_foreign
 from dampen.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito (2008), "Color universal design": distinguishable for the colour-blind, and of different lightness.
 BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
@@ -44,13 +45,15 @@ _MARKS = (b"tEXtSoftware\0dampen", b"<dc:title>dampen</dc:title>")  # what becom
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     """Draw in the project's style, whatever the user's own matplotlib settings are."""
+    import matplotlib as mpl
+
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         yield
 
 
-def curve(axes: Axes, x: np.ndarray, values: np.ndarray, label: str, look: dict[str, Any]) -> None:
+def curve(axes: "Axes", x: np.ndarray, values: np.ndarray, label: str, look: dict[str, Any]) -> None:
     """Draw the mean over seeds of `values` `[E, S]`, with the range from the lowest to the highest seed behind it."""
     axes.plot(x, values.mean(1), label=label, **look)
     if values.shape[1] > 1:
@@ -78,7 +81,7 @@ def check_picture(path: Path) -> Path:
     return path
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: "Figure", path: Path) -> None:
     """Write a picture whole or not at all.
 
     Raises:
