@@ -14,6 +14,7 @@ from dampen.engine.capture import Recording
 from dampen.engine.compiled._build import built
 from dampen.engine.compiled._translate import Untranslatable, translate
 
+_LONGEST = 500_000  # characters: a compiler's time grows faster than they do
 _FUNCTIONS = (Path(__file__).parent / "functions.h").read_text(encoding="utf-8")
 _ENTRY = """
 static __thread char *memory;
@@ -151,6 +152,8 @@ class CompiledStep:
         every = [*inputs, *self._constants]
         self._layouts = [_layout(t, kind) for t, kind in zip(every, self._kinds, strict=True)]
         self._outputs = translation.outputs
+        if len(translation.code) > _LONGEST:
+            raise Untranslatable("more operations than a compiler should be given")
         if any(shape[:axes] != (1,) * axes for shape, _ in self._outputs):
             raise Untranslatable("an output that is none of a member")
         self._out_bytes = (ctypes.c_int64 * len(self._outputs))(

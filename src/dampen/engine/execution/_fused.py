@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from dampen._io import shortened
+from dampen.engine._warn_once import warn
 from dampen.engine.batching._dropout import BatchedDropout
 from dampen.engine.capture import ModulePath, operations, quiet, record
 from dampen.engine.compiled import Call, CompiledStep, NoCompiler, Untranslatable, Update
@@ -120,6 +121,8 @@ class Fused(Program):
                     step = CompiledStep(operations(lambda *given: self._step(given, alone), own), own, kinds)
             except (Untranslatable, NoCompiler) as e:
                 step, self._uncompiled = None, str(e)
+                if self.recipe.compile is True:
+                    warn(f"steps can't be compiled, and run as without compile=True: {e}", UserWarning)
             except InputError:
                 raise
             except Exception:  # of the network, under vmap: recording for all members says where and why
