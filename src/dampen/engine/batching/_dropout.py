@@ -3,14 +3,16 @@
 `vmap` runs the user's module on stacked parameters, and `BatchedDropout` sees its calls.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dampen.engine.batching._all_members import memory
 from dampen.engine.batching._conv import CONVOLUTIONS, Convolution, convolution_arguments
+from dampen.engine.batching._in_place import Replaced, out_of_place
 from dampen.engine.batching._linear import Linear, linear_arguments
 from dampen.engine.capture import CatchDropout, Kind, Placed
 from dampen.engine.knobs._masks import Keep
@@ -26,6 +28,7 @@ class BatchedDropout(CatchDropout):
         uniforms: for each place, this seed's uniforms.
         low: type to which linear layers and convolutions round their inputs, if any (autocast does it elsewhere).
         placed: what knobs do at other sites.
+        state: this member's parameters and buffers: what changes them in place has to.
     """
 
     attends = True
@@ -37,9 +40,28 @@ class BatchedDropout(CatchDropout):
         uniforms: Sequence[Tensor],
         low: torch.dtype | None = None,
         placed: Placed | None = None,
+        state: Iterable[Tensor] = (),
     ):
         super().__init__(placed)
+        self._state = {memory(t) for t in state}
+        self._replaced = Replaced()
         self._rates, self._scales, self._uniforms, self._low = rates, scales, uniforms, low
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return super().__torch_function__(func, types, self.now(args), self.now(kwargs))
+
+    def now(self, values: Any) -> Any:
+        """Return tensors as they are after what the network did to them in place."""
+        return self._replaced.now(values)
+
+    def changed(self, t: Tensor, result: Tensor) -> Tensor:
+        """See `CatchDropout`."""
+        try:
+            return t.copy_(result)
+        except RuntimeError:
+            if memory(t) in self._state:
+                raise
+            return self._replaced.put(t, result.to(t.dtype))
 
     def drop(self, number: int, kind: Kind, h: Tensor, p: float, shape: tuple[int, ...]) -> Tensor:
         """Drop by the place's uniforms and this member's rate."""
@@ -61,7 +83,18 @@ class BatchedDropout(CatchDropout):
             if arguments is not None:
                 tensors, options = arguments
                 return Convolution.apply(*map(self._rounded, tensors), options)
-        return func(*args, **kwargs)
+        return self._in_place(func, args, kwargs)
+
+    def _in_place(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a function; one that can't change its argument in place makes a new tensor, which stands for it then."""
+        try:
+            return func(*args, **kwargs)
+        except RuntimeError:
+            way = out_of_place(func, args, kwargs)
+            if way is None or memory(way[0]) in self._state:
+                raise
+            target, result = way
+            return self._replaced.put(target, result())
 
     def _rounded(self, t: Tensor | None) -> Tensor | None:
         return t if t is None or self._low is None or not t.is_floating_point() else t.to(self._low)

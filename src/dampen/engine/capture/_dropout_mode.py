@@ -46,7 +46,7 @@ class CatchDropout(TorchFunctionMode):
                 leading = 2 if h.ndim >= batch_ndim else 1
                 shape = (*shape[:leading], *[1] * (h.ndim - leading))
             dropped = self.drop(self.number("drop"), kind, self.site("dropout", h), p, shape)
-            return h.copy_(dropped) if inplace and self.in_place else dropped
+            return self.changed(h, dropped) if inplace and self.in_place else dropped
         if func is F.scaled_dot_product_attention:
             arguments = attention_arguments(*args, **kwargs)
             if arguments["dropout_p"] > 0 or self.attends:
@@ -75,7 +75,11 @@ class CatchDropout(TorchFunctionMode):
         if left is pair[0] and right is pair[1]:
             return self.other(func, args, kwargs)
         total = torch.add(left, right, alpha=kwargs.get("alpha", 1))
-        return pair[0].copy_(total) if func.__name__ in ("add_", "__iadd__") else total
+        return self.changed(pair[0], total) if func.__name__ in ("add_", "__iadd__") else total
+
+    def changed(self, t: Tensor, result: Tensor) -> Tensor:
+        """Give a tensor that is changed in place its new values."""
+        return t.copy_(result)
 
     def site(self, kind: str, h: Tensor) -> Tensor:
         """Return a tensor as the knobs at its site have it."""

@@ -178,9 +178,9 @@ class Fused(Program):
             draws: list[Tensor],
         ) -> Tensor:
             placed = effects.placed(rates[2], draws)
-            mode = BatchedDropout(*rates[:2], uniforms, self.recipe.low, placed)
+            mode = BatchedDropout(*rates[:2], uniforms, self.recipe.low, placed, state.values())
             with self._autocast(), following(self.network, placed), mode:
-                return functional_call(self.network, state, tuple(inputs))
+                return mode.now(functional_call(self.network, state, tuple(inputs)))
 
         every_setting: Any = 0, 0, None if effects.rates is None else 0
         over_settings = vmap(member, in_dims=(0, of_settings, every_setting, None, None))
@@ -204,8 +204,9 @@ class Fused(Program):
         none = tensors[0].new_empty(0)
 
         def member(state: dict[str, Tensor], inputs: Sequence[Tensor]) -> Tensor:
-            with self._autocast(), BatchedDropout(none, none, [], self.recipe.low):
-                return functional_call(self.network, state, tuple(inputs))
+            mode = BatchedDropout(none, none, [], self.recipe.low, state=state.values())
+            with self._autocast(), mode:
+                return mode.now(functional_call(self.network, state, tuple(inputs)))
 
         over_settings = vmap(member, in_dims=(0, None))
         shared = len(inputs[0]) == 1

@@ -1,0 +1,104 @@
+"""Networks as people write them train as one, and as an ordinary loop written by hand trains them."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks import architectures
+from dampen import NotFusedWarning, Population, Setting, solo
+from dampen.engine import _rng
+
+pytestmark = pytest.mark.usefixtures("without_shape_checks")
+
+N, BATCH, EPOCHS = 24, 8, 3
+OPTIONS: dict[str, Any] = {
+    "epochs": EPOCHS,
+    "batch_size": BATCH,
+    "optimizer": "adamw",
+    "lr": 0.01,
+    "decay_filter": "all",
+    "precision": "float64",
+}
+
+
+def words(n_words: int = 13, length: int = 6, padded: Callable[[int], bool] = lambda _row: False) -> Tensor:
+    ids = torch.randint(1, n_words, (N, length), generator=torch.Generator().manual_seed(1))
+    for row in range(N):
+        if padded(row):
+            ids[row, 3:] = 0
+    return ids
+
+
+def numbers(*shape: int) -> Tensor:
+    return torch.randn(N, *shape, generator=torch.Generator().manual_seed(2))
+
+
+def classes(n: int = 3) -> Tensor:
+    return torch.randint(n, (N,), generator=torch.Generator().manual_seed(3))
+
+
+NETWORKS = {
+    "fastai's tabular network": (
+        lambda: architectures.TabularModel([(13, 4)] * 2, 5, 3, [8, 6]),
+        (words(length=2), numbers(5)),
+    ),
+    "TabM": (lambda: architectures.TabM(4, [13, 13], 3, 8, 2), (numbers(4), words(length=2))),
+    "FT-Transformer": (lambda: architectures.FTTransformer(4, 3, 8, 1, 2), (numbers(4),)),
+    "graph network": (lambda: architectures.GraphNetwork(5, 3, 3, 6, 2), (numbers(5, 3),)),
+    "nanoGPT": (lambda: architectures.NanoGPT(13, 6, 8, 1, 2), (words(),)),
+    "GPT-2": (lambda: architectures.GPT2(13, 6, 3, 8, 1, 2), (words(),)),
+    "BERT": (lambda: architectures.BERT(13, 6, 3, 8, 1, 2), (words(),)),
+    "ViT": (lambda: architectures.VisionTransformer(8, 4, 3, 8, 2, 2), (numbers(3, 8, 8),)),
+    "LSTM": (lambda: architectures.Recurrent(13, 3, nn.LSTM, 6), (words(),)),
+    "ResNet": (lambda: architectures.ResNet18(3, 2, 1, 2), (numbers(3, 8, 8),)),
+    "U-Net": (lambda: architectures.UNet(3, 2), (numbers(3, 8, 8),)),
+}
+
+
+def by_hand(network, setting, seed, inputs, targets):
+    """Train as a training script does, with nothing dropped: AdamW, the rows in the seed's order."""
+    network = network.double().train()
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif hasattr(module, "dropout") and isinstance(module.dropout, float):
+            module.dropout = 0.0
+    lr, decay = setting.get("lr", OPTIONS["lr"]), setting["weight_decay"]
+    optimizer = torch.optim.AdamW(network.parameters(), lr, weight_decay=decay)
+    for epoch in range(1, EPOCHS + 1):
+        for rows in _rng.batch_order(N, seed, epoch).split(BATCH):
+            loss = F.cross_entropy(network(*(t[rows] for t in inputs)), targets[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return network.eval()
+
+
+def in_double(inputs):
+    return tuple(t.double() if t.is_floating_point() else t for t in inputs)
+
+
+def distance(network, other):
+    mine, theirs = (torch.cat([t.double().flatten() for t in n.state_dict().values()]) for n in (network, other))
+    return ((mine - theirs).norm() / theirs.norm()).item()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_as_people_write_it_trains_as_one_and_as_an_ordinary_loop_trains_it(name):
+    model, inputs = NETWORKS[name]
+    inputs, targets = in_double(inputs), classes()
+    plain = [Setting(weight_decay=0.1, dropout=0.0), Setting(weight_decay=0.0, dropout=0.0, lr=0.003)]
+    population = Population(model, [*plain, Setting(weight_decay=0.1)], [0, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NotFusedWarning)
+        population.fit((*inputs, targets), **OPTIONS)
+    for seed, setting in enumerate(plain):
+        trained = by_hand(population.initial_model(seed), setting, seed, inputs, targets)
+        assert distance(population.member(setting, seed), trained) < 1e-9
+    alone = solo(model, Setting(weight_decay=0.1), 1, (*inputs, targets), **OPTIONS)
+    assert distance(population.member(Setting(weight_decay=0.1), 1), alone.network) < 1e-9
