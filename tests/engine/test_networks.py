@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks import architectures
-from dampen import NotFusedWarning, Population, Setting, solo
+from dampen import InputError, NotFusedWarning, Population, Setting, solo
 from dampen.engine import _rng
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
-N, BATCH, EPOCHS = 24, 8, 3
+N, BATCH, EPOCHS = 16, 8, 2
 OPTIONS: dict[str, Any] = {
     "epochs": EPOCHS,
     "batch_size": BATCH,
@@ -102,3 +102,52 @@ def test_a_network_as_people_write_it_trains_as_one_and_as_an_ordinary_loop_trai
         assert distance(population.member(setting, seed), trained) < 1e-9
     alone = solo(model, Setting(weight_decay=0.1), 1, (*inputs, targets), **OPTIONS)
     assert distance(population.member(Setting(weight_decay=0.1), 1), alone.network) < 1e-9
+
+
+@pytest.mark.parametrize("kind", [architectures.BERT, architectures.GPT2])
+def test_a_network_that_reads_its_batch_trains_as_one_whatever_the_batches_hold(kind):
+    """Rows of some batches are padded, of others not; in some batches those of one seed only."""
+
+    def model():
+        return kind(13, 6, 3, 8, 1, 2)
+
+    inputs, targets = (words(padded=lambda row: row in (0, 7)),), classes()
+    population = Population(model, [Setting(weight_decay=0.1, dropout=0.0), Setting(weight_decay=0.1)], [0, 1, 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NotFusedWarning)
+        population.fit((*inputs, targets), **OPTIONS)
+    setting = population.settings[0]
+    for seed in (0, 2):
+        trained = by_hand(population.initial_model(seed), setting, seed, inputs, targets)
+        assert distance(population.member(setting, seed), trained) < 1e-9
+    outputs = population.outputs((*inputs, targets))
+    assert torch.allclose(torch.as_tensor(outputs[2][0]), trained(*inputs), rtol=1e-9, atol=1e-9)
+
+
+def test_a_network_that_reads_what_its_members_make_is_not_fused():
+    class Gate(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.gate = nn.Linear(4, 3), nn.Linear(4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) if self.gate(x).mean() > 0 else 2 * self.layer(x)
+
+    population = Population(Gate, [Setting()], [0, 1])
+    with pytest.warns(NotFusedWarning, match="depends on the values of a tensor"):
+        population.fit((numbers(4), classes()), epochs=1, batch_size=BATCH)
+
+
+def test_a_class_without_a_place_in_a_one_hot_code_is_one_line():
+    class OneHot(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(12, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(F.one_hot(x[:, 0], 12).to(self.layer.weight.dtype))
+
+    ids = words(12, 1)
+    ids[11] = 12
+    with pytest.raises(InputError, match=r"the network fails on a batch of shape \[8, 1\]: Class values"):
+        Population(OneHot, [Setting()], [0, 1]).fit((ids, classes()), epochs=2, batch_size=BATCH)

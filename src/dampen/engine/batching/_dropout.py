@@ -3,20 +3,31 @@
 `vmap` runs the user's module on stacked parameters, and `BatchedDropout` sees its calls.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dampen.engine.batching._all_members import memory
+from dampen.engine.batching._all_members import memory, of_all_members
 from dampen.engine.batching._conv import CONVOLUTIONS, Convolution, convolution_arguments
 from dampen.engine.batching._in_place import Replaced, out_of_place
 from dampen.engine.batching._linear import Linear, linear_arguments
-from dampen.engine.capture import CatchDropout, Kind, Placed
+from dampen.engine.batching._written_out import WRITTEN_OUT
+from dampen.engine.capture import CatchDropout, Kind, NotRecordable, Placed, Unsettled, value_of
 from dampen.engine.knobs._masks import Keep
 from dampen.engine.knobs.noise.dropout import alpha_dropout
+
+_READS: dict[Any, Callable[[Any], Any]] = {  # calls that read the one number of a tensor, and what they give
+    Tensor.item: lambda value: value,
+    Tensor.__bool__: bool,
+    Tensor.__int__: int,
+    Tensor.__float__: float,
+    Tensor.__index__: int,
+    torch.is_nonzero: bool,
+    Tensor.is_nonzero: bool,
+}
 
 
 class BatchedDropout(CatchDropout):
@@ -48,7 +59,17 @@ class BatchedDropout(CatchDropout):
         self._rates, self._scales, self._uniforms, self._low = rates, scales, uniforms, low
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return super().__torch_function__(func, types, self.now(args), self.now(kwargs))
+        args, kwargs = self.now(args), self.now(kwargs)
+        if func in _READS:
+            try:
+                value = value_of(of_all_members(args[0]))
+            except Unsettled:
+                raise
+            except NotRecordable as e:
+                raise RuntimeError("data-dependent control flow" if _READS[func] is bool else ".item()") from e
+            if value is not None:
+                return _READS[func](value)
+        return super().__torch_function__(func, types, args, kwargs)
 
     def now(self, values: Any) -> Any:
         """Return tensors as they are after what the network did to them in place."""
@@ -83,7 +104,7 @@ class BatchedDropout(CatchDropout):
             if arguments is not None:
                 tensors, options = arguments
                 return Convolution.apply(*map(self._rounded, tensors), options)
-        return self._in_place(func, args, kwargs)
+        return self._in_place(WRITTEN_OUT.get(func, func), args, kwargs)
 
     def _in_place(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run a function; one that can't change its argument in place makes a new tensor, which stands for it then."""

@@ -3,7 +3,18 @@
 from dampen.engine.capture._dropout_mode import CatchDropout
 from dampen.engine.capture._failures import alone, check_ids, failure, in_one_line
 from dampen.engine.capture._forward import eager, first_line, forward, quiet
-from dampen.engine.capture._graph import Layout, Recording, operations, record, record_staged
+from dampen.engine.capture._graph import (
+    Layout,
+    NotRecordable,
+    Recorded,
+    Recording,
+    Unsettled,
+    operations,
+    record,
+    record_reading,
+    record_staged,
+    value_of,
+)
 from dampen.engine.capture._module_path import ModulePath, named
 from dampen.engine.capture._outputs import are_probabilities, describe_output
 from dampen.engine.capture._paired_dropout import NotRepeated, PairedDropout
@@ -14,13 +25,18 @@ from dampen.engine.capture._trace import Trace, trace
 __all__ = [
     "CatchDropout",
     "Kind",
+    "Layout",
     "ModulePath",
+    "NotRecordable",
     "NotRepeated",
     "PairedDropout",
     "Place",
     "Placed",
     "RecordDropout",
+    "Recorded",
+    "Recording",
     "Trace",
+    "Unsettled",
     "alone",
     "are_probabilities",
     "check_ids",
@@ -31,11 +47,13 @@ __all__ = [
     "forward",
     "in_one_line",
     "named",
+    "operations",
     "quiet",
     "rates_at",
-    "operations",
     "record",
+    "record_reading",
     "record_staged",
     "set_rates",
     "trace",
+    "value_of",
 ]

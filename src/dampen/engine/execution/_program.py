@@ -72,10 +72,11 @@ class Noise:
         rates, scales, *uniforms = tensors[:n]
         return replace(self, rates=rates, scales=scales, uniforms=uniforms, effects=self.effects.given(tensors[n:]))
 
-    def only(self, s: int, m: int) -> "Noise":
-        """Return what decides for one member."""
+    def only(self, s: int, m: int | None = None) -> "Noise":
+        """Return what decides for one member, or for all of a seed's."""
         uniforms = [u[s : s + 1] for u in self.uniforms]
-        rates, scales = self.rates[m : m + 1], self.scales[m : m + 1]
+        settings = slice(None) if m is None else slice(m, m + 1)
+        rates, scales = self.rates[settings], self.scales[settings]
         return Noise(self.seeds[s : s + 1], self.step, rates, scales, uniforms, self.effects.only(s, m))
 
 

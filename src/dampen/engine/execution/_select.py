@@ -52,6 +52,7 @@ def choose(
         fused.unreached = steps[0].unreached
         why = next((difference for step in steps if (difference := _differs(fused, step)) is not None), None)
         if why is None:
+            fused.tried = True
             return fused, None
     for step in steps:
         differs = _differs_alone(alone, step)
@@ -109,7 +110,7 @@ def _ordinary(alone: OneByOne, chunk: Chunk, trace: Trace, inputs: Sequence[Tens
         for name, t in names.given(chunk.state).items():
             own[name].copy_(t[0, m])
     loss = alone.loss(noise, 0, m, targets)
-    seen = watched(alone.step(noise, 0, m), network, alone.shown(noise, 0, m, inputs), loss)
+    seen = watched(alone.member_step(noise, 0, m), network, alone.shown(noise, 0, m, inputs), loss)
     gradients = [gradient(own[name]).clone() for name in names.trained]
     rest = [own[name].detach() for name in (*names.trained, *names.rest)]
     network.zero_grad()

@@ -28,7 +28,7 @@ class OneByOne(Program):
 
         def member(s: int, m: int) -> list[Tensor]:
             with holding(own, self.names.given([t[s, m] for t in state])):
-                step, shown = self.step(noise, s, m), self.shown(noise, s, m, inputs)
+                step, shown = self.member_step(noise, s, m), self.shown(noise, s, m, inputs)
                 results = self.loss(noise, s, m, targets)
                 step.backward(self.network, shown, results)
                 return [*(gradient(own[name]) for name in self.names.trained), *results.sums]
@@ -36,7 +36,7 @@ class OneByOne(Program):
         results = _for_each(state, member)
         return results[:n], results[n:]
 
-    def step(self, noise: Noise, s: int, m: int) -> Step:
+    def member_step(self, noise: Noise, s: int, m: int) -> Step:
         """Return what decides a member's step."""
         noise_of_member = noise.only(s, m)
         effects = noise_of_member.effects
@@ -66,7 +66,7 @@ class OneByOne(Program):
         with batch_statistics(self.network):
             for s, m in product(*map(range, state[0].shape[:2])):
                 with holding(own, self.names.given([t[s, m] for t in state])):
-                    self.step(noise, s, m).forward(self.network, self.shown(noise, s, m, inputs))
+                    self.member_step(noise, s, m).forward(self.network, self.shown(noise, s, m, inputs))
 
     @torch.no_grad()
     def losses(self, state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> list[Tensor]:
