@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from benchmarks import architectures
 from torch import Tensor, nn
 
-from benchmarks import architectures
 from dampen import InputError, NotFusedWarning, Population, Setting, solo
 from dampen.engine import _rng
 
@@ -151,3 +151,65 @@ def test_a_class_without_a_place_in_a_one_hot_code_is_one_line():
     ids[11] = 12
     with pytest.raises(InputError, match=r"the network fails on a batch of shape \[8, 1\]: Class values"):
         Population(OneHot, [Setting()], [0, 1]).fit((ids, classes()), epochs=2, batch_size=BATCH)
+
+
+class OwnNumbers(nn.Module):
+    """Draws by each function that can."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.register_buffer("noise", torch.zeros(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.first(x))
+        if self.training:
+            self.noise.uniform_(-1, 1)
+            keep = torch.rand(len(x), 1, dtype=x.dtype, device=x.device) < 0.8
+            h = h * keep + 0.1 * torch.randn_like(h) + 0.1 * self.noise
+            h = h * torch.bernoulli(torch.full_like(h, 0.7)) + torch.empty_like(h).normal_(std=0.1)
+            h = h + F.gumbel_softmax(h) * h.new_empty(len(x), 1).bernoulli_(0.5).div_(0.5)
+        return self.second(h)
+
+
+def test_numbers_that_a_network_draws_are_its_seeds_alone_and_its_members_train_as_one():
+    settings = [Setting(weight_decay=0.1), Setting(), Setting(lr=0.003)]
+    rows = (numbers(4), classes())
+    population = Population(OwnNumbers, settings, [0, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NotFusedWarning)
+        population.fit(rows, **OPTIONS)
+    for seed, setting in enumerate(settings[:2]):
+        alone = solo(OwnNumbers, setting, seed, rows, **OPTIONS)
+        assert distance(population.member(setting, seed), alone.network) < 1e-9
+    state = population.state()["noise"]
+    assert (state[0, 0] == state[0, 1]).all()
+    assert (state[0, 0] != state[1, 0]).all()
+
+
+def test_drop_path_by_numbers_of_its_own_is_what_a_hand_written_loop_makes_of_the_seeds_numbers(monkeypatch):
+    def model():
+        return architectures.VisionTransformer(8, 4, 3, 8, 2, 2, drop_path=0.5)
+
+    inputs, targets = in_double((numbers(3, 8, 8),)), classes()
+    setting = Setting(weight_decay=0.1, dropout=0.0)
+    population = Population(model, [setting, Setting(weight_decay=0.1)], [0, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NotFusedWarning)
+        population.fit((*inputs, targets), **OPTIONS)
+    start = population.initial_model(1)
+    called = 0
+
+    def drop_path(module, x):
+        nonlocal called
+        if module.p == 0:
+            return x
+        step, number = divmod(called, 2)  # two branches in the one block with a rate
+        called += 1
+        uniforms = _rng.StepDraws([1], step, f"own/{number}").uniform(len(x), 1, 1)[0]
+        return x * (uniforms < 1 - module.p) / (1 - module.p)
+
+    monkeypatch.setattr(architectures.DropPath, "forward", drop_path)
+    trained = by_hand(start, setting, 1, inputs, targets)
+    assert called == 2 * EPOCHS * N // BATCH
+    assert distance(population.member(setting, 1), trained) < 1e-9

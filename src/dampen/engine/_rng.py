@@ -97,6 +97,27 @@ class StepDraws:
         return torch.from_numpy(np.stack([g.standard_normal(shape, dtype=np.float32) for g in self._numpy]))
 
 
+def own_draws(
+    seeds: Sequence[int],
+    step: int,
+    draws: Sequence[tuple[str, Sequence[int]]],
+    device: str | torch.device = "cpu",
+) -> list[Float[Tensor, "S ..."]]:
+    """Return the numbers of each place where a network draws its own at one step, a stream for each seed and place.
+
+    Args:
+        seeds: the S seeds.
+        step: number of the training step, from 0.
+        draws: kind, `uniform` or `normal`, and shape of each.
+        device: where they are needed.
+    """
+    streams = [StepDraws(seeds, step, f"own/{number}", device) for number in range(len(draws))]
+    return [
+        (stream.normal if kind == "normal" else stream.uniform)(*shape)
+        for stream, (kind, shape) in zip(streams, draws, strict=True)
+    ]
+
+
 @contextmanager
 def global_generators(seed: int, step: int) -> Iterator[None]:
     """Let whatever draws from the global generators of torch, NumPy and Python draw by (seed, step) alone.

@@ -15,7 +15,7 @@ from dampen.engine.batching._conv import CONVOLUTIONS, Convolution, convolution_
 from dampen.engine.batching._in_place import Replaced, out_of_place
 from dampen.engine.batching._linear import Linear, linear_arguments
 from dampen.engine.batching._written_out import WRITTEN_OUT
-from dampen.engine.capture import CatchDropout, Kind, NotRecordable, Placed, Unsettled, value_of
+from dampen.engine.capture import CatchDropout, DrawCall, Kind, NotRecordable, Placed, Unsettled, value_of
 from dampen.engine.knobs._masks import Keep
 from dampen.engine.knobs.noise.dropout import alpha_dropout
 
@@ -39,6 +39,7 @@ class BatchedDropout(CatchDropout):
         uniforms: for each place, this seed's uniforms.
         low: type to which linear layers and convolutions round their inputs, if any (autocast does it elsewhere).
         placed: what knobs do at other sites.
+        own: for each place where the network draws random numbers, this seed's.
         state: this member's parameters and buffers: what changes them in place has to.
     """
 
@@ -51,11 +52,13 @@ class BatchedDropout(CatchDropout):
         uniforms: Sequence[Tensor],
         low: torch.dtype | None = None,
         placed: Placed | None = None,
+        own: Sequence[Tensor] = (),
         state: Iterable[Tensor] = (),
     ):
         super().__init__(placed)
         self._state = {memory(t) for t in state}
         self._replaced = Replaced()
+        self._own = own
         self._rates, self._scales, self._uniforms, self._low = rates, scales, uniforms, low
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -90,6 +93,16 @@ class BatchedDropout(CatchDropout):
         if kind == "alpha":
             return alpha_dropout(h, rate, uniforms)
         return h * Keep.apply(uniforms, rate.to(uniforms.dtype), self._scales[number].to(h.dtype))
+
+    def drawn(self, number: int, draw: DrawCall) -> Any:
+        """See `CatchDropout`."""
+        if not draw.fits(self._own, number):
+            return draw.run()
+        result = draw.result(self._own[number])
+        if draw.target is None:
+            return result
+        kept = memory(draw.target) in self._state
+        return self.changed(draw.target, result) if kept else self._replaced.put(draw.target, result)
 
     def recurrent(self, number: int, func: Any, args: Any, place_of_p: int, kwargs: Any) -> Any:
         """Refuse: `vmap` has no rule for recurrent networks."""

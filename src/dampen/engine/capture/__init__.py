@@ -1,5 +1,6 @@
 """What a network does in a forward pass: where it drops units, what it calls, and which operations these are."""
 
+from dampen.engine.capture._draws import Draw, DrawCall
 from dampen.engine.capture._dropout_mode import CatchDropout
 from dampen.engine.capture._failures import alone, check_ids, failure, in_one_line
 from dampen.engine.capture._forward import eager, first_line, forward, quiet
@@ -24,6 +25,8 @@ from dampen.engine.capture._trace import Trace, trace
 
 __all__ = [
     "CatchDropout",
+    "Draw",
+    "DrawCall",
     "Kind",
     "Layout",
     "ModulePath",

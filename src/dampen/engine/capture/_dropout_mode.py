@@ -11,7 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from dampen.engine.capture._attention import attend, attention_arguments, multi_head_attention_body
+from dampen.engine.capture._attention import (
+    attend,
+    attention_arguments,
+    multi_head_attention_body,
+    without_override_check,
+)
+from dampen.engine.capture._draws import DrawCall, draw_of
 from dampen.engine.capture._residual import addends
 from dampen.engine.capture._sites import Kind, Placed
 
@@ -58,6 +64,11 @@ class CatchDropout(TorchFunctionMode):
             i = 5 if isinstance(args[3], bool) else 6  # packed sequences have one argument more
             if args[i] > 0 and args[i + 1]:
                 return self.recurrent(self.number("drop"), func, args, i, kwargs)
+        if func is F.gumbel_softmax:
+            with self:
+                return _gumbel_softmax_body(*args, **kwargs)
+        if (draw := draw_of(func, args, kwargs)) is not None:
+            return self.drawn(self.number("draw"), draw)
         if func in WEIGHTED:
             return self._weighted(func, args, kwargs)
         if func in _SPARSE:  # a stacked gradient is dense
@@ -110,6 +121,10 @@ class CatchDropout(TorchFunctionMode):
         """Run a recurrent network with dropout between its layers; `args[place_of_p]` is its rate."""
         raise NotImplementedError
 
+    def drawn(self, number: int, draw: DrawCall) -> Any:
+        """Draw random numbers; by default as the network does, by the global generator."""
+        return draw.run()
+
     def other(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run a function that drops nothing."""
         return func(*args, **kwargs)
@@ -135,6 +150,7 @@ def _in_place(input: Tensor, p: float, train: bool) -> tuple[Tensor, float, bool
     return input, p, train, True
 
 
+_gumbel_softmax_body = without_override_check(F.gumbel_softmax)
 WEIGHTED = {F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
 _SPARSE: dict[Any, int] = {F.embedding: 6, F.embedding_bag: 7}  # and the place of `sparse` among their arguments
 _RECURRENT = {"gru", "lstm", "rnn_tanh", "rnn_relu"}

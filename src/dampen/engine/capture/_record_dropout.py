@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
+from dampen.engine.capture._draws import Draw, DrawCall
 from dampen.engine.capture._dropout_mode import CatchDropout
 from dampen.engine.capture._module_path import ModulePath
 from dampen.engine.capture._residual import Lineage
@@ -15,6 +16,8 @@ _SHAPES = ("squeeze", "unsqueeze", "flatten", "ravel", "view", "reshape", "conti
 
 class RecordDropout(CatchDropout):
     """Notes in `places` where a forward pass drops units, in `functions` what else each module calls.
+
+    `draws` has the places where it draws numbers of its own.
 
     `activation_bytes` is the size of what these functions returned, `last` the id of what the last one returned and the
     last function that did more than give it another shape.
@@ -29,6 +32,7 @@ class RecordDropout(CatchDropout):
         self._adds = additions
         self._lineage = Lineage() if additions else None
         self.places: list[Place] = []
+        self.draws: list[Draw] = []
         self.sites: list[Site] = []
         self.functions: dict[str, set[Any]] = {}
         self.activation_bytes = 0
@@ -57,6 +61,11 @@ class RecordDropout(CatchDropout):
         """Note the place and drop nothing."""
         self.places.append(Place(self._where.current, kind, p, shape))
         return h
+
+    def drawn(self, number: int, draw: DrawCall) -> Any:
+        """Note the place."""
+        self.draws.append(Draw(self._where.current, draw.kind, draw.shape))
+        return draw.run()
 
     def recurrent(self, number: int, func: Any, args: Any, place_of_p: int, kwargs: Any) -> Any:
         """Note the place and drop nothing."""

@@ -253,20 +253,22 @@ class Fused(Program):
             rates: tuple[Tensor, Tensor, Tensor | None],
             uniforms: list[Tensor],
             draws: list[Tensor],
+            own: list[Tensor],
         ) -> Tensor:
             placed = effects.placed(rates[2], draws)
-            mode = BatchedDropout(*rates[:2], uniforms, self.recipe.low, placed, state.values())
+            mode = BatchedDropout(*rates[:2], uniforms, self.recipe.low, placed, own, state.values())
             with self._autocast(), following(self.network, placed), mode:
                 return mode.now(functional_call(self.network, state, tuple(inputs)))
 
         every_setting: Any = 0, 0, None if effects.rates is None else 0
-        over_settings = vmap(member, in_dims=(0, of_settings, every_setting, None, None))
-        return vmap(over_settings, in_dims=(0, 0, None, 0, 0))(
+        over_settings = vmap(member, in_dims=(0, of_settings, every_setting, None, None, None))
+        return vmap(over_settings, in_dims=(0, 0, None, 0, 0, 0))(
             self.names.given(state),
             shown,
             (noise.rates, noise.scales, effects.rates),
             noise.uniforms,
             effects.draws,
+            noise.own,
         )
 
     def _evaluation(self, *tensors: Tensor) -> list[Tensor]:
@@ -310,8 +312,8 @@ def _reason(e: Exception) -> str:
 _ITEM = "it reads a tensor's value (.item() or the like): compute with tensors throughout"
 _BRANCHES = "its control flow depends on the values of a tensor: choose by torch.where instead"
 _DRAWS = (
-    "it draws random numbers of its own: nn.Dropout and F.dropout can be fused, so draw masks by F.dropout of a tensor "
-    "of ones"
+    "it draws random numbers of its own by a function that can't be fused: torch.rand, torch.randn, bernoulli_, "
+    "uniform_ and normal_ of a shape that is always the same can, as F.dropout"
 )
 _IN_PLACE = (
     "it changes in place a tensor that all members share: leave in-place operations out (inplace=False; x = x + y for "

@@ -102,7 +102,7 @@ def _ordinary(alone: OneByOne, chunk: Chunk, trace: Trace, inputs: Sequence[Tens
     targets = targets.expand(S, *targets.shape[1:]).contiguous()
     rates = rates_of(chunk.settings, trace.places, chunk.state[0])
     effects = chunk.active.at(chunk.seeds, 0, trace.sites, inputs, targets)
-    noise = noise_at(chunk.seeds, 0, rates, trace.places, targets.device, effects)
+    noise = noise_at(chunk.seeds, 0, rates, trace.places, targets.device, effects, trace.draws)
     m = chunk.active.busiest  # its own gradients show what the knobs do
     network = copied(alone.network).train()
     own = tensors_of(network)

@@ -48,6 +48,7 @@ class OneByOne(Program):
             [u[0] for u in noise_of_member.uniforms],
             placed,
             self.recipe.low,
+            [t[0] for t in noise_of_member.own],
         )
 
     def shown(self, noise: Noise, s: int, m: int, inputs: list[Tensor]) -> list[Tensor]:
