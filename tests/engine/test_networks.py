@@ -47,6 +47,7 @@ NETWORKS = {
         lambda: architectures.TabularModel([(13, 4)] * 2, 5, 3, [8, 6]),
         (words(length=2), numbers(5)),
     ),
+    "in place": (lambda: InPlace(), (numbers(4),)),
     "TabM": (lambda: architectures.TabM(4, [13, 13], 3, 8, 2), (numbers(4), words(length=2))),
     "FT-Transformer": (lambda: architectures.FTTransformer(4, 3, 8, 1, 2), (numbers(4),)),
     "graph network": (lambda: architectures.GraphNetwork(5, 3, 3, 6, 2), (numbers(5, 3),)),
@@ -54,7 +55,13 @@ NETWORKS = {
     "GPT-2": (lambda: architectures.GPT2(13, 6, 3, 8, 1, 2), (words(),)),
     "BERT": (lambda: architectures.BERT(13, 6, 3, 8, 1, 2), (words(),)),
     "ViT": (lambda: architectures.VisionTransformer(8, 4, 3, 8, 2, 2), (numbers(3, 8, 8),)),
-    "LSTM": (lambda: architectures.Recurrent(13, 3, nn.LSTM, 6), (words(),)),
+    "LSTM": (lambda: architectures.Recurrent(13, 3, nn.LSTM, 5), (words(),)),
+    "LSTM both ways": (
+        lambda: architectures.Recurrent(13, 3, nn.LSTM, 5, bidirectional=True, num_layers=2, bias=False),
+        (words(length=3),),
+    ),
+    "GRU": (lambda: architectures.Recurrent(13, 3, nn.GRU, 5, bidirectional=True), (words(length=3),)),
+    "RNN": (lambda: architectures.Recurrent(13, 3, nn.RNN, 5, num_layers=2, nonlinearity="relu"), (words(length=3),)),
     "ResNet": (lambda: architectures.ResNet18(3, 2, 1, 2), (numbers(3, 8, 8),)),
     "U-Net": (lambda: architectures.UNet(3, 2), (numbers(3, 8, 8),)),
 }
@@ -77,6 +84,30 @@ def by_hand(network, setting, seed, inputs, targets):
             loss.backward()
             optimizer.step()
     return network.eval()
+
+
+class InPlace(nn.Module):
+    """Changes tensors in place in every way: by functions, methods, operators and items, and a buffer of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.register_buffer("passes", torch.zeros(()))
+        self.dropout = nn.Dropout(0.2, inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        h = self.first(x)
+        F.relu_(h)
+        h = 2 * h
+        self.dropout(h)
+        h.add_(x.mean()).sub_(1)
+        total = x.new_zeros(len(x), 6)
+        total += h
+        total[:, 0] = h[:, 1]
+        total[:, 1:3].add_(h[:, :1])
+        total.index_add_(1, torch.tensor([0, 0, 1], device=x.device), h[:, :3])
+        return F.leaky_relu(self.second(total), 0.1, inplace=True)
 
 
 def in_double(inputs):

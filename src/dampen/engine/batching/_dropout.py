@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dampen.engine.batching import _recurrent as recurrent
 from dampen.engine.batching._all_members import memory, of_all_members
 from dampen.engine.batching._conv import CONVOLUTIONS, Convolution, convolution_arguments
 from dampen.engine.batching._in_place import Replaced, out_of_place
@@ -97,7 +98,7 @@ class BatchedDropout(CatchDropout):
     def drawn(self, number: int, draw: DrawCall) -> Any:
         """See `CatchDropout`."""
         if not draw.fits(self._own, number):
-            return draw.run()
+            return self.other(*draw.call)
         result = draw.result(self._own[number])
         if draw.target is None:
             return result
@@ -117,6 +118,8 @@ class BatchedDropout(CatchDropout):
             if arguments is not None:
                 tensors, options = arguments
                 return Convolution.apply(*map(self._rounded, tensors), options)
+        if self._low is None and (results := recurrent.written_out(func, args)) is not None:
+            return results
         return self._in_place(WRITTEN_OUT.get(func, func), args, kwargs)
 
     def _in_place(self, func: Any, args: Any, kwargs: Any) -> Any:

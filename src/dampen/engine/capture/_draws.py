@@ -35,14 +35,14 @@ class DrawCall:
         shape: of them.
         result: makes its result of them.
         target: the tensor that it changes in place, if it does.
-        run: the call as it is, with the global generator's numbers.
+        call: function, arguments and named arguments.
     """
 
     kind: DrawKind
     shape: tuple[int, ...]
     result: Callable[[Tensor], Tensor]
     target: Tensor | None
-    run: Callable[[], Any]
+    call: tuple[Any, Any, Any]
 
     def fits(self, numbers: Sequence[Tensor], at: int) -> bool:
         """Return whether there are numbers for this call, the one at that place."""
@@ -55,7 +55,7 @@ def draw_of(func: Any, args: Any, kwargs: Any) -> DrawCall | None:
     if read is None or kwargs.get("generator") is not None or kwargs.get("out") is not None:
         return None
     kind, shape, result, target = read(*args, **kwargs)
-    return DrawCall(kind, tuple(shape), result, target, partial(func, *args, **kwargs))
+    return DrawCall(kind, tuple(shape), result, target, (func, args, kwargs))
 
 
 _Read = tuple[DrawKind, Sequence[int], Callable[[Tensor], Tensor], Tensor | None]

@@ -123,7 +123,7 @@ class CatchDropout(TorchFunctionMode):
 
     def drawn(self, number: int, draw: DrawCall) -> Any:
         """Draw random numbers; by default as the network does, by the global generator."""
-        return draw.run()
+        return self.other(*draw.call)
 
     def other(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run a function that drops nothing."""

@@ -255,7 +255,11 @@ class _Tape(TorchDispatchMode):
             return self.node(x) if isinstance(x, Tensor) else x
 
         node = self._graph.call_function(func, tree_map(as_node, args), tree_map(as_node, kwargs))
-        result = func(*args, **kwargs)
+        try:
+            result = func(*args, **kwargs)
+        except Exception:  # it did nothing, and something else may be done in its place
+            self._graph.erase_node(node)
+            raise
         if isinstance(result, Tensor):
             self.know(result, node)
         elif isinstance(result, tuple | list):

@@ -82,7 +82,7 @@ class PairedDropout(CatchDropout):
     def drawn(self, number: int, draw: DrawCall) -> Any:
         """See `CatchDropout`; a call that the first forward pass did not show draws by the global generator."""
         if number < 0 or not draw.fits(self._own, number):
-            return draw.run()
+            return self.other(*draw.call)
         result = draw.result(self._own[number])
         return result if draw.target is None else self.changed(draw.target, result)
 

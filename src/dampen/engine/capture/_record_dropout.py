@@ -65,7 +65,7 @@ class RecordDropout(CatchDropout):
     def drawn(self, number: int, draw: DrawCall) -> Any:
         """Note the place."""
         self.draws.append(Draw(self._where.current, draw.kind, draw.shape))
-        return draw.run()
+        return self.other(*draw.call)
 
     def recurrent(self, number: int, func: Any, args: Any, place_of_p: int, kwargs: Any) -> Any:
         """Note the place and drop nothing."""

@@ -316,8 +316,8 @@ _DRAWS = (
     "uniform_ and normal_ of a shape that is always the same can, as F.dropout"
 )
 _IN_PLACE = (
-    "it changes in place a tensor that all members share: leave in-place operations out (inplace=False; x = x + y for "
-    "x += y)"
+    "it changes in place a tensor that it goes on using through a view: leave in-place operations out (inplace=False; "
+    "x = x + y for x += y)"
 )
 _REASONS = {
     "data-dependent control flow": _BRANCHES,
