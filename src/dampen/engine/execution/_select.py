@@ -124,7 +124,7 @@ def _differs(fused: Fused, step: _Ordinary) -> tuple[str, str] | None:
     state = [t.clone() for t in step.state]
     try:
         gradients, sums = fused.gradients(state, step.noise, step.inputs, step.targets)
-        fused.losses(state, [t[:1] for t in step.inputs], step.targets[:1])
+        fused.losses([t.clone() for t in state], [t[:1] for t in step.inputs], step.targets[:1])
     except NotFusable as e:
         return e.module, e.reason
     m = slice(step.m, step.m + 1)
