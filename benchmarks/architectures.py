@@ -1,5 +1,6 @@
 """Networks as people write them, rebuilt small: what the population has to run as it comes."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -17,7 +18,7 @@ class TabularModel(nn.Module):
         self.emb_drop, self.bn_cont = nn.Dropout(0.1), nn.BatchNorm1d(n_numbers)
         widths = [sum(width for _, width in sizes) + n_numbers, *layers]
         blocks: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             blocks += [nn.Linear(before, after, bias=False), nn.ReLU(inplace=True), nn.BatchNorm1d(after)]
             blocks.append(nn.Dropout(0.2, inplace=True))
         self.layers = nn.Sequential(*blocks, nn.Linear(widths[-1], outputs))

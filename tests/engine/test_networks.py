@@ -42,12 +42,36 @@ def classes(n: int = 3) -> Tensor:
     return torch.randint(n, (N,), generator=torch.Generator().manual_seed(3))
 
 
+class InPlace(nn.Module):
+    """Changes tensors in place in every way: by functions, methods, operators and items, and a buffer of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.register_buffer("passes", torch.zeros(()))
+        self.dropout = nn.Dropout(0.2, inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        h = self.first(x)
+        F.relu_(h)
+        h = 2 * h
+        self.dropout(h)
+        h.add_(x.mean()).sub_(1)
+        total = x.new_zeros(len(x), 6)
+        total += h
+        total[:, 0] = h[:, 1]
+        total[:, 1:3].add_(h[:, :1])
+        total.index_add_(1, torch.tensor([0, 0, 1], device=x.device), h[:, :3])
+        return F.leaky_relu(self.second(total), 0.1, inplace=True)
+
+
 NETWORKS = {
     "fastai's tabular network": (
         lambda: architectures.TabularModel([(13, 4)] * 2, 5, 3, [8, 6]),
         (words(length=2), numbers(5)),
     ),
-    "in place": (lambda: InPlace(), (numbers(4),)),
+    "in place": (InPlace, (numbers(4),)),
     "TabM": (lambda: architectures.TabM(4, [13, 13], 3, 8, 2), (numbers(4), words(length=2))),
     "FT-Transformer": (lambda: architectures.FTTransformer(4, 3, 8, 1, 2), (numbers(4),)),
     "graph network": (lambda: architectures.GraphNetwork(5, 3, 3, 6, 2), (numbers(5, 3),)),
@@ -84,30 +108,6 @@ def by_hand(network, setting, seed, inputs, targets):
             loss.backward()
             optimizer.step()
     return network.eval()
-
-
-class InPlace(nn.Module):
-    """Changes tensors in place in every way: by functions, methods, operators and items, and a buffer of its own."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 3)
-        self.register_buffer("passes", torch.zeros(()))
-        self.dropout = nn.Dropout(0.2, inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.passes += 1
-        h = self.first(x)
-        F.relu_(h)
-        h = 2 * h
-        self.dropout(h)
-        h.add_(x.mean()).sub_(1)
-        total = x.new_zeros(len(x), 6)
-        total += h
-        total[:, 0] = h[:, 1]
-        total[:, 1:3].add_(h[:, :1])
-        total.index_add_(1, torch.tensor([0, 0, 1], device=x.device), h[:, :3])
-        return F.leaky_relu(self.second(total), 0.1, inplace=True)
 
 
 def in_double(inputs):
@@ -182,6 +182,24 @@ def test_a_class_without_a_place_in_a_one_hot_code_is_one_line():
     ids[11] = 12
     with pytest.raises(InputError, match=r"the network fails on a batch of shape \[8, 1\]: Class values"):
         Population(OneHot, [Setting()], [0, 1]).fit((ids, classes()), epochs=2, batch_size=BATCH)
+
+
+def test_convolutions_with_large_maps_train_one_after_the_other_on_a_cpu_and_explain_says_why():
+    def model():
+        return nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 1024, 3))
+
+    images = torch.randn(8, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    settings = [Setting(weight_decay=0.1), Setting()]
+    for rows, large in (images, True), (images[:1], False):
+        population = Population(model, settings, [0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", NotFusedWarning)
+            population.fit((rows, classes()[: len(rows)]), **OPTIONS)
+        explained = population.explain()
+        assert explained.reason is None
+        assert (explained.choice is not None) == large
+        assert ("fusing does not pay here: on a CPU convolutions" in str(explained)) == large
+        assert {layer.how == "one by one" for layer in explained.layers} == {large}
 
 
 class OwnNumbers(nn.Module):

@@ -52,7 +52,7 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         h, c, weight, hs, cs, gates, tanhs = ctx.saved_tensors
         of_hs, of_cs = gradients[:2]
-        K, T, B, H = hs.shape
+        T, H = hs.shape[1], hs.shape[3]
         of_gates = torch.empty_like(gates)
         of_h, of_c = torch.zeros_like(h), torch.zeros_like(c)
         for t in range(T - 1, -1, -1):

@@ -1,4 +1,4 @@
-"""Recurrent layers written out as a scan: linear layers with a rule of their own, and a cell's few operations a step."""
+"""Recurrent layers written out as a scan: linear layers with a rule of their own, and a cell's few operations."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

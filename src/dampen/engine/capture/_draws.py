@@ -51,7 +51,7 @@ class DrawCall:
 
 def draw_of(func: Any, args: Any, kwargs: Any) -> DrawCall | None:
     """Return what a call draws; None for one that draws nothing, or from a generator of its own, or into `out`."""
-    read = _READ.get(func)
+    read = DRAWS.get(func)
     if read is None or kwargs.get("generator") is not None or kwargs.get("out") is not None:
         return None
     kind, shape, result, target = read(*args, **kwargs)
@@ -104,7 +104,7 @@ def _exponential_(input: Tensor, lambd: float = 1.0, **_: Any) -> _Read:
     return "uniform", input.shape, lambda numbers: -torch.log1p(-numbers.to(input.dtype)) / lambd, input
 
 
-_READ: dict[Any, Callable[..., _Read]] = {
+DRAWS: dict[Any, Callable[..., _Read]] = {
     torch.rand: partial(_made, "uniform"),
     torch.randn: partial(_made, "normal"),
     torch.rand_like: partial(_like, "uniform"),

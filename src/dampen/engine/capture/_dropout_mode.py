@@ -4,6 +4,7 @@ The user's module is never rewritten: a `TorchFunctionMode` sees each call of a 
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from dampen.engine.capture._attention import (
     multi_head_attention_body,
     without_override_check,
 )
-from dampen.engine.capture._draws import DrawCall, draw_of
+from dampen.engine.capture._draws import DRAWS, DrawCall, draw_of
 from dampen.engine.capture._residual import addends
 from dampen.engine.capture._sites import Kind, Placed
 
@@ -42,6 +43,8 @@ class CatchDropout(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if not self._adds and not _acts(func):
+            return self.other(func, args, kwargs)
         if func in _READ:
             read, kind, batch_ndim = _READ[func]
             h, p, training, inplace = read(*args, **kwargs)
@@ -171,3 +174,11 @@ _READ: dict[Any, tuple[Callable[..., tuple[Tensor, float, bool, bool]], Kind, in
     torch.feature_alpha_dropout: (_dropout, "alpha", 2),
     torch.feature_alpha_dropout_: (_in_place, "alpha", 2),
 }
+
+
+@cache
+def _acts(func: Any) -> bool:
+    """Return whether a function drops, draws, has weights or calls others that do."""
+    whole = func in (F.scaled_dot_product_attention, F.multi_head_attention_forward, F.gumbel_softmax)
+    tables = func in _READ or func in WEIGHTED or func in _SPARSE or func in DRAWS
+    return whole or tables or getattr(func, "__name__", "") in _RECURRENT

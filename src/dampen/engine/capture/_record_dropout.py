@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from dampen.engine.capture._draws import Draw, DrawCall
-from dampen.engine.capture._dropout_mode import CatchDropout
+from dampen.engine.capture._dropout_mode import WEIGHTED, CatchDropout
 from dampen.engine.capture._module_path import ModulePath
 from dampen.engine.capture._residual import Lineage
 from dampen.engine.capture._sites import Kind, Place
@@ -17,7 +18,7 @@ _SHAPES = ("squeeze", "unsqueeze", "flatten", "ravel", "view", "reshape", "conti
 class RecordDropout(CatchDropout):
     """Notes in `places` where a forward pass drops units, in `functions` what else each module calls.
 
-    `draws` has the places where it draws numbers of its own.
+    `draws` has the places where it draws numbers of its own, `map_bytes` the sizes of what convolutions return.
 
     `activation_bytes` is the size of what these functions returned, `last` the id of what the last one returned and the
     last function that did more than give it another shape.
@@ -36,6 +37,7 @@ class RecordDropout(CatchDropout):
         self.sites: list[Site] = []
         self.functions: dict[str, set[Any]] = {}
         self.activation_bytes = 0
+        self.map_bytes: list[int] = []
         self.last: tuple[int, str] = 0, ""
         self._where = where
 
@@ -78,6 +80,8 @@ class RecordDropout(CatchDropout):
         result = func(*args, **kwargs)
         if isinstance(result, Tensor):
             self.activation_bytes += result.nbytes
+            if func in WEIGHTED and func is not F.linear:
+                self.map_bytes.append(result.nbytes)
             name = getattr(func, "__name__", "")
             shaped = name in _SHAPES and args and id(args[0]) == self.last[0]
             self.last = id(result), self.last[1] if shaped else name

@@ -40,6 +40,7 @@ class Trace:
         one_output: whether it gives one number a row.
         last: the function that gave its outputs.
         draws: where it draws random numbers of its own.
+        map_bytes: sizes of what its convolutions return.
     """
 
     places: tuple[Place, ...]
@@ -51,6 +52,7 @@ class Trace:
     one_output: bool = False
     last: str = ""
     draws: tuple[Draw, ...] = ()
+    map_bytes: tuple[int, ...] = ()
 
 
 def trace(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tensor], additions: bool = False) -> Trace:
@@ -140,6 +142,7 @@ def trace(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
         _losses.has_one_output(output),
         recorded.last[1] if recorded.last[0] == id(output) else "",
         tuple(recorded.draws),
+        tuple(recorded.map_bytes),
     )
 
 
