@@ -1,15 +1,13 @@
 """The tensor of all members behind the one that a network sees under `vmap`."""
 
-import torch
 from torch import Tensor
-
-_functorch = torch._C._functorch
+from torch._C._functorch import get_unwrapped, is_batchedtensor
 
 
 def of_all_members(t: Tensor) -> Tensor:
     """Return the tensor that holds every member's values."""
-    while _functorch.is_batchedtensor(t):
-        t = _functorch.get_unwrapped(t)
+    while is_batchedtensor(t):
+        t = get_unwrapped(t)
     return t
 
 

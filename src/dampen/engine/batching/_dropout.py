@@ -106,8 +106,8 @@ class BatchedDropout(CatchDropout):
         return self.changed(draw.target, result) if kept else self._replaced.put(draw.target, result)
 
     def recurrent(self, number: int, func: Any, args: Any, place_of_p: int, kwargs: Any) -> Any:
-        """Refuse: `vmap` has no rule for recurrent networks."""
-        raise RuntimeError(f"{func.__name__} has no batching rule")
+        """Refuse: torch draws these masks inside of the layers."""
+        raise RuntimeError("it drops units between its layers; give it one layer each and nn.Dropout in between")
 
     def other(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Send linear layers and convolutions to their rules."""

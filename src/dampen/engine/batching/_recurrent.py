@@ -76,7 +76,7 @@ def _scan(
     b_x, b_h = biases or (None, None)
     if cell is None:
         of_inputs = Linear.apply(x, w_x, None if b_x is None or b_h is None else b_x + b_h)
-        hs, cs = lstm(of_inputs.flip(0) if backward else of_inputs, *state, w_h)
+        hs, cs = lstm(of_inputs.flip(0) if backward else of_inputs, state[0], state[1], w_h)
         return hs.flip(0) if backward else hs, [hs[-1], cs[-1]]
     of_inputs = Linear.apply(x, w_x, b_x).unbind(0)
     outputs = []

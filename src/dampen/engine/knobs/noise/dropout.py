@@ -8,13 +8,13 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_batchedtensor
 
 from dampen._checks import is_number
 from dampen.engine.knobs._base import Knob
 from dampen.engine.knobs._masks import Keep
 from dampen.errors import InputError
 
-_is_batched = torch._C._functorch.is_batchedtensor
 _ALPHA = -1.7580993408473766  # what SELU tends to for large negative inputs: -lambda * alpha (Klambauer et al. 2017)
 
 Rates = float | tuple[float, ...] | tuple[tuple[str, float], ...]
@@ -37,7 +37,7 @@ def dropout(h: Tensor, p: float | Tensor, uniforms: Tensor) -> Tensor:
         >>> dropout(torch.tensor([1.0, 2.0, 3.0]), 0.5, torch.tensor([0.7, 0.2, 0.5]))
         tensor([2., 0., 6.])
     """
-    if isinstance(p, float) and not _is_batched(uniforms):  # the same numbers in few operations
+    if isinstance(p, float) and not is_batchedtensor(uniforms):  # the same numbers in few operations
         kept = torch.empty(uniforms.shape, dtype=h.dtype, device=h.device)
         torch.ge(uniforms, torch.tensor(p, dtype=uniforms.dtype, device=h.device), out=kept)
         return h * kept / torch.tensor(1 - p if p < 1 else 1.0, dtype=h.dtype, device=h.device)
