@@ -76,8 +76,6 @@ NETWORKS = {
     "FT-Transformer": (lambda: architectures.FTTransformer(4, 3, 8, 1, 2), (numbers(4),)),
     "graph network": (lambda: architectures.GraphNetwork(5, 3, 3, 6, 2), (numbers(5, 3),)),
     "nanoGPT": (lambda: architectures.NanoGPT(13, 6, 8, 1, 2), (words(),)),
-    "GPT-2": (lambda: architectures.GPT2(13, 6, 3, 8, 1, 2), (words(),)),
-    "BERT": (lambda: architectures.BERT(13, 6, 3, 8, 1, 2), (words(),)),
     "ViT": (lambda: architectures.VisionTransformer(8, 4, 3, 8, 2, 2), (numbers(3, 8, 8),)),
     "LSTM": (lambda: architectures.Recurrent(13, 3, nn.LSTM, 5), (words(),)),
     "LSTM both ways": (
