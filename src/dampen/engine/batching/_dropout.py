@@ -70,7 +70,7 @@ class BatchedDropout(CatchDropout):
             except Unsettled:
                 raise
             except NotRecordable as e:
-                raise RuntimeError("data-dependent control flow" if _READS[func] is bool else ".item()") from e
+                raise NotRecordable("data-dependent control flow" if _READS[func] is bool else ".item()") from e
             if value is not None:
                 return _READS[func](value)
         return super().__torch_function__(func, types, args, kwargs)

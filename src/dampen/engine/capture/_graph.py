@@ -6,9 +6,10 @@ cost. Recording sees every operation below autograd and `vmap`, gradients includ
 """
 
 import operator
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -29,6 +30,9 @@ _EMPTY = {_aten.empty.memory_format, _aten.empty_like.default, _aten.new_empty.d
 
 Layout = tuple[tuple[int, ...], tuple[int, ...], int, torch.dtype]
 """Shape, strides, place of the first element in its memory, type."""
+
+
+_recording = threading.local()  # its `tape` writes down what this thread does
 
 
 class NotRecordable(RuntimeError):
@@ -140,7 +144,8 @@ def value_of(t: Tensor) -> bool | int | float | None:
         NotRecordable: the number depends on something that may not decide.
         Unsettled: it differs from member to member.
     """
-    return _Tape.active[-1].value_of(t) if _Tape.active else None
+    tape = getattr(_recording, "tape", None)
+    return None if tape is None else tape.value_of(t)
 
 
 def _runner(recording: Recording) -> Callable[..., list[Tensor]]:
@@ -161,8 +166,6 @@ class _Tape(TorchDispatchMode):
         deciding: its placeholders that values may follow from which the function reads.
     """
 
-    active: ClassVar[list["_Tape"]] = []
-
     def __init__(self, graph: fx.Graph, deciding: set[fx.Node]):
         super().__init__()
         self.values: list[bool | int | float] = []
@@ -179,11 +182,11 @@ class _Tape(TorchDispatchMode):
         return False  # True, torch's default, imports all of torch.compile (seconds) at the first operation
 
     def __enter__(self) -> Any:
-        self.active.append(self)
+        self._outer, _recording.tape = getattr(_recording, "tape", None), self
         return super().__enter__()
 
     def __exit__(self, *raised: Any) -> None:
-        self.active.pop()
+        _recording.tape = self._outer
         super().__exit__(*raised)
 
     def value_of(self, t: Tensor) -> bool | int | float:
