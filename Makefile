@@ -62,6 +62,7 @@ pictures: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.startup --json
 	$(BIN)/python -m benchmarks.population --json
+	$(BIN)/python -m benchmarks.networks --json
 	$(BIN)/python -m benchmarks.tune --json
 	$(BIN)/python -m benchmarks.verdict --json
 	$(BIN)/python -m benchmarks.uncertainty --json

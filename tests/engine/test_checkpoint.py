@@ -95,13 +95,13 @@ def test_a_population_interrupted_within_an_epoch_is_saved_and_goes_on(tmp_path,
     steps = 0
     train_epoch = Chunk.train_epoch
 
-    def press(self, program, trace, rows, interrupted):
+    def press(self, program, trace, rows, interrupted, *args):
         def pressed():
             nonlocal steps
             steps += 1
             return steps == stop
 
-        return train_epoch(self, program, trace, rows, pressed)
+        return train_epoch(self, program, trace, rows, pressed, *args)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Chunk, "train_epoch", press)

@@ -374,7 +374,7 @@ class Recurrent(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.recurrent, self.head = nn.GRU(1, 4, batch_first=True), nn.Linear(4, 3)
+        self.recurrent, self.head = nn.GRU(1, 4, 2, dropout=0.1, batch_first=True), nn.Linear(4, 3)
 
     def forward(self, x):
         return self.head(self.recurrent(x.unsqueeze(-1))[0][:, -1])

@@ -10,6 +10,7 @@ from dampen.engine.capture import Trace
 from dampen.engine.execution._active_knobs import ActiveKnobs
 from dampen.engine.execution._chunk import Chunk
 from dampen.engine.execution._program import Program
+from dampen.engine.execution._sequential import OneByOne
 from dampen.engine.knobs import KNOBS, Averages, OnActivation, OnBatch, OnWeights, Scales, Setting, Variants
 
 
@@ -44,6 +45,7 @@ class Explanation:
         dropping: the module of each place where units are dropped, in the order of the forward pass.
         knobs: by each knob that a setting turns, where it acts: modules, parameters or a part of the step; empty if
             it can act nowhere.
+        choice: why members that could be fused are not; None if they are.
         unreached: parameters that the loss does not depend on: they only decay.
         compiled: whether steps are compiled, and why not; None where that was not tried.
     """
@@ -59,12 +61,15 @@ class Explanation:
     knobs: Mapping[str, tuple[str, ...]]
     unreached: tuple[str, ...] = ()
     compiled: str | None = None
+    choice: str | None = None
 
     def __str__(self) -> str:
         width = max((len(layer.name) + len(layer.kind) for layer in self.layers), default=0) + 3
         lines = [f"{f'{layer.name} ({layer.kind})':{width}}  {layer.how}" for layer in self.layers]
         if self.reason is not None:
             lines.append(f"not fused: {self.reason[0] or 'the network itself'}: {self.reason[1]}")
+        elif self.choice is not None:
+            lines.append(self.choice)
         elif self.chunk == 1 < self.members:
             lines.append(
                 "fusing does not pay here: one member's activations fill the cache, so members train one at a time"
@@ -127,6 +132,7 @@ def explain(
         knobs,
         program.unreached,
         getattr(program, "compiled", None),
+        program.choice if isinstance(program, OneByOne) else None,
     )
 
 

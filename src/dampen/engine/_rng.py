@@ -8,6 +8,7 @@ import hashlib
 import math
 import random
 import struct
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 _BATCH_ORDER, _DROPOUT, _GLOBAL, _NAMED = 0, 1, 2, 3  # streams of numbers that must not coincide; names come last
+_entered = threading.local()
 _WORTH_THREADS = 1 << 18  # uniforms of all seeds: fewer are drawn before torch's own threads leave the cores
 
 
@@ -97,23 +99,72 @@ class StepDraws:
         return torch.from_numpy(np.stack([g.standard_normal(shape, dtype=np.float32) for g in self._numpy]))
 
 
+def own_draws(
+    seeds: Sequence[int],
+    step: int,
+    draws: Sequence[tuple[str, Sequence[int]]],
+    device: str | torch.device = "cpu",
+) -> list[Float[Tensor, "S ..."]]:
+    """Return the numbers of each place where a network draws its own at one step, a stream for each seed and place.
+
+    Args:
+        seeds: the S seeds.
+        step: number of the training step, from 0.
+        draws: kind, `uniform` or `normal`, and shape of each.
+        device: where they are needed.
+    """
+    streams = [StepDraws(seeds, step, f"own/{number}", device) for number in range(len(draws))]
+    return [
+        (stream.normal if kind == "normal" else stream.uniform)(*shape)
+        for stream, (kind, shape) in zip(streams, draws, strict=True)
+    ]
+
+
 @contextmanager
 def global_generators(seed: int, step: int) -> Iterator[None]:
     """Let whatever draws from the global generators of torch, NumPy and Python draw by (seed, step) alone.
 
     They are left as they were. For networks that are random in a way of their own.
     """
-    python, numpy = random.getstate(), np.random.get_state()
     number = _hash(seed, step, _GLOBAL)
-    with torch.random.fork_rng():
-        torch.manual_seed(number)
+    with kept_generators():
+        torch.default_generator.manual_seed(number)  # torch.manual_seed formats a traceback for devices not yet in use
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(number)
         random.seed(number)
         np.random.seed(number % 2**32)
-        try:
+        yield
+
+
+@contextmanager
+def kept_generators() -> Iterator[None]:
+    """Leave the global generators of torch, NumPy and Python as they were; the outermost of nested ones does it."""
+    if getattr(_entered, "kept", False):
+        yield
+        return
+    python, numpy = random.getstate(), np.random.get_state()
+    _entered.kept = True
+    try:
+        with _forked():
             yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
+    finally:
+        _entered.kept = False
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+@contextmanager
+def _forked() -> Iterator[None]:
+    """Leave torch's global generators as they were; `fork_rng` alone takes longer where only the CPU's is in use."""
+    if torch.cuda.is_initialized():
+        with torch.random.fork_rng():
+            yield
+        return
+    state = torch.default_generator.get_state()
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(state)
 
 
 def _generator(device: str | torch.device, seed: int, step: int, stream: int) -> torch.Generator:

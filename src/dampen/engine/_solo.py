@@ -102,10 +102,11 @@ def solo(
             placed = effects.placed(None if effects.rates is None else effects.rates[0], [t[0] for t in effects.draws])
             share = float(scales.get("dropout", 1.0))
             rates = [share * rate for rate in rates_at(setting.get("dropout"), places)]
+            own = _rng.own_draws([seed], step, [(d.kind, d.shape) for d in traces[shapes].draws], device)
             uniforms = _rng.dropout_uniforms([seed], step, [place.shape for place in places], device)
 
             shown = [t[0, 0] for t in effects.inputs(batch)]
-            draw = Step(seed, step, rates, [u[0] for u in uniforms], placed, recipe.low)
+            draw = Step(seed, step, rates, [u[0] for u in uniforms], placed, recipe.low, [t[0] for t in own])
             if average is not None:
                 seen.append(partial(draw.forward, shown=shown))
             loss = _Loss(recipe, effects, targets)

@@ -1,6 +1,7 @@
 """Compiled steps: the numbers of an ordinary loop, whatever is recorded, and the ordinary way where C can't follow."""
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from dampen.engine import _rng
 from dampen.engine.capture import operations
 from dampen.engine.compiled import CompiledStep, NoCompiler, Untranslatable, _build
 
+if os.environ.get("DAMPEN_TEST_DEVICE"):
+    pytest.skip("what is compiled trains on a CPU", allow_module_level=True)
 try:
     _build.compiler()
     _build.products()

@@ -59,7 +59,11 @@ def recurrent():
     class Last(nn.Module):
         def __init__(self):
             super().__init__()
-            self.layer, self.drop, self.head = nn.GRU(2, 5, batch_first=True), nn.Dropout(0.2), nn.Linear(5, 3)
+            self.layer, self.drop, self.head = (
+                nn.GRU(2, 5, 2, dropout=0.1, batch_first=True),
+                nn.Dropout(0.2),
+                nn.Linear(5, 3),
+            )
 
         def forward(self, x: Tensor) -> Tensor:
             return self.head(self.drop(self.layer(x.unflatten(1, (3, 2)))[0][:, -1]))

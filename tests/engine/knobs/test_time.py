@@ -87,7 +87,7 @@ class Recurrent(nn.Module):
     def __init__(self):
         super().__init__()
         self.gru, self.norm, self.head = (
-            nn.GRU(2, 4, batch_first=True),
+            nn.GRU(2, 4, 2, dropout=0.1, batch_first=True),
             nn.BatchNorm1d(4, momentum=None),
             nn.Linear(4, 3),
         )

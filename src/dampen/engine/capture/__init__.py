@@ -1,9 +1,22 @@
 """What a network does in a forward pass: where it drops units, what it calls, and which operations these are."""
 
+from dampen.engine.capture._draws import Draw, DrawCall
 from dampen.engine.capture._dropout_mode import CatchDropout
 from dampen.engine.capture._failures import alone, check_ids, failure, in_one_line
 from dampen.engine.capture._forward import eager, first_line, forward, quiet
-from dampen.engine.capture._graph import Layout, Recording, Staged, operations, record, record_staged
+from dampen.engine.capture._graph import (
+    Layout,
+    NotRecordable,
+    Recorded,
+    Recording,
+    Staged,
+    Unsettled,
+    operations,
+    record,
+    record_reading,
+    record_staged,
+    value_of,
+)
 from dampen.engine.capture._module_path import ModulePath, named
 from dampen.engine.capture._outputs import are_probabilities, describe_output
 from dampen.engine.capture._paired_dropout import NotRepeated, PairedDropout
@@ -13,17 +26,22 @@ from dampen.engine.capture._trace import Trace, trace
 
 __all__ = [
     "CatchDropout",
+    "Draw",
+    "DrawCall",
     "Kind",
     "Layout",
     "ModulePath",
+    "NotRecordable",
     "NotRepeated",
     "PairedDropout",
     "Place",
     "Placed",
     "RecordDropout",
+    "Recorded",
     "Recording",
     "Staged",
     "Trace",
+    "Unsettled",
     "alone",
     "are_probabilities",
     "check_ids",
@@ -38,7 +56,9 @@ __all__ = [
     "quiet",
     "rates_at",
     "record",
+    "record_reading",
     "record_staged",
     "set_rates",
     "trace",
+    "value_of",
 ]

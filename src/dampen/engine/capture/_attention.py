@@ -53,12 +53,13 @@ def attention_arguments(
     return locals()
 
 
-def _without_override_check(function: Callable[..., Any]) -> Callable[..., Any]:
+def without_override_check(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a torch function written in Python whose body runs although a mode is on: it hands nothing to it."""
-    scope = dict(function.__globals__) | {"has_torch_function": lambda *_: False}
+    unseen = dict.fromkeys(("has_torch_function", "has_torch_function_unary"), lambda *_: False)
+    scope = dict(function.__globals__) | unseen
     copy = types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
 
 
-multi_head_attention_body = _without_override_check(F.multi_head_attention_forward)
+multi_head_attention_body = without_override_check(F.multi_head_attention_forward)

@@ -4,6 +4,7 @@ The user's module is never rewritten: a `TorchFunctionMode` sees each call of a 
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -11,7 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from dampen.engine.capture._attention import attend, attention_arguments, multi_head_attention_body
+from dampen.engine.capture._attention import (
+    attend,
+    attention_arguments,
+    multi_head_attention_body,
+    without_override_check,
+)
+from dampen.engine.capture._draws import DRAWS, DrawCall, draw_of
 from dampen.engine.capture._residual import addends
 from dampen.engine.capture._sites import Kind, Placed
 
@@ -36,6 +43,8 @@ class CatchDropout(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if not self._adds and not _acts(func):
+            return self.other(func, args, kwargs)
         if func in _READ:
             read, kind, batch_ndim = _READ[func]
             h, p, training, inplace = read(*args, **kwargs)
@@ -46,7 +55,7 @@ class CatchDropout(TorchFunctionMode):
                 leading = 2 if h.ndim >= batch_ndim else 1
                 shape = (*shape[:leading], *[1] * (h.ndim - leading))
             dropped = self.drop(self.number("drop"), kind, self.site("dropout", h), p, shape)
-            return h.copy_(dropped) if inplace and self.in_place else dropped
+            return self.changed(h, dropped) if inplace and self.in_place else dropped
         if func is F.scaled_dot_product_attention:
             arguments = attention_arguments(*args, **kwargs)
             if arguments["dropout_p"] > 0 or self.attends:
@@ -58,6 +67,11 @@ class CatchDropout(TorchFunctionMode):
             i = 5 if isinstance(args[3], bool) else 6  # packed sequences have one argument more
             if args[i] > 0 and args[i + 1]:
                 return self.recurrent(self.number("drop"), func, args, i, kwargs)
+        if func is F.gumbel_softmax:
+            with self:
+                return _gumbel_softmax_body(*args, **kwargs)
+        if (draw := draw_of(func, args, kwargs)) is not None:
+            return self.drawn(self.number("draw"), draw)
         if func in WEIGHTED:
             return self._weighted(func, args, kwargs)
         if func in _SPARSE:  # a stacked gradient is dense
@@ -75,7 +89,11 @@ class CatchDropout(TorchFunctionMode):
         if left is pair[0] and right is pair[1]:
             return self.other(func, args, kwargs)
         total = torch.add(left, right, alpha=kwargs.get("alpha", 1))
-        return pair[0].copy_(total) if func.__name__ in ("add_", "__iadd__") else total
+        return self.changed(pair[0], total) if func.__name__ in ("add_", "__iadd__") else total
+
+    def changed(self, t: Tensor, result: Tensor) -> Tensor:
+        """Give a tensor that is changed in place its new values."""
+        return t.copy_(result)
 
     def site(self, kind: str, h: Tensor) -> Tensor:
         """Return a tensor as the knobs at its site have it."""
@@ -106,6 +124,10 @@ class CatchDropout(TorchFunctionMode):
         """Run a recurrent network with dropout between its layers; `args[place_of_p]` is its rate."""
         raise NotImplementedError
 
+    def drawn(self, number: int, draw: DrawCall) -> Any:
+        """Draw random numbers; by default as the network does, by the global generator."""
+        return self.other(*draw.call)
+
     def other(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run a function that drops nothing."""
         return func(*args, **kwargs)
@@ -131,6 +153,7 @@ def _in_place(input: Tensor, p: float, train: bool) -> tuple[Tensor, float, bool
     return input, p, train, True
 
 
+_gumbel_softmax_body = without_override_check(F.gumbel_softmax)
 WEIGHTED = {F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
 _SPARSE: dict[Any, int] = {F.embedding: 6, F.embedding_bag: 7}  # and the place of `sparse` among their arguments
 _RECURRENT = {"gru", "lstm", "rnn_tanh", "rnn_relu"}
@@ -151,3 +174,11 @@ _READ: dict[Any, tuple[Callable[..., tuple[Tensor, float, bool, bool]], Kind, in
     torch.feature_alpha_dropout: (_dropout, "alpha", 2),
     torch.feature_alpha_dropout_: (_in_place, "alpha", 2),
 }
+
+
+@cache
+def _acts(func: Any) -> bool:
+    """Return whether a function drops, draws, has weights or calls others that do."""
+    whole = func in (F.scaled_dot_product_attention, F.multi_head_attention_forward, F.gumbel_softmax)
+    tables = func in _READ or func in WEIGHTED or func in _SPARSE or func in DRAWS
+    return whole or tables or getattr(func, "__name__", "") in _RECURRENT

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -34,6 +35,7 @@ def forward(call: Callable[[], Any], where: ModulePath, mode: TorchFunctionMode,
             raise InputError(f"{what}{f' in {where.current}' if where.current else ''}: {first_line(e)}") from e
 
 
+_entered = threading.local()
 _EXPECTED = (
     "None of the inputs have requires_grad=True",  # checkpoints in passes without gradients
     "There is a performance drop",  # an operation without a batching rule, which `explain` tells of
@@ -44,10 +46,17 @@ _EXPECTED = (
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """While entered, nothing is compiled, and torch does not warn of what is so by intention."""
+    if getattr(_entered, "quiet", False):  # once for a batch, not once for each of its members
+        yield
+        return
     with warnings.catch_warnings(), eager():
         for message in _EXPECTED:
             warnings.filterwarnings("ignore", message, UserWarning)
-        yield
+        _entered.quiet = True
+        try:
+            yield
+        finally:
+            _entered.quiet = False
 
 
 def eager() -> contextlib.AbstractContextManager[object]:

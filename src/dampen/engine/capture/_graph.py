@@ -6,13 +6,14 @@ cost. Recording sees every operation below autograd and `vmap`, gradients includ
 """
 
 import operator
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_map
 
 _aten = torch.ops.aten
@@ -31,8 +32,15 @@ Layout = tuple[tuple[int, ...], tuple[int, ...], int, torch.dtype]
 """Shape, strides, place of the first element in its memory, type."""
 
 
+_recording = threading.local()  # its `tape` writes down what this thread does
+
+
 class NotRecordable(RuntimeError):
     """The function's operations depend on the values of its tensors, so that one recording can't stand for all."""
+
+
+class Unsettled(NotRecordable):
+    """What a function reads is not the same for all members."""
 
 
 def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> Callable[..., list[Tensor]]:
@@ -56,28 +64,88 @@ class Recording:
         graph: its operations.
         constants: a module that holds tensors which nothing made.
         layouts: of the tensor that each node made.
+        reads: operations that find the values which the function read, if it did; each is one number.
+        values: these numbers, as they were.
     """
 
     graph: fx.Graph
     constants: torch.nn.Module
     layouts: dict[fx.Node, Layout]
+    reads: fx.Graph | None = None
+    values: tuple[bool | int | float, ...] = ()
 
 
-def operations(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> Recording:
+def operations(
+    function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], deciding: Sequence[bool] = ()
+) -> Recording:
     """Run a function and return its operations.
+
+    Args:
+        function: takes the inputs.
+        inputs: tensors.
+        deciding: for each input, whether values that follow from it may be read (`value_of`); by default none.
 
     Raises:
         NotRecordable: the function reads a tensor's values to decide what to do.
     """
     graph = fx.Graph()
-    tape = _Tape(graph)
-    for i, tensor in enumerate(inputs):
-        tape.know(tensor, graph.placeholder(f"input_{i}"))
+    placeholders = [graph.placeholder(f"input_{i}") for i in range(len(inputs))]
+    tape = _Tape(graph, {node for node, may in zip(placeholders, deciding, strict=False) if may})
+    for tensor, node in zip(inputs, placeholders, strict=True):
+        tape.know(tensor, node)
     with tape:
         outputs = function(*inputs)
+    reads = tape.reads()
     graph.output([tape.node(t) for t in outputs])
     _simplify(graph, tape.layouts)
-    return Recording(graph, tape.constants, tape.layouts)
+    return Recording(graph, tape.constants, tape.layouts, reads, tuple(tape.values))
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A recording that can be repeated.
+
+    Args:
+        run: repeats it.
+        reads: finds what the function read; None where it read nothing.
+        values: what that was.
+    """
+
+    run: Callable[..., list[Tensor]]
+    reads: Callable[..., list[Tensor]] | None
+    values: tuple[bool | int | float, ...]
+
+    def holds(self, tensors: Sequence[Tensor]) -> bool:
+        """Return whether the function would read the same values of these inputs, for every member."""
+        if self.reads is None:
+            return True
+        found = self.reads(*tensors)
+        return all(bool((t == value).all()) for t, value in zip(found, self.values, strict=True))
+
+
+def record_reading(
+    function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], deciding: Sequence[bool]
+) -> Recorded:
+    """Run `function(*inputs)` once and return what repeats it where it would read the same values; see `operations`."""
+    recording = operations(function, inputs, deciding)
+    reads = None if recording.reads is None else _runner(replace(recording, graph=recording.reads))
+    return Recorded(_runner(recording), reads, recording.values)
+
+
+def value_of(t: Tensor) -> bool | int | float | None:
+    """Return the number that a tensor holds for every member, while a function is recorded; None while none is.
+
+    The recording then stands for inputs that lead to the same number.
+
+    Args:
+        t: of one number for each member.
+
+    Raises:
+        NotRecordable: the number depends on something that may not decide.
+        Unsettled: it differs from member to member.
+    """
+    tape = getattr(_recording, "tape", None)
+    return None if tape is None else tape.value_of(t)
 
 
 def _runner(recording: Recording) -> Callable[..., list[Tensor]]:
@@ -91,10 +159,19 @@ def _runner(recording: Recording) -> Callable[..., list[Tensor]]:
 
 
 class _Tape(TorchDispatchMode):
-    """Writes each operation into a graph while it runs."""
+    """Writes each operation into a graph while it runs.
 
-    def __init__(self, graph: fx.Graph):
+    Args:
+        graph: to write into.
+        deciding: its placeholders that values may follow from which the function reads.
+    """
+
+    def __init__(self, graph: fx.Graph, deciding: set[fx.Node]):
         super().__init__()
+        self.values: list[bool | int | float] = []
+        self._deciding = deciding
+        self._read: list[fx.Node] = []
+        self._ways: set[fx.Node] = set()
         self.constants = torch.nn.Module()
         self.layouts: dict[fx.Node, Layout] = {}
         self._graph = graph
@@ -103,6 +180,62 @@ class _Tape(TorchDispatchMode):
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # True, torch's default, imports all of torch.compile (seconds) at the first operation
+
+    def __enter__(self) -> Any:
+        self._outer, _recording.tape = getattr(_recording, "tape", None), self
+        return super().__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        _recording.tape = self._outer
+        super().__exit__(*raised)
+
+    def value_of(self, t: Tensor) -> bool | int | float:
+        """See the function of that name."""
+        node = self.node(t)
+        way = self._way_to(node)
+        with _disable_current_modes():
+            values = t.detach().flatten()
+            if not len(values) or not bool((values == values[0]).all()):
+                raise Unsettled("a value that it reads is not the same for all members")
+            value = values[0].item()
+        assert isinstance(value, bool | int | float)
+        self._read.append(node)
+        self._ways |= way
+        self.values.append(value)
+        return value
+
+    def reads(self) -> fx.Graph | None:
+        """Return the operations that find the values which have been read, if there are any."""
+        if not self._read:
+            return None
+        graph, copies = fx.Graph(), {}
+        for node in self._graph.nodes:
+            if node in self._ways or node.op == "placeholder":
+                copies[node] = graph.node_copy(node, copies.__getitem__)
+        graph.output([copies[node] for node in self._read])
+        return graph
+
+    def _way_to(self, node: fx.Node) -> set[fx.Node]:
+        """Return the operations that lead to a value, with all that change in place what it follows from.
+
+        Raises:
+            NotRecordable: it follows from an input that may not decide, or finding it would change something.
+        """
+        memory = {of: t.untyped_storage()._cdata for t, of in self._known.values()}
+        held = {memory[n] for n in memory if n.op in ("placeholder", "get_attr")}
+        wanted, way, seen = {node}, set(), set()
+        for other in reversed(self._graph.nodes):
+            changed = _changed(other)
+            if other not in wanted and not any(memory.get(c) in seen for c in changed):
+                continue
+            if other.op == "placeholder" and other not in self._deciding:
+                raise NotRecordable("_local_scalar_dense of a value that depends on a member")
+            if any(memory.get(c) in held for c in changed):
+                raise NotRecordable("_local_scalar_dense of a value that is changed in place")
+            way.add(other)
+            wanted.update(other.all_input_nodes)
+            seen |= {memory[n] for n in (other, *other.all_input_nodes) if n in memory}
+        return way
 
     def know(self, tensor: Tensor, node: fx.Node) -> None:
         self._known[id(tensor)] = (tensor, node)
@@ -125,7 +258,11 @@ class _Tape(TorchDispatchMode):
             return self.node(x) if isinstance(x, Tensor) else x
 
         node = self._graph.call_function(func, tree_map(as_node, args), tree_map(as_node, kwargs))
-        result = func(*args, **kwargs)
+        try:
+            result = func(*args, **kwargs)
+        except Exception:  # it did nothing, and something else may be done in its place
+            self._graph.erase_node(node)
+            raise
         if isinstance(result, Tensor):
             self.know(result, node)
         elif isinstance(result, tuple | list):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from dampen.engine.capture._draws import DrawCall
 from dampen.engine.capture._dropout_mode import CatchDropout
 from dampen.engine.capture._sites import Kind, Placed
 from dampen.engine.knobs.noise.dropout import alpha_dropout, dropout
@@ -28,12 +29,20 @@ class PairedDropout(CatchDropout):
         rates: rate at each place of the forward pass.
         uniforms: uniforms for each place, of the place's shape.
         placed: what knobs do at other sites.
+        own: random numbers for each place where the network draws its own.
     """
 
-    def __init__(self, rates: Sequence[float], uniforms: Sequence[Tensor], placed: Placed | None = None):
+    def __init__(
+        self,
+        rates: Sequence[float],
+        uniforms: Sequence[Tensor],
+        placed: Placed | None = None,
+        own: Sequence[Tensor] = (),
+    ):
         super().__init__(placed)
+        self._own = own
         self._rates, self._uniforms = rates, uniforms
-        self._kinds = {"drop", *(kind for kind, _ in self._placed)}
+        self._kinds = {"drop", *(kind for kind, _ in self._placed), *(["draw"] if own else [])}
         self._met: dict[tuple[str, int], int] = {}
         self._again = False
 
@@ -69,6 +78,13 @@ class PairedDropout(CatchDropout):
             )
         function = alpha_dropout if kind == "alpha" else dropout
         return function(h, self._rates[number], self._uniforms[number])
+
+    def drawn(self, number: int, draw: DrawCall) -> Any:
+        """See `CatchDropout`; a call that the first forward pass did not show draws by the global generator."""
+        if number < 0 or not draw.fits(self._own, number):
+            return self.other(*draw.call)
+        result = draw.result(self._own[number])
+        return result if draw.target is None else self.changed(draw.target, result)
 
     def other(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run a function that drops nothing; a backward pass with this mode on, for what runs again in it."""

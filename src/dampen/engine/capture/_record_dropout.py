@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor
 
-from dampen.engine.capture._dropout_mode import CatchDropout
+from dampen.engine.capture._draws import Draw, DrawCall
+from dampen.engine.capture._dropout_mode import WEIGHTED, CatchDropout
 from dampen.engine.capture._module_path import ModulePath
 from dampen.engine.capture._residual import Lineage
 from dampen.engine.capture._sites import Kind, Place
@@ -15,6 +17,8 @@ _SHAPES = ("squeeze", "unsqueeze", "flatten", "ravel", "view", "reshape", "conti
 
 class RecordDropout(CatchDropout):
     """Notes in `places` where a forward pass drops units, in `functions` what else each module calls.
+
+    `draws` has the places where it draws numbers of its own, `map_bytes` the sizes of what convolutions return.
 
     `activation_bytes` is the size of what these functions returned, `last` the id of what the last one returned and the
     last function that did more than give it another shape.
@@ -29,9 +33,11 @@ class RecordDropout(CatchDropout):
         self._adds = additions
         self._lineage = Lineage() if additions else None
         self.places: list[Place] = []
+        self.draws: list[Draw] = []
         self.sites: list[Site] = []
         self.functions: dict[str, set[Any]] = {}
         self.activation_bytes = 0
+        self.map_bytes: list[int] = []
         self.last: tuple[int, str] = 0, ""
         self._where = where
 
@@ -58,6 +64,11 @@ class RecordDropout(CatchDropout):
         self.places.append(Place(self._where.current, kind, p, shape))
         return h
 
+    def drawn(self, number: int, draw: DrawCall) -> Any:
+        """Note the place."""
+        self.draws.append(Draw(self._where.current, draw.kind, draw.shape))
+        return self.other(*draw.call)
+
     def recurrent(self, number: int, func: Any, args: Any, place_of_p: int, kwargs: Any) -> Any:
         """Note the place and drop nothing."""
         self.places.append(Place(self._where.current, "recurrent", args[place_of_p], ()))
@@ -69,6 +80,8 @@ class RecordDropout(CatchDropout):
         result = func(*args, **kwargs)
         if isinstance(result, Tensor):
             self.activation_bytes += result.nbytes
+            if func in WEIGHTED and func is not F.linear:
+                self.map_bytes.append(result.nbytes)
             name = getattr(func, "__name__", "")
             shaped = name in _SHAPES and args and id(args[0]) == self.last[0]
             self.last = id(result), self.last[1] if shaped else name

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from dampen._checks import is_number
 from dampen.engine import _losses, _rng
 from dampen.engine._copies import attributes, copied
+from dampen.engine.capture._draws import Draw
 from dampen.engine.capture._forward import forward, quiet
 from dampen.engine.capture._module_path import ModulePath, named
 from dampen.engine.capture._outputs import are_probabilities, describe_output
@@ -38,6 +39,8 @@ class Trace:
         ends: `softmax` or `sigmoid` where its outputs are probabilities, None where they are not.
         one_output: whether it gives one number a row.
         last: the function that gave its outputs.
+        draws: where it draws random numbers of its own.
+        map_bytes: sizes of what its convolutions return.
     """
 
     places: tuple[Place, ...]
@@ -48,6 +51,8 @@ class Trace:
     ends: str | None = None
     one_output: bool = False
     last: str = ""
+    draws: tuple[Draw, ...] = ()
+    map_bytes: tuple[int, ...] = ()
 
 
 def trace(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tensor], additions: bool = False) -> Trace:
@@ -136,6 +141,8 @@ def trace(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
         ends,
         _losses.has_one_output(output),
         recorded.last[1] if recorded.last[0] == id(output) else "",
+        tuple(recorded.draws),
+        tuple(recorded.map_bytes),
     )
 
 

@@ -222,7 +222,7 @@ class CompiledStep:
         """Make calls of this step, with as many members each: each member all of them, one after the other."""
         members, threads = calls[0].members, torch.get_num_threads()
         structures = (ctypes.c_void_p * len(calls))(*(ctypes.addressof(call.structure) for call in calls))
-        self._run(structures, len(calls), members, threads if members >= threads else 1)
+        self._run(structures, len(calls), members, min(members, threads))
 
 
 @dataclass(frozen=True)

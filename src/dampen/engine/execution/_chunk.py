@@ -298,7 +298,7 @@ class Chunk:
         scales = self.active.scales(step, steps)
         rates = scaled(self._rates[where], scales.get("dropout"))
         effects = self.active.at(self.seeds, step, traced.sites, inputs, targets, scales)
-        return noise_at(self.seeds, step, rates, where, targets.device, effects)
+        return noise_at(self.seeds, step, rates, where, targets.device, effects, traced.draws)
 
     @torch.no_grad()
     def evaluate(

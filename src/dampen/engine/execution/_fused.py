@@ -9,14 +9,21 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from dampen._io import shortened
+from dampen.engine import capture
 from dampen.engine._warn_once import warn
 from dampen.engine.batching._dropout import BatchedDropout
-from dampen.engine.capture import ModulePath, operations, quiet, record
+from dampen.engine.capture import ModulePath, NotRecordable, Recorded, operations, quiet, record_reading
 from dampen.engine.compiled import Call, CompiledStep, NoCompiler, Untranslatable, Update
 from dampen.engine.execution._program import Noise, Program
+from dampen.engine.execution._sequential import OneByOne
 from dampen.engine.execution._step_effects import following
 from dampen.engine.optim._averaging import batch_statistics
 from dampen.errors import InputError
+
+_MOST_VALUES = 16  # recordings of one shape of batch, for as many sets of values that a network reads
+
+_Run = Callable[[Program, list[Tensor], Noise, list[Tensor]], list[Tensor]]
+_NO_NOISE = Noise((), 0, torch.empty(0, 0), torch.empty(0, 0), [])
 
 
 class NotFusable(RuntimeError):
@@ -32,21 +39,29 @@ class NotFusable(RuntimeError):
         self.module, self.reason = module, reason
 
 
+class Unsettled(NotFusable):
+    """What a network reads of a batch to decide what to do is not the same for all of its members."""
+
+
 class Fused(Program):
     """Runs the network once for all members, under `vmap` over seeds and settings, and records what that does.
 
-    A recording holds for one shape of batch and one number of members; chunks of equal shape share it.
+    A recording holds for one shape of batch and one number of members; chunks of equal shape share it. Where the
+    network reads a value of the batch (whether any word is padded), it holds for batches with that value, and other
+    batches have others; one in which the seeds' values differ runs seed by seed.
     """
 
     fused = True
 
     def __init__(self, *args: Any):
         super().__init__(*args)
-        self._steps: dict[Any, Callable[..., list[Tensor]]] = {}
+        self._recorded: dict[Any, list[Recorded]] = {}
+        self._alone = OneByOne(*args)
         self._compiled: dict[Any, CompiledStep | None] = {}
+        self.tried = False
+        """Whether members have run as one, so that what they can't do as one is a batch's and not the network's."""
         self._uncompiled: str | None = None
         self._waiting: list[Call] = []
-        self._evaluations: dict[Any, Callable[..., list[Tensor]]] = {}
 
     @property
     def compiled(self) -> str | None:
@@ -63,17 +78,21 @@ class Fused(Program):
         Raises:
             NotFusable: the network can't be run for all members at once.
         """
-        key = (*_key(state, inputs), noise.effects.key)
-        tensors = [*state, *noise.tensors(), *inputs, targets]
         n = len(self.names.trained)
         if self.compiling and (step := self._compiled_step(state, noise, inputs, targets)) is not None:
-            results = step(tensors, *state[0].shape[:2])
+            results = step([*state, *noise.tensors(), *inputs, targets], *state[0].shape[:2])
             return results[:n], results[n:]
-        if key not in self._steps:
-            scratch = [*(t.clone() for t in state), *tensors[len(state) :]]  # recording runs the step
+
+        def run(program: Program, state: list[Tensor], noise: Noise, rows: list[Tensor]) -> list[Tensor]:
+            *inputs, targets = rows
+            if program is not self:
+                gradients, sums = program.gradients(state, noise, inputs, targets)
+                return [*gradients, *sums]
+            key = (*_key(state, inputs), noise.effects.key)
             self.network.train()
-            self._steps[key] = self._record(lambda *given: self._step(given, noise), scratch)
-        results = self._steps[key](*tensors)
+            return self._run(key, lambda *given: self._step(given, noise), state, noise.tensors(), rows)
+
+        results = self._by_values(run, state, noise, [*inputs, targets])
         return results[:n], results[n:]
 
     def queue_step(
@@ -119,7 +138,7 @@ class Fused(Program):
                 own = [t.contiguous() for t in own]
                 with quiet():
                     step = CompiledStep(operations(lambda *given: self._step(given, alone), own), own, kinds)
-            except (Untranslatable, NoCompiler) as e:
+            except (Untranslatable, NoCompiler, NotRecordable) as e:
                 step, self._uncompiled = None, str(e)
                 if self.recipe.compile is True:
                     warn(f"steps can't be compiled, and run as without compile=True: {e}", UserWarning)
@@ -132,44 +151,102 @@ class Fused(Program):
 
     def statistics(self, state: list[Tensor], noise: Noise, inputs: list[Tensor]) -> None:
         """See `Program`."""
-        key = ("statistics", *_key(state, inputs), noise.effects.key)
-        tensors = [*state, *noise.tensors(), *inputs]
-        n, n_noise = len(state), len(state) + len(noise.tensors())
 
-        def forward(*given: Tensor) -> list[Tensor]:
-            # Outputs are not used, but without them a last normalisation would be dropped as unused.
-            return [self._forward(given[:n], noise.given(given[n:n_noise]), given[n_noise:])]
+        def run(program: Program, state: list[Tensor], noise: Noise, rows: list[Tensor]) -> list[Tensor]:
+            if program is not self:
+                program.statistics(state, noise, rows)
+                return []
+            n, n_noise = len(state), len(state) + len(noise.tensors())
 
-        if key not in self._steps:
-            scratch = [*(t.clone() for t in state), *tensors[n:]]  # recording runs the pass
+            def forward(*given: Tensor) -> list[Tensor]:
+                # Outputs are not used, but without them a last normalisation would be dropped as unused.
+                return [self._forward(given[:n], noise.given(given[n:n_noise]), given[n_noise:])]
+
             self.network.train()
             with batch_statistics(self.network):
-                self._steps[key] = self._record(forward, scratch)
-        self._steps[key](*tensors)
+                key = ("statistics", *_key(state, rows), noise.effects.key)
+                return self._run(key, forward, state, noise.tensors(), rows)
+
+        self._by_values(run, state, noise, inputs)
 
     def losses(self, state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> list[Tensor]:
         """See `Program`."""
-        key = (*_key(state, inputs), *(t.stride() for t in inputs))
-        if key not in self._evaluations:
+
+        def run(program: Program, state: list[Tensor], _noise: Noise, rows: list[Tensor]) -> list[Tensor]:
+            *inputs, targets = rows
+            if program is not self:
+                return program.losses(state, inputs, targets)
             self.network.eval()
-            self._evaluations[key] = self._record(self._evaluation, [*state, *inputs, targets])
-        return self._evaluations[key](*state, *inputs, targets)
+            key = ("losses", *_key(state, inputs), *(t.stride() for t in inputs))
+            return self._run(key, self._evaluation, state, [], rows)
+
+        return self._by_values(run, state, _NO_NOISE, [*inputs, targets])
 
     def outputs(self, state: list[Tensor], inputs: list[Tensor]) -> Tensor:
         """See `Program`."""
-        key = ("outputs", *_key(state, inputs), *(t.stride() for t in inputs))
-        if key not in self._evaluations:
-            self.network.eval()
-            self._evaluations[key] = self._record(lambda *given: [self._outputs(given)], [*state, *inputs])
-        return self._evaluations[key](*state, *inputs)[0]
 
-    def _record(self, function: Callable[..., list[Tensor]], tensors: list[Tensor]) -> Callable[..., list[Tensor]]:
+        def run(program: Program, state: list[Tensor], _noise: Noise, rows: list[Tensor]) -> list[Tensor]:
+            if program is not self:
+                return [program.outputs(state, rows)]
+            self.network.eval()
+            key = ("outputs", *_key(state, rows), *(t.stride() for t in rows))
+            return self._run(key, lambda *given: [self._outputs(given)], state, [], rows)
+
+        return self._by_values(run, state, _NO_NOISE, inputs)[0]
+
+    def _by_values(self, run: "_Run", state: list[Tensor], noise: Noise, rows: list[Tensor]) -> list[Tensor]:
+        """Run a batch for all members, or seed by seed where the network reads values that differ between these."""
+        try:
+            return run(self, state, noise, rows)
+        except NotFusable:
+            if not self.tried:
+                raise
+        if len(state[0]) == 1:
+            return run(self._alone, state, noise, rows)
+        each = []
+        for s in range(len(state[0])):
+            own = [t[s : s + 1] if len(t) > 1 else t for t in rows]
+            of_seed = noise if noise is _NO_NOISE else noise.only(s)
+            each.append(self._by_values(run, [t[s : s + 1] for t in state], of_seed, own))
+        return [torch.cat(parts) for parts in zip(*each, strict=True)]
+
+    def _run(
+        self,
+        key: Any,
+        function: Callable[..., list[Tensor]],
+        state: list[Tensor],
+        noise: list[Tensor],
+        rows: list[Tensor],
+    ) -> list[Tensor]:
+        """Repeat what a function does, or record it where nothing that has been recorded holds for these tensors.
+
+        Raises:
+            NotFusable: it can't be recorded.
+            Unsettled: it reads a value that differs from member to member.
+        """
+        tensors = [*state, *noise, *rows]
+        recorded = self._recorded.get(key, [])
+        for one in recorded:
+            if one.holds(tensors):
+                return one.run(*tensors)
+        if len(recorded) == _MOST_VALUES:
+            raise Unsettled("", "it reads a value that is another one in every batch: compute with tensors throughout")
+        scratch = [*(t.clone() for t in state), *tensors[len(state) :]]  # recording runs the function
+        may_decide = [False] * len(self.names.trained) + [True] * len(self.names.rest)
+        deciding = [*may_decide, *[False] * len(noise), *[True] * len(rows)]
+        one = self._record(function, scratch, deciding)
+        self._recorded.setdefault(key, []).append(one)
+        return one.run(*tensors)
+
+    def _record(self, function: Callable[..., list[Tensor]], tensors: list[Tensor], deciding: list[bool]) -> Recorded:
         where = ModulePath(self.network)
         try:
             with where, quiet():
-                return record(function, tensors)
+                return record_reading(function, tensors, deciding)
         except InputError:
             raise
+        except capture.Unsettled as e:
+            raise Unsettled(where.current, _BRANCHES) from e
         except Exception as e:
             raise NotFusable(where.current, _reason(e)) from e
 
@@ -204,20 +281,22 @@ class Fused(Program):
             rates: tuple[Tensor, Tensor, Tensor | None],
             uniforms: list[Tensor],
             draws: list[Tensor],
+            own: list[Tensor],
         ) -> Tensor:
             placed = effects.placed(rates[2], draws)
-            mode = BatchedDropout(*rates[:2], uniforms, self.recipe.low, placed)
+            mode = BatchedDropout(*rates[:2], uniforms, self.recipe.low, placed, own, state.values())
             with self._autocast(), following(self.network, placed), mode:
-                return functional_call(self.network, state, tuple(inputs))
+                return mode.now(functional_call(self.network, state, tuple(inputs)))
 
         every_setting: Any = 0, 0, None if effects.rates is None else 0
-        over_settings = vmap(member, in_dims=(0, of_settings, every_setting, None, None))
-        return vmap(over_settings, in_dims=(0, 0, None, 0, 0))(
+        over_settings = vmap(member, in_dims=(0, of_settings, every_setting, None, None, None))
+        return vmap(over_settings, in_dims=(0, 0, None, 0, 0, 0))(
             self.names.given(state),
             shown,
             (noise.rates, noise.scales, effects.rates),
             noise.uniforms,
             effects.draws,
+            noise.own,
         )
 
     def _evaluation(self, *tensors: Tensor) -> list[Tensor]:
@@ -232,8 +311,9 @@ class Fused(Program):
         none = tensors[0].new_empty(0)
 
         def member(state: dict[str, Tensor], inputs: Sequence[Tensor]) -> Tensor:
-            with self._autocast(), BatchedDropout(none, none, [], self.recipe.low):
-                return functional_call(self.network, state, tuple(inputs))
+            mode = BatchedDropout(none, none, [], self.recipe.low, state=state.values())
+            with self._autocast(), mode:
+                return mode.now(functional_call(self.network, state, tuple(inputs)))
 
         over_settings = vmap(member, in_dims=(0, None))
         shared = len(inputs[0]) == 1
@@ -260,12 +340,12 @@ def _reason(e: Exception) -> str:
 _ITEM = "it reads a tensor's value (.item() or the like): compute with tensors throughout"
 _BRANCHES = "its control flow depends on the values of a tensor: choose by torch.where instead"
 _DRAWS = (
-    "it draws random numbers of its own: nn.Dropout and F.dropout can be fused, so draw masks by F.dropout of a tensor "
-    "of ones"
+    "it draws random numbers of its own by a function that can't be fused: torch.rand, torch.randn, bernoulli_, "
+    "uniform_ and normal_ of a shape that is always the same can, as F.dropout"
 )
 _IN_PLACE = (
-    "it changes in place a tensor that all members share: leave in-place operations out (inplace=False; x = x + y for "
-    "x += y)"
+    "it changes in place a tensor that it goes on using through a view: leave in-place operations out (inplace=False; "
+    "x = x + y for x += y)"
 )
 _REASONS = {
     "data-dependent control flow": _BRANCHES,

@@ -25,6 +25,7 @@ class Step:
         uniforms: for each place.
         placed: what knobs do at other sites.
         low: type of the products, where it is not that of the weights.
+        own: for each place where the network draws random numbers of its own.
     """
 
     seed: int
@@ -33,6 +34,7 @@ class Step:
     uniforms: Sequence[Tensor]
     placed: Placed
     low: torch.dtype | None = None
+    own: Sequence[Tensor] = ()
 
     def forward(self, network: nn.Module, shown: Sequence[Tensor]) -> Tensor:
         """Return a network's outputs in whatever mode it is, `[B, ...]`."""
@@ -55,7 +57,7 @@ class Step:
 
     @contextlib.contextmanager
     def _acting(self, network: nn.Module) -> Iterator[PairedDropout]:
-        drop = PairedDropout(self.rates, self.uniforms, self.placed)
+        drop = PairedDropout(self.rates, self.uniforms, self.placed, self.own)
         generators = _rng.global_generators(self.seed, self.number)
         with generators, quiet(), following(network, self.placed, drop.number):
             yield drop

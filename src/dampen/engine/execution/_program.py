@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dampen.engine import _losses, _rng
 from dampen.engine._config import Recipe
-from dampen.engine.capture import Place, rates_at
+from dampen.engine.capture import Draw, Place, rates_at
 from dampen.engine.compiled import Update
 from dampen.engine.execution._step_effects import NOTHING, StepEffects
 from dampen.engine.knobs import Setting
@@ -45,6 +45,7 @@ class Noise:
         scales: what a kept unit is multiplied by there.
         uniforms: for each place, `[S, ...]`.
         effects: what other knobs bring.
+        own: for each place where the network draws random numbers of its own, `[S, ...]`.
     """
 
     seeds: Sequence[int]
@@ -53,30 +54,34 @@ class Noise:
     scales: Float[Tensor, "M places"]
     uniforms: list[Tensor] = field(repr=False)
     effects: StepEffects = NOTHING
+    own: list[Tensor] = field(default_factory=list, repr=False)
 
     def tensors(self) -> list[Tensor]:
         """Return what a recorded step takes."""
-        return [self.rates, self.scales, *self.uniforms, *self.effects.tensors()]
+        return [self.rates, self.scales, *self.uniforms, *self.own, *self.effects.tensors()]
 
     def kinds(self) -> list[tuple[bool, bool]]:
         """Return of each of these tensors whether its first dimensions are those of seeds and of settings."""
         effects = self.effects
         of_settings, of_seeds = (False, True), (True, False)
         rates = [of_settings] if effects.at and effects.rates is not None else []
-        own = [of_settings, of_settings, *[of_seeds] * len(self.uniforms)]
+        own = [of_settings, of_settings, *[of_seeds] * (len(self.uniforms) + len(self.own))]
         return [*own, *[(True, True)] * len(effects.of_batch), *rates, *[of_seeds] * len(effects.draws)]
 
     def given(self, tensors: Sequence[Tensor]) -> "Noise":
         """Return the same with other tensors, in the order of `tensors()`."""
-        n = 2 + len(self.uniforms)
-        rates, scales, *uniforms = tensors[:n]
-        return replace(self, rates=rates, scales=scales, uniforms=uniforms, effects=self.effects.given(tensors[n:]))
+        n_drop, n = 2 + len(self.uniforms), 2 + len(self.uniforms) + len(self.own)
+        rates, scales, *uniforms = tensors[:n_drop]
+        own, effects = list(tensors[n_drop:n]), self.effects.given(tensors[n:])
+        return replace(self, rates=rates, scales=scales, uniforms=uniforms, effects=effects, own=own)
 
-    def only(self, s: int, m: int) -> "Noise":
-        """Return what decides for one member."""
+    def only(self, s: int, m: int | None = None) -> "Noise":
+        """Return what decides for one member, or for all of a seed's."""
         uniforms = [u[s : s + 1] for u in self.uniforms]
-        rates, scales = self.rates[m : m + 1], self.scales[m : m + 1]
-        return Noise(self.seeds[s : s + 1], self.step, rates, scales, uniforms, self.effects.only(s, m))
+        own = [t[s : s + 1] for t in self.own]
+        settings = slice(None) if m is None else slice(m, m + 1)
+        rates, scales = self.rates[settings], self.scales[settings]
+        return Noise(self.seeds[s : s + 1], self.step, rates, scales, uniforms, self.effects.only(s, m), own)
 
 
 def rates_of(settings: Sequence[Setting], places: Sequence[Place], like: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,9 +106,12 @@ def noise_at(
     places: Sequence[Place],
     device: torch.device,
     effects: StepEffects = NOTHING,
+    draws: Sequence[Draw] = (),
 ) -> Noise:
     """Draw a step's noise."""
-    return Noise(seeds, step, *rates, _rng.dropout_uniforms(seeds, step, [p.shape for p in places], device), effects)
+    uniforms = _rng.dropout_uniforms(seeds, step, [p.shape for p in places], device)
+    own = _rng.own_draws(seeds, step, [(d.kind, d.shape) for d in draws], device)
+    return Noise(seeds, step, *rates, uniforms, effects, own)
 
 
 class Program:

@@ -6,6 +6,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from dampen.engine._rng import kept_generators
 from dampen.engine.capture import quiet
 from dampen.engine.execution._ordinary import Step, gradient, holding, tensors_of
 from dampen.engine.execution._program import Noise, Program
@@ -17,6 +18,8 @@ class OneByOne(Program):
     """Runs each member by itself, in the ordinary way: for networks whose members can't be run as one."""
 
     fused = False
+    choice: str | None = None
+    """Why members run like this although they could run as one."""
 
     def gradients(
         self, state: list[Tensor], noise: Noise, inputs: list[Tensor], targets: Tensor
@@ -28,26 +31,32 @@ class OneByOne(Program):
 
         def member(s: int, m: int) -> list[Tensor]:
             with holding(own, self.names.given([t[s, m] for t in state])):
-                step, shown = self.step(noise, s, m), self.shown(noise, s, m, inputs)
-                results = self.loss(noise, s, m, targets)
+                noise_of_member = noise.only(s, m)
+                step = self._step_of(noise_of_member)
+                shown = [t[0, 0] for t in noise_of_member.effects.inputs([t[s : s + 1] for t in inputs])]
+                results = _Loss(self, noise_of_member.effects, targets[s : s + 1])
                 step.backward(self.network, shown, results)
                 return [*(gradient(own[name]) for name in self.names.trained), *results.sums]
 
-        results = _for_each(state, member)
+        with quiet(), kept_generators():
+            results = _for_each(state, member)
         return results[:n], results[n:]
 
-    def step(self, noise: Noise, s: int, m: int) -> Step:
+    def member_step(self, noise: Noise, s: int, m: int) -> Step:
         """Return what decides a member's step."""
-        noise_of_member = noise.only(s, m)
-        effects = noise_of_member.effects
+        return self._step_of(noise.only(s, m))
+
+    def _step_of(self, noise: Noise) -> Step:
+        effects = noise.effects
         placed = effects.placed(None if effects.rates is None else effects.rates[0], [t[0] for t in effects.draws])
         return Step(
-            noise.seeds[s],
+            noise.seeds[0],
             noise.step,
-            noise_of_member.rates[0].tolist(),
-            [u[0] for u in noise_of_member.uniforms],
+            noise.rates[0].tolist(),
+            [u[0] for u in noise.uniforms],
             placed,
             self.recipe.low,
+            [t[0] for t in noise.own],
         )
 
     def shown(self, noise: Noise, s: int, m: int, inputs: list[Tensor]) -> list[Tensor]:
@@ -66,7 +75,7 @@ class OneByOne(Program):
         with batch_statistics(self.network):
             for s, m in product(*map(range, state[0].shape[:2])):
                 with holding(own, self.names.given([t[s, m] for t in state])):
-                    self.step(noise, s, m).forward(self.network, self.shown(noise, s, m, inputs))
+                    self.member_step(noise, s, m).forward(self.network, self.shown(noise, s, m, inputs))
 
     @torch.no_grad()
     def losses(self, state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> list[Tensor]:

@@ -60,11 +60,12 @@ class StepEffects:
             return replace(self, of_batch=list(tensors))
         return replace(self, of_batch=list(tensors[:n]), rates=tensors[n], draws=list(tensors[n + 1 :]))
 
-    def only(self, s: int, m: int) -> "StepEffects":
-        """Return what one member takes, with axes of length 1."""
+    def only(self, s: int, m: int | None = None) -> "StepEffects":
+        """Return what one member takes, with axes of length 1, or all of a seed's."""
+        settings = slice(None) if m is None else slice(m, m + 1)
         of_seed = [t[s : s + 1] if len(t) > 1 else t for t in self.of_batch]
-        of_batch = [t[:, m : m + 1] if t.shape[1] > 1 else t for t in of_seed]
-        rates = None if self.rates is None else self.rates[m : m + 1]
+        of_batch = [t[:, settings] if t.shape[1] > 1 else t for t in of_seed]
+        rates = None if self.rates is None else self.rates[settings]
         return replace(self, of_batch=of_batch, rates=rates, draws=[t[s : s + 1] for t in self.draws])
 
     def inputs(self, inputs: Sequence[Tensor]) -> list[Tensor]:

@@ -8,6 +8,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_batchedtensor
 
 from dampen._checks import is_number
 from dampen.engine.knobs._base import Knob
@@ -36,6 +37,10 @@ def dropout(h: Tensor, p: float | Tensor, uniforms: Tensor) -> Tensor:
         >>> dropout(torch.tensor([1.0, 2.0, 3.0]), 0.5, torch.tensor([0.7, 0.2, 0.5]))
         tensor([2., 0., 6.])
     """
+    if isinstance(p, float) and not is_batchedtensor(uniforms):  # the same numbers in few operations
+        kept = torch.empty(uniforms.shape, dtype=h.dtype, device=h.device)
+        torch.ge(uniforms, torch.tensor(p, dtype=uniforms.dtype, device=h.device), out=kept)
+        return h * kept / torch.tensor(1 - p if p < 1 else 1.0, dtype=h.dtype, device=h.device)
     p = torch.as_tensor(p, dtype=torch.float64, device=h.device)
     kept = Keep.apply(uniforms, p.to(uniforms.dtype), torch.ones((), dtype=h.dtype, device=h.device))
     return h * kept / torch.where(p < 1, 1 - p, 1.0).to(h.dtype)
