@@ -103,7 +103,7 @@ SETS: dict[str, Callable[[], tuple[Data, int]]] = {
     "wide": _generated(wide, 200),
 }
 CHOSEN_ON, KEPT_OUT = tuple(SETS)[:4], tuple(SETS)[4:]
-IMAGES = {"digits": 30, "fashion-mnist": 16}  # usual epochs, fewer of the larger one
+IMAGES = {"digits": 30, "fashion-mnist": 12}  # usual epochs, fewer of the larger one
 
 
 def split(name: str, rows: int | None) -> Data:

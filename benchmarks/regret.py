@@ -80,10 +80,11 @@ class Search:
         return self.table.curves[self.longest][:epoch, self.seeds[:seeds], m]
 
     def price(self, stages: Sequence[Rung], n: int, seeds: Callable[[int], int]) -> float:
-        """Return what halving costs."""
-        total = 0.0
+        """Return what halving costs, the best of each rung trained with the seeds that it lacks."""
+        total, most = 0.0, seeds(self.longest)
         for stage in stages:
-            total += n * stage.epochs * seeds(self.place(stage.epochs))
+            at = self.place(stage.epochs)
+            total += n * stage.epochs * seeds(at) + stage.epochs * (most - seeds(at))
             n = min(n, stage.keep)
         return total
 
@@ -92,22 +93,10 @@ class Search:
         return int(np.abs(self.table.epochs - epochs).argmin())
 
     def best(self) -> Training:
-        """Return the training with the least cost, each seed measured from its mean over the settings trained longest.
-
-        Those with less than half as many seeds as the best known one has do not count.
-        """
-        if not self.trained:
-            raise RuntimeError("nothing was trained")
+        """Return the training with the least mean cost of those that have the most seeds."""
         most = max(self.trained.values())
-        known = {training: n for training, n in self.trained.items() if 2 * n >= most}
-        common = [self.table.curves[at][-1, self.seeds[:most], m] for (m, at), n in known.items() if n == most]
-        effect = np.median(np.stack(common), 0)
-
-        def cost(training: Training) -> tuple[float, int]:
-            (m, at), n = training, known[training]
-            return float(np.mean(self.table.curves[at][-1, self.seeds[:n], m] - effect[:n])), at
-
-        return min(known, key=cost)
+        known = [training for training, n in self.trained.items() if n == most]
+        return min(known, key=lambda t: (self.table.curves[t[1]][-1, self.seeds[:most], t[0]].mean(), t[1]))
 
 
 Rule = Callable[[Search], Training]
@@ -185,55 +174,47 @@ def surrogate(search: Search, known: Sequence[Training], wanted: Sequence[Traini
         return process.predict(inputs(wanted), return_std=True)
 
 
-def halving(
-    search: Search, score: Score = mean, growing: bool = False, most: int = SEEDS, least: int = 8, pick: bool = False
-) -> Training:
+def halving(search: Search, score: Score = mean, growth: float = 0.0, most: int = SEEDS, least: int = 8, last: int = CONFIRMED) -> Training:
     """Successive halving, sized for the budget: as many seeds as `least` settings allow, then settings, then epochs.
 
     Args:
         search: the repetition.
         score: ranks the settings of a rung.
-        growing: whether the first rung has one seed and each has more than the one before.
+        growth: seeds are proportional to this power of a rung's length, so that the last one has all. The best of each
+            other rung is trained with all, too: only trainings with the same seeds can be compared.
         most: seeds of the last rung.
         least: settings for which a smaller number of seeds is taken.
-        pick: whether the recommended training is the best by the score, not by its costs.
+        last: settings that each rung keeps at least.
     """
-    n, stages, seeds = fitted(search, growing, most, least)
+    n, stages, seeds = fitted(search, growth, most, least, last)
     alive: list[int] = search.settings[:n].tolist()
-    order = alive
     for stage in stages:
         at = search.place(stage.epochs)
-        scores = score(search, alive, at, seeds(at))
-        order = [alive[i] for i in np.argsort(scores, kind="stable")]
-        if stage is not stages[-1]:
-            alive = order[: stage.keep]
-    if pick:
-        known = list(search.trained)
-        predicted, _ = surrogate(search, known, known)
-        return known[int(predicted.argmin())]
+        order = np.argsort(score(search, alive, at, seeds(at)), kind="stable")
+        alive = [alive[i] for i in order]
+        search.costs(alive[:1], at, seeds(search.longest))
+        alive = alive[: stage.keep]
     return search.best()
 
 
 def fitted(
-    search: Search, growing: bool, most: int, least: int
+    search: Search, growth: float, most: int, least: int, last: int
 ) -> tuple[int, tuple[Rung, ...], Callable[[int], int]]:
     """Return the settings, rungs and seeds of each length that a budget allows."""
     longest, epochs = len(search.settings), search.table.epochs
 
     def seeds_of(s: int) -> Callable[[int], int]:
-        if not growing:
-            return lambda at: s
-        return lambda at: max(1, math.ceil(s * 2.0 ** ((at - search.longest) * 0.6)))
+        return lambda at: max(1, math.ceil(s * 2.0 ** ((at - search.longest) * growth) - 1e-9))
 
     choices = [s for s in (8, 5, 3, 2, 1) if s <= most]
     for s in choices:
         for n in range(longest, (least if s > 1 else 1) - 1, -1):
             first, seeds = int(epochs[0]), seeds_of(s)
-            stages = rungs(int(epochs[-1]), n, CONFIRMED, 2, True, first)
+            stages = rungs(int(epochs[-1]), n, last, 2, True, first)
             if search.price(stages, n, seeds) > search.budget:
                 continue
             for first in epochs[1:]:  # longer first trainings, where settings are exhausted
-                more = rungs(int(epochs[-1]), n, CONFIRMED, 2, True, int(first))
+                more = rungs(int(epochs[-1]), n, last, 2, True, int(first))
                 if n == longest and search.price(more, n, seeds) <= search.budget:
                     stages = more
             return n, stages, seeds
@@ -391,38 +372,6 @@ def freeze_thaw(search: Search) -> Training:
     return min(finished, key=lambda m: (power_law(parts[m], full), m)), search.longest
 
 
-def process(search: Search, seeds: Sequence[int] = (3, 2, 1), pilots: int = 8, batch: int = 4) -> Training:
-    """Bayesian optimisation over settings and lengths: short trainings of all, long ones where they may be best."""
-    epochs = search.table.epochs
-    s = next((s for s in seeds if search.budget >= s * (len(search.settings) * epochs[0] + 12 * epochs[-1])), 1)
-    every = search.settings.tolist()
-    n = min(len(every), int(0.3 * search.budget / (s * epochs[0])))
-    search.costs(every[:n], 0, s)
-    lengths = range(1, search.longest + 1)
-    for k, m in enumerate(every[:pilots]):
-        at = lengths[k % len(lengths)]
-        if search.left > 0.5 * search.budget:
-            search.costs([m], at, s)
-    while True:
-        known = list(search.trained)
-        wanted = [(m, at) for m in every[:n] for at in lengths if (m, at) not in search.trained]
-        wanted = [t for t in wanted if s * epochs[t[1]] <= search.left]
-        if not wanted:
-            break
-        predicted, deviation = surrogate(search, known, wanted)
-        value = predicted - deviation
-        taken: list[Training] = []
-        for i in np.argsort(value, kind="stable"):
-            if len(taken) < batch and wanted[i][0] not in [m for m, _ in taken]:
-                taken.append(wanted[i])
-        for m, at in taken:
-            if s * epochs[at] <= search.left:
-                search.costs([m], at, s)
-    known = list(search.trained)
-    predicted, _ = surrogate(search, known, known)
-    return known[int(predicted.argmin())]
-
-
 def optuna_rule(search: Search, pruner: str) -> Training:
     """Optuna's TPE with a pruner, over the longest trainings: each proposal is the nearest setting not yet tried."""
     import optuna
@@ -477,21 +426,26 @@ RULES: dict[str, Rule] = {
     "mean rank over seeds": partial(halving, score=ranks),
     "lower end of paired differences": partial(halving, score=lower),
     "extrapolated": partial(halving, score=extrapolated),
-    "seeds grow": partial(halving, growing=True, least=16),
-    "seeds grow, up to 8": partial(halving, growing=True, most=8, least=24),
-    "seeds grow, extrapolated": partial(halving, growing=True, least=16, score=extrapolated),
-    "seeds grow, recent": partial(halving, growing=True, least=16, score=recent),
-    "smoothed": partial(halving, score=smoothed),
-    "smoothed, ahead": partial(halving, score=partial(smoothed, ahead=2)),
-    "seeds grow, smoothed": partial(halving, growing=True, least=16, score=smoothed),
-    "seeds grow, smoothed, picked": partial(halving, growing=True, least=16, score=smoothed, pick=True),
+    "seeds grow": partial(halving, growth=0.6, least=16),
+    "seeds grow evenly with length": partial(halving, growth=1.0, least=16),
+    "seeds grow slowly": partial(halving, growth=0.4, least=16),
+    "seeds grow evenly, 8 least": partial(halving, growth=1.0, least=8),
+    "seeds grow evenly, 12 least": partial(halving, growth=1.0, least=12),
+    "seeds grow evenly, 2 last": partial(halving, growth=1.0, least=12, last=2),
+    "seeds grow evenly, 1 last": partial(halving, growth=1.0, least=12, last=1),
+    "halving, 1 last": partial(halving, last=1),
+    "seeds grow, up to 8": partial(halving, growth=0.6, most=8, least=24),
+    "seeds grow evenly, up to 8": partial(halving, growth=1.0, most=8, least=24),
+    "seeds grow, paired": partial(halving, growth=0.6, least=16, score=lower),
+    "seeds grow, extrapolated": partial(halving, growth=0.6, least=16, score=extrapolated),
+    "seeds grow, smoothed": partial(halving, growth=0.6, least=16, score=smoothed),
+    "seeds grow, smoothed, ahead": partial(halving, growth=0.6, least=16, score=partial(smoothed, ahead=1)),
     "race in pairs": race,
     "race in pairs, from an eighth": partial(race, first=1),
     "one seed, more for contenders": seeds_for_contenders,
     "continued halving": continued,
     "continued, power law": partial(continued, score="power"),
     "freeze-thaw": freeze_thaw,
-    "Gaussian process": process,
     "Optuna TPE, successive halving": partial(optuna_rule, pruner="halving"),
     "Optuna TPE, Wilcoxon": partial(optuna_rule, pruner="wilcoxon"),
 }

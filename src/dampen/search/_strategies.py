@@ -14,6 +14,8 @@ class Strategy:
     Args:
         eta: one setting in so many survives a rung, and trains so many times as long in the next.
         halving: whether settings are dropped after short trainings; if not, all train for the longest.
+        all_seeds: whether short trainings have all seeds of the search. By default their number grows with the length: a
+            short training is cheap to be wrong about, since half of the settings go on anyway.
 
     Raises:
         InputError: `eta` is no whole number from 2 on.
@@ -21,6 +23,7 @@ class Strategy:
 
     eta: int = 2
     halving: bool = True
+    all_seeds: bool = False
     name: ClassVar[str] = ""
     draws: ClassVar[str] = "sobol"
     """How `Space.draw` draws settings."""
@@ -35,7 +38,7 @@ class Sobol(Strategy):
 
     Example:
         >>> Sobol(eta=3)
-        Sobol(eta=3, halving=True)
+        Sobol(eta=3, halving=True, all_seeds=False)
     """
 
     name: ClassVar[str] = "sobol"
@@ -107,7 +110,7 @@ def strategy_of(search: str | Strategy, **options: Any) -> Strategy:
 
     Example:
         >>> strategy_of("tpe", eta=4)
-        TPE(eta=4, halving=True)
+        TPE(eta=4, halving=True, all_seeds=False)
     """
     if isinstance(search, Strategy) and type(search) is not Strategy:
         return search
