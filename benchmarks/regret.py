@@ -174,7 +174,7 @@ def surrogate(search: Search, known: Sequence[Training], wanted: Sequence[Traini
         return process.predict(inputs(wanted), return_std=True)
 
 
-def halving(search: Search, score: Score = mean, growth: float = 0.0, most: int = SEEDS, least: int = 8, last: int = CONFIRMED) -> Training:
+def halving(search: Search, score: Score = mean, growth: float = 0.0, least: int = 8, early: bool = True) -> Training:
     """Successive halving, sized for the budget: as many seeds as `least` settings allow, then settings, then epochs.
 
     Args:
@@ -182,11 +182,32 @@ def halving(search: Search, score: Score = mean, growth: float = 0.0, most: int 
         score: ranks the settings of a rung.
         growth: seeds are proportional to this power of a rung's length, so that the last one has all. The best of each
             other rung is trained with all, too: only trainings with the same seeds can be compared.
-        most: seeds of the last rung.
         least: settings for which a smaller number of seeds is taken.
-        last: settings that each rung keeps at least.
+        early: whether the first rung has a quarter of the usual length also where that is no whole number of epochs.
     """
-    n, stages, seeds = fitted(search, growth, most, least, last)
+    return climb(search, *fitted(search, growth, least, early), score)
+
+
+def study(search: Search, growth: float = 0.0, early: bool = True) -> Training:
+    """The search of a default study, whatever it costs: all settings, all lengths, the default number of seeds."""
+    epochs, n = search.table.epochs, len(search.settings)
+    stages = rungs(int(epochs[-1]), n, CONFIRMED, 2, True, first_of(search, early))
+    return climb(search, n, stages, grown(search, growth, SEEDS), mean)
+
+
+def first_of(search: Search, early: bool) -> int:
+    """Return the epochs that the first rung has at least."""
+    usual = int(search.table.epochs[2])
+    return max(1, usual // 4) if early else math.ceil(usual / 4)
+
+
+def grown(search: Search, growth: float, most: int) -> Callable[[int], int]:
+    """Return how many seeds a length has."""
+    return lambda at: max(1, math.ceil(most * 2.0 ** ((at - search.longest) * growth) - 1e-9))
+
+
+def climb(search: Search, n: int, stages: Sequence[Rung], seeds: Callable[[int], int], score: Score) -> Training:
+    """Go through the rungs with the first n settings."""
     alive: list[int] = search.settings[:n].tolist()
     for stage in stages:
         at = search.place(stage.epochs)
@@ -198,23 +219,19 @@ def halving(search: Search, score: Score = mean, growth: float = 0.0, most: int 
 
 
 def fitted(
-    search: Search, growth: float, most: int, least: int, last: int
+    search: Search, growth: float, least: int, early: bool
 ) -> tuple[int, tuple[Rung, ...], Callable[[int], int]]:
     """Return the settings, rungs and seeds of each length that a budget allows."""
     longest, epochs = len(search.settings), search.table.epochs
 
-    def seeds_of(s: int) -> Callable[[int], int]:
-        return lambda at: max(1, math.ceil(s * 2.0 ** ((at - search.longest) * growth) - 1e-9))
-
-    choices = [s for s in (8, 5, 3, 2, 1) if s <= most]
-    for s in choices:
+    for s in (5, 3, 2, 1):
         for n in range(longest, (least if s > 1 else 1) - 1, -1):
-            first, seeds = int(epochs[0]), seeds_of(s)
-            stages = rungs(int(epochs[-1]), n, last, 2, True, first)
+            first, seeds = first_of(search, early), grown(search, growth, s)
+            stages = rungs(int(epochs[-1]), n, CONFIRMED, 2, True, first)
             if search.price(stages, n, seeds) > search.budget:
                 continue
             for first in epochs[1:]:  # longer first trainings, where settings are exhausted
-                more = rungs(int(epochs[-1]), n, last, 2, True, int(first))
+                more = rungs(int(epochs[-1]), n, CONFIRMED, 2, True, int(first))
                 if n == longest and search.price(more, n, seeds) <= search.budget:
                     stages = more
             return n, stages, seeds
@@ -229,7 +246,7 @@ def hyperband(search: Search) -> Training:
     space, epochs = Space({"dropout": Uniform(0, 0.5)}), search.table.epochs
     for s in (5, 3, 2, 1):
         for n in range(len(search.settings), 7, -1):
-            found = brackets(space, Hyperband(), n, (int(epochs[0]), int(epochs[-1])), CONFIRMED, 0)
+            found = brackets(space, Hyperband(), n, (first_of(search, True), int(epochs[-1])), CONFIRMED, 0)
             if sum(bracket.member_epochs(s) for bracket in found) <= search.budget:
                 settings = iter(search.settings.tolist())
                 for bracket in found:
@@ -418,36 +435,32 @@ def optuna_rule(search: Search, pruner: str) -> Training:
     return min(done, key=lambda m: (done[m], m)), search.longest
 
 
+WAS = "halving with all seeds, from half the usual length where a quarter is no whole number"
+NOW = "halving with seeds that grow as the root of the length: the default"
 RULES: dict[str, Rule] = {
-    "halving, as it is": halving,
-    "Hyperband, as it is": hyperband,
-    "random search": random,
-    "mean of recent epochs": partial(halving, score=recent),
-    "mean rank over seeds": partial(halving, score=ranks),
-    "lower end of paired differences": partial(halving, score=lower),
-    "extrapolated": partial(halving, score=extrapolated),
-    "seeds grow": partial(halving, growth=0.6, least=16),
-    "seeds grow evenly with length": partial(halving, growth=1.0, least=16),
-    "seeds grow slowly": partial(halving, growth=0.4, least=16),
-    "seeds grow evenly, 8 least": partial(halving, growth=1.0, least=8),
-    "seeds grow evenly, 12 least": partial(halving, growth=1.0, least=12),
-    "seeds grow evenly, 2 last": partial(halving, growth=1.0, least=12, last=2),
-    "seeds grow evenly, 1 last": partial(halving, growth=1.0, least=12, last=1),
-    "halving, 1 last": partial(halving, last=1),
-    "seeds grow, up to 8": partial(halving, growth=0.6, most=8, least=24),
-    "seeds grow evenly, up to 8": partial(halving, growth=1.0, most=8, least=24),
-    "seeds grow, paired": partial(halving, growth=0.6, least=16, score=lower),
-    "seeds grow, extrapolated": partial(halving, growth=0.6, least=16, score=extrapolated),
-    "seeds grow, smoothed": partial(halving, growth=0.6, least=16, score=smoothed),
-    "seeds grow, smoothed, ahead": partial(halving, growth=0.6, least=16, score=partial(smoothed, ahead=1)),
+    WAS: partial(halving, early=False),
+    "halving with all seeds": halving,
+    "seeds that grow as the length to the power 0.4": partial(halving, growth=0.4, least=16),
+    NOW: partial(halving, growth=0.5, least=16),
+    "seeds that grow as the length": partial(halving, growth=1.0, least=16),
+    "seeds that grow as the root, ranked by recent epochs": partial(halving, growth=0.5, least=16, score=recent),
+    "seeds that grow as the root, ranked by mean ranks": partial(halving, growth=0.5, least=16, score=ranks),
+    "seeds that grow as the root, ranked by the lower end of differences in pairs": partial(
+        halving, growth=0.5, least=16, score=lower
+    ),
+    "seeds that grow as the root, ranked by extrapolated costs": partial(
+        halving, growth=0.5, least=16, score=extrapolated
+    ),
+    "seeds that grow as the root, ranked by a Gaussian process": partial(halving, growth=0.5, least=16, score=smoothed),
     "race in pairs": race,
-    "race in pairs, from an eighth": partial(race, first=1),
     "one seed, more for contenders": seeds_for_contenders,
-    "continued halving": continued,
-    "continued, power law": partial(continued, score="power"),
+    "trainings that go on, halved": continued,
+    "the same, by a power law": partial(continued, score="power"),
     "freeze-thaw": freeze_thaw,
-    "Optuna TPE, successive halving": partial(optuna_rule, pruner="halving"),
-    "Optuna TPE, Wilcoxon": partial(optuna_rule, pruner="wilcoxon"),
+    "Hyperband": hyperband,
+    "random search": random,
+    "Optuna: TPE, successive halving": partial(optuna_rule, pruner="halving"),
+    "Optuna: TPE, Wilcoxon": partial(optuna_rule, pruner="wilcoxon"),
 }
 
 
@@ -459,7 +472,7 @@ def regrets(table: Table, rule: Rule, budget: float, repetitions: int) -> tuple[
     for r in range(repetitions):
         rng = np.random.default_rng(r)
         settings = rng.permutation(M)[: max(1, round(SHARE * M))]
-        full = len(settings) * min(SEEDS, S) * float(table.epochs[-1])
+        full = len(settings) * SEEDS * float(table.epochs[-1])
         search = Search(table, settings, rng.permutation(S), budget * full)
         m, at = rule(search)
         found.append(min(table.truth[at, m] / least - 1, 10.0))
@@ -467,17 +480,34 @@ def regrets(table: Table, rule: Rule, budget: float, repetitions: int) -> tuple[
     return np.array(found), np.array(spent)
 
 
+STUDIES: dict[str, Rule] = {
+    WAS: partial(study, early=False),
+    "halving with all seeds": study,
+    NOW: partial(study, growth=0.5),
+}
+
+
+def compared(tables: Sequence[Table], rule: Rule, budget: float, repetitions: int, base: Rule) -> tuple[float, ...]:
+    """Return mean regret, its difference to another rule's, the standard error of that, and the share spent."""
+    each = [regrets(table, rule, budget, repetitions) for table in tables]
+    differences = [found - regrets(t, base, budget, repetitions)[0] for (found, _), t in zip(each, tables, strict=True)]
+    error = math.sqrt(sum(d.var() / max(1, repetitions - 1) for d in differences)) / len(tables)
+    mean_of = [float(np.mean(values)) for values in ([r for r, _ in each], differences, [s for _, s in each])]
+    return 100 * mean_of[0], 100 * mean_of[1], 100 * error, 100 * mean_of[2]
+
+
 def main() -> None:
     """Record what is missing, simulate, print."""
     parser = rows.parser(__doc__)
-    parser.add_argument("--settings", type=int, default=64, help="of each grid")
+    parser.add_argument("--settings", type=int, default=48, help="of each grid")
     parser.add_argument("--seeds", type=int, default=8, help="of each setting")
     parser.add_argument("--rows", type=int, default=None, help="training rows, where fewer than usual")
     parser.add_argument("--repetitions", type=int, default=REPETITIONS)
     parser.add_argument("--sets", nargs="+", default=list(KEPT_OUT), choices=[*CHOSEN_ON, *KEPT_OUT])
     parser.add_argument("--rules", nargs="+", default=list(RULES), choices=list(RULES))
     options = parser.parse_args()
-    found: list[Row] = []
+    if options.seeds < SEEDS:
+        parser.error(f"--seeds must be {SEEDS} or more, got {options.seeds}")
     tables = {}
     for name in options.sets:
         if name == "fashion-mnist" and not os.environ.get("DAMPEN_DATA"):
@@ -486,14 +516,27 @@ def main() -> None:
         if not file.exists():
             curves.record(name, file, options.settings, options.seeds, options.rows)
         tables[name] = Table.load(file)
-    print(f"{'% regret, mean over sets and repetitions':40}" + "".join(f"{100 * b:8.0f}%" for b in BUDGETS))
+    found: list[Row] = []
+    lines = [f"| regret in % ({', '.join(tables)}) | " + " | ".join(f"{100 * b:g} %" for b in BUDGETS) + " |"]
+    lines.append("| --- " * (len(BUDGETS) + 1) + "|")
+    every = list(tables.values())
     for rule in options.rules:
-        line = []
+        cells = []
         for budget in BUDGETS:
-            each = [regrets(t, RULES[rule], budget, options.repetitions) for t in tables.values()]
-            line.append(100 * float(np.mean([np.mean(regret) for regret, _ in each])))
-            found.append(Row(f"{rule}, {100 * budget:g} %", line[-1], "%"))
-        print(f"{rule:40}" + "".join(f"{v:9.2f}" for v in line), flush=True)
+            regret, more, error, _ = compared(every, RULES[rule], budget, options.repetitions, RULES[WAS])
+            found.append(Row(f"{rule}, budget {100 * budget:g} %", regret, "%"))
+            cells.append(f"{regret:.2f}" + ("" if rule == WAS else f" ({more:+.2f} ± {error:.2f})"))
+        lines.append(f"| {rule} | " + " | ".join(cells) + " |")
+    lines += ["", "| a default study | regret in % | epochs of members, in % |", "| --- | --- | --- |"]
+    for rule, whole in STUDIES.items():
+        regret, more, error, spent = compared(every, whole, math.inf, options.repetitions, STUDIES[WAS])
+        found += [Row(f"{rule}, a whole study", regret, "%"), Row(f"{rule}, epochs of a whole study", spent, "%")]
+        lines.append(f"| {rule} | {regret:.2f}" + ("" if rule == WAS else f" ({more:+.2f} ± {error:.2f})"))
+        lines[-1] += f" | {spent:.0f} |"
+    if options.json:
+        rows.show(found, {"sets": list(tables), "repetitions": options.repetitions}, True)
+    else:
+        print("\n".join(lines))
 
 
 if __name__ == "__main__":

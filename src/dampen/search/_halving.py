@@ -43,8 +43,8 @@ class Bracket:
     all_seeds: bool = True
 
     def seeds(self, rung: Rung, seeds: int) -> int:
-        """Return how many of so many seeds a rung trains: as its length is of the last one's, rounded up."""
-        return seeds if self.all_seeds else math.ceil(seeds * rung.epochs / self.rungs[-1].epochs)
+        """Return how many of so many seeds a rung trains: as the square root of its share of the last one's length."""
+        return seeds if self.all_seeds else math.ceil(seeds * math.sqrt(rung.epochs / self.rungs[-1].epochs))
 
     def member_epochs(self, seeds: int) -> float:
         """Return how often its members pass over the training rows, all together.
