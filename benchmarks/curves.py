@@ -27,7 +27,7 @@ FRESH = 20_000  # rows of a fresh sample
 Made = tuple[np.ndarray, np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """A grid of trainings on one data set.
 

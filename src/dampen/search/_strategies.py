@@ -14,8 +14,8 @@ class Strategy:
     Args:
         eta: one setting in so many survives a rung, and trains so many times as long in the next.
         halving: whether settings are dropped after short trainings; if not, all train for the longest.
-        all_seeds: whether short trainings have all seeds of the search. By default their number grows as the square root
-            of the length: while half of the settings go on, little depends on the order among them.
+        all_seeds: whether short trainings have all seeds of the search. By default their number grows as the square
+            root of the length: while half of the settings go on, little depends on the order among them.
 
     Raises:
         InputError: `eta` is no whole number from 2 on.
