@@ -58,7 +58,7 @@ def classes(n: int) -> Made:
     x, y = datasets.make_classification(
         n, 20, n_informative=6, n_redundant=4, n_clusters_per_class=3, flip_y=0.1, class_sep=0.8, random_state=0
     )
-    return x, y
+    return np.asarray(x), np.asarray(y)
 
 
 def numbers(n: int) -> Made:
@@ -138,7 +138,7 @@ def record(name: str, file: Path, settings: int, seeds: int, rows: int | None = 
         outputs, targets = population.outputs(unseen), unseen[0].targets
         losses.append([_mean_losses(of_seed.double(), targets, data.task) for of_seed in outputs])
     held["losses"] = np.array(losses)
-    np.savez_compressed(file, **held)
+    np.savez_compressed(file, **held)  # pyright: ignore[reportArgumentType]  (none is called allow_pickle)
     print(f"{name}: {len(tests)} unseen rows, {lengths} epochs, {time.perf_counter() - started:.0f} s", flush=True)
 
 

@@ -151,12 +151,11 @@ def smoothed(search: Search, alive: Sequence[int], length: int, seeds: int, ahea
     """Score by a Gaussian process through all costs so far, over settings and length, some doublings ahead."""
     search.costs(alive, length, seeds)
     known = list(search.trained)
-    predicted, _ = surrogate(search, known, [(m, min(length + ahead, search.longest)) for m in alive])
-    return predicted
+    return surrogate(search, known, [(m, min(length + ahead, search.longest)) for m in alive])
 
 
-def surrogate(search: Search, known: Sequence[Training], wanted: Sequence[Training]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and deviation of the logarithm of costs, by a Gaussian process."""
+def surrogate(search: Search, known: Sequence[Training], wanted: Sequence[Training]) -> np.ndarray:
+    """Return the logarithm of costs, by a Gaussian process."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
@@ -171,7 +170,7 @@ def surrogate(search: Search, known: Sequence[Training], wanted: Sequence[Traini
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         process = GaussianProcessRegressor(kernel, normalize_y=True, alpha=1e-8).fit(inputs(known), y)
-        return process.predict(inputs(wanted), return_std=True)
+        return np.asarray(process.predict(inputs(wanted)))
 
 
 def halving(search: Search, score: Score = mean, growth: float = 0.0, least: int = 8, early: bool = True) -> Training:
@@ -235,7 +234,7 @@ def fitted(
                 if n == longest and search.price(more, n, seeds) <= search.budget:
                     stages = more
             return n, stages, seeds
-    return 1, (Rung(int(epochs[max(0, search.place(search.budget))]), 1),), lambda at: 1
+    return 1, (Rung(int(epochs[search.place(int(search.budget))]), 1),), lambda at: 1
 
 
 def hyperband(search: Search) -> Training:
@@ -408,7 +407,7 @@ def optuna_rule(search: Search, pruner: str) -> Training:
         point = [trial.suggest_float(f"x{i}", a, b) for i, (a, b) in enumerate(zip(low, high, strict=True))]
         m = min(left, key=lambda m: float(np.square(table.settings[m] - point).sum()))
         left.remove(m)
-        pruned = False
+        pruned, value = False, math.inf
         if pruner == "halving":
             for e in table.epochs:
                 value = float(search.partly(m, int(e), s)[-1].mean())

@@ -26,7 +26,7 @@ class Ranked:
         settings: those that were still in it, the best first.
         costs: mean cost of each on the selection rows, over seeds; infinite for one that diverged.
         stops: for each the epoch with the least validation loss, and that loss; infinite for one that diverged.
-        partial: whether only some of the search's seeds trained: these costs rank, and are compared with no other rung's.
+        partial: whether only some of the search's seeds trained: these costs rank, but are compared with no others.
     """
 
     run: str
