@@ -27,6 +27,7 @@ from benchmarks.rows import Row
 from dampen.search import Rung, rungs
 
 BUDGETS = 0.05, 0.1, 0.25, 0.5, 1.0
+BY_SET = 0.25  # the budget at which data sets are told apart
 REPETITIONS = 30
 SEEDS, CONFIRMED = 5, 3  # the defaults of a study of few rows
 SHARE = 0.75  # of the grid's settings that a repetition draws
@@ -434,13 +435,14 @@ def optuna_rule(search: Search, pruner: str) -> Training:
     return min(done, key=lambda m: (done[m], m)), search.longest
 
 
-WAS = "halving with all seeds, from half the usual length where a quarter is no whole number"
-NOW = "halving with seeds that grow as the root of the length: the default"
+AS_IT_IS = "halving, as it is"
+ROOT = "seeds that grow as the root of the length"
+EARLY = "halving, always from a quarter of the usual length"
 RULES: dict[str, Rule] = {
-    WAS: partial(halving, early=False),
-    "halving with all seeds": halving,
+    AS_IT_IS: partial(halving, early=False),
+    EARLY: halving,
     "seeds that grow as the length to the power 0.4": partial(halving, growth=0.4, least=16),
-    NOW: partial(halving, growth=0.5, least=16),
+    ROOT: partial(halving, growth=0.5, least=16),
     "seeds that grow as the length": partial(halving, growth=1.0, least=16),
     "seeds that grow as the root, ranked by recent epochs": partial(halving, growth=0.5, least=16, score=recent),
     "seeds that grow as the root, ranked by mean ranks": partial(halving, growth=0.5, least=16, score=ranks),
@@ -481,9 +483,9 @@ def regrets(table: Table, rule: Rule, budget: float, repetitions: int) -> tuple[
 
 
 STUDIES: dict[str, Rule] = {
-    WAS: partial(study, early=False),
-    "halving with all seeds": study,
-    NOW: partial(study, growth=0.5),
+    AS_IT_IS: partial(study, early=False),
+    EARLY: study,
+    ROOT: partial(study, growth=0.5),
 }
 
 
@@ -523,15 +525,24 @@ def main() -> None:
     for rule in options.rules:
         cells = []
         for budget in BUDGETS:
-            regret, more, error, _ = compared(every, RULES[rule], budget, options.repetitions, RULES[WAS])
+            regret, more, error, _ = compared(every, RULES[rule], budget, options.repetitions, RULES[AS_IT_IS])
             found.append(Row(f"{rule}, budget {100 * budget:g} %", regret, "%"))
-            cells.append(f"{regret:.2f}" + ("" if rule == WAS else f" ({more:+.2f} ± {error:.2f})"))
+            cells.append(f"{regret:.2f}" + ("" if rule == AS_IT_IS else f" ({more:+.2f} ± {error:.2f})"))
+        lines.append(f"| {rule} | " + " | ".join(cells) + " |")
+    lines += ["", f"| regret in %, budget {100 * BY_SET:g} % | " + " | ".join(tables) + " |"]
+    lines.append("| --- " * (len(tables) + 1) + "|")
+    for rule in options.rules:
+        cells = []
+        for name, table in tables.items():
+            regret, more, error, _ = compared([table], RULES[rule], BY_SET, options.repetitions, RULES[AS_IT_IS])
+            found.append(Row(f"{rule}, {name}", regret, "%"))
+            cells.append(f"{regret:.2f}" + ("" if rule == AS_IT_IS else f" ({more:+.2f} ± {error:.2f})"))
         lines.append(f"| {rule} | " + " | ".join(cells) + " |")
     lines += ["", "| a default study | regret in % | epochs of members, in % |", "| --- | --- | --- |"]
     for rule, whole in STUDIES.items():
-        regret, more, error, spent = compared(every, whole, math.inf, options.repetitions, STUDIES[WAS])
+        regret, more, error, spent = compared(every, whole, math.inf, options.repetitions, STUDIES[AS_IT_IS])
         found += [Row(f"{rule}, a whole study", regret, "%"), Row(f"{rule}, epochs of a whole study", spent, "%")]
-        lines.append(f"| {rule} | {regret:.2f}" + ("" if rule == WAS else f" ({more:+.2f} ± {error:.2f})"))
+        lines.append(f"| {rule} | {regret:.2f}" + ("" if rule == AS_IT_IS else f" ({more:+.2f} ± {error:.2f})"))
         lines[-1] += f" | {spent:.0f} |"
     if options.json:
         rows.show(found, {"sets": list(tables), "repetitions": options.repetitions}, True)

@@ -2,7 +2,6 @@
 
 import math
 import sqlite3
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,7 +26,6 @@ from dampen.search import (
     longer,
     promoted,
     strategy_of,
-    with_all_seeds,
 )
 
 SPACE = Space({"weight_decay": LogUniform(1e-5, 1.0, zero=0.1), "dropout": Uniform(0.0, 0.7), "lr": 1e-3})
@@ -129,12 +127,12 @@ def propose(seed, batches=8, n=12):
     return found
 
 
-def ranked(family, epochs, partial=False, **costs):
+def ranked(family, epochs, **costs):
     """Settings `a`, `b` ... with their costs at a length, the best first, each with its least loss at epoch 1."""
     decays = {name: Setting(weight_decay=float(ord(name))) for name in costs}
     order = sorted(costs, key=costs.__getitem__)
     stops = tuple((1, costs[name]) for name in order)
-    return Ranked("r", family, 0, epochs, tuple(map(decays.get, order)), tuple(map(costs.get, order)), stops, partial)
+    return Ranked("r", family, 0, epochs, tuple(map(decays.get, order)), tuple(map(costs.get, order)), stops)
 
 
 def named(settings):
@@ -160,29 +158,6 @@ def test_the_best_of_a_family_has_its_best_length_and_the_shorter_one_of_equals(
     assert best(found, SEARCH) == [Training(b, 4), Training(a, 8)]
     assert best_stop(found, SEARCH) == Training(b, 4, 1)
     assert best_stop(found, "default") is None
-
-
-def test_the_best_of_each_length_that_had_few_seeds_gets_all_of_them():
-    few = [
-        ranked(SEARCH, 2, partial=True, a=2.0, b=1.0),
-        ranked("none", 2, partial=True, c=1.0, d=math.inf),
-        ranked(SEARCH, 4, partial=True, b=math.inf),
-        ranked(SEARCH, 2, partial=True, e=0.5),  # of another bracket
-    ]
-    wanted = with_all_seeds([*few, ranked(SEARCH, 8, b=1.0)])
-    assert {epochs: {name: named(of) for name, of in families.items()} for epochs, families in wanted.items()} == {
-        2: {SEARCH: "e", "none": "c"}
-    }
-    early = replace(ranked("none", 2, partial=True, a=1.0, b=2.0), stops=((2, 1.0), (1, 0.5)))
-    assert named(with_all_seeds([early])[2]["none"]) == "ab"  # the best one, and the best one stopped early
-
-
-def test_costs_of_few_seeds_are_not_compared_with_those_of_all():
-    found = [ranked(SEARCH, 2, partial=True, a=0.1, b=0.2), ranked(SEARCH, 4, a=1.0), ranked(SEARCH, 2, a=2.0)]
-    a = Setting(weight_decay=97.0)
-    assert best(found, SEARCH) == [Training(a, 4)]
-    assert best_stop(found, SEARCH) == Training(a, 4, 1)
-    assert named(longer(found, 4)[SEARCH]) == "a"
 
 
 def test_new_settings_lie_around_the_best_and_train_as_long():

@@ -89,15 +89,6 @@ def test_every_rung_trains_anew_for_its_own_length():
     assert bracket.member_epochs(5) == 5 * (64 * 1 + 32 * 2 + 16 * 4 + 8 * 8)
 
 
-def test_the_seeds_of_a_rung_grow_with_its_length_and_the_best_of_each_gets_all():
-    bracket = Bracket(64, rungs(8, 64, 3, 2, True), (), all_seeds=False)
-    assert [bracket.seeds(rung, 5) for rung in bracket.rungs] == [2, 3, 4, 5]  # 5 times 0.35, 0.5, 0.71 and 1
-    assert [bracket.seeds(rung, 1) for rung in bracket.rungs] == [1, 1, 1, 1]
-    trained = 64 * 2 * 1 + 32 * 3 * 2 + 16 * 4 * 4 + 8 * 5 * 8
-    assert bracket.member_epochs(5) == trained + 5 * (1 + 2 + 4)
-    assert bracket.member_epochs(1) == 64 * 1 + 32 * 2 + 16 * 4 + 8 * 8
-
-
 def test_what_a_search_trains_is_what_its_rungs_add_up_to(study):
     assert [(rung.run, rung.family, rung.epochs, len(rung.settings)) for rung in study.ranked] == [
         ("search-1-1", "search", 1, 6),
@@ -112,12 +103,7 @@ def test_what_a_search_trains_is_what_its_rungs_add_up_to(study):
         ("search-1-3", "none", 4, 1),
         ("search-1-3", "default", 4, 1),
         ("search-1-3", "tabular-default", 4, 1),
-        ("search-seeds-1", "search", 1, 1),
-        ("search-seeds-1", "none", 1, 1),
-        ("search-seeds-1", "default", 1, 1),
-        ("search-seeds-1", "tabular-default", 1, 1),
     ]
-    assert [rung.partial for rung in study.ranked] == 4 * [True] + 12 * [False]
     frame = study.frame()
     last = frame.groupby(["run", "setting", "seed"])["epoch"].max()
     assert study.member_epochs == last.sum()

@@ -124,7 +124,7 @@ def _best_of_search(rungs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     tried = [
         (cost, rung["epochs"], setting)
         for rung in rungs
-        if rung["family"] == "search" and not rung["partial"]
+        if rung["family"] == "search"
         for setting, cost in zip(rung["settings"], rung["costs"], strict=True)
         if cost is not None
     ]

@@ -23,7 +23,7 @@ def lengths(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
     points: dict[str, dict[int, float]] = {}
     for rung in rungs:
         values = [value for value in rung[metric] if value is not None]
-        if values and not rung["partial"]:
+        if values:
             of = points.setdefault(rung["family"], {})
             of[rung["epochs"]] = pick([pick(values), *([of[rung["epochs"]]] if rung["epochs"] in of else [])])
     ticks = sorted({epochs for of in points.values() for epochs in of})

@@ -183,7 +183,6 @@ class _Colours:
 def _points(metric: str, rungs: Sequence[dict[str, Any]]) -> tuple[list[_Point], int]:
     """Return the search's settings with their best values, and how many never had one."""
     points: dict[str, _Point] = {}
-    few: set[str] = set()  # those that have trained with some of the seeds only, which no other cost compares with
     tried: set[str] = set()
     for rung in rungs:
         if rung["family"] != "search":
@@ -194,9 +193,8 @@ def _points(metric: str, rungs: Sequence[dict[str, Any]]) -> tuple[list[_Point],
             before = points.get(key)
             if value is None:
                 continue
-            if before is None or (key in few and not rung["partial"]):
-                points[key] = _Point(setting, value, epochs, epochs if before is None else max(epochs, before.longest))
-                few = few | {key} if rung["partial"] else few - {key}
+            if before is None:
+                points[key] = _Point(setting, value, epochs, epochs)
                 continue
             better = value > before.value if rising(metric) else value < before.value
             best, at = (value, epochs) if better else (before.value, before.at)

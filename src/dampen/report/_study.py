@@ -71,8 +71,6 @@ def _dropped(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
 
 
 def _stage(run: str) -> str:
-    if run.startswith("search-seeds"):
-        return ", the best with all seeds"
     return ", around the best" if run == "search-around" else ", longer" if run.startswith("search-longer") else ""
 
 

@@ -2,7 +2,7 @@
 
 from dampen.search._halving import Bracket, Rung, brackets, rungs
 from dampen.search._optuna import TpeSampler, check_optuna, check_storage, export_to_optuna
-from dampen.search._promotion import around, longer, promoted, with_all_seeds
+from dampen.search._promotion import around, longer, promoted
 from dampen.search._ranked import SEARCH, Ranked, best, best_costs, best_stop
 from dampen.search._space import METHODS, Choice, Dimension, Fixed, LogUniform, PerLayer, Space, Uniform
 from dampen.search._strategies import (
@@ -53,5 +53,4 @@ __all__ = [
     "promoted",
     "rungs",
     "strategy_of",
-    "with_all_seeds",
 ]

@@ -34,27 +34,17 @@ class Bracket:
         settings: how many.
         rungs: the longest last.
         drawn: the settings; None where the search proposes them when it gets there.
-        all_seeds: whether every rung trains all seeds; if not, short ones train fewer.
     """
 
     settings: int
     rungs: tuple[Rung, ...]
     drawn: tuple[Setting, ...] | None
-    all_seeds: bool = True
-
-    def seeds(self, rung: Rung, seeds: int) -> int:
-        """Return how many of so many seeds a rung trains: as the square root of its share of the last one's length."""
-        return seeds if self.all_seeds else math.ceil(seeds * math.sqrt(rung.epochs / self.rungs[-1].epochs))
 
     def member_epochs(self, seeds: int) -> float:
-        """Return how often its members pass over the training rows, all together.
-
-        Of a rung with some of the seeds the best one is trained with all of them, too.
-        """
+        """Return how often its members pass over the training rows, all together."""
         total, alive = 0.0, self.settings
         for rung in self.rungs:
-            n = self.seeds(rung, seeds)
-            total += alive * n * rung.epochs + (n < seeds) * seeds * rung.epochs
+            total += alive * seeds * rung.epochs
             alive = min(alive, rung.keep)
         return total
 
@@ -111,7 +101,7 @@ def brackets(
     if strategy.name == "tpe":
         check_optuna()
         sizes = [len(part) for part in np.array_split(np.arange(settings), min(TPE_BATCHES, settings))]
-        return tuple(Bracket(n, stages(n), None, strategy.all_seeds) for n in sizes)
+        return tuple(Bracket(n, stages(n), None) for n in sizes)
     if strategy.name == "hyperband":
         drawn = tuple(space.draw(settings, strategy.draws, seed))
         last = len(stages(len(drawn))) - 1
@@ -119,9 +109,9 @@ def brackets(
         ends = np.round(np.cumsum(weights) / weights.sum() * len(drawn)).astype(int)
         parts = [drawn[start:end] for start, end in zip([0, *ends], ends, strict=False)]
         return tuple(
-            Bracket(len(part), _from(n, epochs, len(part), confirmed, eta), part, strategy.all_seeds)
+            Bracket(len(part), _from(n, epochs, len(part), confirmed, eta), part)
             for n, part in zip(range(last, -1, -1), parts, strict=True)
             if part
         )
     drawn = tuple(space.draw(settings, strategy.draws, seed))
-    return (Bracket(len(drawn), stages(len(drawn)), drawn, strategy.all_seeds),)
+    return (Bracket(len(drawn), stages(len(drawn)), drawn),)

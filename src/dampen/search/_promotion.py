@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
 
 from dampen.engine.knobs import Setting
 from dampen.search._halving import Rung
@@ -29,31 +28,11 @@ def promoted(
     return {name: found.settings[: keep.get(name, rung.keep)] for name, found in ranked.items()}
 
 
-def with_all_seeds(found: Sequence[Ranked]) -> dict[int, dict[str, Sequence[Setting]]]:
-    """Return, for each length that trained with some of the seeds, the best of each family: they get all seeds.
-
-    Lengths are then compared by trainings with the same seeds. Of a reference it is also the best one stopped early.
-    """
-    wanted: dict[int, dict[str, Sequence[Setting]]] = {}
-    for epochs, family in dict.fromkeys((rung.epochs, rung.family) for rung in found if rung.partial):
-        tried = [
-            (cost, least, setting)
-            for rung in found
-            if rung.partial and (rung.epochs, rung.family) == (epochs, family)
-            for setting, cost, (_, least) in zip(rung.settings, rung.costs, rung.stops, strict=True)
-            if math.isfinite(cost)
-        ]
-        if tried:
-            ahead = [min(tried, key=itemgetter(0)), *([min(tried, key=itemgetter(1))] if family != SEARCH else [])]
-            wanted.setdefault(epochs, {})[family] = tuple(dict.fromkeys(setting for _, _, setting in ahead))
-    return wanted
-
-
 def longer(found: Sequence[Ranked], epochs: int) -> dict[str, Sequence[Setting]]:
     """Return the best of each family whose best one gained by its last doubling to `epochs`."""
     going: dict[str, Sequence[Setting]] = {}
     for family in dict.fromkeys(rung.family for rung in found):
-        mine = [rung for rung in found if rung.family == family and not rung.partial]
+        mine = [rung for rung in found if rung.family == family]
         at = {
             s: cost for rung in mine if rung.epochs == epochs for s, cost in zip(rung.settings, rung.costs, strict=True)
         }
@@ -76,6 +55,6 @@ def around(space: Space | None, found: Sequence[Ranked], n: int, seed: int) -> t
     ahead = best(found, SEARCH)
     if not ahead or not n or space is None:
         return [], 0
-    tried = {setting for rung in found if rung.family == SEARCH for setting in rung.settings}
+    tried = {training.setting for training in ahead}
     drawn = [s for s in space.around(ahead[0].setting).draw(2 * n, "sobol", seed) if s not in tried]
     return drawn[:n], ahead[0].epochs

@@ -26,7 +26,6 @@ class Ranked:
         settings: those that were still in it, the best first.
         costs: mean cost of each on the selection rows, over seeds; infinite for one that diverged.
         stops: for each the epoch with the least validation loss, and that loss; infinite for one that diverged.
-        partial: whether only some of the search's seeds trained: these costs rank, but are compared with no others.
     """
 
     run: str
@@ -36,7 +35,6 @@ class Ranked:
     settings: tuple[Setting, ...]
     costs: tuple[float, ...]
     stops: tuple[tuple[int, float], ...]
-    partial: bool = False
 
     def document(self, metric: str, values: Sequence[float | None]) -> dict[str, Any]:
         """Return it as JSON can hold it.
@@ -54,7 +52,6 @@ class Ranked:
             "costs": [_finite(cost) for cost in self.costs],
             metric: list(values),
             "stops": [[epoch, _finite(loss)] for epoch, loss in self.stops],
-            "partial": self.partial,
         }
 
     @classmethod
@@ -68,7 +65,6 @@ class Ranked:
             tuple(Setting.from_dict(values) for values in document["settings"]),
             tuple(np.inf if cost is None else cost for cost in document["costs"]),
             tuple((epoch, np.inf if loss is None else loss) for epoch, loss in document["stops"]),
-            document.get("partial", False),
         )
 
 
@@ -81,7 +77,7 @@ def best_costs(ranked: Sequence[Ranked], family: str) -> dict[Training, float]:
     """Return the same, each with its mean cost on the selection rows."""
     found: dict[Setting, tuple[float, int]] = {}
     for rung in ranked:
-        if rung.family == family and not rung.partial:
+        if rung.family == family:
             for setting, cost in zip(rung.settings, rung.costs, strict=True):
                 found[setting] = min(found.get(setting, (math.inf, 0)), (cost, rung.epochs))
     order = sorted((cost, epochs, i) for i, (cost, epochs) in enumerate(found.values()) if math.isfinite(cost))
@@ -94,7 +90,7 @@ def best_stop(ranked: Sequence[Ranked], family: str) -> Training | None:
     stops = [
         (loss, epoch, rung.epochs, setting)
         for rung in ranked
-        if rung.family == family and not rung.partial
+        if rung.family == family
         for setting, (epoch, loss) in zip(rung.settings, rung.stops, strict=True)
         if math.isfinite(loss)
     ]

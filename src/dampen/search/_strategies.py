@@ -14,8 +14,6 @@ class Strategy:
     Args:
         eta: one setting in so many survives a rung, and trains so many times as long in the next.
         halving: whether settings are dropped after short trainings; if not, all train for the longest.
-        all_seeds: whether short trainings have all seeds of the search. By default their number grows as the square
-            root of the length: while half of the settings go on, little depends on the order among them.
 
     Raises:
         InputError: `eta` is no whole number from 2 on.
@@ -23,7 +21,6 @@ class Strategy:
 
     eta: int = 2
     halving: bool = True
-    all_seeds: bool = False
     name: ClassVar[str] = ""
     draws: ClassVar[str] = "sobol"
     """How `Space.draw` draws settings."""
@@ -38,7 +35,7 @@ class Sobol(Strategy):
 
     Example:
         >>> Sobol(eta=3)
-        Sobol(eta=3, halving=True, all_seeds=False)
+        Sobol(eta=3, halving=True)
     """
 
     name: ClassVar[str] = "sobol"
@@ -110,7 +107,7 @@ def strategy_of(search: str | Strategy, **options: Any) -> Strategy:
 
     Example:
         >>> strategy_of("tpe", eta=4)
-        TPE(eta=4, halving=True, all_seeds=False)
+        TPE(eta=4, halving=True)
     """
     if isinstance(search, Strategy) and type(search) is not Strategy:
         return search

@@ -71,10 +71,7 @@ def usual_lengths(data: Data, batch_size: int, epochs: int | None = None) -> Len
     if epochs is not None:
         return Lengths(1, min(usual, epochs), epochs, epochs)
     long = len(data.train_rows) >= SMALL and not is_table(data)
-    first = max(
-        1, usual // (2 if long else 4)
-    )  # not a little more: halving from `planned` would then end one rung before
-    return Lengths(first, usual, 4 * usual, (8 if long else 32) * usual)
+    return Lengths(math.ceil(usual / (2 if long else 4)), usual, 4 * usual, (8 if long else 32) * usual)
 
 
 @dataclass(frozen=True)

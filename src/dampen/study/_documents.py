@@ -70,7 +70,6 @@ class Bracket(Struct, frozen=True, kw_only=True):
 
     settings: _Members
     rungs: list[tuple[Epochs, _Members]]
-    all_seeds: bool = True  # as all rungs had before they could have fewer
     drawn: list[Setting] | None
 
 
@@ -302,7 +301,6 @@ class Rung(Struct, frozen=True, kw_only=True):
     settings: list[Setting]
     costs: list[Real | None]
     stops: list[tuple[Epochs, Real | None]]
-    partial: bool = False
 
     def __post_init__(self) -> None:
         _schema.check_lengths([self.settings, self.costs, self.stops], "settings, costs and stops")

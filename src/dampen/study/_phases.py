@@ -37,11 +37,6 @@ class Split:
         """One `Data` for each seed; None where all seeds share one."""
         return self.sets if isinstance(self.sets, list) else None
 
-    def of(self, n: int) -> "Split":
-        """Return the rows of the first n seeds."""
-        parts = (self.sets, self.selection, self.evaluation)
-        return Split(*(part[:n] if isinstance(part, list) else part for part in parts))
-
     def test_share(self) -> float:
         """Return the held-out rows over the training rows, the mean over folds."""
         sets = self.of_seeds or [self.sets]

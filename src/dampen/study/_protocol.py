@@ -110,7 +110,6 @@ class Plan:
                 {
                     "settings": bracket.settings,
                     "rungs": [[rung.epochs, rung.keep] for rung in bracket.rungs],
-                    "all_seeds": bracket.all_seeds,
                     "drawn": None if bracket.drawn is None else [setting.to_dict() for setting in bracket.drawn],
                 }
                 for bracket in self.brackets

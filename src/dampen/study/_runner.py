@@ -151,15 +151,7 @@ class Runner:
                 self._rows[phase] = split(self.plan, self.seeds(phase), again=phase == "confirmation")
         return self._rows[phase]
 
-    def train(
-        self,
-        phase: str,
-        name: str,
-        settings: Sequence[Setting],
-        epochs: int,
-        until: int | None,
-        n_seeds: int | None = None,
-    ) -> Population:
+    def train(self, phase: str, name: str, settings: Sequence[Setting], epochs: int, until: int | None) -> Population:
         """Train settings with the seeds and on the rows of a phase.
 
         Args:
@@ -168,9 +160,8 @@ class Runner:
             settings: which.
             epochs: length of the schedule.
             until: the epoch after which they are stopped early; None: they are not.
-            n_seeds: how many of the phase's seeds, the first ones; None: all.
         """
-        seeds, until = self.seeds(phase)[:n_seeds], until or epochs
+        seeds, until = self.seeds(phase), until or epochs
         population = self._population(name, settings, seeds)
         self._fit(phase, name, population, epochs, until)
         if phase == CALIBRATION:
@@ -210,7 +201,7 @@ class Runner:
 
     def _fit(self, phase: str, name: str, population: Population, epochs: int, until: int) -> None:
         """Train to an epoch, keeping checkpoints; what is there already is only made ready to evaluate."""
-        plan, rows, saved = self.plan, self.rows(phase).of(len(population.seeds)), time.perf_counter()
+        plan, rows, saved = self.plan, self.rows(phase), time.perf_counter()
         members, start = len(population.settings) * len(population.seeds), int(population.reached.min())
         before = self._trained
 

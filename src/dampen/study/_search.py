@@ -7,7 +7,7 @@ import numpy as np
 from dampen.engine import Population
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.search import SEARCH, Ranked, TpeSampler, around, best, longer, promoted, with_all_seeds
+from dampen.search import SEARCH, Ranked, TpeSampler, around, best, longer, promoted
 from dampen.study import _documents
 from dampen.study._runner import Runner, mean_costs
 
@@ -34,25 +34,19 @@ class _Search:
             if not any(alive.values()):  # the space is exhausted
                 continue
             for i, rung in enumerate(bracket.rungs):
-                n_seeds = bracket.seeds(rung, len(self.plan.seeds))
-                costs = self._rung(f"search-{b + 1}-{i + 1}", b, rung.epochs, alive, n_seeds)
+                costs = self._rung(f"search-{b + 1}-{i + 1}", b, rung.epochs, alive)
                 if self.tpe:
                     settings = costs[SEARCH].settings
                     self.tpe.tell(rung.epochs, settings, costs[SEARCH].costs, rung is bracket.rungs[-1])
                 alive = promoted(costs, rung, len(drawn), self.plan.families)
             if self.tpe:
                 self.tpe.close()
-        for n, (epochs, ahead) in enumerate(with_all_seeds(self.found).items()):
-            self._rung(f"search-seeds-{n + 1}", len(self.plan.brackets), epochs, ahead)
         self._longer()
         self._around_the_best()
         return tuple(self.found)
 
-    def _rung(
-        self, run: str, bracket: int, epochs: int, alive: Mapping[str, Sequence[Setting]], n_seeds: int | None = None
-    ) -> dict[str, Ranked]:
-        """Train settings for a length, with some of the seeds or all, and return what that found for each family."""
-        n_seeds = n_seeds or len(self.plan.seeds)
+    def _rung(self, run: str, bracket: int, epochs: int, alive: Mapping[str, Sequence[Setting]]) -> dict[str, Ranked]:
+        """Train settings for a length, and return what that found for each family."""
         settings = list(dict.fromkeys(setting for of in alive.values() for setting in of))
         known = {rung.family: rung for rung in self.held if rung.run == run}
         if known:
@@ -60,11 +54,11 @@ class _Search:
             if same != {name: set(of) for name, of in alive.items()}:
                 raise InputError(f"{_documents.PROGRESS} is damaged: its {run} is of another search")
             self.found += known.values()
-            self.runner.skip(run, len(settings) * n_seeds, epochs)
+            self.runner.skip(run, len(settings) * len(self.plan.seeds), epochs)
             self._note_best()
             return known
-        population = self.runner.train("search", run, settings, epochs, None, n_seeds)
-        costs = mean_costs(population, self.runner.rows("search").of(n_seeds).selection, self.plan.metric).mean(0)
+        population = self.runner.train("search", run, settings, epochs, None)
+        costs = mean_costs(population, self.runner.rows("search").selection, self.plan.metric).mean(0)
         stops = _stops(population)
         place = {setting: m for m, setting in enumerate(settings)}
         ranked = {}
@@ -78,7 +72,6 @@ class _Search:
                 tuple(settings[m] for m in order),
                 tuple(float(costs[m]) for m in order),
                 tuple(stops[m] for m in order),
-                n_seeds < len(self.plan.seeds),
             )
         self.found += ranked.values()
         self._note_best()
@@ -87,8 +80,7 @@ class _Search:
         return ranked
 
     def _note_best(self) -> None:
-        costs = [rung.costs[0] for rung in self.found if rung.costs and not rung.partial]
-        self.runner.best = self.plan.in_unit(min(costs)) if costs else None
+        self.runner.best = self.plan.in_unit(min(rung.costs[0] for rung in self.found if rung.costs))
 
     def _longer(self) -> None:
         """Train the best of each family twice as long while its best one gains by it."""
