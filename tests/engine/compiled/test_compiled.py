@@ -1,5 +1,6 @@
 """Compiled steps: the numbers of an ordinary loop, whatever is recorded, and the ordinary way where C can't follow."""
 
+import ctypes
 import math
 import os
 
@@ -224,6 +225,19 @@ def test_without_a_compiler_members_train_as_before(monkeypatch):
 def test_code_that_the_compiler_refuses_is_one_line():
     with pytest.raises(NoCompiler, match=r"fails: .*error"):
         _build.built("void start(void *a, void *b, void *c) { nothing; }")
+
+
+def test_what_was_used_longest_ago_leaves_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setattr(_build, "folder", lambda: tmp_path)
+    monkeypatch.setattr(_build, "_KEPT", 2)
+    code = "void start(void *a, void *b, void *c) {{}} int number = {};".format
+    for i in range(3):
+        assert ctypes.c_int.in_dll(_build.built(code(i)), "number").value == i
+        newest = max(tmp_path.glob("*.so"), key=lambda file: file.stat().st_mtime_ns)
+        os.utime(newest, (i, i))
+    assert len(list(tmp_path.iterdir())) == 2
+    _build.built(code(2))
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_long_trainings_are_compiled_by_themselves_and_never_by_the_clock():

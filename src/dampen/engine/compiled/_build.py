@@ -1,5 +1,6 @@
 """C code made a function: compiled once on a machine, kept in the user's cache, loaded."""
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -24,6 +25,7 @@ FLAGS = (
     "-shared",
     "-fPIC",
 )
+_KEPT = 500  # libraries, of some 50 KiB each
 _SECONDS = 120.0  # that a compiler may take
 
 
@@ -77,13 +79,22 @@ def built(code: str) -> ctypes.CDLL:
     file = folder() / f"{key}.so"
     if not file.is_file():
         _compile(code, file)
+        _tidy(file.parent)
     try:
+        os.utime(file)  # used today
         library = ctypes.CDLL(str(file))
     except OSError as e:
         raise NoCompiler(f"{file} can't be loaded") from e
     library.start.argtypes = [ctypes.c_void_p] * 3
     library.start(*addresses)
     return library
+
+
+def _tidy(place: Path) -> None:
+    """Remove what has been used longest ago, beyond so many libraries; who has loaded one keeps it."""
+    with contextlib.suppress(OSError):  # another process tidies, too
+        for old in sorted(place.glob("*.so"), key=lambda file: file.stat().st_mtime)[:-_KEPT]:
+            old.unlink()
 
 
 def _compile(code: str, file: Path) -> None:
