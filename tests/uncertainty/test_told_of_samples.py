@@ -229,8 +229,11 @@ class Functional(nn.Module):
         return self.b(F.dropout(torch.relu(self.a(x)), 0.5, self.training))
 
 def functional(inputs, outputs): return Functional(inputs, outputs)
+class Counted(nn.Module):
+    def forward(self, x):
+        return torch.relu(x) * float(x.detach().mean().isfinite())
 def soft(inputs, outputs):
-    hidden = nn.Sequential(nn.Linear(inputs, 8), nn.ReLU(inplace=True))
+    hidden = nn.Sequential(nn.Linear(inputs, 8), Counted())
     return nn.Sequential(hidden, nn.Linear(8, outputs), nn.Softmax(1))
 def loaded(inputs, outputs):
     network = nn.Linear(inputs, outputs)
