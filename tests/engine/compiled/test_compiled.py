@@ -13,7 +13,8 @@ from torch import nn
 from dampen import SGD, Adam, AdamW, ChunkDone, InputError, Population, Setting, TrainConfig, mlp
 from dampen.engine import _rng
 from dampen.engine.capture import operations
-from dampen.engine.compiled import CompiledStep, NoCompiler, Untranslatable, _build
+from dampen.engine.compiled import CompiledStep, NoCompiler, Untranslatable, _build, _translate
+from dampen.engine.compiled._kernel import Kernel
 
 if os.environ.get("DAMPEN_TEST_DEVICE"):
     pytest.skip("what is compiled trains on a CPU", allow_module_level=True)
@@ -278,3 +279,12 @@ def test_in_place_changes_of_what_is_read_again_are_not_translated():
 
 def test_dampen_s_own_networks_compile():
     assert trained(lambda: mlp(8, dropout=0.2)(6, 3)).explain().compiled.startswith("yes")
+
+
+def test_arguments_that_nobody_foresaw_are_no_crash(monkeypatch):
+    def code(node, of, made):
+        raise KeyError("an argument")
+
+    monkeypatch.setitem(_translate.KERNELS, torch.ops.aten.mm.default, Kernel(code))
+    with pytest.raises(Untranslatable, match="not foreseen"):
+        run(lambda a: [a @ a], torch.eye(3))

@@ -121,3 +121,8 @@ def name(node: fx.Node) -> str:
 def pointer(view: View) -> str:
     """Return where a view begins."""
     return f"(({view.c_type} *){name(view.root)} + {view.offset})"
+
+
+def zeroed(view: View) -> str:
+    """Return C that fills what lies in order with zeros."""
+    return f"memset({pointer(view)}, 0, sizeof({view.c_type}) * {math.prod(view.shape)});"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dampen.engine.compiled._kernel import refuse
-from dampen.engine.compiled._loops import Access, View, contiguous, nest, pointer
+from dampen.engine.compiled._loops import Access, View, contiguous, nest, pointer, zeroed
 
 
 def _leading(view: View, n_normalised: int) -> tuple[int, ...]:
@@ -86,15 +86,15 @@ def layer_norm_backward(node: Any, of: Callable[[Any], View], made: list[View | 
             lines.append(f"{loop} {pointer(of_b)}[j] += G[j];")
         return lines
 
-    zeros = [f"memset({pointer(v)}, 0, sizeof({c}) * {n});" for v in (of_w, of_b) if v is not None]
+    zeros = [zeroed(v) for v in (of_w, of_b) if v is not None]
     accesses = [xs, gs, means, rstds, *([target] if target else [])]
     return [*zeros, *nest(shape, accesses, body, ivdep=False)]
 
 
-def _channels(x: View) -> tuple[int, list[int], str, str]:
-    """Return rows of a channel, the other dimensions, and C loops over channels and over a channel's rows."""
+def _channels(x: View) -> tuple[int, list[int], str]:
+    """Return the rows of a channel, the other dimensions, and a C loop over channels."""
     others = [i for i in range(len(x.shape)) if i != 1]
-    return math.prod(x.shape[i] for i in others), others, f"for (int64_t c = 0; c < {x.shape[1]}; ++c)", ""
+    return math.prod(x.shape[i] for i in others), others, f"for (int64_t c = 0; c < {x.shape[1]}; ++c)"
 
 
 def batch_norm(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
@@ -103,7 +103,7 @@ def batch_norm(node: Any, of: Callable[[Any], View], made: list[View | None]) ->
     out, mean, rstd = made
     training, momentum, eps = node.args[5:8]
     refuse(not training or momentum is None, "normalisation by running statistics")
-    n, others, over_channels, _ = _channels(x)
+    n, others, over_channels = _channels(x)
     shape = tuple(x.shape[i] for i in others)
     c = x.c_type
     source = Access(pointer(x), tuple(x.strides[i] for i in others))
@@ -144,7 +144,7 @@ def batch_norm_backward(node: Any, of: Callable[[Any], View], made: list[View | 
     mean, rstd = of(node.args[5]), of(node.args[6])
     of_x, of_w, of_b = made
     refuse(not node.args[7], "normalisation by running statistics")
-    n, others, over_channels, _ = _channels(x)
+    n, others, over_channels = _channels(x)
     shape, c = tuple(x.shape[i] for i in others), x.c_type
     xs = Access(pointer(x), tuple(x.strides[i] for i in others))
     gs = Access(pointer(gradient), tuple(gradient.strides[i] for i in others))

@@ -1,11 +1,10 @@
 """C for parts of tensors: joined, cut out, chosen by numbers, and their gradients."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from dampen.engine.compiled._kernel import Code, refuse
-from dampen.engine.compiled._loops import Access, View, contiguous, nest, pointer
+from dampen.engine.compiled._loops import Access, View, contiguous, nest, pointer, zeroed
 
 
 def cat(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
@@ -40,7 +39,7 @@ def into_zeros(place: Callable[[Any], tuple[int, int, int]]) -> Code:
         else:
             offset, strides[d] = start * strides[d], strides[d] * step
         target, source = Access(f"({pointer(out)} + {offset})", tuple(strides)), Access(pointer(x), x.strides)
-        zeros = f"memset({pointer(out)}, 0, sizeof({out.c_type}) * {math.prod(out.shape)});"
+        zeros = zeroed(out)
         return [zeros, *nest(x.shape, [target, source], lambda at: [f"{target.at(at)} = {source.at(at)};"])]
 
     return code
@@ -101,7 +100,7 @@ def embedding_backward(node: Any, of: Callable[[Any], View], made: list[View | N
             f"for (int64_t j = 0; t != {node.args[3]} && j < {n}; ++j) {row}",
         ]
 
-    zeros = f"memset({pointer(out)}, 0, sizeof({out.c_type}) * {math.prod(out.shape)});"
+    zeros = zeroed(out)
     return [zeros, *nest(index.shape, [which, source], body, ivdep=False)]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dampen.engine.compiled._kernel import Code, refuse
-from dampen.engine.compiled._loops import Access, View, contiguous, nest, pointer
+from dampen.engine.compiled._loops import Access, View, contiguous, nest, pointer, zeroed
 
 
 def _dims(node: Any, ndim: int) -> list[int]:
@@ -45,12 +45,11 @@ def reduction(start: str, join: str, end: Callable[[int, str], str] = lambda n, 
             lines.append(f"{po}[0] = {join.format(acc=f'{po}[0]', x=f'({c}){px}[0]')};")
         else:
             loop = f"for (int64_t i{last} = 0; i{last} < {x.shape[last]}; ++i{last})"
+            at_o = " + ".join(f"i{d} * {to[d]}" for d in order if to[d]) or "0"
             if last in kept:
-                at_o = " + ".join(f"i{d} * {to[d]}" for d in order if to[d]) or "0"
                 each = f"{po}[{at_o}] = {join.format(acc=f'{po}[{at_o}]', x=f'({c}){px}[{at_x}]')};"
                 lines += [f'{indent}_Pragma("GCC ivdep")', f"{indent}{loop} {each}"]
             else:
-                at_o = " + ".join(f"i{d} * {to[d]}" for d in order if to[d]) or "0"
                 simd = '_Pragma("omp simd reduction(+:acc)")' if "+" in join else ""
                 lines += [
                     f"{indent}{c} acc = {initial};",
@@ -201,6 +200,6 @@ def nll_backward(node: Any, of: Callable[[Any], View], made: list[View | None]) 
         return [f"const int64_t t = {aim.at(at)};", f"if (t != {node.args[5]}) {chosen} = -{source.at(at)};"]
 
     return [
-        f"memset({pointer(out)}, 0, sizeof({out.c_type}) * {math.prod(out.shape)});",
+        zeroed(out),
         *nest(shape, [target, source, aim], body, ivdep=False),
     ]

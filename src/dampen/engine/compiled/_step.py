@@ -146,7 +146,7 @@ class CompiledStep:
         axes: int = 2,
     ):
         self._axes = axes
-        translation = translate(recording, "step")
+        translation = translate(recording)
         self._constants = _constants(recording)
         self._kinds = [*kinds, *[(False, False)] * len(self._constants)]
         every = [*inputs, *self._constants]

@@ -50,7 +50,7 @@ class Translation:
     """A member's step in C.
 
     Args:
-        code: of the functions `name` and `name_bytes`.
+        code: of the function `step_member`.
         outputs: shape and type of each output of a member.
         scratch: bytes that a thread needs.
     """
@@ -60,18 +60,20 @@ class Translation:
     scratch: int
 
 
-def translate(recording: Recording, name: str) -> Translation:
+def translate(recording: Recording) -> Translation:
     """Return C for a recording.
 
     Args:
         recording: of one member's step; its inputs and then its constants become the function's.
-        name: of the function.
 
     Raises:
         Untranslatable: one of its operations is not among those that are known here.
     """
     _take_apart(recording)
-    return _Translator(recording).translation(name)
+    try:
+        return _Translator(recording).translation()
+    except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as e:
+        raise Untranslatable(f"an operation with arguments that are not foreseen ({type(e).__name__})") from e
 
 
 def _take_apart(recording: Recording) -> None:
@@ -98,7 +100,7 @@ class _Translator:
         self.inputs += [n for n in self.graph.nodes if n.op == "get_attr"]
         self.stored: set[fx.Node] = set()
 
-    def translation(self, name: str) -> Translation:
+    def translation(self) -> Translation:
         order = {node: i for i, node in enumerate(self.graph.nodes)}
         for node in self.graph.nodes:
             if node.op in ("placeholder", "get_attr"):
@@ -110,20 +112,16 @@ class _Translator:
         (outputs,) = next(node for node in self.graph.nodes if node.op == "output").args
         pointers, taken = self._memory(outputs)
         lines = []
-        for i, step in enumerate(self.steps):
-            lines += self._loop(step, i) if isinstance(step, Loop) else self._kernel(step)
+        for step in self.steps:
+            lines += self._loop(step) if isinstance(step, Loop) else self._kernel(step)
         for i, node in enumerate(outputs):
             if self._bound(node, i, outputs) is None:
                 lines += self._copy(self.views[node], i)
         found = [(self.views[node].shape, self.views[node].dtype) for node in outputs]
-        names = [f"    {text}" for text in pointers]
-        body = "\n".join(f"    {line}" for line in lines)
-        code = (
-            f"static void {name}_member(char **in, char **out, char *scratch) {{\n"
-            + "\n".join(names)
-            + f"\n{body}\n}}\n"
+        body = "\n".join(f"    {line}" for line in [*pointers, *lines])
+        return Translation(
+            f"static void step_member(char **in, char **out, char *scratch) {{\n{body}\n}}\n", found, taken
         )
-        return Translation(code, found, taken)
 
     def _own(self, node: fx.Node) -> None:
         shape, strides, _, dtype = self._layout(node)
@@ -289,13 +287,11 @@ class _Translator:
             raise Untranslatable(f"{node.target}: {e}") from e
 
     def _copy(self, view: View, i: int) -> list[str]:
-        shape = view.squeezed()[0]
-        c = view.c_type
-        source = Access(pointer(view), view.squeezed()[1])
-        target = Access(f"(({c} *)out[{i}])", contiguous(shape))
+        shape, strides = view.squeezed()
+        source, target = Access(pointer(view), strides), Access(f"(({view.c_type} *)out[{i}])", contiguous(shape))
         return nest(shape, [target, source], lambda at: [f"{target.at(at)} = {source.at(at)};"])
 
-    def _loop(self, loop: Loop, i: int) -> list[str]:
+    def _loop(self, loop: Loop) -> list[str]:
         reads: dict[tuple[Any, ...], Access] = {}
         used: dict[tuple[fx.Node, fx.Node], tuple[Any, ...]] = {}
         for node in loop.nodes:
