@@ -3,6 +3,7 @@
 import json
 import random
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -318,6 +319,27 @@ def test_what_a_seed_draws_as_a_buffer_is_each_member_s_own():
         assert torch.equal(population.member(Setting(weight_decay=0.1), seed).B, Features().B.double())
         alone = solo(Features, Setting(weight_decay=0.1), seed, rows, epochs=3, precision="float64").network
         torch.testing.assert_close(alone(rows[0]), population.member(Setting(weight_decay=0.1), seed)(rows[0]))
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.random])
+def test_what_another_thread_draws_is_not_the_network_s_doing(draw):
+    class Beside(nn.Module):
+        drawn = False
+
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 2)
+
+        def forward(self, x):
+            if not Beside.drawn:
+                Beside.drawn = True
+                other = threading.Thread(target=draw)
+                other.start()
+                other.join()
+            return self.layer(x)
+
+    rows = torch.randn(12, 4), torch.arange(12) % 2
+    Population(Beside, [Setting()], [0, 1]).fit(rows, epochs=1)  # the tests make NotFusedWarning an error
 
 
 @pytest.mark.parametrize("draw", [random.random, np.random.random, lambda: float(torch.rand(()))])

@@ -23,6 +23,7 @@ from dampen.engine.knobs import Site
 from dampen.errors import InputError
 
 _MUCH_LATER = 100_000  # of a number that counts
+_PASSES = 5  # each must move a generator before that is the network's doing: another thread may draw, too
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,6 @@ def trace(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
             f"(self.{replaced[0]}.copy_(...)), so that every member can have its own"
         )
     drew = random.getstate() != python, not _same(np.random.get_state(), numpy)
-    random.setstate(python)
-    np.random.set_state(numpy)
     changed = _changed(before, attributes(network))
     if changed:
         carried = _carried(fresh, network, state, inputs)
@@ -127,8 +126,10 @@ def trace(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
         ),
         None,
     )
-    if any(drew):
-        stateful = "", f"it draws from {'Python' if drew[0] else 'NumPy'}'s own random generator"
+    if any(drew) and (moves := _moves(fresh, state, inputs)) is not None:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        stateful = "", f"it draws from {moves}'s own random generator"
     sites = *recorded.sites, *(Site("module", name, shape) for name, shape in where.returned)
     ends = "sigmoid" if recorded.last == (id(output), "sigmoid") and output.ndim > 1 and output.shape[1] > 1 else None
     ends = "softmax" if are_probabilities(output) else ends
@@ -148,6 +149,25 @@ def trace(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
 
 def _changed(before: Mapping[tuple[str, str], Any], after: Mapping[tuple[str, str], Any]) -> list[tuple[str, str]]:
     return [key for key, value in after.items() if key not in before or before[key] != value]
+
+
+def _moves(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> str | None:
+    """Return whose random generator every pass moves, `Python`'s or `NumPy`'s; None if a pass leaves both."""
+    network, own = copied(network), {name: t.clone() for name, t in state.items()}
+    always = {"Python", "NumPy"}
+    for _ in range(_PASSES):
+        python, numpy = random.getstate(), np.random.get_state()
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), quiet():
+            functional_call(network, own, tuple(inputs))
+        still = {
+            name
+            for name, same in (("Python", random.getstate() == python), ("NumPy", _same(np.random.get_state(), numpy)))
+            if same
+        }
+        always -= still
+        if not always:
+            return None
+    return min(always, key=("Python", "NumPy").index)
 
 
 def _carried(
