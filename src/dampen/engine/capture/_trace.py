@@ -73,7 +73,7 @@ def trace(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
     where = ModulePath(network)
     state = {name: t.clone() for name, t in state.items()}
     before = attributes(network)
-    python, numpy = random.getstate(), np.random.get_state()
+    generators = _generators()
     recorded = RecordDropout(where, additions)
     replaced: list[str] = []
     network.register_forward_hook(
@@ -107,7 +107,10 @@ def trace(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
             f"the network puts a new tensor in the place of its buffer {replaced[0]}: update buffers in place "
             f"(self.{replaced[0]}.copy_(...)), so that every member can have its own"
         )
-    drew = random.getstate() != python, not _same(np.random.get_state(), numpy)
+    draws_from = _draws_from(fresh, state, inputs, _moved(generators))
+    if draws_from:
+        random.setstate(generators["Python"])
+        np.random.set_state(generators["NumPy"])
     changed = _changed(before, attributes(network))
     if changed:
         carried = _carried(fresh, network, state, inputs)
@@ -126,10 +129,8 @@ def trace(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
         ),
         None,
     )
-    if any(drew) and (moves := _moves(fresh, state, inputs)) is not None:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        stateful = "", f"it draws from {moves}'s own random generator"
+    if draws_from:
+        stateful = "", f"it draws from {draws_from[0]}'s own random generator"
     sites = *recorded.sites, *(Site("module", name, shape) for name, shape in where.returned)
     ends = "sigmoid" if recorded.last == (id(output), "sigmoid") and output.ndim > 1 and output.shape[1] > 1 else None
     ends = "softmax" if are_probabilities(output) else ends
@@ -151,23 +152,32 @@ def _changed(before: Mapping[tuple[str, str], Any], after: Mapping[tuple[str, st
     return [key for key, value in after.items() if key not in before or before[key] != value]
 
 
-def _moves(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> str | None:
-    """Return whose random generator every pass moves, `Python`'s or `NumPy`'s; None if a pass leaves both."""
+def _generators() -> dict[str, Any]:
+    """Return the states of the random generators that all threads share."""
+    return {"Python": random.getstate(), "NumPy": np.random.get_state()}
+
+
+def _moved(before: Mapping[str, Any]) -> list[str]:
+    """Return which generators are not in the states any more that `_generators` returned."""
+    return [name for name, state in _generators().items() if not _same(state, before[name])]
+
+
+def _draws_from(
+    network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tensor], moved: list[str]
+) -> list[str]:
+    """Return which of the generators that a pass has moved are moved by every further one, too."""
+    if not moved:
+        return []
     network, own = copied(network), {name: t.clone() for name, t in state.items()}
-    always = {"Python", "NumPy"}
     for _ in range(_PASSES):
-        python, numpy = random.getstate(), np.random.get_state()
+        before = _generators()
         with torch.no_grad(), torch.random.fork_rng(devices=[]), quiet():
             functional_call(network, own, tuple(inputs))
-        still = {
-            name
-            for name, same in (("Python", random.getstate() == python), ("NumPy", _same(np.random.get_state(), numpy)))
-            if same
-        }
-        always -= still
-        if not always:
-            return None
-    return min(always, key=("Python", "NumPy").index)
+        now = _moved(before)
+        moved = [name for name in moved if name in now]
+        if not moved:
+            break
+    return moved
 
 
 def _carried(
