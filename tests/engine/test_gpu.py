@@ -8,6 +8,7 @@ from torch import nn
 
 import dampen
 from dampen import InputError, Population, Setting, mc_dropout, mlp
+from dampen.engine.execution import _fused
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
@@ -58,7 +59,8 @@ def test_a_member_equals_a_plain_loop_on_the_cpu(make):
     data = rows(56)
     x, y = data[0].double(), data[1]
     population = Population(make, DECAYS, SEEDS)
-    population.fit(data, device="cuda", **HOW)
+    population.fit(data, device="cuda", compile=True, **HOW)
+    assert population.explain().compiled == "yes, as one graph of kernels"
     for setting in DECAYS:
         torch.manual_seed(9)
         network = make().double()
@@ -75,6 +77,35 @@ def test_a_member_equals_a_plain_loop_on_the_cpu(make):
                 F.cross_entropy(network(x[batch]), y[batch]).backward()
                 optimizer.step()
         assert distance(population.member(setting, 9), network) < 1e-9
+
+
+@pytest.mark.parametrize("make", [dropping, convolutional, attending])
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_a_step_as_one_graph_of_kernels_has_the_numbers_of_its_kernels(make, chunk):
+    one, other = (Population(make, DROPS[1:] if make is dropping else DECAYS, SEEDS, chunk=chunk) for _ in range(2))
+    how = HOW | {"precision": "float32", "clip_grad_norm": 1.0}
+    for population, compiled in ((one, True), (other, False)):
+        population.fit(rows(), device="cuda", compile=compiled, **how)
+        population.fit(rows(), device="cuda", compile=compiled, **how | {"epochs": 15})
+    assert one.explain().compiled == "yes, as one graph of kernels"
+    assert other.explain().compiled is None
+    for name, t in other.state().items():
+        assert torch.equal(one.state()[name], t)
+    for name, values in other.history.metrics.items():
+        np.testing.assert_array_equal(one.history.metrics[name], values)
+
+
+def test_what_can_be_no_graph_of_kernels_is_named_and_trains_all_the_same(monkeypatch):
+    def refused(*_):
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(_fused, "Replayed", refused)
+    population, plain = (Population(perceptron, DECAYS, SEEDS) for _ in range(2))
+    with pytest.warns(UserWarning, match="one graph of kernels.*not permitted"):
+        population.fit(rows(), device="cuda", compile=True, **HOW)
+    assert population.explain().compiled.startswith("no: CUDA error")
+    plain.fit(rows(), device="cuda", compile=False, **HOW)
+    assert distance(population.member(DECAYS[0], 3), plain.member(DECAYS[0], 3)) == 0
 
 
 def test_members_move_between_a_gpu_and_the_cpu(tmp_path):

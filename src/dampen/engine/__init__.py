@@ -1,7 +1,7 @@
 """The engine: members that share one architecture, trained in lockstep."""
 
 from dampen.engine._batches import batches
-from dampen.engine._config import TrainConfig, TrainOptions, configured
+from dampen.engine._config import TrainConfig, TrainOptions, configured, worth_compiling
 from dampen.engine._copies import copied
 from dampen.engine._dataset import Sets, Table, of_seeds
 from dampen.engine._explain import Explanation
@@ -76,4 +76,5 @@ __all__ = [
     "register_knob",
     "solo",
     "warn",
+    "worth_compiling",
 ]

@@ -59,8 +59,9 @@ class TrainConfig:
         device: where the members live and train.
         early_stopping: end a member's training when its validation loss has not become smaller for so many epochs;
             every member ends with the weights of its best epoch. `Population.fit` alone takes it.
-        compile: translate the recorded step to C, where that is possible (`explain` says where not): `auto`, the
-            default, on a CPU for trainings of at least 300 steps; True always; False never. Results agree to rounding.
+        compile: translate the recorded step to C on a CPU, where results agree to rounding, and make its kernels one
+            CUDA graph on a GPU, where they are the same; if that is possible (`explain` says where not): `auto`, the
+            default, for trainings of at least 300 steps; True always; False never.
 
     Raises:
         InputError: a value outside its range.
@@ -131,6 +132,11 @@ class TrainConfig:
         )
 
 
+def worth_compiling(steps: int) -> bool:
+    """Return whether trainings of so many steps make up for the compiler's time."""
+    return steps >= _WORTH_COMPILING
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A `TrainConfig` with its names resolved: loss, optimizer, schedule and device as values.
@@ -159,9 +165,9 @@ class Recipe:
 
     def compiles(self, steps_per_epoch: int) -> bool:
         """Return whether steps are to be compiled: a rule without a clock, so that results do not depend on one."""
-        if self.device.type != "cpu":
+        if self.device.type not in ("cpu", "cuda"):
             return False
-        return self.epochs * steps_per_epoch >= _WORTH_COMPILING if self.compile == "auto" else bool(self.compile)
+        return worth_compiling(self.epochs * steps_per_epoch) if self.compile == "auto" else bool(self.compile)
 
     @property
     def dtype(self) -> torch.dtype:

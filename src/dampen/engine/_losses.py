@@ -71,7 +71,7 @@ class Weighted:
 
     def __call__(self, outputs: Tensor, targets: Float[Tensor, "N 2"]) -> Float[Tensor, " N"]:
         """Return the weighted loss of each row; see `packed`."""
-        plain, weights = targets.unbind(-1)
+        plain, weights = targets[..., 0], targets[..., 1]
         return by_row(self.loss, outputs, plain.long() if self.classes else plain) * weights.to(outputs.dtype)
 
 
@@ -107,7 +107,7 @@ def correct(outputs: Float[Tensor, "N C ..."], targets: Tensor) -> Tensor:
     Where `targets` are class numbers packed with weights, a right row counts as its weight.
     """
     if targets.is_floating_point():
-        plain, weights = targets.unbind(-1)
+        plain, weights = targets[..., 0], targets[..., 1]
         return (outputs.argmax(1) == plain.long()) * weights
     right = outputs.argmax(1) == targets
     return right if right.ndim == 1 else right.flatten(1).double().mean(1)
@@ -124,7 +124,7 @@ def correct_of_one(loss: RowLoss, losses: Tensor, outputs: Float[Tensor, "N ..."
     So a logit of binary cross entropy, a probability and a hinge loss's margin are each read as their loss reads them.
     """
     if targets.is_floating_point():
-        plain, weights = targets.unbind(-1)
+        plain, weights = targets[..., 0], targets[..., 1]
         return (losses < by_row(loss, outputs, torch.stack([1 - plain, weights], -1))) * weights
     return losses < by_row(loss, outputs, 1 - targets)
 

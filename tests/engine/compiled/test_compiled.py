@@ -120,10 +120,28 @@ def test_a_network_of_many_parts_trains_as_it_does_uncompiled(knobs):
 
 
 def test_a_member_is_the_same_bit_for_bit_among_any_others():
-    every = trained(precision="float32").state()
-    few = trained(settings=SETTINGS[1:], precision="float32").state()
-    for name, t in few.items():
-        assert torch.equal(t, every[name][:, 1:])
+    every, few = (Population(network, settings, SEEDS) for settings in (SETTINGS, SETTINGS[1:]))
+    for population in (every, few):
+        data = {"train": rows(), "validation": rows(301)}
+        population.fit(data, precision="float32", epochs=3, batch_size=8, compile=True)
+        assert population._program.separable
+    for name, t in few.state().items():
+        assert torch.equal(t, every.state()[name][:, 1:])
+    for name, values in few.history.metrics.items():
+        np.testing.assert_array_equal(values, every.history.metrics[name][..., 1:])
+
+
+@pytest.mark.parametrize("n", [1, 256, 300])
+def test_members_are_evaluated_as_by_an_ordinary_loop(n):
+    population, (x, y) = trained(epochs=1), rows(n)
+    assert population._program.separable
+    found = population.evaluate((x, y))
+    for m, setting in enumerate(SETTINGS):
+        for s, seed in enumerate(SEEDS):
+            with torch.no_grad():
+                outputs = population.member(setting, seed).eval()(x.double())
+            assert found["loss"][s, m] == pytest.approx(float(F.cross_entropy(outputs, y)), rel=1e-12)
+            assert found["accuracy"][s, m] == pytest.approx(float((outputs.argmax(1) == y).double().mean()))
 
 
 def run(function, *inputs):

@@ -2,6 +2,6 @@
 
 from dampen.engine.compiled._build import NoCompiler
 from dampen.engine.compiled._step import Call, CompiledStep, Update
-from dampen.engine.compiled._translate import Untranslatable
+from dampen.engine.compiled._translate import Untranslatable, translate
 
-__all__ = ["Call", "CompiledStep", "NoCompiler", "Untranslatable", "Update"]
+__all__ = ["Call", "CompiledStep", "NoCompiler", "Untranslatable", "Update", "translate"]

@@ -22,7 +22,6 @@ from dampen.engine.optim._averaging import Average, running_statistics
 from dampen.engine.optim._weight_knobs import AroundStep
 from dampen.errors import InputError
 
-_EVALUATION_BYTES = 48 << 20  # of activations while evaluating
 _BLOCK_STEPS, _BLOCK_BYTES = 16, 1 << 20  # that are taken together: what steps take of rows and noise stays in a cache
 
 
@@ -307,7 +306,8 @@ class Chunk:
         """Return `loss` and perhaps `acc` of every member, or of those of some seeds, in evaluation mode."""
         state = [t[of_seeds] for t in self.shown]
         totals: list[Tensor] = []
-        for inputs, targets in self._spans(rows):
+        size = program.rows_at_once(self.held.size, self.row_bytes)
+        for inputs, targets in _spans(rows, size):
             with in_one_line(program.network, _batches(inputs)):
                 sums = program.losses(state, inputs, targets)
             totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else sums
@@ -318,16 +318,15 @@ class Chunk:
         """Return all rows' outputs of every member, or of those of some seeds, in evaluation mode, `[S, M, N, ...]`."""
         state = [t[of_seeds] for t in self.shown]
         outputs = []
-        for inputs, _ in self._spans(rows):
+        for inputs, _ in _spans(rows, Program.rows_at_once(program, self.held.size, self.row_bytes)):
             with in_one_line(program.network, _batches(inputs)):
                 outputs.append(program.outputs(state, inputs))
         return torch.cat(outputs, dim=2)
 
-    def _spans(self, rows: Rows) -> Iterator[tuple[list[Tensor], Tensor]]:
-        """Give rows in parts that suit the cache."""
-        size = max(1, _EVALUATION_BYTES // (self.held.size * self.row_bytes))
-        for start in range(0, len(rows), size):
-            yield rows.span(start, start + size)
+    def separable(self, program: Program) -> bool:
+        """Return whether members come to the same numbers, bit for bit, whatever others are in their chunk."""
+        apart = self._around is None and self.average is None and program.recipe.clip_grad_norm is None
+        return apart and program.separable  # what torch computes of all at once may round as the whole is cut
 
     def finite(self) -> Bool[np.ndarray, "S M"]:
         """Return which members have only finite parameters."""
@@ -384,6 +383,11 @@ class Chunk:
             for best, t, average in zip(self.best, self.state, averages, strict=True):
                 t[on_device] = average[on_device] = best[on_device]
             self._hold_them()
+
+
+def _spans(rows: Rows, size: int) -> Iterator[tuple[list[Tensor], Tensor]]:
+    for start in range(0, len(rows), size):
+        yield rows.span(start, start + size)
 
 
 def _means(totals: list[Tensor], n_rows: int) -> dict[str, Float64[np.ndarray, "S M"]]:

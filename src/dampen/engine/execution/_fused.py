@@ -13,14 +13,18 @@ from dampen.engine import capture
 from dampen.engine._warn_once import warn
 from dampen.engine.batching._dropout import BatchedDropout
 from dampen.engine.capture import ModulePath, NotRecordable, Recorded, operations, quiet, record_reading
-from dampen.engine.compiled import Call, CompiledStep, NoCompiler, Untranslatable, Update
+from dampen.engine.compiled import Call, CompiledStep, NoCompiler, Untranslatable, Update, translate
 from dampen.engine.execution._program import Noise, Program
+from dampen.engine.execution._replayed import Replayed
 from dampen.engine.execution._sequential import OneByOne
 from dampen.engine.execution._step_effects import following
 from dampen.engine.optim._averaging import batch_statistics
 from dampen.errors import InputError
 
 _MOST_VALUES = 16  # recordings of one shape of batch, for as many sets of values that a network reads
+
+_ROWS_AT_ONCE = 256  # that a member evaluates compiled: a power of 2
+_MOST_REPLAYED = 16  # steps that are kept as graphs of kernels: one for each chunk and shape of batch
 
 _Run = Callable[[Program, list[Tensor], Noise, list[Tensor]], list[Tensor]]
 _NO_NOISE = Noise((), 0, torch.empty(0, 0), torch.empty(0, 0), [])
@@ -61,14 +65,28 @@ class Fused(Program):
         self.tried = False
         """Whether members have run as one, so that what they can't do as one is a batch's and not the network's."""
         self._uncompiled: str | None = None
+        self._evaluates_compiled = False
+        self._together = False  # whether members have trained or been evaluated at once, and not one by one in C
         self._waiting: list[Call] = []
+        self._replayed: dict[Any, Replayed] = {}
+
+    @property
+    def _in_c(self) -> bool:
+        return self.compiling and self.on_cpu
 
     @property
     def compiled(self) -> str | None:
         """What is compiled, or why nothing is; None where it was not tried."""
         if self._uncompiled is not None:
             return f"no: {self._uncompiled}"
+        if self._replayed:
+            return "yes, as one graph of kernels"
         return "yes, a member on each core" if self._compiled else None
+
+    @property
+    def separable(self) -> bool:
+        """See `Program`."""
+        return self._evaluates_compiled and not self._together
 
     def gradients(
         self, state: list[Tensor], noise: Noise, inputs: list[Tensor], targets: Tensor
@@ -79,7 +97,8 @@ class Fused(Program):
             NotFusable: the network can't be run for all members at once.
         """
         n = len(self.names.trained)
-        if self.compiling and (step := self._compiled_step(state, noise, inputs, targets)) is not None:
+        self._together |= self.tried
+        if self._in_c and (step := self._compiled_step(state, noise, inputs, targets)) is not None:
             results = step([*state, *noise.tensors(), *inputs, targets], *state[0].shape[:2])
             return results[:n], results[n:]
 
@@ -90,7 +109,7 @@ class Fused(Program):
                 return [*gradients, *sums]
             key = (*_key(state, inputs), noise.effects.key)
             self.network.train()
-            return self._run(key, lambda *given: self._step(given, noise), state, noise.tensors(), rows)
+            return self._run(key, lambda *given: self._step(given, noise), state, noise.tensors(), rows, step=True)
 
         results = self._by_values(run, state, noise, [*inputs, targets])
         return results[:n], results[n:]
@@ -104,7 +123,7 @@ class Fused(Program):
         update: Callable[[], Update],
     ) -> list[Tensor] | None:
         """See `Program`."""
-        step = self._compiled_step(state, noise, inputs, targets) if self.compiling else None
+        step = self._compiled_step(state, noise, inputs, targets) if self._in_c else None
         if step is None or not all(t.is_contiguous() for t in state):
             return None
         if self._waiting and self._waiting[0].step is not step:
@@ -134,23 +153,77 @@ class Fused(Program):
             own = [*(t[:1, :1].clone() for t in state), *alone.tensors(), *(t[:1] for t in inputs), targets[:1]]
             kinds = [*[(True, True)] * len(state), *noise.kinds(), *[(True, False)] * (len(inputs) + 1)]
             self.network.train()
-            try:
-                own = [t.contiguous() for t in own]
-                with quiet():
-                    step = CompiledStep(operations(lambda *given: self._step(given, alone), own), own, kinds)
-            except (Untranslatable, NoCompiler, NotRecordable) as e:
-                step, self._uncompiled = None, str(e)
+            step = self._compile(lambda *given: self._step(given, alone), own, kinds)
+            if isinstance(step, str):
+                self._uncompiled = step
                 if self.recipe.compile is True:
-                    warn(f"steps can't be compiled, and run as without compile=True: {e}", UserWarning)
-            except InputError:
-                raise
-            except Exception:  # of the network, under vmap: recording for all members says where and why
-                step = None
-            self._compiled[key] = step
+                    warn(f"steps can't be compiled, and run as without compile=True: {step}", UserWarning)
+            self._compiled[key] = step if isinstance(step, CompiledStep) else None
         return self._compiled[key]
+
+    def _compile(
+        self, function: Callable[..., list[Tensor]], own: list[Tensor], kinds: list[tuple[bool, bool]]
+    ) -> CompiledStep | str | None:
+        """Return what a function does with one member's tensors, compiled; or why it can't be, where that is known."""
+        try:
+            own = [t.contiguous() for t in own]
+            with quiet():
+                return CompiledStep(operations(function, own), own, kinds)
+        except (Untranslatable, NoCompiler, NotRecordable) as e:
+            return str(e)
+        except InputError:
+            raise
+        except Exception:  # of the network, under vmap: recording for all members says where and why
+            return None
+
+    def try_evaluation(self, state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> None:
+        """Evaluate members compiled from here on, each by itself, where training is and evaluation can be.
+
+        Args:
+            state: as for `losses`.
+            inputs: rows to try with, as for `losses`.
+            targets: likewise.
+        """
+        if self._in_c and self._uncompiled is None and any(self._compiled.values()):
+            own, _ = self._one_evaluation(state, inputs, targets)
+            try:
+                with quiet():
+                    translate(operations(self._counted_evaluation, own))
+            except (Untranslatable, NotRecordable):
+                return
+            self._evaluates_compiled = True
+
+    def _compiled_evaluation(self, state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> CompiledStep | None:
+        key = ("evaluation", *(t.shape[1:] for t in inputs))
+        if key not in self._compiled:
+            step = self._compile(self._counted_evaluation, *self._one_evaluation(state, inputs, targets))
+            self._compiled[key] = step if isinstance(step, CompiledStep) else None
+        return self._compiled[key]
+
+    def _one_evaluation(
+        self, state: list[Tensor], inputs: list[Tensor], targets: Tensor
+    ) -> tuple[list[Tensor], list[tuple[bool, bool]]]:
+        """Return what one member's evaluation takes, and whether seeds and settings have each of it for themselves."""
+        counted = torch.ones(targets.shape[1], dtype=torch.bool)
+        own = [*(t[:1, :1].clone() for t in state), *(t[:1] for t in inputs), targets[:1], counted]
+        self.network.eval()
+        return own, [*[(True, True)] * len(state), *[(True, False)] * (len(inputs) + 1), (False, False)]
+
+    def _counted_evaluation(self, *tensors: Tensor) -> list[Tensor]:
+        *given, targets, counted = tensors
+        losses, right = self._by_row(self._outputs(given), targets)
+        return [
+            torch.where(counted, losses, 0.0).sum(-1, dtype=torch.float64),
+            *((t & counted if t.dtype == torch.bool else torch.where(counted, t, 0.0)).sum(-1) for t in right),
+        ]
+
+    def rows_at_once(self, members: int, row_bytes: int) -> int:
+        """See `Program`; compiled, a member's numbers are the same whatever members are beside it."""
+        return _ROWS_AT_ONCE if self._evaluates_compiled else super().rows_at_once(members, row_bytes)
 
     def statistics(self, state: list[Tensor], noise: Noise, inputs: list[Tensor]) -> None:
         """See `Program`."""
+        self._together |= self.tried
 
         def run(program: Program, state: list[Tensor], noise: Noise, rows: list[Tensor]) -> list[Tensor]:
             if program is not self:
@@ -171,6 +244,15 @@ class Fused(Program):
 
     def losses(self, state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> list[Tensor]:
         """See `Program`."""
+        if self._evaluates_compiled and targets.shape[1] <= _ROWS_AT_ONCE:
+            n = targets.shape[1]
+            size = 1 << (n - 1).bit_length()  # few shapes, as each is compiled
+            counted = torch.arange(size) < n
+            inputs, targets = [_padded(t, size) for t in inputs], _padded(targets, size)
+            step = self._compiled_evaluation(state, inputs, targets)
+            if step is not None:
+                return step([*state, *inputs, targets, counted], *state[0].shape[:2])
+        self._together |= self.tried
 
         def run(program: Program, state: list[Tensor], _noise: Noise, rows: list[Tensor]) -> list[Tensor]:
             *inputs, targets = rows
@@ -217,8 +299,17 @@ class Fused(Program):
         state: list[Tensor],
         noise: list[Tensor],
         rows: list[Tensor],
+        step: bool = False,
     ) -> list[Tensor]:
         """Repeat what a function does, or record it where nothing that has been recorded holds for these tensors.
+
+        Args:
+            key: under which it is recorded.
+            function: of the tensors.
+            state: of all members.
+            noise: of this step.
+            rows: inputs and targets.
+            step: whether it trains, and is repeated so often that a GPU may be given all of its kernels at once.
 
         Raises:
             NotFusable: it can't be recorded.
@@ -228,7 +319,7 @@ class Fused(Program):
         recorded = self._recorded.get(key, [])
         for one in recorded:
             if one.holds(tensors):
-                return one.run(*tensors)
+                return self._replay(one, tensors, len(state)) if step else one.run(*tensors)
         if len(recorded) == _MOST_VALUES:
             raise Unsettled("", "it reads a value that is another one in every batch: compute with tensors throughout")
         scratch = [*(t.clone() for t in state), *tensors[len(state) :]]  # recording runs the function
@@ -237,6 +328,26 @@ class Fused(Program):
         one = self._record(function, scratch, deciding)
         self._recorded.setdefault(key, []).append(one)
         return one.run(*tensors)
+
+    def _replay(self, one: Recorded, tensors: list[Tensor], n_state: int) -> list[Tensor]:
+        """Repeat a step that has been run before, as one graph of kernels where that can be."""
+        if not (self.compiling and self.tried and tensors[0].is_cuda) or self._uncompiled is not None:
+            return one.run(*tensors)
+        key = id(one), *(t.data_ptr() for t in tensors[:n_state])
+        if key not in self._replayed:
+            for old in [*self._replayed][: len(self._replayed) - _MOST_REPLAYED + 1]:
+                del self._replayed[old]
+            pool = next((other.pool for other in self._replayed.values()), None)
+            try:
+                self._replayed[key] = Replayed(one.run, tensors, n_state, pool)
+            except RuntimeError as e:  # of CUDA: out of memory, or an operation that waits for the GPU
+                self._uncompiled = shortened(capture.first_line(e))
+                if self.recipe.compile is True:
+                    warn(f"steps can't be one graph of kernels, and run one by one: {self._uncompiled}", UserWarning)
+                return one.run(*tensors)
+        n = len(self.names.trained)
+        results = self._replayed[key](tensors)
+        return [*results[:n], *(t.clone() for t in results[n:])]  # sums of several steps are added up later
 
     def _record(self, function: Callable[..., list[Tensor]], tensors: list[Tensor], deciding: list[bool]) -> Recorded:
         where = ModulePath(self.network)
@@ -319,6 +430,12 @@ class Fused(Program):
         shared = len(inputs[0]) == 1
         over_members = vmap(over_settings, in_dims=(0, None if shared else 0))
         return over_members(self.names.given(tensors[:n_state]), [t[0] for t in inputs] if shared else list(inputs))
+
+
+def _padded(rows: Tensor, size: int) -> Tensor:
+    """Return `[S, B, ...]` with its first row repeated up to a size."""
+    missing = size - rows.shape[1]
+    return torch.cat([rows, rows[:, :1].expand(-1, missing, *rows.shape[2:])], 1) if missing else rows
 
 
 def _key(state: list[Tensor], inputs: list[Tensor]) -> tuple[Any, ...]:

@@ -16,6 +16,8 @@ from dampen.engine.execution._step_effects import NOTHING, StepEffects
 from dampen.engine.knobs import Setting
 from dampen.engine.knobs.noise.dropout import keep_scale
 
+_EVALUATION_BYTES = 48 << 20  # of activations while evaluating
+
 
 @dataclass(frozen=True)
 class Names:
@@ -138,6 +140,11 @@ class Program:
         """Whether the members are on the CPU."""
         return self._device == "cpu"
 
+    @property
+    def separable(self) -> bool:
+        """Whether members' numbers have so far been, bit for bit, what they are whatever members are beside them."""
+        return False
+
     def serves(self, recipe: Recipe, device: torch.device, compiling: bool = False) -> bool:
         """Return whether this program can go on under another recipe."""
         if self.fused and self.compiling != compiling:
@@ -201,6 +208,15 @@ class Program:
         """Run the forward pass in training mode and leave the batch's own statistics in the running ones of `state`."""
         raise NotImplementedError
 
+    def rows_at_once(self, members: int, row_bytes: int) -> int:
+        """Return how many rows to evaluate at once, which suits the cache.
+
+        Args:
+            members: how many are evaluated.
+            row_bytes: of one member's activations on one row.
+        """
+        return max(1, _EVALUATION_BYTES // (members * row_bytes))
+
     def losses(self, state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> list[Tensor]:
         """Return the same sums in evaluation mode; rows may be `[1, B, ...]` where all seeds share them."""
         raise NotImplementedError
@@ -218,6 +234,13 @@ class Program:
         self, outputs: Tensor, targets: Tensor, effects: StepEffects = NOTHING
     ) -> tuple[Float[Tensor, "S M B"], list[Tensor]]:
         """Return the losses of rows, and the number of right ones `[S, M]` if that is wanted."""
+        losses, right = self._by_row(outputs, targets, effects)
+        return losses, [t.sum(-1) for t in right]
+
+    def _by_row(
+        self, outputs: Tensor, targets: Tensor, effects: StepEffects = NOTHING
+    ) -> tuple[Float[Tensor, "S M B"], list[Tensor]]:
+        """Return the losses of rows, and which are right `[S, M, B]` if that is wanted."""
         S, M, B = outputs.shape[:3]
         outputs = outputs.to(self.recipe.dtype)
         rows, every = outputs.flatten(0, 2), _losses.for_members(targets, S, M).flatten(0, 2)
@@ -232,4 +255,4 @@ class Program:
             right = _losses.correct_of_one(self.recipe.loss, plain, rows.detach(), every)
         else:
             right = _losses.correct(rows.detach(), every)
-        return losses, [right.view(S, M, B).sum(-1)]
+        return losses, [right.view(S, M, B)]

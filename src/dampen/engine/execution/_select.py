@@ -69,6 +69,7 @@ def choose(
         why = next((difference for step in steps if (difference := _differs(fused, step)) is not None), None)
         if why is None:
             fused.tried = True
+            fused.try_evaluation(steps[0].state, [t[:1] for t in steps[0].inputs], steps[0].targets[:1])
             return fused, None
     for step in steps:
         differs = _differs_alone(alone, step)
