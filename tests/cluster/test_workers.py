@@ -7,6 +7,7 @@ import torch
 from dampen import InputError, Population, Setting, TrainConfig, mlp
 from dampen.cluster import Cluster, _cluster, _worker
 from dampen.cluster._rows import packed, unpacked
+from dampen.cluster._worker import Reached
 from dampen.engine import of_seeds
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
@@ -49,11 +50,11 @@ class Inline:
     class cloudpickle:  # noqa: N801
         register_pickle_by_value = staticmethod(lambda module: None)
 
-    def __init__(self, trouble=lambda one: None):
-        self.trouble, self.tasks, self.stored, self.cancelled = trouble, [], [], []
+    def __init__(self, trouble=lambda one: None, cores=1.0):
+        self.cores, self.trouble, self.tasks, self.stored, self.cancelled = cores, trouble, [], [], []
 
     def cluster_resources(self):
-        return {"CPU": 1.0}
+        return {"CPU": self.cores}
 
     def put(self, value):
         self.stored.append(value)
@@ -128,6 +129,26 @@ def test_the_members_are_those_of_one_machine_bit_for_bit(whole):
     assert shares == pytest.approx([0.5, 1.5, 2, 4, 6])
     assert len([value for value in ray.stored if hasattr(value, "tables")]) == 1  # the rows, once
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("separable", [True, False])
+def test_one_chunk_is_cut_for_two_workers_where_that_leaves_its_members_bits(separable, monkeypatch):
+    config, found = TrainConfig(epochs=3, batch_size=8, lr=0.01, compile=True), []
+    settings = [*SETTINGS, Setting(lr=1e30)]  # which diverges
+    if not separable:  # as where a worker meets what its compiler refuses
+        monkeypatch.setattr(_worker, "Reached", lambda *values: Reached(*values[:-1], separable=False))
+    for ray in (Inline(), Inline(cores=2.0)):
+        population, workers = Population(network, settings, SEEDS, chunk=8), _cluster.Workers(ray, Cluster())
+        for until in (1, 3):
+            workers.fit(population, network, DATA, config, until=until)
+        found.append((population, [len(one) for one, _ in ray.tasks]))
+    (one, whole), (two, cut) = found
+    assert whole == [8, 8]
+    assert cut == ([4, 4, 4, 4] if separable else [4, 4, 8, 8])
+    for name, t in one.state().items():
+        torch.testing.assert_close(two.state()[name], t, rtol=0, atol=0, equal_nan=True)
+    for name, values in one.history.metrics.items():
+        np.testing.assert_array_equal(two.history.metrics[name], values)
 
 
 @pytest.mark.slow

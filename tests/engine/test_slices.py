@@ -9,7 +9,7 @@ from torch import nn
 
 from dampen import Population, Setting, TrainConfig
 from dampen.engine import _dataset
-from dampen.engine._slices import cut, join
+from dampen.engine._slices import Slice, _balanced, cut, join
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
@@ -68,6 +68,45 @@ def test_slices_come_to_the_very_numbers_of_the_whole(chunk):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize(
+    ("settings", "clip"),
+    [
+        ([*SETTINGS[:-1], Setting()], None),
+        (SETTINGS[:1], None),  # whose seeds part
+        (SETTINGS, None),
+        (SETTINGS[:2], 1.0),
+    ],
+)
+def test_chunks_are_cut_for_workers_where_their_members_come_to_the_same_bits(settings, clip):
+    config = TrainConfig(epochs=4, batch_size=8, lr=0.01, compile=True, clip_grad_norm=clip)
+    whole, sliced = (Population(network, settings, SEEDS, chunk=12) for _ in range(2))
+    whole.fit(DATA, config)
+    sets, sizes = _dataset.of_seeds(DATA, len(SEEDS)), []
+    for until in (2, 4):
+        sliced.prepare(DATA, config)
+        found = cut(sliced, network, until, workers=2)
+        sizes.append(sorted(len(one) for one, _ in found))
+        join(sliced, [(one, one.train(sets, config, part, until=until, evaluate_every=1)) for one, part in found])
+    separable = whole._program.separable and settings is not SETTINGS and clip is None
+    n = len(settings) * len(SEEDS)
+    assert sizes == [[n // 2] * 2 if separable else [n]] * 2
+    for name, t in whole.state().items():
+        torch.testing.assert_close(sliced.state()[name], t, rtol=0, atol=0, equal_nan=True)
+    for name, values in whole.history.metrics.items():
+        np.testing.assert_array_equal(values, sliced.history.metrics[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("settings", "seeds", "workers", "expected"),
+    [(24, 1, 2, [12, 12]), (9, 1, 2, [4, 5]), (1, 3, 2, [1, 2]), (3, 5, 2, [6, 9]), (5, 1, 1, [5]), (2, 1, 8, [1, 1])],
+)
+def test_slices_load_workers_evenly_and_are_no_finer_than_that_takes(settings, seeds, workers, expected):
+    place = slice(0, seeds), slice(0, settings)
+    every = [Setting(weight_decay=0.1 * k) for k in range(settings)]
+    whole = Slice(network, tuple(every), tuple(range(seeds)), place, ((6,), 3))
+    assert sorted(len(one) for one, _ in _balanced([(whole, None)], workers, 1)) == expected
+
+
 def test_halved_slices_are_the_whole_but_for_rounding_and_go_on_here():
     config = TrainConfig(epochs=8, batch_size=8, lr=0.01, precision="float64")
     whole, sliced = (Population(network, SETTINGS[:3], SEEDS, chunk=6) for _ in range(2))
@@ -78,7 +117,7 @@ def test_halved_slices_are_the_whole_but_for_rounding_and_go_on_here():
     for one, part in cut(sliced, network, 5):
         for piece, s, m in one.halves():
             parts.append((piece, piece.train(sets, config, part.only(s, m), until=5)))
-    assert [len(piece) for piece, _ in parts] == [2, 4]
+    assert [len(piece) for piece, _ in parts] == [3, 3]
     join(sliced, parts)
     sliced.fit(DATA, config)
     for name, t in whole.state().items():

@@ -16,7 +16,7 @@ import torch
 
 from dampen.cluster import _worker
 from dampen.cluster._rows import packed
-from dampen.engine import ChunkDone, Model, Population, Sets, Slice, TrainConfig, cut, join, of_seeds
+from dampen.engine import ChunkDone, Model, Part, Population, Sets, Slice, TrainConfig, cut, join, of_seeds
 from dampen.engine.capture import first_line
 from dampen.errors import InputError
 
@@ -108,6 +108,10 @@ class Cluster:
             ) from e
 
 
+class _Inseparable(Exception):
+    """Members' numbers depend on those beside them, so that their chunk must stay whole."""
+
+
 @dataclass(eq=False)
 class _Task:
     """A slice on its way.
@@ -118,6 +122,7 @@ class _Task:
         parts: where what it held at an epoch lies in the object store; nothing before its first epoch.
         coming: where what the running task comes to will lie.
         ended: whether none of its members goes on.
+        separable: whether its members' numbers have not depended on their slice so far.
     """
 
     one: Slice
@@ -125,6 +130,7 @@ class _Task:
     parts: dict[int, Any] = field(default_factory=dict)
     coming: Any = None
     ended: bool = False
+    separable: bool = True
 
     def at(self, epoch: int) -> Any:
         """Return where what it held at an epoch lies; that of its end, where it has ended before."""
@@ -151,6 +157,7 @@ class Workers:
     _models: dict[int, tuple[Model, str]] = field(default_factory=dict)  # by which name the workers know each
     _pace: float | None = None  # seconds of a member's epoch, of the last task
     nodes: set[str] = field(default_factory=set)
+    _whole: set[str] = field(default_factory=set)  # models whose chunks are not cut
 
     def __len__(self) -> int:
         """Return how many tasks run at once."""
@@ -189,9 +196,37 @@ class Workers:
         sets = self._shared(data, len(population.seeds))
         name = self._models.setdefault(id(model), (model, uuid.uuid4().hex))[1]
         submit = partial(self._submit, name, sets, config, evaluate_every)
+        pieces = partial(cut, population, model, until)
+        run = partial(self._run, population, model, submit, config.epochs or until, until, callback, checkpoint)
+        chunks = pieces()
+        finer = pieces(len(self), self.cluster.cpus_per_worker) if name not in self._whole else chunks
+        try:
+            tasks = run(finer, len(finer) > len(chunks))
+        except _Inseparable:
+            self._whole.add(name)
+            tasks = run(chunks, False)
+        self._join(population, tasks, until)
+
+    def _run(
+        self,
+        population: Population,
+        model: Model,
+        submit: Callable[[_Task, int], Any],
+        epochs: int,
+        until: int,
+        callback: Callable[[ChunkDone], object] | None,
+        checkpoint: Callable[[Callable[[], None]], object] | None,
+        slices: Sequence[tuple[Slice, Part | None]],
+        cut_chunks: bool,
+    ) -> list[_Task]:
+        """Train slices, and return where they are then.
+
+        Raises:
+            _Inseparable: chunks have been cut whose members' numbers turn out to depend on their chunk.
+        """
         tasks = [
             _Task(self._sent(model, one), part.epoch if part else 0, {part.epoch: self.ray.put(part)} if part else {})
-            for one, part in cut(population, model, until)
+            for one, part in slices
         ]
         first = kept = min(task.reached for task in tasks)
         n, waiting = len(tasks), list(tasks)
@@ -212,6 +247,8 @@ class Workers:
                 for reference in ready:
                     task = running.pop(reference)
                     pieces = self._ended(reference, task)
+                    if cut_chunks and not task.separable:
+                        raise _Inseparable
                     if pieces != [task]:
                         tasks = [other for other in tasks if other is not task] + pieces
                     waiting += [piece for piece in pieces if not piece.ended and piece.reached < until]
@@ -222,12 +259,12 @@ class Workers:
                     checkpoint(partial(self._join, population, tasks, reached))
                     kept = reached
                 if ready and callback is not None:
-                    self._tell(callback, config.epochs or until, n, first, tasks, until)
+                    self._tell(callback, epochs, n, first, tasks, until)
         finally:
             for reference in running:
                 with contextlib.suppress(Exception):
                     self.ray.cancel(reference, force=True)
-        self._join(population, tasks, until)
+        return tasks
 
     def _join(self, population: Population, tasks: Sequence[_Task], epoch: int) -> None:
         join(population, [(task.one, self.ray.get(task.at(epoch))) for task in tasks])
@@ -268,7 +305,7 @@ class Workers:
             ) from e
         self.nodes.add(reached.node)
         self._pace = reached.seconds / max(1, (reached.epoch - before) * len(task.one))
-        task.reached, task.ended = reached.epoch, reached.ended
+        task.reached, task.ended, task.separable = reached.epoch, reached.ended, reached.separable
         task.parts[reached.epoch] = task.coming
         return [task]
 

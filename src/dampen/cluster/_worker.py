@@ -25,12 +25,14 @@ class Reached(NamedTuple):
         ended: whether none of them goes on: all have diverged or stopped.
         seconds: that it took.
         node: name of the machine.
+        separable: whether its members' numbers do not depend on their slice.
     """
 
     epoch: int
     ended: bool
     seconds: float
     node: str
+    separable: bool
 
 
 def versions() -> dict[str, str]:
@@ -95,4 +97,5 @@ def train(
         every = evaluate_every
         found = one.train(unpacked(rows), config, part, until=until, evaluate_every=every, programs=programs)
     ended = bool(found.snapshot.members["held"].all())
-    return Reached(found.epoch, ended, time.perf_counter() - begun, socket.gethostname()), found
+    separable = all(program.separable for program, _ in programs.values())
+    return Reached(found.epoch, ended, time.perf_counter() - begun, socket.gethostname(), separable), found

@@ -39,6 +39,8 @@ class Part:
         return Part(self.snapshot.only(seeds, settings), self.recorder.only(seeds, settings))
 
 
+_OF_A_SLICE = 1  # in epochs of a member: what an epoch of a slice costs besides, for draws and between its steps
+
 Programs = dict[Any, tuple[Program, tuple[str, str] | None]]
 """What trains slices of a population, and why not at once, by the shape of rows and the knobs inside a step."""
 
@@ -47,8 +49,8 @@ Programs = dict[Any, tuple[Program, tuple[str, str] | None]]
 class Slice:
     """Members of one chunk: every setting with every seed.
 
-    A slice that is a whole chunk comes to the very numbers that its population would; one that was halved, to the same
-    but for rounding.
+    A slice that is a whole chunk comes to the very numbers that its population would. So does one that was halved,
+    where members are compiled each by itself; elsewhere, to the same but for rounding.
 
     Args:
         model: what makes the network.
@@ -114,7 +116,7 @@ class Slice:
         """Return two slices with half of the members each, and which seeds and settings of this one they have."""
         S, M = len(self.seeds), len(self.settings)
         every_s, every_m = list(range(S)), list(range(M))
-        if M > 1:
+        if M > 1 and (S == 1 or M // 2 / M >= S // 2 / S):  # the more even one
             cuts = [(every_s, every_m[: M // 2]), (every_s, every_m[M // 2 :])]
         else:
             cuts = [(every_s[: S // 2], every_m), (every_s[S // 2 :], every_m)]
@@ -134,13 +136,18 @@ class Slice:
         ]
 
 
-def cut(population: Population, model: Model, until: int) -> list[tuple[Slice, Part | None]]:
+def cut(
+    population: Population, model: Model, until: int, workers: int = 1, threads: int = 1
+) -> list[tuple[Slice, Part | None]]:
     """Return the chunks of a population that have not trained up to an epoch, each with what it holds.
 
     Args:
         population: made ready by `prepare`.
         model: what it was made with.
         until: the epoch.
+        workers: that train them: chunks are cut further, where members' numbers do not depend on their chunk, until
+            workers are about evenly loaded.
+        threads: of a worker.
     """
     assert population._row is not None
     patient = any(setting.get("patience") for setting in population.settings)
@@ -156,7 +163,34 @@ def cut(population: Population, model: Model, until: int) -> list[tuple[Slice, P
         snapshot = _snapshot.gather([chunk], here, (len(one.seeds), len(one.settings)))
         s, m = (list(range(*span.indices(n))) for span, n in zip(place, population._recorder.shape, strict=True))
         found.append((one, Part(snapshot, population._recorder.only(s, m))))
-    return found
+    program = population._program
+    if program is None or not all(chunk.separable(program) for chunk in population._chunks):
+        return found
+    # A member that is alone on several threads has them inside of its products, which then round otherwise.
+    return _balanced(found, workers, 1 if threads == 1 else 2)
+
+
+def _balanced(found: list[tuple[Slice, Part | None]], workers: int, fewest: int) -> list[tuple[Slice, Part | None]]:
+    """Halve the largest slices as long as that may end sooner, and return the cut that ends first."""
+    best, most = found, len(found) + 4 * workers
+    while len(found) < most:
+        largest = max(range(len(found)), key=lambda i: len(found[i][0]))
+        one, part = found[largest]
+        if len(one) < 2 * fewest:
+            break
+        halves = [(half, None if part is None else part.only(s, m)) for half, s, m in one.halves()]
+        found = [*found[:largest], *halves, *found[largest + 1 :]]
+        if _ends([len(half) for half, _ in found], workers) < _ends([len(half) for half, _ in best], workers):
+            best = found
+    return best
+
+
+def _ends(sizes: Sequence[int], workers: int) -> int:
+    """Return when the last worker ends, in epochs of a member; whoever is free takes the largest slice that is left."""
+    loads = [0] * workers
+    for size in sorted(sizes, reverse=True):
+        loads[loads.index(min(loads))] += size + _OF_A_SLICE
+    return max(loads)
 
 
 def join(population: Population, parts: Sequence[tuple[Slice, Part]]) -> None:
