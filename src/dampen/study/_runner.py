@@ -1,8 +1,10 @@
 """The trainings of a study: populations that are trained for a length, kept in the folder, and evaluated."""
 
 import contextlib
+import math
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -14,12 +16,13 @@ from torch import Tensor
 
 from dampen._hooks import CLUSTERS
 from dampen.data import training_and_validation_rows
-from dampen.engine import ChunkDone, Epoch, Event, Model, Population
+from dampen.engine import ChunkDone, Epoch, Event, Model, Population, worth_compiling
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.metrics import Metric
 from dampen.search import Training
 from dampen.study import _documents
+from dampen.study._config import rows_a_step
 from dampen.study._phases import (
     CALIBRATION_SEED,
     CONFIRM_SEED,
@@ -228,16 +231,27 @@ class Runner:
                 self._saving = saved - begun
 
         config = replace(plan.training, epochs=epochs)
-        if start >= until:
-            population.prepare(rows.sets, config)
-            return
         every = max(1, epochs // _POINTS)
         how: dict[str, Any] = {"until": until, "callback": after, "evaluate_every": every}
-        if self._workers is None:
-            population.fit(rows.sets, config, **how)
-        else:
-            self._workers.fit(population, self.model, rows.sets, config, checkpoint=checkpoint, **how)
+        with contextlib.ExitStack() as meanwhile:
+            if config.compile == "auto" and self._long:
+                config = replace(config, compile=True)
+                meanwhile.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", "steps can't be compiled")  # nobody asked for it
+            if start >= until:
+                population.prepare(rows.sets, config)
+                return
+            if self._workers is None:
+                population.fit(rows.sets, config, **how)
+            else:
+                self._workers.fit(population, self.model, rows.sets, config, checkpoint=checkpoint, **how)
         self._save(name, population)
+
+    @property
+    def _long(self) -> bool:
+        """Whether the trainings of a whole study, those of short rungs, too, make up for the compiler's time."""
+        steps = math.ceil(len(self.plan.data.train_rows) / rows_a_step(self.plan.training))
+        return worth_compiling(self.plan.lengths.planned * steps)
 
     def _progress(self, phase: str, epoch: int, epochs: int, members: int, now: float) -> Progress:
         plan, expected = self.plan, self._expected()
