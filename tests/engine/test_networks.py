@@ -1,5 +1,6 @@
 """Networks as people write them train as one, and as an ordinary loop written by hand trains them."""
 
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -178,8 +179,9 @@ def test_a_class_without_a_place_in_a_one_hot_code_is_one_line():
 
     ids = words(12, 1)
     ids[11] = 12
+    population = Population(OneHot, [Setting()], [0, 1])
     with pytest.raises(InputError, match=r"the network fails on a batch of shape \[8, 1\]: Class values"):
-        Population(OneHot, [Setting()], [0, 1]).fit((ids, classes()), epochs=2, batch_size=BATCH)
+        population.fit((ids, classes()), epochs=2, batch_size=BATCH, device="cpu")  # a GPU ends the process
 
 
 def test_convolutions_with_large_maps_train_one_after_the_other_on_a_cpu_and_explain_says_why():
@@ -192,7 +194,7 @@ def test_convolutions_with_large_maps_train_one_after_the_other_on_a_cpu_and_exp
         population = Population(model, settings, [0])
         with warnings.catch_warnings():
             warnings.simplefilter("error", NotFusedWarning)
-            population.fit((rows, classes()[: len(rows)]), **OPTIONS)
+            population.fit((rows, classes()[: len(rows)]), device="cpu", **OPTIONS)
         explained = population.explain()
         assert explained.reason is None
         assert (explained.choice is not None) == large
@@ -253,7 +255,8 @@ def test_drop_path_by_numbers_of_its_own_is_what_a_hand_written_loop_makes_of_th
             return x
         step, number = divmod(called, 2)  # two branches in the one block with a rate
         called += 1
-        uniforms = _rng.StepDraws([1], step, f"own/{number}").uniform(len(x), 1, 1)[0]
+        draws = _rng.StepDraws([1], step, f"own/{number}", os.environ.get("DAMPEN_TEST_DEVICE", "cpu"))
+        uniforms = draws.uniform(len(x), 1, 1)[0].to(x.device)
         return x * (uniforms < 1 - module.p) / (1 - module.p)
 
     monkeypatch.setattr(architectures.DropPath, "forward", drop_path)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from dampen._io import shortened
@@ -59,6 +59,9 @@ class Fused(Program):
 
     def __init__(self, *args: Any):
         super().__init__(*args)
+        for module in self.network.modules():
+            if isinstance(module, nn.RNNBase):  # on a GPU it would look where its weights lie, which members' don't
+                module.flatten_parameters = _nothing  # type: ignore[method-assign]
         self._recorded: dict[Any, list[Recorded]] = {}
         self._alone = OneByOne(*args)
         self._compiled: dict[Any, CompiledStep | None] = {}
@@ -430,6 +433,10 @@ class Fused(Program):
         shared = len(inputs[0]) == 1
         over_members = vmap(over_settings, in_dims=(0, None if shared else 0))
         return over_members(self.names.given(tensors[:n_state]), [t[0] for t in inputs] if shared else list(inputs))
+
+
+def _nothing() -> None:
+    pass
 
 
 def _padded(rows: Tensor, size: int) -> Tensor:
