@@ -57,6 +57,8 @@ def ready(
     against: str | None = None,
     *,
     with_targets: bool = False,
+    calibrator: str = "auto",
+    sets: str = "lac",
 ) -> Setup:
     """Open the study and the data, print what is odd about them, and calibrate.
 
@@ -93,7 +95,7 @@ def ready(
         print(f"dampen: {line}", file=sys.stderr)
     with _output.progress("calibrating"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # what could not be calibrated is printed with the summary
-        calibrated = study.calibrated(samples, coverage, seed, ensemble=ensemble)
+        calibrated = study.calibrated(samples, coverage, seed, ensemble=ensemble, calibrator=calibrator, sets=sets)
     return Setup(study=calibrated, source=source, rows=at, labelled=known, other=other, notes=notes)
 
 

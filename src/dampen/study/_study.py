@@ -162,12 +162,19 @@ class Study:
         return [population.member(self.setting, seed) for seed in population.seeds]
 
     def calibrated(
-        self, samples: int = 100, coverage: float = 0.9, seed: int = 0, *, ensemble: bool = False
+        self,
+        samples: int = 100,
+        coverage: float = 0.9,
+        seed: int = 0,
+        *,
+        ensemble: bool = False,
+        calibrator: str = "auto",
+        sets: str = "lac",
     ) -> CalibratedStudy:
         """Return what predicts new rows, calibrated on rows that took no part in the training of what predicts them.
 
-        Temperature (or noise), the threshold of abstaining and the conformal one are fitted on those rows, as
-        `dampen predict` does.
+        What calibrates probabilities (or the noise of values), the threshold of abstaining and the conformal one are
+        fitted on those rows, as `dampen predict` does.
 
         Args:
             samples: Monte-Carlo dropout masks for each network; 0 for a single pass.
@@ -176,6 +183,9 @@ class Study:
             seed: of the masks.
             ensemble: whether the networks of all seeds predict, or the first alone; of a regression by folds that is
                 not in a folder, networks are trained for that.
+            calibrator: of class probabilities: `temperature`, `vector`, `isotonic`, or `auto`: the temperature, unless
+                another one is better on those rows by more than two standard errors, cross-fitted.
+            sets: which classes a prediction set holds: `lac`, `aps` or `raps`; see `dampen.uncertainty.SetRule`.
 
         Raises:
             InputError: an argument outside its range, or networks or rows to calibrate on that are gone or damaged.
@@ -194,7 +204,7 @@ class Study:
         """
         predictor = self.results.predictor
         method = single_pass_if_no_dropout(predictor, Method(samples, ensemble, seed))
-        calibration = calibrate(predictor, method, coverage)
+        calibration = calibrate(predictor, method, coverage, calibrator, sets)
         for note in calibration.notes:
             warnings.warn(note, DataWarning, stacklevel=2)
         return CalibratedStudy(self.results, method, calibration)

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64, Shaped
+from torch import Tensor
 
+from dampen.uncertainty._calibrators import Calibrator, Isotonic, TemperatureScaling, VectorScaling
+from dampen.uncertainty._conformal import SetRule
 from dampen.uncertainty._prediction import ClassPrediction, ValuePrediction
-from dampen.uncertainty._temperature import tempered
 
 LEVEL = 0.95  # of intervals
 
@@ -21,28 +23,51 @@ class Calibration:
 
     Args:
         rows: how many there were.
-        temperature: for class probabilities; 1 for values.
+        calibrator: what makes class probabilities calibrated; None for values.
         noise: variance of a regression's noise in the target's own unit; None for classes.
         abstain_above: uncertainty above which a prediction abstains, so that a share `coverage` of those rows is
             answered.
         coverage: that share.
         conformal: threshold of the conformal score, at the level `coverage` for classes, `LEVEL` for values.
+        sets: which classes belong to a prediction set.
+        seed: of the uniform numbers of such sets.
         notes: what the rows were too few for, and what to do about it.
     """
 
     rows: int
-    temperature: float
+    calibrator: Calibrator | None
     noise: float | None
     abstain_above: float
     coverage: float
     conformal: float
+    sets: SetRule = field(default_factory=SetRule)
+    seed: int = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def temperature(self) -> float:
+        """For class probabilities; 1 for values, and where another calibrator takes its place."""
+        return self.calibrator.temperature if isinstance(self.calibrator, TemperatureScaling) else 1.0
+
+    def uniforms(self, n: int, first: int = 0) -> Float[Tensor, " N"]:
+        """Return a number from 0 to 1 for each of n rows, of which randomised prediction sets make use."""
+        return torch.from_numpy(np.random.default_rng([self.seed, first]).random(n))
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
+        of_classes = self.calibrator is not None
+        parameters: dict[str, Any] = {}
+        if isinstance(self.calibrator, VectorScaling):
+            parameters = {"weights": list(self.calibrator.weights), "biases": list(self.calibrator.biases)}
+        if isinstance(self.calibrator, Isotonic):
+            parameters = {"knots": [len(x) for x, _ in self.calibrator.knots]}
         return {
             "rows": self.rows,
-            "temperature": self.temperature if self.noise is None else None,
+            "calibrator": self.calibrator.name if self.calibrator is not None else None,
+            "temperature": self.temperature if of_classes and not parameters else None,
+            **({"calibrator_parameters": parameters} if parameters else {}),
+            "sets": self.sets.name if of_classes else None,
+            **({"raps": {"penalty": self.sets.penalty, "free": self.sets.free}} if self.sets.name == "raps" else {}),
             "noise_variance": self.noise,
             "coverage": self.coverage,
             "abstain_above": self.abstain_above if math.isfinite(self.abstain_above) else None,
@@ -64,8 +89,8 @@ class CalibratedClasses(_Rows):
 
     Args:
         classes: names, in the order of the probabilities' columns.
-        probabilities: after temperature scaling.
-        entropy: of the mean over samples, before temperature scaling, in nats.
+        probabilities: after calibration.
+        entropy: of the mean over samples, before calibration, in nats.
         mutual_information: what the samples disagree on, likewise.
         abstain: the rows to abstain from: their largest probability is too small.
         in_prediction_set: which classes belong to each row's conformal prediction set.
@@ -111,16 +136,20 @@ class CalibratedClasses(_Rows):
         }
 
     @classmethod
-    def of(cls, prediction: ClassPrediction, calibration: Calibration, classes: Sequence[str]) -> "CalibratedClasses":
-        """Return what a calibration makes of predictions."""
-        q = tempered(prediction.probabilities, calibration.temperature)
+    def of(
+        cls, prediction: ClassPrediction, calibration: Calibration, classes: Sequence[str], first_row: int = 0
+    ) -> "CalibratedClasses":
+        """Return what a calibration makes of predictions, of which the first is that of this row."""
+        assert calibration.calibrator is not None
+        q = calibration.calibrator(prediction.probabilities)
+        uniforms = None if calibration.sets.name == "lac" else calibration.uniforms(len(q), first_row)
         return cls(
             classes=tuple(classes),
             probabilities=q.numpy(),
             entropy=prediction.entropy.numpy(),
             mutual_information=prediction.mutual_information.numpy(),
             abstain=(1 - q.amax(1) > calibration.abstain_above).numpy(),
-            in_prediction_set=(q >= 1 - calibration.conformal).numpy(),
+            in_prediction_set=calibration.sets.sets(q, calibration.conformal, uniforms).numpy(),
         )
 
 
