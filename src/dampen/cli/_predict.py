@@ -44,6 +44,7 @@ _Calibrator = Annotated[
 _Sets = Annotated[
     Literal["lac", "aps", "raps"], _predicting("Prediction sets: the smallest (lac), or ones that follow the row.")
 ]
+_Level = Annotated[float | None, _predicting("Coverage of a regression's intervals.", "0.95")]
 _Seed = Annotated[int, _predicting("Seed of the dropout masks.")]
 _Rows = Annotated[Literal["test", "all"] | None, _options.in_data("Rows to predict.", "test, else all")]
 _Plot = Annotated[Path | None, _options.in_output("Picture to draw where targets are known, .png or .svg.", "none")]
@@ -60,6 +61,7 @@ def predict(
     coverage: _Coverage = 0.9,
     calibrator: _Calibrator = "auto",
     sets: _Sets = "lac",
+    level: _Level = None,
     seed: _Seed = 0,
     out: Annotated[Path | None, _options.in_output("File for the lines, .csv or .parquet.")] = None,
     plot: _Plot = None,
@@ -77,7 +79,10 @@ def predict(
     _outputs.keep_from_study(out, "--out", study)
     _outputs.keep_from_study(plot, "--plot", study)
     setup = _predict_setup.ready(
-        *(study, data, samples, ensemble, coverage, rows or "", model, data_dir, seed), calibrator=calibrator, sets=sets
+        *(study, data, samples, ensemble, coverage, rows or "", model, data_dir, seed),
+        calibrator=calibrator,
+        sets=sets,
+        level=level,
     )
     if plot is not None and not setup.labelled:
         name = setup.source.name
@@ -155,6 +160,7 @@ def trust(
     coverage: _Coverage = 0.9,
     calibrator: _Calibrator = "auto",
     sets: _Sets = "lac",
+    level: _Level = None,
     seed: _Seed = 0,
     out: Annotated[Path | None, _options.in_output("HTML file.", "trust.html in STUDY")] = None,
     json: _options.Json = False,
@@ -176,6 +182,7 @@ def trust(
         with_targets=True,
         calibrator=calibrator,
         sets=sets,
+        level=level,
     )
 
     from dampen.report import write_trust
@@ -263,6 +270,10 @@ def _detection(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _level(calibration: dict[str, Any]) -> str:
+    return f" for {calibration['level']:.4g}" if "level" in calibration else ""
+
+
 def _calibrated_by(calibration: dict[str, Any]) -> str:
     if calibration["calibrator"] == "temperature":
         return f"temperature {calibration['temperature']:.3g}"
@@ -310,7 +321,7 @@ def _print(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
         print(
             f"RMSE {figures['rmse']:.4g} on {counted(figures['n'], 'row')}; log likelihood "
             f"{figures['log_likelihood']:.4f}; Gaussian 95 % intervals cover {figures['coverage_95']:.1%}, conformal "
-            f"ones {document['abstention']['conformal_coverage']:.1%}.",
+            f"ones{_level(calibration)} {document['abstention']['conformal_coverage']:.1%}.",
             file=stream,
         )
     if document.get("out_of_distribution"):

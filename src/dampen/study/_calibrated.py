@@ -41,11 +41,12 @@ from dampen.uncertainty import (
     dropout_rates,
     find_temperature,
     fit_noise,
+    fit_noise_factor,
+    interval_scores,
     joined,
     predict,
     rows_for,
     tuned_raps,
-    value_scores,
 )
 
 ROWS = 4096  # that are predicted at a time: memory does not grow with the data, but for the columns themselves
@@ -90,6 +91,7 @@ class Method:
             self.samples or None,
             self.seed,
             task=of.description.task,
+            loss=of.loss,
             scale=of.target_scale,
             first_row=first_row,
             return_samples=keep,
@@ -113,7 +115,12 @@ def single_pass_if_no_dropout(predictor: Predictor, method: Method) -> Method:
 
 
 def calibrate(
-    predictor: Predictor, method: Method, coverage: float, calibrator: str = "auto", sets: str = "lac"
+    predictor: Predictor,
+    method: Method,
+    coverage: float,
+    calibrator: str = "auto",
+    sets: str = "lac",
+    level: float = LEVEL,
 ) -> Calibration:
     """Fit what calibrates probabilities or the noise, the threshold of abstaining and the conformal one.
 
@@ -127,9 +134,13 @@ def calibrate(
     if calibrator not in ("auto", *CALIBRATORS):
         raise InputError(f"calibrator must be auto, {', '.join(CALIBRATORS)}, got {calibrator!r}")
     rule = SetRule(sets)
+    if not is_number(level) or not 0 < level < 1:
+        raise InputError(f"level must be between 0 and 1, got {level!r}")
     if not is_number(coverage) or not 0 < coverage < 1:
         raise InputError(f"coverage must be between 0 and 1, got {coverage!r}")
     values = predictor.description.task == "regression"
+    if not values and level != LEVEL:
+        raise InputError("level is of a regression's intervals, and the study has classes: choose coverage")
     if values and (calibrator != "auto" or sets != "lac"):
         what = f"calibrator={calibrator!r}" if calibrator != "auto" else f"sets={sets!r}"
         raise InputError(f"{what} is for classes, and the study is a regression: leave it out")
@@ -147,7 +158,7 @@ def calibrate(
     targets, repeats = torch.cat([t for _, t in predictions]), _repeats(predictor, method.ensemble)
     rows = round(len(targets) / repeats)
     fitting = rows - rows // _TUNING * (sets == "raps")
-    notes = [*_of_older(predictor, method.ensemble), *_too_few(fitting, LEVEL if values else coverage, values)]
+    notes = [*_of_older(predictor, method.ensemble), *_too_few(fitting, level if values else coverage, values)]
     if not values:
         p = torch.cat(
             [
@@ -180,13 +191,18 @@ def calibrate(
     values_of_all = _joined(
         [values_of_all for values_of_all, _ in predictions if isinstance(values_of_all, ValuePrediction)]
     )
-    noise = fit_noise(values_of_all, y)
-    spread = values_of_all.with_noise(noise).standard_deviation
-    threshold = conformal(value_scores(y, values_of_all.mean, spread), LEVEL, repeats=repeats)
+    own = values_of_all.aleatoric is not None
+    noise = None if own else fit_noise(values_of_all, y)
+    factor = fit_noise_factor(values_of_all, y) if own else 1.0
+    calibrated = values_of_all.with_noise_factor(factor) if noise is None else values_of_all.with_noise(noise)
+    spread = calibrated.standard_deviation
+    threshold = conformal(interval_scores(calibrated, y), level, repeats=repeats)
     return Calibration(
         rows=len(y),
         calibrator=None,
         noise=noise,
+        noise_factor=factor,
+        level=level,
         abstain_above=_limit(spread, coverage) * (1 + ROUNDING),
         coverage=coverage,
         conformal=threshold,
@@ -282,13 +298,18 @@ def _of_older(predictor: Predictor, ensemble: bool) -> list[str]:
 
 
 def _joined(parts: Sequence[ValuePrediction]) -> ValuePrediction:
-    draws = [part.draws for part in parts if part.draws is not None]
-    return ValuePrediction(
-        torch.cat([part.mean for part in parts]),
-        torch.cat([part.epistemic for part in parts]),
-        None,
-        parts[0].samples,
-        torch.cat(draws, 1),
+    def of_all(name: str, axis: int = 0) -> Tensor | None:
+        tensors = [getattr(part, name) for part in parts]
+        return None if tensors[0] is None else torch.cat(tensors, axis)
+
+    return replace(
+        parts[0],
+        mean=torch.cat([part.mean for part in parts]),
+        epistemic=torch.cat([part.epistemic for part in parts]),
+        aleatoric=of_all("aleatoric"),
+        draws=of_all("draws", 1),
+        draw_variances=of_all("draw_variances", 1),
+        quantiles=of_all("quantiles"),
     )
 
 
@@ -437,8 +458,7 @@ def _worth_of_classes(
 def _worth_of_values(
     prediction: ValuePrediction, calibration: Calibration, columns: dict[str, np.ndarray], targets: Tensor
 ) -> dict[str, np.ndarray]:
-    assert calibration.noise is not None
-    prediction, y = prediction.with_noise(calibration.noise), targets.numpy()
+    prediction, y = calibration.values(prediction), targets.numpy()
     low, high = prediction.interval(LEVEL)
     return {
         "_known": (~targets.isnan()).numpy(),

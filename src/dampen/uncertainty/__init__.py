@@ -24,10 +24,27 @@ from dampen.uncertainty._calibrators import (
     fit_isotonic,
     fit_vector,
 )
-from dampen.uncertainty._conformal import SETS, SetRule, class_scores, conformal, rows_for, tuned_raps, value_scores
+from dampen.uncertainty._conformal import (
+    SETS,
+    SetRule,
+    class_scores,
+    conformal,
+    interval_scores,
+    intervals,
+    rows_for,
+    tuned_raps,
+    value_scores,
+)
 from dampen.uncertainty._out_of_distribution import OutOfDistribution, out_of_distribution
 from dampen.uncertainty._predict import dropout_rates, masks, mc_dropout, predict
-from dampen.uncertainty._prediction import ClassPrediction, Prediction, ValuePrediction, fit_noise
+from dampen.uncertainty._prediction import (
+    ClassPrediction,
+    Prediction,
+    ValuePrediction,
+    fit_noise,
+    fit_noise_factor,
+    of_quantiles,
+)
 from dampen.uncertainty._selective import Selective, selective
 from dampen.uncertainty._summaries import ROUNDING, abstention, ranks_rows, reliabilities, remarks, risk, summary
 from dampen.uncertainty._temperature import Temperature, find_temperature, fit_temperature, tempered
@@ -65,12 +82,16 @@ __all__ = [
     "find_temperature",
     "fit_isotonic",
     "fit_noise",
+    "fit_noise_factor",
     "fit_temperature",
     "fit_vector",
+    "interval_scores",
+    "intervals",
     "joined",
     "masks",
     "mc_dropout",
     "nll",
+    "of_quantiles",
     "out_of_distribution",
     "predict",
     "ranks_rows",

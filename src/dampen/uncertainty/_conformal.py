@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from dampen.errors import InputError
+from dampen.uncertainty._prediction import ValuePrediction
 
 
 def rows_for(level: float) -> int:
@@ -134,3 +135,25 @@ def value_scores(
 ) -> Float[Tensor, " N"]:
     """Return `|target - mean| / deviation`, the conformal score of values (Lei et al. 2018, section 5.2)."""
     return (targets.to(mean) - mean).abs() / deviation
+
+
+def interval_scores(prediction: ValuePrediction, targets: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+    """Return how far targets lie outside, in what `intervals` widens by: deviations, or the unit beyond quantiles.
+
+    Of a prediction with quantiles that is conformalised quantile regression (Romano, Patterson and Candes 2019,
+    equation 6), of others `value_scores`.
+    """
+    if prediction.quantiles is None:
+        return value_scores(targets, prediction.mean, prediction.standard_deviation)
+    low, high = prediction.quantiles.unbind(1)
+    return torch.maximum(low - targets.to(low), targets.to(high) - high)
+
+
+def intervals(prediction: ValuePrediction, threshold: float) -> Float[Tensor, "N 2"]:
+    """Return the ends of the intervals of all targets whose score is at most a threshold."""
+    if prediction.quantiles is None:
+        half = threshold * prediction.standard_deviation
+        return torch.stack([prediction.mean - half, prediction.mean + half], 1)
+    low, high = prediction.quantiles.unbind(1)
+    middle = (low + high) / 2
+    return torch.stack([torch.minimum(low - threshold, middle), torch.maximum(high + threshold, middle)], 1)
