@@ -109,6 +109,14 @@ def tune(
             "Schedule of the learning rate: constant, cosine, linear or one-cycle.", "cosine", metavar="SCHEDULE"
         ),
     ] = None,
+    loss: Annotated[
+        Literal["squared_error", "gaussian_nll", "beta_nll", "pinball"] | None,
+        _options.in_training(
+            "For numbers: squared_error; gaussian_nll, beta_nll (a mean and variance a row); pinball (quantiles).",
+            "squared_error",
+            metavar="LOSS",
+        ),
+    ] = None,
     precision: Annotated[
         Literal["float32", "float64", "bfloat16"],
         _options.in_training("float32, float64 or bfloat16.", metavar="DTYPE"),
@@ -171,7 +179,7 @@ def tune(
         _check_budget(seconds, data, reading, widths, model, insert_dropout, confirmed, batch_size)
     source = _data.read(data, reading)
     if model:
-        network, places, network_notes = _network.own(model, insert_dropout, source)
+        network, places, network_notes = _network.own(model, insert_dropout, source, loss)
         shown = with_ids(network, source)  # whose columns stay as they are where it embeds them
     else:
         network, shown = usual_network(source, widths), source
@@ -202,6 +210,7 @@ def tune(
             validation=validation,
             batch_size=batch_size,
             schedule=schedule,
+            loss=loss,
             precision=precision,
             device=device,
             seed=seed,

@@ -103,6 +103,7 @@ class FreshResults:
             ),
             scheme=self.plan.scheme,
             left_out=self.calibration.get if self.calibration.of_folds else None,
+            loss=None if self.plan.training.loss is None else str(self.plan.training.loss),
         )
 
     def winner(self) -> Winner:

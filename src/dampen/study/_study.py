@@ -19,6 +19,7 @@ from dampen.study._description import Description
 from dampen.study._fresh import FreshResults
 from dampen.study._saved import SavedResults
 from dampen.study._verdict import Verdict
+from dampen.uncertainty import LEVEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,6 +150,11 @@ class Study:
         """How raw rows become the network's inputs, for rows to come; None where the data is no table."""
         return self.results.preprocessing
 
+    @property
+    def loss(self) -> str | None:
+        """The name of the loss by which networks were trained; None for the usual one of the task."""
+        return self.results.predictor.loss
+
     def model(self) -> nn.Module:
         """Return a network with the recommended setting, trained on training and validation rows, evaluation mode.
 
@@ -162,12 +168,20 @@ class Study:
         return [population.member(self.setting, seed) for seed in population.seeds]
 
     def calibrated(
-        self, samples: int = 100, coverage: float = 0.9, seed: int = 0, *, ensemble: bool = False
+        self,
+        samples: int = 100,
+        coverage: float = 0.9,
+        seed: int = 0,
+        *,
+        ensemble: bool = False,
+        calibrator: str = "auto",
+        sets: str = "lac",
+        level: float = LEVEL,
     ) -> CalibratedStudy:
         """Return what predicts new rows, calibrated on rows that took no part in the training of what predicts them.
 
-        Temperature (or noise), the threshold of abstaining and the conformal one are fitted on those rows, as
-        `dampen predict` does.
+        What calibrates probabilities (or the noise of values), the threshold of abstaining and the conformal one are
+        fitted on those rows, as `dampen predict` does.
 
         Args:
             samples: Monte-Carlo dropout masks for each network; 0 for a single pass.
@@ -176,6 +190,10 @@ class Study:
             seed: of the masks.
             ensemble: whether the networks of all seeds predict, or the first alone; of a regression by folds that is
                 not in a folder, networks are trained for that.
+            calibrator: of class probabilities: `temperature`, `vector`, `isotonic`, or `auto`: the temperature, unless
+                another one is better on those rows by more than two standard errors, cross-fitted.
+            level: of a regression's intervals: the share of rows whose interval is to hold the target.
+            sets: which classes a prediction set holds: `lac`, `aps` or `raps`; see `dampen.uncertainty.SetRule`.
 
         Raises:
             InputError: an argument outside its range, or networks or rows to calibrate on that are gone or damaged.
@@ -194,7 +212,7 @@ class Study:
         """
         predictor = self.results.predictor
         method = single_pass_if_no_dropout(predictor, Method(samples, ensemble, seed))
-        calibration = calibrate(predictor, method, coverage)
+        calibration = calibrate(predictor, method, coverage, calibrator, sets, level)
         for note in calibration.notes:
             warnings.warn(note, DataWarning, stacklevel=2)
         return CalibratedStudy(self.results, method, calibration)

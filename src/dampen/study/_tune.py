@@ -128,7 +128,7 @@ def tune(
         confirmed=(confirmed, 1),
         n_confirm_seeds=(n_confirm_seeds, 2),
     )
-    data, training, sizes, lengths = ready.data, ready.training, ready.sizes, ready.lengths
+    model, data, training, sizes, lengths = ready.model, ready.data, ready.training, ready.sizes, ready.lengths
     places = _dropping(model, data, training)
     dropping, chosen = places > 0, _space(space, data, places, per_layer)
     optimizer = find_optimizer(training.optimizer)
