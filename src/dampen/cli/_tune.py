@@ -42,6 +42,14 @@ def tune(
     per_layer: Annotated[
         bool, _options.flag("--per-layer", "Search a dropout rate for each layer.", panel=_options.SEARCH)
     ] = False,
+    cocktail: Annotated[
+        bool,
+        _options.flag(
+            "--cocktail",
+            "Search every regulariser that can act here, each on or off, in 512 settings.",
+            panel=_options.SEARCH,
+        ),
+    ] = False,
     settings: Annotated[int | None, _options.in_search("Number of settings to try.", "24..64 by rows")] = None,
     search: Annotated[
         Literal["sobol", "random", "grid", "tpe", "hyperband"],
@@ -185,8 +193,10 @@ def tune(
         network, shown = usual_network(source, widths), source
         places, network_notes = len(network.hidden), []
     excluded = {name for other in others for name in KNOBS[other].excludes}
-    space = {name: value for name, value in (usual_space(source, places) | sizes).items() if name not in excluded}
-    space |= others
+    usual = {} if cocktail else usual_space(source, places)
+    space = {name: value for name, value in (usual | sizes).items() if name not in excluded} | others
+    if per_layer and cocktail:
+        raise InputError("--cocktail searches one dropout rate: leave --per-layer out")
     if per_layer and places and "dropout" in space:
         space["dropout"] = PerLayer(space["dropout"], places)
     folder = out or _folder(source.name, resume)
@@ -204,6 +214,7 @@ def tune(
             metric=metric,
             margin=margin,
             search=strategy,
+            cocktail=cocktail,
             confirmed=confirmed,
             n_confirm_seeds=confirm_seeds,
             budget=seconds,

@@ -23,12 +23,13 @@ from dampen.engine import (
     find_optimizer,
     once,
 )
-from dampen.engine.knobs import Setting
+from dampen.engine.knobs import Setting, find_knob
 from dampen.errors import InputError
 from dampen.search import Bracket, Space, Strategy, strategy_of
 from dampen.search import brackets as draw_brackets
 from dampen.study import _budget, _defaults, _documents, _references
 from dampen.study._checks import check_batches, one_writer, open_folder, refuse_others, refuse_patience
+from dampen.study._cocktail import MOST_RATES, N_SEEDS, N_SETTINGS, cocktail_space
 from dampen.study._conclude import finish
 from dampen.study._confirmation import Confirmation, simple_models
 from dampen.study._defaults import Lengths
@@ -60,6 +61,7 @@ def tune(
     margin: float | None = None,
     search: str | Strategy = "sobol",
     per_layer: bool = False,
+    cocktail: bool = False,
     confirmed: int = 3,
     n_confirm_seeds: int | None = None,
     budget: float | None = None,
@@ -96,6 +98,8 @@ def tune(
         search: how settings are drawn and which train longer: `dampen.SuccessiveHalving(eta=3)`, `Hyperband`, `Sobol`,
             `Random`, `Grid` or `TPE`; `sobol`, `random`, `grid`, `tpe` and `hyperband` are short for them, eta being 2.
         per_layer: a dropout rate for each layer, in the default space.
+        cocktail: search every regulariser that can act on the network and the data, each on or off (Kadra et al. 2021);
+            what `space` has takes the place of its dimension. By default 512 settings of one seed each.
         confirmed: how many of the best train again.
         n_confirm_seeds: of each of these; by default 10 below 1000 training rows, 5 below 5000, 3 above.
         budget: seconds that the study may take: settings, seeds, epochs and confirming seeds that are not given follow
@@ -130,13 +134,17 @@ def tune(
     )
     model, data, training, sizes, lengths = ready.model, ready.data, ready.training, ready.sizes, ready.lengths
     places = _dropping(model, data, training)
+    if cocktail:
+        space = _mixed(space or {}, cocktail_space(model, data, training, places))
+        sizes = replace(sizes, settings=N_SETTINGS, seeds=N_SEEDS)
     dropping, chosen = places > 0, _space(space, data, places, per_layer)
     optimizer = find_optimizer(training.optimizer)
     check_timescale(optimizer, [dict.fromkeys(chosen.dimensions)])
 
     def planned(settings: int, lengths: Lengths) -> Planned:
         brackets = draw_brackets(chosen, strategy, settings, (lengths.first, lengths.planned), confirmed, seed)
-        families = _references.families(chosen, dropping, data, training.lr, settings, isinstance(optimizer, AdamW))
+        wide = min(settings, MOST_RATES) if cocktail else settings
+        families = _references.families(chosen, dropping, data, training.lr, wide, isinstance(optimizer, AdamW))
         around = settings // 8 if strategy.halving and settings >= LEAST_AROUND and strategy.name != "grid" else 0
         return brackets, families, around
 
@@ -176,6 +184,12 @@ def _space(space: Mapping[str, Any] | None, data: Data, dropping: int, per_layer
         raise InputError("the network drops no units, so that dropout changes nothing: leave dropout out of the space")
     refuse_patience(chosen.dimensions)
     return chosen
+
+
+def _mixed(given: Mapping[str, Any], cocktail: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a cocktail's dimensions with those that are given in the place of their own and of what they exclude."""
+    excluded = {other for name in given for other in find_knob(name).excludes}
+    return {name: value for name, value in cocktail.items() if name not in excluded} | dict(given)
 
 
 def _dropping(model: Model, data: Data, training: TrainConfig) -> int:
