@@ -277,20 +277,30 @@ def test_members_of_one_seed_drop_nested_weights():
     assert not torch.equal(kept[0][0].round(), kept[0][1].round())  # the seeds differ
 
 
-def test_cutmix_is_a_hand_written_loop():
+class Deciding(nn.Sequential):
+    """Can't be fused: it decides by a tensor's value."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if x.detach().sum().item() < 1e9 else -x)
+
+
+@pytest.mark.parametrize("kind", [nn.Sequential, Deciding])
+@pytest.mark.filterwarnings("ignore::dampen.NotFusedWarning")
+def test_cutmix_is_a_hand_written_loop_fused_or_one_by_one(kind):
     x, y = (t.double() if t.is_floating_point() else t for t in rows(IMAGES, 24))
-    how = {"epochs": 100, "batch_size": 24, "lr": 0.05, "decay_filter": "all"}
+    how = {"epochs": 30, "batch_size": 24, "lr": 0.05, "decay_filter": "all"}
     settings = [Setting(cutmix=alpha) for alpha in (0.2, 1.0, 0.0)]
 
     def model():
-        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(24, 3))
+        return kind(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(24, 3))
 
     population, _ = fit(model, settings, (x, y), seeds=[4], **how)
+    assert (population.explain().reason is None) == (kind is nn.Sequential)
     for setting in settings:
         torch.manual_seed(4)
         network = model().double()
         optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
-        for step in range(100):
+        for step in range(30):
             order = _rng.batch_order(24, 4, step + 1)
             draws = _rng.StepDraws([4], step, "cutmix", torch.device("cpu"))
             u, down, right = draws.uniform(3)[0].tolist()
@@ -309,6 +319,7 @@ def test_cutmix_is_a_hand_written_loop():
             loss.backward()
             optimizer.step()
         assert distance(population.member(setting, 4), network) < 1e-9
+    assert distance(population.member(settings[0], 4), population.member(settings[2], 4)) > 1e-3
 
 
 def test_cutmix_without_images_or_beside_mixup_is_refused():

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from dampen.engine.knobs._base import Draws, Knob, OnBatch, number
@@ -20,24 +20,21 @@ from dampen.engine.knobs.batch.mixup import mixed_losses, share_of
 from dampen.errors import InputError
 
 
-def cutmix(images: Shaped[Tensor, "B *C H W"], box: Tensor, partners: Tensor) -> Shaped[Tensor, "B *C H W"]:
-    """Return images with a rectangle of others.
+def cutmix(images: Shaped[Tensor, "B *C H W"], inside: Bool[Tensor, "H W"], partners: Tensor) -> Tensor:
+    """Return images with a part of others, `[B, *C, H, W]`.
 
     Args:
         images: `[B, H, W]` or `[B, C, H, W]`.
-        box: top, bottom, left and right, `[4]`: rows from top to below bottom. See `box_of`.
-        partners: `[B]`, for each image the place of the one that fills the rectangle.
+        inside: which pixels come from another image: a rectangle. See `box_of`.
+        partners: `[B]`, for each image the place of the one that fills it.
 
     Example:
         >>> pair = torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]])
-        >>> cutmix(pair, torch.tensor([0, 1, 1, 2]), torch.tensor([1, 0]))
+        >>> cutmix(pair, torch.tensor([[False, True]]), torch.tensor([1, 0]))
         tensor([[[1., 4.]],
         <BLANKLINE>
                 [[3., 2.]]])
     """
-    height, width = images.shape[-2:]
-    rows, columns = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
-    inside = ((rows >= box[0]) & (rows < box[1])).unsqueeze(1) & ((columns >= box[2]) & (columns < box[3]))
     return torch.where(inside, images.index_select(0, partners), images)
 
 
@@ -79,17 +76,20 @@ def _draw(values: Sequence[Any], draws: Draws, inputs: Sequence[Tensor], targets
     ((height, width),) = sizes
     boxes = [[box_of(share_of(a, u), height, width, down, right) for a in alike] for u, down, right in chances]
     left = [[1 - (b[1] - b[0]) * (b[3] - b[2]) / (height * width) for b in of_seed] for of_seed in boxes]
+    inside = torch.zeros(len(boxes), len(alike), height, width, dtype=torch.bool)
+    for s, of_seed in enumerate(boxes):
+        for m, (top, bottom, start, end) in enumerate(of_seed):
+            inside[s, m, top:bottom, start:end] = True
     device = targets.device
-    share = torch.tensor(left, dtype=torch.float64, device=device)
-    return [torch.tensor(boxes, device=device), share, partners.unsqueeze(1)]
+    return [inside.to(device), torch.tensor(left, dtype=torch.float64, device=device), partners.unsqueeze(1)]
 
 
-def _inputs(inputs: list[Tensor], box: Tensor, share: Tensor, partners: Tensor) -> list[Tensor]:
-    return [for_each_member(cutmix, x, box, partners) for x in inputs]
+def _inputs(inputs: list[Tensor], inside: Tensor, share: Tensor, partners: Tensor) -> list[Tensor]:
+    return [for_each_member(cutmix, x, inside, partners) for x in inputs]
 
 
 def _losses(
-    loss: Callable[..., Tensor], outputs: Tensor, targets: Tensor, box: Tensor, share: Tensor, partners: Tensor
+    loss: Callable[..., Tensor], outputs: Tensor, targets: Tensor, inside: Tensor, share: Tensor, partners: Tensor
 ) -> Tensor:
     return mixed_losses(loss, outputs, targets, share, partners)
 
