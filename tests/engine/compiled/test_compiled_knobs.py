@@ -55,7 +55,7 @@ def by_hand(setting, seed, optimizer):
     """A plain loop: torch's optimizer, and what the knobs do around it."""
     torch.manual_seed(seed)
     net, (x, y) = network().double(), rows()
-    first, last = weights = net[1].weight, net[4].weight
+    first, *_ = weights = net[1].weight, net[4].weight
     others = [p for p in net.parameters() if p.ndim == 1]
     theirs = optimizer([{"params": weights}, {"params": others, "weight_decay": 0.0}], LR)
     step = 0
