@@ -362,3 +362,15 @@ def test_few_rows_give_no_interval_and_say_why(classes):
     assert all(isinstance(value, np.ndarray) for value in (found.mean, found.variance, found.epistemic))
     with pytest.raises(dampen.errors.InputError, match="the noise is not known"):
         found.interval()
+
+
+def test_an_estimator_has_as_many_networks_as_it_is_asked_for_and_its_prediction_is_their_mean(classes):
+    X, y = classes
+    model = DampenClassifier(**TINY | {"n_ensemble": 3}).fit(X, y)
+    assert len(model.networks_) == 3
+    inputs = model.preprocessing_.vectoriser.apply(torch.tensor(X.astype(np.float32)))
+    each = [network(inputs).softmax(-1).detach().numpy() for network in model.networks_]
+    np.testing.assert_allclose(model.predict_proba(X), np.mean(each, axis=0), rtol=1e-4, atol=1e-6)
+    model.networks_ = model.study_.ensemble(1)  # what n_ensemble=1 keeps
+    single = model.study_.model()(inputs).softmax(-1).detach().numpy()
+    np.testing.assert_allclose(model.predict_proba(X), single, rtol=1e-4, atol=1e-6)

@@ -30,7 +30,7 @@ from dampen.uncertainty import ClassPrediction, Prediction, ValuePrediction, con
 
 LEAST_ROWS = 50  # below which ten rows would have to rank settings: noise
 DEFAULT = Setting(weight_decay=0.02, dropout=0.15, lr=3e-3)  # Holzmüller, Grinsztajn and Steinwart (2024), table A.1
-_OPTIONAL = ("n_settings", "epochs", "batch_size")
+_OPTIONAL = ("n_settings", "epochs", "batch_size", "n_ensemble")
 _COUNTS = (*_OPTIONAL, "n_seeds", "n_confirm_seeds")
 _ROWS_AT_ONCE = 1 << 16
 LOSSES = ("squared_error", "gaussian_nll", "beta_nll", "pinball")  # of `DampenRegressor`
@@ -50,6 +50,7 @@ class _Dampen(BaseEstimator):
         n_seeds: int = 2,
         epochs: int | None = None,
         n_confirm_seeds: int = 5,
+        n_ensemble: int | None = None,
         metric: str | None = None,
         batch_size: int | None = None,
         device: str = "cpu",
@@ -63,6 +64,7 @@ class _Dampen(BaseEstimator):
         self.n_seeds = n_seeds
         self.epochs = epochs
         self.n_confirm_seeds = n_confirm_seeds
+        self.n_ensemble = n_ensemble
         self.metric = metric
         self.batch_size = batch_size
         self.device = device
@@ -144,14 +146,14 @@ class _Dampen(BaseEstimator):
         self.study_, self.tuned_ = study, True
         self.setting_ = dict(study.verdict.recommended)
         self.verdict_ = study.verdict.sentences()
-        self.networks_ = study.ensemble()
+        self.networks_ = study.ensemble(counts["n_ensemble"])
         self.preprocessing_ = cast(Preprocessing, study.preprocessing)
         self._scale = study.target_scale
 
     def _untuned(self, network: Model, data: Data, epochs: int, batch_size: int, seed: int) -> None:
         """Train with the published default."""
         check_network(network, data)
-        seeds = range(seed, seed + int(self.n_confirm_seeds))
+        seeds = range(seed, seed + int(self.n_ensemble or self.n_confirm_seeds))
         default = DEFAULT
         # a trial run costs time, and dampen's own network needs none
         if self.model is not None and not Population(network, [Setting()], [0]).explain(data, self._config()).dropping:
@@ -225,6 +227,9 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         n_seeds: of each setting in the search.
         epochs: length of a training; by default 600 steps, from 1000 rows on 1000, at least 10 and at most 200 epochs.
         n_confirm_seeds: of each setting in the verdict, and of the networks that predict.
+        n_ensemble: how many networks predict, each a pass over the rows: 1 for a single one, more for a greedy
+            selection among the confirmed settings (Caruana et al. 2004; see `Study.ensemble`); by default the
+            recommended setting's, one for each of `n_confirm_seeds`.
         metric: what ranks settings, as for `dampen.tune`.
         batch_size: rows a step; by default 32, from 5000 rows on 128.
         device: where to train.
@@ -238,7 +243,7 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         tuned_: whether settings were compared.
         verdict_: the verdict in sentences.
         study_: the `dampen.Study`; not there after unpickling or without tuning.
-        networks_: ordinary networks in evaluation mode, one for each seed.
+        networks_: ordinary networks in evaluation mode, whose mean predicts.
         preprocessing_: from rows to their inputs.
 
     Example:
@@ -259,6 +264,7 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         n_seeds: int = 2,
         epochs: int | None = None,
         n_confirm_seeds: int = 5,
+        n_ensemble: int | None = None,
         metric: str | None = None,
         batch_size: int | None = None,
         device: str = "cpu",
@@ -274,6 +280,7 @@ class DampenClassifier(ClassifierMixin, _Dampen):
             n_seeds=n_seeds,
             epochs=epochs,
             n_confirm_seeds=n_confirm_seeds,
+            n_ensemble=n_ensemble,
             metric=metric,
             batch_size=batch_size,
             device=device,

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PHASES = ("search", "confirmation", "test")
-CALIBRATION = "calibration"  # trainings that belong to no phase: their numbers are no part of what a study found
+CALIBRATION, ENSEMBLE = "calibration", "ensemble"  # belong to no phase: their numbers are no part of what was found
 _SAVE_EVERY, _SAVE_SHARE = 20.0, 0.03  # seconds between checkpoints within a training; the share of time they may take
 _KNOWN_SECONDS, _KNOWN_SHARE = 2.0, 0.05  # of this run, from which on the time that is left can be estimated
 _POINTS = 100  # of a learning curve: more are not seen
@@ -140,7 +140,7 @@ class Runner:
     def rows(self, phase: str) -> Split:
         """Return the rows of a phase: the last one trains on validation rows, too."""
         if phase not in self._rows:
-            if phase == "test":
+            if phase in ("test", ENSEMBLE):
                 data = training_and_validation_rows(self.plan.data)
                 self._rows[phase] = Split(replace(data, test_rows=data.test_rows[:0]), None, None)
             elif phase == CALIBRATION:  # an ensemble of as many networks as predict leaves out each fold
@@ -164,7 +164,7 @@ class Runner:
         seeds, until = self.seeds(phase), until or epochs
         population = self._population(name, settings, seeds)
         self._fit(phase, name, population, epochs, until)
-        if phase == CALIBRATION:
+        if phase in (CALIBRATION, ENSEMBLE):
             return population
         frame = storable(population.history.frame().assign(phase=phase, length=epochs, run=name))
         self.curves.append(frame)
@@ -297,7 +297,7 @@ class Trained:
 
     Args:
         runner: trains them.
-        phase: `confirmation` or `test`.
+        phase: `confirmation`, `test` or `ensemble`.
     """
 
     def __init__(self, runner: Runner, phase: str):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from dampen._checks import integer
 from dampen._hooks import WRITERS
 from dampen.data import Data, Preprocessing
 from dampen.engine import Model
@@ -162,10 +163,31 @@ class Study:
         """
         return self.results.population.member(self.setting, self.results.population.seeds[0])
 
-    def ensemble(self) -> list[nn.Module]:
-        """Return the networks of the recommended setting, one for each seed."""
+    def ensemble(self, n: int | None = None) -> list[nn.Module]:
+        """Return networks whose mean predicts: by default those of the recommended setting, one for each seed.
+
+        With n, they are of several settings: greedy selection with replacement (Caruana et al. 2004) among the
+        trainings that were confirmed, by what their networks predict for rows that they have not seen; see
+        `dampen.search.select_ensemble`. It begins with the recommended training, so that one network is that of
+        `model`; each further draw of a training is a network of another seed, trained on training and validation rows.
+        Test rows have no part in it. Predicting a row takes a pass of each network: n passes.
+
+        Args:
+            n: how many networks; at most as many as have been confirmed, one for each training and seed.
+
+        Raises:
+            InputError: n below 1 or above what there is, or given for a study that was read from its folder.
+        """
         population = self.results.population
-        return [population.member(self.setting, seed) for seed in population.seeds]
+        if n is None:
+            return [population.member(self.setting, seed) for seed in population.seeds]
+        if isinstance(self.results, SavedResults):
+            raise InputError(
+                "a study that was read from its folder has no selection of networks: leave n out for the recommended "
+                "setting's, or call ensemble(n) on the study that tune returns"
+            )
+        integer("n", n)
+        return self.results.selected_networks(n)
 
     def calibrated(
         self,
