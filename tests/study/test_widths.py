@@ -3,6 +3,7 @@
 import json
 from typing import Any, cast
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -24,7 +25,9 @@ from dampen.uncertainty import (
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
-ROWS = 1500
+ROWS = 1000
+HOW: dict[str, Any] = {"n_seeds": 2, "epochs": 10, "batch_size": 64, "validation": "folds"}
+SETTINGS = [dampen.Setting(lr=0.03), dampen.Setting(lr=1e-5)]
 NORMAL: Any = stats.norm
 RANKS: Any = stats.spearmanr
 HEADS = ("gaussian_nll", "pinball")  # beta_nll differs in its gradient alone
@@ -46,16 +49,15 @@ def in_fifths(inside, deviation):
 
 
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory):
+def studies(tmp_path_factory, _checks_of_a_room):
     """A study for each loss, in a folder, of the same rows in a file."""
+    jaxtyping.config.update("jaxtyping_disable", True)  # checking would take most of the trainings' time
     folder = tmp_path_factory.mktemp("widths")
     x, y, _, _ = made(ROWS, 0)
     np.savez(folder / "rows.npz", x=x, y=7 * y + 100)
     data = dampen.load(folder / "rows.npz", task="regression")
-    settings = [dampen.Setting(lr=0.01), dampen.Setting(lr=1e-5)]
-    how: dict[str, Any] = {"n_seeds": 2, "epochs": 15, "batch_size": 32, "validation": "folds"}
     for loss in HEADS:
-        dampen.compare(dampen.mlp(32, activation="silu"), data, settings, loss=loss, out=folder / loss, **how)
+        dampen.compare(dampen.mlp(16, activation="silu"), data, SETTINGS, loss=loss, out=folder / loss, **HOW)
     return folder
 
 
@@ -105,16 +107,11 @@ def test_predict_takes_a_study_with_heads(studies):
 
 def test_a_study_with_heads_resumes_and_refuses_another_loss(studies):
     data = dampen.load(studies / "rows.npz", task="regression")
-    settings = [dampen.Setting(lr=0.01), dampen.Setting(lr=1e-5)]
-    how: dict[str, Any] = {"n_seeds": 2, "epochs": 15, "batch_size": 32, "validation": "folds", "resume": True}
-    again = dampen.compare(
-        dampen.mlp(32, activation="silu"), data, settings, loss="pinball", out=studies / "pinball", **how
-    )
+    network, how = dampen.mlp(16, activation="silu"), {**HOW, "resume": True}
+    again = dampen.compare(network, data, SETTINGS, loss="pinball", out=studies / "pinball", **how)
     assert again.verdict.recommended == dampen.load_study(studies / "pinball").setting
     with pytest.raises(InputError, match="holds another study"):
-        dampen.compare(
-            dampen.mlp(32, activation="silu"), data, settings, loss="beta_nll", out=studies / "pinball", **how
-        )
+        dampen.compare(network, data, SETTINGS, loss="beta_nll", out=studies / "pinball", **how)
 
 
 def test_the_metric_is_the_likelihood_of_each_row_s_own_variance():
@@ -164,9 +161,10 @@ def test_conformalised_quantiles_are_those_of_romano_et_al():
 
 @pytest.mark.parametrize("loss", HEADS)
 def test_the_estimator_s_intervals_follow_the_noise(loss):
-    x, y, _, deviation = made(600, 5)
-    words: dict[str, Any] = {"n_settings": 2, "n_seeds": 1, "n_confirm_seeds": 2, "epochs": 20, "random_state": 0}
-    model = dampen.DampenRegressor((24,), loss=loss, **words).fit(x, 1000 * y)
+    x, y, _, deviation = made(400, 5)
+    words: dict[str, Any] = {"n_settings": 2, "n_seeds": 1, "n_confirm_seeds": 2, "epochs": 12, "random_state": 0}
+    words |= {"batch_size": 64, "space": {"lr": [0.03], "weight_decay": [0.0, 0.01]}}
+    model = dampen.DampenRegressor((16,), loss=loss, **words).fit(x, 1000 * y)
     assert model.noise_ is None
     fresh, targets, _, deviation = made(4000, 6)
     low, high = model.predict_interval(fresh, 0.9)

@@ -118,9 +118,10 @@ def tune(
         ),
     ] = None,
     loss: Annotated[
-        Literal["squared_error", "gaussian_nll", "beta_nll", "pinball"] | None,
+        Literal["squared_error", "gaussian_nll", "beta_nll", "pinball", "auto"] | None,
         _options.in_training(
-            "For numbers: squared_error; gaussian_nll, beta_nll (a mean and variance a row); pinball (quantiles).",
+            "For numbers: squared_error; gaussian_nll, beta_nll (a mean and variance a row); pinball (quantiles); auto "
+            "(squared_error or gaussian_nll, by validation rows).",
             "squared_error",
             metavar="LOSS",
         ),
@@ -187,7 +188,7 @@ def tune(
         _check_budget(seconds, data, reading, widths, model, insert_dropout, confirmed, batch_size)
     source = _data.read(data, reading)
     if model:
-        network, places, network_notes = _network.own(model, insert_dropout, source, loss)
+        network, places, network_notes = _network.own(model, insert_dropout, source, None if loss == "auto" else loss)
         shown = with_ids(network, source)  # whose columns stay as they are where it embeds them
     else:
         network, shown = usual_network(source, widths), source
@@ -239,6 +240,8 @@ def tune(
         _output.print_json(study.document())
         return
     _print(study)
+    if loss == "auto":
+        print(f"Note: {study.plan.notes[-1]}.")
     print(page)
 
 

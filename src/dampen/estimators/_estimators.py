@@ -25,15 +25,15 @@ from dampen.errors import InputError
 from dampen.estimators._noise import Noise, noise
 from dampen.estimators._rows import Merged, as_data, columns_of, encoded_new, merged, repeating_notes
 from dampen.estimators._uncertainty import ClassUncertainty, ValueUncertainty, of_classes, of_values
-from dampen.study import check_network, tune, usual_batch_size, usual_length, usual_network, usual_schedule
+from dampen.study import AUTO, check_network, tune, usual_batch_size, usual_length, usual_network, usual_schedule
 from dampen.uncertainty import ClassPrediction, Prediction, ValuePrediction, conformal, intervals, predict
 
 LEAST_ROWS = 50  # below which ten rows would have to rank settings: noise
 DEFAULT = Setting(weight_decay=0.02, dropout=0.15, lr=3e-3)  # Holzmüller, Grinsztajn and Steinwart (2024), table A.1
-_OPTIONAL = ("n_settings", "epochs", "batch_size", "n_ensemble")
-_COUNTS = (*_OPTIONAL, "n_seeds", "n_confirm_seeds")
+_OPTIONAL = ("n_settings", "n_seeds", "epochs", "batch_size", "n_ensemble")
+_COUNTS = (*_OPTIONAL, "n_confirm_seeds")
 _ROWS_AT_ONCE = 1 << 16
-LOSSES = ("squared_error", "gaussian_nll", "beta_nll", "pinball")  # of `DampenRegressor`
+LOSSES = ("squared_error", "gaussian_nll", "beta_nll", "pinball", AUTO)  # of `DampenRegressor`
 _UNITS = 1e-6, 1e12  # deviations of a target between which its squares are float32 numbers
 
 
@@ -46,8 +46,9 @@ class _Dampen(BaseEstimator):
         *,
         model: Model | None = None,
         space: Mapping[str, Any] | None = None,
+        cocktail: bool = False,
         n_settings: int | None = None,
-        n_seeds: int = 2,
+        n_seeds: int | None = None,
         epochs: int | None = None,
         n_confirm_seeds: int = 5,
         n_ensemble: int | None = None,
@@ -60,6 +61,7 @@ class _Dampen(BaseEstimator):
         self.hidden = hidden
         self.model = model
         self.space = space
+        self.cocktail = cocktail
         self.n_settings = n_settings
         self.n_seeds = n_seeds
         self.epochs = epochs
@@ -122,7 +124,9 @@ class _Dampen(BaseEstimator):
         loss = getattr(self, "loss", None)
         if loss not in (None, *LOSSES):
             raise InputError(f"loss must be one of {', '.join(LOSSES)}, or None, got {loss!r}")
-        network = with_heads(network, loss)
+        if not isinstance(self.cocktail, bool | np.bool_):
+            raise InputError(f"cocktail must be True or False, got {self.cocktail!r}")
+        network = with_heads(network, None if loss == AUTO else loss)
         batch_size = counts["batch_size"] or usual_batch_size(n)
         epochs = counts["epochs"] or usual_length(data, batch_size)
         if n < LEAST_ROWS:
@@ -132,8 +136,9 @@ class _Dampen(BaseEstimator):
             network,
             data,
             self.space,
-            n_settings=counts["n_settings"] or (16 if n < 1000 else 32),
-            n_seeds=counts["n_seeds"],
+            n_settings=counts["n_settings"] or (None if self.cocktail else 16 if n < 1000 else 32),
+            n_seeds=counts["n_seeds"] or (None if self.cocktail else 2),
+            cocktail=bool(self.cocktail),
             epochs=epochs,
             n_confirm_seeds=counts["n_confirm_seeds"],
             metric=self.metric,
@@ -143,7 +148,7 @@ class _Dampen(BaseEstimator):
             cluster=self.cluster,
             seed=seed,
         )
-        self.study_, self.tuned_ = study, True
+        self.study_, self.tuned_, self._loss = study, True, study.loss
         self.setting_ = dict(study.verdict.recommended)
         self.verdict_ = study.verdict.sentences()
         self.networks_ = study.ensemble(counts["n_ensemble"])
@@ -153,6 +158,8 @@ class _Dampen(BaseEstimator):
     def _untuned(self, network: Model, data: Data, epochs: int, batch_size: int, seed: int) -> None:
         """Train with the published default."""
         check_network(network, data)
+        loss = getattr(self, "loss", None)
+        self._loss = None if loss == AUTO else loss
         seeds = range(seed, seed + int(self.n_ensemble or self.n_confirm_seeds))
         default = DEFAULT
         # a trial run costs time, and dampen's own network needs none
@@ -164,7 +171,7 @@ class _Dampen(BaseEstimator):
             data,
             epochs=epochs,
             batch_size=batch_size,
-            loss=getattr(self, "loss", None),
+            loss=self._loss,
             schedule=usual_schedule(),
             device=self.device,
             evaluate_every=None,
@@ -179,7 +186,7 @@ class _Dampen(BaseEstimator):
         self._scale = scale[0], scale[1]
 
     def _config(self) -> TrainConfig:
-        return TrainConfig(epochs=1, loss=getattr(self, "loss", None))
+        return TrainConfig(epochs=1, loss=self._loss)
 
     def _networks_and_inputs(self, X: Any) -> tuple[list[nn.Module], Float64[Tensor, "N D"]]:
         """Return the networks and the inputs of rows, in float64, so that rows do not depend on each other."""
@@ -206,7 +213,8 @@ class _Dampen(BaseEstimator):
 
     def _uncertain(self, X: Any, samples: int | None, seed: int, **how: Any) -> Prediction:
         networks, inputs = self._networks_and_inputs(X)
-        rates = self.setting_.get("dropout") if samples else None
+        one_setting = self.n_ensemble is None or not self.tuned_  # networks of several have each their own rates
+        rates = self.setting_.get("dropout") if samples and one_setting else None
         return predict(networks, inputs, samples, seed, dropout=rates, **how)
 
 
@@ -223,8 +231,9 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         hidden: widths of the hidden layers; by default 64 and 32, from 1000 rows on 256 and 128.
         model: what makes another network, as for `dampen.tune`.
         space: where settings are drawn from, as for `dampen.tune`.
-        n_settings: how many are tried; by default 16, from 1000 rows on 32.
-        n_seeds: of each setting in the search.
+        cocktail: search every regulariser that can act, each on or off, as for `dampen.tune`: takes far longer.
+        n_settings: how many are tried; by default 16, from 1000 rows on 32; of a cocktail 512.
+        n_seeds: of each setting in the search; by default 2, of a cocktail 1.
         epochs: length of a training; by default 600 steps, from 1000 rows on 1000, at least 10 and at most 200 epochs.
         n_confirm_seeds: of each setting in the verdict, and of the networks that predict.
         n_ensemble: how many networks predict, each a pass over the rows: 1 for a single one, more for a greedy
@@ -260,8 +269,9 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         *,
         model: Model | None = None,
         space: Mapping[str, Any] | None = None,
+        cocktail: bool = False,
         n_settings: int | None = None,
-        n_seeds: int = 2,
+        n_seeds: int | None = None,
         epochs: int | None = None,
         n_confirm_seeds: int = 5,
         n_ensemble: int | None = None,
@@ -276,6 +286,7 @@ class DampenClassifier(ClassifierMixin, _Dampen):
             hidden,
             model=model,
             space=space,
+            cocktail=cocktail,
             n_settings=n_settings,
             n_seeds=n_seeds,
             epochs=epochs,
@@ -355,11 +366,14 @@ class DampenRegressor(RegressorMixin, _Dampen):
     Args:
         loss: `squared_error`, the default; `gaussian_nll` or `beta_nll` for networks that return a mean and a variance
             for each row, `pinball` for the median and two quantiles: for a target whose noise differs from row to row.
+            `auto` takes `gaussian_nll` where it makes validation rows more likely than `squared_error` does.
 
     Attributes:
         noise_: variance of the target around predictions beyond that over the networks: the mean squared error of
             ensembles like the one that predicts, on rows that none of their networks has seen, less the variance over
-            those networks. None without tuning, and for losses whose networks return each row's own noise.
+            those networks. With `n_ensemble=1` these are single networks; a selection of several settings has the noise
+            of the recommended one's ensembles. None without tuning, and for losses whose networks return each row's own
+            noise.
 
     Example:
         >>> from sklearn.datasets import load_diabetes
@@ -375,10 +389,12 @@ class DampenRegressor(RegressorMixin, _Dampen):
         *,
         model: Model | None = None,
         space: Mapping[str, Any] | None = None,
+        cocktail: bool = False,
         n_settings: int | None = None,
-        n_seeds: int = 2,
+        n_seeds: int | None = None,
         epochs: int | None = None,
         n_confirm_seeds: int = 5,
+        n_ensemble: int | None = None,
         metric: str | None = None,
         batch_size: int | None = None,
         loss: str | None = None,
@@ -390,10 +406,12 @@ class DampenRegressor(RegressorMixin, _Dampen):
             hidden,
             model=model,
             space=space,
+            cocktail=cocktail,
             n_settings=n_settings,
             n_seeds=n_seeds,
             epochs=epochs,
             n_confirm_seeds=n_confirm_seeds,
+            n_ensemble=n_ensemble,
             metric=metric,
             batch_size=batch_size,
             device=device,
@@ -423,7 +441,9 @@ class DampenRegressor(RegressorMixin, _Dampen):
         self._scale = mean + unit * self._scale[0], unit * self._scale[1]
         self._noise: Noise | None = None
         if self.tuned_:
-            self._noise = noise(self.study_.results.predictor.ensembles, self.loss)
+            predictor = self.study_.results.predictor
+            single = [((network,), part) for network, part in predictor.unseen]
+            self._noise = noise(single if self.n_ensemble == 1 else predictor.ensembles, self._loss)
         variance = None if self._noise is None else self._noise.variance
         self.noise_ = None if variance is None else variance * self._scale[1] ** 2
         return self
@@ -478,7 +498,7 @@ class DampenRegressor(RegressorMixin, _Dampen):
         return low.numpy(), high.numpy()
 
     def _with_noise(self, X: Any, samples: int | None, seed: int) -> ValuePrediction:
-        prediction = self._uncertain(X, samples, seed, task="regression", loss=self.loss, scale=self._scale)
+        prediction = self._uncertain(X, samples, seed, task="regression", loss=self._loss, scale=self._scale)
         prediction = cast(ValuePrediction, prediction)
         return prediction if self._noise is None else self._noise.of(prediction, self._scale[1])
 

@@ -169,8 +169,7 @@ def open_folder(
         folder.tidy()  # a run may have been killed before it had written its plan
         folder.write_json("plan.json", wanted)
         return folder
-    if not resume:
-        raise InputError(f"{folder.path} holds a study already: resume it (--resume), or choose another folder")
+    refuse_taken(folder, resume)
     difference = differs(held, wanted)
     if difference is not None:
         raise InputError(
@@ -179,6 +178,18 @@ def open_folder(
         )
     folder.tidy()
     return folder
+
+
+def refuse_taken(folder: Folder, resume: bool) -> None:
+    """Refuse a folder that holds a study, unless that is to be resumed, or no study and other files.
+
+    Raises:
+        InputError: it does.
+    """
+    if _documents.planned(folder) is None:
+        refuse_others(folder, resume)
+    elif not resume:
+        raise InputError(f"{folder.path} holds a study already: resume it (--resume), or choose another folder")
 
 
 def refuse_others(folder: Folder, resume: bool = False) -> None:
@@ -195,7 +206,7 @@ def refuse_others(folder: Folder, resume: bool = False) -> None:
             + ", though dampen report, predict and export need no plan.json" * ("study.json" in others)
             + "; choose another folder for a new one"
         )
-    if set(others) - {"budget.json"}:
+    if set(others) - {"budget.json", "loss.json"}:
         raise InputError(
             f"there is no study in {folder.path} to resume, and other files are there: correct its name"
             if resume

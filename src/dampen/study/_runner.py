@@ -80,7 +80,7 @@ class Runner:
         plan: what to do.
         folder: where checkpoints go; None keeps nothing.
         callback: called with where the study is.
-        workers: of a cluster, which train; None: this machine does.
+        workers: of a cluster, which train while it is connected; None: this machine does.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Runner:
         workers: Any = None,
     ):
         self.model, self.plan, self.folder = model, plan, folder
-        self._callback, self._workers = callback, workers
+        self._callback, self._given_workers = callback, workers
         held = _documents.time_so_far(folder)  # of runs that died
         self._before, self._before_trained = held.seconds, held.member_epochs
         self.began = time.perf_counter()
@@ -110,6 +110,11 @@ class Runner:
         import pandas as pd
 
         return _of_one_type(pd.concat(self.curves, ignore_index=True))
+
+    @property
+    def _workers(self) -> Any:
+        """The workers of a connected cluster; None where this machine trains, as it does after the study."""
+        return self._given_workers if self._given_workers is not None and self._given_workers.connected else None
 
     @property
     def seconds(self) -> float:

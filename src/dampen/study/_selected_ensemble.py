@@ -3,10 +3,11 @@
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from dampen import metrics
-from dampen.engine import Population
+from dampen.engine import VARIANCE_HEADS, Population
 from dampen.errors import InputError
 from dampen.search import Training, select_ensemble
 from dampen.study._confirmation import Confirmed
@@ -35,17 +36,21 @@ def selected(runner: Runner, confirmed: Confirmed, n: int) -> list[tuple[Trainin
     targets = torch.cat([part.targets for part in parts])
     weights = [torch.ones(len(part)) if part.weights is None else part.weights for part in parts]
     weight = torch.cat(weights).double()
-    classes = plan.data.task == "classification"
-    usable = plan.metric.of_rows_alone and not plan.metric.samples
+    classes, of_variance = plan.data.task == "classification", plan.training.loss in VARIANCE_HEADS
+    usable = (plan.metric.of_rows_alone or of_variance) and not plan.metric.samples
     metric = plan.metric if usable else metrics.find(None, plan.data.task)
 
     def predictions(training: Training) -> Tensor:
         population = confirmed.trained.population(training)
         m = population.settings.index(training.setting)
-        outputs = torch.cat([of_seed[m] for of_seed in population.outputs(rows)])
-        return outputs.double().softmax(-1) if classes else outputs.double()
+        outputs = torch.cat([of_seed[m] for of_seed in population.outputs(rows)]).double()
+        if of_variance:
+            return _moments(outputs)
+        return outputs.softmax(-1) if classes else outputs
 
     def cost(mean: Tensor) -> Tensor:
+        if of_variance:
+            mean = _mean_and_log_variance(mean)
         costs = metric.cost(mean.log().clamp_min(-700) if classes else mean, targets)
         return (costs.double() * weight).mean(-1)
 
@@ -64,6 +69,18 @@ def selected(runner: Runner, confirmed: Confirmed, n: int) -> list[tuple[Trainin
         seed=plan.seed,
     )
     return [(training, count) for training, count in zip(candidates, counts, strict=True) if count]
+
+
+def _moments(outputs: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
+    """Return the first two moments of means and log variances: those of a mixture are the mean of its parts'."""
+    mean, log_variance = outputs.unbind(-1)
+    return torch.stack([mean, mean.square() + log_variance.exp()], -1)
+
+
+def _mean_and_log_variance(moments: Float[Tensor, "... N 2"]) -> Float[Tensor, "... N 2"]:
+    mean, second = moments.unbind(-1)
+    least = torch.finfo(moments.dtype).tiny
+    return torch.stack([mean, (second - mean.square()).clamp_min(least).log()], -1)
 
 
 def networks_of(

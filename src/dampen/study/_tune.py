@@ -28,14 +28,15 @@ from dampen.errors import InputError
 from dampen.search import Bracket, Space, Strategy, strategy_of
 from dampen.search import brackets as draw_brackets
 from dampen.study import _budget, _defaults, _documents, _references
-from dampen.study._checks import check_batches, one_writer, open_folder, refuse_others, refuse_patience
+from dampen.study._checks import check_batches, one_writer, open_folder, refuse_others, refuse_patience, refuse_taken
+from dampen.study._choose_loss import AUTO, choose_loss
 from dampen.study._cocktail import MOST_RATES, N_SEEDS, N_SETTINGS, cocktail_space
 from dampen.study._conclude import finish
 from dampen.study._confirmation import Confirmation, simple_models
 from dampen.study._defaults import Lengths
 from dampen.study._divergence import check_learnt
 from dampen.study._phases import n_calibration_folds
-from dampen.study._preparation import prepare
+from dampen.study._preparation import Preparation, prepare
 from dampen.study._protocol import Plan
 from dampen.study._runner import Progress, Runner, workers_of
 from dampen.study._search import check_found
@@ -88,7 +89,9 @@ def tune(
         config: how members train. `epochs` is the longest training, which by default follows from what longer trainings
             gain; `lr` is used where the space has no learning rate. By default `batch_size` is 32 below 5000 training
             rows and 128 above, `schedule` is `cosine`. The default space is made for `adamw`: give one for another
-            optimizer. `early_stopping`, and functions as `loss` or `decay_filter`, can't be part of a study.
+            optimizer. `early_stopping`, and functions as `loss` or `decay_filter`, can't be part of a study. For
+            numbers the keyword `loss="auto"` takes `gaussian_nll` where validation rows are more likely under it than
+            under `squared_error`, both tried with 8 settings first.
         n_settings: how many are tried; by default 64 below 1000 training rows, 32 below 5000, 24 above.
         n_seeds: of each setting in the search; by default 5 below 1000 training rows, 3 below 5000, 1 above.
         metric: `nll`, `accuracy`, `brier`, `mc-nll` (of the mean under Monte-Carlo dropout) for classes; `mse`, `rmse`,
@@ -118,20 +121,34 @@ def tune(
     """
     if budget is not None and not (is_number(budget) and 0 < budget < math.inf):
         raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
+    clock, automatic = time.perf_counter(), options.get("loss") == AUTO
+    if automatic:
+        options["loss"] = None
+        if getattr(data, "task", None) == "classification":
+            raise InputError("loss 'auto' is for numbers, and the data has classes: leave it out")
     strategy, config = strategy_of(search), configured(config, options)
-    ready = prepare(
-        model,
-        data,
-        config,
-        metric=metric,
-        validation=validation,
-        margin=margin,
-        seed=seed,
-        n_settings=(n_settings, 1),
-        n_seeds=(n_seeds, 1),
-        confirmed=(confirmed, 1),
-        n_confirm_seeds=(n_confirm_seeds, 2),
-    )
+
+    def begun(loss: Any) -> Preparation:
+        return prepare(
+            model,
+            data,
+            replace(config, loss=loss),
+            metric=metric,
+            validation=validation,
+            margin=margin,
+            seed=seed,
+            n_settings=(n_settings, 1),
+            n_seeds=(n_seeds, 1),
+            confirmed=(confirmed, 1),
+            n_confirm_seeds=(n_confirm_seeds, 2),
+        )
+
+    def drawn_from(ready: Preparation) -> Space:
+        places = _dropping(ready.model, ready.data, ready.training)
+        return _space(space, ready.data, places, per_layer)
+
+    loss = choose_loss(begun, drawn_from, n_seeds, _unopened(out, resume)) if automatic else None
+    ready = begun(config.loss if loss is None else loss.loss)
     model, data, training, sizes, lengths = ready.model, ready.data, ready.training, ready.sizes, ready.lengths
     places = _dropping(model, data, training)
     if cocktail:
@@ -148,12 +165,14 @@ def tune(
         around = settings // 8 if strategy.halving and settings >= LEAST_AROUND and strategy.name != "grid" else 0
         return brackets, families, around
 
-    clock = time.perf_counter()
     if budget is not None:
         wanted = _budget.Wanted(n_settings, n_seeds, lengths, config.epochs is not None, confirmed)
-        n_settings, n_seeds, lengths = _within(budget, model, data, training, out, planned, wanted)
+        n_settings, n_seeds, lengths = _within(
+            budget - (time.perf_counter() - clock), model, data, training, out, planned, wanted
+        )
     brackets, families, around = planned(n_settings or sizes.settings, lengths)
     plan = ready.plan(
+        notes=ready.notes if loss is None else (*ready.notes, loss.note),
         space=chosen,
         search=strategy.name,
         brackets=brackets,
@@ -175,6 +194,15 @@ def tune(
         if budget is not None and n_confirm_seeds is None:
             runner.plan = _confirm_within(budget, runner, clock)
         return finish(runner, Confirmation(runner, dropping).of_search(ranked), ranked)
+
+
+def _unopened(out: str | Path | None, resume: bool) -> Folder | None:
+    """Return a study's folder before there is a plan to open it with; refuse one that is another study's."""
+    if out is None:
+        return None
+    folder = Folder(Path(out))
+    refuse_taken(folder, resume)
+    return folder
 
 
 def _space(space: Mapping[str, Any] | None, data: Data, dropping: int, per_layer: bool) -> Space:
