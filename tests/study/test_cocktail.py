@@ -8,6 +8,8 @@ from dampen.search import Choice, LogUniform, Space, Uniform
 from dampen.study._cocktail import cocktail_space
 from dampen.study._references import regularisers
 
+pytestmark = pytest.mark.usefixtures("without_shape_checks")
+
 ONLY_IMAGES = {"cutmix", "random_shift", "horizontal_flip"}
 
 

@@ -1,8 +1,11 @@
 """The study's ensemble of several settings, beside a selection that is written by hand."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 import dampen
 from dampen.errors import InputError
@@ -84,3 +87,36 @@ def test_an_ensemble_that_can_t_be_is_refused_in_one_line(study):
         study.ensemble(0)
     with pytest.raises(InputError, match=r"at most \d+ networks, 2 seeds of \d confirmed settings; got 99: ask for"):
         study.ensemble(99)
+
+
+def test_networks_with_a_variance_are_selected_by_the_likelihood_of_their_mixture():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (90, 2))
+    y = x[:, 0] + np.exp(x[:, 1] - 1) * rng.normal(size=90)
+    data = dampen.load(x.astype(np.float32), target=y.astype(np.float32), task="regression")
+    space = {"weight_decay": [0.0, 0.1], "lr": [0.02, 0.002]}
+    how = {"n_settings": 4, "n_seeds": 1, "n_confirm_seeds": 2, "epochs": 4, "search": "grid", "loss": "gaussian_nll"}
+    study = dampen.tune(dampen.mlp(6), data, space, validation="held-out", **how)
+    confirmed, n = study.results.calibration.confirmed, 4
+    rows = confirmed.evaluation.rows.evaluation
+    seen = []
+
+    def spy(predictions, cost, n, **options):
+        seen.append((predictions, cost))
+        return select_ensemble(predictions, cost, n, **options)
+
+    with mock.patch("dampen.study._selected_ensemble.select_ensemble", spy):
+        chosen = study.results.selected(n)
+    assert sum(count for _, count in chosen) == n
+    ((predictions, cost),) = seen
+    first = confirmed.trained.population(chosen[0][0])
+    outputs = [of_seed[first.settings.index(chosen[0][0].setting)].double() for of_seed in first.outputs(rows)]
+    target = torch.cat([rows.targets.double()] * 2)
+    mean, variance = (part.numpy() for part in (lambda o: (o[:, 0], o[:, 1].exp()))(torch.cat(outputs)))
+    expected = -stats.norm(mean, variance**0.5).logpdf(target.numpy()).mean()
+    assert float(cost(predictions[0])) == pytest.approx(expected, rel=1e-6)
+    other, theirs = predictions[1].numpy(), predictions[0].numpy()
+    mean = (theirs[:, 0] + other[:, 0]) / 2  # a mixture of two normal distributions: its first two moments
+    variance = (theirs[:, 1] + other[:, 1]) / 2 - mean**2
+    expected = -stats.norm(mean, variance**0.5).logpdf(target.numpy()).mean()
+    assert float(cost((predictions[0] + predictions[1]) / 2)) == pytest.approx(expected, rel=1e-6)

@@ -13,6 +13,7 @@ from torch import nn
 import dampen
 from dampen import InputError
 from dampen.metrics import find, mean_probabilities
+from dampen.study._phases import split
 from dampen.uncertainty import (
     CalibratedValues,
     ValuePrediction,
@@ -25,8 +26,8 @@ from dampen.uncertainty import (
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
-ROWS = 1000
-HOW: dict[str, Any] = {"n_seeds": 2, "epochs": 10, "batch_size": 64, "validation": "folds"}
+ROWS, EPOCHS = 1000, 10
+HOW: dict[str, Any] = {"n_seeds": 2, "epochs": EPOCHS, "batch_size": 64, "validation": "folds"}
 SETTINGS = [dampen.Setting(lr=0.03), dampen.Setting(lr=1e-5)]
 NORMAL: Any = stats.norm
 RANKS: Any = stats.spearmanr
@@ -191,10 +192,49 @@ def test_a_network_of_one_s_own_returns_what_the_loss_takes():
             dampen.compare(two, data, settings, n_seeds=2, epochs=2, loss=loss)
 
 
+@pytest.mark.parametrize("varies", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_the_loss_is_chosen_by_the_likelihood_of_rows_that_are_not_trained_on(varies, tmp_path):
+    rng = np.random.default_rng(8)
+    x = rng.uniform(-1, 1, (600, 2)).astype(np.float32)
+    deviation = np.exp(2 * x[:, 1]) if varies else 1.0
+    y = (x[:, 0] + deviation * rng.normal(size=600)).astype(np.float32)
+    np.savez(tmp_path / "rows.npz", x=x, y=y)
+    data = dampen.load(tmp_path / "rows.npz", task="regression")
+    how: dict[str, Any] = {"n_settings": 2, "n_seeds": 2, "epochs": EPOCHS, "confirmed": 1, "n_confirm_seeds": 2}
+    how |= {"validation": "held-out", "batch_size": 64}
+    space = {"lr": [0.03], "weight_decay": [0.0, 0.01]}
+    network = dampen.mlp(8, activation="silu")
+    study = dampen.tune(network, data, space, loss="auto", out=tmp_path / "study", **how)
+    kept = json.loads((tmp_path / "study" / "loss.json").read_text())["nll"]
+    assert study.loss == ("gaussian_nll" if varies else None)
+    assert study.plan.metric.name == ("nll" if varies else "mse")
+    (note,) = study.plan.notes
+    assert note.startswith(f"the loss is {study.loss or 'squared_error'}: the negative log likelihood")
+    if varies:
+        assert dampen.load_study(tmp_path / "study").loss == "gaussian_nll"
+        again = dampen.tune(network, data, space, loss="auto", out=tmp_path / "study", resume=True, **how)
+        assert again.loss == study.loss
+        with pytest.raises(InputError, match="holds a study already"):
+            dampen.tune(network, data, space, loss="auto", out=tmp_path / "study", **how)
+    settings = [dampen.Setting(lr=0.03, weight_decay=w) for w in (0.0, 0.01)]
+    rows = split(study.plan, (0, 1), again=False)  # by hand: the same trainings, and the rows' likelihood
+    population = dampen.Population(network, settings, [0, 1])
+    population.fit(rows.sets, study.plan.training, epochs=EPOCHS, loss="squared_error")
+    squares = torch.stack([(o[..., 0] - rows.selection.targets).square() for o in population.outputs(rows.selection)])
+    costs = torch.empty_like(squares)
+    for k in (0, 1):
+        deviation = squares[..., 1 - k :: 2].mean(-1, keepdim=True).sqrt()
+        costs[..., k::2] = -torch.distributions.Normal(0.0, deviation).log_prob(squares[..., k::2].sqrt())
+    expected = float(costs.mean((0, 2)).min()) + np.log(study.target_scale[1])
+    assert kept["squared_error"] == pytest.approx(expected, rel=1e-4)
+
+
 def test_mistakes_are_one_line(run, studies, tmp_path):
     classes = dampen.load("iris")
     with pytest.raises(InputError, match="'pinball' is for numbers"):
         dampen.tune(dampen.mlp(4), classes, loss="pinball")
+    with pytest.raises(InputError, match="loss 'auto' is for numbers, and the data has classes"):
+        dampen.tune(dampen.mlp(4), classes, loss="auto")
     with pytest.raises(InputError, match="loss must be one of squared_error"):
         dampen.DampenRegressor(loss="huber").fit(*made(60, 0)[:2])
     with pytest.raises(InputError, match="level must be between 0 and 1"):

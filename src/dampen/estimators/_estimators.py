@@ -366,7 +366,7 @@ class DampenRegressor(RegressorMixin, _Dampen):
     Args:
         loss: `squared_error`, the default; `gaussian_nll` or `beta_nll` for networks that return a mean and a variance
             for each row, `pinball` for the median and two quantiles: for a target whose noise differs from row to row.
-            `auto` takes `gaussian_nll` where it makes validation rows more likely than `squared_error` does.
+            `auto` takes `gaussian_nll` where validation rows are significantly more likely under it.
 
     Attributes:
         noise_: variance of the target around predictions beyond that over the networks: the mean squared error of

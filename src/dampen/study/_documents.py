@@ -328,6 +328,7 @@ class Budget(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class LossChoice(Struct, frozen=True, kw_only=True):
     """`loss.json`: what a loss was chosen by."""
 
+    loss: Literal["squared_error", "gaussian_nll"]
     nll: Annotated[dict[Literal["squared_error", "gaussian_nll"], Real], Meta(min_length=2)]
 
 

@@ -90,8 +90,8 @@ def tune(
             gain; `lr` is used where the space has no learning rate. By default `batch_size` is 32 below 5000 training
             rows and 128 above, `schedule` is `cosine`. The default space is made for `adamw`: give one for another
             optimizer. `early_stopping`, and functions as `loss` or `decay_filter`, can't be part of a study. For
-            numbers the keyword `loss="auto"` takes `gaussian_nll` where validation rows are more likely under it than
-            under `squared_error`, both tried with 8 settings first.
+            numbers the keyword `loss="auto"` takes `gaussian_nll` where validation rows are significantly more likely
+            under it than under `squared_error`, both tried with 8 settings first.
         n_settings: how many are tried; by default 64 below 1000 training rows, 32 below 5000, 24 above.
         n_seeds: of each setting in the search; by default 5 below 1000 training rows, 3 below 5000, 1 above.
         metric: `nll`, `accuracy`, `brier`, `mc-nll` (of the mean under Monte-Carlo dropout) for classes; `mse`, `rmse`,
@@ -148,7 +148,7 @@ def tune(
         return _space(space, ready.data, places, per_layer)
 
     loss = choose_loss(begun, drawn_from, n_seeds, _unopened(out, resume)) if automatic else None
-    ready = begun(config.loss if loss is None else loss.loss)
+    ready = begun(config.loss if loss is None else loss.option)
     model, data, training, sizes, lengths = ready.model, ready.data, ready.training, ready.sizes, ready.lengths
     places = _dropping(model, data, training)
     if cocktail:
