@@ -49,8 +49,8 @@ class LossChoice:
         mine, theirs = self.nll[self.loss], self.nll[other]
         lower = "lower" if mine < theirs else "not significantly higher"
         return (
-            f"the loss is {self.loss}: the negative log likelihood of validation rows is {lower}, {mine:.4g} nats a row "
-            f"for {theirs:.4g} under {other}, each with the best of the settings that were tried first"
+            f"the loss is {self.loss}: the negative log likelihood of validation rows is {lower}, {mine:.4g} nats a "
+            f"row for {theirs:.4g} under {other}, each with the best of the settings that were tried first"
         )
 
 
