@@ -101,7 +101,7 @@ def test_a_weight_is_a_number_of_copies_and_the_order_of_rows_is_nothing(classes
         ({"batch_size": 0}, "batch_size must be a whole number, 1 or larger"),
         ({"batch_size": 16.0}, "batch_size must be a whole number, 1 or larger"),
         ({"epochs": True}, "epochs must be a whole number, 1 or larger"),
-        ({"n_seeds": None}, "n_seeds must be a whole number, 1 or larger, got None"),
+        ({"n_confirm_seeds": None}, "n_confirm_seeds must be a whole number, 1 or larger, got None"),
         ({"n_confirm_seeds": 0}, "n_confirm_seeds must be a whole number, 1 or larger, got 0"),
         ({"hidden": (8.5,)}, r"hidden must be widths of layers, whole numbers such as \(64, 32\), got \(8.5,\)"),
         ({"hidden": (8, 0)}, "hidden must be widths of layers"),
@@ -385,7 +385,7 @@ def test_a_regressor_of_one_network_has_the_noise_of_one_network():
         (part.targets - network(part.features)[:, 0]).square()
         for network, part in model.study_.results.predictor.unseen
     ]
-    error = float(torch.cat(squares).double().mean())  # a single network's, with no spread to take off
+    error = float(torch.cat(squares).detach().double().mean())  # a single network's, with no spread to take off
     assert model.noise_ == pytest.approx(error * deviation**2, rel=1e-3)
     found = model.predict_uncertainty(x[120:160])
     np.testing.assert_allclose(found.variance, model.noise_, rtol=1e-6)
