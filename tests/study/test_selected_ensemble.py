@@ -2,6 +2,7 @@
 
 from unittest import mock
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -11,9 +12,12 @@ import dampen
 from dampen.errors import InputError
 from dampen.search import select_ensemble
 
+pytestmark = pytest.mark.usefixtures("without_shape_checks")
+
 
 @pytest.fixture(scope="module")
-def study():
+def study(_checks_of_a_room):
+    jaxtyping.config.update("jaxtyping_disable", True)  # checking would take most of the trainings' time
     space = {"weight_decay": [0.0, 0.1], "dropout": [0.0, 0.5], "lr": 0.02}
     how = {"n_settings": 4, "n_seeds": 1, "n_confirm_seeds": 2, "epochs": 6, "search": "grid"}
     return dampen.tune(dampen.mlp(8, dropout=0.1), dampen.load("wine"), space, **how)
