@@ -30,6 +30,24 @@ CHECKED = (
     "study",
     "uncertainty",
 )
+
+
+def _unless_disabled(**how):
+    """Decorate as the import hook does, but leave functions within functions as they are while checks are off.
+
+    Those are decorated anew whenever the function around them runs, which takes a millisecond each.
+    """
+    decorate = _JAXTYPED(**how)
+
+    def decorated(function):
+        inner = "<locals>" in getattr(function, "__qualname__", "") and not isinstance(function, type)
+        return function if inner and jaxtyping.config.jaxtyping_disable else decorate(function)
+
+    return decorated
+
+
+_JAXTYPED = jaxtyping.jaxtyped
+jaxtyping.jaxtyped = _unless_disabled
 jaxtyping.install_import_hook([f"dampen.{row}" for row in CHECKED], "beartype.beartype")
 # Rooms whose tests train whole studies through what other rooms' tests have checked: checking takes most of their time.
 UNCHECKED = ("cli", "estimators", "export", "report")

@@ -95,12 +95,21 @@ def _brier(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.float().softmax(-1) - F.one_hot(targets, outputs.shape[-1])).square().sum(-1)
 
 
+def _predicted(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the first of a row's outputs, which is its prediction: the others are its variance or quantiles."""
+    return outputs[..., 0] if _has_heads(outputs, targets) else outputs.squeeze(-1)
+
+
+def _has_heads(outputs: Tensor, targets: Tensor) -> bool:
+    return outputs.ndim > 1 and outputs.shape[-1] in (2, 3) and outputs.shape[-2:-1] == targets.shape[:1]
+
+
 def _squared(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs.squeeze(-1) - targets).square()
+    return (_predicted(outputs, targets) - targets).square()
 
 
 def _absolute(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs.squeeze(-1) - targets).abs()
+    return (_predicted(outputs, targets) - targets).abs()
 
 
 def _unexplained(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -108,8 +117,11 @@ def _unexplained(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _gaussian_nll(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the cost under Gaussian noise whose variance is fitted on the other half of the rows."""
+    """Return the cost under Gaussian noise: of the network's own variance, or one fitted on the other half of rows."""
     squares = _squared(outputs, targets)
+    if _has_heads(outputs, targets) and outputs.shape[-1] == 2:
+        log_variance = outputs[..., 1]
+        return 0.5 * (math.log(2 * math.pi) + log_variance + squares * (-log_variance).exp())
     costs = torch.empty_like(squares)
     even = torch.arange(squares.shape[-1], device=squares.device) % 2 == 0
     for half in (even, ~even):
@@ -186,7 +198,13 @@ def of(task: str, weighted: bool = False) -> list[Metric]:
 
 
 def mean_probabilities(outputs: Float[Tensor, "K N C"], task: str) -> Float[Tensor, "N C"]:
-    """Return the outputs of an ensemble: the logarithm of the members' mean probabilities, or their mean number."""
+    """Return the outputs of an ensemble: the logarithm of the members' mean probabilities, or their mean number.
+
+    Of means and log variances those of the mixture's first two moments (Lakshminarayanan et al. 2017, section 2.4).
+    """
     if task == "classification":
         return torch.logsumexp(outputs.float().log_softmax(-1), 0) - math.log(len(outputs))
+    if outputs.ndim == 3 and outputs.shape[-1] == 2:
+        mean, variance = outputs[..., 0].mean(0), outputs[..., 1].exp().mean(0)
+        return torch.stack([mean, (variance + outputs[..., 0].var(0, correction=0)).log()], -1)
     return outputs.mean(0)

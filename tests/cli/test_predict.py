@@ -49,7 +49,8 @@ def test_json_has_a_row_for_each_input_and_ends_with_the_summary(run, studies):
     document = json.loads(out)
     assert list(document)[-1] == "summary"
     assert list(document["summary"]) == [
-        "n", "accuracy", "nll", "brier", "ece", "aurc", "nll_calibrated", "ece_calibrated"
+        "n", "accuracy", "nll", "brier", "ece", "smooth_ece", "classwise_ece", "aurc", "augrc", "nll_calibrated",
+        "ece_calibrated", "smooth_ece_calibrated", "classwise_ece_calibrated"
     ]  # fmt: skip
     data = dampen.load("wine")
     rows = pd.DataFrame(document["predictions"])
@@ -72,6 +73,29 @@ def test_the_summary_is_that_of_the_sampled_network(studies):
     assert found["nll"] == pytest.approx(log_loss(truth, sampled.probabilities), rel=1e-6)
     tempered = (sampled.probabilities.log() / calibration.temperature).softmax(1)
     assert found["nll_calibrated"] == pytest.approx(log_loss(truth, tempered), rel=1e-6)
+
+
+@pytest.mark.parametrize("calibrator", ["vector", "isotonic"])
+def test_the_command_takes_the_calibrator_and_sets_that_the_study_takes(run, studies, calibrator):
+    words = ("digits", "--samples", 0, "--calibrator", calibrator, "--sets", "raps", "--json")
+    code, out, err = run("predict", studies / "digits", *words)
+    assert code == 0, err
+    document = json.loads(out)
+    assert (document["calibration"]["calibrator"], document["calibration"]["sets"]) == (calibrator, "raps")
+    kept = load_study(studies / "digits")
+    found = kept.calibrated(0, calibrator=calibrator, sets="raps").predict(kept.data)
+    rows = pd.DataFrame(document["predictions"])
+    np.testing.assert_allclose(rows["probability"], found.probability, rtol=1e-6)
+    assert rows["set_size"].tolist() == found.set_size.tolist()
+    assert min(found.set_size) >= 1
+    assert document["summary"]["nll_calibrated"] < document["summary"]["nll"]
+
+
+@pytest.mark.parametrize(("option", "value"), [("--calibrator", "vector"), ("--sets", "aps")])
+def test_calibrators_and_sets_are_of_classes(run, studies, option, value):
+    code, out, err = run("predict", studies / "diabetes", "diabetes", "--samples", 0, option, value)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "is for classes" in err
 
 
 def test_what_is_fitted_is_fitted_on_rows_that_each_network_has_not_seen(studies):

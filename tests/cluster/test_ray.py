@@ -47,7 +47,11 @@ def same(study, alone):
 
 
 def test_a_study_on_this_machine_s_workers_is_the_same(alone):
-    assert same(dampen.tune(network(), data(), cluster="local", **WORDS), alone)
+    study = dampen.tune(network(), data(), cluster="local", **WORDS)
+    assert same(study, alone)
+    assert not ray.is_initialized()
+    for one, other in zip(study.ensemble(3), alone.ensemble(3), strict=True):  # trained here, as the cluster has ended
+        assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert not ray.is_initialized()
 
 

@@ -272,7 +272,7 @@ def test_a_class_that_only_the_test_file_has_is_named(tmp_path):
         ({"weight": "b"}, "weight 'b' must be a number, 0 or larger, in every row; 60 rows differ"),
         ({"weight": "a"}, "weight 'a' must be a number, 0 or larger"),
         ({"time_order": "b"}, "time order 'b' must hold numbers or dates"),
-        ({"group": "b", "time_order": "a"}, "not by both"),
+        ({"group": "b", "time_order": "a"}, "no time has all rows of every group on one side of it"),
         ({"task": "ranking"}, "task must be classification or regression"),
         ({"task": "regression"}, "target 'y' holds 'no', a regression needs numbers"),
         ({"test": "nowhere.csv"}, "there is no file nowhere.csv"),

@@ -101,7 +101,7 @@ def test_a_weight_is_a_number_of_copies_and_the_order_of_rows_is_nothing(classes
         ({"batch_size": 0}, "batch_size must be a whole number, 1 or larger"),
         ({"batch_size": 16.0}, "batch_size must be a whole number, 1 or larger"),
         ({"epochs": True}, "epochs must be a whole number, 1 or larger"),
-        ({"n_seeds": None}, "n_seeds must be a whole number, 1 or larger, got None"),
+        ({"n_confirm_seeds": None}, "n_confirm_seeds must be a whole number, 1 or larger, got None"),
         ({"n_confirm_seeds": 0}, "n_confirm_seeds must be a whole number, 1 or larger, got 0"),
         ({"hidden": (8.5,)}, r"hidden must be widths of layers, whole numbers such as \(64, 32\), got \(8.5,\)"),
         ({"hidden": (8, 0)}, "hidden must be widths of layers"),
@@ -362,3 +362,40 @@ def test_few_rows_give_no_interval_and_say_why(classes):
     assert all(isinstance(value, np.ndarray) for value in (found.mean, found.variance, found.epistemic))
     with pytest.raises(dampen.errors.InputError, match="the noise is not known"):
         found.interval()
+
+
+def test_an_estimator_has_as_many_networks_as_it_is_asked_for_and_its_prediction_is_their_mean(classes):
+    X, y = classes
+    model = DampenClassifier(**TINY | {"n_ensemble": 3}).fit(X, y)
+    assert len(model.networks_) == 3
+    inputs = model.preprocessing_.vectoriser.apply(torch.tensor(X.astype(np.float32)))
+    each = [network(inputs).softmax(-1).detach().numpy() for network in model.networks_]
+    np.testing.assert_allclose(model.predict_proba(X), np.mean(each, axis=0), rtol=1e-4, atol=1e-6)
+    model.networks_ = model.study_.ensemble(1)  # what n_ensemble=1 keeps
+    single = model.study_.model()(inputs).softmax(-1).detach().numpy()
+    np.testing.assert_allclose(model.predict_proba(X), single, rtol=1e-4, atol=1e-6)
+
+
+def test_a_regressor_of_one_network_has_the_noise_of_one_network():
+    x, y = load_diabetes(return_X_y=True)
+    model = DampenRegressor(**TINY | {"n_ensemble": 1}).fit(x[:120], y[:120])
+    assert len(model.networks_) == 1
+    _, deviation = model._scale
+    squares = [
+        (part.targets - network(part.features)[:, 0]).square()
+        for network, part in model.study_.results.predictor.unseen
+    ]
+    error = float(torch.cat(squares).detach().double().mean())  # a single network's, with no spread to take off
+    assert model.noise_ == pytest.approx(error * deviation**2, rel=1e-3)
+    found = model.predict_uncertainty(x[120:160])
+    np.testing.assert_allclose(found.variance, model.noise_, rtol=1e-6)
+
+
+def test_a_cocktail_is_searched_as_tune_searches_it(classes):
+    X, y = classes
+    model = DampenClassifier(**TINY | {"cocktail": True, "n_settings": 4}).fit(X, y)
+    space = model.study_.plan.space.dimensions
+    assert {"weight_decay", "l1", "ema", "mixup", "label_smoothing"} <= set(space)
+    assert len(model.study_.plan.seeds) == TINY.get("n_seeds", 1)
+    with pytest.raises(dampen.errors.InputError, match="cocktail must be True or False, got 'all'"):
+        DampenClassifier(**TINY | {"cocktail": "all"}).fit(X, y)

@@ -16,7 +16,13 @@ def page(tmp_path):
 
     def written(columns: dict) -> str:
         columns = {"row": np.arange(N), "_covered": np.ones(N, bool), "abstain": np.zeros(N, bool)} | columns
-        calibration = {"rows": 40, "temperature": 1.0, "coverage": 0.9, "abstain_above": 1.0}
+        calibration = {
+            "rows": 40,
+            "calibrator": "temperature",
+            "temperature": 1.0,
+            "coverage": 0.9,
+            "abstain_above": 1.0,
+        }
         document = {"data": "iris", "method": "single pass", "notes": remarks(columns, 0.9)}
         document["out_of_distribution"] = None
         document |= {"summary": summary(columns), "abstention": abstention(columns), "calibration": calibration}
@@ -47,6 +53,10 @@ def classes(probability: np.ndarray, right: np.ndarray) -> dict:
         "probability": probability,
         "_raw": probability,
         "_right": right,
+        "_right_raw": right,
+        "_class": 1 - right.astype(int),
+        "_probabilities": np.stack([probability, 1 - probability], 1),
+        "_probabilities_calibrated": np.stack([probability, 1 - probability], 1),
         "_nll": nll,
         "_nll_calibrated": nll,
         "_brier": nll,

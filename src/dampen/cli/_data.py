@@ -134,6 +134,7 @@ def _as_options(line: str) -> str:
         ("(image size)", "(--image-size)"),
         ("use group ", "use --group "),
         ("leave time_order out", "leave --time-order out"),
+        ("leave group out", "leave --group out"),
         ("image_size:", "--image-size:"),
         ("image_max:", "--image-max:"),
     ):

@@ -30,19 +30,20 @@ def network_maker_of(study: Path, target: str | None) -> Any:
     return network_maker(target)
 
 
-def own(target: str, insert: bool, data: "Data") -> tuple[Any, int, list[str]]:
+def own(target: str, insert: bool, data: "Data", loss: str | None = None) -> tuple[Any, int, list[str]]:
     """Return the factory of a user's network, in how many places it drops units, and notes on it.
 
     Args:
         target: MODULE:FUNCTION.
         insert: whether to put dropout after each hidden activation.
         data: that it is for.
+        loss: by which it trains, by name; None for the usual one.
 
     Raises:
         InputError: there is no such function, it fails, its network's outputs do not match the data, or there is no
             place for dropout.
     """
-    from dampen.engine import Population, insert_dropout
+    from dampen.engine import Population, TrainConfig, insert_dropout, with_heads
     from dampen.engine.knobs import Setting
     from dampen.study import check_network, with_ids
 
@@ -52,8 +53,11 @@ def own(target: str, insert: bool, data: "Data") -> tuple[Any, int, list[str]]:
         model = insert_dropout(model)
         notes.append(str(model.inserted(data.inputs, data.outputs)))
     data = with_ids(model, data)
-    check_network(model, data)
-    explanation = Population(model, [Setting()], [0]).explain(replace(data, test_rows=data.test_rows[:0]))
+    headed = with_heads(model, loss)
+    check_network(headed, data)
+    explanation = Population(headed, [Setting()], [0]).explain(
+        replace(data, test_rows=data.test_rows[:0]), TrainConfig(epochs=1, loss=loss)
+    )
     if not explanation.dropping:
         notes.append(f"The network drops no units, so that dropout is not searched; {_remedy(model, data)}.")
     return model, len(explanation.dropping), notes

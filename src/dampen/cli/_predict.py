@@ -37,6 +37,14 @@ _Ensemble = Annotated[
     bool, _options.flag("--ensemble", "Average the networks of all the study's seeds.", panel="Prediction")
 ]
 _Coverage = Annotated[float, _predicting("Share of rows to predict; abstain from the least certain others.")]
+_Calibrator = Annotated[
+    Literal["auto", "temperature", "vector", "isotonic"],
+    _predicting("What calibrates class probabilities; auto: what the calibration rows support."),
+]
+_Sets = Annotated[
+    Literal["lac", "aps", "raps"], _predicting("Prediction sets: the smallest (lac), or ones that follow the row.")
+]
+_Level = Annotated[float | None, _predicting("Coverage of a regression's intervals.", "0.95")]
 _Seed = Annotated[int, _predicting("Seed of the dropout masks.")]
 _Rows = Annotated[Literal["test", "all"] | None, _options.in_data("Rows to predict.", "test, else all")]
 _Plot = Annotated[Path | None, _options.in_output("Picture to draw where targets are known, .png or .svg.", "none")]
@@ -51,6 +59,9 @@ def predict(
     samples: _Samples = 100,
     ensemble: _Ensemble = False,
     coverage: _Coverage = 0.9,
+    calibrator: _Calibrator = "auto",
+    sets: _Sets = "lac",
+    level: _Level = None,
     seed: _Seed = 0,
     out: Annotated[Path | None, _options.in_output("File for the lines, .csv or .parquet.")] = None,
     plot: _Plot = None,
@@ -67,7 +78,12 @@ def predict(
         _options.picture(plot, "", data)
     _outputs.keep_from_study(out, "--out", study)
     _outputs.keep_from_study(plot, "--plot", study)
-    setup = _predict_setup.ready(study, data, samples, ensemble, coverage, rows or "", model, data_dir, seed)
+    setup = _predict_setup.ready(
+        *(study, data, samples, ensemble, coverage, rows or "", model, data_dir, seed),
+        calibrator=calibrator,
+        sets=sets,
+        level=level,
+    )
     if plot is not None and not setup.labelled:
         name = setup.source.name
         raise InputError(f"--plot compares predictions with targets, and {name!r} has no targets: leave it out")
@@ -118,7 +134,7 @@ def _worth(setup: "Setup", gathered: "_Gathered", coverage: float, plot: Path | 
     evaluated = gathered.evaluated() if setup.labelled else None
     if plot is not None and evaluated is not None:
         draw_predictions(evaluated, setup.source, plot)
-    odd = [] if evaluated is None else remarks(evaluated, coverage)
+    odd = [] if evaluated is None else remarks(evaluated, coverage, calibration.document()["calibrator"])
     return {
         "notes": [*setup.notes, *_output.WARNED, *calibration.notes, *odd],
         "calibration": calibration.document(),
@@ -142,6 +158,9 @@ def trust(
     samples: _Samples = 100,
     ensemble: _Ensemble = False,
     coverage: _Coverage = 0.9,
+    calibrator: _Calibrator = "auto",
+    sets: _Sets = "lac",
+    level: _Level = None,
     seed: _Seed = 0,
     out: Annotated[Path | None, _options.in_output("HTML file.", "trust.html in STUDY")] = None,
     json: _options.Json = False,
@@ -159,7 +178,11 @@ def trust(
     exists(page)  # raises where it is no name of a file
     check_page(page, TRUST)
     setup = _predict_setup.ready(
-        study, data, samples, ensemble, coverage, rows or "", model, data_dir, seed, against, with_targets=True
+        *(study, data, samples, ensemble, coverage, rows or "", model, data_dir, seed, against),
+        with_targets=True,
+        calibrator=calibrator,
+        sets=sets,
+        level=level,
     )
 
     from dampen.report import write_trust
@@ -247,6 +270,16 @@ def _detection(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _level(calibration: dict[str, Any]) -> str:
+    return f" for {calibration['level']:.4g}" if "level" in calibration else ""
+
+
+def _calibrated_by(calibration: dict[str, Any]) -> str:
+    if calibration["calibrator"] == "temperature":
+        return f"temperature {calibration['temperature']:.3g}"
+    return {"vector": "vector scaling", "isotonic": "isotonic regression"}[calibration["calibrator"]]
+
+
 def _print(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
     """Print the summary in words: on stdout if the lines went to a file, else on stderr.
 
@@ -263,8 +296,14 @@ def _print(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
         worth = document["abstention"]
         print(
             f"Accuracy {figures['accuracy']:.4f} on {counted(figures['n'], 'row')}; nll {figures['nll']:.4f}, "
-            f"after temperature {calibration['temperature']:.3g}: {figures['nll_calibrated']:.4f}; calibration error "
+            f"after {_calibrated_by(calibration)}: {figures['nll_calibrated']:.4f}; calibration error "
             f"{figures['ece']:.4f}, after: {figures['ece_calibrated']:.4f}.",
+            file=stream,
+        )
+        print(
+            f"SmoothECE {figures['smooth_ece']:.4f}, after: {figures['smooth_ece_calibrated']:.4f}; classwise ECE "
+            f"{figures['classwise_ece']:.4f}, after: {figures['classwise_ece_calibrated']:.4f}; AURC "
+            f"{figures['aurc']:.4f}, AUGRC {figures['augrc']:.4f}.",
             file=stream,
         )
         if worth["accuracy_answered"] is not None:
@@ -282,7 +321,7 @@ def _print(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
         print(
             f"RMSE {figures['rmse']:.4g} on {counted(figures['n'], 'row')}; log likelihood "
             f"{figures['log_likelihood']:.4f}; Gaussian 95 % intervals cover {figures['coverage_95']:.1%}, conformal "
-            f"ones {document['abstention']['conformal_coverage']:.1%}.",
+            f"ones{_level(calibration)} {document['abstention']['conformal_coverage']:.1%}.",
             file=stream,
         )
     if document.get("out_of_distribution"):

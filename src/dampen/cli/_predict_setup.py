@@ -57,6 +57,9 @@ def ready(
     against: str | None = None,
     *,
     with_targets: bool = False,
+    calibrator: str = "auto",
+    sets: str = "lac",
+    level: float | None = None,
 ) -> Setup:
     """Open the study and the data, print what is odd about them, and calibrate.
 
@@ -67,6 +70,8 @@ def ready(
         raise InputError(f"--seed must be 0 or larger, got {seed}")
     if not 0 < coverage < 1:
         raise InputError(f"--coverage must be between 0 and 1, got {coverage}")
+    if level is not None and not 0 < level < 1:
+        raise InputError(f"--level must be between 0 and 1, got {level}")
     if rows not in ("", "test", "all"):
         raise InputError(f"--rows must be test or all, got {rows!r}")
 
@@ -93,7 +98,15 @@ def ready(
         print(f"dampen: {line}", file=sys.stderr)
     with _output.progress("calibrating"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # what could not be calibrated is printed with the summary
-        calibrated = study.calibrated(samples, coverage, seed, ensemble=ensemble)
+        calibrated = study.calibrated(
+            samples,
+            coverage,
+            seed,
+            ensemble=ensemble,
+            calibrator=calibrator,
+            sets=sets,
+            **({} if level is None else {"level": level}),
+        )
     return Setup(study=calibrated, source=source, rows=at, labelled=known, other=other, notes=notes)
 
 

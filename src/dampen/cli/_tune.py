@@ -42,6 +42,14 @@ def tune(
     per_layer: Annotated[
         bool, _options.flag("--per-layer", "Search a dropout rate for each layer.", panel=_options.SEARCH)
     ] = False,
+    cocktail: Annotated[
+        bool,
+        _options.flag(
+            "--cocktail",
+            "Search every regulariser that can act here, each on or off, in 512 settings.",
+            panel=_options.SEARCH,
+        ),
+    ] = False,
     settings: Annotated[int | None, _options.in_search("Number of settings to try.", "24..64 by rows")] = None,
     search: Annotated[
         Literal["sobol", "random", "grid", "tpe", "hyperband"],
@@ -109,6 +117,15 @@ def tune(
             "Schedule of the learning rate: constant, cosine, linear or one-cycle.", "cosine", metavar="SCHEDULE"
         ),
     ] = None,
+    loss: Annotated[
+        Literal["squared_error", "gaussian_nll", "beta_nll", "pinball", "auto"] | None,
+        _options.in_training(
+            "For numbers: squared_error; gaussian_nll, beta_nll (a mean and variance a row); pinball (quantiles); auto "
+            "(squared_error or gaussian_nll, by validation rows).",
+            "squared_error",
+            metavar="LOSS",
+        ),
+    ] = None,
     precision: Annotated[
         Literal["float32", "float64", "bfloat16"],
         _options.in_training("float32, float64 or bfloat16.", metavar="DTYPE"),
@@ -171,14 +188,16 @@ def tune(
         _check_budget(seconds, data, reading, widths, model, insert_dropout, confirmed, batch_size)
     source = _data.read(data, reading)
     if model:
-        network, places, network_notes = _network.own(model, insert_dropout, source)
+        network, places, network_notes = _network.own(model, insert_dropout, source, None if loss == "auto" else loss)
         shown = with_ids(network, source)  # whose columns stay as they are where it embeds them
     else:
         network, shown = usual_network(source, widths), source
         places, network_notes = len(network.hidden), []
     excluded = {name for other in others for name in KNOBS[other].excludes}
-    space = {name: value for name, value in (usual_space(source, places) | sizes).items() if name not in excluded}
-    space |= others
+    usual = {} if cocktail else usual_space(source, places)
+    space = {name: value for name, value in (usual | sizes).items() if name not in excluded} | others
+    if per_layer and cocktail:
+        raise InputError("--cocktail searches one dropout rate: leave --per-layer out")
     if per_layer and places and "dropout" in space:
         space["dropout"] = PerLayer(space["dropout"], places)
     folder = out or _folder(source.name, resume)
@@ -196,12 +215,14 @@ def tune(
             metric=metric,
             margin=margin,
             search=strategy,
+            cocktail=cocktail,
             confirmed=confirmed,
             n_confirm_seeds=confirm_seeds,
             budget=seconds,
             validation=validation,
             batch_size=batch_size,
             schedule=schedule,
+            loss=loss,
             precision=precision,
             device=device,
             seed=seed,
@@ -219,6 +240,8 @@ def tune(
         _output.print_json(study.document())
         return
     _print(study)
+    if loss == "auto":
+        print(f"Note: {study.plan.notes[-1]}.")
     print(page)
 
 

@@ -85,9 +85,11 @@ class Cluster:
             self._connect(ray)
         threads = torch.get_num_threads()
         torch.set_num_threads(self.cpus_per_worker)  # with another number, evaluations here would round differently
+        workers = Workers(ray, self)
         try:
-            yield Workers(ray, self)
+            yield workers
         finally:
+            workers.connected = False
             torch.set_num_threads(threads)
             if ours:
                 ray.shutdown()
@@ -158,6 +160,7 @@ class Workers:
     _pace: float | None = None  # seconds of a member's epoch, of the last task
     nodes: set[str] = field(default_factory=set)
     _whole: set[str] = field(default_factory=set)  # models whose chunks are not cut
+    connected: bool = True  # until the context of `Cluster.connected` ends
 
     def __len__(self) -> int:
         """Return how many tasks run at once."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import torch
 
+from dampen.data import _splits
 from dampen.data._dataset import Data
 from dampen.errors import InputError
 
@@ -25,9 +26,16 @@ def _halves(data: Data, seed: int) -> Sequence[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     if data.times is not None:
         ranks = data.times[data.validation_rows]
-        cuts = (ranks[1:] != ranks[:-1]).nonzero().flatten() + 1  # rows of one time stay together
+        ranks, order = ranks.sort(stable=True)
+        groups = None if data.groups is None else data.groups[data.validation_rows][order]
+        cuts = _splits.cuts(ranks, groups)  # rows of one time stay together, and those of one group
+        if groups is not None and not len(cuts):
+            raise InputError(
+                f"the validation rows of '{data.name}' can't be halved in time: no time has all rows of every group on "
+                "one side of it; leave time_order or group out"
+            )
         cut = int(cuts[(cuts - n / 2).abs().argmin()]) if len(cuts) else n // 2
-        return torch.arange(n).tensor_split([cut])
+        return [part.sort().values for part in order.tensor_split([cut])]
     if data.groups is None:
         return torch.randperm(n, generator=generator).tensor_split(2)
     groups, members = data.groups[data.validation_rows].unique(return_inverse=True)

@@ -68,7 +68,7 @@ def load(
     - `weight`: a column, or values; how much a row counts in the loss and in what is measured.
     - `test`: the test rows, where they are not to be drawn: as `source`, or with their targets as `(rows, targets)`.
     - `time_order`: a column of dates or numbers, or values: rows are split in that order, and rows of
-      one time stay together.
+      one time stay together; with `group` those of one group do, too, or the data is refused.
     - `image_size`: pixels of a side that images are resized to.
     - `image_max`: the value that is white in images of more than 8 bits; None takes what as many bits as they use can
       hold.

@@ -41,7 +41,8 @@ def draw(
     - `groups`: of the whole data set; rows of a group stay on one side, so that about `n_drawn` are drawn.
     - `alike`: whether the rows of a group are copies: then one of each is drawn, as rows are, and brings its copies.
     - `times`: of the whole data set, by rank: the last rows are drawn, whatever their class, since what comes later
-      evaluates what came before. Rows of one time stay on one side, so that about `n_drawn` are drawn.
+      evaluates what came before. Rows of one time stay on one side, so that about `n_drawn` are drawn; with `groups`
+      those of one group do, too.
 
     Raises `InputError` when nothing would stay, or a class has too few rows to be split.
     """
@@ -53,7 +54,7 @@ def draw(
     if n_drawn == 0:
         return rows.sort().values, rows[:0]
     if times is not None:
-        return _cut(rows, times, n_rest, purpose)
+        return _cut(rows, times, groups, n_rest, purpose)
     if groups is not None and not alike:
         parts = max(2, round(len(rows) / n_drawn))
         rest, drawn = _grouped(rows, targets, groups, parts, seed=seed, classes=classes, purpose=purpose)[0]
@@ -75,17 +76,41 @@ def draw(
 
 
 def _cut(
-    rows: Int[Tensor, " n"], times: Int[Tensor, " N"], n_rest: int, purpose: str
+    rows: Int[Tensor, " n"], times: Int[Tensor, " N"], groups: Int[Tensor, " N"] | None, n_rest: int, purpose: str
 ) -> tuple[Int[Tensor, " rest"], Int[Tensor, " drawn"]]:
-    """Split rows between two times, as near to the first `n_rest` as there are such."""
+    """Split rows between two times, as near to the first `n_rest` as there are such, and between groups."""
     of_rows, order = times[rows].sort(stable=True)
-    between = (of_rows[1:] != of_rows[:-1]).nonzero().flatten() + 1
+    between = cuts(of_rows)
     if not len(between):
         raise InputError(
             f"{purpose}: all {len(rows)} rows are of one time, so that none comes later; split them otherwise"
         )
+    if groups is not None:
+        between = cuts(of_rows, groups[rows][order])
+        if not len(between):
+            raise InputError(
+                f"{purpose}: no time has all rows of every group on one side of it, so that later rows of a group "
+                "would evaluate its earlier ones; leave time_order out to keep groups together, or leave group out"
+            )
     cut = between[(between - n_rest).abs().argmin()]
     return rows[order[:cut]].sort().values, rows[order[cut:]].sort().values
+
+
+def cuts(times: Int[Tensor, " n"], groups: Int[Tensor, " n"] | None = None) -> Int[Tensor, " cuts"]:
+    """Return how many rows may come first, so that no time and no group has rows on both sides.
+
+    Args:
+        times: of rows in their order.
+        groups: of the same rows.
+    """
+    between = (times[1:] != times[:-1]).nonzero().flatten() + 1
+    if groups is None or not len(between):
+        return between
+    place = torch.arange(len(groups))
+    members = groups.unique(return_inverse=True)[1]
+    last = torch.zeros(len(groups), dtype=torch.int64).scatter_reduce(0, members, place, "amax", include_self=False)
+    ends = last[members].cummax(0).values  # the last row of all groups that have begun
+    return between[ends[between - 1] < between]
 
 
 def folds(

@@ -5,9 +5,10 @@ from dampen.engine._config import TrainConfig, TrainOptions, configured, worth_c
 from dampen.engine._copies import copied
 from dampen.engine._dataset import Sets, Table, of_seeds
 from dampen.engine._explain import Explanation
+from dampen.engine._heads import WithHeads, with_heads
 from dampen.engine._history import ChunkDone, Epoch, Event, History
 from dampen.engine._insert_dropout import INSERTED, Inserted, WithDropout, insert_dropout
-from dampen.engine._losses import has_one_output
+from dampen.engine._losses import QUANTILE_HEADS, QUANTILES, VARIANCE_HEADS, has_one_output, heads_of
 from dampen.engine._model import Builder, Model, initial_weights_repeat
 from dampen.engine._outputs import one_row, outputs_line, outputs_notes
 from dampen.engine._population import Population
@@ -26,7 +27,10 @@ from dampen.engine.optim._schedules import Schedule
 
 __all__ = [
     "INSERTED",
+    "QUANTILES",
+    "QUANTILE_HEADS",
     "SGD",
+    "VARIANCE_HEADS",
     "Adam",
     "AdamW",
     "Builder",
@@ -51,6 +55,7 @@ __all__ = [
     "TrainConfig",
     "TrainOptions",
     "WithDropout",
+    "WithHeads",
     "are_probabilities",
     "batches",
     "check_alike",
@@ -64,6 +69,7 @@ __all__ = [
     "free_memory",
     "global_generators",
     "has_one_output",
+    "heads_of",
     "initial_weights_repeat",
     "insert_dropout",
     "join",
@@ -76,5 +82,6 @@ __all__ = [
     "register_knob",
     "solo",
     "warn",
+    "with_heads",
     "worth_compiling",
 ]

@@ -53,8 +53,10 @@ class TrainConfig:
         clip_grad_norm: largest L2 norm of a member's gradient; None for no limit.
         decay_filter: which parameters decay: `weights` (no biases, no normalisation), `all`, or a function of a
             parameter's name and value.
-        loss: `cross_entropy`, `squared_error`, `half_squared_error`, or a function from outputs `[N, C]` and
-            targets `[N]` to the loss of each row; None for the usual one of the data's task.
+        loss: `cross_entropy`, `squared_error`, `half_squared_error`; `gaussian_nll` or `beta_nll`, whose networks
+            return a mean and a log variance for each row; `pinball`, the median and the quantiles of 5 and 95 %; or a
+            function from outputs `[N, C]` and targets `[N]` to the loss of each row; None for the usual one of the
+            data's task.
         precision: `float32`, `float64`, or `bfloat16`: products in bfloat16, weights in float32.
         device: where the members live and train.
         early_stopping: end a member's training when its validation loss has not become smaller for so many epochs;

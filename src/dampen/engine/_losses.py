@@ -34,10 +34,56 @@ def half_squared_error(outputs: Float[Tensor, "N ..."], targets: Float[Tensor, "
     return squared_error(outputs, targets) / 2
 
 
+def gaussian_nll(outputs: Float[Tensor, "N 2"], targets: Tensor) -> Float[Tensor, " N"]:
+    """Return the negative log likelihood of each row under the mean and log variance that are its outputs, in nats.
+
+    Nix and Weigend (1994), without `log(2 pi) / 2`, as `torch.nn.functional.gaussian_nll_loss` has it.
+    """
+    mean, log_variance = _two(outputs)
+    return 0.5 * (log_variance + (targets.reshape(mean.shape) - mean).square() * (-log_variance).exp())
+
+
+def beta_nll(outputs: Float[Tensor, "N 2"], targets: Tensor) -> Float[Tensor, " N"]:
+    """Return the same times the square root of the variance, which counts as a constant (Seitzer et al. 2022).
+
+    Equation 5 with beta 0.5: rows whose noise is believed to be large keep part of their weight in the fit of the mean,
+    of which the likelihood itself deprives them.
+    """
+    return (BETA * _two(outputs)[1]).exp().detach() * gaussian_nll(outputs, targets)
+
+
+def pinball(outputs: Float[Tensor, "N 3"], targets: Tensor) -> Float[Tensor, " N"]:
+    """Return the mean quantile loss of each row, whose outputs are the median and the quantiles of 5 and 95 %.
+
+    Koenker and Bassett (1978): `q (y - f)` where the target is above, `(1 - q) (f - y)` where it is below.
+    """
+    if outputs.ndim != 2 or outputs.shape[1] != len(QUANTILES):
+        raise ValueError(f"pinball takes {len(QUANTILES)} outputs a row: the median and the quantiles of 5 and 95 %")
+    losses = outputs.new_zeros(len(outputs))
+    for k, q in enumerate(QUANTILES):
+        above = targets.reshape(losses.shape) - outputs[:, k]
+        losses = losses + torch.maximum(q * above, (q - 1) * above)
+    return losses / len(QUANTILES)
+
+
+def _two(outputs: Tensor) -> tuple[Tensor, Tensor]:
+    if outputs.ndim != 2 or outputs.shape[1] != 2:
+        raise ValueError("this loss takes 2 outputs a row: a mean and a log variance")
+    return outputs[:, 0], outputs[:, 1]
+
+
+BETA = 0.5  # Seitzer et al. (2022), section 5: between the likelihood's 0 and the squared error's 1
+QUANTILES = (0.5, 0.05, 0.95)  # the median first: the first output is the prediction, as everywhere
+VARIANCE_HEADS = ("gaussian_nll", "beta_nll")
+QUANTILE_HEADS = ("pinball",)
+
 LOSSES: dict[str, RowLoss] = {
     "cross_entropy": cross_entropy,
     "squared_error": squared_error,
     "half_squared_error": half_squared_error,
+    "gaussian_nll": gaussian_nll,
+    "beta_nll": beta_nll,
+    "pinball": pinball,
 }
 
 
@@ -50,6 +96,13 @@ def find(loss: str | RowLoss | None, task: str) -> RowLoss:
     if loss not in LOSSES:
         raise InputError(f"loss must be a function or one of {', '.join(LOSSES)}, got {loss!r}")
     return LOSSES[loss]
+
+
+def heads_of(loss: str | RowLoss | None) -> int:
+    """Return how many outputs for each target a named loss takes; 1 for a function."""
+    if loss in VARIANCE_HEADS:
+        return 2
+    return len(QUANTILES) if loss in QUANTILE_HEADS else 1
 
 
 def packed(targets: Shaped[Tensor, " N"], weights: Float[Tensor, " N"]) -> Float[Tensor, "N 2"]:

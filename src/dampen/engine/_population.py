@@ -32,6 +32,7 @@ from dampen.engine.execution._program import Names, Program
 from dampen.engine.execution._select import choose
 from dampen.engine.knobs import Setting
 from dampen.engine.knobs.weights import weight_decay
+from dampen.engine.knobs.weights.corrected_decay import normalised
 from dampen.errors import InputError, NotFusedWarning
 
 
@@ -433,9 +434,10 @@ class Population:
         elif not all(any(run.start <= s.start and s.stop <= run.stop for run in alike) for s, _ in self._places):
             self._cut_again(alike)
         row_bytes = max(1, traced.activation_bytes // targets.shape[1])
+        followed = normalised(self._networks[0])
         for chunk, place in zip(self._chunks, self._places, strict=True):
             steps = len(batches(len(sets[place[0].start].tables["train"]), recipe.batch_size, recipe.even_batches))
-            chunk.prepare(recipe, list(self._decayed.values()), row_bytes, steps)
+            chunk.prepare(recipe, list(self._decayed.values()), row_bytes, steps, followed)
             chunk.active.check(recipe.loss, traced.sites, bool(traced.places), inputs, targets)
         per_epoch = len(batches(len(sets[0].tables["train"]), recipe.batch_size, recipe.even_batches))
         compiling = recipe.compiles(per_epoch)

@@ -21,6 +21,7 @@ from dampen.engine.execution._ordinary import Step, gradient, tensors_of, watche
 from dampen.engine.execution._step_effects import StepEffects
 from dampen.engine.knobs import Setting
 from dampen.engine.knobs.weights import decay_timescale, weight_decay
+from dampen.engine.knobs.weights.corrected_decay import normalised
 from dampen.engine.optim import _optimizers
 from dampen.engine.optim._averaging import Average
 from dampen.engine.optim._weight_knobs import AroundStep
@@ -231,4 +232,5 @@ def _around(active: ActiveKnobs, network: nn.Module, setting: Setting, recipe: R
     parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
     start = {name: p.detach().clone() for name, p in parameters.items()}
     lr = torch.tensor(setting.get("lr", recipe.lr), dtype=torch.float64)
-    return AroundStep(active, list(parameters), list(parameters.values()), list(decayed.values()), lr, start)
+    on, tensors = list(decayed.values()), list(parameters.values())
+    return AroundStep(active, list(parameters), tensors, on, lr, start, normalised(network))

@@ -16,22 +16,24 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 from torch import Tensor, nn
 
+from dampen._checks import is_number
 from dampen._tensors import as_native
 from dampen.data import Data, Preprocessing, all_typed, spelt_alike, with_unit_targets
-from dampen.engine import Model, Population, copied
+from dampen.engine import Model, Population, TrainConfig, copied, with_heads
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.estimators._noise import noise
+from dampen.estimators._noise import Noise, noise
 from dampen.estimators._rows import Merged, as_data, columns_of, encoded_new, merged, repeating_notes
 from dampen.estimators._uncertainty import ClassUncertainty, ValueUncertainty, of_classes, of_values
-from dampen.study import check_network, tune, usual_batch_size, usual_length, usual_network, usual_schedule
-from dampen.uncertainty import ClassPrediction, Prediction, ValuePrediction, predict
+from dampen.study import AUTO, check_network, tune, usual_batch_size, usual_length, usual_network, usual_schedule
+from dampen.uncertainty import ClassPrediction, Prediction, ValuePrediction, conformal, intervals, predict
 
 LEAST_ROWS = 50  # below which ten rows would have to rank settings: noise
 DEFAULT = Setting(weight_decay=0.02, dropout=0.15, lr=3e-3)  # Holzmüller, Grinsztajn and Steinwart (2024), table A.1
-_OPTIONAL = ("n_settings", "epochs", "batch_size")
-_COUNTS = (*_OPTIONAL, "n_seeds", "n_confirm_seeds")
+_OPTIONAL = ("n_settings", "n_seeds", "epochs", "batch_size", "n_ensemble")
+_COUNTS = (*_OPTIONAL, "n_confirm_seeds")
 _ROWS_AT_ONCE = 1 << 16
+LOSSES = ("squared_error", "gaussian_nll", "beta_nll", "pinball", AUTO)  # of `DampenRegressor`
 _UNITS = 1e-6, 1e12  # deviations of a target between which its squares are float32 numbers
 
 
@@ -44,10 +46,12 @@ class _Dampen(BaseEstimator):
         *,
         model: Model | None = None,
         space: Mapping[str, Any] | None = None,
+        cocktail: bool = False,
         n_settings: int | None = None,
-        n_seeds: int = 2,
+        n_seeds: int | None = None,
         epochs: int | None = None,
         n_confirm_seeds: int = 5,
+        n_ensemble: int | None = None,
         metric: str | None = None,
         batch_size: int | None = None,
         device: str = "cpu",
@@ -57,10 +61,12 @@ class _Dampen(BaseEstimator):
         self.hidden = hidden
         self.model = model
         self.space = space
+        self.cocktail = cocktail
         self.n_settings = n_settings
         self.n_seeds = n_seeds
         self.epochs = epochs
         self.n_confirm_seeds = n_confirm_seeds
+        self.n_ensemble = n_ensemble
         self.metric = metric
         self.batch_size = batch_size
         self.device = device
@@ -115,6 +121,12 @@ class _Dampen(BaseEstimator):
         data = as_data(rows, self._columns, classes, self._names)
         n = len(data.train_rows)
         network = self.model if self.model is not None else usual_network(data, widths)
+        loss = getattr(self, "loss", None)
+        if loss not in (None, *LOSSES):
+            raise InputError(f"loss must be one of {', '.join(LOSSES)}, or None, got {loss!r}")
+        if not isinstance(self.cocktail, bool | np.bool_):
+            raise InputError(f"cocktail must be True or False, got {self.cocktail!r}")
+        network = with_heads(network, None if loss == AUTO else loss)
         batch_size = counts["batch_size"] or usual_batch_size(n)
         epochs = counts["epochs"] or usual_length(data, batch_size)
         if n < LEAST_ROWS:
@@ -124,30 +136,34 @@ class _Dampen(BaseEstimator):
             network,
             data,
             self.space,
-            n_settings=counts["n_settings"] or (16 if n < 1000 else 32),
-            n_seeds=counts["n_seeds"],
+            n_settings=counts["n_settings"] or (None if self.cocktail else 16 if n < 1000 else 32),
+            n_seeds=counts["n_seeds"] or (None if self.cocktail else 2),
+            cocktail=bool(self.cocktail),
             epochs=epochs,
             n_confirm_seeds=counts["n_confirm_seeds"],
             metric=self.metric,
             batch_size=batch_size,
+            loss=loss,
             device=self.device,
             cluster=self.cluster,
             seed=seed,
         )
-        self.study_, self.tuned_ = study, True
+        self.study_, self.tuned_, self._loss = study, True, study.loss
         self.setting_ = dict(study.verdict.recommended)
         self.verdict_ = study.verdict.sentences()
-        self.networks_ = study.ensemble()
+        self.networks_ = study.ensemble(counts["n_ensemble"])
         self.preprocessing_ = cast(Preprocessing, study.preprocessing)
         self._scale = study.target_scale
 
     def _untuned(self, network: Model, data: Data, epochs: int, batch_size: int, seed: int) -> None:
         """Train with the published default."""
         check_network(network, data)
-        seeds = range(seed, seed + int(self.n_confirm_seeds))
+        loss = getattr(self, "loss", None)
+        self._loss = None if loss == AUTO else loss
+        seeds = range(seed, seed + int(self.n_ensemble or self.n_confirm_seeds))
         default = DEFAULT
         # a trial run costs time, and dampen's own network needs none
-        if self.model is not None and not Population(network, [Setting()], [0]).explain(data).dropping:
+        if self.model is not None and not Population(network, [Setting()], [0]).explain(data, self._config()).dropping:
             default = Setting(weight_decay=DEFAULT["weight_decay"], lr=DEFAULT["lr"])
         data, *scale = with_unit_targets(data)
         population = Population(network, [default], seeds)
@@ -155,6 +171,7 @@ class _Dampen(BaseEstimator):
             data,
             epochs=epochs,
             batch_size=batch_size,
+            loss=self._loss,
             schedule=usual_schedule(),
             device=self.device,
             evaluate_every=None,
@@ -167,6 +184,9 @@ class _Dampen(BaseEstimator):
         self.networks_ = [population.member(default, member_seed) for member_seed in seeds]
         self.preprocessing_ = cast(Preprocessing, Preprocessing.of(data))
         self._scale = scale[0], scale[1]
+
+    def _config(self) -> TrainConfig:
+        return TrainConfig(epochs=1, loss=self._loss)
 
     def _networks_and_inputs(self, X: Any) -> tuple[list[nn.Module], Float64[Tensor, "N D"]]:
         """Return the networks and the inputs of rows, in float64, so that rows do not depend on each other."""
@@ -193,7 +213,8 @@ class _Dampen(BaseEstimator):
 
     def _uncertain(self, X: Any, samples: int | None, seed: int, **how: Any) -> Prediction:
         networks, inputs = self._networks_and_inputs(X)
-        rates = self.setting_.get("dropout") if samples else None
+        one_setting = self.n_ensemble is None or not self.tuned_  # networks of several have each their own rates
+        rates = self.setting_.get("dropout") if samples and one_setting else None
         return predict(networks, inputs, samples, seed, dropout=rates, **how)
 
 
@@ -210,10 +231,14 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         hidden: widths of the hidden layers; by default 64 and 32, from 1000 rows on 256 and 128.
         model: what makes another network, as for `dampen.tune`.
         space: where settings are drawn from, as for `dampen.tune`.
-        n_settings: how many are tried; by default 16, from 1000 rows on 32.
-        n_seeds: of each setting in the search.
+        cocktail: search every regulariser that can act, each on or off, as for `dampen.tune`: takes far longer.
+        n_settings: how many are tried; by default 16, from 1000 rows on 32; of a cocktail 512.
+        n_seeds: of each setting in the search; by default 2, of a cocktail 1.
         epochs: length of a training; by default 600 steps, from 1000 rows on 1000, at least 10 and at most 200 epochs.
         n_confirm_seeds: of each setting in the verdict, and of the networks that predict.
+        n_ensemble: how many networks predict, each a pass over the rows: 1 for a single one, more for a greedy
+            selection among the confirmed settings (Caruana et al. 2004; see `Study.ensemble`); by default the
+            recommended setting's, one for each of `n_confirm_seeds`.
         metric: what ranks settings, as for `dampen.tune`.
         batch_size: rows a step; by default 32, from 5000 rows on 128.
         device: where to train.
@@ -227,7 +252,7 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         tuned_: whether settings were compared.
         verdict_: the verdict in sentences.
         study_: the `dampen.Study`; not there after unpickling or without tuning.
-        networks_: ordinary networks in evaluation mode, one for each seed.
+        networks_: ordinary networks in evaluation mode, whose mean predicts.
         preprocessing_: from rows to their inputs.
 
     Example:
@@ -244,10 +269,12 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         *,
         model: Model | None = None,
         space: Mapping[str, Any] | None = None,
+        cocktail: bool = False,
         n_settings: int | None = None,
-        n_seeds: int = 2,
+        n_seeds: int | None = None,
         epochs: int | None = None,
         n_confirm_seeds: int = 5,
+        n_ensemble: int | None = None,
         metric: str | None = None,
         batch_size: int | None = None,
         device: str = "cpu",
@@ -259,10 +286,12 @@ class DampenClassifier(ClassifierMixin, _Dampen):
             hidden,
             model=model,
             space=space,
+            cocktail=cocktail,
             n_settings=n_settings,
             n_seeds=n_seeds,
             epochs=epochs,
             n_confirm_seeds=n_confirm_seeds,
+            n_ensemble=n_ensemble,
             metric=metric,
             batch_size=batch_size,
             device=device,
@@ -334,10 +363,17 @@ class DampenRegressor(RegressorMixin, _Dampen):
     As `DampenClassifier`, which see for its arguments and attributes; the target is standardised inside, and `predict`
     gives the networks' mean in the target's own unit.
 
+    Args:
+        loss: `squared_error`, the default; `gaussian_nll` or `beta_nll` for networks that return a mean and a variance
+            for each row, `pinball` for the median and two quantiles: for a target whose noise differs from row to row.
+            `auto` takes `gaussian_nll` where validation rows are significantly more likely under it.
+
     Attributes:
         noise_: variance of the target around predictions beyond that over the networks: the mean squared error of
             ensembles like the one that predicts, on rows that none of their networks has seen, less the variance over
-            those networks. None without tuning.
+            those networks. With `n_ensemble=1` these are single networks; a selection of several settings has the noise
+            of the recommended one's ensembles. None without tuning, and for losses whose networks return each row's own
+            noise.
 
     Example:
         >>> from sklearn.datasets import load_diabetes
@@ -346,6 +382,43 @@ class DampenRegressor(RegressorMixin, _Dampen):
         >>> model.predict(X[:2]).shape
         (2,)
     """
+
+    def __init__(
+        self,
+        hidden: Sequence[int] | None = None,
+        *,
+        model: Model | None = None,
+        space: Mapping[str, Any] | None = None,
+        cocktail: bool = False,
+        n_settings: int | None = None,
+        n_seeds: int | None = None,
+        epochs: int | None = None,
+        n_confirm_seeds: int = 5,
+        n_ensemble: int | None = None,
+        metric: str | None = None,
+        batch_size: int | None = None,
+        loss: str | None = None,
+        device: str = "cpu",
+        cluster: Any = None,
+        random_state: Any = None,
+    ):
+        super().__init__(
+            hidden,
+            model=model,
+            space=space,
+            cocktail=cocktail,
+            n_settings=n_settings,
+            n_seeds=n_seeds,
+            epochs=epochs,
+            n_confirm_seeds=n_confirm_seeds,
+            n_ensemble=n_ensemble,
+            metric=metric,
+            batch_size=batch_size,
+            device=device,
+            cluster=cluster,
+            random_state=random_state,
+        )
+        self.loss = loss
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "DampenRegressor":
         """Tune and train.
@@ -366,7 +439,13 @@ class DampenRegressor(RegressorMixin, _Dampen):
         unit = 1.0 if deviation == 0 or _UNITS[0] < deviation < _UNITS[1] else deviation
         self._fit(replace(rows, targets=(rows.targets - mean) / unit), X, None)
         self._scale = mean + unit * self._scale[0], unit * self._scale[1]
-        self.noise_ = noise(self.study_.results.predictor.ensembles) * self._scale[1] ** 2 if self.tuned_ else None
+        self._noise: Noise | None = None
+        if self.tuned_:
+            predictor = self.study_.results.predictor
+            single = [((network,), part) for network, part in predictor.unseen]
+            self._noise = noise(single if self.n_ensemble == 1 else predictor.ensembles, self._loss)
+        variance = None if self._noise is None else self._noise.variance
+        self.noise_ = None if variance is None else variance * self._scale[1] ** 2
         return self
 
     def predict(self, X: Any) -> Float64[np.ndarray, " N"]:
@@ -379,7 +458,8 @@ class DampenRegressor(RegressorMixin, _Dampen):
         """Return how sure each prediction is: `standard_deviation`, `interval(0.95)` and more, arrays `[N]`.
 
         Its `mean` is that of `predict`, in the target's own unit. Its variance is that over the networks (`epistemic`)
-        and `noise_`; where that is None, `standard_deviation` is of the networks alone and `interval` refuses.
+        and `noise_`, or each row's own noise that the networks return; without tuning `standard_deviation` of others is
+        of the networks alone and `interval` refuses.
 
         Args:
             X: rows.
@@ -389,8 +469,38 @@ class DampenRegressor(RegressorMixin, _Dampen):
         Raises:
             InputError: `samples` for networks that drop nothing.
         """
-        prediction = cast(ValuePrediction, self._uncertain(X, samples, seed, task="regression", scale=self._scale))
-        return of_values(prediction if self.noise_ is None or self.noise_ <= 0 else prediction.with_noise(self.noise_))
+        return of_values(self._with_noise(X, samples, seed))
+
+    def predict_interval(
+        self, X: Any, level: float = 0.95
+    ) -> tuple[Float64[np.ndarray, " N"], Float64[np.ndarray, " N"]]:
+        """Return the ends of conformal prediction intervals: a share `level` of new rows lies in theirs.
+
+        They are multiples of each row's `standard_deviation`, or its quantiles and the same distance beyond each of
+        them (`loss="pinball"`: conformalised quantile regression); how much, rows show that the networks have not seen.
+
+        Args:
+            X: rows.
+            level: of coverage, between 0 and 1.
+
+        Raises:
+            InputError: a level outside 0 to 1, or too few rows to tune on.
+        """
+        check_is_fitted(self, "networks_")
+        if not is_number(level) or not 0 < level < 1:
+            raise InputError(f"level must be between 0 and 1, got {level!r}")
+        if self._noise is None:
+            raise InputError(f"intervals take {LEAST_ROWS} different rows or more: there are no rows to calibrate on")
+        prediction = self._with_noise(X, None, 0)
+        threshold = conformal(self._noise.scores, level)
+        unit = 1.0 if prediction.quantiles is None else self._scale[1]
+        low, high = intervals(prediction, threshold * unit).unbind(1)
+        return low.numpy(), high.numpy()
+
+    def _with_noise(self, X: Any, samples: int | None, seed: int) -> ValuePrediction:
+        prediction = self._uncertain(X, samples, seed, task="regression", loss=self._loss, scale=self._scale)
+        prediction = cast(ValuePrediction, prediction)
+        return prediction if self._noise is None else self._noise.of(prediction, self._scale[1])
 
 
 def _outside() -> int:

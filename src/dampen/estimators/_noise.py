@@ -1,17 +1,40 @@
-"""The noise of a regression: what is left of an ensemble's error when its networks' disagreement is taken off."""
+"""The noise of a regression and its conformal scores, by ensembles on rows that none of their networks has seen."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from dampen.data import Rows
-from dampen.uncertainty import ValuePrediction, predict
+from dampen.uncertainty import ValuePrediction, fit_noise_factor, interval_scores, predict
 
 _LEAST = 0.01  # share of the squared error: where networks disagree by more than they err, no noise can be estimated
 
 
-def noise(ensembles: Sequence[tuple[tuple[nn.Module, ...], Rows]]) -> float:
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """What rows show about how far targets are from predictions, in the unit of the networks' outputs.
+
+    Args:
+        variance: of all rows' noise; None where the networks return each row's own.
+        factor: by which that is multiplied.
+        scores: how far targets lie outside, as `dampen.uncertainty.interval_scores` has it.
+    """
+
+    variance: float | None
+    factor: float
+    scores: Float[Tensor, " N"]
+
+    def of(self, prediction: ValuePrediction, unit: float = 1.0) -> ValuePrediction:
+        """Return a prediction with its noise; `unit` is that of the prediction in the networks'."""
+        if self.variance is None:
+            return prediction.with_noise_factor(self.factor)
+        return prediction if self.variance <= 0 else prediction.with_noise(self.variance * unit**2)
+
+
+def noise(ensembles: Sequence[tuple[tuple[nn.Module, ...], Rows]], loss: str | None = None) -> Noise:
     """Return the variance of targets around what ensembles predict, beyond the variance over their networks.
 
     With it the mean of `epistemic + noise` over unseen rows is the mean squared error there, so that intervals are as
@@ -19,14 +42,42 @@ def noise(ensembles: Sequence[tuple[tuple[nn.Module, ...], Rows]]) -> float:
 
     Args:
         ensembles: networks, each with rows that none of them has seen.
+        loss: by which they were trained, by name. Of one whose networks return each row's noise, that is multiplied by
+            the factor under which the rows are most likely.
     """
     squares, spread, weights = [], [], []
+    predictions: list[ValuePrediction] = []
     for networks, rows in ensembles:
-        prediction = predict(networks, rows.features, task="regression")
+        prediction = predict(networks, rows.features, task="regression", loss=loss, return_samples=True)
         assert isinstance(prediction, ValuePrediction)
+        predictions.append(prediction)
         squares.append((rows.targets.double() - prediction.mean).square())
         spread.append(prediction.epistemic)
         weights.append(torch.ones(len(rows), dtype=torch.float64) if rows.weights is None else rows.weights.double())
     w = torch.cat(weights)
     error, over_networks = (float((w * torch.cat(parts)).sum() / w.sum()) for parts in (squares, spread))
-    return max(error - over_networks, _LEAST * error)
+    targets = [rows.targets.double() for _, rows in ensembles]
+    factor, variance = 1.0, None
+    if predictions[0].aleatoric is None:
+        variance = max(error - over_networks, _LEAST * error)
+    else:
+        factor = fit_noise_factor(_joined(predictions), torch.cat(targets))
+    found = Noise(variance, factor, torch.empty(0))
+    of_all = zip(predictions, targets, strict=True)
+    return Noise(variance, factor, torch.cat([interval_scores(found.of(part), y) for part, y in of_all]))
+
+
+def _joined(parts: Sequence[ValuePrediction]) -> ValuePrediction:
+    """Return predictions of several ensembles, of equally many networks, as one."""
+
+    def of_all(name: str, axis: int = 0) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts], axis)
+
+    return ValuePrediction(
+        mean=of_all("mean"),
+        epistemic=of_all("epistemic"),
+        aleatoric=of_all("aleatoric"),
+        samples=parts[0].samples,
+        draws=of_all("draws", 1),
+        draw_variances=of_all("draw_variances", 1),
+    )

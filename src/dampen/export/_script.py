@@ -44,8 +44,8 @@ def check(winner: Winner) -> None:
         )
     if training.clip_grad_norm is not None:
         raise InputError("clip_grad_norm limits the gradients, and the script has no such limit")
-    if training.loss == "half_squared_error":
-        raise InputError("the loss is half_squared_error, and the script supports the usual losses only")
+    if training.loss not in (None, "cross_entropy", "squared_error"):
+        raise InputError(f"the loss is {training.loss}, and the script supports the usual losses only")
     if not winner.repeatable:
         raise InputError("the network's initial weights do not follow from torch's seed")
     _layers.check_plain(winner.network, winner.examples[:_COMPARED])

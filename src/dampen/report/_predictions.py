@@ -47,7 +47,7 @@ def draw_predictions(own: Mapping[str, np.ndarray], data: Data | Incoming, file:
 
 def _reliability(axes: "Axes", own: Mapping[str, np.ndarray]) -> None:
     axes.plot([0, 1], [0, 1], ":", color=pictures.BLACK, label="calibrated")
-    looks = (("as it is", pictures.TEST), ("after temperature", pictures.TRAIN))
+    looks = (("as it is", pictures.TEST), ("after calibration", pictures.TRAIN))
     for reliability, (name, look) in zip(reliabilities(own), looks, strict=True):
         axes.plot(reliability.confidence, reliability.accuracy, label=f"{name}, error {reliability.error:.4f}", **look)
     axes.set_title("Are the probabilities calibrated?")

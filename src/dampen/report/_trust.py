@@ -55,14 +55,20 @@ def _answer(document: dict[str, Any], abstaining: bool) -> str:
         if abstaining and worth["accuracy_answered"] is not None:
             lead += f"; abstaining from the least certain {abstained:.1%}, in {worth['accuracy_answered']:.1%}"
         temperature = calibration["temperature"]
+        changes = (
+            f"the calibration error from {summary['ece']:.4f} to {summary['ece_calibrated']:.4f} and the nll from "
+            f"{summary['nll']:.4f} to {summary['nll_calibrated']:.4f}."
+        )
+        other = {"vector": "Vector scaling", "isotonic": "Isotonic regression"}.get(calibration["calibrator"])
         details = (
-            f"Its probabilities stay as they are (temperature 1): calibration error {summary['ece']:.4f}, nll "
+            f"{other}, fitted on rows that took no part in training, changes {changes}"
+            if other
+            else f"Its probabilities stay as they are (temperature 1): calibration error {summary['ece']:.4f}, nll "
             f"{summary['nll']:.4f}."
             if temperature == 1
             else f"On rows that took no part in training its probabilities are "
-            f"{'overconfident' if temperature > 1 else 'underconfident'}. Dividing logits by {temperature:.3g} changes "
-            f"the calibration error from {summary['ece']:.4f} to {summary['ece_calibrated']:.4f} and the nll from "
-            f"{summary['nll']:.4f} to {summary['nll_calibrated']:.4f}."
+            f"{'overconfident' if temperature > 1 else 'underconfident'}. Dividing logits by {temperature:.3g} "
+            f"changes {changes}"
         )
         details += (
             f" Prediction sets for {calibration['coverage']:.0%} coverage contain the right "
@@ -93,7 +99,7 @@ def _reliability(own: Columns) -> str:
     figure = go.Figure()
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": BLACK}, name="calibrated")
     for reliability, name, colour, symbol in zip(
-        reliabilities(own), ("as it is", "after temperature"), (ORANGE, BLUE), ("square", "circle"), strict=True
+        reliabilities(own), ("as it is", "after calibration"), (ORANGE, BLUE), ("square", "circle"), strict=True
     ):
         size = 6 + 18 * np.sqrt(reliability.count / reliability.count.max())
         figure.add_scatter(
@@ -133,7 +139,7 @@ def _risk(own: Columns, classes: bool) -> str:
     note = "No prediction is wrong, whichever rows are left out. " if classes and not values.any() else ""
     note += (
         f"The least certain rows are left out first; area under the curve {curve.aurc:.4g} "
-        f"({'AURC' if classes else 'of squared errors'})."
+        f"({'AURC' if classes else 'of squared errors'}), of the generalised curve {curve.augrc:.4g} (AUGRC)."
     )
     return embed(figure, "risk", "What is the gain from abstaining?", note)
 
@@ -214,8 +220,8 @@ def _picture(features: np.ndarray) -> str:
 def _figures(document: dict[str, Any]) -> str:
     parts = {**document["summary"], **document["abstention"], **document["calibration"]}
     rows = [
-        (name.replace("_", " "), value if isinstance(value, int) else f"{value:.4g}")
+        (name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else value)
         for name, value in parts.items()
-        if value is not None
+        if value is not None and not isinstance(value, dict)
     ]
     return render("trust-figures.html", rows=rows)

@@ -1,5 +1,6 @@
 """Spaces of settings, and how a search draws from them."""
 
+from dampen.search._ensemble_selection import select_ensemble
 from dampen.search._halving import Bracket, Rung, brackets, rungs
 from dampen.search._optuna import TpeSampler, check_optuna, check_storage, export_to_optuna
 from dampen.search._promotion import around, longer, promoted
@@ -52,5 +53,6 @@ __all__ = [
     "longer",
     "promoted",
     "rungs",
+    "select_ensemble",
     "strategy_of",
 ]

@@ -46,7 +46,7 @@ class TpeSampler:
             if len(self._asked) == n:
                 break
             trial = self._study.ask()
-            setting = Setting(**{name: _propose(trial, name, d) for name, d in self._space.dimensions.items()})
+            setting = self._space.setting({n: _propose(trial, n, d) for n, d in self._space.dimensions.items()})
             if setting in self._known:
                 self._report(trial, setting)
             else:
@@ -210,6 +210,8 @@ def _propose(trial: Any, name: str, dimension: Dimension | PerLayer) -> Any:
         if dimension.zero and trial.suggest_categorical(f"{name}.zero", (False, True)):
             return 0.0
         return trial.suggest_float(name, dimension.low, dimension.high, log=True)
+    if dimension.zero and trial.suggest_categorical(f"{name}.zero", (False, True)):
+        return 0.0
     return trial.suggest_float(name, dimension.low, dimension.high)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dampen.engine.knobs import Setting
+from dampen.engine.knobs import KNOBS, Scales, Setting
 from dampen.errors import InputError
 
 _FURTHER = 10.0  # how far beyond a logarithmic range's end the next one reaches
@@ -76,43 +76,59 @@ class LogUniform:
 
 @dataclass(frozen=True)
 class Uniform:
-    """Numbers that are equally likely from end to end.
+    """Numbers that are equally likely from end to end, and perhaps exactly 0.
+
+    Args:
+        low: smallest.
+        high: largest.
+        zero: probability of 0 instead.
 
     Raises:
-        InputError: ends that are out of order.
+        InputError: ends that are out of order, or a probability outside [0, 1).
     """
 
     low: float
     high: float
+    zero: float = 0.0
 
     def __post_init__(self) -> None:
         _check_ends(self.low, self.high)
+        if not 0 <= self.zero < 1:
+            raise InputError(f"zero must be a probability from 0 to below 1, got {self.zero:g}")
 
     def at(self, share: float) -> float:
         """Return the value below which `share` of the distribution lies."""
-        return self.low + share * (self.high - self.low)
+        if share < self.zero:
+            return 0.0
+        return float(self.low + (share - self.zero) / (1 - self.zero) * (self.high - self.low))
 
     def grid(self, n: int) -> list[float]:
-        """Return n values from end to end."""
-        return np.linspace(self.low, self.high, n).tolist()
+        """Return n values from end to end; 0 is one of them if it belongs."""
+        if not self.zero:
+            return np.linspace(self.low, self.high, n).tolist()
+        return [0.0, *(np.linspace(self.low, self.high, n - 1).tolist() if n > 2 else [(self.low + self.high) / 2])]
 
     def around(self, value: float) -> "Dimension":
         """Return the part of this range around a value: a sixth of it to each side."""
         reach = (self.high - self.low) / 6
+        if self.zero and value == 0:
+            return Uniform(self.low, self.low + reach, 0.5)
         low, high = max(self.low, value - reach), min(self.high, value + reach)
         return Uniform(low, high) if low < high else Choice([value])
 
     def wider(self, value: float) -> "Uniform | None":
         """Return the range to try next if `value` lies at an end of this one and rates can go further."""
         edge = 0.05 * (self.high - self.low)
+        if self.zero and value == 0:
+            return None
         if value >= self.high - edge and self.high < 0.95:
-            return Uniform(self.low, min(0.95, self.high + (self.high - self.low) / 2))
+            return Uniform(self.low, min(0.95, self.high + (self.high - self.low) / 2), self.zero)
         if value <= self.low + edge and self.low > 0:
-            return Uniform(max(0.0, self.low - (self.high - self.low) / 2), self.high)
+            return Uniform(max(0.0, self.low - (self.high - self.low) / 2), self.high, self.zero)
         return None
 
     def __str__(self) -> str:
-        return f"{self.low:g}..{self.high:g}"
+        return f"{self.low:g}..{self.high:g}" + (" or 0" if self.zero else "")
 
 
 @dataclass(frozen=True)
@@ -262,14 +278,32 @@ class Space:
 
     def _setting(self, shares: Sequence[float]) -> Setting:
         rest = iter(shares)
-        return Setting(
-            **{
+        return self.setting(
+            {
                 name: tuple(d.each.at(next(rest)) for _ in range(d.layers))
                 if isinstance(d, PerLayer)
                 else d.at(next(rest))
                 for name, d in self.dimensions.items()
             }
         )
+
+    def setting(self, values: Mapping[str, Any]) -> Setting:
+        """Return the setting of a value for each knob; what another one makes idle or excludes is off, if it may be.
+
+        A dimension is conditional where it holds its knob's neutral value: a schedule is off where nothing that it
+        moves is on, and of two knobs that exclude each other the later one in the registry is off.
+        """
+        kept = dict(values)
+        for name in (name for name in KNOBS if name in values):
+            knob, held = KNOBS[name], {other: v for other, v in kept.items() if other != name}
+            moved = knob.acts.of if isinstance(knob.acts, Scales) else ()
+            others = [other for other in (*knob.excludes, *moved) if other in held]
+            on = [other for other in others if KNOBS[other].on(held)]
+            idle = bool(moved) and bool(others) and not on
+            excluded = any(other in knob.excludes for other in on)
+            if (idle or excluded) and _may_be(self.dimensions[name], knob.neutral):
+                kept[name] = knob.neutral
+        return Setting(**kept)
 
     def _grid(self, n: int) -> list[Setting]:
         varying = sum(
@@ -281,7 +315,15 @@ class Space:
             list(product(*[d.each.grid(along)] * d.layers)) if isinstance(d, PerLayer) else d.grid(along)
             for d in self.dimensions.values()
         ]
-        return [Setting(**dict(zip(self.dimensions, values, strict=True))) for values in product(*axes)]
+        every = (self.setting(dict(zip(self.dimensions, values, strict=True))) for values in product(*axes))
+        return list(dict.fromkeys(every))
+
+
+def _may_be(dimension: Dimension | PerLayer, neutral: object) -> bool:
+    """Return whether a dimension holds a knob's neutral value."""
+    if isinstance(dimension, Choice):
+        return neutral in dimension.values
+    return neutral == 0 and isinstance(dimension, LogUniform | Uniform) and dimension.zero > 0
 
 
 def _allowed(knob: str, dimension: Dimension) -> bool:

@@ -4,6 +4,7 @@ from dampen.study._best_model import Exported, Winner
 from dampen.study._budget import check_budget
 from dampen.study._calibrated import CalibratedStudy, Method, calibrate, labelled, rows_of
 from dampen.study._checks import check_network
+from dampen.study._choose_loss import AUTO
 from dampen.study._compare import compare
 from dampen.study._config import optimizer_text, schedule_text
 from dampen.study._config import read as read_config
@@ -33,6 +34,7 @@ from dampen.study._verdict_text import NAMES as REFERENCE_NAMES
 load_study = Study.load
 
 __all__ = [
+    "AUTO",
     "BEATEN",
     "REFERENCE_NAMES",
     "Against",

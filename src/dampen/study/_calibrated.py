@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from dampen.study._phases import FOLDS
 from dampen.study._predictor import Predictor
 from dampen.study._saved import SavedResults
 from dampen.uncertainty import (
+    CALIBRATORS,
     LEVEL,
     ROUNDING,
     CalibratedClasses,
@@ -29,18 +31,22 @@ from dampen.uncertainty import (
     Calibration,
     ClassPrediction,
     Prediction,
+    SetRule,
     Temperature,
+    TemperatureScaling,
     ValuePrediction,
+    choose,
     class_scores,
     conformal,
     dropout_rates,
     find_temperature,
     fit_noise,
+    fit_noise_factor,
+    interval_scores,
     joined,
     predict,
     rows_for,
-    tempered,
-    value_scores,
+    tuned_raps,
 )
 
 ROWS = 4096  # that are predicted at a time: memory does not grow with the data, but for the columns themselves
@@ -85,6 +91,7 @@ class Method:
             self.samples or None,
             self.seed,
             task=of.description.task,
+            loss=of.loss,
             scale=of.target_scale,
             first_row=first_row,
             return_samples=keep,
@@ -107,28 +114,51 @@ def single_pass_if_no_dropout(predictor: Predictor, method: Method) -> Method:
     return replace(method, samples=0)
 
 
-def calibrate(predictor: Predictor, method: Method, coverage: float) -> Calibration:
-    """Fit temperature or noise, the threshold of abstaining and the conformal one.
+def calibrate(
+    predictor: Predictor,
+    method: Method,
+    coverage: float,
+    calibrator: str = "auto",
+    sets: str = "lac",
+    level: float = LEVEL,
+) -> Calibration:
+    """Fit what calibrates probabilities or the noise, the threshold of abstaining and the conformal one.
 
     Networks of the study's confirmation predict the rows that each has not seen. An ensemble's rows are predicted by
     networks that have not seen them: those of the confirmation where rows were held out; where there were folds, of
     classes a single one, of values as many as the ensemble has, which were trained for that.
 
     Raises:
-        InputError: a coverage outside 0 to 1, or networks that are gone.
+        InputError: a coverage outside 0 to 1, no such calibrator or rule of sets, or networks that are gone.
     """
+    if calibrator not in ("auto", *CALIBRATORS):
+        raise InputError(f"calibrator must be auto, {', '.join(CALIBRATORS)}, got {calibrator!r}")
+    rule = SetRule(sets)
+    if not is_number(level) or not 0 < level < 1:
+        raise InputError(f"level must be between 0 and 1, got {level!r}")
     if not is_number(coverage) or not 0 < coverage < 1:
         raise InputError(f"coverage must be between 0 and 1, got {coverage!r}")
     values = predictor.description.task == "regression"
+    if not values and level != LEVEL:
+        raise InputError("level is of a regression's intervals, and the study has classes: choose coverage")
+    if values and (calibrator != "auto" or sets != "lac"):
+        what = f"calibrator={calibrator!r}" if calibrator != "auto" else f"sets={sets!r}"
+        raise InputError(f"{what} is for classes, and the study is a regression: leave it out")
+    keys: list[Tensor] = []
+    networks_of: list[int] = []
     predictions: list[tuple[Prediction, Tensor]] = []
-    for networks, rows in _unseen(predictor, method.ensemble):
+    for i, (networks, rows) in enumerate(_unseen(predictor, method.ensemble)):
         for start in range(0, len(rows), ROWS):
             part = slice(start, start + ROWS)
             prediction = method.predict(networks, rows.features[part], predictor, start, keep=values)
             predictions.append((prediction, rows.targets[part]))
+            if not values:
+                keys.append(rows.features[part])
+                networks_of += [i] * len(prediction)
     targets, repeats = torch.cat([t for _, t in predictions]), _repeats(predictor, method.ensemble)
     rows = round(len(targets) / repeats)
-    notes = [*_of_older(predictor, method.ensemble), *_too_few(rows, LEVEL if values else coverage, values)]
+    fitting = rows - rows // _TUNING * (sets == "raps")
+    notes = [*_of_older(predictor, method.ensemble), *_too_few(fitting, level if values else coverage, values)]
     if not values:
         p = torch.cat(
             [
@@ -137,14 +167,19 @@ def calibrate(predictor: Predictor, method: Method, coverage: float) -> Calibrat
                 if isinstance(values_of_all, ClassPrediction)
             ]
         )
-        temperature = find_temperature(p.log().clamp_min(-700), targets, repeats=repeats)
-        p = tempered(p, temperature.value)
+        numbers = _numbered(keys, targets)
+        chosen = choose(p, targets, calibrator, rows=numbers, networks=np.array(networks_of), repeats=repeats)
+        p = chosen.probabilities
         limit = max(_limit(1 - p.amax(1), coverage), _CERTAIN)
-        threshold = conformal(class_scores(p, targets), coverage, repeats=repeats)
-        notes += _of_temperature(temperature, rows)
+        rule, threshold = _sets(rule, p, targets, coverage, method.seed, numbers, repeats)
+        if isinstance(chosen.calibrator, TemperatureScaling):
+            raw = torch.cat([each.probabilities for each, _ in predictions if isinstance(each, ClassPrediction)])
+            notes += _of_temperature(find_temperature(raw.log().clamp_min(-700), targets, repeats=repeats), rows)
         return Calibration(
             rows=len(targets),
-            temperature=temperature.value,
+            calibrator=chosen.calibrator,
+            sets=rule,
+            seed=method.seed,
             noise=None,
             abstain_above=limit,
             coverage=coverage,
@@ -156,18 +191,53 @@ def calibrate(predictor: Predictor, method: Method, coverage: float) -> Calibrat
     values_of_all = _joined(
         [values_of_all for values_of_all, _ in predictions if isinstance(values_of_all, ValuePrediction)]
     )
-    noise = fit_noise(values_of_all, y)
-    spread = values_of_all.with_noise(noise).standard_deviation
-    threshold = conformal(value_scores(y, values_of_all.mean, spread), LEVEL, repeats=repeats)
+    own = values_of_all.aleatoric is not None
+    noise = None if own else fit_noise(values_of_all, y)
+    factor = fit_noise_factor(values_of_all, y) if own else 1.0
+    calibrated = values_of_all.with_noise_factor(factor) if noise is None else values_of_all.with_noise(noise)
+    spread = calibrated.standard_deviation
+    threshold = conformal(interval_scores(calibrated, y), level, repeats=repeats)
     return Calibration(
         rows=len(y),
-        temperature=1.0,
+        calibrator=None,
         noise=noise,
+        noise_factor=factor,
+        level=level,
         abstain_above=_limit(spread, coverage) * (1 + ROUNDING),
         coverage=coverage,
         conformal=threshold,
         notes=tuple(notes),
     )
+
+
+_TUNING = 5  # of so many rows one chooses the penalty of RAPS, the others fit the threshold
+
+
+def _numbered(features: Sequence[Tensor], targets: Tensor) -> np.ndarray:
+    """Return a number for each row, the same for equal ones: what several networks have predicted is one row."""
+    digests = [
+        blake2b(row.tobytes(), digest_size=8).digest() for part in features for row in part.contiguous().cpu().numpy()
+    ]
+    keys = np.frombuffer(b"".join(digests), np.uint64)
+    return np.unique(np.stack([keys, targets.numpy().astype(np.uint64)]), axis=1, return_inverse=True)[1].ravel()
+
+
+def _sets(
+    rule: SetRule, p: Tensor, targets: Tensor, level: float, seed: int, rows: np.ndarray, repeats: float
+) -> tuple[SetRule, float]:
+    """Return the rule of prediction sets, with its penalty where it has one, and the threshold of its scores."""
+    at = targets.unsqueeze(1)
+    if rule.name == "lac":
+        return rule, conformal(class_scores(p, targets), level, repeats=repeats)
+    uniforms = torch.from_numpy(np.random.default_rng([seed, 1, 0]).random(len(p)))
+    kept = torch.ones(len(p), dtype=torch.bool)
+    if rule.name == "raps":
+        order = np.random.default_rng(0).permutation(int(rows.max()) + 1)
+        tuning = torch.from_numpy(order[rows] % _TUNING == 0)
+        if tuning.sum() and not tuning.all():
+            rule, kept = tuned_raps(p[tuning], targets[tuning], level, uniforms[tuning]), ~tuning
+    scores = rule.scores(p[kept], uniforms[kept]).gather(1, at[kept]).squeeze(1)
+    return rule, conformal(scores, level, repeats=repeats)
 
 
 def _limit(uncertainty: Tensor, coverage: float) -> float:
@@ -228,13 +298,18 @@ def _of_older(predictor: Predictor, ensemble: bool) -> list[str]:
 
 
 def _joined(parts: Sequence[ValuePrediction]) -> ValuePrediction:
-    draws = [part.draws for part in parts if part.draws is not None]
-    return ValuePrediction(
-        torch.cat([part.mean for part in parts]),
-        torch.cat([part.epistemic for part in parts]),
-        None,
-        parts[0].samples,
-        torch.cat(draws, 1),
+    def of_all(name: str, axis: int = 0) -> Tensor | None:
+        tensors = [getattr(part, name) for part in parts]
+        return None if tensors[0] is None else torch.cat(tensors, axis)
+
+    return replace(
+        parts[0],
+        mean=torch.cat([part.mean for part in parts]),
+        epistemic=torch.cat([part.epistemic for part in parts]),
+        aleatoric=of_all("aleatoric"),
+        draws=of_all("draws", 1),
+        draw_variances=of_all("draw_variances", 1),
+        quantiles=of_all("quantiles"),
     )
 
 
@@ -332,7 +407,7 @@ class CalibratedStudy:
                 yield (
                     part,
                     prediction,
-                    CalibratedClasses.of(prediction, calibration, predictor.description.classes or ()),
+                    CalibratedClasses.of(prediction, calibration, predictor.description.classes or (), start),
                 )
             else:
                 yield part, prediction, CalibratedValues.of(prediction, calibration)
@@ -368,7 +443,11 @@ def _worth_of_classes(
         "_known": known,
         "target": target,
         "_right": calibrated.probabilities.argmax(1) == targets.numpy(),
+        "_right_raw": (p.argmax(1) == targets).numpy(),
         "_raw": p.amax(1).numpy(),
+        "_class": targets.numpy(),
+        "_probabilities": p.float().numpy(),
+        "_probabilities_calibrated": q.float().numpy(),
         "_nll": -p.gather(1, at).clamp_min(1e-300).log().squeeze(1).numpy(),
         "_nll_calibrated": -q.gather(1, at).clamp_min(1e-300).log().squeeze(1).numpy(),
         "_brier": (p - hot).square().sum(1).numpy(),
@@ -379,8 +458,7 @@ def _worth_of_classes(
 def _worth_of_values(
     prediction: ValuePrediction, calibration: Calibration, columns: dict[str, np.ndarray], targets: Tensor
 ) -> dict[str, np.ndarray]:
-    assert calibration.noise is not None
-    prediction, y = prediction.with_noise(calibration.noise), targets.numpy()
+    prediction, y = calibration.values(prediction), targets.numpy()
     low, high = prediction.interval(LEVEL)
     return {
         "_known": (~targets.isnan()).numpy(),

@@ -13,6 +13,7 @@ from dampen.data import Data
 from dampen.engine import (
     Builder,
     Model,
+    WithHeads,
     batches,
     check_alike,
     check_ids,
@@ -69,10 +70,10 @@ def check_margin(margin: float | None) -> None:
         raise InputError(f"margin must be a share of the loss from 0 to below 1, got {margin!r}")
 
 
-# A network of mean and variance has its own likelihood as a loss, which a study does not train with.
 _TWO = (
     ". If these are a mean and a log variance: return the mean alone, for which dampen predict and the estimators fit "
-    "one noise for all rows; or train it with a loss of your own and use dampen.predict(network, x, variance_head=True)"
+    "one noise for all rows, or train them by their likelihood (loss='gaussian_nll' or 'beta_nll'); of a network that "
+    "is trained already use dampen.predict(network, x, variance_head=True)"
 )
 
 
@@ -98,9 +99,16 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
         return ()  # the error of the training names the layer
     if not isinstance(outputs, torch.Tensor):
         raise InputError(f"the network must return one tensor, it returned {describe_output(outputs)}")
-    wanted = [(2, data.outputs)] + [(2,)] * (data.task == "regression")
+    heads = model.n if isinstance(model, WithHeads) else 1
+    wanted = [(2, heads * data.outputs)] + [(2,)] * (data.task == "regression" and heads == 1)
     if tuple(outputs.shape) not in wanted:
         two = tuple(outputs.shape) == (2, 2)
+        if heads > 1:
+            what = "a mean and a log variance" if heads == 2 else "the median and the quantiles of 5 and 95 %"
+            raise InputError(
+                f"the loss takes {heads} outputs for each row, {what}, shape [rows, {heads}]; for 2 rows the network "
+                f"returns shape {list(outputs.shape)}: let its factory take outputs, or change its last layer"
+            )
         what = f"a number for each of the {data.outputs} classes" if data.task == "classification" else "one number"
         raise InputError(
             f"the network must return {what} for each row, shape [rows, {data.outputs}]; for 2 rows it returns shape "
@@ -109,7 +117,7 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
     check_alike(Builder(model), [rows], data.inputs, data.outputs)
     if not outputs.isfinite().all():
         raise InputError("the network's outputs are not finite before any training: look for a division or a logarithm")
-    notes = outputs_notes(network, rows, data.task)
+    notes = outputs_notes(network, rows, data.task) if heads == 1 else ()
     if data.task == "regression":  # of a classifier's outputs the training warns
         for note in notes:
             warn(note, OutputsWarning, stacklevel=6)
@@ -161,8 +169,7 @@ def open_folder(
         folder.tidy()  # a run may have been killed before it had written its plan
         folder.write_json("plan.json", wanted)
         return folder
-    if not resume:
-        raise InputError(f"{folder.path} holds a study already: resume it (--resume), or choose another folder")
+    refuse_taken(folder, resume)
     difference = differs(held, wanted)
     if difference is not None:
         raise InputError(
@@ -171,6 +178,18 @@ def open_folder(
         )
     folder.tidy()
     return folder
+
+
+def refuse_taken(folder: Folder, resume: bool) -> None:
+    """Refuse a folder that holds a study, unless that is to be resumed, or no study and other files.
+
+    Raises:
+        InputError: it does.
+    """
+    if _documents.planned(folder) is None:
+        refuse_others(folder, resume)
+    elif not resume:
+        raise InputError(f"{folder.path} holds a study already: resume it (--resume), or choose another folder")
 
 
 def refuse_others(folder: Folder, resume: bool = False) -> None:
@@ -187,7 +206,7 @@ def refuse_others(folder: Folder, resume: bool = False) -> None:
             + ", though dampen report, predict and export need no plan.json" * ("study.json" in others)
             + "; choose another folder for a new one"
         )
-    if set(others) - {"budget.json"}:
+    if set(others) - {"budget.json", "loss.json"}:
         raise InputError(
             f"there is no study in {folder.path} to resume, and other files are there: correct its name"
             if resume

@@ -80,6 +80,7 @@ def compare(
         seed=seed,
         n_seeds=(n_seeds, 2),
     )
+    model = ready.model
     check_timescale(find_optimizer(ready.training.optimizer), list(named.values()))
     lengths, different = ready.lengths, tuple(dict.fromkeys(named.values()))
     plan = ready.plan(

@@ -6,7 +6,7 @@ from typing import Any
 
 from dampen import _schema
 from dampen.data import Data
-from dampen.engine import SGD, Adam, AdamW, Schedule, TrainConfig
+from dampen.engine import SGD, Adam, AdamW, Schedule, TrainConfig, heads_of
 from dampen.errors import InputError
 from dampen.study._defaults import usual_batch_size, usual_schedule
 
@@ -35,6 +35,8 @@ def config_of_study(config: TrainConfig, data: Data) -> TrainConfig:
                 f"{name} can't be a function in a study, whose folder could not repeat it: give a name, or use "
                 "Population.fit"
             )
+    if heads_of(config.loss) > 1 and data.task == "classification":
+        raise InputError(f"loss {config.loss!r} is for numbers, and the data has classes: leave it out")
     if config.loss is not None and (config.loss == _CLASSES_LOSS) != (data.task == "classification"):
         raise InputError(f"loss {config.loss!r} is not for {data.task}: leave it out for the usual one")
     return replace(

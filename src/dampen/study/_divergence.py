@@ -14,6 +14,8 @@ from dampen.study._runner import Runner
 # A training whose loss on its own rows ends so far above a constant's, with weights so far above their start, has been
 # thrown about by its steps: a network that merely learns slowly has the weights that it began with.
 _LOSS, _NORM = 3.0, 10.0
+# Of a standard normal target's constant: half its variance; the mean loss of its own quantiles.
+_OF_UNIT = {"half_squared_error": 0.5, "gaussian_nll": 0.5, "beta_nll": 0.5, "pinball": 0.2}
 
 
 def check_learnt(runner: Runner, phase: str) -> None:
@@ -29,7 +31,7 @@ def check_learnt(runner: Runner, phase: str) -> None:
     if not len(frame):
         return
     last = frame.groupby(["run", "seed", "setting"]).tail(1)  # of each training: a population's epochs are in order
-    half = 0.5 if runner.plan.training.loss == "half_squared_error" else 1.0
+    half = _OF_UNIT.get(str(runner.plan.training.loss), 1.0)
     worse = ~(last["train_loss"] <= _LOSS * half * constant_loss(runner.plan.data))
     grown = ~(last["weight_norm"] <= _NORM * _initial_norm(runner))
     if bool(np.all(last["diverged"] | (worse & grown))):

@@ -325,6 +325,13 @@ class Budget(Struct, frozen=True, kw_only=True, omit_defaults=True):
     confirm_seeds: Annotated[int, Meta(ge=2, le=100_000)] | UnsetType = UNSET
 
 
+class LossChoice(Struct, frozen=True, kw_only=True):
+    """`loss.json`: what a loss was chosen by."""
+
+    loss: Literal["squared_error", "gaussian_nll"]
+    nll: Annotated[dict[Literal["squared_error", "gaussian_nll"], Real], Meta(min_length=2)]
+
+
 def finished(folder: Folder) -> dict[str, Any] | None:
     """Return what a study found, None where it has not ended.
 
@@ -386,6 +393,15 @@ def budget(folder: Folder | None) -> dict[str, Any] | None:
         InputError: `budget.json` is damaged.
     """
     return None if folder is None else _plain(folder, "budget.json", Budget)
+
+
+def loss_choice(folder: Folder | None) -> dict[str, Any] | None:
+    """Return what a loss was chosen by, None where that is not known yet.
+
+    Raises:
+        InputError: `loss.json` is damaged.
+    """
+    return None if folder is None else _plain(folder, "loss.json", LossChoice)
 
 
 def _plain(folder: Folder, name: str, kind: type[Any]) -> dict[str, Any] | None:

@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from dampen.data import Data, Preprocessing, Rows, training_and_validation_rows
 from dampen.engine import Population
 from dampen.search import Ranked, Training
@@ -15,6 +17,7 @@ from dampen.study._description import Description
 from dampen.study._on_test_rows import on_test_rows
 from dampen.study._predictor import Predictor
 from dampen.study._protocol import Plan
+from dampen.study._selected_ensemble import networks_of, selected
 from dampen.study._verdict import Verdict
 
 if TYPE_CHECKING:
@@ -103,7 +106,16 @@ class FreshResults:
             ),
             scheme=self.plan.scheme,
             left_out=self.calibration.get if self.calibration.of_folds else None,
+            loss=None if self.plan.training.loss is None else str(self.plan.training.loss),
         )
+
+    def selected(self, n: int) -> list[tuple[Training, int]]:
+        """Return the trainings of an ensemble of n networks, with how many of each; see `Study.ensemble`."""
+        return selected(self.calibration.runner, self.calibration.confirmed, n)
+
+    def selected_networks(self, n: int) -> list[nn.Module]:
+        """Return the networks of `selected`, trained when they are asked for."""
+        return networks_of(self.calibration.runner, self.selected(n), self.population, self.recommended)
 
     def winner(self) -> Winner:
         """Return the first of the networks, and all that its training followed from."""

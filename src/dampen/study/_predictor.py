@@ -28,6 +28,7 @@ class Predictor:
         scheme: how rows were kept unseen: `folds` or `held-out`.
         left_out: gives ensembles that were trained for calibration, each with the rows that it has not seen; None where
             a part was held out, in classification, and in older studies.
+        loss: by which the networks were trained, by name; None for the usual one of the task.
     """
 
     description: Description
@@ -37,6 +38,7 @@ class Predictor:
     unseen: tuple[tuple[nn.Module, Rows], ...]
     scheme: str
     left_out: Callable[[], list[Ensemble]] | None = None
+    loss: str | None = None
 
     @cached_property
     def ensembles(self) -> list[Ensemble]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from dampen import metrics
 from dampen.data import Data, with_unit_targets
-from dampen.engine import Model, TrainConfig, initial_weights_repeat
+from dampen.engine import VARIANCE_HEADS, Model, TrainConfig, initial_weights_repeat, with_heads
 from dampen.study import _defaults, _protocol
 from dampen.study._checks import check_margin, check_network, check_whole
 from dampen.study._config import config_of_study, rows_a_step
@@ -93,6 +93,7 @@ def prepare(
     """
     check_whole({**counts, "seed": (seed, 0)})
     check_margin(margin)
+    model = with_heads(model, config.loss)
     data, mean, deviation = with_unit_targets(with_ids(model, data))
     training = config_of_study(config, data)
     return Preparation(
@@ -100,7 +101,7 @@ def prepare(
         notes=check_network(model, data),
         data=data,
         target_scale=(mean, deviation),
-        metric=metrics.find(metric, data.task, data.weights is not None),
+        metric=metrics.find(metric or _usual_metric(training, data), data.task, data.weights is not None),
         scheme=_protocol.scheme_of(data, validation),
         sizes=_defaults.usual_sizes(len(data.train_rows)),
         lengths=_defaults.usual_lengths(data, rows_a_step(training), config.epochs),
@@ -108,3 +109,8 @@ def prepare(
         seed=seed,
         training=training,
     )
+
+
+def _usual_metric(training: TrainConfig, data: Data) -> str | None:
+    """Return the metric by which networks with a variance are compared; None for the usual one."""
+    return "nll" if training.loss in VARIANCE_HEADS and data.weights is None else None

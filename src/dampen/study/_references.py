@@ -98,4 +98,5 @@ def without(setting: Setting, knobs: Sequence[str], dropping: bool) -> Setting:
 def _idle(name: str, setting: Mapping[str, object]) -> bool:
     """Return whether a knob scales others, none of which the setting has."""
     acts = KNOBS[name].acts
-    return isinstance(acts, Scales) and not any(other in setting for other in acts.of)
+    turned = {*setting, *(("weight_decay",) if "decay_timescale" in setting else ())}
+    return isinstance(acts, Scales) and not turned.intersection(acts.of)

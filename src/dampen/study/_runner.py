@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PHASES = ("search", "confirmation", "test")
-CALIBRATION = "calibration"  # trainings that belong to no phase: their numbers are no part of what a study found
+CALIBRATION, ENSEMBLE = "calibration", "ensemble"  # belong to no phase: their numbers are no part of what was found
 _SAVE_EVERY, _SAVE_SHARE = 20.0, 0.03  # seconds between checkpoints within a training; the share of time they may take
 _KNOWN_SECONDS, _KNOWN_SHARE = 2.0, 0.05  # of this run, from which on the time that is left can be estimated
 _POINTS = 100  # of a learning curve: more are not seen
@@ -83,7 +83,7 @@ class Runner:
         plan: what to do.
         folder: where checkpoints go; None keeps nothing.
         callback: called with where the study is.
-        workers: of a cluster, which train; None: this machine does.
+        workers: of a cluster, which train while it is connected; None: this machine does.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Runner:
         workers: Any = None,
     ):
         self.model, self.plan, self.folder = model, plan, folder
-        self._callback, self._workers = callback, workers
+        self._callback, self._given_workers = callback, workers
         held = _documents.time_so_far(folder)  # of runs that died
         self._before, self._before_trained = held.seconds, held.member_epochs
         self.began = time.perf_counter()
@@ -113,6 +113,11 @@ class Runner:
         import pandas as pd
 
         return _of_one_type(pd.concat(self.curves, ignore_index=True))
+
+    @property
+    def _workers(self) -> Any:
+        """The workers of a connected cluster; None where this machine trains, as it does after the study."""
+        return self._given_workers if self._given_workers is not None and self._given_workers.connected else None
 
     @property
     def seconds(self) -> float:
@@ -143,7 +148,7 @@ class Runner:
     def rows(self, phase: str) -> Split:
         """Return the rows of a phase: the last one trains on validation rows, too."""
         if phase not in self._rows:
-            if phase == "test":
+            if phase in ("test", ENSEMBLE):
                 data = training_and_validation_rows(self.plan.data)
                 self._rows[phase] = Split(replace(data, test_rows=data.test_rows[:0]), None, None)
             elif phase == CALIBRATION:  # an ensemble of as many networks as predict leaves out each fold
@@ -167,7 +172,7 @@ class Runner:
         seeds, until = self.seeds(phase), until or epochs
         population = self._population(name, settings, seeds)
         self._fit(phase, name, population, epochs, until)
-        if phase == CALIBRATION:
+        if phase in (CALIBRATION, ENSEMBLE):
             return population
         frame = storable(population.history.frame().assign(phase=phase, length=epochs, run=name))
         self.curves.append(frame)
@@ -311,7 +316,7 @@ class Trained:
 
     Args:
         runner: trains them.
-        phase: `confirmation` or `test`.
+        phase: `confirmation`, `test` or `ensemble`.
     """
 
     def __init__(self, runner: Runner, phase: str):

@@ -14,7 +14,7 @@ from torch import nn
 from dampen import _schema
 from dampen._io import exists, shortened
 from dampen.data import NAMES, Data, Preprocessing, Rows, load, training_and_validation_rows, with_unit_targets
-from dampen.engine import INSERTED, Model, Population, WithDropout, insert_dropout
+from dampen.engine import INSERTED, Model, Population, WithDropout, insert_dropout, with_heads
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.models import Linear, mlp
@@ -259,6 +259,8 @@ class SavedResults:
         model = self._given if self._given is not None else _builder(plan["model"])
         if plan["model"].endswith(INSERTED) and not isinstance(model, WithDropout):
             model = insert_dropout(model)
+        loss = plan["training"].get("loss")
+        model = with_heads(model, loss)
         unseen = _calibration_rows.read(place, plan["data"]["fingerprint"], self.preprocessing)
         some = _batch(unseen.rows[0], int(plan["training"]["batch_size"]))
         names = self._document.get("checkpoints", {})  # older studies have one population in each phase
@@ -294,6 +296,7 @@ class SavedResults:
             unseen=tuple(zip(judged, unseen.of(len(confirmed.seeds)), strict=True)),
             scheme=str(plan.get("scheme", "")),
             left_out=left_out if unseen.of_ensembles else None,
+            loss=loss,
         ), last
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from dampen._checks import integer
 from dampen._hooks import WRITERS
 from dampen.data import Data, Preprocessing
 from dampen.engine import Model
@@ -19,6 +20,7 @@ from dampen.study._description import Description
 from dampen.study._fresh import FreshResults
 from dampen.study._saved import SavedResults
 from dampen.study._verdict import Verdict
+from dampen.uncertainty import LEVEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,6 +151,11 @@ class Study:
         """How raw rows become the network's inputs, for rows to come; None where the data is no table."""
         return self.results.preprocessing
 
+    @property
+    def loss(self) -> str | None:
+        """The name of the loss by which networks were trained; None for the usual one of the task."""
+        return self.results.predictor.loss
+
     def model(self) -> nn.Module:
         """Return a network with the recommended setting, trained on training and validation rows, evaluation mode.
 
@@ -156,18 +163,47 @@ class Study:
         """
         return self.results.population.member(self.setting, self.results.population.seeds[0])
 
-    def ensemble(self) -> list[nn.Module]:
-        """Return the networks of the recommended setting, one for each seed."""
+    def ensemble(self, n: int | None = None) -> list[nn.Module]:
+        """Return networks whose mean predicts: by default those of the recommended setting, one for each seed.
+
+        With n, they are of several settings: greedy selection with replacement (Caruana et al. 2004) among the
+        trainings that were confirmed, by what their networks predict for rows that they have not seen; see
+        `dampen.search.select_ensemble`. It begins with the recommended training, so that one network is that of
+        `model`; each further draw of a training is a network of another seed, trained on training and validation rows.
+        Test rows have no part in it. Predicting a row takes a pass of each network: n passes.
+
+        Args:
+            n: how many networks; at most as many as have been confirmed, one for each training and seed.
+
+        Raises:
+            InputError: n below 1 or above what there is, or given for a study that was read from its folder.
+        """
         population = self.results.population
-        return [population.member(self.setting, seed) for seed in population.seeds]
+        if n is None:
+            return [population.member(self.setting, seed) for seed in population.seeds]
+        if isinstance(self.results, SavedResults):
+            raise InputError(
+                "a study that was read from its folder has no selection of networks: leave n out for the recommended "
+                "setting's, or call ensemble(n) on the study that tune returns"
+            )
+        integer("n", n)
+        return self.results.selected_networks(n)
 
     def calibrated(
-        self, samples: int = 100, coverage: float = 0.9, seed: int = 0, *, ensemble: bool = False
+        self,
+        samples: int = 100,
+        coverage: float = 0.9,
+        seed: int = 0,
+        *,
+        ensemble: bool = False,
+        calibrator: str = "auto",
+        sets: str = "lac",
+        level: float = LEVEL,
     ) -> CalibratedStudy:
         """Return what predicts new rows, calibrated on rows that took no part in the training of what predicts them.
 
-        Temperature (or noise), the threshold of abstaining and the conformal one are fitted on those rows, as
-        `dampen predict` does.
+        What calibrates probabilities (or the noise of values), the threshold of abstaining and the conformal one are
+        fitted on those rows, as `dampen predict` does.
 
         Args:
             samples: Monte-Carlo dropout masks for each network; 0 for a single pass.
@@ -176,6 +212,10 @@ class Study:
             seed: of the masks.
             ensemble: whether the networks of all seeds predict, or the first alone; of a regression by folds that is
                 not in a folder, networks are trained for that.
+            calibrator: of class probabilities: `temperature`, `vector`, `isotonic`, or `auto`: the temperature, unless
+                another one is better on those rows by more than two standard errors, cross-fitted.
+            level: of a regression's intervals: the share of rows whose interval is to hold the target.
+            sets: which classes a prediction set holds: `lac`, `aps` or `raps`; see `dampen.uncertainty.SetRule`.
 
         Raises:
             InputError: an argument outside its range, or networks or rows to calibrate on that are gone or damaged.
@@ -194,7 +234,7 @@ class Study:
         """
         predictor = self.results.predictor
         method = single_pass_if_no_dropout(predictor, Method(samples, ensemble, seed))
-        calibration = calibrate(predictor, method, coverage)
+        calibration = calibrate(predictor, method, coverage, calibrator, sets, level)
         for note in calibration.notes:
             warnings.warn(note, DataWarning, stacklevel=2)
         return CalibratedStudy(self.results, method, calibration)

@@ -23,18 +23,20 @@ from dampen.engine import (
     find_optimizer,
     once,
 )
-from dampen.engine.knobs import Setting
+from dampen.engine.knobs import Setting, find_knob
 from dampen.errors import InputError
 from dampen.search import Bracket, Space, Strategy, strategy_of
 from dampen.search import brackets as draw_brackets
 from dampen.study import _budget, _defaults, _documents, _references
-from dampen.study._checks import check_batches, one_writer, open_folder, refuse_others, refuse_patience
+from dampen.study._checks import check_batches, one_writer, open_folder, refuse_others, refuse_patience, refuse_taken
+from dampen.study._choose_loss import AUTO, choose_loss
+from dampen.study._cocktail import MOST_RATES, N_SEEDS, N_SETTINGS, cocktail_space
 from dampen.study._conclude import finish
 from dampen.study._confirmation import Confirmation, simple_models
 from dampen.study._defaults import Lengths
 from dampen.study._divergence import check_learnt
 from dampen.study._phases import n_calibration_folds
-from dampen.study._preparation import prepare
+from dampen.study._preparation import Preparation, prepare
 from dampen.study._protocol import Plan
 from dampen.study._runner import Progress, Runner, workers_of
 from dampen.study._search import check_found
@@ -60,6 +62,7 @@ def tune(
     margin: float | None = None,
     search: str | Strategy = "sobol",
     per_layer: bool = False,
+    cocktail: bool = False,
     confirmed: int = 3,
     n_confirm_seeds: int | None = None,
     budget: float | None = None,
@@ -86,7 +89,9 @@ def tune(
         config: how members train. `epochs` is the longest training, which by default follows from what longer trainings
             gain; `lr` is used where the space has no learning rate. By default `batch_size` is 32 below 5000 training
             rows and 128 above, `schedule` is `cosine`. The default space is made for `adamw`: give one for another
-            optimizer. `early_stopping`, and functions as `loss` or `decay_filter`, can't be part of a study.
+            optimizer. `early_stopping`, and functions as `loss` or `decay_filter`, can't be part of a study. For
+            numbers the keyword `loss="auto"` takes `gaussian_nll` where validation rows are significantly more likely
+            under it than under `squared_error`, both tried with 8 settings first.
         n_settings: how many are tried; by default 64 below 1000 training rows, 32 below 5000, 24 above.
         n_seeds: of each setting in the search; by default 5 below 1000 training rows, 3 below 5000, 1 above.
         metric: `nll`, `accuracy`, `brier`, `mc-nll` (of the mean under Monte-Carlo dropout) for classes; `mse`, `rmse`,
@@ -96,6 +101,8 @@ def tune(
         search: how settings are drawn and which train longer: `dampen.SuccessiveHalving(eta=3)`, `Hyperband`, `Sobol`,
             `Random`, `Grid` or `TPE`; `sobol`, `random`, `grid`, `tpe` and `hyperband` are short for them, eta being 2.
         per_layer: a dropout rate for each layer, in the default space.
+        cocktail: search every regulariser that can act on the network and the data, each on or off (Kadra et al. 2021);
+            what `space` has takes the place of its dimension. By default 512 settings of one seed each.
         confirmed: how many of the best train again.
         n_confirm_seeds: of each of these; by default 10 below 1000 training rows, 5 below 5000, 3 above.
         budget: seconds that the study may take: settings, seeds, epochs and confirming seeds that are not given follow
@@ -114,38 +121,58 @@ def tune(
     """
     if budget is not None and not (is_number(budget) and 0 < budget < math.inf):
         raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
+    clock, automatic = time.perf_counter(), options.get("loss") == AUTO
+    if automatic:
+        options["loss"] = None
+        if getattr(data, "task", None) == "classification":
+            raise InputError("loss 'auto' is for numbers, and the data has classes: leave it out")
     strategy, config = strategy_of(search), configured(config, options)
-    ready = prepare(
-        model,
-        data,
-        config,
-        metric=metric,
-        validation=validation,
-        margin=margin,
-        seed=seed,
-        n_settings=(n_settings, 1),
-        n_seeds=(n_seeds, 1),
-        confirmed=(confirmed, 1),
-        n_confirm_seeds=(n_confirm_seeds, 2),
-    )
-    data, training, sizes, lengths = ready.data, ready.training, ready.sizes, ready.lengths
+
+    def begun(loss: Any) -> Preparation:
+        return prepare(
+            model,
+            data,
+            replace(config, loss=loss),
+            metric=metric,
+            validation=validation,
+            margin=margin,
+            seed=seed,
+            n_settings=(n_settings, 1),
+            n_seeds=(n_seeds, 1),
+            confirmed=(confirmed, 1),
+            n_confirm_seeds=(n_confirm_seeds, 2),
+        )
+
+    def drawn_from(ready: Preparation) -> Space:
+        places = _dropping(ready.model, ready.data, ready.training)
+        return _space(space, ready.data, places, per_layer)
+
+    loss = choose_loss(begun, drawn_from, n_seeds, _unopened(out, resume)) if automatic else None
+    ready = begun(config.loss if loss is None else loss.option)
+    model, data, training, sizes, lengths = ready.model, ready.data, ready.training, ready.sizes, ready.lengths
     places = _dropping(model, data, training)
+    if cocktail:
+        space = _mixed(space or {}, cocktail_space(model, data, training, places))
+        sizes = replace(sizes, settings=N_SETTINGS, seeds=N_SEEDS)
     dropping, chosen = places > 0, _space(space, data, places, per_layer)
     optimizer = find_optimizer(training.optimizer)
     check_timescale(optimizer, [dict.fromkeys(chosen.dimensions)])
 
     def planned(settings: int, lengths: Lengths) -> Planned:
         brackets = draw_brackets(chosen, strategy, settings, (lengths.first, lengths.planned), confirmed, seed)
-        families = _references.families(chosen, dropping, data, training.lr, settings, isinstance(optimizer, AdamW))
+        wide = min(settings, MOST_RATES) if cocktail else settings
+        families = _references.families(chosen, dropping, data, training.lr, wide, isinstance(optimizer, AdamW))
         around = settings // 8 if strategy.halving and settings >= LEAST_AROUND and strategy.name != "grid" else 0
         return brackets, families, around
 
-    clock = time.perf_counter()
     if budget is not None:
         wanted = _budget.Wanted(n_settings, n_seeds, lengths, config.epochs is not None, confirmed)
-        n_settings, n_seeds, lengths = _within(budget, model, data, training, out, planned, wanted)
+        n_settings, n_seeds, lengths = _within(
+            budget - (time.perf_counter() - clock), model, data, training, out, planned, wanted
+        )
     brackets, families, around = planned(n_settings or sizes.settings, lengths)
     plan = ready.plan(
+        notes=ready.notes if loss is None else (*ready.notes, loss.note),
         space=chosen,
         search=strategy.name,
         brackets=brackets,
@@ -169,6 +196,15 @@ def tune(
         return finish(runner, Confirmation(runner, dropping).of_search(ranked), ranked)
 
 
+def _unopened(out: str | Path | None, resume: bool) -> Folder | None:
+    """Return a study's folder before there is a plan to open it with; refuse one that is another study's."""
+    if out is None:
+        return None
+    folder = Folder(Path(out))
+    refuse_taken(folder, resume)
+    return folder
+
+
 def _space(space: Mapping[str, Any] | None, data: Data, dropping: int, per_layer: bool) -> Space:
     """Return the space that is given, or the usual one; refuse knobs that can't be searched here."""
     chosen = Space(dict(space) if space is not None else _defaults.usual_space(data, dropping, per_layer))
@@ -176,6 +212,12 @@ def _space(space: Mapping[str, Any] | None, data: Data, dropping: int, per_layer
         raise InputError("the network drops no units, so that dropout changes nothing: leave dropout out of the space")
     refuse_patience(chosen.dimensions)
     return chosen
+
+
+def _mixed(given: Mapping[str, Any], cocktail: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a cocktail's dimensions with those that are given in the place of their own and of what they exclude."""
+    excluded = {other for name in given for other in find_knob(name).excludes}
+    return {name: value for name, value in cocktail.items() if name not in excluded} | dict(given)
 
 
 def _dropping(model: Model, data: Data, training: TrainConfig) -> int:

@@ -352,8 +352,9 @@ def _memory(verdict: Findings) -> list[str]:
         ]
     return [
         f"The time scale of this weight decay is {verdict.memory_epochs:.3g} epochs, 1 / (lr * weight_decay * steps "
-        "per epoch) (Wang and Aitchison 2024): with another learning rate, batch size or amount of data, choose the "
-        "weight decay that keeps it."
+        "per epoch) (Wang and Aitchison 2024): with another learning rate or batch size, choose the weight decay "
+        "that keeps it. With another amount of data search again: the best time scale changes with the rows per "
+        "parameter (Bergsma et al. 2025)."
     ]
 
 

@@ -1,42 +1,97 @@
 """When to trust a prediction: Monte-Carlo dropout, ensembles, calibration, abstention, data out of distribution."""
 
 from dampen.uncertainty._calibrated import LEVEL, CalibratedClasses, CalibratedValues, Calibration, joined
-from dampen.uncertainty._calibration import Brier, Reliability, brier, ece, nll, reliability, reliability_of
-from dampen.uncertainty._conformal import class_scores, conformal, rows_for, value_scores
+from dampen.uncertainty._calibration import (
+    Brier,
+    Reliability,
+    brier,
+    classwise_ece,
+    ece,
+    nll,
+    reliability,
+    reliability_of,
+    smooth_ece,
+    smooth_ece_of,
+)
+from dampen.uncertainty._calibrators import (
+    CALIBRATORS,
+    Calibrator,
+    Chosen,
+    Isotonic,
+    TemperatureScaling,
+    VectorScaling,
+    choose,
+    fit_isotonic,
+    fit_vector,
+)
+from dampen.uncertainty._conformal import (
+    SETS,
+    SetRule,
+    class_scores,
+    conformal,
+    interval_scores,
+    intervals,
+    rows_for,
+    tuned_raps,
+    value_scores,
+)
 from dampen.uncertainty._out_of_distribution import OutOfDistribution, out_of_distribution
 from dampen.uncertainty._predict import dropout_rates, masks, mc_dropout, predict
-from dampen.uncertainty._prediction import ClassPrediction, Prediction, ValuePrediction, fit_noise
+from dampen.uncertainty._prediction import (
+    ClassPrediction,
+    Prediction,
+    ValuePrediction,
+    fit_noise,
+    fit_noise_factor,
+    of_quantiles,
+)
 from dampen.uncertainty._selective import Selective, selective
 from dampen.uncertainty._summaries import ROUNDING, abstention, ranks_rows, reliabilities, remarks, risk, summary
 from dampen.uncertainty._temperature import Temperature, find_temperature, fit_temperature, tempered
 
 __all__ = [
+    "CALIBRATORS",
     "LEVEL",
     "ROUNDING",
+    "SETS",
     "Brier",
     "CalibratedClasses",
     "CalibratedValues",
     "Calibration",
+    "Calibrator",
+    "Chosen",
     "ClassPrediction",
+    "Isotonic",
     "OutOfDistribution",
     "Prediction",
     "Reliability",
     "Selective",
+    "SetRule",
     "Temperature",
+    "TemperatureScaling",
     "ValuePrediction",
+    "VectorScaling",
     "abstention",
     "brier",
+    "choose",
     "class_scores",
+    "classwise_ece",
     "conformal",
     "dropout_rates",
     "ece",
     "find_temperature",
+    "fit_isotonic",
     "fit_noise",
+    "fit_noise_factor",
     "fit_temperature",
+    "fit_vector",
+    "interval_scores",
+    "intervals",
     "joined",
     "masks",
     "mc_dropout",
     "nll",
+    "of_quantiles",
     "out_of_distribution",
     "predict",
     "ranks_rows",
@@ -47,7 +102,10 @@ __all__ = [
     "risk",
     "rows_for",
     "selective",
+    "smooth_ece",
+    "smooth_ece_of",
     "summary",
     "tempered",
+    "tuned_raps",
     "value_scores",
 ]

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64, Shaped
+from torch import Tensor
 
+from dampen.uncertainty._calibrators import Calibrator, Isotonic, TemperatureScaling, VectorScaling
+from dampen.uncertainty._conformal import SetRule, intervals
 from dampen.uncertainty._prediction import ClassPrediction, ValuePrediction
-from dampen.uncertainty._temperature import tempered
 
 LEVEL = 0.95  # of intervals
 
@@ -21,29 +23,65 @@ class Calibration:
 
     Args:
         rows: how many there were.
-        temperature: for class probabilities; 1 for values.
-        noise: variance of a regression's noise in the target's own unit; None for classes.
+        calibrator: what makes class probabilities calibrated; None for values.
+        noise: variance of a regression's noise in the target's own unit; None for classes, and where the networks
+            return the noise of each row.
+        noise_factor: by which that is multiplied.
         abstain_above: uncertainty above which a prediction abstains, so that a share `coverage` of those rows is
             answered.
         coverage: that share.
-        conformal: threshold of the conformal score, at the level `coverage` for classes, `LEVEL` for values.
+        conformal: threshold of the conformal score, at the level `coverage` for classes, `level` for values.
+        level: of a regression's intervals.
+        sets: which classes belong to a prediction set.
+        seed: of the uniform numbers of such sets.
         notes: what the rows were too few for, and what to do about it.
     """
 
     rows: int
-    temperature: float
+    calibrator: Calibrator | None
     noise: float | None
     abstain_above: float
     coverage: float
     conformal: float
+    noise_factor: float = 1.0
+    level: float = LEVEL
+    sets: SetRule = field(default_factory=SetRule)
+    seed: int = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def temperature(self) -> float:
+        """For class probabilities; 1 for values, and where another calibrator takes its place."""
+        return self.calibrator.temperature if isinstance(self.calibrator, TemperatureScaling) else 1.0
+
+    def values(self, prediction: ValuePrediction) -> ValuePrediction:
+        """Return a prediction of values with its noise."""
+        return (
+            prediction.with_noise_factor(self.noise_factor) if self.noise is None else prediction.with_noise(self.noise)
+        )
+
+    def uniforms(self, n: int, first: int = 0) -> Float[Tensor, " N"]:
+        """Return a number from 0 to 1 for each of n rows, of which randomised prediction sets make use."""
+        return torch.from_numpy(np.random.default_rng([self.seed, first]).random(n))
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
+        of_classes = self.calibrator is not None
+        parameters: dict[str, Any] = {}
+        if isinstance(self.calibrator, VectorScaling):
+            parameters = {"weights": list(self.calibrator.weights), "biases": list(self.calibrator.biases)}
+        if isinstance(self.calibrator, Isotonic):
+            parameters = {"knots": [len(x) for x, _ in self.calibrator.knots]}
         return {
             "rows": self.rows,
-            "temperature": self.temperature if self.noise is None else None,
+            "calibrator": self.calibrator.name if self.calibrator is not None else None,
+            "temperature": self.temperature if of_classes and not parameters else None,
+            **({"calibrator_parameters": parameters} if parameters else {}),
+            "sets": self.sets.name if of_classes else None,
+            **({"raps": {"penalty": self.sets.penalty, "free": self.sets.free}} if self.sets.name == "raps" else {}),
             "noise_variance": self.noise,
+            **({} if of_classes or self.noise is not None else {"noise_factor": self.noise_factor}),
+            **({} if of_classes or self.level == LEVEL else {"level": self.level}),
             "coverage": self.coverage,
             "abstain_above": self.abstain_above if math.isfinite(self.abstain_above) else None,
             "conformal_threshold": self.conformal if math.isfinite(self.conformal) else None,
@@ -64,8 +102,8 @@ class CalibratedClasses(_Rows):
 
     Args:
         classes: names, in the order of the probabilities' columns.
-        probabilities: after temperature scaling.
-        entropy: of the mean over samples, before temperature scaling, in nats.
+        probabilities: after calibration.
+        entropy: of the mean over samples, before calibration, in nats.
         mutual_information: what the samples disagree on, likewise.
         abstain: the rows to abstain from: their largest probability is too small.
         in_prediction_set: which classes belong to each row's conformal prediction set.
@@ -111,16 +149,20 @@ class CalibratedClasses(_Rows):
         }
 
     @classmethod
-    def of(cls, prediction: ClassPrediction, calibration: Calibration, classes: Sequence[str]) -> "CalibratedClasses":
-        """Return what a calibration makes of predictions."""
-        q = tempered(prediction.probabilities, calibration.temperature)
+    def of(
+        cls, prediction: ClassPrediction, calibration: Calibration, classes: Sequence[str], first_row: int = 0
+    ) -> "CalibratedClasses":
+        """Return what a calibration makes of predictions, of which the first is that of this row."""
+        assert calibration.calibrator is not None
+        q = calibration.calibrator(prediction.probabilities)
+        uniforms = None if calibration.sets.name == "lac" else calibration.uniforms(len(q), first_row)
         return cls(
             classes=tuple(classes),
             probabilities=q.numpy(),
             entropy=prediction.entropy.numpy(),
             mutual_information=prediction.mutual_information.numpy(),
             abstain=(1 - q.amax(1) > calibration.abstain_above).numpy(),
-            in_prediction_set=(q >= 1 - calibration.conformal).numpy(),
+            in_prediction_set=calibration.sets.sets(q, calibration.conformal, uniforms).numpy(),
         )
 
 
@@ -132,8 +174,8 @@ class CalibratedValues(_Rows):
         mean: the prediction.
         deviation: standard deviation of the target around it: that over samples and networks, and the noise.
         epistemic: the first of these alone, which more data would reduce.
-        intervals: ends of the conformal prediction intervals for 95 % coverage; infinite where too few rows were left
-            to calibrate on.
+        intervals: ends of the conformal prediction intervals, for 95 % coverage or another `level`; infinite where too
+            few rows were left to calibrate on.
         abstain: the rows to abstain from: their deviation is too large.
     """
 
@@ -161,14 +203,13 @@ class CalibratedValues(_Rows):
     @classmethod
     def of(cls, prediction: ValuePrediction, calibration: Calibration) -> "CalibratedValues":
         """Return what a calibration makes of predictions."""
-        assert calibration.noise is not None
-        deviation = prediction.with_noise(calibration.noise).standard_deviation
-        half = calibration.conformal * deviation
+        prediction = calibration.values(prediction)
+        deviation = prediction.standard_deviation
         return cls(
             mean=prediction.mean.numpy(),
             deviation=deviation.numpy(),
             epistemic=prediction.epistemic.sqrt().numpy(),
-            intervals=torch.stack([prediction.mean - half, prediction.mean + half], 1).numpy(),
+            intervals=intervals(prediction, calibration.conformal).numpy(),
             abstain=(deviation > calibration.abstain_above).numpy(),
         )
 

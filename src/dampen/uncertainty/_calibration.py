@@ -9,6 +9,8 @@ from torch import Tensor
 
 from dampen.errors import InputError
 
+_GRID = 4096  # points on which residuals are smoothed
+_WIDTH = 1e-4  # to which the kernel's width is found
 BINS = 15  # Guo et al. (2017), "On calibration of modern neural networks", section 5
 
 
@@ -107,6 +109,58 @@ def ece(
 ) -> float:
     """Return the expected calibration error; see `reliability`."""
     return reliability(probabilities, targets, bins, adaptive=adaptive).error
+
+
+def classwise_ece(probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " _"], bins: int = BINS) -> float:
+    """Return the classwise calibration error: the mean over classes of the error of each one's own probability.
+
+    Kull et al. (2019), "Beyond temperature scaling", equation 3: bins of equal width of each class's probability, with
+    the share of rows of that class. It sees what `ece`, of the most probable class alone, does not.
+
+    Raises:
+        InputError: no rows, or fewer than one bin.
+    """
+    p = _checked(probabilities, targets).numpy()
+    y = targets.numpy()
+    return float(np.mean([reliability_of(p[:, c], y == c, bins).error for c in range(p.shape[1])]))
+
+
+def smooth_ece(probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " _"]) -> float:
+    """Return the smooth calibration error of the most probable class's probability; see `smooth_ece_of`."""
+    top = _checked(probabilities, targets).max(1)
+    return smooth_ece_of(top.values.numpy(), (top.indices == targets).numpy())
+
+
+def smooth_ece_of(confidence: Float[np.ndarray, " N"], right: Bool[np.ndarray, " N"]) -> float:
+    """Return SmoothECE (Blasiok and Nakkiran 2023): residuals smoothed by a Gaussian kernel instead of binned.
+
+    The integral of `|E[K_w(t, confidence) (right - confidence)]|` over t in 0 to 1, of the kernel reflected at both
+    ends, where its width w is the integral itself: the width that the data needs, so that there is no bin to choose.
+
+    Raises:
+        InputError: no rows.
+    """
+    if len(right) == 0:
+        raise InputError("the smooth calibration error needs rows, got 0")
+    from scipy.ndimage import gaussian_filter1d
+
+    # each residual is shared by the two grid points beside it, which keeps its place in the mean
+    place = np.clip(confidence, 0, 1) * _GRID - 0.5
+    left = np.floor(place).astype(np.int64)
+    share, residual = place - left, (right - confidence) / len(right)
+    on_grid = sum(
+        np.bincount(np.clip(at, 0, _GRID - 1), weight * residual, minlength=_GRID)
+        for at, weight in ((left, 1 - share), (left + 1, share))
+    )
+
+    def error(width: float) -> float:
+        return float(np.abs(gaussian_filter1d(on_grid, width * _GRID, mode="reflect", truncate=6)).sum())
+
+    low, high = 0.0, 1.0  # the error does not rise with the width
+    while high - low > _WIDTH:
+        middle = (low + high) / 2
+        low, high = (low, middle) if error(middle) <= middle else (middle, high)
+    return error(high)
 
 
 def brier(probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " _"], bins: int = BINS) -> Brier:

@@ -1,11 +1,14 @@
 """Split-conformal prediction: thresholds for prediction sets and intervals of a promised coverage."""
 
 import math
+from dataclasses import dataclass
 
-from jaxtyping import Float, Int64
+import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from dampen.errors import InputError
+from dampen.uncertainty._prediction import ValuePrediction
 
 
 def rows_for(level: float) -> int:
@@ -48,8 +51,109 @@ def class_scores(probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " N
     return 1 - probabilities.gather(1, targets.unsqueeze(1)).squeeze(1)
 
 
+SETS = ("lac", "aps", "raps")
+_PENALTIES = (0.001, 0.01, 0.1, 0.2, 0.5)  # Angelopoulos et al. (2021), appendix E, over which the set size is least
+
+
+@dataclass(frozen=True)
+class SetRule:
+    """Which classes belong to a prediction set: those whose score is at most a threshold.
+
+    Args:
+        name: `lac`, sets of least mean size (Sadinle, Lei and Wasserman 2019); `aps`, sets whose size follows the row's
+            difficulty, with coverage more even over rows (Romano, Sesia and Candes 2020); `raps`, the same with a
+            penalty on large sets (Angelopoulos et al. 2021).
+        penalty: of each class after the first `free` ones: `lambda` of RAPS.
+        free: `k_reg` of RAPS.
+
+    Raises:
+        InputError: no such name.
+    """
+
+    name: str = "lac"
+    penalty: float = 0.0
+    free: int = 0
+
+    def __post_init__(self) -> None:
+        if self.name not in SETS:
+            raise InputError(f"sets must be {', '.join(SETS[:-1])} or {SETS[-1]}, got {self.name!r}")
+
+    def scores(
+        self, probabilities: Float[Tensor, "N C"], uniforms: Float[Tensor, " N"] | None = None
+    ) -> Float[Tensor, "N C"]:
+        """Return the conformal score of every class.
+
+        Of `aps` and `raps` the probability of all classes that are more probable, and that of the class itself times
+        the row's uniform number, without which coverage would be more than promised; None counts it in full.
+        """
+        p = probabilities.double()
+        if self.name == "lac":
+            return 1 - p
+        order = p.argsort(dim=1, descending=True, stable=True)
+        in_order = p.gather(1, order)
+        share = 1.0 if uniforms is None else uniforms.to(p).unsqueeze(1)
+        before = in_order.cumsum(1) - in_order
+        rank = torch.arange(1, p.shape[1] + 1, device=p.device)
+        scores = before + share * in_order + self.penalty * (rank - self.free).clamp_min(0)
+        return torch.empty_like(p).scatter_(1, order, scores)
+
+    def sets(
+        self, probabilities: Float[Tensor, "N C"], threshold: float, uniforms: Float[Tensor, " N"] | None = None
+    ) -> Bool[Tensor, "N C"]:
+        """Return which classes belong to each row's set; of `aps` and `raps` the most probable one always does."""
+        if self.name == "lac":
+            return probabilities >= 1 - threshold
+        found = self.scores(probabilities, uniforms) <= threshold
+        return found.scatter_(1, probabilities.argmax(1, keepdim=True), True)
+
+
+def tuned_raps(
+    probabilities: Float[Tensor, "N C"],
+    targets: Int64[Tensor, " N"],
+    level: float,
+    uniforms: Float[Tensor, " N"] | None = None,
+) -> SetRule:
+    """Return RAPS with the penalty whose sets are smallest on these rows, which must not be those of the threshold.
+
+    Classes up to the rank that holds the right one at the level are free of it (Angelopoulos et al. 2021, algorithm 4).
+    """
+    own = probabilities.gather(1, targets.unsqueeze(1))
+    ranks = (probabilities > own).sum(1) + 1
+    k = min(len(ranks), math.ceil((len(ranks) + 1) * level - 1e-9))
+    free = int(ranks.sort().values[k - 1])
+    rules = [SetRule("raps", penalty, free) for penalty in _PENALTIES]
+
+    def size(rule: SetRule) -> float:
+        scores = rule.scores(probabilities, uniforms).gather(1, targets.unsqueeze(1)).squeeze(1)
+        return float(rule.sets(probabilities, conformal(scores, level), uniforms).sum(1).double().mean())
+
+    return min(rules, key=size)
+
+
 def value_scores(
     targets: Float[Tensor, " N"], mean: Float[Tensor, " N"], deviation: Float[Tensor, " N"]
 ) -> Float[Tensor, " N"]:
     """Return `|target - mean| / deviation`, the conformal score of values (Lei et al. 2018, section 5.2)."""
     return (targets.to(mean) - mean).abs() / deviation
+
+
+def interval_scores(prediction: ValuePrediction, targets: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+    """Return how far targets lie outside, in what `intervals` widens by: deviations, or the unit beyond quantiles.
+
+    Of a prediction with quantiles that is conformalised quantile regression (Romano, Patterson and Candes 2019,
+    equation 6), of others `value_scores`.
+    """
+    if prediction.quantiles is None:
+        return value_scores(targets, prediction.mean, prediction.standard_deviation)
+    low, high = prediction.quantiles.unbind(1)
+    return torch.maximum(low - targets.to(low), targets.to(high) - high)
+
+
+def intervals(prediction: ValuePrediction, threshold: float) -> Float[Tensor, "N 2"]:
+    """Return the ends of the intervals of all targets whose score is at most a threshold."""
+    if prediction.quantiles is None:
+        half = threshold * prediction.standard_deviation
+        return torch.stack([prediction.mean - half, prediction.mean + half], 1)
+    low, high = prediction.quantiles.unbind(1)
+    middle = (low + high) / 2
+    return torch.stack([torch.minimum(low - threshold, middle), torch.maximum(high + threshold, middle)], 1)

@@ -12,12 +12,22 @@ from torch import Tensor, nn
 
 from dampen._checks import finite, integer
 from dampen._tensors import as_native, check_dense, check_size, describe_input, is_frame, loaded_by
-from dampen.engine import are_probabilities, check_ids, has_one_output, once, outputs_line, warn
+from dampen.engine import (
+    QUANTILE_HEADS,
+    QUANTILES,
+    VARIANCE_HEADS,
+    are_probabilities,
+    check_ids,
+    has_one_output,
+    once,
+    outputs_line,
+    warn,
+)
 from dampen.engine.knobs.noise.dropout import rates as read_rates
 from dampen.errors import InputError, OutputsWarning
 from dampen.uncertainty._masks import Numbers, keeps
 from dampen.uncertainty._moments import ClassSums, ValueSums
-from dampen.uncertainty._prediction import Prediction
+from dampen.uncertainty._prediction import Prediction, ValuePrediction, of_quantiles
 from dampen.uncertainty._sampling import Part, rates_of, sample
 from dampen.uncertainty._sites import NothingDrops, answer, check_initialised, check_rows, find
 
@@ -97,6 +107,7 @@ def predict(
     *,
     task: str | None = None,
     variance_head: bool = False,
+    loss: str | None = None,
     scale: tuple[float, float] = (0.0, 1.0),
     temperature: float = 1.0,
     first_row: int = 0,
@@ -120,6 +131,8 @@ def predict(
         seed: see there.
         task: see there.
         variance_head: see there.
+        loss: by which the network was trained, by name: of `gaussian_nll` and `beta_nll` it has a variance head, of
+            `pinball` it returns the median and two quantiles; a study brings its own.
         scale: see there; a study brings its own.
         temperature: see there.
         first_row: see there.
@@ -144,7 +157,7 @@ def predict(
         if is_frame(x) or isinstance(x, str | os.PathLike):
             raise InputError(_of_table(x))
         dropout = models.setting.get("dropout") if dropout is None else dropout
-        task = task or models.description.task
+        task, loss = task or models.description.task, loss or getattr(models, "loss", None)
         models, scale = models.ensemble(), models.target_scale
     folder = os.fspath(models) if isinstance(models, str | os.PathLike) else None
     if folder is not None or not isinstance(models, nn.Module | Iterable):
@@ -163,6 +176,7 @@ def predict(
     finite("temperature", temperature)
     if task not in (None, "classification", "regression"):
         raise InputError(f"task must be classification or regression, got {task!r}")
+    variance_head, quantiles = variance_head or loss in VARIANCE_HEADS, loss in QUANTILE_HEADS
     rates = None if dropout is None else read_rates(dropout)
     rows = _read(x)
     each = samples or 1
@@ -172,6 +186,9 @@ def predict(
     def take(part: Part) -> None:
         check_rows(part.outputs[0], part.stop - part.start)
         classes = _is_classes(part.outputs, task, variance_head)
+        if quantiles and (classes or part.outputs.ndim != 3 or part.outputs.shape[-1] != len(QUANTILES)):
+            shape = list(part.outputs.shape[1:])
+            raise InputError(f"a network trained by pinball gives the median and two quantiles, [N, 3]; got {shape}")
         if classes and scaled:
             raise InputError(
                 "scale turns a regression's values into the target's unit, and the outputs are interpreted as "
@@ -216,7 +233,8 @@ def predict(
                     dropout=rates,
                     take=take,
                 )
-    return sums[0].prediction()
+    found = sums[0].prediction()
+    return of_quantiles(found) if quantiles and isinstance(found, ValuePrediction) else found
 
 
 def masks(model: nn.Module, x: Any, samples: int, seed: int = 0, *, first_row: int = 0) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """What is known about rows after many samples: class probabilities or values, and how uncertain they are and why."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -82,6 +82,7 @@ class ValuePrediction:
         samples: T.
         draws: the samples' own means, with `return_samples=True`.
         draw_variances: the samples' own noise, where the network returns it.
+        quantiles: the mean over samples of the quantiles of 5 and 95 %, where the network returns them.
     """
 
     mean: Float[Tensor, "N ..."]
@@ -90,6 +91,7 @@ class ValuePrediction:
     samples: int
     draws: Float[Tensor, "T N ..."] | None = None
     draw_variances: Float[Tensor, "T N ..."] | None = None
+    quantiles: Float[Tensor, "N 2"] | None = None
 
     def __len__(self) -> int:
         return len(self.mean)
@@ -149,6 +151,17 @@ class ValuePrediction:
             raise InputError("the variance of the noise must be larger than 0")
         return ValuePrediction(self.mean, self.epistemic, noise, self.samples, self.draws, self.draw_variances)
 
+    def with_noise_factor(self, factor: float) -> "ValuePrediction":
+        """Return the same with the noise that the network returns times a factor.
+
+        Raises:
+            InputError: the noise is not known, or a factor that is not above 0.
+        """
+        if not factor > 0:
+            raise InputError(f"the factor of the noise must be larger than 0, got {factor!r}")
+        variances = None if self.draw_variances is None else self.draw_variances * factor
+        return replace(self, aleatoric=self._noise() * factor, draw_variances=variances)
+
     def _noise(self) -> Tensor:
         if self.aleatoric is None:
             raise InputError("the noise is not known: fit_noise on validation rows finds it, with_noise sets it")
@@ -182,3 +195,57 @@ def fit_noise(prediction: ValuePrediction, targets: Float[Tensor, "N ..."]) -> f
     centre = math.log(float(residual))  # of the maximum: at most the residuals' own variance, but for rounding
     optimum: Any = minimize_scalar(cost, bounds=(centre - 20, centre + 2), method="bounded", options={"xatol": 1e-6})
     return math.exp(float(optimum.x))
+
+
+def fit_noise_factor(prediction: ValuePrediction, targets: Float[Tensor, " N"]) -> float:
+    """Return the factor of a network's own noise under which rows are most likely.
+
+    A variance that was trained on rows is too small for others, as a network's probabilities are too sharp (Levi et al.
+    2022, "Evaluating and calibrating uncertainty prediction in regression tasks"): a temperature for values.
+
+    Args:
+        prediction: of rows that no training has seen, with its samples (`return_samples=True`) and its noise.
+        targets: of these rows.
+
+    Raises:
+        InputError: fewer than two rows, no samples, or no noise.
+    """
+    if len(prediction) < 2:
+        raise InputError(f"fitting the noise needs at least 2 rows, got {len(prediction)}")
+    from scipy.optimize import minimize_scalar
+
+    def cost(log_factor: float) -> float:
+        return -float(prediction.with_noise_factor(math.exp(log_factor)).log_likelihood(targets).mean())
+
+    optimum: Any = minimize_scalar(cost, bounds=(-10, 10), method="bounded", options={"xatol": 1e-6})
+    return math.exp(float(optimum.x))
+
+
+def of_quantiles(prediction: ValuePrediction) -> ValuePrediction:
+    """Return a prediction of median and quantiles of 5 and 95 % `[N, 3]` as one of values.
+
+    The median is its mean, and the noise that of the Gaussian with such a distance between the quantiles; those that
+    cross change places.
+    """
+    middle, *ends = prediction.mean.unbind(-1)
+    low, high = torch.minimum(*ends), torch.maximum(*ends)
+    variances = None
+    if prediction.draws is not None:
+        variances = _variance(*prediction.draws[..., 1:].unbind(-1))
+    return ValuePrediction(
+        mean=middle,
+        epistemic=prediction.epistemic[..., 0],
+        aleatoric=_variance(low, high),
+        samples=prediction.samples,
+        draws=None if prediction.draws is None else prediction.draws[..., 0],
+        draw_variances=variances,
+        quantiles=torch.stack([low, high], 1),
+    )
+
+
+_BETWEEN = 2 * 1.6448536269514722  # deviations of a Gaussian from its quantile of 5 % to that of 95 %
+_LEAST_VARIANCE = 1e-12  # of quantiles that meet
+
+
+def _variance(low: Tensor, high: Tensor) -> Tensor:
+    return ((high - low) / _BETWEEN).square().clamp_min(_LEAST_VARIANCE)

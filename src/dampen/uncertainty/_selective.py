@@ -18,11 +18,14 @@ class Selective:
         coverage: share of the rows that are predicted, `1 / N` to 1.
         risk: mean loss of those.
         aurc: area under the curve, the mean of `risk` (Geifman and El-Yaniv 2017).
+        augrc: area under the generalised curve, of `risk * coverage`: the mean loss that goes undetected (Traub et al.
+            2024). Of wrong rows it is `(1 - AUROC) * accuracy * error + error^2 / 2`.
     """
 
     coverage: Float[np.ndarray, " N"]
     risk: Float[np.ndarray, " N"]
     aurc: float
+    augrc: float
 
     def at(self, coverage: float) -> float:
         """Return the risk where this share of the rows is predicted, rounded up to whole rows.
@@ -53,5 +56,7 @@ def selective(losses: Float[Tensor, " _"] | Bool[Tensor, " _"], uncertainty: Flo
     _, group = np.unique(score, return_inverse=True)
     loss = (np.bincount(group, loss) / np.bincount(group))[group]  # no order among equals: their mean
     n = np.arange(1, len(loss) + 1)
+    undetected = np.cumsum(loss) / len(loss)
     risk = np.cumsum(loss) / n
-    return Selective(n / len(n), risk, float(risk.mean()))
+    augrc = float(undetected.mean() - undetected[-1] / (2 * len(loss)))  # trapezoids from 0
+    return Selective(n / len(n), risk, float(risk.mean()), augrc)

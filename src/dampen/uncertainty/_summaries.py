@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dampen.uncertainty._calibration import Reliability, reliability_of
+from dampen.uncertainty._calibration import Reliability, classwise_ece, reliability_of, smooth_ece_of
 from dampen.uncertainty._selective import Selective, selective
 
 ROUNDING = 1e-6  # relative difference below which two uncertainties are equal
@@ -26,15 +26,21 @@ def summary(columns: Columns) -> dict[str, Any]:
             "log_likelihood": float(columns["_log_likelihood"].mean()),
             "coverage_95": float(columns["_inside"].mean()),
         }
+    at, targets = risk(columns), torch.from_numpy(columns["_class"])
     return {
         "n": n,
         "accuracy": float(columns["_right"].mean()),
         "nll": float(columns["_nll"].mean()),
         "brier": float(columns["_brier"].mean()),
         "ece": reliabilities(columns)[0].error,
-        "aurc": risk(columns).aurc,
+        "smooth_ece": smooth_ece_of(columns["_raw"], columns["_right_raw"]),
+        "classwise_ece": classwise_ece(torch.from_numpy(columns["_probabilities"]), targets),
+        "aurc": at.aurc,
+        "augrc": at.augrc,
         "nll_calibrated": float(columns["_nll_calibrated"].mean()),
         "ece_calibrated": reliabilities(columns)[1].error,
+        "smooth_ece_calibrated": smooth_ece_of(columns["probability"], columns["_right"]),
+        "classwise_ece_calibrated": classwise_ece(torch.from_numpy(columns["_probabilities_calibrated"]), targets),
     }
 
 
@@ -64,12 +70,13 @@ def ranks_rows(columns: Columns) -> bool:
     return bool(np.ptp(uncertainty) > ROUNDING * np.abs(uncertainty).max())
 
 
-def remarks(columns: Columns, coverage: float) -> list[str]:
+def remarks(columns: Columns, coverage: float, calibrator: str | None = None) -> list[str]:
     """Return notes on what calibration and abstention made worse, and on unusual prediction sets.
 
     Args:
         columns: of rows with targets; see `CalibratedStudy.columns`.
         coverage: share of the rows to predict, and level of the sets.
+        calibrator: what probabilities were calibrated by; a temperature by default.
     """
     n = len(columns["abstain"])
     if n == 0:
@@ -82,7 +89,7 @@ def remarks(columns: Columns, coverage: float) -> list[str]:
     )
     notes = []
     if of_classes:
-        notes += _of_temperature(columns)
+        notes += _of_calibrator(columns, calibrator or "temperature")
     if after is None:
         notes.append(f"all {n} rows are abstained from: they are unlike those that the limit was fitted on")
     elif (after < before) if of_classes else (after > before):
@@ -111,22 +118,27 @@ def remarks(columns: Columns, coverage: float) -> list[str]:
     return notes
 
 
-def _of_temperature(columns: Columns) -> list[str]:
-    """Return that the temperature makes probabilities worse, and whether that is more than chance."""
+def _of_calibrator(columns: Columns, calibrator: str) -> list[str]:
+    """Return that the calibrator makes probabilities worse, and whether that is more than chance."""
     change = columns["_nll_calibrated"] - columns["_nll"]
     if not change.mean() > 1e-9:
         return []
     error = change.std(ddof=1) / math.sqrt(len(change)) if len(change) > 1 else math.inf
+    what = {"vector": "vector scaling", "isotonic": "isotonic regression"}.get(calibrator, "the temperature")
     chance = "a significant difference" if change.mean() > 2 * error else "no significant difference"
     return [
-        f"the temperature makes these rows worse: their nll is {columns['_nll'].mean():.4g} without it and "
+        f"{what} makes these rows worse: their nll is {columns['_nll'].mean():.4g} without it and "
         f"{columns['_nll_calibrated'].mean():.4g} with it, {chance}"
     ]
 
 
 def reliabilities(columns: Columns) -> tuple[Reliability, Reliability]:
-    """Return reliability before and after temperature."""
-    return tuple(reliability_of(columns[name], columns["_right"]) for name in ("_raw", "probability"))  # type: ignore[return-value]
+    """Return reliability before and after calibration."""
+    before, after = (
+        reliability_of(columns[name], columns[right])
+        for name, right in (("_raw", "_right_raw"), ("probability", "_right"))
+    )
+    return before, after
 
 
 def risk(columns: Columns) -> Selective:

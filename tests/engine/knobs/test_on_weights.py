@@ -253,6 +253,95 @@ def test_dropout_of_inputs_is_ridge_with_the_columns_norms_in_expectation():
         assert ((weights.mean(0) - plain).abs() > 10 * error).any()
 
 
+class Hidden(nn.Module):
+    """Can't be fused: it decides by a tensor's value."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        h = self.norm(self.first(x))
+        return self.last(torch.tanh(h) if h.detach().sum().item() < 1e9 else h)
+
+
+def plain():
+    return nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3))
+
+
+def by_hand(model, setting, optimizer, steps=100):
+    """A plain loop over all rows at once: torch's optimizer without decay, and each decay as its paper writes it."""
+    torch.manual_seed(0)
+    network = model().double()
+    first, last = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
+    theirs = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[optimizer](
+        [{"params": list(network.parameters()), "weight_decay": 0.0}], lr=0.02
+    )
+    x, y = classes()
+    for step in range(steps):
+        factor, lr = 1 - step / steps, 0.02 * (1 - step / steps)
+        on = step >= setting.get("decay_start", 0.0) * steps
+        theirs.zero_grad()
+        torch.nn.functional.cross_entropy(network(x.double()), y).backward()
+        theirs.param_groups[0]["lr"] = lr
+        with torch.no_grad():
+            for w in (first, last):
+                rate = lr * factor if w is first else lr  # its layer is normalised
+                w.mul_(1 - on * factor * setting.get("independent_decay", 0.0))
+                w.mul_(1 - on * rate * setting.get("corrected_decay", 0.0))
+            before = [w.clone() for w in (first, last)]
+            theirs.step()
+            for w, old in zip((first, last), before, strict=True):
+                update = (old - w) / lr
+                w.sub_(on * lr * setting.get("cautious_decay", 0.0) * torch.where(update * old >= 0, old, 0.0))
+                if step >= setting.get("l1_start", 0.0) * steps:
+                    bound = lr * setting.get("l1", 0.0)
+                    w.copy_(w.sign() * (w.abs() - bound).clamp(min=0))
+    return network
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("model", [plain, Hidden])
+@pytest.mark.filterwarnings("ignore::dampen.NotFusedWarning")
+def test_decays_of_recent_papers_and_late_starts_are_hand_written_loops(model, optimizer):
+    settings = [
+        Setting(cautious_decay=0.5),
+        Setting(independent_decay=0.02),
+        Setting(corrected_decay=0.5),
+        Setting(cautious_decay=2.0, decay_start=0.5),
+        Setting(corrected_decay=0.5, decay_start=0.25, l1=0.05, l1_start=0.75),
+        Setting(),
+    ]
+    how = {"epochs": 100, "batch_size": 53, "optimizer": optimizer, "schedule": "linear", "lr": 0.02}
+    population = Population(model, settings, [0])
+    population.fit(classes(), precision="float64", evaluate_every=None, **how)
+    none = flat(population.member(Setting(), 0))
+    for setting in settings:
+        mine, theirs = flat(population.member(setting, 0)), flat(by_hand(model, setting, optimizer))
+        assert (mine - theirs).norm() <= 1e-9 * theirs.norm(), setting
+        assert not setting or (mine - none).norm() > 1e-3 * none.norm()
+
+
+def test_a_steps_own_update_decides_where_cautious_decay_acts():
+    from dampen.engine.knobs.weights.cautious_decay import cautious_decay
+
+    before, after = torch.tensor([2.0, 2.0, -2.0, -2.0, 2.0]), torch.tensor([1.0, 3.0, -1.0, -3.0, 2.0])
+    torch.testing.assert_close(cautious_decay(after, before, 0.5, 0.1), after - torch.tensor([0.1, 0, -0.1, 0, 0.1]))
+    with pytest.raises(InputError, match="not both"):
+        Setting(cautious_decay=0.1, weight_decay=0.1)
+
+
+def test_layers_before_a_normalisation_are_found_by_their_order():
+    from dampen.engine.knobs.weights.corrected_decay import normalised
+
+    network = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.Dropout(), nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 2, 3), nn.ReLU()
+    )
+    assert normalised(network) == {"0.weight"}
+    assert normalised(nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 2))) == set()
+    assert normalised(nn.Linear(3, 2)) == set()
+
+
 ALONE = [
     {"l2": 0.3},
     {"l1": 0.02},
@@ -264,8 +353,12 @@ ALONE = [
     {"decoupled_decay": 0.4},
     {"decay_timescale": 3.0},
     {"weight_decay": 0.3, "decay_schedule": "cosine"},
+    {"cautious_decay": 0.4},
+    {"independent_decay": 0.01, "decay_schedule": "linear", "decay_start": 0.2},
+    {"corrected_decay": 0.4, "decay_start": 0.4},
+    {"l1": 0.02, "l1_start": 0.5},
 ]
-TOGETHER = [Setting(**values, dropout=0.1 * k, lr=0.01 + 0.002 * k) for k, values in enumerate(ALONE)]
+TOGETHER = [Setting(**values, dropout=0.06 * k, lr=0.01 + 0.002 * k) for k, values in enumerate(ALONE)]
 TOGETHER.append(Setting(l1=0.01, group_lasso=0.005, l2_sp=0.2, max_norm=0.9, weight_decay=0.1, decay_schedule="linear"))
 
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch import Tensor, nn
 
-from dampen import NotFusedWarning, Population, Setting, mlp, solo
+from dampen import InputError, NotFusedWarning, Population, Setting, mlp, solo
+from dampen.engine import _rng
 
 SEEDS = (3, 9)
 
@@ -153,6 +155,8 @@ CASES = {
                 "input_dropout": 0.1,
             },
             {"drop_path": 0.2, "mixup": 1.0, "dropout_schedule": "annealed", "lr": 0.02},
+            {"cutmix": 1.0},
+            {"cutmix": 0.3, "label_smoothing": 0.1, "random_shift": 1},
         ],
     ),
     "attention": (
@@ -271,6 +275,58 @@ def test_members_of_one_seed_drop_nested_weights():
     assert ((kept[0] - kept[1]).round() >= 0).all()
     assert 0 < kept[1].mean() < kept[0].mean() < 1
     assert not torch.equal(kept[0][0].round(), kept[0][1].round())  # the seeds differ
+
+
+class Deciding(nn.Sequential):
+    """Can't be fused: it decides by a tensor's value."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if x.detach().sum().item() < 1e9 else -x)
+
+
+@pytest.mark.parametrize("kind", [nn.Sequential, Deciding])
+@pytest.mark.filterwarnings("ignore::dampen.NotFusedWarning")
+def test_cutmix_is_a_hand_written_loop_fused_or_one_by_one(kind):
+    x, y = (t.double() if t.is_floating_point() else t for t in rows(IMAGES, 24))
+    how = {"epochs": 30, "batch_size": 24, "lr": 0.05, "decay_filter": "all"}
+    settings = [Setting(cutmix=alpha) for alpha in (0.2, 1.0, 0.0)]
+
+    def model():
+        return kind(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(24, 3))
+
+    population, _ = fit(model, settings, (x, y), seeds=[4], **how)
+    assert (population.explain().reason is None) == (kind is nn.Sequential)
+    for setting in settings:
+        torch.manual_seed(4)
+        network = model().double()
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
+        for step in range(30):
+            order = _rng.batch_order(24, 4, step + 1)
+            draws = _rng.StepDraws([4], step, "cutmix", torch.device("cpu"))
+            u, down, right = draws.uniform(3)[0].tolist()
+            partners = draws.uniform(24)[0].argsort()
+            alpha = setting["cutmix"]
+            side = math.sqrt(1 - (stats.beta(alpha, alpha).ppf(u) if alpha else 1.0))
+            bx, by = int(right * 5), int(down * 6)
+            left, end = max(0, bx - int(5 * side) // 2), min(5, bx + int(5 * side) // 2)
+            top, bottom = max(0, by - int(6 * side) // 2), min(6, by + int(6 * side) // 2)
+            batch, classes = x[order].clone(), y[order]
+            batch[:, :, top:bottom, left:end] = batch[partners][:, :, top:bottom, left:end]
+            lam = 1 - (bottom - top) * (end - left) / 30
+            said = network(batch)
+            loss = lam * F.cross_entropy(said, classes) + (1 - lam) * F.cross_entropy(said, classes[partners])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        assert distance(population.member(setting, 4), network) < 1e-9
+    assert distance(population.member(settings[0], 4), population.member(settings[2], 4)) > 1e-3
+
+
+def test_cutmix_without_images_or_beside_mixup_is_refused():
+    with pytest.raises(InputError, match="cutmix moves the pixels of images"):
+        fit(dense, [Setting(cutmix=1.0)], rows())
+    with pytest.raises(InputError, match="not both"):
+        Setting(cutmix=1.0, mixup=0.2)
 
 
 def test_noise_does_not_depend_on_who_trains_beside():

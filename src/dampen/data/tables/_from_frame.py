@@ -363,13 +363,7 @@ def roles(
     time_order: str | None = None,
     category: str | Sequence[str] = (),
 ) -> Roles:
-    """Return the roles that a user's words mean.
-
-    Raises:
-        InputError: rows in groups and in order at once.
-    """
-    if group is not None and time_order is not None:
-        raise InputError("rows can be split by group or by time_order, not by both; give one of them")
+    """Return the roles that a user's words mean."""
     dropped = (drop,) if isinstance(drop, str) else tuple(drop)
     categories = (category,) if isinstance(category, str) else tuple(category)
     return Roles(target, task, dropped, categories, group, weight, time_order)

@@ -20,6 +20,7 @@ from dampen.engine.knobs import (
     OnActivation,
     OnBatch,
     OnGradient,
+    OnUpdate,
     OnWeights,
     Scales,
     Setting,
@@ -41,6 +42,7 @@ class ActiveKnobs:
         on = [knob for knob in KNOBS.values() if any(knob.on(setting) for setting in self.settings)]
         self.gradient = [(k, k.acts) for k in on if isinstance(k.acts, OnGradient)]
         self.weights = [(k, k.acts) for k in on if isinstance(k.acts, OnWeights)]
+        self.updates = [(k, k.acts) for k in on if isinstance(k.acts, OnUpdate)]
         self.batch = [(k, k.acts) for k in on if isinstance(k.acts, OnBatch)]
         self.activation = [
             *((k, "", k.acts) for k in on if isinstance(k.acts, OnActivation)),
@@ -77,7 +79,8 @@ class ActiveKnobs:
         scales: dict[str, Tensor] = {}
         for knob, acts in self._scales:
             shares = [acts.factor(s[knob.name], step, steps) if knob.on(s) else 1.0 for s in self.settings]
-            scales |= dict.fromkeys(acts.of, torch.tensor(shares, dtype=torch.float64))
+            share = torch.tensor(shares, dtype=torch.float64)
+            scales |= {name: share * scales[name] if name in scales else share for name in acts.of}
         return scales
 
     @property

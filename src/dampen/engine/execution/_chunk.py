@@ -1,6 +1,6 @@
 """A chunk: a rectangle of members, some seeds times some settings, that train in lockstep on stacked parameters."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -66,7 +66,14 @@ class Chunk:
         """The state that members are evaluated with and end as: averages, where a setting keeps one."""
         return self.state if self.average is None else self.average.shown(self.state)
 
-    def prepare(self, recipe: Recipe, decayed: Sequence[bool], row_bytes: int, steps_per_epoch: int) -> None:
+    def prepare(
+        self,
+        recipe: Recipe,
+        decayed: Sequence[bool],
+        row_bytes: int,
+        steps_per_epoch: int,
+        normalised: Collection[str] = (),
+    ) -> None:
         """Make the optimizer, or give the one that there is this recipe's numbers.
 
         Args:
@@ -74,6 +81,7 @@ class Chunk:
             decayed: for each trained parameter, whether it decays.
             row_bytes: what the forward pass of one member on one row keeps.
             steps_per_epoch: how many there are.
+            normalised: parameters whose layer a normalisation follows.
 
         Raises:
             InputError: the members have been trained with another optimizer.
@@ -94,7 +102,7 @@ class Chunk:
         if self.start is None and any(acts.needs_start for _, acts in self.active.gradient):
             self.start = [p[:, :1].clone() for p in self.trained]
         start = dict(zip(self.names.trained, self.start or (), strict=False))
-        around = AroundStep(self.active, self.names.trained, self.trained, decayed, lr, start)
+        around = AroundStep(self.active, self.names.trained, self.trained, decayed, lr, start, normalised)
         self._around = None if around.idle else around
         if self.average is None and self.active.averages:
             self.average = Average(self.active, self.state)

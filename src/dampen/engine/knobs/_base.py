@@ -75,11 +75,26 @@ class OnWeights:
             `lead` axes are those of members. It must return `w` itself, bit for bit, where the value is neutral.
         when: `before` or `after` the step.
         matrices: whether it needs units, so that only parameters with two axes or more take part.
+        rate: `(lr, factor, normalised) -> what the function gets as lr`: from the peak rate, the schedule's share of it
+            now, and whether a normalisation follows the parameter's layer; None: `lr * factor`.
     """
 
     function: Callable[[Tensor, Tensor, Tensor, int], Tensor]
     when: Literal["before", "after"]
     matrices: bool = False
+    rate: Callable[[Tensor, float, bool], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class OnUpdate:
+    """Changes each decaying parameter after the optimizer's step, by what that step has done.
+
+    Args:
+        function: `(w, before, value, lr) -> w`; `before` is the parameter before the step; `value` and `lr`, this
+            step's, broadcast against both. It must return `w` itself, bit for bit, where the value is neutral.
+    """
+
+    function: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -167,7 +182,7 @@ class Averages:
     recompute: bool = False
 
 
-Acts = OnGradient | OnWeights | OnBatch | OnActivation | Variants | Scales | Averages
+Acts = OnGradient | OnWeights | OnUpdate | OnBatch | OnActivation | Variants | Scales | Averages
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from dampen.engine.knobs._base import Acts, Knob, Scales, Variants
-from dampen.engine.knobs.batch import horizontal_flip, label_smoothing, mixup, random_shift
+from dampen.engine.knobs.batch import cutmix, horizontal_flip, label_smoothing, mixup, random_shift
 from dampen.engine.knobs.noise import (
     drop_path,
     dropblock,
@@ -17,11 +17,14 @@ from dampen.engine.knobs.noise import (
     input_dropout,
     input_noise,
 )
-from dampen.engine.knobs.time import averaging, decay_schedule, dropout_schedule, lr, patience
+from dampen.engine.knobs.time import averaging, decay_schedule, dropout_schedule, late_start, lr, patience
 from dampen.engine.knobs.weights import (
+    cautious_decay,
+    corrected_decay,
     decay_timescale,
     decoupled_decay,
     group_lasso,
+    independent_decay,
     l1,
     l2,
     l2_sp,
@@ -38,9 +41,14 @@ KNOBS: dict[str, Knob] = {
         lr.KNOB,
         decay_timescale.KNOB,
         decoupled_decay.KNOB,
+        cautious_decay.KNOB,
+        independent_decay.KNOB,
+        corrected_decay.KNOB,
         l2.KNOB,
         decay_schedule.KNOB,
+        late_start.KNOB,
         l1.KNOB,
+        late_start.L1,
         group_lasso.KNOB,
         group_lasso.FROBENIUS,
         l2_sp.KNOB,
@@ -57,6 +65,7 @@ KNOBS: dict[str, Knob] = {
         random_shift.KNOB,  # batches change in this order: images move, rows are mixed, noise comes last
         horizontal_flip.KNOB,
         mixup.KNOB,
+        cutmix.KNOB,
         input_dropout.KNOB,
         input_noise.KNOB,
         label_smoothing.KNOB,

@@ -29,7 +29,7 @@ class Setting(Mapping[str, Any]):
         self._values = {name: knob.read(values[name]) for name, knob in KNOBS.items() if name in values}
         for name in self._values:
             for other in KNOBS[name].excludes:
-                if other in self._values:
+                if KNOBS[name].on(self._values) and KNOBS[other].on(self._values):
                     raise InputError(f"a setting turns {name} or {other}, not both: leave one of them out")
 
     @classmethod

@@ -1,6 +1,6 @@
 """Knobs on gradients and weights, around the optimizer's step: for stacked parameters, and for one network's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,8 @@ class AroundStep:
         lr: peak learning rate of each member, `[*lead]`.
         start: initial weights by name, which broadcast against the parameters, if a knob needs them.
 
+        normalised: names of those whose layer a normalisation follows.
+
     Raises:
         InputError: a knob that finds no parameter to act on.
     """
@@ -34,6 +36,7 @@ class AroundStep:
         decayed: Sequence[bool],
         lr: Float[Tensor, "..."],
         start: Mapping[str, Tensor],
+        normalised: Collection[str] = (),
     ):
         self._lead = lead = lr.ndim
         every = list(zip(range(len(names)), names, parameters, decayed, strict=True))
@@ -41,6 +44,8 @@ class AroundStep:
         self._gradient: list[Any] = []
         self._before: list[Any] = []
         self._after: list[Any] = []
+        self._update: list[Any] = []
+        self._kept: list[Tensor] = []  # what the last of these act on, as it was before the optimizer's step
 
         for knob, acts in active.gradient:
             values = active.numbers(knob)
@@ -52,9 +57,15 @@ class AroundStep:
             values = active.numbers(knob)
             acted_on = [entry for entry in on if entry[2].ndim - lead >= 2] if acts.matrices else on
             self._refuse(knob.name, acted_on)
-            for _, _, p in acted_on:
+            for _, name, p in acted_on:
                 where = self._before if acts.when == "before" else self._after
-                where.append((knob.name, p, acts.function, self._column(values, p), self._column(lr, p)))
+                columns = self._column(values, p), self._column(lr, p)
+                where.append((knob.name, p, acts.function, *columns, acts.rate, name in normalised))
+        for knob, acts in active.updates:
+            values = active.numbers(knob)
+            self._refuse(knob.name, on)
+            for _, _, p in on:
+                self._update.append((knob.name, p, acts.function, self._column(values, p), self._column(lr, p)))
 
     @staticmethod
     def _refuse(name: str, parameters: Sequence[object]) -> None:
@@ -67,7 +78,7 @@ class AroundStep:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
-        return not (self._gradient or self._before or self._after)
+        return not (self._gradient or self._before or self._after or self._update)
 
     @torch.no_grad()
     def before(self, gradients: Sequence[Tensor], factor: float, scales: Mapping[str, Tensor]) -> None:
@@ -81,15 +92,20 @@ class AroundStep:
         for name, i, p, gradient, value, start in self._gradient:
             gradients[i].add_(gradient(p, self._now(value, name, p, scales), start))
         self._change(self._before, factor, scales)
+        self._kept = [p.clone() for _, p, *_ in self._update]
 
     @torch.no_grad()
     def after(self, factor: float, scales: Mapping[str, Tensor]) -> None:
         """Change weights after the optimizer's step; arguments as `before`."""
+        for (name, p, function, value, lr), kept in zip(self._update, self._kept, strict=True):
+            p.copy_(function(p, kept, self._now(value, name, p, scales), lr * factor))
+        self._kept = []
         self._change(self._after, factor, scales)
 
     def _change(self, these: Sequence[Any], factor: float, scales: Mapping[str, Tensor]) -> None:
-        for name, p, function, value, lr in these:
-            p.copy_(function(p, self._now(value, name, p, scales), lr * factor, self._lead))
+        for name, p, function, value, lr, rate, followed in these:
+            now = lr * factor if rate is None else rate(lr, factor, followed)
+            p.copy_(function(p, self._now(value, name, p, scales), now, self._lead))
 
     def _now(self, value: Tensor, name: str, p: Tensor, scales: Mapping[str, Tensor]) -> Tensor:
         return value * self._column(scales[name], p) if name in scales else value

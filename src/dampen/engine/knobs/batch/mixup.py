@@ -104,7 +104,10 @@ def _inputs(inputs: list[Tensor], share: Tensor, partners: Tensor) -> list[Tenso
     return [for_each_member(mixup, x, share, partners) for x in inputs]
 
 
-def _losses(loss: Callable[..., Tensor], outputs: Tensor, targets: Tensor, share: Tensor, partners: Tensor) -> Tensor:
+def mixed_losses(
+    loss: Callable[..., Tensor], outputs: Tensor, targets: Tensor, share: Tensor, partners: Tensor
+) -> Tensor:
+    """Return the losses of rows whose targets are mixed with their partners'; arguments as `OnBatch.losses`."""
     if targets.is_floating_point():
         mixed = for_each_member(mixup, targets.unsqueeze(1), share, partners)
         S, M = outputs.shape[:2]
@@ -123,5 +126,5 @@ KNOB = Knob(
     "0 or larger; 0 mixes nothing, 1 all shares alike",
     "Zhang et al. 2018, sec. 2",
     neutral=0.0,
-    acts=OnBatch(_draw, inputs=_inputs, losses=_losses),
+    acts=OnBatch(_draw, inputs=_inputs, losses=mixed_losses),
 )

@@ -8,6 +8,7 @@ import math
 
 from dampen.engine.knobs._base import Knob, Scales, one_of
 
+DECAYS = ("weight_decay", "decoupled_decay", "l2", "cautious_decay", "independent_decay", "corrected_decay")
 KINDS = ("constant", "linear", "cosine")
 
 
@@ -32,10 +33,10 @@ KNOB = Knob(
     "decay_schedule",
     "time",
     one_of("decay_schedule", KINDS),
-    "Moves `weight_decay`, `decay_timescale`, `decoupled_decay` and `l2` over the training: all of it at first, none "
+    "Moves `weight_decay`, `decay_timescale`, `l2` and the other decays over the training: all of it at first, none "
     "at the end. The learning rate's own schedule multiplies decoupled decay besides.",
     "constant, linear or cosine",
     "Loshchilov and Hutter 2019, alg. 2",
     neutral="constant",
-    acts=Scales(("weight_decay", "decoupled_decay", "l2"), share),
+    acts=Scales(DECAYS, share),
 )

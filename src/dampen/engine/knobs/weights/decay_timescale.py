@@ -2,8 +2,10 @@
 
 Wang and Aitchison (2024), "How to set AdamW's weight decay as you scale model and dataset size":
 under AdamW a weight is an exponential moving average of its updates, whose time scale in steps is
-`1 / (lr * weight_decay)`. Divided by the steps of an epoch it keeps its meaning when the batch size, the number of
-rows or the learning rate changes.
+`1 / (lr * weight_decay)`. Divided by the steps of an epoch it keeps its meaning when the batch size or the learning
+rate changes. Over the number of rows it does not carry over: Bergsma et al. (2025), "Power lines: scaling laws for
+weight decay and batch size in LLM pre-training", arXiv 2505.13738, find that the best one, as a share of the training,
+follows a power law in rows (there: tokens) per parameter.
 """
 
 from collections.abc import Mapping

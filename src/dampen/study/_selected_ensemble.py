@@ -1,0 +1,102 @@
+"""The study's ensemble of several settings: chosen on rows that the confirmation's networks have not seen."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dampen import metrics
+from dampen.engine import VARIANCE_HEADS, Population
+from dampen.errors import InputError
+from dampen.search import Training, select_ensemble
+from dampen.study._confirmation import Confirmed
+from dampen.study._runner import ENSEMBLE, Runner, Trained
+
+FEW = 1000  # rows below which a selection among all candidates would follow the luck of the rows
+
+
+def selected(runner: Runner, confirmed: Confirmed, n: int) -> list[tuple[Training, int]]:
+    """Return trainings with how many networks of each make up an ensemble of n; test rows have no part in it.
+
+    Candidates are the trainings that could have been recommended: the search's best and the references of the same
+    network. Each seed's networks predict the rows that they have not seen.
+
+    Raises:
+        InputError: n is more than there are networks.
+    """
+    plan, evaluation, recommended = runner.plan, confirmed.evaluation, confirmed.recommended
+    competing = [*confirmed.finalists, *(t for t in confirmed.references.values() if isinstance(t, Training))]
+    candidates = [recommended]
+    for training in dict.fromkeys(competing):
+        if training != recommended and training.stopped_at is None and math.isfinite(evaluation.mean(training)):
+            candidates.append(training)
+    rows = evaluation.rows.evaluation
+    parts = rows if isinstance(rows, list) else [rows] * len(plan.confirm_seeds)
+    targets = torch.cat([part.targets for part in parts])
+    weights = [torch.ones(len(part)) if part.weights is None else part.weights for part in parts]
+    weight = torch.cat(weights).double()
+    classes, of_variance = plan.data.task == "classification", plan.training.loss in VARIANCE_HEADS
+    usable = (plan.metric.of_rows_alone or of_variance) and not plan.metric.samples
+    metric = plan.metric if usable else metrics.find(None, plan.data.task)
+
+    def predictions(training: Training) -> Tensor:
+        population = confirmed.trained.population(training)
+        m = population.settings.index(training.setting)
+        outputs = torch.cat([of_seed[m] for of_seed in population.outputs(rows)]).double()
+        if of_variance:
+            return _moments(outputs)
+        return outputs.softmax(-1) if classes else outputs
+
+    def cost(mean: Tensor) -> Tensor:
+        if of_variance:
+            mean = _mean_and_log_variance(mean)
+        costs = metric.cost(mean.log().clamp_min(-700) if classes else mean, targets)
+        return (costs.double() * weight).mean(-1)
+
+    most = len(plan.confirm_seeds) * len(candidates)
+    if n > most:
+        raise InputError(
+            f"an ensemble has at most {most} networks, {len(plan.confirm_seeds)} seeds of {len(candidates)} confirmed "
+            f"settings; got {n}: ask for fewer, or confirm more (confirmed, n_confirm_seeds)"
+        )
+    counts = select_ensemble(
+        torch.stack([predictions(training) for training in candidates]),
+        cost,
+        n,
+        most=len(plan.confirm_seeds),
+        bagged=len(plan.data.train_rows) < FEW,
+        seed=plan.seed,
+    )
+    return [(training, count) for training, count in zip(candidates, counts, strict=True) if count]
+
+
+def _moments(outputs: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
+    """Return the first two moments of means and log variances: those of a mixture are the mean of its parts'."""
+    mean, log_variance = outputs.unbind(-1)
+    return torch.stack([mean, mean.square() + log_variance.exp()], -1)
+
+
+def _mean_and_log_variance(moments: Float[Tensor, "... N 2"]) -> Float[Tensor, "... N 2"]:
+    mean, second = moments.unbind(-1)
+    least = torch.finfo(moments.dtype).tiny
+    return torch.stack([mean, (second - mean.square()).clamp_min(least).log()], -1)
+
+
+def networks_of(
+    runner: Runner, chosen: list[tuple[Training, int]], population: Population, recommended: Training
+) -> list[nn.Module]:
+    """Return networks of trainings, each with a seed of its own, trained on training and validation rows.
+
+    Args:
+        runner: trains those that are not yet.
+        chosen: trainings, with how many networks of each.
+        population: has the recommended training's.
+        recommended: that one.
+    """
+    trained, networks = Trained(runner, ENSEMBLE), []
+    trained.add([training for training, _ in chosen if training != recommended])
+    for training, count in chosen:
+        of = population if training == recommended else trained.population(training)
+        networks += [of.member(training.setting, seed) for seed in of.seeds[:count]]
+    return networks
