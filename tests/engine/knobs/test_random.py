@@ -1,6 +1,7 @@
 """Random knobs in a population: every member follows its solo run, draws by its seed alone, and means what it says."""
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -302,9 +303,9 @@ def test_cutmix_is_a_hand_written_loop_fused_or_one_by_one(kind):
         optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
         for step in range(30):
             order = _rng.batch_order(24, 4, step + 1)
-            draws = _rng.StepDraws([4], step, "cutmix", torch.device("cpu"))
+            draws = _rng.StepDraws([4], step, "cutmix", os.environ.get("DAMPEN_TEST_DEVICE", "cpu"))
             u, down, right = draws.uniform(3)[0].tolist()
-            partners = draws.uniform(24)[0].argsort()
+            partners = draws.uniform(24)[0].argsort().cpu()
             alpha = setting["cutmix"]
             side = math.sqrt(1 - (stats.beta(alpha, alpha).ppf(u) if alpha else 1.0))
             bx, by = int(right * 5), int(down * 6)

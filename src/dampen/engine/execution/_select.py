@@ -18,6 +18,7 @@ from dampen.errors import InputError
 
 # How far a fused gradient may be from the member's own, relative to its norm: rounding and no more.
 _TOLERANCE = {"float64": 1e-8, "float32": 1e-3, "bfloat16": 5e-2}
+_TOLERANCE_OF_TF32 = 1e-2  # products of 10 bits, as torch lets a GPU's convolutions take them by default
 
 
 # Of what one member's convolutions return for a batch: from these on, members that run as one take longer on a CPU than
@@ -171,10 +172,14 @@ def _distant(
     pairs = [*zip(gradients, step.gradients, strict=True), (loss, step.loss)]
     pairs += [(a, b) for a, b in zip(state, step.rest, strict=True) if a.is_floating_point()]
     total = sum(g.double().square().sum() for g in step.gradients) ** 0.5
+    precision = program.recipe.precision
+    coarse = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
+    tf32 = precision == "float32" and not program.on_cpu and coarse
+    tolerance = _TOLERANCE_OF_TF32 if tf32 else _TOLERANCE[precision]
     for (value, reference), name in zip(pairs, (*names.trained, "", *names.trained, *names.rest), strict=False):
         distance = (value.double() - reference.double()).norm()
         scale = torch.maximum(reference.double().norm(), torch.as_tensor(total))
-        if distance > _TOLERANCE[program.recipe.precision] * scale:
+        if distance > tolerance * scale:
             return name.rpartition(".")[0]
     return None
 
