@@ -218,7 +218,7 @@ def tune(
     if json:
         _output.print_json(study.document())
         return
-    _print(study)
+    print_study(study)
     print(page)
 
 
@@ -321,7 +321,8 @@ def _progress_callback(advance: Any, first: Any) -> Any:
     return report
 
 
-def _print(study: "Study") -> None:
+def print_study(study: "Study") -> None:
+    """Print a verdict, and the figures on the test rows."""
     for sentence in study.sentences():
         print(sentence)
     if study.test:
