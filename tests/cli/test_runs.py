@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import typer
+
 from dampen.cli._examples import EXAMPLES
 from dampen.study import kept, remove_study, side_by_side
 

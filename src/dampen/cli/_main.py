@@ -89,8 +89,8 @@ def _application(words: Sequence[str]) -> typer.Typer:
                 group = command(_Commands, _Command, _paragraphs)
                 app.add_typer(group, name=name, help=room.HELP, epilog=epilog(name), rich_help_panel=panel)
             else:
-                described = {"help": _paragraphs(command.__doc__), "epilog": epilog(name)}
-                app.command(name, cls=_Command, **described, rich_help_panel=panel)(command)
+                text = _paragraphs(command.__doc__)
+                app.command(name, cls=_Command, help=text, epilog=epilog(name), rich_help_panel=panel)(command)
     return app
 
 
