@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dampen.engine.knobs import Setting
     from dampen.errors import DataWarning, InputError, NotFusedWarning, NotSampled, OutputsWarning
     from dampen.estimators import DampenClassifier, DampenRegressor
+    from dampen.integrations import objective
     from dampen.models import linear, mlp, tabular
     from dampen.play import play
     from dampen.search import (
@@ -88,6 +89,7 @@ _HOME = {
     "load_study": "study",
     "mc_dropout": "uncertainty",
     "mlp": "models",
+    "objective": "integrations",
     "play": "play",
     "predict": "uncertainty",
     "register_knob": "engine",
@@ -138,6 +140,7 @@ __all__ = [
     "load_study",
     "mc_dropout",
     "mlp",
+    "objective",
     "play",
     "predict",
     "register_knob",

@@ -1,7 +1,7 @@
 """Spaces of settings, and how a search draws from them."""
 
 from dampen.search._halving import Bracket, Rung, brackets, rungs
-from dampen.search._optuna import TpeSampler, check_optuna, check_storage, export_to_optuna
+from dampen.search._optuna import TpeSampler, check_optuna, check_storage, export_to_optuna, propose
 from dampen.search._promotion import around, longer, promoted
 from dampen.search._ranked import SEARCH, Ranked, best, best_costs, best_stop
 from dampen.search._space import METHODS, Choice, Dimension, Fixed, LogUniform, PerLayer, Space, Uniform
@@ -51,6 +51,7 @@ __all__ = [
     "export_to_optuna",
     "longer",
     "promoted",
+    "propose",
     "rungs",
     "strategy_of",
 ]
