@@ -162,6 +162,12 @@ def _write_export(*arguments: Any, **options: Any) -> Any:
     return write(*arguments, **options)
 
 
+def _to_figure(*arguments: Any) -> Any:
+    from dampen.report import study_figure
+
+    return study_figure(*arguments)
+
+
 def _to_html(document: dict[str, Any]) -> str:
     from dampen.report import study_html
 
@@ -175,7 +181,7 @@ def _connected(cluster: Any) -> Any:
 
 
 CLUSTERS["connected"] = _connected
-WRITERS |= {"report": _write_report, "export": _write_export, "html": _to_html}
+WRITERS |= {"report": _write_report, "export": _write_export, "html": _to_html, "figure": _to_figure}
 
 
 def __getattr__(name: str) -> object:

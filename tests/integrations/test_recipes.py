@@ -43,7 +43,6 @@ def test_a_recipe_runs(name, tmp_path):
     if missing:
         pytest.skip(f"{', '.join(missing)} is not installed")
     source = str(Path(dampen.__file__).parents[1])
-    offline = {"WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, FOLDER / f"{name}.py"],
         cwd=tmp_path,

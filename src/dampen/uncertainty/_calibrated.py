@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 
+from dampen._html import ROWS, lines, table
+from dampen._io import counted
 from dampen.uncertainty._prediction import ClassPrediction, ValuePrediction
 from dampen.uncertainty._temperature import tempered
 
@@ -50,15 +52,28 @@ class Calibration:
         }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class _Rows:
     abstain: Bool[np.ndarray, " N"]
 
     def __len__(self) -> int:
         return len(self.abstain)
 
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return one value a row under each name."""
+        return {"abstain": self.abstain}
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+    def __repr__(self) -> str:
+        left = f"abstaining from {int(self.abstain.sum())}" if self.abstain.any() else "abstaining from none"
+        return f"<{type(self).__name__} of {counted(len(self), 'row')}, {left}>"
+
+    def _repr_html_(self) -> str:
+        return lines(repr(self)[1:-1], ()) + table(
+            {n: values[:ROWS] for n, values in self.columns().items()}, len(self)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class CalibratedClasses(_Rows):
     """Calibrated predictions of classes, as NumPy arrays.
 
@@ -124,7 +139,7 @@ class CalibratedClasses(_Rows):
         )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class CalibratedValues(_Rows):
     """Calibrated predictions of values, in the target's own unit, as NumPy arrays.
 
