@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _MARK = b'<meta name="generator" content="dampen">'
 STUDY, TRUST = "report.html", "trust.html"  # what pages are called in a study's folder
-_CLEAR = "rgba(0,0,0,0)"
+_CLEAR, _GRID = "rgba(0,0,0,0)", "rgba(128,128,128,0.22)"
 _LONGEST = 60  # letters of a label: longer ones take a picture's room
 
 
@@ -80,6 +80,7 @@ def styled(figure: "go.Figure") -> "go.Figure":
     figure.update_layout(template="plotly_white", margin={"l": 70, "r": 20, "t": 28, "b": 60})
     figure.update_layout(font={"family": "system-ui, sans-serif", "size": 13, "color": "#111"})
     figure.update_layout(paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR)  # a dark page shows through
+    figure.update_xaxes(gridcolor=_GRID).update_yaxes(gridcolor=_GRID)
     return figure
 
 

@@ -30,6 +30,10 @@ _LABELS = {
     "rmse": "root mean squared error",
     "log_likelihood": "log likelihood per row",
     "coverage_95": "rows within Gaussian 95 % intervals",
+    "accuracy_all": "accuracy on all rows",
+    "rmse_all": "root mean squared error on all rows",
+    "aurc": "area under the curve of abstaining (AURC)",
+    "empty_sets": "share of empty prediction sets",
     "answered": "share of rows that are predicted",
     "accuracy_answered": "accuracy on these",
     "rmse_answered": "root mean squared error on these",
@@ -220,7 +224,7 @@ def _shown(places: Sequence[int] | np.ndarray, own: Columns, data: Data | Incomi
         target = data.targets[row]
         name = data.classes[int(target)] if data.classes else f"{float(own['target'][i]):.4g}"
         if "probability" in own:
-            caption = f"{'right' if own['_right'][i] else 'wrong'}, {own['probability'][i]:.3f}"
+            caption = f"{own['prediction'][i]}, {own['probability'][i]:.3f}: {'right' if own['_right'][i] else 'wrong'}"
         else:
             caption = f"{own['prediction'][i]:.4g} ± {own['standard_deviation'][i]:.2g}"
         shown.append((row, _picture(data.features[row].numpy()), name, caption))
