@@ -185,6 +185,10 @@ WRITERS |= {"report": _write_report, "export": _write_export, "html": _to_html, 
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("dampen")
     if name not in _HOME:
         raise AttributeError(f"module 'dampen' has no attribute {name!r}")
     return getattr(import_module(f"dampen.{_HOME[name]}"), name)

@@ -135,8 +135,9 @@ def _reliability(own: Columns) -> str:
             hovertemplate="probability %{x:.3f}, right %{y:.1%}<br>%{text}<extra></extra>",
         )
     figure.update_layout(
-        xaxis_title="probability of the predicted class", yaxis_title="share of right predictions", height=480
+        xaxis_title="probability of the predicted class", yaxis_title="share of right predictions", height=520
     )
+    figure.update_layout(legend={"orientation": "h", "y": -0.18, "yanchor": "top", "x": 0})
     note = "Fifteen bins of equal width; larger marks have more rows. Below the line the network is overconfident."
     return embed(figure, "reliability", "Are the probabilities calibrated?", note)
 
@@ -224,7 +225,7 @@ def _shown(places: Sequence[int] | np.ndarray, own: Columns, data: Data | Incomi
         target = data.targets[row]
         name = data.classes[int(target)] if data.classes else f"{float(own['target'][i]):.4g}"
         if "probability" in own:
-            caption = f"{own['prediction'][i]}, {own['probability'][i]:.3f}: {'right' if own['_right'][i] else 'wrong'}"
+            caption = f"{'right' if own['_right'][i] else 'wrong'}, {own['probability'][i]:.3f}"
         else:
             caption = f"{own['prediction'][i]:.4g} ± {own['standard_deviation'][i]:.2g}"
         shown.append((row, _picture(data.features[row].numpy()), name, caption))
