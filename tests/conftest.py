@@ -50,7 +50,7 @@ _JAXTYPED = jaxtyping.jaxtyped
 jaxtyping.jaxtyped = _unless_disabled
 jaxtyping.install_import_hook([f"dampen.{row}" for row in CHECKED], "beartype.beartype")
 # Rooms whose tests train whole studies through what other rooms' tests have checked: checking takes most of their time.
-UNCHECKED = ("cli", "estimators", "export", "report")
+UNCHECKED = ("cli", "estimators", "export", "integrations", "report")
 collect_ignore = [
     f"data/fuzz/{name}.py" for name in ("fuzz", "fuzz_changes", "fuzz_families")
 ]  # test_fuzz.py runs them

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dampen.engine.knobs import Setting
     from dampen.errors import DataWarning, InputError, NotFusedWarning, NotSampled, OutputsWarning
     from dampen.estimators import DampenClassifier, DampenRegressor
+    from dampen.integrations import objective
     from dampen.models import linear, mlp, tabular
     from dampen.play import play
     from dampen.search import (
@@ -88,6 +89,7 @@ _HOME = {
     "load_study": "study",
     "mc_dropout": "uncertainty",
     "mlp": "models",
+    "objective": "integrations",
     "play": "play",
     "predict": "uncertainty",
     "register_knob": "engine",
@@ -138,6 +140,7 @@ __all__ = [
     "load_study",
     "mc_dropout",
     "mlp",
+    "objective",
     "play",
     "predict",
     "register_knob",
@@ -159,6 +162,12 @@ def _write_export(*arguments: Any, **options: Any) -> Any:
     return write(*arguments, **options)
 
 
+def _to_figure(*arguments: Any) -> Any:
+    from dampen.report import study_figure
+
+    return study_figure(*arguments)
+
+
 def _to_html(document: dict[str, Any]) -> str:
     from dampen.report import study_html
 
@@ -172,10 +181,14 @@ def _connected(cluster: Any) -> Any:
 
 
 CLUSTERS["connected"] = _connected
-WRITERS |= {"report": _write_report, "export": _write_export, "html": _to_html}
+WRITERS |= {"report": _write_report, "export": _write_export, "html": _to_html, "figure": _to_figure}
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("dampen")
     if name not in _HOME:
         raise AttributeError(f"module 'dampen' has no attribute {name!r}")
     return getattr(import_module(f"dampen.{_HOME[name]}"), name)

@@ -10,10 +10,11 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from dampen._io import shortened
 from dampen.cli import _startup
+from dampen.cli._examples import epilog
 from dampen.cli._output import WARNED
 from dampen.errors import InputError, NotFusedWarning, NotSampled, OutputsWarning
 
@@ -28,6 +29,7 @@ _PANELS = {
         "predict": ("_predict", "predict"),
         "trust": ("_predict", "trust"),
         "export": ("_export", "command"),
+        "runs": ("_runs", "application"),
     },
     "Your own training": {"doctor": ("_doctor", "command"), "knobs": ("_knobs", "command")},
     "Experiments": {
@@ -39,7 +41,22 @@ _PANELS = {
 }
 
 
-class _Commands(TyperGroup):
+class _WithPlainFlags:
+    """Help that shows no type beside an option without a value."""
+
+    def get_params(self, ctx: Any) -> Any:
+        params = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = param.metavar or ""
+        return params
+
+
+class _Command(_WithPlainFlags, TyperCommand):
+    """A command."""
+
+
+class _Commands(_WithPlainFlags, TyperGroup):
     """The commands; where none of them runs, nothing is imported that only they need."""
 
     def get_help_option(self, ctx: Any) -> Any:
@@ -55,8 +72,8 @@ def _application(words: Sequence[str]) -> typer.Typer:
         name="dampen",
         cls=_Commands,
         help="How much weight decay and dropout a network needs, whether they help, and when to trust a prediction.",
-        add_completion=False,
         pretty_exceptions_enable=False,
+        epilog=epilog(""),
         rich_markup_mode="rich",  # --help in panels
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
@@ -66,8 +83,14 @@ def _application(words: Sequence[str]) -> typer.Typer:
     for panel, commands in _PANELS.items():
         for name in (name for name in commands if name in called):
             module, function = commands[name]
-            command = getattr(import_module(f"dampen.cli.{module}"), function)
-            app.command(name, help=_paragraphs(command.__doc__), rich_help_panel=panel)(command)
+            room = import_module(f"dampen.cli.{module}")
+            command = getattr(room, function)
+            if name == "runs":  # has commands of its own
+                group = command(_Commands, _Command, _paragraphs)
+                app.add_typer(group, name=name, help=room.HELP, epilog=epilog(name), rich_help_panel=panel)
+            else:
+                text = _paragraphs(command.__doc__)
+                app.command(name, cls=_Command, help=text, epilog=epilog(name), rich_help_panel=panel)(command)
     return app
 
 

@@ -239,7 +239,7 @@ def tune(
     if json:
         _output.print_json(study.document())
         return
-    _print(study)
+    print_study(study)
     if loss == "auto":
         print(f"Note: {study.plan.notes[-1]}.")
     print(page)
@@ -344,7 +344,8 @@ def _progress_callback(advance: Any, first: Any) -> Any:
     return report
 
 
-def _print(study: "Study") -> None:
+def print_study(study: "Study") -> None:
+    """Print a verdict, and the figures on the test rows."""
     for sentence in study.sentences():
         print(sentence)
     if study.test:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from dampen._html import lines, table
 from dampen.data import _checks, _duplicates, _normalisation, _splits
 from dampen.data._duplicates import Copies
 from dampen.data._normalisation import Normalisation
@@ -122,6 +123,12 @@ class Data:
             f"{len(self.validation_rows)} validation and {len(self.test_rows)} test rows, "
             f"inputs {'x'.join(map(str, self.inputs))}, outputs {self.outputs})"
         )
+
+    def _repr_html_(self) -> str:
+        about = [*self.notes] if self.columns is None else [*self.notes, "What its columns become:"]
+        columns = () if self.columns is None else self.columns.document(self.outputs)
+        by_name = {name: [column[name] for column in columns] for name in ("name", "read_as", "becomes", "note")}
+        return lines(repr(self), about) + (table(by_name) if columns else "")
 
     @property
     def inputs(self) -> tuple[int, ...]:

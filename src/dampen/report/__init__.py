@@ -3,7 +3,7 @@
 from dampen.report._notebook import study_html
 from dampen.report._page import TRUST, check_page
 from dampen.report._predictions import draw_predictions
-from dampen.report._study import write_study
+from dampen.report._study import study_figure, write_study
 from dampen.report._trust import write_trust
 from dampen.report.pictures import check_picture
 
@@ -12,6 +12,7 @@ __all__ = [
     "check_page",
     "check_picture",
     "draw_predictions",
+    "study_figure",
     "study_html",
     "write_study",
     "write_trust",

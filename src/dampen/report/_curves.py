@@ -21,8 +21,8 @@ _LONGER, _FEW = 4, 12  # ratio of lengths from which epochs are logarithmic; epo
 Named = Sequence[tuple[str, "pd.DataFrame"]]
 
 
-def curves(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict[str, Any]]) -> str:
-    """Return the learning curves as HTML; nothing where there are none.
+def curves(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict[str, Any]]) -> _page.Picture | None:
+    """Return the learning curves; None where there are none.
 
     Args:
         document: the study's.
@@ -33,7 +33,7 @@ def curves(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict
 
     named = _named(document, frame, rungs)
     if not named:
-        return ""
+        return None
     figure, lows, highs = go.Figure(), [], []
     without = None
     for colour, (name, curve) in zip(_COLOURS, named, strict=False):
@@ -61,9 +61,11 @@ def curves(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict
                 showlegend=False,
             )
             line = {"color": colour, "width": 2.5, "dash": dash}
-            figure.add_scatter(x=x, y=mean, mode="lines", name=f"{_page.label(name)}: {split}", line=line)
+            called = f"{_page.label(name)}: {split}"
+            hover = f"epoch %{{x}}, {split} loss %{{y:.4g}}<extra>{_page.label(name)}</extra>"
+            figure.add_scatter(x=x, y=mean, mode="lines", name=called, line=line, hovertemplate=hover)
     if not highs:
-        return ""
+        return None
     note = "Means over seeds, with bands of one standard error. The training loss is that of the batches, with "
     note += "dropout active where there is any."
     mean, deviation = document["plan"]["target_scale"]
@@ -78,7 +80,7 @@ def curves(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict
         height=520,
         legend={"orientation": "h", "y": -0.16, "yanchor": "top", "x": 0},
     )
-    return _page.embed(figure, "curves", "Training and validation loss", note)
+    return _page.Picture("curves", figure, "Training and validation loss", note)
 
 
 def curves_of(

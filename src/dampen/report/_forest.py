@@ -54,8 +54,8 @@ def rising(metric: str) -> bool:
     return any(known.rising for known in METRICS.values() if known.name == metric)
 
 
-def differences(document: dict[str, Any]) -> str:
-    """Return the recommended training against all that it was compared with, as HTML."""
+def differences(document: dict[str, Any]) -> _page.Picture:
+    """Return the recommended training against all that it was compared with."""
     recommended = (document["recommended"], document["length"]["epochs"])
     rows: dict[str, Row] = {}
     diverged = []
@@ -80,8 +80,9 @@ def differences(document: dict[str, Any]) -> str:
     drawn = [row for name, row in rows.items() if name not in far]
     caption = " ".join(note[:1].upper() + note[1:] for note in notes)
     if not drawn:
-        return _page.render("note.html", note=caption) if caption else ""
-    return _page.embed(forest(drawn, f"difference of {_page.label(metric)}"), "differences", note=caption)
+        return _page.Picture("differences", None, note=caption)
+    figure = forest(drawn, f"difference of {_page.label(metric)}")
+    return _page.Picture("differences", figure, "What it was compared with", caption)
 
 
 def gain_rows(document: dict[str, Any]) -> list[Row]:
@@ -95,11 +96,11 @@ def gain_rows(document: dict[str, Any]) -> list[Row]:
     return rows + [_part(f"its {_page.words(name)}", parts[name], GREEN, "square") for name in knobs]
 
 
-def gain(document: dict[str, Any]) -> str:
-    """Return where the gain comes from, as HTML; nothing for a comparison."""
+def gain(document: dict[str, Any]) -> _page.Picture | None:
+    """Return where the gain comes from; None for a comparison."""
     rows = gain_rows(document)
     if not rows:
-        return ""
+        return None
     note = (
         "From the usual learning rate and length without regularisation to the recommended training, step by step: "
         "first the learning rate, then the length, then regularisation."
@@ -107,7 +108,7 @@ def gain(document: dict[str, Any]) -> str:
     if any(row.symbol == "square" for row in rows):
         note += " Squares are what is lost where one regulariser alone is left out; these need not add up."
     metric = _page.label(document["metric"])
-    return _page.embed(forest(rows, f"better by ({metric})"), "gain", "Where the gain comes from", note)
+    return _page.Picture("gain", forest(rows, f"better by ({metric})"), "Where the gain comes from", note)
 
 
 def forest(rows: Sequence[Row], title: str) -> "go.Figure":

@@ -14,21 +14,24 @@ _OTHER_FAMILY = ("#CC79A7", "triangle-up")
 _STEEP = 4.0  # ratio of values from which the axis is logarithmic
 
 
-def lengths(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
-    """Return each family's best against the length of its trainings, as HTML."""
+def lengths(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _page.Picture | None:
+    """Return each family's best against the length of its trainings."""
     import plotly.graph_objects as go
 
     metric = document["metric"]
     pick = max if rising(metric) else min
     points: dict[str, dict[int, float]] = {}
+    best: dict[str, dict[int, dict[str, Any]]] = {}
     for rung in rungs:
-        values = [value for value in rung[metric] if value is not None]
-        if values:
-            of = points.setdefault(rung["family"], {})
-            of[rung["epochs"]] = pick([pick(values), *([of[rung["epochs"]]] if rung["epochs"] in of else [])])
+        for value, setting in zip(rung[metric], rung["settings"], strict=True):
+            if value is None:
+                continue
+            of, epochs = points.setdefault(rung["family"], {}), rung["epochs"]
+            if epochs not in of or (value != of[epochs] and pick(value, of[epochs]) == value):
+                of[epochs], best.setdefault(rung["family"], {})[epochs] = value, setting
     ticks = sorted({epochs for of in points.values() for epochs in of})
     if len(ticks) < 2:
-        return ""
+        return None
     figure = go.Figure()
     for family, of in points.items():
         colour, symbol = _FAMILIES.get(family, _OTHER_FAMILY)
@@ -41,6 +44,8 @@ def lengths(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
             mode="lines+markers",
             line={"color": colour, "width": 2.5},
             marker={"size": 10, "symbol": symbol},
+            text=[_page.label(_page.setting_text(best[family][epochs])) for epochs in x],
+            hovertemplate=f"%{{x}} epochs, {_page.label(metric)} %{{y:.4g}}<br>%{{text}}<extra></extra>",
         )
     chosen = document["length"]["epochs"]
     mark = {"x0": chosen, "x1": chosen, "y0": 0, "y1": 1, "xref": "x", "yref": "paper"}
@@ -69,4 +74,4 @@ def lengths(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
         "Each point is a complete training, over the whole schedule of its learning rate: the best of each kind, on "
         "the selection rows. Fewer settings are left at each longer length."
     )
-    return _page.embed(figure, "lengths", "How long to train", note)
+    return _page.Picture("lengths", figure, "How long to train", note)

@@ -30,14 +30,14 @@ class _Point:
     longest: int
 
 
-def landscape(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
-    """Return every setting of the search where it is, coloured by the loss at its best length, as HTML."""
+def landscape(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _page.Picture | None:
+    """Return every setting of the search where it is, coloured by the loss at its best length."""
     import plotly.graph_objects as go
 
     points, diverged = _points(document["metric"], rungs)
     knobs = _varying([point.setting for point in points])
     if len(points) < _LEAST_POINTS or not knobs:
-        return ""
+        return None
     x, y = knobs[0], knobs[1] if len(knobs) > 1 else None
     best, metric = document["recommended"], _page.label(document["metric"])
     alike = [of["setting"] for of in document["equivalent"] if of["setting"] != best]
@@ -114,7 +114,7 @@ def landscape(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
     rest = [_page.words(name) for name in knobs[2:]]
     if rest:
         note += f" Settings differ in {' and '.join(rest)}, too: hold the pointer over a point."
-    return _page.embed(figure, "map", "Where the good settings are", note)
+    return _page.Picture("map", figure, "Where the good settings are", note)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ what is put into them, and `label` does so for plotly, which reads tags in its t
 
 import html
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _MARK = b'<meta name="generator" content="dampen">'
 STUDY, TRUST = "report.html", "trust.html"  # what pages are called in a study's folder
+_CLEAR, _GRID = "rgba(0,0,0,0)", "rgba(128,128,128,0.22)"
 _LONGEST = 60  # letters of a label: longer ones take a picture's room
 
 
@@ -43,11 +46,15 @@ def write_page(path: Path, title: str, sections: Iterable[str]) -> None:
     Raises:
         InputError: it can't be written.
     """
-    from plotly.offline import get_plotlyjs
-
     parts = [section for section in sections if section]
-    page = render("page.html", title=title, sections=parts, plotly=Markup(get_plotlyjs()))
+    page = render("page.html", title=title, sections=parts, plotly=Markup(_script()))
     Folder(path.parent).write(path.name, lambda file: file.write_text(page, encoding="utf-8"))
+
+
+@cache
+def _script() -> str:
+    """Return plotly's basic bundle: a quarter of the whole, with all that pages draw."""
+    return files("dampen.report").joinpath("assets", "plotly-basic.min.js").read_text(encoding="utf-8")
 
 
 def check_page(path: Path, own: str) -> None:
@@ -68,13 +75,44 @@ def check_page(path: Path, own: str) -> None:
     refuse_foreign(path, lambda head: _MARK in head, "no page")
 
 
-def embed(figure: "go.Figure", name: str, title: str = "", note: str = "") -> Markup:
-    """Return a picture as HTML, with its title and note if it has any; `name` identifies it on the page."""
+def styled(figure: "go.Figure") -> "go.Figure":
+    """Return a picture in the style of all pages."""
     figure.update_layout(template="plotly_white", margin={"l": 70, "r": 20, "t": 28, "b": 60})
     figure.update_layout(font={"family": "system-ui, sans-serif", "size": 13, "color": "#111"})
+    figure.update_layout(paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR)  # a dark page shows through
+    figure.update_xaxes(gridcolor=_GRID).update_yaxes(gridcolor=_GRID)
+    return figure
+
+
+def embed(figure: "go.Figure", name: str, title: str = "", note: str = "") -> Markup:
+    """Return a picture as HTML, with its title and note if it has any; `name` identifies it on the page."""
+    figure = styled(figure)
     config = {"displayModeBar": False, "responsive": True}
     inner = figure.to_html(full_html=False, include_plotlyjs=False, config=config, div_id=f"figure-{name}")
     return render("figure.html", title=title, figure=Markup(inner), note=note)  # plotly escapes what its script holds
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a report.
+
+    Args:
+        name: identifies it on the page.
+        figure: itself; None where nothing can be drawn, and the note tells why.
+        title: heading above it, if it has one.
+        note: what it shows, below it.
+    """
+
+    name: str
+    figure: "go.Figure | None"
+    title: str = ""
+    note: str = ""
+
+    def html(self) -> Markup:
+        """Return it as a part of a page."""
+        if self.figure is None:
+            return render("note.html", note=self.note) if self.note else Markup("")
+        return embed(self.figure, self.name, self.title, self.note)
 
 
 def label(value: object) -> str:

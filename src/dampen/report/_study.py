@@ -1,17 +1,30 @@
 """The report of a study: the verdict first, then the pictures and tables that it rests on."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dampen._io import counted
+from dampen.errors import InputError
 from dampen.report import _curves, _forest, _lengths, _map
-from dampen.report._page import STUDY, check_page, n_epochs, render, setting_text, short, with_ends, write_page
+from dampen.report._page import (
+    STUDY,
+    Picture,
+    check_page,
+    n_epochs,
+    render,
+    setting_text,
+    short,
+    styled,
+    with_ends,
+    write_page,
+)
 from dampen.study import BEATEN, REFERENCE_NAMES
 
 if TYPE_CHECKING:
     import pandas as pd
+    import plotly.graph_objects as go
 
 _AGREES = {True: "agrees", False: "contradicts"}
 
@@ -35,11 +48,7 @@ def write_study(path: Path, document: dict[str, Any], frame: "pd.DataFrame", run
     others = [sentence for sentence in rest if sentence not in (*of_test, *beaten)]
     sections = [
         render("lead.html", lead=lead, more=beaten),
-        _forest.differences(document),
-        _curves.curves(document, frame, rungs),
-        _forest.gain(document),
-        _map.landscape(document, rungs),
-        _lengths.lengths(document, rungs),
+        *(_html(draw(document, frame, rungs)) for draw in _PICTURES.values()),
         _in_words(others),
         _dropped(document, rungs),
         _test(document, of_test),
@@ -47,6 +56,42 @@ def write_study(path: Path, document: dict[str, Any], frame: "pd.DataFrame", run
         _again(document),
     ]
     write_page(path, f"How much regularisation? {document['data']}", sections)
+
+
+def study_figure(
+    name: str, document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict[str, Any]]
+) -> "go.Figure":
+    """Return a picture of a study's report, to show in a notebook or to change; the arguments are `write_study`'s.
+
+    Raises:
+        InputError: there is no picture of that name, or the study has nothing to draw there.
+    """
+    if name not in _PICTURES:
+        raise InputError(f"there is no figure {name!r} of a study: choose one of {', '.join(_PICTURES)}")
+    picture = _PICTURES[name](document, frame, rungs)
+    if picture is None or picture.figure is None:
+        raise InputError(f"this study has nothing to draw as {name!r}: {_NOTHING[name]}")
+    return styled(picture.figure)
+
+
+_PICTURES: "dict[str, Callable[[dict[str, Any], pd.DataFrame, Sequence[dict[str, Any]]], Picture | None]]" = {
+    "curves": _curves.curves,
+    "differences": lambda document, frame, rungs: _forest.differences(document),
+    "gain": lambda document, frame, rungs: _forest.gain(document),
+    "landscape": lambda document, frame, rungs: _map.landscape(document, rungs),
+    "lengths": lambda document, frame, rungs: _lengths.lengths(document, rungs),
+}
+_NOTHING = {
+    "curves": "it kept no learning curves of what it recommends",
+    "differences": "nothing else trained to the end",
+    "gain": "a comparison has no parts of a gain",
+    "landscape": "a map needs five settings of a search that differ in a number",
+    "lengths": "all its trainings have one length",
+}
+
+
+def _html(picture: Picture | None) -> str:
+    return "" if picture is None else picture.html()
 
 
 def _in_words(sentences: Sequence[str]) -> str:

@@ -18,6 +18,34 @@ from dampen.uncertainty import ranks_rows, reliabilities, risk
 Columns = Mapping[str, np.ndarray]
 _EXAMPLES = 8  # of the most and of the least certain inputs
 _POINTS = 400  # of a curve: more can't be seen
+_LABELS = {
+    "n": "rows",
+    "accuracy": "accuracy",
+    "nll": "negative log likelihood, as it is",
+    "nll_calibrated": "negative log likelihood, after temperature",
+    "brier": "Brier score, as it is",
+    "brier_calibrated": "Brier score, after temperature",
+    "ece": "calibration error (ECE), as it is",
+    "ece_calibrated": "calibration error (ECE), after temperature",
+    "rmse": "root mean squared error",
+    "log_likelihood": "log likelihood per row",
+    "coverage_95": "rows within Gaussian 95 % intervals",
+    "accuracy_all": "accuracy on all rows",
+    "rmse_all": "root mean squared error on all rows",
+    "aurc": "area under the curve of abstaining (AURC)",
+    "empty_sets": "share of empty prediction sets",
+    "answered": "share of rows that are predicted",
+    "accuracy_answered": "accuracy on these",
+    "rmse_answered": "root mean squared error on these",
+    "conformal_coverage": "rows within conformal sets or intervals",
+    "mean_set_size": "classes in a prediction set, on average",
+    "rows": "rows to calibrate on",
+    "temperature": "temperature",
+    "noise_variance": "variance of the noise",
+    "coverage": "coverage that was asked for",
+    "abstain_above": "uncertainty above which it abstains",
+    "conformal_threshold": "conformal threshold",
+}
 _EMPTY = 0.1  # where an axis ends that has nothing above 0
 
 
@@ -110,10 +138,12 @@ def _reliability(own: Columns) -> str:
             marker={"size": size, "color": colour, "symbol": symbol},
             line={"color": colour},
             text=[counted(int(n), "row") for n in reliability.count],
+            hovertemplate="probability %{x:.3f}, right %{y:.1%}<br>%{text}<extra></extra>",
         )
     figure.update_layout(
-        xaxis_title="probability of the predicted class", yaxis_title="share of right predictions", height=480
+        xaxis_title="probability of the predicted class", yaxis_title="share of right predictions", height=520
     )
+    figure.update_layout(legend={"orientation": "h", "y": -0.18, "yanchor": "top", "x": 0})
     note = "Fifteen bins of equal width; larger marks have more rows. Below the line the network is overconfident."
     return embed(figure, "reliability", "Are the probabilities calibrated?", note)
 
@@ -125,7 +155,8 @@ def _risk(own: Columns, classes: bool) -> str:
     at = np.unique(np.linspace(0, len(curve.risk) - 1, min(_POINTS, len(curve.risk))).astype(int))
     values = curve.risk[at] if classes else np.sqrt(curve.risk[at])
     figure = go.Figure()
-    figure.add_scatter(x=curve.coverage[at], y=values, line={"color": BLUE, "width": 2.5}, name="by uncertainty")
+    hover = f"%{{x:.1%}} predicted, {'wrong %{y:.1%}' if classes else 'RMSE %{y:.4g}'}<extra></extra>"
+    figure.add_scatter(x=curve.coverage[at], y=values, line={"color": BLUE, "width": 2.5}, hovertemplate=hover)
     figure.add_hline(y=float(values[-1]), line_dash="dot", annotation_text="abstaining at random")
     figure.update_layout(
         xaxis={"title": "share of the rows that are predicted", "tickformat": ".0%"},
@@ -154,6 +185,7 @@ def _out_of_distribution(document: dict[str, Any], own: Columns, other: Columns)
     ]
     column = "entropy" if "entropy" in own else "standard_deviation"
     figure = go.Figure()
+    hover = f"{column.replace('_', ' ')} %{{x:.3g}}, %{{y:.1%}} of the rows"
     for columns, label, colour in (
         (own, document["data"], BLUE),
         (other, document["out_of_distribution"]["data"], ORANGE),
@@ -162,7 +194,12 @@ def _out_of_distribution(document: dict[str, Any], own: Columns, other: Columns)
         edges = np.linspace(0, max(float(own[column].max()), float(other[column].max())) or 1.0, 61)
         share = np.histogram(values, edges)[0] / len(values)
         figure.add_bar(
-            x=(edges[1:] + edges[:-1]) / 2, y=share, name=_page.label(label), marker_color=colour, opacity=0.6
+            x=(edges[1:] + edges[:-1]) / 2,
+            y=share,
+            name=_page.label(label),
+            marker_color=colour,
+            opacity=0.6,
+            hovertemplate=hover,
         )
     figure.update_layout(
         barmode="overlay", bargap=0, xaxis_title=column.replace("_", " "), yaxis_title="share of the rows", height=380
@@ -220,7 +257,7 @@ def _picture(features: np.ndarray) -> str:
 def _figures(document: dict[str, Any]) -> str:
     parts = {**document["summary"], **document["abstention"], **document["calibration"]}
     rows = [
-        (name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else value)
+        (_LABELS.get(name, name.replace("_", " ")), f"{value:.4g}" if isinstance(value, float) else value)
         for name, value in parts.items()
         if value is not None and not isinstance(value, dict)
     ]

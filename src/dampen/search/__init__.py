@@ -2,7 +2,7 @@
 
 from dampen.search._ensemble_selection import select_ensemble
 from dampen.search._halving import Bracket, Rung, brackets, rungs
-from dampen.search._optuna import TpeSampler, check_optuna, check_storage, export_to_optuna
+from dampen.search._optuna import TpeSampler, check_optuna, check_storage, export_to_optuna, propose
 from dampen.search._promotion import around, longer, promoted
 from dampen.search._ranked import SEARCH, Ranked, best, best_costs, best_stop
 from dampen.search._space import METHODS, Choice, Dimension, Fixed, LogUniform, PerLayer, Space, Uniform
@@ -52,6 +52,7 @@ __all__ = [
     "export_to_optuna",
     "longer",
     "promoted",
+    "propose",
     "rungs",
     "select_ensemble",
     "strategy_of",

@@ -46,7 +46,7 @@ class TpeSampler:
             if len(self._asked) == n:
                 break
             trial = self._study.ask()
-            setting = self._space.setting({n: _propose(trial, n, d) for n, d in self._space.dimensions.items()})
+            setting = self._space.setting({n: propose(trial, n, d) for n, d in self._space.dimensions.items()})
             if setting in self._known:
                 self._report(trial, setting)
             else:
@@ -103,7 +103,7 @@ def export_to_optuna(storage: str, name: str, space: Space, rungs: Sequence[tupl
     for setting, values in costs_of.items():
         recorder = _Recorder(setting)
         for knob, dimension in space.dimensions.items():
-            _propose(recorder, knob, dimension)
+            propose(recorder, knob, dimension)
         done = full in values and math.isfinite(values[full])
         trials.append(
             optuna.trial.create_trial(
@@ -198,9 +198,10 @@ class _Recorder:
         return self.params[name]
 
 
-def _propose(trial: Any, name: str, dimension: Dimension | PerLayer) -> Any:
+def propose(trial: Any, name: str, dimension: Dimension | PerLayer) -> Any:
+    """Return what a trial suggests for a dimension, in parameters that Optuna can store."""
     if isinstance(dimension, PerLayer):
-        return tuple(_propose(trial, f"{name}.{i}", dimension.each) for i in range(dimension.layers))
+        return tuple(propose(trial, f"{name}.{i}", dimension.each) for i in range(dimension.layers))
     if isinstance(dimension, Choice):
         if all(isinstance(value, int | float | str) for value in dimension.values):
             return trial.suggest_categorical(name, dimension.values)

@@ -21,6 +21,8 @@ from dampen.study._description import Description
 from dampen.study._embedded import with_ids
 from dampen.study._findings import Against
 from dampen.study._fresh import FreshResults
+from dampen.study._kept import RUNS, Kept, in_words, kept, remove_study, side_by_side, study_folder
+from dampen.study._kept import check_removable as check_removable_study
 from dampen.study._new_rows import holds_images, is_npz, read_new_rows
 from dampen.study._predictor import Predictor
 from dampen.study._runner import Progress, costs_of_rows, workers_of
@@ -37,11 +39,13 @@ __all__ = [
     "AUTO",
     "BEATEN",
     "REFERENCE_NAMES",
+    "RUNS",
     "Against",
     "CalibratedStudy",
     "Description",
     "Exported",
     "FreshResults",
+    "Kept",
     "Method",
     "Predictor",
     "Progress",
@@ -52,20 +56,26 @@ __all__ = [
     "calibrate",
     "check_budget",
     "check_network",
+    "check_removable_study",
     "compare",
     "costs_of_rows",
     "finished",
     "holds_images",
+    "in_words",
     "is_npz",
+    "kept",
     "labelled",
     "load_study",
     "of_own_network",
     "optimizer_text",
     "read_config",
     "read_new_rows",
+    "remove_study",
     "rows_of",
     "same_data",
     "schedule_text",
+    "side_by_side",
+    "study_folder",
     "tune",
     "usual_batch_size",
     "usual_epochs",

@@ -38,8 +38,26 @@ def differs(held: Plan, wanted: Plan) -> str | None:
     return f"the study there has other values: {', '.join(differences)}"
 
 
+def every_difference(one: Plan, other: Plan) -> list[str]:
+    """Return in which arguments two studies' plans differ, with both values where they are short."""
+    names = [name for name in {**one, **other} if name not in (*_NOT_ASKED, "compared", "target_scale")]
+    different = [name for name in names if name in one and name in other and not _same(name, one[name], other[name])]
+    pairs = _different(one, other, [name for name in different if name != "data"])
+    lines = ["data"] * ("data" in different)
+    return lines + [f"{name}: {a} and {b}" if _short(a, b) else name for name, (a, b) in pairs.items()]
+
+
 def _argument_differences(held: Plan, wanted: Plan, names: list[str]) -> list[str]:
     """Return which arguments differ, with both values where they are short."""
+    lines = [
+        f"{name} ({there} there, {here} here)" if _short(there, here) else name
+        for name, (there, here) in _different(held, wanted, names).items()
+    ]
+    return lines or ["how its settings are drawn or halved"]
+
+
+def _different(held: Plan, wanted: Plan, names: list[str]) -> dict[str, tuple[Any, Any]]:
+    """Return both values of the arguments that differ."""
     pairs: dict[str, tuple[Any, Any]] = {}
     for name in names:
         there, here = held.get(name), wanted[name]
@@ -55,12 +73,7 @@ def _argument_differences(held: Plan, wanted: Plan, names: list[str]) -> list[st
             pairs |= {part: (there.get(part, "none"), here.get(part, "none")) for part in {**there, **here}}
         else:
             pairs.setdefault(_WORDS.get(name, name), (there, here))
-    different = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-    lines = [
-        f"{name} ({there} there, {here} here)" if _short(there, here) else name
-        for name, (there, here) in different.items()
-    ]
-    return lines or ["how its settings are drawn or halved"]
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _short(*values: Any) -> bool:

@@ -24,6 +24,7 @@ from dampen.uncertainty import LEVEL
 
 if TYPE_CHECKING:
     import pandas as pd
+    import plotly.graph_objects as go
 
 
 class Study:
@@ -254,6 +255,24 @@ class Study:
             InputError: it can't be written, or the study's curves are damaged.
         """
         WRITERS["report"](Path(path), self.document(), self.frame(), self.results.rungs())
+
+    def figure(self, name: str) -> "go.Figure":
+        """Return a picture of the report as a plotly figure, to show in a notebook or to change.
+
+        Args:
+            name: `curves`, `differences`, `gain`, `landscape` or `lengths`.
+
+        Raises:
+            InputError: there is no such picture, or this study has nothing to draw there.
+
+        Example:
+            >>> import dampen
+            >>> settings = [dampen.Setting(), dampen.Setting(dropout=0.3)]
+            >>> study = dampen.compare(dampen.mlp(4), dampen.load("iris"), settings, 2, epochs=1, validation="held-out")
+            >>> len(study.figure("differences").data)
+            1
+        """
+        return WRITERS["figure"](name, self.document(), self.frame(), self.results.rungs())
 
     def winner(self) -> Winner:
         """Return the network of `model`, and all that its training followed from."""

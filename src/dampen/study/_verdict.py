@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from dampen._html import lines
 from dampen.study import _verdict_text
 from dampen.study._findings import Findings
 
@@ -15,6 +16,13 @@ class Verdict(Findings):
     """
 
     words: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return f"<Verdict: {self.sentences()[0]}>"
+
+    def _repr_html_(self) -> str:
+        lead, *rest = self.sentences()
+        return lines(lead, rest)
 
     def __str__(self) -> str:
         return "\n".join(self.sentences())

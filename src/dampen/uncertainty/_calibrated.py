@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
+from dampen._html import ROWS, lines, table
+from dampen._io import counted
 from dampen.uncertainty._calibrators import Calibrator, Isotonic, TemperatureScaling, VectorScaling
 from dampen.uncertainty._conformal import SetRule, intervals
 from dampen.uncertainty._prediction import ClassPrediction, ValuePrediction
@@ -88,15 +90,28 @@ class Calibration:
         }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class _Rows:
     abstain: Bool[np.ndarray, " N"]
 
     def __len__(self) -> int:
         return len(self.abstain)
 
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return one value a row under each name."""
+        return {"abstain": self.abstain}
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+    def __repr__(self) -> str:
+        left = f"abstaining from {int(self.abstain.sum())}" if self.abstain.any() else "abstaining from none"
+        return f"<{type(self).__name__} of {counted(len(self), 'row')}, {left}>"
+
+    def _repr_html_(self) -> str:
+        return lines(repr(self)[1:-1], ()) + table(
+            {n: values[:ROWS] for n, values in self.columns().items()}, len(self)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class CalibratedClasses(_Rows):
     """Calibrated predictions of classes, as NumPy arrays.
 
@@ -166,7 +181,7 @@ class CalibratedClasses(_Rows):
         )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class CalibratedValues(_Rows):
     """Calibrated predictions of values, in the target's own unit, as NumPy arrays.
 

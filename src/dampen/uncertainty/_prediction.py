@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from dampen._html import ROWS, lines, table
+from dampen._io import counted
 from dampen.errors import InputError
 
 
@@ -35,6 +37,20 @@ class ClassPrediction:
 
     def __len__(self) -> int:
         return len(self.probabilities)
+
+    def __repr__(self) -> str:
+        rows, classes = self.probabilities.shape
+        return f"<ClassPrediction of {counted(rows, 'row')}: {classes} classes, {counted(self.samples, 'sample')}>"
+
+    def _repr_html_(self) -> str:
+        first = slice(ROWS)
+        shown = {
+            "class": self.classes[first],
+            "probability": self.probabilities.amax(1)[first],
+            "entropy": self.entropy[first],
+            "mutual_information": self.mutual_information[first],
+        }
+        return lines(repr(self)[1:-1], ()) + table(shown, len(self))
 
     @property
     def classes(self) -> Int64[Tensor, " N"]:
@@ -95,6 +111,17 @@ class ValuePrediction:
 
     def __len__(self) -> int:
         return len(self.mean)
+
+    def __repr__(self) -> str:
+        return f"<ValuePrediction of {counted(len(self), 'row')}: {counted(self.samples, 'sample')}>"
+
+    def _repr_html_(self) -> str:
+        shown = {"mean": self.mean, "standard_deviation": self.standard_deviation, "epistemic": self.epistemic}
+        several = self.mean[:1].numel() > 1
+        table_of = {
+            name: values[:ROWS].tolist() if several else values[:ROWS].flatten() for name, values in shown.items()
+        }
+        return lines(repr(self)[1:-1], ()) + table(table_of, len(self))
 
     @property
     def variance(self) -> Float[Tensor, "N ..."]:

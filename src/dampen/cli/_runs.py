@@ -1,0 +1,191 @@
+"""`dampen runs`: the studies that a folder keeps, listed, shown, put side by side and removed."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from dampen.cli import _options, _output, _startup
+from dampen.cli._examples import epilog
+from dampen.errors import InputError
+
+if TYPE_CHECKING:
+    from dampen.study import Kept
+
+_PLACE = Path("dampen-runs")
+
+
+def _studies(incomplete: str) -> list[str]:
+    """Return the names of studies for the shell's completion; a name that is a path is left to the shell."""
+    try:
+        names = [entry.name for entry in _PLACE.iterdir() if (entry / "plan.json").is_file()]
+    except OSError:
+        return []
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
+_Study = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY", help="Folder of a finished study, or its name in dampen-runs.", autocompletion=_studies
+    ),
+]
+_Studies = Annotated[
+    list[str],
+    typer.Argument(help="Folders of studies, or names in dampen-runs.", autocompletion=_studies),
+]
+_Folder = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Folder of studies.", show_default=True)]
+
+
+def list_studies(folder: _Folder = _PLACE, json: _options.Json = False) -> None:
+    """List the studies in a folder, the latest first: what each was made on, what it found, how long it took."""
+    with _startup.importing():
+        from dampen.study import kept
+
+    found = kept(folder)
+    if json:
+        _output.print_json({"folder": str(folder), "studies": [study.summary() for study in found]})
+        return
+    if not found:
+        print(f"There is no study in {folder}: dampen tune makes one.")
+        return
+    rows = [_row(study) for study in found]
+    _output.print_table(["study", "changed", "data", "found", "on evaluation rows", "recommended", "took"], rows)
+    for study in found:
+        if study.reason:
+            print(f"dampen: note: {study.reason}", file=sys.stderr)
+
+
+def show(study: _Study, json: _options.Json = False) -> None:
+    """Print the verdict of a finished study again, with what the test rows add to it."""
+    with _startup.importing():
+        from dampen.study import load_study, study_folder
+
+    found = load_study(study_folder(study))
+    if json:
+        _output.print_json(found.document())
+        return
+    from dampen.cli._tune import print_study
+
+    print_study(found)
+    if (page := (found.folder or Path()) / "report.html").is_file():
+        print(page)
+
+
+def compare(studies: _Studies, json: _options.Json = False) -> None:
+    """Put finished studies side by side: what each recommends and found, and in what their plans differ."""
+    with _startup.importing():
+        from dampen.study import side_by_side, study_folder
+
+    found = side_by_side([study_folder(name) for name in studies])
+    if json:
+        _output.print_json(found)
+        return
+    each: list[dict[str, Any]] = found["studies"]
+    lines = {
+        "data": [study["data"] for study in each],
+        "regularisation": [study["outcome"] for study in each],
+        "recommended": [study["training"].replace(", ", "\n") for study in each],
+        "on evaluation rows": [_value(study) for study in each],
+        "gain": [_gain(study["gain"]) for study in each],
+        "on test rows": [_figure(study["metric"], study["test"]) for study in each],
+        "took": [_time(study["seconds"]) for study in each],
+    }
+    names = [Path(study["folder"]).name for study in each]
+    _output.print_table(["", *names], [[name, *cells] for name, cells in lines.items()])
+    for name, differences in zip(names[1:], found["differences"][1:], strict=True):
+        print(f"{names[0]} and {name} differ in: {'; '.join(differences) or 'nothing that was asked for'}.")
+    for note in found["notes"]:
+        print(f"Note: {note}.")
+
+
+def remove(
+    studies: _Studies,
+    yes: Annotated[bool, _options.flag("--yes", "Remove without a question.", panel=_options.OUTPUT)] = False,
+    json: _options.Json = False,
+) -> None:
+    """Remove studies; files of your own in their folders stay.
+
+    Asks first, unless --yes is given. Nothing is removed where one of them is no study, or is being written to.
+    """
+    with _startup.importing():
+        from dampen.study import check_removable_study, remove_study, study_folder
+
+    folders = list(dict.fromkeys(study_folder(name) for name in studies))
+    for folder in folders:
+        check_removable_study(folder)
+    if not yes and not _agreed(folders):
+        raise InputError("nothing was removed")
+    stayed = {str(folder): [str(file) for file in remove_study(folder)] for folder in folders}
+    if json:
+        _output.print_json({"removed": list(stayed), "stayed": [file for files in stayed.values() for file in files]})
+        return
+    for name, files in stayed.items():
+        left = f"; {len(files)} of your own files stayed there" if files else ""
+        print(f"removed {name}{left}")
+
+
+def application(
+    group: type[TyperGroup], leaf: type[TyperCommand], paragraphs: Callable[[str | None], str]
+) -> typer.Typer:
+    """Return the command with its own commands; without one it lists."""
+    app = typer.Typer(cls=group, rich_markup_mode="rich", add_completion=False)
+
+    @app.callback(invoke_without_command=True)
+    def runs(context: typer.Context) -> None:
+        if context.invoked_subcommand is None:
+            list_studies()
+
+    for name, command in COMMANDS.items():
+        app.command(name, cls=leaf, help=paragraphs(command.__doc__), epilog=epilog(f"runs {name}"))(command)
+    return app
+
+
+COMMANDS = {"list": list_studies, "show": show, "compare": compare, "remove": remove}
+HELP = "List, show, compare and remove studies."
+
+
+def _agreed(folders: list[Path]) -> bool:
+    """Ask whether to remove; without a terminal nobody can answer."""
+    if not sys.stdin or not sys.stdin.isatty():
+        raise InputError("nobody can be asked here whether to remove: give --yes; nothing was removed")
+    print(f"Remove {', '.join(map(str, folders))}? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _row(study: "Kept") -> list[str]:
+    from dampen.study import in_words
+
+    head = [study.folder.name, study.changed.astimezone().strftime("%Y-%m-%d %H:%M"), study.data, study.outcome]
+    if study.document is None:
+        return [*head, "", "", ""]
+    about = study.summary()
+    return [*head, _value(about), in_words(study.document), _time(about["seconds"])]
+
+
+def _value(study: dict[str, Any]) -> str:
+    return _figure(study["metric"], {"mean": study["value"], "interval": study["interval"]})
+
+
+def _gain(gain: dict[str, Any] | None) -> str:
+    return "" if gain is None else _figure("", {"mean": gain["estimate"], "interval": gain["interval"]}, "+")
+
+
+def _figure(metric: str, value: dict[str, Any] | None, sign: str = "") -> str:
+    if not value:
+        return ""
+    if value["mean"] is None:
+        return f"{metric}: diverged"
+    ends = [end for end in value["interval"] or () if end is not None]
+    interval = f" ({' to '.join(f'{end:{sign}.4g}' for end in ends)})" if ends else ""
+    return f"{metric} {value['mean']:{sign}.4g}{interval}".strip()
+
+
+def _time(seconds: float) -> str:
+    """Return a time as `42 s`, `5 min` or `1.5 h`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,268 @@
+"""The studies that a folder keeps: listed, put side by side, and removed."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from dampen._io import counted, exists, is_locked, is_own, locked, remove, shortened
+from dampen.engine.knobs import Setting
+from dampen.errors import InputError
+from dampen.study._calibration_rows import FILE as CALIBRATION
+from dampen.study._documents import FINISHED, PROGRESS, Source, finished
+from dampen.study._plan_differences import every_difference
+from dampen.study._saved import finished as finished_in
+from dampen.study._setting_text import setting_text
+from dampen.study._storage import Folder
+
+RUNS = Path("dampen-runs")
+"""Where `dampen tune` keeps studies."""
+
+_PLAN = "plan.json"
+_OF_STUDY = frozenset(
+    {
+        *(_PLAN, FINISHED, PROGRESS, "time.json", "budget.json", "curves.parquet", "model.safetensors"),
+        *("preprocessing.json", CALIBRATION, "report.html", "trust.html", "checkpoints", "curves", "export"),
+    }
+)
+
+
+class _Known(Struct, frozen=True, kw_only=True):
+    """What every version's plan has, by which a folder is known to be a study's."""
+
+    data: Source
+
+
+class _KnownFinished(Struct, frozen=True, kw_only=True):
+    """The same of a finished study that has lost its plan."""
+
+    plan: _Known
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A study's folder.
+
+    Args:
+        folder: where it is.
+        state: whether it can be read, can go on, is written to now, or can't be read.
+        changed: when it last changed.
+        data: what it was made on; empty where that can't be read.
+        document: what it found, as `Study.document` returns it; None where it has not ended or can't be read.
+        reason: why it can't be read; empty otherwise.
+    """
+
+    folder: Path
+    state: Literal["finished", "unfinished", "running", "damaged"]
+    changed: datetime
+    data: str
+    document: Mapping[str, Any] | None
+    reason: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """Whether regularisation helps, in a word or two; the state of a study that has not ended."""
+        return self.state if self.document is None else outcome(self.document)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a list of studies has about it, as JSON can hold it."""
+        head = {
+            "folder": str(self.folder),
+            "state": self.state,
+            "changed": self.changed.isoformat(timespec="seconds"),
+            "data": self.data,
+            "reason": self.reason or None,
+        }
+        return head if self.document is None else head | summary(self.document)
+
+
+def outcome(document: Mapping[str, Any]) -> str:
+    """Return whether regularisation helps, in a word or two."""
+    if document["diagnosis"] is None:
+        return "comparison"
+    if document["learnt"] is False:
+        return "nothing learnt"
+    return {True: "helps", False: "does not help", None: "not settled"}[document["helps"]]
+
+
+def summary(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of a finished study by which others are put beside it."""
+    gain, length = document["gain"], document.get("length")
+    return {
+        "outcome": outcome(document),
+        "metric": document["metric"],
+        "value": document["validation"]["mean"],
+        "interval": document["validation"]["interval"],
+        "setting": document["recommended"],
+        "epochs": length["epochs"] if length else document["plan"].get("epochs"),
+        "gain": gain and {name: gain[name] for name in ("against", "estimate", "interval")},
+        "test": (document["test"].get("recommended") or {}).get(document["metric"]),
+        "seconds": document["seconds"],
+    }
+
+
+def in_words(document: Mapping[str, Any]) -> str:
+    """Return a study's recommended training, `weight decay 0.1, lr 0.001, 12 epochs`."""
+    epochs = summary(document)["epochs"]
+    setting = setting_text(Setting.from_dict(document["recommended"]))
+    return setting if epochs is None else f"{setting}, {counted(epochs, 'epoch')}"
+
+
+def kept(folder: str | Path = RUNS) -> tuple[Kept, ...]:
+    """Return the studies in a folder, the latest first; other folders in it are left out.
+
+    Nothing in them is changed. Of a folder that is itself a study, that one is returned.
+
+    Args:
+        folder: of studies; by default where `dampen tune` keeps them.
+
+    Raises:
+        InputError: there is no such folder, or it can't be read.
+
+    Example:
+        >>> import tempfile
+        >>> kept(tempfile.mkdtemp())
+        ()
+    """
+    place = Path(folder)
+    if not exists(place):
+        hint = "dampen tune makes it" if place == RUNS else "correct the name"
+        raise InputError(f"there is no folder {shortened(place)} with studies: {hint}, or name another folder")
+    if not place.is_dir():
+        raise InputError(f"{shortened(place)} is a file: name a folder of studies")
+    alone = _kept(place)
+    if alone is not None:
+        return (alone,)
+    try:
+        folders = [entry for entry in place.iterdir() if entry.is_dir()]
+    except OSError as e:
+        raise InputError(f"{shortened(place)} can't be read: {e.strerror or e}") from e
+    found = [study for study in map(_kept, folders) if study is not None]
+    return tuple(sorted(found, key=lambda study: (study.changed, study.folder.name), reverse=True))
+
+
+def study_folder(name: str | Path, within: str | Path = RUNS) -> Path:
+    """Return the folder of a study that is named by its path, or by its name in the folder of studies.
+
+    Raises:
+        InputError: there is no folder of that name.
+    """
+    for place in (Path(name), Path(within) / name):
+        if exists(place):
+            return place
+    raise InputError(
+        f"there is no study {shortened(name)}, here or in {within}: dampen runs lists those that there are"
+    )
+
+
+def remove_study(folder: str | Path) -> tuple[Path, ...]:
+    """Remove a study; return the files in its folder that are none of a study's, which stay.
+
+    The plan goes last, so that what is left by a removal that was killed is still a study, and can be removed.
+
+    Raises:
+        InputError: it is no study, is written to now, or can't be removed.
+    """
+    place = Path(folder)
+    check_removable(place)
+    with locked(place):
+        names = [entry.name for entry in place.iterdir() if entry.name in _OF_STUDY or is_own(entry.name)]
+        last = (FINISHED, _PLAN)
+        for name in sorted(names, key=lambda name: last.index(name) if name in last else -1):
+            if name != ".dampen-lock":
+                remove(place / name)
+    left = tuple(sorted(place.iterdir())) if place.is_dir() else ()
+    stuck = [entry.name for entry in left if entry.name in _OF_STUDY]
+    if stuck:
+        raise InputError(
+            f"{shortened(place / stuck[0])} can't be removed: change its permissions, then remove it again"
+        )
+    if not left and place.is_dir():
+        try:
+            place.rmdir()
+        except OSError as e:
+            raise InputError(f"{shortened(place)} can't be removed: {e.strerror or e}") from e
+    return left
+
+
+def check_removable(folder: Path) -> None:
+    """Make sure that a folder is a study's, and that nothing writes to it.
+
+    Raises:
+        InputError: it is not, or something does.
+    """
+    if folder.is_symlink():
+        raise InputError(f"{shortened(folder)} is a link: name the study's folder itself, {os.path.realpath(folder)}")
+    if not exists(folder):
+        raise InputError(f"there is no folder {shortened(folder)}: dampen runs lists the studies that there are")
+    if not folder.is_dir() or not _is_study(folder):
+        raise InputError(
+            f"{shortened(folder)} is no study: it has no plan.json or study.json of dampen's; nothing was removed"
+        )
+    if is_locked(folder):
+        raise InputError(f"a process is writing to {shortened(folder)}: end it first; nothing was removed")
+
+
+def side_by_side(folders: Sequence[str | Path]) -> dict[str, Any]:
+    """Return finished studies beside each other, as JSON can hold it.
+
+    `studies` has the summary of each with its folder; `differences` how the plan of each differs from the first one's;
+    `notes` what keeps their figures from being compared.
+
+    Raises:
+        InputError: fewer than two, or one is not finished or is damaged.
+    """
+    if len(folders) < 2:
+        raise InputError("a comparison needs two studies or more: name another one")
+    documents = [finished_in(folder) for folder in folders]
+    first, *others = documents
+    notes = []
+    if len({document["plan"]["data"]["fingerprint"] for document in documents}) > 1:
+        notes.append("they were made on different rows or splits, so a difference of their figures may come from these")
+    else:
+        notes.append("their evaluation rows and seeds were not paired: intervals that overlap settle nothing")
+    if len({document["metric"] for document in documents}) > 1:
+        notes.append("their metrics differ, so their figures can't be compared")
+    return {
+        "studies": [
+            {"folder": str(folder), "data": document["data"], **summary(document), "training": in_words(document)}
+            for folder, document in zip(folders, documents, strict=True)
+        ],
+        "differences": [[], *(every_difference(first["plan"], other["plan"]) for other in others)],
+        "notes": notes,
+    }
+
+
+def _kept(folder: Path) -> Kept | None:
+    """Return a folder's study; None where it holds none."""
+    try:
+        names = [name for name in (FINISHED, _PLAN) if (folder / name).is_file()]
+        if not names:
+            return None
+        changed = datetime.fromtimestamp((folder / names[0]).stat().st_mtime, UTC)
+    except OSError:
+        return None
+    try:
+        document = finished(Folder(folder))
+        if document is not None:
+            return Kept(folder, "finished", changed, document["data"], document)
+        plan = Folder(folder).read(_PLAN, _Known)
+        assert plan is not None
+        return Kept(folder, "running" if is_locked(folder) else "unfinished", changed, plan.data.name, None)
+    except InputError as e:
+        return Kept(folder, "damaged", changed, "", None, str(e)) if _is_study(folder) else None
+
+
+def _is_study(folder: Path) -> bool:
+    """Return whether a folder has a document that only a study has; what else is wrong with it does not matter."""
+    for name, kind in ((_PLAN, _Known), (FINISHED, _KnownFinished)):
+        try:
+            if Folder(folder).read(name, kind) is not None:
+                return True
+        except InputError:
+            continue
+    return False

@@ -1,0 +1,209 @@
+"""`dampen runs`: studies are listed, shown, put side by side and removed, and nothing else is."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+
+import pytest
+import typer
+
+from dampen.cli._examples import EXAMPLES
+from dampen.study import kept, remove_study, side_by_side
+
+TINY = ("--settings", 2, "--seeds", 1, "--epochs", 1, "--confirm-seeds", 2, "--confirmed", 1, "--hidden", "4")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder in which `dampen tune` has made one study."""
+    folder = tmp_path_factory.mktemp("runs")
+    mp = pytest.MonkeyPatch()
+    mp.chdir(folder)
+    from dampen.cli import main
+
+    mp.setattr(sys, "argv", ["dampen", "tune", "wine", *map(str, TINY)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    mp.undo()
+    assert not ended.value.code
+    return folder / "dampen-runs"
+
+
+@pytest.fixture
+def runs(made, tmp_path):
+    """Two studies of which the second differs in an option, one that has not ended, and what is no study."""
+    place = tmp_path / "dampen-runs"
+    for name in ("wine-1", "wine-2", "half"):
+        shutil.copytree(made / "wine-1", place / name)
+    document = json.loads((place / "wine-2" / "study.json").read_text())
+    document["plan"]["seed"] = 7
+    (place / "wine-2" / "study.json").write_text(json.dumps(document))
+    (place / "half" / "study.json").unlink()
+    (place / "torn").mkdir()
+    (place / "torn" / "plan.json").write_bytes((place / "half" / "plan.json").read_bytes())
+    (place / "torn" / "study.json").write_text('{"data": "wine", "colu')
+    (place / "foreign").mkdir()
+    (place / "foreign" / "plan.json").write_text('{"steps": ["buy milk"]}')
+    (place / "foreign" / "notes.txt").write_text("mine")
+    (place / "file").write_text("mine")
+    for i, name in enumerate(("half", "torn", "wine-1", "wine-2")):
+        for file in (place / name).glob("*.json"):
+            os.utime(file, (1_700_000_000 + i, 1_700_000_000 + i))
+    return place
+
+
+def everything(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_list_has_studies_alone_the_latest_first_and_changes_nothing(run, runs):
+    before = everything(runs)
+    code, out, err = run("runs", "--help")
+    assert (code, err) == (0, "")
+    code, out, err = run("runs")
+    names = re.findall(r"^ *(wine-2|wine-1|torn|half|foreign|file) ", out, re.MULTILINE)
+    assert (code, names) == (0, ["wine-2", "wine-1", "torn", "half"])
+    assert "unfinished" in out
+    assert re.fullmatch(r"dampen: note: .*torn/study.json is damaged.*\n", err)
+    document = json.loads(run("runs", "list", "--json")[1])
+    assert [study["state"] for study in document["studies"]] == ["finished", "finished", "damaged", "unfinished"]
+    assert everything(runs) == before
+
+
+def test_figures_are_those_of_the_studys_document(run, runs):
+    document = json.loads((runs / "wine-1" / "study.json").read_text())
+    shown = next(s for s in json.loads(run("runs", "list", "--json")[1])["studies"] if s["folder"].endswith("wine-1"))
+    assert shown["value"] == document["validation"]["mean"]
+    assert shown["setting"] == document["recommended"]
+    assert shown["test"] == document["test"]["recommended"][document["metric"]]
+
+
+def test_a_finished_study_is_shown_as_tune_printed_it(run, runs):
+    document = json.loads((runs / "wine-1" / "study.json").read_text())
+    for name in ("wine-1", runs / "wine-1"):
+        code, out, err = run("runs", "show", name)
+        assert (code, err) == (0, "")
+        assert out.splitlines()[: len(document["sentences"])] == document["sentences"]
+    assert json.loads(run("runs", "show", "wine-1", "--json")[1])["sentences"] == document["sentences"]
+
+
+def test_two_studies_side_by_side_tell_what_differs(run, runs):
+    code, out, err = run("runs", "compare", "wine-1", "wine-2")
+    assert (code, err) == (0, "")
+    assert "wine-1 and wine-2 differ in: seed: 0 and 7." in out
+    document = json.loads(run("runs", "compare", "wine-1", "wine-2", "--json")[1])
+    assert document["differences"] == [[], ["seed: 0 and 7"]]
+    assert document == json.loads(json.dumps(side_by_side(["dampen-runs/wine-1", "dampen-runs/wine-2"])))
+
+
+def test_other_rows_and_other_metrics_are_told(runs):
+    document = json.loads((runs / "wine-2" / "study.json").read_text())
+    document["plan"]["data"]["fingerprint"], document["metric"] = "0" * 32, "brier"
+    (runs / "wine-2" / "study.json").write_text(json.dumps(document))
+    found = side_by_side([runs / "wine-1", runs / "wine-2"])
+    assert [note.split(",")[0] for note in found["notes"]] == [
+        "they were made on different rows or splits",
+        "their metrics differ",
+    ]
+    assert found["differences"][1][0] == "data"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list", "nowhere"),
+        ("list", "dampen-runs/file"),
+        ("show", "nowhere"),
+        ("show", "half"),
+        ("show", "torn"),
+        ("show", "foreign"),
+        ("show", "file"),
+        ("compare", "wine-1"),
+        ("compare", "wine-1", "half"),
+        ("compare", "wine-1", "torn"),
+        ("remove", "wine-1"),
+        ("remove", "foreign", "--yes"),
+        ("remove", "wine-1", "foreign", "--yes"),
+        ("remove", "file", "--yes"),
+        ("remove", "dampen-runs", "--yes"),
+        ("remove", "nowhere", "--yes"),
+        ("remove", "link", "--yes"),
+        ("remove",),
+        ("no-such-command",),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_lost(run, runs, words):
+    (runs / "link").symlink_to(runs / "wine-1", target_is_directory=True)
+    before = everything(runs)
+    code, out, err = run("runs", *words)
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"dampen: .+\n", err)
+    assert everything(runs) == before
+
+
+def test_removing_takes_a_study_whole_and_leaves_what_is_ones_own(run, runs):
+    (runs / "wine-1" / "notes.txt").write_text("mine")
+    code, out, err = run("runs", "remove", "wine-1", "wine-2", "torn", "half", "--yes")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "removed dampen-runs/wine-1; 1 of your own files stayed there"
+    assert sorted(everything(runs)) == sorted(
+        runs / name for name in ("file", "foreign/notes.txt", "foreign/plan.json", "wine-1/notes.txt")
+    )
+    assert kept(runs) == ()
+
+
+def test_a_study_that_is_written_to_is_not_removed(run, runs):
+    from dampen._io import locked
+
+    with locked(runs / "half"):
+        assert kept(runs / "half")[0].state == "running"
+        before = everything(runs)
+        code, _, err = run("runs", "remove", "half", "--yes")
+        assert (code, everything(runs)) == (2, before)
+        assert "is writing to" in err
+    assert remove_study(runs / "half") == ()
+
+
+def test_a_question_is_asked_on_a_terminal(run, runs, monkeypatch):
+    for answer, code in (("n\n", 2), ("\n", 2), ("y\n", 0)):
+        stdin = type("Terminal", (), {"isatty": lambda self: True, "readline": lambda self, answer=answer: answer})()
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert run("runs", "remove", "wine-2")[0] == code
+        assert (runs / "wine-2").exists() == (code == 2)
+
+
+def test_every_command_has_examples_that_its_options_allow(run, monkeypatch):
+    from dampen.cli._main import _PANELS, _application
+
+    names = {name for commands in _PANELS.values() for name in commands}
+    assert names == {name for name in EXAMPLES if name and " " not in name}
+    root = typer.main.get_command(_application(()))
+    for lines in EXAMPLES.values():
+        for line in lines:
+            program, *words = shlex.split(line)
+            assert program == "dampen"
+            command, context = root, None
+            while hasattr(command, "commands") and words and words[0] in command.commands:
+                command = command.commands[words.pop(0)]
+            if "--help" not in words:
+                command.make_context(line, words, parent=context)
+    monkeypatch.setenv("COLUMNS", "200")
+    for line in EXAMPLES["tune"]:
+        assert line in run("tune", "--help")[1]
+
+
+def test_completion_knows_commands_options_and_studies(run, runs, monkeypatch):
+    monkeypatch.setenv("_DAMPEN_COMPLETE", "complete_bash")
+    for words, expected in {"ru": "runs", "tune --see": "--seed", "runs show wi": "wine-1"}.items():
+        monkeypatch.setenv("COMP_WORDS", f"dampen {words}")
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
+        assert expected in run()[1].split()
+
+
+def test_the_shells_script_is_shown(run):
+    code, out, err = run("--show-completion", "bash")
+    assert (code, err) == (0, "")
+    assert "_DAMPEN_COMPLETE" in out
