@@ -29,7 +29,7 @@ def test_an_example_runs(code, tmp_path, monkeypatch):
 def code_of(page: Path) -> list[str]:
     """Return a page's blocks of code, fenced or indented; what a diagram is labelled with differs."""
     text = page.read_text(encoding="utf-8")
-    return re.findall(r"^```(?!mermaid)\w*\n.*?^```|(?<=\n\n)(?:^    .*\n)+", text, re.DOTALL | re.MULTILINE)
+    return re.findall(r"^```(?!mermaid)\w*\n.*?^```|(?<=\n\n)(?:^    [^\n]*\n)+", text, re.DOTALL | re.MULTILINE)
 
 
 def figures_of(page: Path) -> list[str]:
