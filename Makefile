@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LINTERS := $(VENV)/.linters
+SITE := $(VENV)/.site
 
-.PHONY: demo test test-slow test-gpu test-compiled fuzz lint format docs pictures bench bench-compare clean
+.PHONY: demo test test-slow test-gpu test-compiled fuzz lint format docs site serve pictures bench bench-compare clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -56,6 +57,16 @@ docs: $(READY)
 	$(BIN)/python -m benchmarks.page > docs/.benchmarks.md
 	mv docs/.benchmarks.md docs/benchmarks.md
 
+$(SITE): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,docs]'
+	@touch $@
+
+site: $(SITE)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+serve: $(SITE)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
 pictures: $(READY)
 	$(BIN)/python -m benchmarks.pictures
 
@@ -76,5 +87,5 @@ bench-compare: $(READY)
 		$(if $(ROWS),--rows $(ROWS)) $(OPTIONS)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache dist
+	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

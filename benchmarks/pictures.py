@@ -26,7 +26,7 @@ COMMANDS = {
     "explore-interaction": ["explore", "interaction", "fashion-mnist"],
 }
 REPORT = "report"
-STUDY = ["tune", "diabetes"]
+STUDY = ["tune", "breast-cancer", "--budget", "90s"]  # what `make demo` runs
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SECTIONS = 3  # of the report that its picture shows: the answer, the differences, the curves
 WIDTH, SEEN, MARGIN = 1000, 3000, 20  # pixels: of the picture, of what the browser draws, of white below the last text

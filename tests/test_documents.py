@@ -1,4 +1,4 @@
-"""The Python examples of the documents run."""
+"""The Python examples of the documents run; a Chinese page has the code of its English one."""
 
 import re
 from pathlib import Path
@@ -12,8 +12,11 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = [
     pytest.param(code, id=f"{page.name}-{i}")
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    if not page.name.endswith(".zh.md")  # has the same
     for i, code in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE))
 ]
+CHINESE = [*ROOT.glob("*.zh.md"), *sorted((ROOT / "docs").rglob("*.zh.md"))]
+HAN = re.compile("[\u4e00-\u9fff]")
 
 
 @pytest.mark.parametrize("code", EXAMPLES)
@@ -21,3 +24,29 @@ def test_an_example_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with mock.patch.dict(KNOBS):  # one of them registers a knob
         exec(compile(code, "example", "exec"), {"__name__": "example"})
+
+
+def code_of(page: Path) -> list[str]:
+    """Return a page's blocks of code, fenced or indented; what a diagram is labelled with differs."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(r"^```(?!mermaid)\w*\n.*?^```|(?<=\n\n)(?:^    [^\n]*\n)+", text, re.DOTALL | re.MULTILINE)
+
+
+def figures_of(page: Path) -> list[str]:
+    """Return the numbers in a page's tables and prose, in the order of their size."""
+    text = page.read_text(encoding="utf-8")
+    return sorted(re.findall(r"\d+(?:[.,]\d+)+", text))
+
+
+def test_there_are_chinese_pages():
+    assert len(CHINESE) > 7
+
+
+@pytest.mark.parametrize("page", CHINESE, ids=lambda page: page.name)
+def test_a_chinese_page_has_the_code_the_figures_and_the_pictures_of_its_english_one(page):
+    english = page.with_name(page.name.replace(".zh.md", ".md"))
+    assert code_of(page) == code_of(english)
+    assert figures_of(page) == figures_of(english)
+    assert all(HAN.search(alt) for alt in re.findall(r"!\[([^\]]*)\]", page.read_text(encoding="utf-8")))
+    sections = [len(re.findall(r"^#+ .*$", p.read_text(encoding="utf-8"), re.MULTILINE)) for p in (page, english)]
+    assert sections[0] == sections[1]
