@@ -8,11 +8,11 @@ ROWS = 10
 """How many rows of a long table are shown."""
 
 
-def table(columns: Mapping[str, Sequence[Any]], n: int | None = None) -> str:
+def table(columns: Mapping[str, Any], n: int | None = None) -> str:
     """Return columns as HTML; of long ones the first rows, with a line that tells so.
 
     Args:
-        columns: by name, equally long.
+        columns: by name, equally long: lists, arrays or tensors.
         n: how many rows there are where the columns hold the first ones alone.
 
     Example:
