@@ -59,11 +59,12 @@ class _Command(_WithPlainFlags, TyperCommand):
 class _Commands(_WithPlainFlags, TyperGroup):
     """The commands; where none of them runs, nothing is imported that only they need."""
 
-    def get_help_option(self, ctx: Any) -> Any:
-        option = super().get_help_option(ctx)
-        if option is not None:
-            option.default = False  # without a value typer loads pydantic to find that there is none
-        return option
+    def get_params(self, ctx: Any) -> Any:
+        params = super().get_params(ctx)
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.default = param.default or False  # without a value typer loads pydantic to find none
+        return params
 
 
 def _application(words: Sequence[str]) -> typer.Typer:
