@@ -14,6 +14,7 @@ import pytest
 import dampen
 from dampen import LogUniform, Setting, compare, tune
 from dampen.report import write_study
+from dampen.report.pictures import BLACK, BLUE, GREEN, ORANGE
 
 SMALL = {"n_settings": 6, "n_seeds": 2, "epochs": 4, "confirmed": 2, "n_confirm_seeds": 3}
 HEADINGS = [
@@ -78,6 +79,22 @@ def test_it_has_everything_in_one_file_of_modest_size(page):
     assert headings(text) == HEADINGS
     assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=[\"']?(https?:)?//", text)
     assert list(figures(text)) == ["curves", "differences", "gain", "map", "lengths"]
+
+
+def test_on_a_dark_page_lighter_colours_stand_for_single_ones_and_the_map_keeps_its_scale(page):
+    text = page.read_text()
+    style = text.split("<style>")[1].split("</style>")[0]
+    dark = style[style.index("(prefers-color-scheme: dark)") : style.index("@media print")]
+    assert "filter" not in dark
+    for colour in (BLUE, ORANGE, GREEN, BLACK):
+        red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+        assert f'[style*="stroke: rgb({red}, {green}, {blue})"]' in dark
+    for _, ends in figures(text)["map"][1]["coloraxis"]["colorscale"]:
+        light = [int(ends[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in light]
+        luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]  # of WCAG 2
+        assert luminance + 0.05 > 2 * (0.05 + 0.0080)  # beside #161616
+        assert luminance + 0.05 < 1.05 / 1.4  # beside white
 
 
 def test_the_curves_are_the_recommended_training_and_the_same_without_regularisation(written, study, document):

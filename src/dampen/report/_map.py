@@ -19,7 +19,8 @@ _LEAST_TRAINED = 3  # settings that trained long enough, from which their worst 
 _WIDE = 5.0  # ratio of values from which an axis is logarithmic
 _ZERO = 3.0  # how many times below the least other value exactly 0 is drawn on such an axis
 _FEW_TICKS = 300.0  # ratio of values below which powers of 10 alone are too few ticks
-_SCALE = [[0.0, "#440154"], [0.35, "#31688e"], [0.7, "#35b779"], [1.0, "#dcd22a"]]  # viridis, its yellow darker
+# like viridis; its ends show on a white and on a dark page, where it stays as it is
+_SCALE = [[0.0, "#6a2c9c"], [0.35, "#31688e"], [0.7, "#35b779"], [1.0, "#dcd22a"]]
 
 
 @dataclass(frozen=True)

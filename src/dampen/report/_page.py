@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 _MARK = b'<meta name="generator" content="dampen">'
 STUDY, TRUST = "report.html", "trust.html"  # what pages are called in a study's folder
 _CLEAR, _GRID = "rgba(0,0,0,0)", "rgba(128,128,128,0.22)"
+_DARK = (  # single colours of the figures, and what stands for them on a dark page, the first as browsers write styles
+    ("rgb(0, 114, 178)", "#56b4e9"),
+    ("rgb(213, 94, 0)", "#ff8c42"),
+    ("rgb(0, 158, 115)", "#2fc79a"),
+    ("rgb(0, 0, 0)", "#ffffff"),
+    ("rgb(68, 68, 68)", "#bbbbbb"),
+    ("rgb(42, 63, 95)", "#bbbbbb"),  # plotly's own of lines
+    ("rgb(119, 119, 119)", "#a8a8a8"),
+)
 _LONGEST = 60  # letters of a label: longer ones take a picture's room
 
 
@@ -47,7 +56,7 @@ def write_page(path: Path, title: str, sections: Iterable[str]) -> None:
         InputError: it can't be written.
     """
     parts = [section for section in sections if section]
-    page = render("page.html", title=title, sections=parts, plotly=Markup(_script()))
+    page = render("page.html", title=title, sections=parts, plotly=Markup(_script()), dark=_DARK)
     Folder(path.parent).write(path.name, lambda file: file.write_text(page, encoding="utf-8"))
 
 
@@ -80,7 +89,8 @@ def styled(figure: "go.Figure") -> "go.Figure":
     figure.update_layout(template="plotly_white", margin={"l": 70, "r": 20, "t": 28, "b": 60})
     figure.update_layout(font={"family": "system-ui, sans-serif", "size": 13, "color": "#111"})
     figure.update_layout(paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR)  # a dark page shows through
-    figure.update_xaxes(gridcolor=_GRID).update_yaxes(gridcolor=_GRID)
+    lines = {"gridcolor": _GRID, "zerolinecolor": _GRID}
+    figure.update_xaxes(**lines).update_yaxes(**lines)
     return figure
 
 
