@@ -263,10 +263,44 @@ def test_a_report_that_cannot_be_written_is_one_line(study, tmp_path):
         study.report(tmp_path / "file" / "r.html")
 
 
-def test_a_browser_draws_it_without_errors_and_without_the_network(page, tmp_path):
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("there is no chromium to look at the report with")
+@pytest.fixture(scope="module")
+def browser():
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return found or pytest.skip("there is no chromium to look at the report with")
+
+
+@pytest.fixture(scope="module")
+def on_a_phone(page, browser):
+    """The report on a dark phone, 390 pixels wide, in a browser; what its console has in the end must be nothing."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="phones are shown by playwright, from pip")
+    wrong = []
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+        shown = launched.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+        shown.on("console", lambda message: wrong.append(message.text))
+        shown.on("pageerror", lambda error: wrong.append(str(error)))
+        shown.goto(page.as_uri())
+        shown.wait_for_function("document.querySelectorAll('.main-svg .xtick').length > 9")
+        yield shown
+        launched.close()
+    assert wrong == []
+
+
+def test_on_a_phone_figures_are_whole_with_their_marks_legends_and_ticks(on_a_phone):
+    assert on_a_phone.evaluate("document.documentElement.scrollWidth") == 390
+    for figure in on_a_phone.query_selector_all("figure"):
+        frame = figure.bounding_box()
+        assert figure.evaluate("figure => figure.scrollWidth - figure.clientWidth") == 0
+        shown = figure.query_selector_all(".point, .legendtext, .annotation-text, .cbaxis text, .xtick text, .xtitle")
+        assert len(figure.query_selector_all(".xtick text")) > 1
+        assert len(shown) > 4
+        for part in shown:
+            box = part.bounding_box()
+            assert box["x"] >= frame["x"]
+            assert box["x"] + box["width"] <= frame["x"] + frame["width"]
+
+
+def test_a_browser_draws_it_without_errors_and_without_the_network(page, browser, tmp_path):
     asked = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):

@@ -20,6 +20,7 @@ _OPEN = (_GREY, "circle-open")
 _FAR = 6.0  # times the middle reference's distance from 0: what lies beyond would squash the others
 _NEVER_FAR = ("none", "none_stopped_early", "off")  # what the verdict is about
 _ROW = 62  # pixels
+_ROOM = 0.06  # beside the outermost marks, as a share of what is between them
 _STEPS = {"lr": "learning rate", "length": "length", "regularisation": "regularisation"}
 
 
@@ -134,7 +135,7 @@ def forest(rows: Sequence[Row], title: str) -> "go.Figure":
     ]
     figure.update_layout(
         showlegend=False,
-        xaxis={"title": {"text": title}, "zeroline": False, "nticks": 7},
+        xaxis={"title": {"text": title}, "zeroline": False, "nticks": 7, "range": _span(rows)},
         yaxis={
             "range": [-0.6, len(rows) - 0.4],
             "tickvals": places,
@@ -148,6 +149,14 @@ def forest(rows: Sequence[Row], title: str) -> "go.Figure":
         height=120 + _ROW * len(rows),
     )
     return figure
+
+
+def _span(rows: Sequence[Row]) -> list[float]:
+    """Return where an axis of rows with their intervals and 0 begins and ends: names inside it change nothing."""
+    reached = [0.0, *(x for row in rows for x in (row.estimate, *(row.ends or ())))]
+    low, high = min(reached), max(reached)
+    room = _ROOM * (high - low) or 1.0
+    return [low - room, high + room]
 
 
 def _part(name: str, part: dict[str, Any], colour: str, symbol: str) -> Row:

@@ -50,7 +50,8 @@ def lengths(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _page.
     chosen = document["length"]["epochs"]
     mark = {"x0": chosen, "x1": chosen, "y0": 0, "y1": 1, "xref": "x", "yref": "paper"}
     figure.add_shape(type="line", **mark, line={"dash": "dash", "width": 1.5})
-    above = {"y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False}
+    side = "left" if chosen <= ticks[0] else "right" if chosen >= ticks[-1] else "center"  # not beyond the picture
+    above = {"y": 1, "yref": "paper", "xanchor": side, "yanchor": "bottom", "showarrow": False}
     figure.add_annotation(x=math.log10(chosen), text="recommended", **above)
     values = [value for of in points.values() for value in of.values()]
     steep = min(values) > 0 and max(values) > _STEEP * min(values)
