@@ -14,6 +14,7 @@ import pytest
 import dampen
 from dampen import LogUniform, Setting, compare, tune
 from dampen.report import write_study
+from dampen.report._page import setting_text
 from dampen.report.pictures import BLACK, BLUE, GREEN, ORANGE
 
 SMALL = {"n_settings": 6, "n_seeds": 2, "epochs": 4, "confirmed": 2, "n_confirm_seeds": 3}
@@ -240,7 +241,8 @@ def test_a_comparison_has_a_report_without_a_search(tmp_path):
     text = (tmp_path / "r.html").read_text().split("</head>")[1]
     assert headings(text) == [HEADINGS[i] for i in (0, 1, 5, 7, 8)]
     assert "<b>odd</b>" not in text
-    assert "\\u003cb" not in text.replace("\\u003cbr", "")
+    assert "\\u003cb\\u003eodd" not in text
+    assert "&lt;b&gt;odd" in text
 
 
 def test_settings_that_diverge_and_knobs_other_than_decay_are_drawn(tmp_path):
@@ -298,6 +300,30 @@ def test_on_a_phone_figures_are_whole_with_their_marks_legends_and_ticks(on_a_ph
             box = part.bounding_box()
             assert box["x"] >= frame["x"]
             assert box["x"] + box["width"] <= frame["x"] + frame["width"]
+
+
+def test_a_pointer_shows_settings_in_words_in_a_dark_box_on_a_dark_page(on_a_phone, page, study):
+    found = figures(page.read_text())
+    curves = [trace for trace in found["curves"][0] if "name" in trace]
+    assert len(curves) >= 2
+    for trace in curves:
+        if trace["name"].startswith("overfits"):
+            continue
+        shown = trace["hovertemplate"].replace("<br>", " ")
+        assert re.search(r"</b> weight decay [\d.e-]+, dropout .*, learning rate [\d.e-]{1,8} epoch", shown)
+    star = found["map"][0][-1]
+    assert star["name"] == "recommended"
+    for name, value in study.document()["recommended"].items():
+        assert setting_text({name: value}) in star["hovertemplate"].replace("<br>", " ")
+    assert any("learning rate" in trace["text"].replace("<br>", " ") for trace in found["differences"][0])
+    last = len(found["map"][0]) - 1
+    on_a_phone.evaluate(f"Plotly.Fx.hover('figure-map', [{{ curveNumber: {last}, pointNumber: 0 }}])")
+    assert on_a_phone.text_content("#figure-map .hovertext").startswith("recommended")
+    box, text = (
+        f"getComputedStyle(document.querySelector('#figure-map .hovertext {of}')).fill" for of in ("path", "text")
+    )
+    assert on_a_phone.evaluate(box) == "rgb(43, 47, 54)"
+    assert on_a_phone.evaluate(text) == "rgb(232, 232, 232)"
 
 
 def test_a_browser_draws_it_without_errors_and_without_the_network(page, browser, tmp_path):

@@ -44,8 +44,10 @@ def lengths(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _page.
             mode="lines+markers",
             line={"color": colour, "width": 2.5},
             marker={"size": 10, "symbol": symbol},
-            text=[_page.label(_page.setting_text(best[family][epochs])) for epochs in x],
-            hovertemplate=f"%{{x}} epochs, {_page.label(metric)} %{{y:.4g}}<br>%{{text}}<extra></extra>",
+            text=[_page.setting_lines(best[family][epochs]) for epochs in x],
+            hovertemplate=_page.hover(
+                f"<b>{_page.label(name)}</b>", "%{text}", f"%{{x}} epochs: {_page.label(metric)} %{{y:.4g}}"
+            ),
         )
     chosen = document["length"]["epochs"]
     mark = {"x0": chosen, "x1": chosen, "y0": 0, "y1": 1, "xref": "x", "yref": "paper"}

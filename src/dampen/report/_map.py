@@ -73,7 +73,7 @@ def landscape(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _pag
                 "line": {"width": 2.5 if symbol == "circle-open" else 0},
             },
             text=[
-                f"{_page.label(_page.setting_text(p.setting))}<br>{metric} {p.value:.4g} after {_page.n_epochs(p.at)}; "
+                f"{_page.setting_lines(p.setting)}<br>{metric} {p.value:.4g} after {_page.n_epochs(p.at)};<br>"
                 f"trained for up to {_page.n_epochs(p.longest)}"
                 for p in some
             ],
@@ -96,7 +96,7 @@ def landscape(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _pag
         mode="markers",
         marker={"symbol": "star", "size": 19, "color": ORANGE, "line": {"width": 1.5, "color": "white"}},
         name="recommended",
-        hoverinfo="name",
+        hovertemplate=_page.hover("<b>recommended</b>", _page.setting_lines(best)),
     )
     figure.update_layout(
         xaxis=across.layout(),

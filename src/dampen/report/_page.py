@@ -5,6 +5,7 @@ what is put into them, and `label` does so for plotly, which reads tags in its t
 """
 
 import html
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -36,6 +37,8 @@ _DARK = (  # single colours of the figures, and what stands for them on a dark p
     ("rgb(119, 119, 119)", "#a8a8a8"),
 )
 _LONGEST = 60  # letters of a label: longer ones take a picture's room
+_LINE, _MOST_LINES = 42, 12  # letters of a line, and lines, of a setting that a pointer shows
+_KEPT = "\u00a0"  # a space at which lines do not break
 
 
 def render(template: str, **values: Any) -> Markup:
@@ -89,6 +92,8 @@ def styled(figure: "go.Figure") -> "go.Figure":
     figure.update_layout(template="plotly_white", margin={"l": 70, "r": 20, "t": 28, "b": 60})
     figure.update_layout(font={"family": "system-ui, sans-serif", "size": 13, "color": "#111"})
     figure.update_layout(paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR)  # a dark page shows through
+    box = {"bgcolor": "white", "bordercolor": "#888", "font": {"color": "#111"}, "align": "left"}
+    figure.update_layout(hoverlabel=box)
     lines = {"gridcolor": _GRID, "zerolinecolor": _GRID}
     figure.update_xaxes(**lines).update_yaxes(**lines)
     return figure
@@ -129,6 +134,19 @@ def label(value: object) -> str:
     """Return a value as a text of plotly that shows it, cut where it is long."""
     text = str(value)
     return html.escape(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…", quote=False)
+
+
+def setting_lines(setting: dict[str, Any]) -> str:
+    """Return a setting in words for what a pointer shows: whole but for very long ones, in lines of a phone's width."""
+    parts = [setting_text({name: value}) for name, value in setting.items()] or [setting_text({})]
+    text = ", ".join(part.replace(" ", _KEPT) for part in parts)  # a knob and its value stay together
+    lines = textwrap.wrap(text, _LINE, max_lines=_MOST_LINES, placeholder=" …", break_on_hyphens=False)
+    return "<br>".join(html.escape(line.replace(_KEPT, " "), quote=False) for line in lines)
+
+
+def hover(*lines: str) -> str:
+    """Return plotly's template of what a pointer shows: lines that are escaped already, and nothing beside them."""
+    return "<br>".join(line for line in lines if line) + "<extra></extra>"
 
 
 def words(name: str) -> str:
