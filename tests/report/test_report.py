@@ -302,6 +302,13 @@ def test_on_a_phone_figures_are_whole_with_their_marks_legends_and_ticks(on_a_ph
             assert box["x"] + box["width"] <= frame["x"] + frame["width"]
 
 
+def test_on_a_phone_how_to_reproduce_it_is_not_cut(on_a_phone):
+    (section,) = [
+        each for each in on_a_phone.query_selector_all("section") if "How to reproduce it" in each.inner_text()
+    ]
+    assert section.query_selector(".wide").evaluate("wide => wide.scrollWidth - wide.clientWidth") == 0
+
+
 def test_a_pointer_shows_settings_in_words_in_a_dark_box_on_a_dark_page(on_a_phone, page, study):
     found = figures(page.read_text())
     curves = [trace for trace in found["curves"][0] if "name" in trace]

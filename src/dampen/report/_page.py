@@ -5,6 +5,7 @@ what is put into them, and `label` does so for plotly, which reads tags in its t
 """
 
 import html
+import re
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -139,7 +140,7 @@ def label(value: object) -> str:
 def setting_lines(setting: dict[str, Any]) -> str:
     """Return a setting in words for what a pointer shows: whole but for very long ones, in lines of a phone's width."""
     parts = [setting_text({name: value}) for name, value in setting.items()] or [setting_text({})]
-    text = ", ".join(part.replace(" ", _KEPT) for part in parts)  # a knob and its value stay together
+    text = re.sub(r"(?<!,) ", _KEPT, ", ".join(parts))  # a knob and its value stay together
     lines = textwrap.wrap(text, _LINE, max_lines=_MOST_LINES, placeholder=" …", break_on_hyphens=False)
     return "<br>".join(html.escape(line.replace(_KEPT, " "), quote=False) for line in lines)
 
