@@ -95,8 +95,8 @@ def styled(figure: "go.Figure") -> "go.Figure":
     figure.update_layout(paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR)  # a dark page shows through
     box = {"bgcolor": "white", "bordercolor": "#888", "font": {"color": "#111"}, "align": "left"}
     figure.update_layout(hoverlabel=box)
-    lines = {"gridcolor": _GRID, "zerolinecolor": _GRID}
-    figure.update_xaxes(**lines).update_yaxes(**lines)
+    for update in (figure.update_xaxes, figure.update_yaxes):
+        update(gridcolor=_GRID, zerolinecolor=_GRID)
     return figure
 
 
