@@ -14,6 +14,8 @@ import pytest
 import dampen
 from dampen import LogUniform, Setting, compare, tune
 from dampen.report import write_study
+from dampen.report._page import setting_text
+from dampen.report.pictures import BLACK, BLUE, GREEN, ORANGE
 
 SMALL = {"n_settings": 6, "n_seeds": 2, "epochs": 4, "confirmed": 2, "n_confirm_seeds": 3}
 HEADINGS = [
@@ -78,6 +80,22 @@ def test_it_has_everything_in_one_file_of_modest_size(page):
     assert headings(text) == HEADINGS
     assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=[\"']?(https?:)?//", text)
     assert list(figures(text)) == ["curves", "differences", "gain", "map", "lengths"]
+
+
+def test_on_a_dark_page_lighter_colours_stand_for_single_ones_and_the_map_keeps_its_scale(page):
+    text = page.read_text()
+    style = text.split("<style>")[1].split("</style>")[0]
+    dark = style[style.index("(prefers-color-scheme: dark)") : style.index("@media print")]
+    assert "filter" not in dark
+    for colour in (BLUE, ORANGE, GREEN, BLACK):
+        red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+        assert f'[style*="stroke: rgb({red}, {green}, {blue})"]' in dark
+    for _, ends in figures(text)["map"][1]["coloraxis"]["colorscale"]:
+        light = [int(ends[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in light]
+        luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]  # of WCAG 2
+        assert luminance + 0.05 > 2 * (0.05 + 0.0080)  # beside #161616
+        assert luminance + 0.05 < 1.05 / 1.4  # beside white
 
 
 def test_the_curves_are_the_recommended_training_and_the_same_without_regularisation(written, study, document):
@@ -223,7 +241,8 @@ def test_a_comparison_has_a_report_without_a_search(tmp_path):
     text = (tmp_path / "r.html").read_text().split("</head>")[1]
     assert headings(text) == [HEADINGS[i] for i in (0, 1, 5, 7, 8)]
     assert "<b>odd</b>" not in text
-    assert "\\u003cb" not in text.replace("\\u003cbr", "")
+    assert "\\u003cb\\u003eodd" not in text
+    assert "&lt;b&gt;odd" in text
 
 
 def test_settings_that_diverge_and_knobs_other_than_decay_are_drawn(tmp_path):
@@ -246,10 +265,75 @@ def test_a_report_that_cannot_be_written_is_one_line(study, tmp_path):
         study.report(tmp_path / "file" / "r.html")
 
 
-def test_a_browser_draws_it_without_errors_and_without_the_network(page, tmp_path):
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("there is no chromium to look at the report with")
+@pytest.fixture(scope="module")
+def browser():
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return found or pytest.skip("there is no chromium to look at the report with")
+
+
+@pytest.fixture(scope="module")
+def on_a_phone(page, browser):
+    """The report on a dark phone, 390 pixels wide, in a browser; what its console has in the end must be nothing."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="phones are shown by playwright, from pip")
+    wrong = []
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+        shown = launched.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+        shown.on("console", lambda message: wrong.append(message.text))
+        shown.on("pageerror", lambda error: wrong.append(str(error)))
+        shown.goto(page.as_uri())
+        shown.wait_for_function("document.querySelectorAll('.main-svg .xtick').length > 9")
+        yield shown
+        launched.close()
+    assert wrong == []
+
+
+def test_on_a_phone_figures_are_whole_with_their_marks_legends_and_ticks(on_a_phone):
+    assert on_a_phone.evaluate("document.documentElement.scrollWidth") == 390
+    for figure in on_a_phone.query_selector_all("figure"):
+        frame = figure.bounding_box()
+        assert figure.evaluate("figure => figure.scrollWidth - figure.clientWidth") == 0
+        shown = figure.query_selector_all(".point, .legendtext, .annotation-text, .cbaxis text, .xtick text, .xtitle")
+        assert len(figure.query_selector_all(".xtick text")) > 1
+        assert len(shown) > 4
+        for part in shown:
+            box = part.bounding_box()
+            assert box["x"] >= frame["x"]
+            assert box["x"] + box["width"] <= frame["x"] + frame["width"]
+
+
+def test_on_a_phone_how_to_reproduce_it_is_not_cut(on_a_phone):
+    (section,) = [
+        each for each in on_a_phone.query_selector_all("section") if "How to reproduce it" in each.inner_text()
+    ]
+    assert section.query_selector(".wide").evaluate("wide => wide.scrollWidth - wide.clientWidth") == 0
+
+
+def test_a_pointer_shows_settings_in_words_in_a_dark_box_on_a_dark_page(on_a_phone, page, study):
+    found = figures(page.read_text())
+    curves = [trace for trace in found["curves"][0] if "name" in trace]
+    assert len(curves) >= 2
+    for trace in curves:
+        if trace["name"].startswith("overfits"):
+            continue
+        shown = trace["hovertemplate"].replace("<br>", " ")
+        assert re.search(r"</b> weight decay [\d.e-]+, dropout .*, learning rate [\d.e-]{1,8} epoch", shown)
+    star = found["map"][0][-1]
+    assert star["name"] == "recommended"
+    for name, value in study.document()["recommended"].items():
+        assert setting_text({name: value}) in star["hovertemplate"].replace("<br>", " ")
+    assert any("learning rate" in trace["text"].replace("<br>", " ") for trace in found["differences"][0])
+    last = len(found["map"][0]) - 1
+    on_a_phone.evaluate(f"Plotly.Fx.hover('figure-map', [{{ curveNumber: {last}, pointNumber: 0 }}])")
+    assert on_a_phone.text_content("#figure-map .hovertext").startswith("recommended")
+    box, text = (
+        f"getComputedStyle(document.querySelector('#figure-map .hovertext {of}')).fill" for of in ("path", "text")
+    )
+    assert on_a_phone.evaluate(box) == "rgb(43, 47, 54)"
+    assert on_a_phone.evaluate(text) == "rgb(232, 232, 232)"
+
+
+def test_a_browser_draws_it_without_errors_and_without_the_network(page, browser, tmp_path):
     asked = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):

@@ -18,7 +18,8 @@ _SPLITS = (("train_loss", "training", "dash"), ("validation_loss", "validation",
 _BELOW = 8.0  # how many times below the least validation loss the axis goes: training losses fall to nothing
 _STEEP = 5.0  # ratio of losses from which the axis is logarithmic
 _LONGER, _FEW = 4, 12  # ratio of lengths from which epochs are logarithmic; epochs of which each has a tick
-Named = Sequence[tuple[str, "pd.DataFrame"]]
+Named = Sequence[tuple[str, "pd.DataFrame", str]]
+"""What each is called, its curves, and its setting in words, escaped."""
 
 
 def curves(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict[str, Any]]) -> _page.Picture | None:
@@ -36,7 +37,7 @@ def curves(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict
         return None
     figure, lows, highs = go.Figure(), [], []
     without = None
-    for colour, (name, curve) in zip(_COLOURS, named, strict=False):
+    for colour, (name, curve, about) in zip(_COLOURS, named, strict=False):
         for column, split, dash in _SPLITS:
             if column not in curve:
                 continue
@@ -62,8 +63,15 @@ def curves(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict
             )
             line = {"color": colour, "width": 2.5, "dash": dash}
             called = f"{_page.label(name)}: {split}"
-            hover = f"epoch %{{x}}, {split} loss %{{y:.4g}}<extra>{_page.label(name)}</extra>"
-            figure.add_scatter(x=x, y=mean, mode="lines", name=called, line=line, hovertemplate=hover)
+            figure.add_scatter(
+                x=x,
+                y=mean,
+                mode="lines",
+                name=called,
+                line=line,
+                customdata=error,
+                hovertemplate=_page.hover(f"<b>{called}</b>", about, "epoch %{x}: loss %{y:.4g} ± %{customdata:.2g}"),
+            )
     if not highs:
         return None
     note = "Means over seeds, with bands of one standard error. The training loss is that of the batches, with "
@@ -75,7 +83,7 @@ def curves(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict
         note += " The loss is what training minimises, not the metric."
     note += _overfitting(figure, document, without)
     figure.update_layout(
-        xaxis=_epochs([int(curve["epoch"].to_numpy().max()) for _, curve in named]),
+        xaxis=_epochs([int(curve["epoch"].to_numpy().max()) for _, curve, _ in named]),
         yaxis=_axis(lows, highs),
         height=520,
         legend={"orientation": "h", "y": -0.16, "yanchor": "top", "x": 0},
@@ -114,8 +122,8 @@ def _named(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict
         wanted = [("the best with regularisation", searched), *wanted] if searched else wanted
     else:
         wanted = [("recommended", recommended), ("without regularisation", off)]
-    named_curves = [(name, curves_of(frame, of["setting"], of["epochs"], of["stopped_at"])) for name, of in wanted]
-    return [(name, curves_of_name) for name, curves_of_name in named_curves if curves_of_name is not None]
+    named_curves = [(name, of, curves_of(frame, of["setting"], of["epochs"], of["stopped_at"])) for name, of in wanted]
+    return [(name, found, _page.setting_lines(of["setting"])) for name, of, found in named_curves if found is not None]
 
 
 def _training(other: dict[str, Any]) -> dict[str, Any]:
@@ -150,6 +158,7 @@ def _overfitting(figure: Any, document: dict[str, Any], without: "pd.Series | No
         mode="markers",
         marker={"size": 13, "symbol": "diamond", "color": "white", "line": {"color": "black", "width": 2.5}},
         name=f"overfits from epoch {start:d} on",
+        hovertemplate=_page.hover(f"<b>overfits from epoch {start:d} on</b>", "validation loss %{y:.4g}"),
     )
     return " From the diamond on the validation loss rises while the training loss falls: overfitting."
 

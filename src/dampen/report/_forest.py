@@ -20,6 +20,7 @@ _OPEN = (_GREY, "circle-open")
 _FAR = 6.0  # times the middle reference's distance from 0: what lies beyond would squash the others
 _NEVER_FAR = ("none", "none_stopped_early", "off")  # what the verdict is about
 _ROW = 62  # pixels
+_ROOM = 0.06  # beside the outermost marks, as a share of what is between them
 _STEPS = {"lr": "learning rate", "length": "length", "regularisation": "regularisation"}
 
 
@@ -34,6 +35,7 @@ class Row:
         ends: of its interval; None where it has none.
         colour: of its mark.
         symbol: of its mark, in plotly's words.
+        about: what a pointer shows beside these, escaped: the setting.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Row:
     ends: tuple[float, float] | None
     colour: str
     symbol: str
+    about: str = ""
 
     @property
     def reach(self) -> float:
@@ -69,7 +72,7 @@ def differences(document: dict[str, Any]) -> _page.Picture:
         word = "equivalent" if other["better"] is None and other["equivalent"] else word
         ends = _ends(other["interval"])
         detail = f"{_page.with_ends(other['difference'], ends, '+')}, {word}"
-        rows[name] = Row(_name(name), detail, other["difference"], ends, *_LOOKS.get(word, _OPEN))
+        rows[name] = Row(_name(name), detail, other["difference"], ends, *_LOOKS.get(word, _OPEN), _about(other))
     far = _far(rows)
     metric = document["metric"]
     side = "right" if rising(metric) else "left"
@@ -124,7 +127,7 @@ def forest(rows: Sequence[Row], title: str) -> "go.Figure":
             y=[place],
             error_x={"array": [high - row.estimate], "arrayminus": [row.estimate - low], "thickness": 2.5, "width": 6},
             marker={"size": 13, "color": row.colour, "symbol": row.symbol, "line": {"width": 2.5, "color": row.colour}},
-            text=f"{_page.label(row.name)}<br>{_page.label(row.detail)}",
+            text="<br>".join(filter(None, (f"<b>{_page.label(row.name)}</b>", row.about, _page.label(row.detail)))),
             hoverinfo="text",
         )
     figure.add_vline(x=0, line_dash="dash", line_width=1.5)
@@ -134,7 +137,7 @@ def forest(rows: Sequence[Row], title: str) -> "go.Figure":
     ]
     figure.update_layout(
         showlegend=False,
-        xaxis={"title": {"text": title}, "zeroline": False, "nticks": 7},
+        xaxis={"title": {"text": title}, "zeroline": False, "nticks": 7, "range": _span(rows)},
         yaxis={
             "range": [-0.6, len(rows) - 0.4],
             "tickvals": places,
@@ -148,6 +151,21 @@ def forest(rows: Sequence[Row], title: str) -> "go.Figure":
         height=120 + _ROW * len(rows),
     )
     return figure
+
+
+def _span(rows: Sequence[Row]) -> list[float]:
+    """Return where an axis of rows with their intervals and 0 begins and ends: names inside it change nothing."""
+    reached = [0.0, *(x for row in rows for x in (row.estimate, *(row.ends or ())))]
+    low, high = min(reached), max(reached)
+    room = _ROOM * (high - low) or 1.0
+    return [low - room, high + room]
+
+
+def _about(other: dict[str, Any]) -> str:
+    """Return a reference's setting and length in words; nothing of one that is no network."""
+    if other["setting"] is None:
+        return ""
+    return f"{_page.setting_lines(other['setting'])}<br>{_page.n_epochs(other['stopped_at'] or other['epochs'])}"
 
 
 def _part(name: str, part: dict[str, Any], colour: str, symbol: str) -> Row:

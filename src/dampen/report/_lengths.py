@@ -44,13 +44,16 @@ def lengths(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _page.
             mode="lines+markers",
             line={"color": colour, "width": 2.5},
             marker={"size": 10, "symbol": symbol},
-            text=[_page.label(_page.setting_text(best[family][epochs])) for epochs in x],
-            hovertemplate=f"%{{x}} epochs, {_page.label(metric)} %{{y:.4g}}<br>%{{text}}<extra></extra>",
+            text=[_page.setting_lines(best[family][epochs]) for epochs in x],
+            hovertemplate=_page.hover(
+                f"<b>{_page.label(name)}</b>", "%{text}", f"%{{x}} epochs: {_page.label(metric)} %{{y:.4g}}"
+            ),
         )
     chosen = document["length"]["epochs"]
     mark = {"x0": chosen, "x1": chosen, "y0": 0, "y1": 1, "xref": "x", "yref": "paper"}
     figure.add_shape(type="line", **mark, line={"dash": "dash", "width": 1.5})
-    above = {"y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False}
+    side = "left" if chosen <= ticks[0] else "right" if chosen >= ticks[-1] else "center"  # not beyond the picture
+    above = {"y": 1, "yref": "paper", "xanchor": side, "yanchor": "bottom", "showarrow": False}
     figure.add_annotation(x=math.log10(chosen), text="recommended", **above)
     values = [value for of in points.values() for value in of.values()]
     steep = min(values) > 0 and max(values) > _STEEP * min(values)

@@ -19,7 +19,8 @@ _LEAST_TRAINED = 3  # settings that trained long enough, from which their worst 
 _WIDE = 5.0  # ratio of values from which an axis is logarithmic
 _ZERO = 3.0  # how many times below the least other value exactly 0 is drawn on such an axis
 _FEW_TICKS = 300.0  # ratio of values below which powers of 10 alone are too few ticks
-_SCALE = [[0.0, "#440154"], [0.35, "#31688e"], [0.7, "#35b779"], [1.0, "#dcd22a"]]  # viridis, its yellow darker
+# like viridis; its ends show on a white and on a dark page, where it stays as it is
+_SCALE = [[0.0, "#6a2c9c"], [0.35, "#31688e"], [0.7, "#35b779"], [1.0, "#dcd22a"]]
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def landscape(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _pag
                 "line": {"width": 2.5 if symbol == "circle-open" else 0},
             },
             text=[
-                f"{_page.label(_page.setting_text(p.setting))}<br>{metric} {p.value:.4g} after {_page.n_epochs(p.at)}; "
+                f"{_page.setting_lines(p.setting)}<br>{metric} {p.value:.4g} after {_page.n_epochs(p.at)};<br>"
                 f"trained for up to {_page.n_epochs(p.longest)}"
                 for p in some
             ],
@@ -95,7 +96,7 @@ def landscape(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _pag
         mode="markers",
         marker={"symbol": "star", "size": 19, "color": ORANGE, "line": {"width": 1.5, "color": "white"}},
         name="recommended",
-        hoverinfo="name",
+        hovertemplate=_page.hover("<b>recommended</b>", _page.setting_lines(best)),
     )
     figure.update_layout(
         xaxis=across.layout(),

@@ -5,6 +5,8 @@ what is put into them, and `label` does so for plotly, which reads tags in its t
 """
 
 import html
+import re
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -26,7 +28,18 @@ if TYPE_CHECKING:
 _MARK = b'<meta name="generator" content="dampen">'
 STUDY, TRUST = "report.html", "trust.html"  # what pages are called in a study's folder
 _CLEAR, _GRID = "rgba(0,0,0,0)", "rgba(128,128,128,0.22)"
+_DARK = (  # single colours of the figures, and what stands for them on a dark page, the first as browsers write styles
+    ("rgb(0, 114, 178)", "#56b4e9"),
+    ("rgb(213, 94, 0)", "#ff8c42"),
+    ("rgb(0, 158, 115)", "#2fc79a"),
+    ("rgb(0, 0, 0)", "#ffffff"),
+    ("rgb(68, 68, 68)", "#bbbbbb"),
+    ("rgb(42, 63, 95)", "#bbbbbb"),  # plotly's own of lines
+    ("rgb(119, 119, 119)", "#a8a8a8"),
+)
 _LONGEST = 60  # letters of a label: longer ones take a picture's room
+_LINE, _MOST_LINES = 42, 12  # letters of a line, and lines, of a setting that a pointer shows
+_KEPT = "\u00a0"  # a space at which lines do not break
 
 
 def render(template: str, **values: Any) -> Markup:
@@ -47,7 +60,7 @@ def write_page(path: Path, title: str, sections: Iterable[str]) -> None:
         InputError: it can't be written.
     """
     parts = [section for section in sections if section]
-    page = render("page.html", title=title, sections=parts, plotly=Markup(_script()))
+    page = render("page.html", title=title, sections=parts, plotly=Markup(_script()), dark=_DARK)
     Folder(path.parent).write(path.name, lambda file: file.write_text(page, encoding="utf-8"))
 
 
@@ -80,7 +93,10 @@ def styled(figure: "go.Figure") -> "go.Figure":
     figure.update_layout(template="plotly_white", margin={"l": 70, "r": 20, "t": 28, "b": 60})
     figure.update_layout(font={"family": "system-ui, sans-serif", "size": 13, "color": "#111"})
     figure.update_layout(paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR)  # a dark page shows through
-    figure.update_xaxes(gridcolor=_GRID).update_yaxes(gridcolor=_GRID)
+    box = {"bgcolor": "white", "bordercolor": "#888", "font": {"color": "#111"}, "align": "left"}
+    figure.update_layout(hoverlabel=box)
+    for update in (figure.update_xaxes, figure.update_yaxes):
+        update(gridcolor=_GRID, zerolinecolor=_GRID)
     return figure
 
 
@@ -119,6 +135,19 @@ def label(value: object) -> str:
     """Return a value as a text of plotly that shows it, cut where it is long."""
     text = str(value)
     return html.escape(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…", quote=False)
+
+
+def setting_lines(setting: dict[str, Any]) -> str:
+    """Return a setting in words for what a pointer shows: whole but for very long ones, in lines of a phone's width."""
+    parts = [setting_text({name: value}) for name, value in setting.items()] or [setting_text({})]
+    text = re.sub(r"(?<!,) ", _KEPT, ", ".join(parts))  # a knob and its value stay together
+    lines = textwrap.wrap(text, _LINE, max_lines=_MOST_LINES, placeholder=" …", break_on_hyphens=False)
+    return "<br>".join(html.escape(line.replace(_KEPT, " "), quote=False) for line in lines)
+
+
+def hover(*lines: str) -> str:
+    """Return plotly's template of what a pointer shows: lines that are escaped already, and nothing beside them."""
+    return "<br>".join(line for line in lines if line) + "<extra></extra>"
 
 
 def words(name: str) -> str:

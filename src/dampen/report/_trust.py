@@ -46,6 +46,7 @@ _LABELS = {
     "abstain_above": "uncertainty above which it abstains",
     "conformal_threshold": "conformal threshold",
 }
+_BELOW = {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0}  # where a legend is
 _EMPTY = 0.1  # where an axis ends that has nothing above 0
 
 
@@ -143,7 +144,7 @@ def _reliability(own: Columns) -> str:
     figure.update_layout(
         xaxis_title="probability of the predicted class", yaxis_title="share of right predictions", height=520
     )
-    figure.update_layout(legend={"orientation": "h", "y": -0.18, "yanchor": "top", "x": 0})
+    figure.update_layout(legend=_BELOW)
     note = "Fifteen bins of equal width; larger marks have more rows. Below the line the network is overconfident."
     return embed(figure, "reliability", "Are the probabilities calibrated?", note)
 
@@ -202,8 +203,9 @@ def _out_of_distribution(document: dict[str, Any], own: Columns, other: Columns)
             hovertemplate=hover,
         )
     figure.update_layout(
-        barmode="overlay", bargap=0, xaxis_title=column.replace("_", " "), yaxis_title="share of the rows", height=380
+        barmode="overlay", bargap=0, xaxis_title=column.replace("_", " "), yaxis_title="share of the rows", height=400
     )
+    figure.update_layout(legend=_BELOW)
     return render(
         "trust-out-of-distribution.html",
         name=document["out_of_distribution"]["data"],
