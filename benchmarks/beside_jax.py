@@ -6,6 +6,7 @@ runs by turns in one process. Needs `pip install jax optax`. Run as `python -m b
 """
 
 import itertools
+import math
 import os
 import statistics
 import sys
@@ -25,6 +26,7 @@ MISSION = (784, 256, 128, 10)
 SMALL = (64, 64, 10)
 BATCH = {MISSION: 128, SMALL: 32}
 ROWS = {MISSION: 12_800, SMALL: 1_437}
+MANY = 100 * 784 * 256  # weights of all members, from which on a fifth of the rows is enough
 
 
 def jaxed(widths: Sequence[int], K: int, inputs: np.ndarray, targets: np.ndarray, batch_size: int) -> rivals.Epoch:
@@ -105,11 +107,12 @@ def network(widths: Sequence[int]) -> Callable[[], nn.Module]:
 
 def measured(widths: tuple[int, ...], members: Sequence[int], turns: int) -> list[Row]:
     """Measure one network with some numbers of members."""
-    n, batch_size = ROWS[widths], BATCH[widths]
-    generator = torch.Generator().manual_seed(0)
-    data = torch.randn(n, widths[0], generator=generator), torch.randint(widths[-1], (n,), generator=generator)
+    batch_size, generator = BATCH[widths], torch.Generator().manual_seed(0)
     found = []
     for K in members:
+        n = ROWS[widths] // (5 if K * math.prod(widths[:2]) > MANY else 1)
+        data = torch.randn(n, widths[0], generator=generator), torch.randint(widths[-1], (n,), generator=generator)
+        scale = ROWS[widths] / n
         theirs = jaxed(widths, K, data[0].numpy(), data[1].numpy(), batch_size)
         begun = time.perf_counter()
         theirs()
@@ -119,7 +122,7 @@ def measured(widths: tuple[int, ...], members: Sequence[int], turns: int) -> lis
             "dampen": population(network(widths), K, data, batch_size=batch_size, optimizer="adam", compile=True),
             "plain": rivals.plain(network(widths)(), *data, batch_size),
         }
-        median = {name: statistics.median(values) for name, values in by_turns(runs, turns).items()}
+        median = {name: scale * statistics.median(values) for name, values in by_turns(runs, turns).items()}
         name = f"{'-'.join(map(str, widths))}, K={K}"
         found += [
             Row(f"{name}: dampen, seconds per epoch and member", median["dampen"] / K, "s"),
