@@ -68,28 +68,32 @@ def test_slices_come_to_the_very_numbers_of_the_whole(chunk):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0, equal_nan=True)
 
 
+def without_batch_norm():
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
+
+
 @pytest.mark.parametrize(
-    ("settings", "clip"),
+    ("settings", "clip", "sizes"),
     [
-        ([*SETTINGS[:-1], Setting()], None),
-        (SETTINGS[:1], None),  # whose seeds part
-        (SETTINGS, None),
-        (SETTINGS[:2], 1.0),
+        ([*SETTINGS[:-1], Setting()], None, [6, 6]),
+        (SETTINGS[:1], None, [1, 1]),  # whose seeds part
+        ([Setting(lr=1e38), Setting(lr=2e38), Setting(), Setting(lr=0.02)], None, [4, 4]),  # half of which ends at once
+        ([Setting(label_smoothing=0.1), Setting(lr=0.02), Setting(label_smoothing=0.2), Setting()], None, [4, 4]),
+        ([Setting(label_smoothing=0.1), Setting()], None, [2, 2]),  # by seeds: a step without smoothing is another one
+        (SETTINGS, None, [12]),
+        (SETTINGS[:2], 1.0, [4]),
     ],
 )
-def test_chunks_are_cut_for_workers_where_their_members_come_to_the_same_bits(settings, clip):
-    config = TrainConfig(epochs=4, batch_size=8, lr=0.01, compile=True, clip_grad_norm=clip)
-    whole, sliced = (Population(network, settings, SEEDS, chunk=12) for _ in range(2))
+def test_chunks_are_cut_for_workers_where_their_members_come_to_the_same_bits(settings, clip, sizes):
+    config = TrainConfig(epochs=4, batch_size=8, optimizer="adam", lr=0.01, compile=True, clip_grad_norm=clip)
+    whole, sliced = (Population(without_batch_norm, settings, SEEDS, chunk=12) for _ in range(2))
     whole.fit(DATA, config)
-    sets, sizes = _dataset.of_seeds(DATA, len(SEEDS)), []
+    sets = _dataset.of_seeds(DATA, len(SEEDS))
     for until in (2, 4):
         sliced.prepare(DATA, config)
-        found = cut(sliced, network, until, workers=2)
-        sizes.append(sorted(len(one) for one, _ in found))
+        found = cut(sliced, without_batch_norm, until, workers=2)
+        assert sorted(len(one) for one, _ in found) == sizes
         join(sliced, [(one, one.train(sets, config, part, until=until, evaluate_every=1)) for one, part in found])
-    separable = whole._program.separable and settings is not SETTINGS and clip is None
-    n = len(settings) * len(SEEDS)
-    assert sizes == [[n // 2] * 2 if separable else [n]] * 2
     for name, t in whole.state().items():
         torch.testing.assert_close(sliced.state()[name], t, rtol=0, atol=0, equal_nan=True)
     for name, values in whole.history.metrics.items():

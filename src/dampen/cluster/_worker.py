@@ -97,5 +97,5 @@ def train(
         every = evaluate_every
         found = one.train(unpacked(rows), config, part, until=until, evaluate_every=every, programs=programs)
     ended = bool(found.snapshot.members["held"].all())
-    separable = all(program.separable for program, _ in programs.values())
+    separable = programs[one.key][0].separable
     return Reached(found.epoch, ended, time.perf_counter() - begun, socket.gethostname(), separable), found

@@ -12,6 +12,7 @@ from dampen.engine._config import TrainConfig
 from dampen.engine._history import Recorder, Span
 from dampen.engine._model import Model
 from dampen.engine._population import Population
+from dampen.engine._snapshot import COUNTS
 from dampen.engine.execution._active_knobs import ActiveKnobs
 from dampen.engine.execution._program import Program
 from dampen.engine.knobs import Setting
@@ -92,7 +93,7 @@ class Slice:
             programs: of slices of the same population that have trained here; this one's is put in.
         """
         population = Population(self.model, list(self.settings), list(self.seeds), chunk=len(self))
-        programs, key = {} if programs is None else programs, (self.row, ActiveKnobs(self.settings).key)
+        programs, key = {} if programs is None else programs, self.key
         population._program, population._why = programs.get(key, (None, None))
         if part is not None:
             every = [list(range(n)) for n in part.recorder.shape]
@@ -112,11 +113,25 @@ class Slice:
             population._recorder,
         )
 
-    def halves(self) -> "list[tuple[Slice, list[int], list[int]]]":
-        """Return two slices with half of the members each, and which seeds and settings of this one they have."""
+    @property
+    def key(self) -> Any:
+        """What is common to slices that one program trains: shapes of rows, and the knobs inside a step."""
+        return self.row, ActiveKnobs(self.settings).key
+
+    def halves(self, alike: bool = False) -> "list[tuple[Slice, list[int], list[int]]]":
+        """Return two slices with half of the members each, and which seeds and settings of this one they have.
+
+        Args:
+            alike: whether a program's step has to be the same for both as for this one; then none where that can't be.
+        """
         S, M = len(self.seeds), len(self.settings)
         every_s, every_m = list(range(S)), list(range(M))
-        if M > 1 and (S == 1 or M // 2 / M >= S // 2 / S):  # the more even one
+        by_settings = M > 1 and (S == 1 or M // 2 / M >= S // 2 / S)  # the more even one
+        if alike and M > 1 and not self._alike(M // 2):
+            if S == 1:
+                return []
+            by_settings = False
+        if by_settings:
             cuts = [(every_s, every_m[: M // 2]), (every_s, every_m[M // 2 :])]
         else:
             cuts = [(every_s[: S // 2], every_m), (every_s[S // 2 :], every_m)]
@@ -134,6 +149,10 @@ class Slice:
             )
             for s, m in cuts
         ]
+
+    def _alike(self, m: int) -> bool:
+        halves = (replace(self, settings=settings) for settings in (self.settings[:m], self.settings[m:]))
+        return all(half.key == self.key for half in halves)
 
 
 def cut(
@@ -178,7 +197,9 @@ def _balanced(found: list[tuple[Slice, Part | None]], workers: int, fewest: int)
         one, part = found[largest]
         if len(one) < 2 * fewest:
             break
-        halves = [(half, None if part is None else part.only(s, m)) for half, s, m in one.halves()]
+        halves = [(half, None if part is None else part.only(s, m)) for half, s, m in one.halves(alike=True)]
+        if not halves:
+            break
         found = [*found[:largest], *halves, *found[largest + 1 :]]
         if _ends([len(half) for half, _ in found], workers) < _ends([len(half) for half, _ in best], workers):
             best = found
@@ -211,6 +232,11 @@ def join(population: Population, parts: Sequence[tuple[Slice, Part]]) -> None:
             held.tensors.setdefault(name, torch.zeros(*shape, *t.shape[2:], dtype=t.dtype))[one.place] = t
         for name, values in part.snapshot.members.items():
             held.members[name][one.place] = epoch if name == "epoch" else values
+    for place in population._places:  # members that have ended count no steps where they were a slice of their own
+        goes_on = np.argwhere(~held.members["held"][place])
+        for name in COUNTS if len(goes_on) else ():
+            values = held.members[name][place]
+            values[...] = values[tuple(goes_on[0])]
     dtype = parts[0][1].snapshot.dtype
     population._recorder = _joined(population._recorder, parts)
     population._scatter(_snapshot.Snapshot(held.tensors, held.members, dtype), population._places)

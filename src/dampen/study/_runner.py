@@ -242,7 +242,7 @@ class Runner:
             if config.compile == "auto" and self._long:
                 config = replace(config, compile=True)
                 meanwhile.enter_context(warnings.catch_warnings())
-                warnings.filterwarnings("ignore", "steps can't be compiled")  # nobody asked for it
+                warnings.filterwarnings("ignore", "steps can't be (compiled|one graph)")  # nobody asked for it
             if start >= until:
                 population.prepare(rows.sets, config)
                 return

@@ -144,6 +144,27 @@ def test_members_are_evaluated_as_by_an_ordinary_loop(n):
             assert found["accuracy"][s, m] == pytest.approx(float((outputs.argmax(1) == y).double().mean()))
 
 
+class Centred(nn.Module):
+    """Mixes the rows of a batch, also in evaluation."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.Linear(6, 9), nn.Linear(9, 3)
+
+    def forward(self, x):
+        h = self.layer(x)
+        return self.head((h - h.mean(0)).relu())
+
+
+def test_rows_that_mix_in_evaluation_are_evaluated_as_they_are():
+    compiled, plain = (trained(Centred, [Setting(dropout=0.0)], compile=on) for on in (True, False))
+    assert compiled.explain().compiled == "yes, a member on each core"
+    assert not compiled._program.separable
+    for n in (5, 20):
+        found, expected = compiled.evaluate(rows(n)), plain.evaluate(rows(n))
+        np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-9)
+
+
 def run(function, *inputs):
     """Run what was recorded for one member on two, and return what the second has."""
     own = [t.unsqueeze(0).unsqueeze(0) for t in inputs]

@@ -14,6 +14,7 @@ from dampen.engine.capture import Recording
 from dampen.engine.compiled._build import built
 from dampen.engine.compiled._translate import Untranslatable, translate
 
+_LINE = 64  # bytes
 _LONGEST = 500_000  # characters: a compiler's time grows faster than they do
 _FUNCTIONS = (Path(__file__).parent / "functions.h").read_text(encoding="utf-8")
 _ENTRY = """
@@ -194,6 +195,8 @@ class CompiledStep:
         held, pointers, by_seed, by_setting = [], [], [], []
         for t, (of_seeds, of_settings), layout in zip(every, self._kinds, self._layouts, strict=True):
             given = t if _layout(t, (of_seeds, of_settings)) == layout else t.contiguous()
+            if of_seeds and not of_settings:
+                given = _aligned(given)
             held.append(given)
             pointers.append(given.data_ptr())
             size, strides, d = given.element_size(), given.stride(), int(of_seeds)
@@ -246,6 +249,16 @@ class Call:
 
 def _constants(recording: Recording) -> list[Tensor]:
     return [getattr(recording.constants, str(node.target)) for node in recording.graph.nodes if node.op == "get_attr"]
+
+
+def _aligned(t: Tensor) -> Tensor:
+    """Return `[S, ...]` with each seed's part at a whole cache line: how the BLAS adds up depends on where rows lie."""
+    size = t.element_size()
+    if len(t) == 1 or not t[0].is_contiguous() or t.stride(0) * size % _LINE == 0:
+        return t
+    n = t[0].numel()
+    held = t.new_empty(len(t), math.ceil(n * size / _LINE) * _LINE // size)[:, :n].view(t.shape)
+    return held.copy_(t)
 
 
 def _layout(t: Tensor, kind: tuple[bool, bool]) -> tuple[tuple[int, int], ...]:

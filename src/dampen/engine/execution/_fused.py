@@ -24,7 +24,9 @@ from dampen.errors import InputError
 _MOST_VALUES = 16  # recordings of one shape of batch, for as many sets of values that a network reads
 
 _ROWS_AT_ONCE = 256  # that a member evaluates compiled: a power of 2
-_MOST_REPLAYED = 16  # steps that are kept as graphs of kernels: one for each chunk and shape of batch
+_MOST_REPLAYED = (
+    64  # steps that are kept as graphs of kernels: one for each chunk and shape of batch; others run plainly
+)
 
 _Run = Callable[[Program, list[Tensor], Noise, list[Tensor]], list[Tensor]]
 _NO_NOISE = Noise((), 0, torch.empty(0, 0), torch.empty(0, 0), [])
@@ -187,17 +189,33 @@ class Fused(Program):
             inputs: rows to try with, as for `losses`.
             targets: likewise.
         """
-        if self._in_c and self._uncompiled is None and any(self._compiled.values()):
+        if not (self._in_c and self._uncompiled is None and any(self._compiled.values())):
+            return
+        try:
             own, _ = self._one_evaluation(state, inputs, targets)
-            try:
-                with quiet():
-                    translate(operations(self._counted_evaluation, own))
-            except (Untranslatable, NotRecordable):
-                return
-            self._evaluates_compiled = True
+            with quiet():
+                translate(operations(self._counted_evaluation, own))
+                self._evaluates_compiled = self._rows_are_apart(state, inputs, targets)
+        except InputError:
+            raise
+        except Exception:  # not foreseen here: evaluation says where and why, if it is the network's
+            return
+
+    def _rows_are_apart(self, state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> bool:
+        """Return whether rows that fill a batch up leave the others' losses as they are, found with three rows."""
+        if targets.shape[1] < 3:
+            return False
+        inputs, targets = [t[:, :3] for t in inputs], targets[:, :3]
+        own, _ = self._one_evaluation(state, inputs, targets)
+        filled, _ = self._one_evaluation(state, [_padded(t, 4) for t in inputs], _padded(targets, 4))
+        filled[-1][3] = False
+        with torch.no_grad():
+            alone, beside = self._counted_evaluation(*own)[0], self._counted_evaluation(*filled)[0]
+        tolerance = 1e-9 if self.recipe.dtype == torch.float64 else 1e-4
+        return torch.allclose(alone, beside, rtol=tolerance, atol=tolerance, equal_nan=True)
 
     def _compiled_evaluation(self, state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> CompiledStep | None:
-        key = ("evaluation", *(t.shape[1:] for t in inputs))
+        key = ("evaluation", *((t.shape[1:], t.dtype) for t in (*inputs, targets)))
         if key not in self._compiled:
             step = self._compile(self._counted_evaluation, *self._one_evaluation(state, inputs, targets))
             self._compiled[key] = step if isinstance(step, CompiledStep) else None
@@ -338,13 +356,14 @@ class Fused(Program):
             return one.run(*tensors)
         key = id(one), *(t.data_ptr() for t in tensors[:n_state])
         if key not in self._replayed:
-            for old in [*self._replayed][: len(self._replayed) - _MOST_REPLAYED + 1]:
-                del self._replayed[old]
+            if len(self._replayed) == _MOST_REPLAYED:
+                return one.run(*tensors)
             pool = next((other.pool for other in self._replayed.values()), None)
             try:
                 self._replayed[key] = Replayed(one.run, tensors, n_state, pool)
             except RuntimeError as e:  # of CUDA: out of memory, or an operation that waits for the GPU
                 self._uncompiled = shortened(capture.first_line(e))
+                self._replayed.clear()  # and their memory
                 if self.recipe.compile is True:
                     warn(f"steps can't be one graph of kernels, and run one by one: {self._uncompiled}", UserWarning)
                 return one.run(*tensors)
