@@ -85,7 +85,8 @@ def without_batch_norm():
     ],
 )
 def test_chunks_are_cut_for_workers_where_their_members_come_to_the_same_bits(settings, clip, sizes):
-    config = TrainConfig(epochs=4, batch_size=8, optimizer="adam", lr=0.01, compile=True, clip_grad_norm=clip)
+    how = {"optimizer": "adam", "lr": 0.01, "clip_grad_norm": clip, "compile": True, "device": "cpu"}
+    config = TrainConfig(epochs=4, batch_size=8, **how)
     whole, sliced = (Population(without_batch_norm, settings, SEEDS, chunk=12) for _ in range(2))
     whole.fit(DATA, config)
     sets = _dataset.of_seeds(DATA, len(SEEDS))
