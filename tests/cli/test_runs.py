@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from dampen.cli._examples import EXAMPLES
-from dampen.study import kept, remove_study, side_by_side
+from dampen.study import _kept, kept, remove_study, side_by_side
 
 TINY = ("--settings", 2, "--seeds", 1, "--epochs", 1, "--confirm-seeds", 2, "--confirmed", 1, "--hidden", "4")
 
@@ -207,3 +207,24 @@ def test_the_shells_script_is_shown(run):
     code, out, err = run("--show-completion", "bash")
     assert (code, err) == (0, "")
     assert "_DAMPEN_COMPLETE" in out
+
+
+def test_own_files_stay_wherever_they_lie_and_no_name_means_the_folder_one_is_in(run, tmp_path, monkeypatch):
+    study = tmp_path / "mine"
+    for name in ("plan.json", "study.json", "loss.json", "curves/a.parquet", "checkpoints/b/population.safetensors"):
+        (study / name).parent.mkdir(parents=True, exist_ok=True)
+        (study / name).write_text('{"data": {"name": "x"}}')
+    own = [study / "export" / "notes.md", study / "checkpoints" / "mine.txt"]
+    for file in own:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("mine")
+    monkeypatch.chdir(study)
+    for name in ("", " ", ".", str(study)):
+        code, _, err = run("runs", "remove", name, "--yes")
+        assert code == 2
+        assert len(err.splitlines()) == 1
+    assert (study / "plan.json").is_file()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_kept, "_is_study", lambda folder: True)
+    _kept.remove_study(study)
+    assert sorted(path for path in study.rglob("*") if path.is_file()) == sorted(own)

@@ -1,5 +1,6 @@
 """`dampen runs`: the studies that a folder keeps, listed, shown, put side by side and removed."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -107,14 +108,14 @@ def remove(
     yes: Annotated[bool, _options.flag("--yes", "Remove without a question.", panel=_options.OUTPUT)] = False,
     json: _options.Json = False,
 ) -> None:
-    """Remove studies; files of your own in their folders stay.
+    """Remove studies; files of your own in their folders stay, and so do exports.
 
     Asks first, unless --yes is given. Nothing is removed where one of them is no study, or is being written to.
     """
     with _startup.importing():
         from dampen.study import check_removable_study, remove_study, study_folder
 
-    folders = list(dict.fromkeys(study_folder(name) for name in studies))
+    folders = list({os.path.realpath(folder): folder for folder in map(study_folder, studies)}.values())
     for folder in folders:
         check_removable_study(folder)
     if not yes and not _agreed(folders):

@@ -1,5 +1,6 @@
 """The studies that a folder keeps: listed, put side by side, and removed."""
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,10 +24,11 @@ RUNS = Path("dampen-runs")
 """Where `dampen tune` keeps studies."""
 
 _PLAN = "plan.json"
+_SUFFIXES = (".safetensors", ".json", ".parquet")  # of what a study writes to its checkpoints and curves
 _OF_STUDY = frozenset(
     {
-        *(_PLAN, FINISHED, PROGRESS, "time.json", "budget.json", "curves.parquet", "model.safetensors"),
-        *("preprocessing.json", CALIBRATION, "report.html", "trust.html", "checkpoints", "curves", "export"),
+        *(_PLAN, FINISHED, PROGRESS, "time.json", "budget.json", "loss.json", "curves.parquet", "model.safetensors"),
+        *("preprocessing.json", CALIBRATION, "report.html", "trust.html", "checkpoints", "curves"),
     }
 )
 
@@ -151,6 +153,8 @@ def study_folder(name: str | Path, within: str | Path = RUNS) -> Path:
     Raises:
         InputError: there is no folder of that name.
     """
+    if not str(name).strip():
+        raise InputError("a study's name is empty: dampen runs lists those that there are")
     for place in (Path(name), Path(within) / name):
         if exists(place):
             return place
@@ -174,9 +178,9 @@ def remove_study(folder: str | Path) -> tuple[Path, ...]:
         last = (FINISHED, _PLAN)
         for name in sorted(names, key=lambda name: last.index(name) if name in last else -1):
             if name != ".dampen-lock":
-                remove(place / name)
+                _remove(place / name)
     left = tuple(sorted(place.iterdir())) if place.is_dir() else ()
-    stuck = [entry.name for entry in left if entry.name in _OF_STUDY]
+    stuck = [entry.name for entry in left if entry.name in _OF_STUDY and not entry.is_dir()]
     if stuck:
         raise InputError(
             f"{shortened(place / stuck[0])} can't be removed: change its permissions, then remove it again"
@@ -187,6 +191,21 @@ def remove_study(folder: str | Path) -> tuple[Path, ...]:
         except OSError as e:
             raise InputError(f"{shortened(place)} can't be removed: {e.strerror or e}") from e
     return left
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or what a study writes to a folder of its own: others' files stay, and the folder with them."""
+    if path.is_symlink() or not path.is_dir():
+        remove(path)
+        return
+    for inner in sorted(path.rglob("*"), reverse=True):
+        if inner.suffix in _SUFFIXES or is_own(inner.name):
+            remove(inner)
+        elif inner.is_dir() and not inner.is_symlink():
+            with contextlib.suppress(OSError):  # not empty
+                inner.rmdir()
+    with contextlib.suppress(OSError):
+        path.rmdir()
 
 
 def check_removable(folder: Path) -> None:
@@ -203,6 +222,8 @@ def check_removable(folder: Path) -> None:
         raise InputError(
             f"{shortened(folder)} is no study: it has no plan.json or study.json of dampen's; nothing was removed"
         )
+    if Path(os.path.realpath(folder)) in (here := Path.cwd(), *here.parents):
+        raise InputError(f"{shortened(folder)} is where you are: leave it first; nothing was removed")
     if is_locked(folder):
         raise InputError(f"a process is writing to {shortened(folder)}: end it first; nothing was removed")
 
