@@ -9,7 +9,7 @@ from torch import nn
 
 from dampen import Population, Setting, TrainConfig
 from dampen.engine import _dataset
-from dampen.engine._slices import Slice, _balanced, cut, join
+from dampen.engine._slices import Slice, _balanced, balanced, cut, join
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
@@ -92,7 +92,7 @@ def test_chunks_are_cut_for_workers_where_their_members_come_to_the_same_bits(se
     sets = _dataset.of_seeds(DATA, len(SEEDS))
     for until in (2, 4):
         sliced.prepare(DATA, config)
-        found = cut(sliced, without_batch_norm, until, workers=2)
+        found = balanced(cut(sliced, without_batch_norm, until), sliced, workers=2, threads=1)
         assert sorted(len(one) for one, _ in found) == sizes
         join(sliced, [(one, one.train(sets, config, part, until=until, evaluate_every=1)) for one, part in found])
     for name, t in whole.state().items():

@@ -16,7 +16,7 @@ import torch
 
 from dampen.cluster import _worker
 from dampen.cluster._rows import packed
-from dampen.engine import ChunkDone, Model, Part, Population, Sets, Slice, TrainConfig, cut, join, of_seeds
+from dampen.engine import ChunkDone, Model, Part, Population, Sets, Slice, TrainConfig, balanced, cut, join, of_seeds
 from dampen.engine.capture import first_line
 from dampen.errors import InputError
 
@@ -199,10 +199,10 @@ class Workers:
         sets = self._shared(data, len(population.seeds))
         name = self._models.setdefault(id(model), (model, uuid.uuid4().hex))[1]
         submit = partial(self._submit, name, sets, config, evaluate_every)
-        pieces = partial(cut, population, model, until)
         run = partial(self._run, population, model, submit, config.epochs or until, until, callback, checkpoint)
-        chunks = pieces()
-        finer = pieces(len(self), self.cluster.cpus_per_worker) if name not in self._whole else chunks
+        chunks = cut(population, model, until)
+        whole = name in self._whole
+        finer = chunks if whole else balanced(chunks, population, len(self), self.cluster.cpus_per_worker)
         try:
             tasks = run(finer, len(finer) > len(chunks))
         except _Inseparable:

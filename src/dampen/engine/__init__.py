@@ -14,7 +14,7 @@ from dampen.engine._outputs import one_row, outputs_line, outputs_notes
 from dampen.engine._population import Population
 from dampen.engine._rng import global_generators
 from dampen.engine._seeds_alike import check_alike
-from dampen.engine._slices import Part, Programs, Slice, cut, join
+from dampen.engine._slices import Part, Programs, Slice, balanced, cut, join
 from dampen.engine._solo import Solo, solo
 from dampen.engine._stepper import Stepper
 from dampen.engine._warn_once import once, warn
@@ -57,6 +57,7 @@ __all__ = [
     "WithDropout",
     "WithHeads",
     "are_probabilities",
+    "balanced",
     "batches",
     "check_alike",
     "check_ids",

@@ -155,18 +155,13 @@ class Slice:
         return all(half.key == self.key for half in halves)
 
 
-def cut(
-    population: Population, model: Model, until: int, workers: int = 1, threads: int = 1
-) -> list[tuple[Slice, Part | None]]:
+def cut(population: Population, model: Model, until: int) -> list[tuple[Slice, Part | None]]:
     """Return the chunks of a population that have not trained up to an epoch, each with what it holds.
 
     Args:
         population: made ready by `prepare`.
         model: what it was made with.
         until: the epoch.
-        workers: that train them: chunks are cut further, where members' numbers do not depend on their chunk, until
-            workers are about evenly loaded.
-        threads: of a worker.
     """
     assert population._row is not None
     patient = any(setting.get("patience") for setting in population.settings)
@@ -182,6 +177,22 @@ def cut(
         snapshot = _snapshot.gather([chunk], here, (len(one.seeds), len(one.settings)))
         s, m = (list(range(*span.indices(n))) for span, n in zip(place, population._recorder.shape, strict=True))
         found.append((one, Part(snapshot, population._recorder.only(s, m))))
+    return found
+
+
+def balanced(
+    found: list[tuple[Slice, Part | None]], population: Population, workers: int, threads: int
+) -> list[tuple[Slice, Part | None]]:
+    """Return a population's chunks cut further until workers are about evenly loaded.
+
+    They stay as they are where members' numbers depend on their chunk.
+
+    Args:
+        found: the chunks, as `cut` returns them.
+        population: theirs.
+        workers: that train them.
+        threads: of a worker.
+    """
     program = population._program
     if program is None or not all(chunk.separable(program) for chunk in population._chunks):
         return found
