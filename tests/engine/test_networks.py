@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from benchmarks import architectures
 from dampen import InputError, NotFusedWarning, Population, Setting, solo
 from dampen.engine import _rng
+from dampen.engine.compiled import NoCompiler, _build
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
@@ -132,6 +133,37 @@ def test_a_network_as_people_write_it_trains_as_one_and_as_an_ordinary_loop_trai
         assert distance(population.member(setting, seed), trained) < 1e-9
     alone = solo(model, Setting(weight_decay=0.1), 1, (*inputs, targets), **OPTIONS)
     assert distance(population.member(Setting(weight_decay=0.1), 1), alone.network) < 1e-9
+
+
+@pytest.fixture
+def c_compiler():
+    if os.environ.get("DAMPEN_TEST_DEVICE"):
+        pytest.skip("what is compiled trains on a CPU")
+    try:
+        _build.compiler()
+        _build.products()
+    except NoCompiler as e:
+        pytest.skip(f"nothing can be compiled here: {e}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["fastai's tabular network", "in place", "FT-Transformer", "graph network", "nanoGPT", "LSTM", "GRU"]
+    + [pytest.param(name, marks=pytest.mark.slow) for name in ("LSTM both ways", "RNN")],
+)
+def test_a_network_as_people_write_it_trains_compiled_as_an_ordinary_loop_trains_it(name, c_compiler):
+    model, inputs = NETWORKS[name]
+    inputs, targets = in_double(inputs), classes()
+    plain = [Setting(weight_decay=0.1, dropout=0.0), Setting(weight_decay=0.0, dropout=0.0, lr=0.003)]
+    compiled, recorded = (Population(model, [*plain, Setting(weight_decay=0.1)], [0, 1]) for _ in range(2))
+    compiled.fit((*inputs, targets), **OPTIONS, compile=True)
+    assert compiled.explain().compiled == "yes, a member on each core"
+    for seed, setting in enumerate(plain):
+        trained = by_hand(compiled.initial_model(seed), setting, seed, inputs, targets)
+        assert distance(compiled.member(setting, seed), trained) < 1e-9
+    recorded.fit((*inputs, targets), **OPTIONS, compile=False)  # with what the network drops
+    for name, t in recorded.state().items():
+        torch.testing.assert_close(compiled.state()[name], t, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("kind", [architectures.BERT, architectures.GPT2])

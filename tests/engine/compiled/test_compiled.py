@@ -12,7 +12,7 @@ from torch import nn
 
 from dampen import SGD, Adam, AdamW, ChunkDone, InputError, Population, Setting, TrainConfig, mlp
 from dampen.engine import _rng
-from dampen.engine.capture import operations
+from dampen.engine.capture import NotRecordable, operations
 from dampen.engine.compiled import CompiledStep, NoCompiler, Untranslatable, _build, _translate
 from dampen.engine.compiled._kernel import Kernel
 
@@ -222,6 +222,9 @@ def test_elementwise_functions_and_their_slopes_are_torch_s(dtype):
             (a > 0).sum(-1),
             a.sum(0, dtype=torch.float64),
             a.mean(1, keepdim=True),
+            (a > 1).any(-1),
+            (a > -1).all(0),
+            (a > 9).any(),
         ],
         lambda a, b: [a.softmax(-1), a.log_softmax(0), a.T.log_softmax(0), a.T.softmax(1)],
         lambda a, b: [torch.cat([a, a[:, 1:3]], 1), a.T * 2, a[1:4].exp(), torch.cat([a, b]) + 1],
@@ -304,16 +307,67 @@ def test_a_training_that_is_cut_anywhere_is_the_whole_one():
         assert torch.equal(parts.state()[name], t)
 
 
-def test_in_place_changes_of_what_is_read_again_are_not_translated():
-    def function(a):
-        b = a * 2
-        c = b.view(-1)
-        b.add_(1)
-        return [c * 3]
+def places(x, i):
+    """Read and write at places that numbers tell, some of them twice."""
+    values, put = torch.stack([x, x * 2, x * 3]), torch.zeros_like(x)
+    put[:, i] += 1
+    return [
+        x[:, i], x[i, i + 1], x.expand(4, 5, 5)[i, :, i], x[i.unsqueeze(1), -1 - i], put,
+        torch.zeros_like(x).index_add_(1, i, x[:, :4], alpha=2), x.index_add(0, i, x[:4]),
+        x.index_put((i, i), values[0, 0, 0], accumulate=True), x.index_put((i,), x[:4] + 1, accumulate=True),
+    ]  # fmt: skip
 
-    x = torch.randn(1, 1, 4)
-    with pytest.raises(Untranslatable, match="read again"):
-        CompiledStep(operations(function, [x]), [x], [(True, True)])
+
+def changed(x, i):
+    """Change memory in place that others look at through views, before and after they read it."""
+    b = x * 2
+    seen, part, before = b.view(-1), b[1:3], b.exp()
+    b.add_(1)
+    part.mul_(seen[:5] + before[0])
+    whole = torch.empty(4, 5, dtype=x.dtype)
+    for row, source in zip(whole.unbind(), (x.split([1, 4])[1]).unbind(), strict=True):
+        torch.tanh(source, out=row)
+    whole[:, 2:4].fill_(7.0)
+    whole[3].zero_()
+    c = x + 1
+    d = c.sigmoid()
+    c.copy_(b)
+    own = x.clone()
+    own[:, 0] = own[:, 1]
+    return [seen * 3, before, part + 0, whole, whole.sum(0), c + d, own, own.relu_() * 2, torch.tril(x, 1), x.triu(-1)]
+
+
+@pytest.mark.parametrize("function", [places, changed])
+def test_places_and_changes_in_place_are_torch_s(function):
+    x = torch.randn(5, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    i = torch.tensor([0, 3, 1, 3])
+    mine = run(function, x.clone(), i)
+    for n, (a, b) in enumerate(zip(mine, function(x.clone(), i), strict=True)):
+        torch.testing.assert_close(a, b, msg=lambda m, n=n: f"result {n}: {m}")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_number_that_is_outside_of_a_table_is_one_line(threads):
+    x, table = torch.zeros(2, 2, 3), torch.ones(5, 2)
+    given = [x[:1, :1], torch.tensor([[[0, 4]]])]
+
+    def function(x, i):
+        return [(F.embedding(i, table) * x[..., :2]).reshape(1, 1, 2, 2)]
+
+    step = CompiledStep(operations(function, given), given, [(True, True)] * 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with pytest.raises(InputError, match="index out of range"):
+            step([x, torch.tensor([[[0, 4], [0, 4]], [[1, 1], [2, 5]]])], 2, 2)
+        assert step([x, torch.tensor([[[0, 4], [0, 4]], [[1, 1], [2, 4]]])], 2, 2)[0].shape == (2, 2, 2, 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_mask_as_an_index_is_not_translated():
+    with pytest.raises((Untranslatable, NotRecordable)):
+        run(lambda x: [x.index_put((x > 0,), x[0, 0])], torch.randn(3, 3))
 
 
 def test_dampen_s_own_networks_compile():

@@ -142,9 +142,10 @@ EXPRESSIONS: dict[Any, Expression] = {}
 
 
 def _register(name: str, overloads: tuple[str, ...], expression: Expression) -> None:
+    written = ("out", "grad_input", *(f"{overload}_out" for overload in overloads))  # that take where to write
     for suffix in ("", "_"):
         packet = getattr(_aten, name + suffix, None)
-        for overload in overloads if packet is not None else ():
+        for overload in (*overloads, *written) if packet is not None else ():
             if hasattr(packet, overload):
                 EXPRESSIONS[getattr(packet, overload)] = expression
 
@@ -152,7 +153,7 @@ def _register(name: str, overloads: tuple[str, ...], expression: Expression) -> 
 for _name, _expression in _UNARY.items():
     _register(_name, ("default",), _expression)
 for _name, _sign in _COMPARE.items():
-    _register(_name, ("Tensor", "Scalar", "Tensor_out"), _text(f"({{0}} {_sign} {{1}})"))
+    _register(_name, ("Tensor", "Scalar"), _text(f"({{0}} {_sign} {{1}})"))
 for _name, _sign in {"add": "+", "sub": "-"}.items():
     _register(_name, ("Tensor", "Scalar"), _add(_sign))
 _register("rsub", ("Scalar", "Tensor"), _text("{1} - {0}"))
@@ -195,9 +196,21 @@ _register(
 for _name in ("_to_copy", "clone", "alias", "detach", "lift_fresh"):
     _register(_name, ("default",), _text("{0}"))
 _register("copy", ("default",), _text("{1}"))
+_register("fill", ("Scalar", "Tensor"), _text("{1}"))
+_register("zero", ("default",), _text("({t})0"))
 _register("mish_backward", ("default",), _text("{0} * mish_slope_{t}({1})"))
 _register("mse_loss", ("default",), _text("({0} - {1}) * ({0} - {1})"))
 _register("mse_loss_backward", ("default",), _text("2 * ({1} - {2}) * {0}"))
+
+OVERWRITING = {
+    getattr(getattr(_aten, name), overload)
+    for name, overloads in {
+        "copy": ["default"], "copy_": ["default"], "fill": ["Scalar", "Tensor"], "fill_": ["Scalar", "Tensor"],
+        "zero": ["default"], "zero_": ["default"],
+    }.items()
+    for overload in overloads
+}  # fmt: skip
+"""Operations that do not read what their first argument held."""
 
 CONSTANTS: dict[Any, Callable[[fx.Node], Any]] = {
     _aten.zeros_like.default: lambda node: 0,

@@ -104,6 +104,19 @@ def nest(
     return lines
 
 
+def within(view: View, size: int, low: int = 0) -> list[str]:
+    """Return C that leaves the step where a number is below `low`, or not below `size`."""
+    access = Access(pointer(view), view.strides)
+
+    def body(at: list[str]) -> list[str]:
+        return [
+            f"const int64_t n = {access.at(at)};",
+            f"if (n < {low} || n >= {size}) {{ *fault = 1; return; }}",
+        ]
+
+    return nest(view.shape, [access], body, ivdep=False)
+
+
 def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
     """Return the strides of a tensor that lies in order."""
     strides, step = [], 1

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dampen.engine.compiled._kernel import Code, refuse
-from dampen.engine.compiled._loops import Access, View, contiguous, nest, pointer, zeroed
+from dampen.engine.compiled._loops import Access, View, contiguous, nest, pointer, within, zeroed
 
 
 def cat(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
@@ -21,6 +21,21 @@ def cat(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list[s
 
         lines += nest(part.shape, [target, source], body)
         start += part.shape[d]
+    return lines
+
+
+def stack(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
+    parts, (out,) = [of(a) for a in node.args[0]], made
+    assert out is not None
+    d = (node.args[1] if len(node.args) > 1 else 0) % len(out.shape)
+    rest, lines = (*out.strides[:d], *out.strides[d + 1 :]), []
+    for i, part in enumerate(parts):
+        target, source = Access(f"({pointer(out)} + {i * out.strides[d]})", rest), Access(pointer(part), part.strides)
+
+        def body(at: list[str], target: Access = target, source: Access = source) -> list[str]:
+            return [f"{target.at(at)} = {source.at(at)};"]
+
+        lines += nest(part.shape, [target, source], body)
     return lines
 
 
@@ -67,7 +82,7 @@ def index_select(node: Any, of: Callable[[Any], View], made: list[View | None]) 
     def body(at: list[str]) -> list[str]:
         return [f"{target.at(at)} = {pointer(x)}[{source.index(at)} + {which.at(at)} * {x.strides[d]}];"]
 
-    return nest(out.shape, [target, source, which], body)
+    return [*within(index, x.shape[d]), *nest(out.shape, [target, source, which], body)]
 
 
 def embedding(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
@@ -82,7 +97,7 @@ def embedding(node: Any, of: Callable[[Any], View], made: list[View | None]) -> 
     def body(at: list[str]) -> list[str]:
         return [f"{target.at(at)} = {pointer(table)}[{source.index(at)} + {which.at(at)} * {table.strides[0]}];"]
 
-    return nest(out.shape, [target, source, which], body)
+    return [*within(index, table.shape[0]), *nest(out.shape, [target, source, which], body)]
 
 
 def embedding_backward(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
@@ -104,8 +119,26 @@ def embedding_backward(node: Any, of: Callable[[Any], View], made: list[View | N
     return [zeros, *nest(index.shape, [which, source], body, ivdep=False)]
 
 
+def triangle(keeps: str) -> Code:
+    """Return what writes a matrix with zeros on one side of a diagonal; `keeps` compares column and row."""
+
+    def code(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
+        x, (out,) = of(node.args[0]), made
+        assert out is not None
+        diagonal = node.args[1] if len(node.args) > 1 else 0
+        target, source = Access(pointer(out), out.strides), Access(pointer(x), x.strides)
+
+        def body(at: list[str]) -> list[str]:
+            return [f"{target.at(at)} = {at[-1]} - {at[-2]} {keeps} {diagonal} ? {source.at(at)} : ({out.c_type})0;"]
+
+        apart = Access("", (1,) * len(out.shape))  # no two dimensions become one loop: their indices are compared
+        return nest(out.shape, [target, source, apart], body)
+
+    return code
+
+
 def arange(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
     (out,) = made
     assert out is not None
-    start, _, step = node.args if len(node.args) == 3 else (*node.args, 1)
+    start, _, step = {1: (0, None, 1), 2: (*node.args, 1)}.get(len(node.args), node.args)
     return [f"for (int64_t i = 0; i < {out.shape[0]}; ++i) {pointer(out)}[i] = {start} + i * {step};"]

@@ -31,7 +31,7 @@ def reduction(start: str, join: str, end: Callable[[int, str], str] = lambda n, 
         c, n = out.c_type, math.prod(x.shape[d] for d in dims)
         order = [d for d in sorted(range(len(x.shape)), key=lambda d: -x.strides[d]) if x.shape[d] != 1]
         last = order[-1] if order else None
-        initial = {"low": f"({c})-INFINITY" if out.dtype.is_floating_point else "INT64_MIN", "0": f"({c})0"}[start]
+        initial = {"low": f"({c})-INFINITY" if out.dtype.is_floating_point else "INT64_MIN"}.get(start, f"({c}){start}")
         px, po = pointer(x), pointer(out)
         total = math.prod(out.shape)
         refuse(list(out.strides) != list(contiguous(out.shape)), "layout of a sum")

@@ -13,6 +13,7 @@ from torch import Tensor
 from dampen.engine.capture import Recording
 from dampen.engine.compiled._build import built
 from dampen.engine.compiled._translate import Untranslatable, translate
+from dampen.errors import InputError
 
 _LINE = 64  # bytes
 _LONGEST = 500_000  # characters: a compiler's time grows faster than they do
@@ -40,14 +41,15 @@ static char *memory_of(size_t bytes) {{
 }}
 
 /* Where there is a rule, the first n_trained outputs are gradients that are used up here, and not given back. */
-static void one(const call_t *c, int64_t k, char *scratch) {{
+static void one(const call_t *c, int64_t k, char *scratch, int *fault) {{
     char *i[{inputs}], *o[{outputs}], *gradients = scratch + {scratch};
     for (int j = 0; j < {inputs}; ++j) i[j] = c->in[j] + k / c->M * c->in_s[j] + k % c->M * c->in_m[j];
     for (int j = 0; j < {outputs}; ++j) {{
         o[j] = c->out[j] + k * c->out_bytes[j];
         if (c->rule && j < c->n_trained) o[j] = gradients, gradients += (c->out_bytes[j] + 63) / 64 * 64;
     }}
-    step_member(i, o, scratch);
+    step_member(i, o, scratch, fault);
+    if (*fault) return;
     for (int j = c->rule ? c->n_trained - 1 : -1; j >= 0; --j) {{
         {type} *m = c->first ? ({type} *)(c->first[j] + k * c->out_bytes[j]) : NULL;
         {type} *v = c->second ? ({type} *)(c->second[j] + k * c->out_bytes[j]) : NULL;
@@ -56,25 +58,28 @@ static void one(const call_t *c, int64_t k, char *scratch) {{
     }}
 }}
 
-/* Each member takes all steps before the next one begins, so that what it trains stays in its core's cache. */
-void run(const call_t *const *calls, int64_t steps, int64_t members, int64_t threads) {{
+/* Each member takes all steps before the next one begins, so that what it trains stays in its core's cache.
+   Returns whether one looked something up at a place that is not there; it has then stopped before that step. */
+int64_t run(const call_t *const *calls, int64_t steps, int64_t members, int64_t threads) {{
     const call_t *c = calls[0];
     size_t bytes = {scratch};
+    int faults = 0;
     for (int j = 0; c->rule && j < c->n_trained; ++j) bytes += (c->out_bytes[j] + 63) / 64 * 64;
     if (threads == 1) {{ /* the BLAS has threads of its own, which must not begin inside of ours */
         for (int64_t k = 0; k < members; ++k)
-            for (int64_t t = 0; t < steps; ++t) one(calls[t], k, memory_of(bytes));
-        return;
+            for (int64_t t = 0; t < steps && !faults; ++t) one(calls[t], k, memory_of(bytes), &faults);
+        return faults;
     }}
-    #pragma omp parallel num_threads(threads)
+    #pragma omp parallel num_threads(threads) reduction(|:faults)
     {{
         char *scratch = memory_of(bytes);
         const int before = blas_threads(1);
         #pragma omp for schedule(static)
         for (int64_t k = 0; k < members; ++k)
-            for (int64_t t = 0; t < steps; ++t) one(calls[t], k, scratch);
+            for (int64_t t = 0; t < steps && !faults; ++t) one(calls[t], k, scratch, &faults);
         blas_threads(before);
     }}
+    return faults;
 }}
 """
 
@@ -165,7 +170,7 @@ class CompiledStep:
         entry = _ENTRY.format(scratch=max(64, translation.scratch), inputs=n_in, outputs=n_out, type=c_type)
         self._run = built(_FUNCTIONS + translation.code + entry).run
         self._run.argtypes = [ctypes.c_void_p] + [ctypes.c_int64] * 3
-        self._run.restype = None
+        self._run.restype = ctypes.c_int64
 
     def __call__(self, inputs: Sequence[Tensor], S: int, M: int) -> list[Tensor]:
         """Return the outputs of all members, `[S, M, ...]` each.
@@ -222,10 +227,18 @@ class CompiledStep:
         return Call(self, outputs, S * M, call, (held, arrays, update))
 
     def run(self, calls: "Sequence[Call]") -> None:
-        """Make calls of this step, with as many members each: each member all of them, one after the other."""
+        """Make calls of this step, with as many members each: each member all of them, one after the other.
+
+        Raises:
+            InputError: a number by which something is looked up is outside of what there is.
+        """
         members, threads = calls[0].members, torch.get_num_threads()
         structures = (ctypes.c_void_p * len(calls))(*(ctypes.addressof(call.structure) for call in calls))
-        self._run(structures, len(calls), members, min(members, threads))
+        if self._run(structures, len(calls), members, min(members, threads)):
+            raise InputError(
+                "the network looks something up by a number that is outside of what there is (index out of range): "
+                "check the rows' numbers against the sizes of its tables"
+            )
 
 
 @dataclass(frozen=True)

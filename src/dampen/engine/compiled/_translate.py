@@ -14,13 +14,20 @@ import torch
 from torch import fx
 
 from dampen.engine.capture import Layout, Recording
-from dampen.engine.compiled._expressions import CONSTANTS, EXPRESSIONS, number
+from dampen.engine.compiled._expressions import CONSTANTS, EXPRESSIONS, OVERWRITING, number
 from dampen.engine.compiled._loops import C_TYPES, Access, View, contiguous, nest, pointer
 from dampen.engine.compiled._loops import name as name_of
 from dampen.engine.compiled._operators import KERNELS
 
 _aten = torch.ops.aten
-_EMPTY = {_aten.empty.memory_format, _aten.empty_like.default, _aten.new_empty.default, _aten.empty_strided.default}
+_EMPTY = {
+    _aten.empty.memory_format,
+    _aten.empty_like.default,
+    _aten.new_empty.default,
+    _aten.empty_strided.default,
+    _aten.new_empty_strided.default,
+}
+_VIEWS = {_aten.unbind.int, _aten.split.Tensor, _aten.split_with_sizes.default, _aten.chunk.default}
 _ALIASES = {_aten.detach.default, _aten.alias.default, _aten._unsafe_view.default}
 _ADDED = {_aten.baddbmm.default: _aten.bmm.default, _aten.addmm.default: _aten.mm.default}
 _ALIGNED = 64  # bytes at which a buffer begins
@@ -37,7 +44,7 @@ class Loop:
     Args:
         shape: without dimensions of 1.
         nodes: the operations, in order.
-        in_place: whether it changes an input; nobody reads that afterwards.
+        in_place: whether its one operation changes memory that something else has made.
     """
 
     shape: tuple[int, ...]
@@ -94,7 +101,8 @@ class _Translator:
         self.graph, self.layouts = recording.graph, recording.layouts
         self.views: dict[fx.Node, View] = {}
         self.steps: list[Loop | fx.Node] = []
-        self.place: dict[fx.Node, int] = {}  # of the step that makes a node's memory
+        self.place: dict[fx.Node, int] = {}  # of the step that wrote to a node's memory last
+        self.born: dict[fx.Node, int] = {}  # of the step that did so first
         self.loop_of: dict[fx.Node, Loop] = {}
         self.inputs = [n for n in self.graph.nodes if n.op == "placeholder"]
         self.inputs += [n for n in self.graph.nodes if n.op == "get_attr"]
@@ -107,8 +115,7 @@ class _Translator:
                 self._own(node)
                 self.place[node] = -1
             elif node.op == "call_function":
-                self._check_in_place(node, order)
-                self._add(node)
+                self._add(node, order)
         (outputs,) = next(node for node in self.graph.nodes if node.op == "output").args
         pointers, taken = self._memory(outputs)
         lines = []
@@ -120,7 +127,7 @@ class _Translator:
         found = [(self.views[node].shape, self.views[node].dtype) for node in outputs]
         body = "\n".join(f"    {line}" for line in [*pointers, *lines])
         return Translation(
-            f"static void step_member(char **in, char **out, char *scratch) {{\n{body}\n}}\n", found, taken
+            f"static void step_member(char **in, char **out, char *scratch, int *fault) {{\n{body}\n}}\n", found, taken
         )
 
     def _own(self, node: fx.Node) -> None:
@@ -133,56 +140,69 @@ class _Translator:
             raise Untranslatable(str(node.target))
         return layout
 
-    def _check_in_place(self, node: fx.Node, order: dict[fx.Node, int]) -> None:
-        """Refuse what changes a value that somebody reads later."""
+    def _changed(self, node: fx.Node, order: dict[fx.Node, int]) -> fx.Node | None:
+        """Return what an operation changes in place where its memory matters: others see it through views of theirs.
+
+        What nobody else looks at afterwards is a new value instead, which can join a loop.
+        """
         schema = getattr(node.target, "_schema", None)
         if schema is None or not schema.is_mutable:
-            return
-        changed = node.kwargs.get("out", node.args[0])
-        root = self.views[changed].root  # type: ignore[index]
-        for other, view in self.views.items():
-            if view.root is root and any(order[user] > order[node] for user in other.users):
-                raise Untranslatable(f"{node.target} of a value that is read again")
+            return None
+        changed = next((node.kwargs[name] for name in _OUT if name in node.kwargs), node.args[0])
+        assert isinstance(changed, fx.Node)
+        root = self.views[changed].root
+        if root.op != "call_function" or node.target in KERNELS:
+            return changed
+        seen = any(
+            view.root is root and any(order[user] > order[node] for user in other.users)
+            for other, view in self.views.items()
+        )
+        return changed if seen else None
 
-    def _add(self, node: fx.Node) -> None:
+    def _write(self, node: fx.Node, changed: fx.Node) -> None:
+        """Let an operation change memory where it lies, after whatever came before."""
+        view = self.views[changed]
+        if view.dtype not in C_TYPES or (node.target not in KERNELS and node.target not in EXPRESSIONS):
+            raise Untranslatable(getattr(node.target, "name", lambda: str(node.target))())
+        self.views[node] = view
+        self.born.setdefault(view.root, len(self.steps))
+        self.place[view.root] = len(self.steps)
+        self.steps.append(node if node.target in KERNELS else Loop(view.squeezed()[0], [node], in_place=True))
+
+    def _add(self, node: fx.Node, order: dict[fx.Node, int]) -> None:
         target = node.target
-        if target is operator.getitem:
+        changed = self._changed(node, order)
+        if changed is not None:
+            self._write(node, changed)
+        elif target in _VIEWS or (target is operator.getitem and node.args[0].target not in _VIEWS):  # type: ignore[union-attr]
             return  # of an operation with several results, which sees to it
-        if target is torch.as_strided or target in _ALIASES or getattr(target, "is_view", False):
-            source = self.views[node.args[0]]  # type: ignore[index]
+        elif target is torch.as_strided or target in _ALIASES or getattr(target, "is_view", False) or _is_part(node):
+            whole = node.args[0].args[0] if _is_part(node) else node.args[0]  # type: ignore[union-attr]
+            source = self.views[whole]  # type: ignore[index]
             shape, strides, start, dtype = self._layout(node)
             if target is torch.as_strided or target is _aten._unsafe_view.default:
                 offset = source.offset
             else:
-                offset = source.offset + start - self.layouts[node.args[0]][2]  # type: ignore[index]
+                offset = source.offset + start - self.layouts[whole][2]  # type: ignore[index]
             self.views[node] = View(source.root, offset, shape, strides, dtype)
         elif target in _EMPTY:
             self._own(node)
             self.place[node] = -1
-        elif self._is_update(node):
-            self.views[node] = self.views[node.args[0]]  # type: ignore[index]
-            self.steps.append(Loop(self.views[node].squeezed()[0], [node], in_place=True))
         elif target in EXPRESSIONS or target in CONSTANTS:
             self._own(node)
             self._join_loop(node)
         elif target in KERNELS:
             for made in KERNELS[target].results(node).values():
                 self._own(made)
-                self.place[made] = len(self.steps)
+                self.place[made] = self.born[made] = len(self.steps)
             self.steps.append(node)
         else:
             raise Untranslatable(getattr(target, "name", lambda: str(target))())
 
-    def _is_update(self, node: fx.Node) -> bool:
-        """Return whether an elementwise operation changes an input, such as a counter of batches."""
-        schema = getattr(node.target, "_schema", None)
-        changes = schema is not None and schema.is_mutable and "out" not in node.kwargs
-        return changes and node.target in EXPRESSIONS and self.views[node.args[0]].root.op != "call_function"  # type: ignore[index]
-
     def _operands(self, node: fx.Node) -> list[fx.Node]:
         if node.target in CONSTANTS:
             return []
-        return [a for a in node.args if isinstance(a, fx.Node)]
+        return [a for a in node.args[node.target in OVERWRITING :] if isinstance(a, fx.Node)]
 
     def _join_loop(self, node: fx.Node) -> None:
         """Put an elementwise operation into the latest loop that it fits, or into a new one."""
@@ -194,7 +214,7 @@ class _Translator:
         loop = self.steps[i]
         assert isinstance(loop, Loop)
         loop.nodes.append(node)
-        self.place[node], self.loop_of[node] = i, loop
+        self.place[node], self.born[node], self.loop_of[node] = i, i, loop
 
     def _loop_for(self, node: fx.Node, shape: tuple[int, ...]) -> int | None:
         for i in range(len(self.steps) - 1, -1, -1):
@@ -208,7 +228,7 @@ class _Translator:
     def _fits(self, node: fx.Node, loop: Loop, i: int) -> bool:
         for operand in self._operands(node):
             view = self.views[operand]
-            if self.loop_of.get(view.root) is loop:
+            if self.loop_of.get(view.root) is loop and self.place[view.root] == i:
                 if not self._same_element(view, loop.shape):
                     return False
             elif self.place[view.root] >= i:
@@ -247,8 +267,8 @@ class _Translator:
         for i, node in enumerate(self.inputs):
             declared.append(f"{self.views[node].c_type} *{name_of(node)} = (void *)in[{i}];")
         made: dict[int, list[fx.Node]] = {}
-        for node, at in self.place.items():
-            if at >= 0 and node in self.stored:
+        for node, at in self.born.items():
+            if node.op == "call_function" and node in self.stored:
                 made.setdefault(at, []).append(node)
         for i in range(len(self.steps)):
             for end, start, size in [e for e in ends if e[0] < i]:
@@ -277,7 +297,8 @@ class _Translator:
         kernel = KERNELS[node.target]
         results = kernel.results(node)
         made = [
-            self.views[results[i]] if results.get(i) in self.stored else None for i in range(kernel.results_at_most)
+            self.views[results[i]] if i in results and self.views[results[i]].root in self.stored else None
+            for i in range(kernel.results_at_most)
         ]
         if not any(made):
             return []  # of which only the shape was wanted
@@ -340,6 +361,8 @@ class _Translator:
         def text(x: Any) -> str:
             if isinstance(x, fx.Node):
                 view = self.views[x]
+                if x is node.args[0] and node.target in OVERWRITING:
+                    return ""  # not read
                 name = names[used[node, x]] if (node, x) in used else self._value(view)
                 return name if view.c_type == c or view.dtype is torch.bool else f"({c}){name}"
             if isinstance(x, int | float):
@@ -348,7 +371,7 @@ class _Translator:
 
         try:
             arguments = [text(a) for a in node.args if a is not None or node.target in _NONE_COUNTS]
-            named = {k: text(v) for k, v in node.kwargs.items() if k != "out"}
+            named = {k: text(v) for k, v in node.kwargs.items() if k not in _OUT}
             return f"({own.c_type})({EXPRESSIONS[node.target](arguments, named, c)})"
         except (KeyError, IndexError) as e:
             raise Untranslatable(f"{node.target}{node.args}") from e
@@ -360,6 +383,12 @@ _COMPARING = {
     for overload in ("Tensor", "Scalar", "Tensor_out")
 }
 _NONE_COUNTS = {_aten.clamp.default}
+_OUT = ("out", "grad_input")  # names of what is written to
+
+
+def _is_part(node: fx.Node) -> bool:
+    """Return whether a node is one of the parts that a tensor is seen in."""
+    return node.target is operator.getitem and node.args[0].target in _VIEWS  # type: ignore[union-attr]
 
 
 def _promoted(dtypes: Sequence[torch.dtype]) -> torch.dtype:
