@@ -30,10 +30,12 @@ class Case:
     Args:
         model: makes it.
         inputs: makes N rows of its arguments.
+        rows: as many training rows at most, where steps take long.
     """
 
     model: Callable[[], nn.Module]
     inputs: Callable[[int], Sequence[Tensor]]
+    rows: int = 10**6
 
 
 def _words(length: int, *, padded: bool = False) -> Callable[[int], list[Tensor]]:
@@ -66,8 +68,8 @@ CASES = {
     "LSTM": Case(lambda: nets.Recurrent(1000, 10, nn.LSTM), _words(32)),
     "GRU": Case(lambda: nets.Recurrent(1000, 10, nn.GRU), _words(32)),
     "RNN": Case(lambda: nets.Recurrent(1000, 10, nn.RNN), _words(32)),
-    "ResNet18": Case(lambda: nets.ResNet18(10, 16), _images(16)),
-    "U-Net": Case(lambda: nets.UNet(10, 8), _images(16)),
+    "ResNet18": Case(lambda: nets.ResNet18(10, 32), _images(32), 128),
+    "U-Net": Case(lambda: nets.UNet(10, 16), _images(32), 256),
 }
 
 
@@ -119,6 +121,7 @@ def measure(name: str, n_rows: int, turns: int) -> list[Row]:
     """Measure one network."""
     case = CASES[name]
     torch.manual_seed(0)
+    n_rows = min(n_rows, case.rows)
     inputs, targets = case.inputs(n_rows), torch.randint(10, (n_rows,))
     members, fused = population(case.model, inputs, targets)
     runs = {"dampen": fused, "plain": plain(case.model, inputs, targets)}

@@ -120,6 +120,48 @@ def test_what_a_network_raises_on_a_later_batch_is_one_line_with_its_module(use,
         use(x)
 
 
+class Seldom(nn.Module):
+    """Acts at random on batches with a large number only, of which the first has none."""
+
+    def __init__(self, act):
+        super().__init__()
+        self.first, self.second, self.act = nn.Linear(4, 3), nn.Linear(3, 3), act
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.first(x)
+        if self.training and float(x.max()) > 50:
+            h = self.act(h)
+        return self.second(h)
+
+
+def _seldom() -> torch.Tensor:
+    x = torch.linspace(-1, 1, 160).reshape(40, 4)
+    x[20:] *= 100.0  # the first rows, with which a network is looked at, are small
+    return x
+
+
+@pytest.mark.filterwarnings("ignore::dampen.NotFusedWarning")
+def test_dropout_that_the_first_pass_did_not_show_is_one_line():
+    def model() -> nn.Module:
+        return Seldom(lambda h: nn.functional.dropout(h, 0.5))
+
+    with pytest.raises(InputError, match="drops units in more places than in its first forward pass"):
+        Population(model, [Setting(weight_decay=0.1)], [0]).fit((_seldom(), TARGETS), epochs=2, batch_size=8)
+
+
+@pytest.mark.filterwarnings("ignore::dampen.NotFusedWarning")
+def test_noise_that_the_first_pass_did_not_show_follows_from_seed_and_step():
+    def model() -> nn.Module:
+        return Seldom(lambda h: h + torch.randn_like(h))
+
+    options = {"epochs": 2, "batch_size": 8, "precision": "float64"}
+    population = Population(model, TWO, [0, 1])
+    population.fit((_seldom(), TARGETS), **options)
+    alone = dampen.solo(model, TWO[1], 1, (_seldom(), TARGETS), **options).network
+    for mine, other in zip(population.member(TWO[1], 1).parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-12)
+
+
 FRAME = pd.DataFrame({"a": [0.0, 1.0], "b": [1.0, 0.0]})
 TWO = [Setting(), Setting(lr=0.1)]
 

@@ -14,6 +14,17 @@ from dampen.engine.execution._step_effects import following
 from dampen.errors import InputError
 
 
+@dataclass
+class Plainly:
+    """Whether a network's calls need not be intercepted: its first forward pass dropped and drew nothing.
+
+    Intercepting costs several microseconds a call. A later pass that does draw is seen by torch's generator, which
+    then has moved; from there on calls are intercepted again, and what can't be is named.
+    """
+
+    draws: bool = False
+
+
 @dataclass(frozen=True)
 class Step:
     """What decides one member's step apart from its weights and its batch.
@@ -26,6 +37,7 @@ class Step:
         placed: what knobs do at other sites.
         low: type of the products, where it is not that of the weights.
         own: for each place where the network draws random numbers of its own.
+        plainly: where nothing drops, whether calls run without being intercepted; None where they never do.
     """
 
     seed: int
@@ -35,6 +47,7 @@ class Step:
     placed: Placed
     low: torch.dtype | None = None
     own: Sequence[Tensor] = ()
+    plainly: Plainly | None = None
 
     def forward(self, network: nn.Module, shown: Sequence[Tensor]) -> Tensor:
         """Return a network's outputs in whatever mode it is, `[B, ...]`."""
@@ -56,17 +69,34 @@ class Step:
                 torch.autograd.backward(edge, ones)
 
     @contextlib.contextmanager
-    def _acting(self, network: nn.Module) -> Iterator[PairedDropout]:
-        drop = PairedDropout(self.rates, self.uniforms, self.placed, self.own)
+    def _acting(self, network: nn.Module) -> Iterator["PairedDropout | _NotIntercepted"]:
         generators = _rng.global_generators(self.seed, self.number)
-        with generators, quiet(), following(network, self.placed, drop.number):
-            yield drop
+        acts = bool(self.rates or self.placed or self.own)
+        if self.plainly is None or self.plainly.draws or acts:
+            drop = PairedDropout(self.rates, self.uniforms, self.placed, self.own)
+            with generators, quiet(), following(network, self.placed, drop.number):
+                yield drop
+            return
+        with generators, quiet():
+            before = torch.default_generator.get_state()
+            yield _NOT_INTERCEPTED
+            self.plainly.draws = not torch.equal(before, torch.default_generator.get_state())
 
     def _outputs(self, network: nn.Module, shown: Sequence[Tensor]) -> Tensor:
         if self.low is None:
             return network(*shown)
         with torch.autocast(shown[0].device.type, self.low, cache_enabled=False):
             return network(*shown)
+
+
+class _NotIntercepted(contextlib.nullcontext[None]):
+    """Stands where `PairedDropout` does, and does nothing."""
+
+    def again(self) -> "_NotIntercepted":
+        return self
+
+
+_NOT_INTERCEPTED = _NotIntercepted()
 
 
 @contextlib.contextmanager
@@ -98,9 +128,10 @@ def tensors_of(network: nn.Module) -> dict[str, Tensor]:
 
 def gradient(p: Tensor) -> Tensor:
     """Return a parameter's gradient, dense; zeros where nothing reached it."""
-    if p.grad is None:
+    given = p.grad
+    if given is None:
         return torch.zeros_like(p)
-    return p.grad.to_dense() if p.grad.layout != torch.strided else p.grad
+    return given if given.layout is torch.strided else given.to_dense()
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dampen.engine._rng import kept_generators
 from dampen.engine.capture import quiet
-from dampen.engine.execution._ordinary import Step, gradient, holding, tensors_of
+from dampen.engine.execution._ordinary import Plainly, Step, gradient, holding, tensors_of
 from dampen.engine.execution._program import Noise, Program
 from dampen.engine.execution._step_effects import StepEffects
 from dampen.engine.optim._averaging import batch_statistics
@@ -20,6 +21,10 @@ class OneByOne(Program):
     fused = False
     choice: str | None = None
     """Why members run like this although they could run as one."""
+
+    def __init__(self, *args: Any):
+        super().__init__(*args)
+        self._plainly = Plainly() if self.on_cpu else None  # a GPU's generator would have to be asked there
 
     def gradients(
         self, state: list[Tensor], noise: Noise, inputs: list[Tensor], targets: Tensor
@@ -57,6 +62,7 @@ class OneByOne(Program):
             placed,
             self.recipe.low,
             [t[0] for t in noise.own],
+            self._plainly,
         )
 
     def shown(self, noise: Noise, s: int, m: int, inputs: list[Tensor]) -> list[Tensor]:
