@@ -9,7 +9,8 @@ first rule in the same repetitions, with its standard error. Rules were chosen o
 on the other half. Nothing is timed: the same curves give the same table.
 
 Run as `python -m benchmarks.regret`, with DAMPEN_DATA naming Fashion-MNIST's folder; curves are kept in the folder
-DAMPEN_CURVES and recorded where they are missing. `--settings 8 --seeds 5 --rows 100` is a small run.
+DAMPEN_CURVES and recorded where they are missing. `--settings 8 --seeds 5 --rows 100` is a small run. `--equal` finds
+instead how many epochs Optuna's searches need to have no more regret than a default study's search.
 """
 
 import math
@@ -27,6 +28,7 @@ from benchmarks.rows import Row
 from dampen.search import Rung, rungs
 
 BUDGETS = 0.05, 0.1, 0.25, 0.5, 1.0
+EQUAL_BUDGETS = (*(0.02 * k for k in range(1, 26)), *(0.05 * k for k in range(11, 21)))
 BY_SET = 0.25  # the budget at which data sets are told apart
 REPETITIONS = 30
 SEEDS, CONFIRMED = 5, 3  # the defaults of a study of few rows
@@ -498,6 +500,30 @@ def compared(tables: Sequence[Table], rule: Rule, budget: float, repetitions: in
     return 100 * mean_of[0], 100 * mean_of[1], 100 * error, 100 * mean_of[2]
 
 
+def equal(name: str, table: Table, repetitions: int) -> list[Row]:
+    """Return what a default study's search costs, and what Optuna's costs where its regret is no larger.
+
+    Both are shares of the epochs of everything; a rival that never gets there has no row of its own ratio.
+    """
+    ours, spent = regrets(table, STUDIES[AS_IT_IS], math.inf, repetitions)
+    found = [
+        Row(f"{name}: regret of a default study's search", 100 * float(ours.mean()), "%"),
+        Row(f"{name}: epochs of a default study's search", 100 * float(spent.mean()), "%"),
+    ]
+    for rule in (rule for rule in RULES if rule.startswith("Optuna")):
+        least = math.inf
+        for budget in EQUAL_BUDGETS:
+            theirs, share = regrets(table, RULES[rule], budget, repetitions)
+            least = min(least, float(theirs.mean()))
+            if theirs.mean() <= ours.mean():
+                found.append(Row(f"{name}: {rule}: epochs until it has no more", 100 * float(share.mean()), "%"))
+                found.append(Row(f"{name}: {rule}: times a study's epochs", float(share.mean() / spent.mean())))
+                break
+        else:
+            found.append(Row(f"{name}: {rule}: least regret with all epochs, never as little", 100 * least, "%"))
+    return found
+
+
 def main() -> None:
     """Record what is missing, simulate, print."""
     parser = rows.parser(__doc__)
@@ -507,6 +533,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=REPETITIONS)
     parser.add_argument("--sets", nargs="+", default=list(KEPT_OUT), choices=[*CHOSEN_ON, *KEPT_OUT])
     parser.add_argument("--rules", nargs="+", default=list(RULES), choices=list(RULES))
+    parser.add_argument("--equal", action="store_true", help="only what Optuna needs for a default study's regret")
     options = parser.parse_args()
     if options.seeds < SEEDS:
         parser.error(f"--seeds must be {SEEDS} or more, got {options.seeds}")
@@ -518,6 +545,13 @@ def main() -> None:
         if not file.exists():
             curves.record(name, file, options.settings, options.seeds, options.rows)
         tables[name] = Table.load(file)
+    if options.equal:
+        rows.show(
+            [row for name, table in tables.items() for row in equal(name, table, options.repetitions)],
+            {"sets": list(tables), "repetitions": options.repetitions},
+            options.json,
+        )
+        return
     found: list[Row] = []
     lines = [f"| regret in % ({', '.join(tables)}) | " + " | ".join(f"{100 * b:g} %" for b in BUDGETS) + " |"]
     lines.append("| --- " * (len(BUDGETS) + 1) + "|")

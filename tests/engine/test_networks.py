@@ -166,9 +166,12 @@ def test_a_network_as_people_write_it_trains_compiled_as_an_ordinary_loop_trains
         torch.testing.assert_close(compiled.state()[name], t, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("compile", [False, True])
 @pytest.mark.parametrize("kind", [architectures.BERT, architectures.GPT2])
-def test_a_network_that_reads_its_batch_trains_as_one_whatever_the_batches_hold(kind):
+def test_a_network_that_reads_its_batch_trains_as_one_whatever_the_batches_hold(kind, compile, request):
     """Rows of some batches are padded, of others not; in some batches those of one seed only."""
+    if compile:
+        request.getfixturevalue("c_compiler")
 
     def model():
         return kind(13, 6, 3, 8, 1, 2)
@@ -177,7 +180,8 @@ def test_a_network_that_reads_its_batch_trains_as_one_whatever_the_batches_hold(
     population = Population(model, [Setting(weight_decay=0.1, dropout=0.0), Setting(weight_decay=0.1)], [0, 1, 2])
     with warnings.catch_warnings():
         warnings.simplefilter("error", NotFusedWarning)
-        population.fit((*inputs, targets), **OPTIONS)
+        population.fit((*inputs, targets), **OPTIONS, compile=compile)
+    assert (population.explain().compiled == "yes, a member on each core") is compile
     setting = population.settings[0]
     for seed in (0, 2):
         trained = by_hand(population.initial_model(seed), setting, seed, inputs, targets)
@@ -211,9 +215,11 @@ def test_a_class_without_a_place_in_a_one_hot_code_is_one_line():
 
     ids = words(12, 1)
     ids[11] = 12
-    population = Population(OneHot, [Setting()], [0, 1])
-    with pytest.raises(InputError, match=r"the network fails on a batch of shape \[8, 1\]: Class values"):
-        population.fit((ids, classes()), epochs=2, batch_size=BATCH, device="cpu")  # a GPU ends the process
+    for compile in (False, True):
+        population = Population(OneHot, [Setting()], [0, 1])
+        options = {"epochs": 2, "batch_size": BATCH, "device": "cpu", "compile": compile}  # a GPU ends the process
+        with pytest.raises(InputError, match=r"the network fails on a batch of shape \[8, 1\]: Class values"):
+            population.fit((ids, classes()), **options)
 
 
 def test_convolutions_with_large_maps_train_one_after_the_other_on_a_cpu_and_explain_says_why():

@@ -102,25 +102,45 @@ def operations(
 
 
 @dataclass(frozen=True)
+class Read:
+    """What a function read of its inputs while it was recorded.
+
+    Args:
+        find: finds it in others.
+        values: what it was.
+    """
+
+    find: Callable[..., list[Tensor]]
+    values: tuple[bool | int | float, ...]
+
+    def holds(self, tensors: Sequence[Tensor]) -> bool:
+        """Return whether the function would read the same values of these inputs, for every member."""
+        found = self.find(*tensors)
+        return all(bool((t == value).all()) for t, value in zip(found, self.values, strict=True))
+
+
+def read_of(recording: Recording) -> Read | None:
+    """Return what a recorded function read; None where it read nothing."""
+    if recording.reads is None:
+        return None
+    return Read(_runner(replace(recording, graph=recording.reads)), recording.values)
+
+
+@dataclass(frozen=True)
 class Recorded:
     """A recording that can be repeated.
 
     Args:
         run: repeats it.
-        reads: finds what the function read; None where it read nothing.
-        values: what that was.
+        read: what the function read; None where it read nothing.
     """
 
     run: Callable[..., list[Tensor]]
-    reads: Callable[..., list[Tensor]] | None
-    values: tuple[bool | int | float, ...]
+    read: Read | None
 
     def holds(self, tensors: Sequence[Tensor]) -> bool:
         """Return whether the function would read the same values of these inputs, for every member."""
-        if self.reads is None:
-            return True
-        found = self.reads(*tensors)
-        return all(bool((t == value).all()) for t, value in zip(found, self.values, strict=True))
+        return self.read is None or self.read.holds(tensors)
 
 
 def record_reading(
@@ -128,8 +148,7 @@ def record_reading(
 ) -> Recorded:
     """Run `function(*inputs)` once and return what repeats it where it would read the same values; see `operations`."""
     recording = operations(function, inputs, deciding)
-    reads = None if recording.reads is None else _runner(replace(recording, graph=recording.reads))
-    return Recorded(_runner(recording), reads, recording.values)
+    return Recorded(_runner(recording), read_of(recording))
 
 
 def value_of(t: Tensor) -> bool | int | float | None:

@@ -250,6 +250,7 @@ class Chunk:
             sums = program.queue_step(self.state, noise, inputs, targets, partial(optimizer.update, factor, decay))
             if sums is not None:
                 return sums
+            program.flush()  # the steps before this one, where it alone can't be queued
         gradients, sums = program.gradients(self.state, noise, inputs, targets)
         if clip is not None:
             _optimizers.clip_(gradients, clip)

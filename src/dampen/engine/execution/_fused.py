@@ -1,7 +1,8 @@
 """All members of a chunk as one: their network runs once under `vmap`, and what that does is recorded."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +13,16 @@ from dampen._io import shortened
 from dampen.engine import capture
 from dampen.engine._warn_once import warn
 from dampen.engine.batching._dropout import BatchedDropout
-from dampen.engine.capture import ModulePath, NotRecordable, Recorded, operations, quiet, record_reading
+from dampen.engine.capture import (
+    ModulePath,
+    NotRecordable,
+    Read,
+    Recorded,
+    operations,
+    quiet,
+    read_of,
+    record_reading,
+)
 from dampen.engine.compiled import Call, CompiledStep, NoCompiler, Untranslatable, Update, translate
 from dampen.engine.execution._program import Noise, Program
 from dampen.engine.execution._replayed import Replayed
@@ -22,6 +32,7 @@ from dampen.engine.optim._averaging import batch_statistics
 from dampen.errors import InputError
 
 _MOST_VALUES = 16  # recordings of one shape of batch, for as many sets of values that a network reads
+_MOST_COMPILED = 4  # likewise, of those that take a second of the C compiler each
 
 _ROWS_AT_ONCE = 256  # that a member evaluates compiled: a power of 2
 _MOST_REPLAYED = (
@@ -45,6 +56,23 @@ class NotFusable(RuntimeError):
         self.module, self.reason = module, reason
 
 
+@dataclass(frozen=True)
+class _Compiled:
+    """A member's step in C.
+
+    Args:
+        step: the step.
+        read: what the network read of the batch; the step is that of batches with the same values.
+    """
+
+    step: CompiledStep
+    read: Read | None
+
+    def holds(self, seeds: Iterable[Sequence[Tensor]]) -> bool:
+        """Return whether it is the step of one member of each seed, given what these are given."""
+        return self.read is None or all(self.read.holds(tensors) for tensors in seeds)
+
+
 class Unsettled(NotFusable):
     """What a network reads of a batch to decide what to do is not the same for all of its members."""
 
@@ -66,7 +94,8 @@ class Fused(Program):
                 module.flatten_parameters = _nothing  # type: ignore[method-assign]
         self._recorded: dict[Any, list[Recorded]] = {}
         self._alone = OneByOne(*args)
-        self._compiled: dict[Any, CompiledStep | None] = {}
+        self._compiled: dict[Any, list[_Compiled] | None] = {}
+        self._evaluations: dict[Any, CompiledStep | None] = {}
         self.tried = False
         """Whether members have run as one, so that what they can't do as one is a batch's and not the network's."""
         self._uncompiled: str | None = None
@@ -86,7 +115,7 @@ class Fused(Program):
             return f"no: {self._uncompiled}"
         if self._replayed:
             return "yes, as one graph of kernels"
-        return "yes, a member on each core" if self._compiled else None
+        return "yes, a member on each core" if any(self._compiled.values()) else None
 
     @property
     def separable(self) -> bool:
@@ -151,29 +180,56 @@ class Fused(Program):
     def _compiled_step(
         self, state: list[Tensor], noise: Noise, inputs: list[Tensor], targets: Tensor
     ) -> CompiledStep | None:
-        """Return the compiled step of one member; None where it can't be compiled."""
+        """Return the compiled step of one member, one that holds for this batch; None where it can't be compiled."""
         key = (*_key(state, inputs)[1:], noise.effects.key)
-        if key not in self._compiled:
-            alone = noise.only(0, 0)
-            own = [*(t[:1, :1].clone() for t in state), *alone.tensors(), *(t[:1] for t in inputs), targets[:1]]
-            kinds = [*[(True, True)] * len(state), *noise.kinds(), *[(True, False)] * (len(inputs) + 1)]
-            self.network.train()
-            step = self._compile(lambda *given: self._step(given, alone), own, kinds)
-            if isinstance(step, str):
-                self._uncompiled = step
-                if self.recipe.compile is True:
-                    warn(f"steps can't be compiled, and run as without compile=True: {step}", UserWarning)
-            self._compiled[key] = step if isinstance(step, CompiledStep) else None
-        return self._compiled[key]
+        known = self._compiled.setdefault(key, [])
+        if known is None:
+            return None
+
+        def one_of(s: int) -> list[Tensor]:
+            rows = [t[s : s + 1] if len(t) > 1 else t for t in (*inputs, targets)]
+            return [*(t[:1, :1] for t in state), *noise.only(0, 0).tensors(), *rows]
+
+        for compiled in known:
+            if compiled.holds(map(one_of, range(len(state[0])))):
+                return compiled.step
+        if len(known) == _MOST_COMPILED:
+            return None
+        alone, own = noise.only(0, 0), [t.clone() for t in one_of(0)]
+        kinds = [*[(True, True)] * len(state), *noise.kinds(), *[(True, False)] * (len(inputs) + 1)]
+        deciding = [*[False] * (len(own) - len(inputs) - 1), *[True] * (len(inputs) + 1)]
+        self.network.train()
+        found = self._compile(lambda *given: self._step(given, alone), own, kinds, deciding)
+        if isinstance(found, str):
+            self._uncompiled = found
+            if self.recipe.compile is True:
+                warn(f"steps can't be compiled, and run as without compile=True: {found}", UserWarning)
+        if not isinstance(found, _Compiled):
+            self._compiled[key] = None
+            return None
+        known.append(found)
+        return found.step if found.holds(map(one_of, range(len(state[0])))) else None
 
     def _compile(
-        self, function: Callable[..., list[Tensor]], own: list[Tensor], kinds: list[tuple[bool, bool]]
-    ) -> CompiledStep | str | None:
-        """Return what a function does with one member's tensors, compiled; or why it can't be, where that is known."""
+        self,
+        function: Callable[..., list[Tensor]],
+        own: list[Tensor],
+        kinds: list[tuple[bool, bool]],
+        deciding: Sequence[bool] = (),
+    ) -> _Compiled | str | None:
+        """Return what a function does with one member's tensors, compiled; or why it can't be, where that is known.
+
+        Args:
+            function: of the tensors.
+            own: the member's.
+            kinds: of each, whether seeds and settings have it for themselves.
+            deciding: of each, whether the function may read its values; by default of none.
+        """
         try:
             own = [t.contiguous() for t in own]
             with quiet():
-                return CompiledStep(operations(function, own), own, kinds)
+                recording = operations(function, own, deciding)
+                return _Compiled(CompiledStep(recording, own, kinds), read_of(recording))
         except (Untranslatable, NoCompiler, NotRecordable) as e:
             return str(e)
         except InputError:
@@ -215,11 +271,11 @@ class Fused(Program):
         return torch.allclose(alone, beside, rtol=tolerance, atol=tolerance, equal_nan=True)
 
     def _compiled_evaluation(self, state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> CompiledStep | None:
-        key = ("evaluation", *((t.shape[1:], t.dtype) for t in (*inputs, targets)))
-        if key not in self._compiled:
-            step = self._compile(self._counted_evaluation, *self._one_evaluation(state, inputs, targets))
-            self._compiled[key] = step if isinstance(step, CompiledStep) else None
-        return self._compiled[key]
+        key = tuple((t.shape[1:], t.dtype) for t in (*inputs, targets))
+        if key not in self._evaluations:
+            found = self._compile(self._counted_evaluation, *self._one_evaluation(state, inputs, targets))
+            self._evaluations[key] = found.step if isinstance(found, _Compiled) else None
+        return self._evaluations[key]
 
     def _one_evaluation(
         self, state: list[Tensor], inputs: list[Tensor], targets: Tensor
