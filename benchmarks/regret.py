@@ -28,7 +28,7 @@ from benchmarks.rows import Row
 from dampen.search import Rung, rungs
 
 BUDGETS = 0.05, 0.1, 0.25, 0.5, 1.0
-EQUAL_BUDGETS = (*(0.02 * k for k in range(1, 26)), *(0.05 * k for k in range(11, 21)))
+EQUAL_BUDGETS = 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0
 BY_SET = 0.25  # the budget at which data sets are told apart
 REPETITIONS = 30
 SEEDS, CONFIRMED = 5, 3  # the defaults of a study of few rows
