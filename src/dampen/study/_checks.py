@@ -170,14 +170,52 @@ def open_folder(
         folder.write_json("plan.json", wanted)
         return folder
     refuse_taken(folder, resume)
-    difference = differs(held, wanted)
+    _refuse_another(folder, differs(held, wanted))
+    folder.tidy()
+    return folder
+
+
+def is_of(folder: Folder, decision: Mapping[str, Any], plan: Plan) -> bool:
+    """Return whether a decision that a folder keeps was made for this very plan.
+
+    One without its plan is of an older version, and counts where a study has begun by it: plans are compared then.
+
+    Args:
+        folder: of a study that may have no plan yet: a run may have been killed before it had written one.
+        decision: with the plan it was made for.
+        plan: the same of this call.
+
+    Raises:
+        InputError: it was made for another one, by which a study has begun there.
+    """
+    begun = _documents.planned(folder) is not None
+    if "plan" not in decision:
+        return begun
+    difference = differs(decision["plan"], plan.document())
+    if begun:
+        _refuse_another(folder, difference)
+    return difference is None
+
+
+def refuse_loss(folder: Folder, loss: str, plan: Plan) -> None:
+    """Refuse to go on, with a loss that is chosen, with a study whose loss was given.
+
+    Raises:
+        InputError: one has begun in the folder.
+    """
+    held = _documents.planned(folder)
+    if held is not None:
+        wanted = plan.document()
+        asked = {"data": wanted["data"], "training": wanted["training"] | {"loss": loss}}
+        _refuse_another(folder, differs(held, asked))
+
+
+def _refuse_another(folder: Folder, difference: str | None) -> None:
     if difference is not None:
         raise InputError(
             f"{folder.path} holds another study: {difference}; repeat the call or the command that began it, with its "
             "data and all its options, and resume (--resume), or choose another folder"
         )
-    folder.tidy()
-    return folder
 
 
 def refuse_taken(folder: Folder, resume: bool) -> None:

@@ -317,8 +317,9 @@ class Time(Struct, frozen=True, kw_only=True):
 
 
 class Budget(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`budget.json`: the sizes that a budget has led to."""
+    """`budget.json`: the sizes that a budget has led to, and the plan for which they were sought."""
 
+    plan: Plan | UnsetType = UNSET  # older folders have none
     settings: Annotated[int, Meta(ge=1, le=1_000_000)]
     seeds: Annotated[int, Meta(ge=1, le=100_000)]
     lengths: Lengths
@@ -326,8 +327,9 @@ class Budget(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LossChoice(Struct, frozen=True, kw_only=True):
-    """`loss.json`: what a loss was chosen by."""
+    """`loss.json`: what a loss was chosen by, and the plan of the trainings that did."""
 
+    plan: Plan | UnsetType = UNSET  # older folders have none
     loss: Literal["squared_error", "gaussian_nll"]
     nll: Annotated[dict[Literal["squared_error", "gaussian_nll"], Real], Meta(min_length=2)]
 
