@@ -17,6 +17,7 @@ from dampen.search import Choice, LogUniform, PerLayer, Uniform, check_optuna, p
 if TYPE_CHECKING:
     import optuna
 
+    AnyTrial = optuna.Trial | optuna.trial.FixedTrial
     Pruner = optuna.pruners.BasePruner | None
 
 Suggest = Callable[["optuna.Trial"], Mapping[str, Any]] | Mapping[str, Any]
@@ -113,7 +114,7 @@ class Objective:
         self._model, self._data, self._suggest, self._config = model, data, suggest, config
         self._metric, self._seeds, self._callback = metric, range(seed, seed + n_seeds), callback
 
-    def __call__(self, trial: "optuna.Trial") -> float:
+    def __call__(self, trial: "AnyTrial") -> float:
         """Train one trial, as `study.optimize` has it.
 
         A `FixedTrial`, which has no study, trains to its end.
@@ -214,7 +215,7 @@ class Objective:
         return [None if setting is None else next(trained) for setting in settings]
 
     def _train(
-        self, pruner: "Pruner", trials: "Sequence[optuna.Trial]", settings: Sequence[Setting]
+        self, pruner: "Pruner", trials: "Sequence[AnyTrial]", settings: Sequence[Setting]
     ) -> list[float | None]:
         """Return what each trial is told: None for one that was pruned."""
         from optuna.pruners import NopPruner
@@ -252,7 +253,7 @@ class Objective:
             values |= {i: float(ends[settings[i]]) for i in going}
         return [values[i] for i in range(len(trials))]
 
-    def _setting(self, trial: "optuna.Trial") -> Setting:
+    def _setting(self, trial: Any) -> Setting:
         found = self._suggest(trial) if callable(self._suggest) else dict(self._from_distributions(trial))
         if not isinstance(found, Mapping):
             raise InputError(
@@ -331,7 +332,7 @@ def _used_up(study: "optuna.Study", last: "optuna.Trial", stop: _Stop) -> bool:
     sampler = study.sampler
     if isinstance(sampler, BruteForceSampler):
         with stop:  # running trials count for it
-            sampler.after_trial(study, study.get_trials(deepcopy=False)[last.number], TrialState.COMPLETE, None)
+            sampler.after_trial(study, study.get_trials(deepcopy=False)[last.number], TrialState.PRUNED, None)
         return stop.wanted
     if isinstance(sampler, GridSampler):
         about = [t.system_attrs for t in study.get_trials(deepcopy=False) if t.state is not TrialState.WAITING]
@@ -357,8 +358,8 @@ def _functions(callbacks: object) -> tuple[Callable[..., object], ...]:
     Raises:
         InputError: they are none.
     """
-    found = tuple(callbacks or ()) if callbacks is None or isinstance(callbacks, Iterable) else (None,)
-    if not all(map(callable, found)):
+    found: tuple[Any, ...] = tuple(callbacks or ()) if isinstance(callbacks, Iterable | None) else (callbacks,)
+    if not isinstance(callbacks, Iterable | None) or not all(map(callable, found)):
         raise InputError(f"callbacks must be a list of functions of a study and a trial, got {callbacks!r}")
     return found
 
@@ -386,7 +387,7 @@ def _drawn(trial: "optuna.Trial", knob: str, distribution: Any) -> Any:
 
 
 def _report(
-    trials: "Sequence[optuna.Trial]",
+    trials: "Sequence[AnyTrial]",
     settings: Sequence[Setting],
     values: Mapping[Setting, np.floating[Any]],
     epoch: int,
