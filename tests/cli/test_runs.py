@@ -8,6 +8,7 @@ import shutil
 import sys
 
 import pytest
+import shellingham
 import typer
 
 from dampen.cli._examples import EXAMPLES
@@ -203,10 +204,51 @@ def test_completion_knows_commands_options_and_studies(run, runs, monkeypatch):
         assert expected in run()[1].split()
 
 
-def test_the_shells_script_is_shown(run):
-    code, out, err = run("--show-completion", "bash")
+def test_the_script_of_the_shell_that_is_named_is_shown_or_installed(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for shell, part in {
+        "bash": "complete -o default -F",
+        "zsh": "#compdef dampen",
+        "fish": "complete --command",
+    }.items():
+        code, out, err = run("--show-completion", shell)
+        assert (code, err) == (0, "")
+        assert part in out
+        assert "_DAMPEN_COMPLETE" in out
+    (tmp_path / ".bashrc").write_text("alias a=b\n")
+    code, out, err = run("--install-completion", "bash")
     assert (code, err) == (0, "")
-    assert "_DAMPEN_COMPLETE" in out
+    script = tmp_path / ".bash_completions" / "dampen.sh"
+    assert f"The completion for bash is in {script}" in out
+    assert script.read_text().strip() == run("--show-completion", "bash")[1].strip()
+    assert (tmp_path / ".bashrc").read_text().split("\n")[:1] == ["alias a=b"]
+    assert str(script) in (tmp_path / ".bashrc").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--show-completion", "nonsense"], "got nonsense"),
+        (["--install-completion=nonsense"], "got nonsense"),
+        (["--show-completion", "bash", "zsh"], "takes one shell at most, got bash zsh"),
+        (["--show-completion"], "none was found around this command: name yours"),
+        (["--install-completion"], "none was found around this command: name yours"),
+        (["--install-completion", "bash"], "is left as it is"),
+        (["--install-completion", "fish"], r"\.config"),
+    ],
+)
+def test_a_completion_that_can_t_be_made_is_one_line(run, tmp_path, monkeypatch, words, line):
+    def nowhere():
+        raise shellingham.ShellDetectionFailure
+
+    monkeypatch.setattr(shellingham, "detect_shell", nowhere)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".bashrc").write_bytes(b"# \xe9t\xe9\n")
+    (tmp_path / ".config").write_text("a file")
+    code, out, err = run(*words)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert re.search(line, err)
+    assert (tmp_path / ".bashrc").read_bytes() == b"# \xe9t\xe9\n"
 
 
 def test_own_files_stay_wherever_they_lie_and_no_name_means_the_folder_one_is_in(run, tmp_path, monkeypatch):

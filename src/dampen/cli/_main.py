@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from dampen._io import shortened
-from dampen.cli import _startup
+from dampen.cli import _completion, _startup
 from dampen.cli._examples import epilog
 from dampen.cli._output import WARNED
 from dampen.errors import InputError, NotFusedWarning, NotSampled, OutputsWarning
@@ -128,6 +128,10 @@ def run() -> NoReturn:
 
 def _run(words: Sequence[str]) -> int:
     try:
+        if _completion.asked_for(words):
+            _completion.run(words)
+            sys.stdout.flush()
+            return 0
         with _startup.importing():
             command = typer.main.get_command(_application(words))
         helps = not words or not {"-h", "--help"}.isdisjoint(words)

@@ -214,9 +214,7 @@ class Objective:
         trained = iter(self._train(pruner, *zip(*pairs, strict=True)) if pairs else ())
         return [None if setting is None else next(trained) for setting in settings]
 
-    def _train(
-        self, pruner: "Pruner", trials: "Sequence[AnyTrial]", settings: Sequence[Setting]
-    ) -> list[float | None]:
+    def _train(self, pruner: "Pruner", trials: "Sequence[AnyTrial]", settings: Sequence[Setting]) -> list[float | None]:
         """Return what each trial is told: None for one that was pruned."""
         from optuna.pruners import NopPruner
 
