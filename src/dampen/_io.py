@@ -200,6 +200,14 @@ def counted(n: int, word: str) -> str:
     return f"{n} {word}{'s' * (n != 1)}"
 
 
+def read_head(file: Path) -> bytes:
+    """Return the first bytes of a file, by which it is known; none of what is no file."""
+    if not file.is_file():
+        return b""
+    with file.open("rb") as stream:
+        return stream.read(_HEAD)
+
+
 def refuse_foreign(target: Path, is_ours: Callable[[bytes], bool], what: str) -> None:
     """Refuse to replace a file that dampen has not written; an empty one holds nothing that could be lost.
 
@@ -214,10 +222,7 @@ def refuse_foreign(target: Path, is_ours: Callable[[bytes], bool], what: str) ->
     if not exists(target) or target.is_dir():
         return
     with as_input_error(target):
-        head = b""
-        if target.is_file():
-            with target.open("rb") as stream:
-                head = stream.read(_HEAD)
+        head = read_head(target)
     if head and not is_ours(head):
         raise InputError(
             f"{shortened(target)} exists and is {what} of dampen's: it is not overwritten; choose another name, or "

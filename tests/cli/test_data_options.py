@@ -104,3 +104,16 @@ def test_a_mistake_that_is_found_after_reading_is_one_line_too(run):
     code, out, err = run("tune", "wines.csv", "--target", "quality", "--metric", "mse")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "one of nll, accuracy, brier" in err
+
+
+def test_advice_on_rows_in_time_names_options(run):
+    table = pd.read_csv("wines.csv", index_col=0).assign(shop=np.arange(120) % 2)
+    table.to_csv("panel.csv", index=False)
+    for words, advice in (
+        (("panel.csv", "--group", "shop"), "leave --time-order out to keep groups together, or leave --group out"),
+        (("wines.csv", "--validation", "folds"), "use --validation held-out"),
+    ):
+        code, out, err = run("tune", *words, "--target", "quality", "--time-order", "day", *SMALL)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+        assert advice in err
+        assert "time_order" not in err

@@ -256,9 +256,11 @@ def test_own_files_stay_wherever_they_lie_and_no_name_means_the_folder_one_is_in
     for name in ("plan.json", "study.json", "loss.json", "curves/a.parquet", "checkpoints/b/population.safetensors"):
         (study / name).parent.mkdir(parents=True, exist_ok=True)
         (study / name).write_text('{"data": {"name": "x"}}')
-    own = [study / "export" / "notes.md", study / "checkpoints" / "mine.txt"]
+    (study / "trust.html").write_bytes(b"<!doctype html><head><title>When to trust it? wine</title>")
+    own = [study / name for name in ("export/notes.md", "report.html", "curves/a.json", "curves/My rows.parquet")]
+    own += [study / "checkpoints" / name for name in ("mine.txt", "labels.json", "b/notes.json", "b/c/d.safetensors")]
     for file in own:
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("mine")
     monkeypatch.chdir(study)
     for name in ("", " ", ".", str(study)):
@@ -270,3 +272,53 @@ def test_own_files_stay_wherever_they_lie_and_no_name_means_the_folder_one_is_in
     monkeypatch.setattr(_kept, "_is_study", lambda folder: True)
     _kept.remove_study(study)
     assert sorted(path for path in study.rglob("*") if path.is_file()) == sorted(own)
+
+
+def test_odd_names_are_shown_in_one_line_each_as_they_are(run, runs):
+    odd = ("red\x1b[31m\x07\nline", os.fsdecode(b"bytes\xff"), "long" * 60)
+    for name in odd:
+        shutil.copytree(runs / "half", runs / name)
+    for name in ("wine-1/study.json", "wine-2/study.json", f"{odd[0]}/plan.json"):
+        document = json.loads((runs / name).read_text())
+        if "plan" in document:
+            document |= {"data": "\u202e\x1b]0;title\x07" + "d" * 5000, "sentences": ["\x1b[2Ja"]}
+        else:
+            document["data"]["name"] = "\r\n\x9b31m"
+        (runs / name).write_text(json.dumps(document))
+    code, out, err = run("runs")
+    assert (code, len(err.splitlines())) == (0, 1)
+    assert len(out.split("\n")) == 3 + 7 + 2  # an empty line, head and rule, 7 studies, an empty line
+    for words in (("list",), ("compare", "wine-1", "wine-2"), ("show", "wine-1"), ("show", odd[0])):
+        _, out, err = run("runs", *words)
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff]", out + err)
+        assert max(map(len, out.splitlines()), default=0) < 400
+    code, out, err = run("runs", "list", "--json")
+    assert (code, err) == (0, "")
+    out.encode("utf-8")
+    assert {os.path.basename(study["folder"]) for study in json.loads(out)["studies"]} >= set(odd)
+
+
+def test_a_study_of_a_later_version_is_refused_by_name(run, runs):
+    file = runs / "wine-1" / "study.json"
+    document = json.loads(file.read_text())
+    document["plan"]["format"] = 99
+    file.write_text(json.dumps(document))
+    for words in (("runs", "show", "wine-1"), ("report", file.parent), ("predict", file.parent, "wine")):
+        code, out, err = run(*words)
+        assert (code, out) == (2, "")
+        assert "its plan has format 99, this version reads up to 2; update dampen" in err
+    code, out, err = run("runs", "list", file.parent)
+    assert (code, len(err.splitlines())) == (0, 1)
+    assert "of a later version of dampen" in err
+    assert run("runs", "remove", "wine-1", "--yes")[0] == 0
+
+
+def test_a_page_of_ones_own_is_neither_written_over_nor_removed(run, runs):
+    page = runs / "wine-1" / "report.html"
+    page.write_text("<p>mine</p>")
+    code, out, err = run("report", page.parent)
+    assert (code, out) == (2, "")
+    assert "is no page of dampen's: it is not overwritten" in err
+    assert run("runs", "remove", "wine-1", "wine-2", "--yes")[0] == 0
+    assert page.read_text() == "<p>mine</p>"
+    assert not (runs / "wine-2").exists()

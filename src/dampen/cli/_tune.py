@@ -347,7 +347,7 @@ def _progress_callback(advance: Any, first: Any) -> Any:
 def print_study(study: "Study") -> None:
     """Print a verdict, and the figures on the test rows."""
     for sentence in study.sentences():
-        print(sentence)
+        print(_output.printable(sentence))
     if study.test:
         print("\nThe test set, opened once (mean, 95 % interval over seeds and rows):")
         metrics = list(study.test["ensemble"])

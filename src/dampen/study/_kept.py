@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +11,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from dampen._io import counted, exists, is_locked, is_own, locked, remove, shortened
+from dampen._html import is_page
+from dampen._io import counted, exists, folders_in, is_locked, is_own, locked, read_head, remove, shortened
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.study._calibration_rows import FILE as CALIBRATION
@@ -18,17 +20,17 @@ from dampen.study._documents import FINISHED, PROGRESS, Source, finished
 from dampen.study._plan_differences import every_difference
 from dampen.study._saved import finished as finished_in
 from dampen.study._setting_text import setting_text
-from dampen.study._storage import Folder
+from dampen.study._storage import RUN, Folder
 
 RUNS = Path("dampen-runs")
 """Where `dampen tune` keeps studies."""
 
 _PLAN = "plan.json"
-_SUFFIXES = (".safetensors", ".json", ".parquet")  # of what a study writes to its checkpoints and curves
+_PAGES = ("report.html", "trust.html")
 _OF_STUDY = frozenset(
     {
         *(_PLAN, FINISHED, PROGRESS, "time.json", "budget.json", "loss.json", "curves.parquet", "model.safetensors"),
-        *("preprocessing.json", CALIBRATION, "report.html", "trust.html", "checkpoints", "curves"),
+        *("preprocessing.json", CALIBRATION, *_PAGES, "checkpoints", "curves"),
     }
 )
 
@@ -174,13 +176,13 @@ def remove_study(folder: str | Path) -> tuple[Path, ...]:
     place = Path(folder)
     check_removable(place)
     with locked(place):
-        names = [entry.name for entry in place.iterdir() if entry.name in _OF_STUDY or is_own(entry.name)]
+        names = [entry.name for entry in place.iterdir() if _is_ours(entry)]
         last = (FINISHED, _PLAN)
         for name in sorted(names, key=lambda name: last.index(name) if name in last else -1):
             if name != ".dampen-lock":
                 _remove(place / name)
     left = tuple(sorted(place.iterdir())) if place.is_dir() else ()
-    stuck = [entry.name for entry in left if entry.name in _OF_STUDY and not entry.is_dir()]
+    stuck = [entry.name for entry in left if _is_ours(entry) and not entry.is_dir()]
     if stuck:
         raise InputError(
             f"{shortened(place / stuck[0])} can't be removed: change its permissions, then remove it again"
@@ -195,17 +197,28 @@ def remove_study(folder: str | Path) -> tuple[Path, ...]:
 
 def _remove(path: Path) -> None:
     """Remove a file, or what a study writes to a folder of its own: others' files stay, and the folder with them."""
-    if path.is_symlink() or not path.is_dir():
+    if path.is_symlink() or not path.is_dir() or is_own(path.name):
         remove(path)
         return
-    for inner in sorted(path.rglob("*"), reverse=True):
-        if inner.suffix in _SUFFIXES or is_own(inner.name):
-            remove(inner)
-        elif inner.is_dir() and not inner.is_symlink():
-            with contextlib.suppress(OSError):  # not empty
-                inner.rmdir()
-    with contextlib.suppress(OSError):
+    if path.name == "checkpoints":
+        for run in folders_in(path):
+            if re.fullmatch(RUN, run.name):
+                Folder(path.parent).forget(run.name)
+    for file in path.iterdir():
+        of_run = path.name == "curves" and file.suffix == ".parquet" and re.fullmatch(RUN, file.stem)
+        if of_run or is_own(file.name):
+            remove(file)
+    with contextlib.suppress(OSError):  # not empty
         path.rmdir()
+
+
+def _is_ours(entry: Path) -> bool:
+    """Return whether a study writes what is in its folder under this name: a page of somebody else's has no mark."""
+    if entry.name in _PAGES and entry.is_file():
+        with contextlib.suppress(OSError):
+            head = read_head(entry)
+            return not head or is_page(head)
+    return entry.name in _OF_STUDY or is_own(entry.name)
 
 
 def check_removable(folder: Path) -> None:

@@ -26,7 +26,7 @@ from dampen.study._curves import read_curves
 from dampen.study._predictor import Predictor
 from dampen.study._runner import CALIBRATION
 from dampen.study._saved_verdict import verdict_of
-from dampen.study._storage import Folder, fingerprint
+from dampen.study._storage import POPULATION, Folder, fingerprint
 from dampen.study._verdict import Verdict
 
 if TYPE_CHECKING:
@@ -395,7 +395,7 @@ def _population(place: Folder, phase: str, model: Model, rows: Rows) -> Populati
         InputError: it is not there, damaged, or its network does not take the rows.
     """
     folder = place.path / "checkpoints" / phase
-    if not (folder / "population.safetensors").is_file():
+    if not (folder / POPULATION).is_file():
         raise InputError(f"{folder} has no checkpoint: predictions need the folder as dampen tune left it")
     try:
         return Population.load(folder, model, rows)
