@@ -16,6 +16,8 @@ from dampen.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+RUNS = Path("dampen-runs")
+"""Where `dampen tune` keeps studies."""
 _SCRATCH = ".dampen-tmp-"  # begins the name of what is being written; no other program's file has such a name
 _SCRATCH_NAME = re.compile(re.escape(_SCRATCH) + r"[a-z0-9_]{8}(\.[A-Za-z0-9]{1,8})?")
 _LONGEST_WORD = 30  # letters: a longer one is cut

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from dampen._io import RUNS
 from dampen.cli import _options, _output, _startup
 from dampen.cli._examples import epilog
 from dampen.cli._output import printable
@@ -17,14 +18,13 @@ from dampen.errors import InputError
 if TYPE_CHECKING:
     from dampen.study import Kept
 
-_PLACE = Path("dampen-runs")
 _LONGEST = 60  # letters of a name in a table
 
 
 def _studies(incomplete: str) -> list[str]:
     """Return the names of studies for the shell's completion; a name that is a path is left to the shell."""
     try:
-        names = [entry.name for entry in _PLACE.iterdir() if (entry / "plan.json").is_file()]
+        names = [entry.name for entry in RUNS.iterdir() if (entry / "plan.json").is_file()]
     except OSError:
         return []
     return sorted(name for name in names if name.startswith(incomplete))
@@ -43,7 +43,7 @@ _Studies = Annotated[
 _Folder = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Folder of studies.", show_default=True)]
 
 
-def list_studies(folder: _Folder = _PLACE, json: _options.Json = False) -> None:
+def list_studies(folder: _Folder = RUNS, json: _options.Json = False) -> None:
     """List the studies in a folder, the latest first: what each was made on, what it found, how long it took."""
     with _startup.importing():
         from dampen.study import kept

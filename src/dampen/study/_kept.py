@@ -12,7 +12,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from dampen._html import is_page
-from dampen._io import counted, exists, folders_in, is_locked, is_own, locked, read_head, remove, shortened
+from dampen._io import RUNS, counted, exists, folders_in, is_locked, is_own, locked, read_head, remove, shortened
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.study._calibration_rows import FILE as CALIBRATION
@@ -21,9 +21,6 @@ from dampen.study._plan_differences import every_difference
 from dampen.study._saved import finished as finished_in
 from dampen.study._setting_text import setting_text
 from dampen.study._storage import RUN, Folder
-
-RUNS = Path("dampen-runs")
-"""Where `dampen tune` keeps studies."""
 
 _PLAN = "plan.json"
 _PAGES = ("report.html", "trust.html")
@@ -138,15 +135,49 @@ def kept(folder: str | Path = RUNS) -> tuple[Kept, ...]:
         raise InputError(f"there is no folder {shortened(place)} with studies: {hint}, or name another folder")
     if not place.is_dir():
         raise InputError(f"{shortened(place)} is a file: name a folder of studies")
-    alone = _kept(place)
-    if alone is not None:
-        return (alone,)
+    alone = _named(place)
+    if alone is not None and (study := _kept(alone)) is not None:
+        return (study,)
+    return tuple(study for study in map(_kept, named(place)) if study is not None)
+
+
+@dataclass(frozen=True)
+class Named:
+    """A folder with a document of the name of a study's; whether it is one is known when that is read.
+
+    Args:
+        folder: where it is.
+        finished: whether that is the document of a finished study.
+        changed: when the document last changed.
+    """
+
+    folder: Path
+    finished: bool
+    changed: datetime
+
+
+def named(place: Path) -> tuple[Named, ...]:
+    """Return the folders in a folder that look like studies, the latest first; nothing in them is read.
+
+    Raises:
+        InputError: the folder can't be read.
+    """
     try:
-        folders = [entry for entry in place.iterdir() if entry.is_dir()]
+        found = [study for study in map(_named, place.iterdir()) if study is not None]
     except OSError as e:
         raise InputError(f"{shortened(place)} can't be read: {e.strerror or e}") from e
-    found = [study for study in map(_kept, folders) if study is not None]
     return tuple(sorted(found, key=lambda study: (study.changed, study.folder.name), reverse=True))
+
+
+def _named(folder: Path) -> Named | None:
+    try:
+        for name in (FINISHED, _PLAN):
+            if (folder / name).is_file():
+                changed = datetime.fromtimestamp((folder / name).stat().st_mtime, UTC)
+                return Named(folder, name == FINISHED, changed)
+    except OSError:
+        pass
+    return None
 
 
 def study_folder(name: str | Path, within: str | Path = RUNS) -> Path:
@@ -271,15 +302,9 @@ def side_by_side(folders: Sequence[str | Path]) -> dict[str, Any]:
     }
 
 
-def _kept(folder: Path) -> Kept | None:
+def _kept(of: Named) -> Kept | None:
     """Return a folder's study; None where it holds none."""
-    try:
-        names = [name for name in (FINISHED, _PLAN) if (folder / name).is_file()]
-        if not names:
-            return None
-        changed = datetime.fromtimestamp((folder / names[0]).stat().st_mtime, UTC)
-    except OSError:
-        return None
+    folder, changed = of.folder, of.changed
     try:
         document = finished(Folder(folder))
         if document is not None:
