@@ -24,7 +24,7 @@ def run(words: Sequence[str]) -> None:
     Raises:
         InputError: no such shell, no shell at all, or files that can't be changed.
     """
-    from typer.completion import get_completion_script, install
+    from typer.completion import get_completion_script, install  # type: ignore[attr-defined]
 
     option, _, value = words[0].partition("=")
     shells = [*([value] if "=" in words[0] else []), *words[1:]]

@@ -1,5 +1,12 @@
 """Arguments of Python in the advice of a message, as the command line spells them."""
 
+import re
+
+_OF_DATA = "target|task|drop|category|group|weight|test|time_order|image_size|image_max"
+_FIRST = re.compile(
+    rf"({_OF_DATA})(?=:)|(n_settings|n_seeds|n_confirm_seeds|confirmed|margin|budget|batch_size|metric)(?= must)|"
+    r"(data_dir)(?= )|(level)(?= is of)|(validation)(?= must)"
+)
 _OPTIONS = (
     ("name it as target;", "name it with --target;"),
     ("task regression", "--task regression"),
@@ -11,13 +18,18 @@ _OPTIONS = (
     ("leave group out", "leave --group out"),
     ("leave time_order or group out", "leave --time-order or --group out"),
     ("use validation='held-out'", "use --validation held-out"),
-    ("image_size:", "--image-size:"),
-    ("image_max:", "--image-max:"),
+    ("leave resume out", "leave --resume out"),
+    ("choose coverage", "choose --coverage"),
 )
 
 
 def as_options(line: str) -> str:
-    """Return a message with the options' own spelling in its advice."""
+    """Return a message with the options' own spelling in its advice, and where it begins with an argument.
+
+    >>> as_options("n_confirm_seeds must be a whole number, 2 or larger, got 1")
+    '--confirm-seeds must be a whole number, 2 or larger, got 1'
+    """
     for words, option in _OPTIONS:
         line = line.replace(words, option)
-    return line
+    first = _FIRST.match(line)
+    return line if first is None else f"--{first[0].removeprefix('n_').replace('_', '-')}{line[first.end() :]}"

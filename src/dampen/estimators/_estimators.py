@@ -570,6 +570,7 @@ def _check_class_weight(given: Any) -> None:
 
 def _weights(sample_weight: Any, X: Any) -> Float64[np.ndarray, " N"]:
     weights = _check_sample_weight(_unmasked(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
+    assert_all_finite(weights, input_name="sample_weight")  # which a single number for all rows need not be
     if not weights.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weights

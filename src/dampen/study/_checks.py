@@ -7,7 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-from dampen._checks import integer, is_number
+from dampen._checks import as_path, integer, is_number, truth
 from dampen._io import exists, is_own, locked
 from dampen.data import Data
 from dampen.engine import (
@@ -257,10 +257,11 @@ def one_writer(study: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(study)
     def alone(*args: P.args, **kwargs: P.kwargs) -> T:
+        truth("resume", kwargs.get("resume", False))
         out: Any = kwargs.get("out")
         if out is None:
             return study(*args, **kwargs)
-        folder = Path(out)
+        folder = as_path("out", out)
         if kwargs.get("resume") and not exists(folder):
             raise InputError(f"there is no study in {folder} to resume: leave resume out to begin one")
         with locked(folder):

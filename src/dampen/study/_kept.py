@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from dampen._checks import as_path
 from dampen._html import is_page
 from dampen._io import RUNS, counted, exists, folders_in, is_locked, is_own, locked, read_head, remove, shortened
 from dampen.engine.knobs import Setting
@@ -129,7 +130,7 @@ def kept(folder: str | Path = RUNS) -> tuple[Kept, ...]:
         >>> kept(tempfile.mkdtemp())
         ()
     """
-    place = Path(folder)
+    place = as_path("folder", folder)
     if not exists(place):
         hint = "dampen tune makes it" if place == RUNS else "correct the name"
         raise InputError(f"there is no folder {shortened(place)} with studies: {hint}, or name another folder")
@@ -186,11 +187,12 @@ def study_folder(name: str | Path, within: str | Path = RUNS) -> Path:
     Raises:
         InputError: there is no folder of that name.
     """
+    own = as_path("a study's name", name)
     if not str(name).strip():
         raise InputError("a study's name is empty: dampen runs lists those that there are")
-    for place in (Path(name), Path(within) / name):
-        if exists(place):
-            return place
+    found = [place for place in (own, as_path("within", within) / own) if exists(place)]
+    if found:
+        return next((place for place in found if _named(place) is not None), found[0])
     raise InputError(
         f"there is no study {shortened(name)}, here or in {within}: dampen runs lists those that there are"
     )
@@ -204,7 +206,7 @@ def remove_study(folder: str | Path) -> tuple[Path, ...]:
     Raises:
         InputError: it is no study, is written to now, or can't be removed.
     """
-    place = Path(folder)
+    place = as_path("folder", folder)
     check_removable(place)
     with locked(place):
         names = [entry.name for entry in place.iterdir() if _is_ours(entry)]
@@ -281,6 +283,8 @@ def side_by_side(folders: Sequence[str | Path]) -> dict[str, Any]:
     Raises:
         InputError: fewer than two, or one is not finished or is damaged.
     """
+    if isinstance(folders, str) or not isinstance(folders, Sequence):
+        raise InputError(f"folders must be a list of studies' folders, got {folders!r}")
     if len(folders) < 2:
         raise InputError("a comparison needs two studies or more: name another one")
     documents = [finished_in(folder) for folder in folders]

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 from torch import nn
 
-from dampen._checks import is_number
+from dampen._checks import function, integer, is_number, truth
 from dampen.data import Data
 from dampen.engine import (
     AdamW,
@@ -25,7 +25,7 @@ from dampen.engine import (
 )
 from dampen.engine.knobs import Setting, find_knob
 from dampen.errors import InputError
-from dampen.search import Bracket, Space, Strategy, strategy_of
+from dampen.search import Bracket, Space, Strategy, check_space, strategy_of
 from dampen.search import brackets as draw_brackets
 from dampen.study import _budget, _defaults, _documents, _references
 from dampen.study._checks import (
@@ -129,7 +129,13 @@ def tune(
     """
     if budget is not None and not (is_number(budget) and 0 < budget < math.inf):
         raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
-    clock, automatic = time.perf_counter(), options.get("loss") == AUTO
+    for name, value in {"per_layer": per_layer, "cocktail": cocktail}.items():
+        truth(name, value)
+    integer("confirmed", confirmed)
+    function("callback", callback)
+    if space is not None:
+        check_space(space)
+    clock, automatic = time.perf_counter(), isinstance(given := options.get("loss"), str) and given == AUTO
     if automatic:
         options["loss"] = None
         if getattr(data, "task", None) == "classification":
@@ -155,8 +161,8 @@ def tune(
         places = _dropping(ready.model, ready.data, ready.training)
         return _space(space, ready.data, places, per_layer)
 
-    loss = choose_loss(begun, drawn_from, n_seeds, _unopened(out, resume)) if automatic else None
-    ready = begun(config.loss if loss is None else loss.option)
+    choice = choose_loss(begun, drawn_from, n_seeds, _unopened(out, resume)) if automatic else None
+    ready = begun(config.loss if choice is None else choice.option)
     model, data, training, sizes, lengths = ready.model, ready.data, ready.training, ready.sizes, ready.lengths
     places = _dropping(model, data, training)
     if cocktail:
@@ -188,7 +194,7 @@ def tune(
         n_settings, n_seeds, lengths = _within(left, ready, without_sizes, out, planned, wanted)
     brackets, families, around = planned(n_settings or sizes.settings, lengths)
     plan = ready.plan(
-        notes=ready.notes if loss is None else (*ready.notes, loss.note),
+        notes=ready.notes if choice is None else (*ready.notes, choice.note),
         space=chosen,
         search=strategy.name,
         brackets=brackets,
