@@ -60,6 +60,8 @@ def as_input_error(target: Path) -> Iterator[None]:
         raise InputError(f"{shortened(target)} can't be written: {_reason(e)}") from e
     except SafetensorError as e:
         raise InputError(f"{shortened(target)} can't be written: {_reason_in_words(str(e))}") from e
+    except UnicodeEncodeError as e:  # some libraries want UTF-8, where a name may be any bytes
+        raise InputError(f"{shortened(target)} can't be written: a name in it is not UTF-8; rename it") from e
     except RuntimeError as e:  # zipfile's and torch's way to pass on the system's refusal
         if isinstance(cause := e.__context__, OSError):
             raise InputError(f"{shortened(target)} can't be written: {_reason(cause)}") from e

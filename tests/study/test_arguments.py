@@ -1,5 +1,6 @@
 """Arguments of studies that are of another type are one line, before anything is read, trained or written."""
 
+import os
 import re
 
 import pytest
@@ -85,3 +86,14 @@ def test_a_study_is_found_by_name_beside_a_folder_of_that_name_that_is_none(tmp_
     assert str(study_folder("wine-1")) == "wine-1"
     (tmp_path / "dampen-runs" / "wine-1" / "plan.json").write_text("{}")
     assert re.fullmatch(r"dampen-runs.wine-1", str(study_folder("wine-1")))
+
+
+def test_names_that_are_not_utf_8_are_refused_before_anything_trains(tmp_path):
+    odd = os.fsdecode(b"byte\xff")
+    rows = "\n".join(f"{i / 7:.3f},{i * i % 11},{i % 2}" for i in range(60))
+    (tmp_path / f"{odd}.csv").write_text(f"a,b,y\n{rows}\n")
+    data = dampen.load(tmp_path / f"{odd}.csv", target="y", task="classification")
+    for out, rows_of, what in ((odd, dampen.load("iris"), "the study's folder"), ("study", data, "the data")):
+        with pytest.raises(InputError, match=f"the name of {what} is not UTF-8"):
+            dampen.tune(dampen.mlp(4), rows_of, out=tmp_path / out, **TINY)
+        assert not (tmp_path / out).exists()

@@ -1,6 +1,7 @@
 """How a study begins: what can't be part of it, its data and training made ready, its folder opened."""
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -34,6 +35,7 @@ from dampen.study._storage import Folder
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # stands for a byte that is not UTF-8
 
 
 def refuse_patience(knobs: Iterable[str]) -> None:
@@ -159,6 +161,7 @@ def open_folder(
             raise InputError("resume needs the folder of the study: name it in out")
         return None
     folder, wanted = Folder(Path(out)), plan.document()
+    _check_names(folder, plan)
     if folder.path.exists() and not folder.path.is_dir():
         raise InputError(f"{folder.path} is a file: name a folder for the study")
     if named:
@@ -216,6 +219,23 @@ def _refuse_another(folder: Folder, difference: str | None) -> None:
             f"{folder.path} holds another study: {difference}; repeat the call or the command that began it, with its "
             "data and all its options, and resume (--resume), or choose another folder"
         )
+
+
+def _check_names(folder: Folder, plan: Plan) -> None:
+    """Refuse names that a study's files can't hold: on some systems a file's name may be any bytes.
+
+    Raises:
+        InputError: one is not UTF-8.
+    """
+    data = plan.data
+    names = {
+        "the study's folder": [folder.path.absolute()],
+        "the data": [data.name, data.source, *(data.reading or {}).values()],
+        "a class": data.classes or (),
+    }
+    for what, held in names.items():
+        if any(_SURROGATE.search(str(name)) for name in held):
+            raise InputError(f"the name of {what} is not UTF-8, which a study's files need: rename it")
 
 
 def refuse_taken(folder: Folder, resume: bool) -> None:
