@@ -229,8 +229,8 @@ def _check_names(folder: Folder, plan: Plan) -> None:
     """
     data = plan.data
     names = {
-        "the study's folder": [folder.path.absolute()],
         "the data": [data.name, data.source, *(data.reading or {}).values()],
+        "the study's folder": [folder.path.absolute()],
         "a class": data.classes or (),
     }
     for what, held in names.items():
