@@ -1,6 +1,5 @@
 """`--install-completion` and `--show-completion`: what teaches a shell commands, options and names of studies."""
 
-import subprocess
 from collections.abc import Sequence
 
 from dampen._io import shortened
@@ -24,6 +23,8 @@ def run(words: Sequence[str]) -> None:
     Raises:
         InputError: no such shell, no shell at all, or files that can't be changed.
     """
+    import subprocess
+
     from typer.completion import get_completion_script, install  # type: ignore[attr-defined]
 
     option, _, value = words[0].partition("=")
