@@ -1,8 +1,10 @@
-"""Checks of numbers that a user gives: one rule and one sentence, wherever an option is read."""
+"""Checks of what a user gives: one rule and one sentence, wherever an option is read."""
 
 import math
+from collections.abc import Callable
 from numbers import Real
-from typing import TypeGuard
+from pathlib import Path
+from typing import Any, TypeGuard
 
 from dampen.errors import InputError
 
@@ -47,3 +49,39 @@ def finite(name: str, value: object, zero: bool = False) -> float:
         least = ", 0 or larger" if zero else " larger than 0"
         raise InputError(f"{name} must be a finite number{least}, got {value!r}")
     return number
+
+
+def truth(name: str, value: object) -> bool:
+    """Return a truth value.
+
+    >>> truth("resume", True)
+    True
+    """
+    if value is not True and value is not False and type(value).__name__ not in ("bool", "bool_"):  # NumPy's
+        raise InputError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def function(name: str, value: Any) -> Callable[..., Any] | None:
+    """Return a function that may be left out.
+
+    >>> function("callback", None)
+    """
+    if value is not None and not callable(value):
+        raise InputError(f"{name} must be a function, got {value!r}")
+    return value
+
+
+def as_path(name: str, value: Any) -> Path:
+    """Return the path of a file or a folder.
+
+    >>> str(as_path("out", "dampen-runs/wine-1"))
+    'dampen-runs/wine-1'
+    """
+    try:
+        found = Path(value)
+    except TypeError:
+        raise InputError(f"{name} must be the path of a file or a folder, got {value!r}") from None
+    if "\0" in str(found):
+        raise InputError(f"{name} must be the path of a file or a folder; {str(found)!r} has a null byte")
+    return found

@@ -1,4 +1,4 @@
-"""What notebooks show of values: short tables whose texts are texts, whatever they hold."""
+"""What notebooks show of values, short tables whose texts are texts, whatever they hold; and the mark of pages."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,13 @@ from typing import Any
 
 ROWS = 10
 """How many rows of a long table are shown."""
+_MARK = b'<meta name="generator" content="dampen">'
+_TITLES = (b"<title>How much regularisation? ", b"<title>When to trust it? ")  # of older ones, which bear no mark
+
+
+def is_page(head: bytes) -> bool:
+    """Return whether a file with these first bytes is a page of dampen's."""
+    return any(mark in head for mark in (_MARK, *_TITLES))
 
 
 def table(columns: Mapping[str, Any], n: int | None = None) -> str:

@@ -16,6 +16,8 @@ from dampen.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+RUNS = Path("dampen-runs")
+"""Where `dampen tune` keeps studies."""
 _SCRATCH = ".dampen-tmp-"  # begins the name of what is being written; no other program's file has such a name
 _SCRATCH_NAME = re.compile(re.escape(_SCRATCH) + r"[a-z0-9_]{8}(\.[A-Za-z0-9]{1,8})?")
 _LONGEST_WORD = 30  # letters: a longer one is cut
@@ -58,6 +60,8 @@ def as_input_error(target: Path) -> Iterator[None]:
         raise InputError(f"{shortened(target)} can't be written: {_reason(e)}") from e
     except SafetensorError as e:
         raise InputError(f"{shortened(target)} can't be written: {_reason_in_words(str(e))}") from e
+    except UnicodeEncodeError as e:  # some libraries want UTF-8, where a name may be any bytes
+        raise InputError(f"{shortened(target)} can't be written: a name in it is not UTF-8; rename it") from e
     except RuntimeError as e:  # zipfile's and torch's way to pass on the system's refusal
         if isinstance(cause := e.__context__, OSError):
             raise InputError(f"{shortened(target)} can't be written: {_reason(cause)}") from e
@@ -200,6 +204,14 @@ def counted(n: int, word: str) -> str:
     return f"{n} {word}{'s' * (n != 1)}"
 
 
+def read_head(file: Path) -> bytes:
+    """Return the first bytes of a file, by which it is known; none of what is no file."""
+    if not file.is_file():
+        return b""
+    with file.open("rb") as stream:
+        return stream.read(_HEAD)
+
+
 def refuse_foreign(target: Path, is_ours: Callable[[bytes], bool], what: str) -> None:
     """Refuse to replace a file that dampen has not written; an empty one holds nothing that could be lost.
 
@@ -214,10 +226,7 @@ def refuse_foreign(target: Path, is_ours: Callable[[bytes], bool], what: str) ->
     if not exists(target) or target.is_dir():
         return
     with as_input_error(target):
-        head = b""
-        if target.is_file():
-            with target.open("rb") as stream:
-                head = stream.read(_HEAD)
+        head = read_head(target)
     if head and not is_ours(head):
         raise InputError(
             f"{shortened(target)} exists and is {what} of dampen's: it is not overwritten; choose another name, or "

@@ -184,9 +184,10 @@ def find(name: str | None, task: str, weighted: bool = False) -> Metric:
     Raises:
         InputError: there is none of that name for the task, or none for weighted rows.
     """
-    name = name or ("nll" if task == "classification" else "mse")
+    if name is None:
+        name = "nll" if task == "classification" else "mse"
     known = {metric.name: metric for metric in METRICS.values() if metric.task == task and metric.serves(weighted)}
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         whose = f"{task}{' with weights' * weighted}"
         raise InputError(f"the metric must be one of {', '.join(known)} for {whose}, got {name!r}")
     return known[name]

@@ -104,3 +104,36 @@ def test_a_mistake_that_is_found_after_reading_is_one_line_too(run):
     code, out, err = run("tune", "wines.csv", "--target", "quality", "--metric", "mse")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "one of nll, accuracy, brier" in err
+
+
+def test_advice_on_rows_in_time_names_options(run):
+    table = pd.read_csv("wines.csv", index_col=0).assign(shop=np.arange(120) % 2)
+    table.to_csv("panel.csv", index=False)
+    for words, advice in (
+        (("panel.csv", "--group", "shop"), "leave --time-order out to keep groups together, or leave --group out"),
+        (("wines.csv", "--validation", "folds"), "use --validation held-out"),
+    ):
+        code, out, err = run("tune", *words, "--target", "quality", "--time-order", "day", *SMALL)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+        assert advice in err
+        assert "time_order" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("--settings", 0), "--settings must be a whole number, 1 or larger"),
+        (("--confirm-seeds", 1), "--confirm-seeds must be a whole number, 2 or larger"),
+        (("--batch-size", 0), "--batch-size must be a whole number"),
+        (("--margin", 2), "--margin must be a share"),
+        (("--budget", "0s"), "--budget must be a number of seconds above 0"),
+        (("--time-order", "day"), "--time-order: only for tables"),
+        (("--data-dir", "nowhere"), "--data-dir nowhere is not a folder"),
+        (("--out", "nowhere", "--resume"), "leave --resume out to begin one"),
+    ],
+)
+def test_a_wrong_value_is_told_by_its_option(run, words, option):
+    code, out, err = run("tune", "iris", *SMALL, *words)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith("dampen: ")
+    assert option in err

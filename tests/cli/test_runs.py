@@ -8,6 +8,7 @@ import shutil
 import sys
 
 import pytest
+import shellingham
 import typer
 
 from dampen.cli._examples import EXAMPLES
@@ -203,10 +204,51 @@ def test_completion_knows_commands_options_and_studies(run, runs, monkeypatch):
         assert expected in run()[1].split()
 
 
-def test_the_shells_script_is_shown(run):
-    code, out, err = run("--show-completion", "bash")
+def test_the_script_of_the_shell_that_is_named_is_shown_or_installed(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for shell, part in {
+        "bash": "complete -o default -F",
+        "zsh": "#compdef dampen",
+        "fish": "complete --command",
+    }.items():
+        code, out, err = run("--show-completion", shell)
+        assert (code, err) == (0, "")
+        assert part in out
+        assert "_DAMPEN_COMPLETE" in out
+    (tmp_path / ".bashrc").write_text("alias a=b\n")
+    code, out, err = run("--install-completion", "bash")
     assert (code, err) == (0, "")
-    assert "_DAMPEN_COMPLETE" in out
+    script = tmp_path / ".bash_completions" / "dampen.sh"
+    assert f"The completion for bash is in {script}" in out
+    assert script.read_text().strip() == run("--show-completion", "bash")[1].strip()
+    assert (tmp_path / ".bashrc").read_text().split("\n")[:1] == ["alias a=b"]
+    assert str(script) in (tmp_path / ".bashrc").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--show-completion", "nonsense"], "got nonsense"),
+        (["--install-completion=nonsense"], "got nonsense"),
+        (["--show-completion", "bash", "zsh"], "takes one shell at most, got bash zsh"),
+        (["--show-completion"], "none was found around this command: name yours"),
+        (["--install-completion"], "none was found around this command: name yours"),
+        (["--install-completion", "bash"], "is left as it is"),
+        (["--install-completion", "fish"], r"\.config"),
+    ],
+)
+def test_a_completion_that_can_t_be_made_is_one_line(run, tmp_path, monkeypatch, words, line):
+    def nowhere():
+        raise shellingham.ShellDetectionFailure
+
+    monkeypatch.setattr(shellingham, "detect_shell", nowhere)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".bashrc").write_bytes(b"# \xe9t\xe9\n")
+    (tmp_path / ".config").write_text("a file")
+    code, out, err = run(*words)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert re.search(line, err)
+    assert (tmp_path / ".bashrc").read_bytes() == b"# \xe9t\xe9\n"
 
 
 def test_own_files_stay_wherever_they_lie_and_no_name_means_the_folder_one_is_in(run, tmp_path, monkeypatch):
@@ -214,9 +256,11 @@ def test_own_files_stay_wherever_they_lie_and_no_name_means_the_folder_one_is_in
     for name in ("plan.json", "study.json", "loss.json", "curves/a.parquet", "checkpoints/b/population.safetensors"):
         (study / name).parent.mkdir(parents=True, exist_ok=True)
         (study / name).write_text('{"data": {"name": "x"}}')
-    own = [study / "export" / "notes.md", study / "checkpoints" / "mine.txt"]
+    (study / "trust.html").write_bytes(b"<!doctype html><head><title>When to trust it? wine</title>")
+    own = [study / name for name in ("export/notes.md", "report.html", "curves/a.json", "curves/My rows.parquet")]
+    own += [study / "checkpoints" / name for name in ("mine.txt", "labels.json", "b/notes.json", "b/c/d.safetensors")]
     for file in own:
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("mine")
     monkeypatch.chdir(study)
     for name in ("", " ", ".", str(study)):
@@ -228,3 +272,53 @@ def test_own_files_stay_wherever_they_lie_and_no_name_means_the_folder_one_is_in
     monkeypatch.setattr(_kept, "_is_study", lambda folder: True)
     _kept.remove_study(study)
     assert sorted(path for path in study.rglob("*") if path.is_file()) == sorted(own)
+
+
+def test_odd_names_are_shown_in_one_line_each_as_they_are(run, runs):
+    odd = ("red\x1b[31m\x07\nline", os.fsdecode(b"bytes\xff"), "long" * 60)
+    for name in odd:
+        shutil.copytree(runs / "half", runs / name)
+    for name in ("wine-1/study.json", "wine-2/study.json", f"{odd[0]}/plan.json"):
+        document = json.loads((runs / name).read_text())
+        if "plan" in document:
+            document |= {"data": "\u202e\x1b]0;title\x07" + "d" * 5000, "sentences": ["\x1b[2Ja"]}
+        else:
+            document["data"]["name"] = "\r\n\x9b31m"
+        (runs / name).write_text(json.dumps(document))
+    code, out, err = run("runs")
+    assert (code, len(err.splitlines())) == (0, 1)
+    assert len(out.split("\n")) == 3 + 7 + 2  # an empty line, head and rule, 7 studies, an empty line
+    for words in (("list",), ("compare", "wine-1", "wine-2"), ("show", "wine-1"), ("show", odd[0])):
+        _, out, err = run("runs", *words)
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff]", out + err)
+        assert max(map(len, out.splitlines()), default=0) < 400
+    code, out, err = run("runs", "list", "--json")
+    assert (code, err) == (0, "")
+    out.encode("utf-8")
+    assert {os.path.basename(study["folder"]) for study in json.loads(out)["studies"]} >= set(odd)
+
+
+def test_a_study_of_a_later_version_is_refused_by_name(run, runs):
+    file = runs / "wine-1" / "study.json"
+    document = json.loads(file.read_text())
+    document["plan"]["format"] = 99
+    file.write_text(json.dumps(document))
+    for words in (("runs", "show", "wine-1"), ("report", file.parent), ("predict", file.parent, "wine")):
+        code, out, err = run(*words)
+        assert (code, out) == (2, "")
+        assert "its plan has format 99, this version reads up to 2; update dampen" in err
+    code, out, err = run("runs", "list", file.parent)
+    assert (code, len(err.splitlines())) == (0, 1)
+    assert "of a later version of dampen" in err
+    assert run("runs", "remove", "wine-1", "--yes")[0] == 0
+
+
+def test_a_page_of_ones_own_is_neither_written_over_nor_removed(run, runs):
+    page = runs / "wine-1" / "report.html"
+    page.write_text("<p>mine</p>")
+    code, out, err = run("report", page.parent)
+    assert (code, out) == (2, "")
+    assert "is no page of dampen's: it is not overwritten" in err
+    assert run("runs", "remove", "wine-1", "wine-2", "--yes")[0] == 0
+    assert page.read_text() == "<p>mine</p>"
+    assert not (runs / "wine-2").exists()

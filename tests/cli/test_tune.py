@@ -118,7 +118,7 @@ def test_a_network_without_hidden_layers_has_no_dropout(run):
         (["wine", "--budget", "5 minutes"], "--budget takes a time such as 90s"),
         (["wine", "--budget", "1s"], "too short"),
         (["wine", "--seeds", "0"], "seeds must be a whole number, 1 or larger"),
-        (["wine", "--confirm-seeds", "1"], "confirm_seeds must be a whole number, 2 or larger"),
+        (["wine", "--confirm-seeds", "1"], "--confirm-seeds must be a whole number, 2 or larger"),
         (["wine", "--margin", "-0.1"], "margin must be a share of the loss from 0 to below 1, got -0.1"),
         (["wine", "--margin", "1"], "margin must be a share of the loss from 0 to below 1, got 1.0"),
         (["wine", "--margin", "nan"], "margin must be a share of the loss from 0 to below 1, got nan"),
@@ -133,7 +133,7 @@ def test_a_network_without_hidden_layers_has_no_dropout(run):
             "--schedule must be one of constant, cosine, linear, one-cycle; got 'square'",
         ),
         (["wine", "--seed", "-1"], "--seed must be a whole number from 0 to 2^63 - 1, got -1"),
-        (["wine", "--batch-size", "0"], "batch_size must be a whole number, 1 or larger"),
+        (["wine", "--batch-size", "0"], "--batch-size must be a whole number, 1 or larger"),
         (["wine", "--dropout", "0.2", "--knob", "dropout=0.5"], "--dropout and --knob dropout set the same knob"),
     ],
 )

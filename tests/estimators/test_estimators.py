@@ -20,7 +20,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import nn
 
 import dampen
-from dampen import DampenClassifier, DampenRegressor
+from dampen import DampenClassifier, DampenRegressor, InputError
 from dampen.data import Preprocessing
 
 FEW = {"n_settings": 8, "n_seeds": 1, "epochs": 20, "n_confirm_seeds": 3, "random_state": 0}
@@ -151,6 +151,26 @@ def test_a_pickle_predicts_the_same_and_leaves_the_study_behind(fitted, classes)
     np.testing.assert_array_equal(again.predict_proba(classes[0]), fitted.predict_proba(classes[0]))
     assert again.verdict_ == fitted.verdict_
     assert not hasattr(again, "study_")
+
+
+def test_a_pickle_of_an_earlier_version_predicts_the_same(fitted, classes):
+    """What the first versions kept: no losses, ensembles of several settings, cocktails or clusters, and less noise."""
+    new = {"_loss", "_noise", "n_ensemble", "cocktail", "cluster", "loss"}
+    X, y = classes[0], classes[0] @ np.arange(5.0)
+    for model in (
+        fitted,
+        DampenRegressor(**ONE).fit(X[:60], 1000 * y[:60]),
+        DampenRegressor(**ONE).fit(X[:30], y[:30]),
+    ):
+        old = type(model).__new__(type(model))
+        old.__setstate__({name: value for name, value in model.__getstate__().items() if name not in new})
+        np.testing.assert_array_equal(old.predict(X), model.predict(X))
+        mine, its = old.predict_uncertainty(X), model.predict_uncertainty(X)
+        np.testing.assert_allclose(mine.standard_deviation, its.standard_deviation, rtol=1e-12)
+        assert old.get_params() == model.get_params()
+        if isinstance(model, DampenRegressor):
+            with pytest.raises(InputError, match=r"earlier version|50 different rows"):
+                old.predict_interval(X)
 
 
 def test_missing_numbers_are_filled_in_by_the_training_rows(classes):

@@ -142,6 +142,12 @@ def test_what_goes_wrong_leaves_no_trial_running(data):
         ({"suggest": 3}, "suggest takes a function"),
         ({"suggest": {"dropout": (0, 1)}}, "must be a distribution of Optuna's"),
         ({"suggest": lambda trial: 0.3}, "suggest must return a value for each knob"),
+        ({"suggest": {3: CategoricalDistribution((0.5,))}}, "each knob by its name, .* got the name 3"),
+        ({"suggest": lambda trial: {None: 0.3}}, "each knob by its name, .* got the name None"),
+        ({"suggest": {"droput": CategoricalDistribution((0.5,))}}, "there is no knob named 'droput'"),
+        *(({"metric": value}, "metric must be one of a history's") for value in (None, 3, ["validation_loss"])),
+        *(({"seed": value}, "seed must be a whole number, 0 or larger") for value in ("3", 1.5, None, True, -1)),
+        ({"callback": 3}, "callback must be a function of an Event, .* got 3"),
         ({"n_seeds": 0}, "n_seeds must be"),
         ({"epochs": None}, "how long to train"),
         ({"n_trials": 0}, "n_trials must be"),
@@ -158,3 +164,69 @@ def test_a_mistake_is_one_line(data, change, line):
 def test_data_without_validation_rows_is_refused_before_anything_trains(data):
     with pytest.raises(InputError, match="needs validation rows"):
         dampen.objective(dampen.mlp(4), dampen.load("iris"), suggest, **HOW)
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        ({"study": None}, "study must be one that optuna.create_study makes, got NoneType"),
+        ({"study": optuna.create_study}, "study must be one that optuna.create_study makes, got function"),
+        ({"n_trials": None}, "n_trials must be a whole number"),
+        ({"callbacks": 3}, "callbacks must be a list of functions of a study and a trial, got 3"),
+        ({"callbacks": [3]}, r"callbacks must be a list of functions .* got \[3\]"),
+        ({"callbacks": print}, "callbacks must be a list of functions"),
+    ],
+)
+def test_a_mistake_in_optimize_is_one_line_before_a_trial_is_asked_for(data, how, line):
+    own = study()
+    objective = dampen.objective(dampen.mlp(4), data, suggest, **HOW)
+    with pytest.raises(InputError, match=line):
+        objective.optimize(**{"study": own, "n_trials": 1} | how)
+    with pytest.raises(InputError, match="an objective is called with a trial"):
+        objective(own)
+    assert not own.trials
+
+
+def test_a_trial_that_suggest_prunes_is_told_so_and_the_others_train(data):
+    def odd(trial):
+        found = suggest(trial)
+        if trial.number % 2:
+            raise optuna.TrialPruned("too little decay")
+        return found
+
+    objective = dampen.objective(dampen.mlp(4), data, odd, seed=np.int64(0), **HOW)
+    at_once, one_by_one = study(), study()
+    told = objective.optimize(at_once, 4, callbacks=None)
+    one_by_one.optimize(objective, n_trials=4)
+    assert [trial.number for trial in told] == [0, 1, 2, 3]
+    assert [t.state for t in at_once.trials] == [t.state for t in one_by_one.trials]
+    assert [t.state for t in told] == [TrialState.COMPLETE, TrialState.PRUNED] * 2
+    np.testing.assert_allclose([t.value for t in told[::2]], [t.value for t in one_by_one.trials[::2]], rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("sampler", ["grid", "brute force"])
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_a_grid_that_is_used_up_ends_it_as_it_ends_optunas_own(data, sampler, before):
+    def studies():
+        grid = optuna.samplers.GridSampler({"dropout": [0.0, 0.5]}, seed=0)
+        chosen = grid if sampler == "grid" else optuna.samplers.BruteForceSampler(seed=0)
+        own = optuna.create_study(sampler=chosen, pruner=optuna.pruners.NopPruner())
+        if before:
+            own.optimize(objective, n_trials=before)
+        return own
+
+    space = {"dropout": CategoricalDistribution((0.0, 0.5))}
+    objective = dampen.objective(dampen.mlp(4), data, space, epochs=1)
+    at_once, one_by_one = studies(), studies()
+    objective.optimize(at_once, 7)
+    one_by_one.optimize(objective, n_trials=7)
+    assert [t.state for t in at_once.trials] == [t.state for t in one_by_one.trials]
+    assert {t.params["dropout"] for t in at_once.trials} == {0.0, 0.5}
+
+
+def test_a_fixed_trial_is_worth_what_one_of_a_study_is(data):
+    objective = dampen.objective(dampen.mlp(4), data, suggest, **HOW)
+    own = study()
+    own.optimize(objective, n_trials=1)
+    assert objective(optuna.trial.FixedTrial(own.trials[0].params)) == own.trials[0].value

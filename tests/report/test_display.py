@@ -66,6 +66,7 @@ def test_a_figure_is_the_reports(study, name):
 
 
 def test_a_figure_that_is_not_there_is_one_line(study):
-    for name, line in {"gain": "this study has nothing to draw as 'gain'", "map": "there is no figure 'map'"}.items():
+    wrong = {"gain": "this study has nothing to draw as 'gain'", "map": "there is no figure 'map'"}
+    for name, line in [*wrong.items(), ([], r"there is no figure \[\]"), (None, "there is no figure None")]:
         with pytest.raises(InputError, match=line):
             study.figure(name)

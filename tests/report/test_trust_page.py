@@ -19,6 +19,9 @@ def page(tmp_path):
         calibration = {
             "rows": 40,
             "calibrator": "temperature",
+            "sets": "aps",
+            "noise_factor": 1.5,
+            "level": 0.9,
             "temperature": 1.0,
             "coverage": 0.9,
             "abstain_above": 1.0,
@@ -96,3 +99,14 @@ def test_without_a_wrong_answer_the_axis_begins_at_0(page):
     assert '"range":[0,0.1]' in text.replace(" ", "")
     assert "No prediction is wrong" in text
     assert '"range":[0,0.1]' not in page(classes(np.linspace(0.5, 0.99, N), np.arange(N) > 9)).replace(" ", "")
+
+
+def test_every_figure_has_a_label_in_words(page):
+    probability = np.linspace(0.5, 0.99, N)
+    for columns in (classes(probability, np.arange(N) > 9), values(1 + np.arange(N) / N)):
+        text = page(columns)
+        wide = {"_covered": np.ones(N, bool), "abstain": np.zeros(N, bool)} | columns
+        for key in (*summary(wide), *abstention(wide), "calibrator", "sets", "noise_factor", "level"):
+            assert key in ("accuracy", "temperature") or f">{key.replace('_', ' ')}<" not in text, key
+    for label in ("(SmoothECE), as it is", "(classwise ECE), after calibration", "(AUGRC)"):
+        assert label in page(classes(probability, np.arange(N) > 9))

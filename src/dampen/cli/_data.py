@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 
 from dampen.cli import _options, _output
-from dampen.errors import InputError
+from dampen.cli._option_names import as_options
 
 if TYPE_CHECKING:
     from dampen.data import Data
@@ -74,10 +74,7 @@ def read(source: str, reading: dict[str, Any]) -> "Data":
     """
     from dampen.data import load
 
-    try:
-        return load(source, **_arguments(reading), progress=sys.stderr.isatty())
-    except InputError as e:
-        raise InputError(_as_options(str(e))) from None
+    return load(source, **_arguments(reading), progress=sys.stderr.isatty())
 
 
 def read_head(source: str, reading: dict[str, Any]) -> "tuple[Data, float] | None":
@@ -109,7 +106,7 @@ def data_printer(data: "Data", json: bool, more: Sequence[str] = ()) -> Callable
             stream = sys.stderr if json else sys.stdout
             _print_columns_and_notes(data, stream)
             for line in more:
-                print(line, file=stream)
+                print(_output.printable(line), file=stream)
 
     return report
 
@@ -120,23 +117,6 @@ def _print_columns_and_notes(data: "Data", stream: Any) -> None:
             ("column", "read as", "becomes", ""), data.columns.summary(data.outputs), stream=stream, left=True
         )
     for note in data.notes:
-        print(f"Note: {_as_options(note)}.", file=stream)
+        print(f"Note: {_output.printable(as_options(note))}.", file=stream)
     if data.columns is not None:
-        print(f"{data}\n", file=stream)
-
-
-def _as_options(line: str) -> str:
-    """Return an error's line with the options' own spelling in its advice."""
-    for word, option in (
-        ("name it as target;", "name it with --target;"),
-        ("task regression", "--task regression"),
-        ("task classification", "--task classification"),
-        ("(image size)", "(--image-size)"),
-        ("use group ", "use --group "),
-        ("leave time_order out", "leave --time-order out"),
-        ("leave group out", "leave --group out"),
-        ("image_size:", "--image-size:"),
-        ("image_max:", "--image-max:"),
-    ):
-        line = line.replace(word, option)
-    return line
+        print(f"{_output.printable(data)}\n", file=stream)

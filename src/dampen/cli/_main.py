@@ -1,6 +1,7 @@
 """The `dampen` command: its subcommands, and how every failure that is the user's ends in one line."""
 
 import contextlib
+import io
 import os
 import re
 import sys
@@ -13,9 +14,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from dampen._io import shortened
-from dampen.cli import _startup
+from dampen.cli import _completion, _startup
 from dampen.cli._examples import epilog
-from dampen.cli._output import WARNED
+from dampen.cli._option_names import as_options
+from dampen.cli._output import WARNED, printable
 from dampen.errors import InputError, NotFusedWarning, NotSampled, OutputsWarning
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
@@ -117,6 +119,8 @@ def run() -> NoReturn:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     if sys.stdout is None:
         sys.exit(_fail("standard output is closed, and results go there: send it to a file or to /dev/null"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a letter that the terminal lacks must not end a command
     with warnings.catch_warnings():
         for category in (NotFusedWarning, NotSampled, OutputsWarning):
             warnings.simplefilter("always", category)
@@ -128,6 +132,10 @@ def run() -> NoReturn:
 
 def _run(words: Sequence[str]) -> int:
     try:
+        if _completion.asked_for(words):
+            _completion.run(words)
+            sys.stdout.flush()
+            return 0
         with _startup.importing():
             command = typer.main.get_command(_application(words))
         helps = not words or not {"-h", "--help"}.isdisjoint(words)
@@ -135,7 +143,7 @@ def _run(words: Sequence[str]) -> int:
             code = command.main(prog_name="dampen", standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
-        code = _fail(_OUT_OF_MEMORY if lacks_memory(error) else str(error))
+        code = _fail(_OUT_OF_MEMORY if lacks_memory(error) else as_options(str(error)))
     except BrokenPipeError:  # the reader of our output has gone, `dampen ... | head` for one
         _close_stdout()
         code = 1
@@ -176,7 +184,7 @@ def _show(message: Warning | str, category: type[Warning], *where: Any, **more: 
         _python_shows(message, category, *where, **more)
     elif line not in WARNED:
         WARNED.append(line)
-        print(f"dampen: note: {line}", file=sys.stderr)
+        print(f"dampen: note: {printable(line)}", file=sys.stderr)
 
 
 _python_shows = warnings.showwarning
@@ -215,5 +223,5 @@ def _close_stdout() -> None:
 
 
 def _fail(message: str) -> int:
-    print(f"dampen: {shortened(' '.join(message.split()), _LONGEST)}", file=sys.stderr)
+    print(f"dampen: {printable(shortened(' '.join(message.split()), _LONGEST))}", file=sys.stderr)
     return BAD_INPUT

@@ -3,9 +3,12 @@
 import contextlib
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
+
+from dampen._io import shortened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,9 +19,36 @@ WARNED: list[str] = []
 """The messages of warnings since the command began."""
 
 
+# What moves the cursor, colours or turns round a terminal's text, or is no letter: a byte of a name that is not UTF-8.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: object, most: int | None = None) -> str:
+    r"""Return a text in one line that any terminal shows as it is, its middle left out where it has more letters.
+
+    >>> printable("a\x1b[31mb\n", 20)
+    'a\\x1b[31mb\\x0a'
+    """
+    line = _CONTROL.sub(_escaped, str(text))
+    return line if most is None else shortened(line, most)
+
+
+def _escaped(letter: re.Match[str]) -> str:
+    code = ord(letter[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
 def print_json(document: dict[str, Any]) -> None:
-    """Print one JSON document; what is not a finite number becomes null."""
-    print(json.dumps(plain(document), ensure_ascii=False, allow_nan=False))
+    """Print one JSON document; what is not a finite number becomes null.
+
+    Letters that the output's encoding lacks are escaped: a file's name may have bytes that are no text in any.
+    """
+    text = json.dumps(document := plain(document), ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(document, allow_nan=False)
+    print(text)
 
 
 def print_table(
@@ -32,9 +62,10 @@ def print_table(
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="left" if left else "right", no_wrap=not left)
+        table.add_column(Text(printable(column)), justify="left" if left else "right", no_wrap=not left)
     for row in rows:
-        table.add_row(*map(Text, row))  # names in brackets are no markup
+        cells = ("\n".join(map(printable, cell.split("\n"))) for cell in row)
+        table.add_row(*map(Text, cells))  # names in brackets are no markup
     console = Console(highlight=False, file=stream)
     whole = console.measure(table, options=console.options.update(max_width=_WIDEST)).maximum
     if not console.is_terminal:  # a file or a pipe has no width: cut nothing

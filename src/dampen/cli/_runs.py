@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from dampen._io import RUNS
 from dampen.cli import _options, _output, _startup
 from dampen.cli._examples import epilog
+from dampen.cli._output import printable
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
     from dampen.study import Kept
 
-_PLACE = Path("dampen-runs")
+_LONGEST = 60  # letters of a name in a table
 
 
 def _studies(incomplete: str) -> list[str]:
     """Return the names of studies for the shell's completion; a name that is a path is left to the shell."""
     try:
-        names = [entry.name for entry in _PLACE.iterdir() if (entry / "plan.json").is_file()]
+        names = [entry.name for entry in RUNS.iterdir() if (entry / "plan.json").is_file()]
     except OSError:
         return []
     return sorted(name for name in names if name.startswith(incomplete))
@@ -41,7 +43,7 @@ _Studies = Annotated[
 _Folder = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Folder of studies.", show_default=True)]
 
 
-def list_studies(folder: _Folder = _PLACE, json: _options.Json = False) -> None:
+def list_studies(folder: _Folder = RUNS, json: _options.Json = False) -> None:
     """List the studies in a folder, the latest first: what each was made on, what it found, how long it took."""
     with _startup.importing():
         from dampen.study import kept
@@ -51,13 +53,13 @@ def list_studies(folder: _Folder = _PLACE, json: _options.Json = False) -> None:
         _output.print_json({"folder": str(folder), "studies": [study.summary() for study in found]})
         return
     if not found:
-        print(f"There is no study in {folder}: dampen tune makes one.")
+        print(f"There is no study in {printable(folder)}: dampen tune makes one.")
         return
     rows = [_row(study) for study in found]
     _output.print_table(["study", "changed", "data", "found", "on evaluation rows", "recommended", "took"], rows)
     for study in found:
         if study.reason:
-            print(f"dampen: note: {study.reason}", file=sys.stderr)
+            print(f"dampen: note: {printable(study.reason)}", file=sys.stderr)
 
 
 def show(study: _Study, json: _options.Json = False) -> None:
@@ -73,7 +75,7 @@ def show(study: _Study, json: _options.Json = False) -> None:
 
     print_study(found)
     if (page := (found.folder or Path()) / "report.html").is_file():
-        print(page)
+        print(printable(page))
 
 
 def compare(studies: _Studies, json: _options.Json = False) -> None:
@@ -87,7 +89,7 @@ def compare(studies: _Studies, json: _options.Json = False) -> None:
         return
     each: list[dict[str, Any]] = found["studies"]
     lines = {
-        "data": [study["data"] for study in each],
+        "data": [printable(study["data"], _LONGEST) for study in each],
         "regularisation": [study["outcome"] for study in each],
         "recommended": [study["training"].replace(", ", "\n") for study in each],
         "on evaluation rows": [_value(study) for study in each],
@@ -95,10 +97,10 @@ def compare(studies: _Studies, json: _options.Json = False) -> None:
         "on test rows": [_figure(study["metric"], study["test"]) for study in each],
         "took": [_time(study["seconds"]) for study in each],
     }
-    names = [Path(study["folder"]).name for study in each]
+    names = [printable(Path(study["folder"]).name, _LONGEST) for study in each]
     _output.print_table(["", *names], [[name, *cells] for name, cells in lines.items()])
     for name, differences in zip(names[1:], found["differences"][1:], strict=True):
-        print(f"{names[0]} and {name} differ in: {'; '.join(differences) or 'nothing that was asked for'}.")
+        print(f"{names[0]} and {name} differ in: {printable('; '.join(differences)) or 'nothing that was asked for'}.")
     for note in found["notes"]:
         print(f"Note: {note}.")
 
@@ -126,7 +128,7 @@ def remove(
         return
     for name, files in stayed.items():
         left = f"; {len(files)} of your own files stayed there" if files else ""
-        print(f"removed {name}{left}")
+        print(f"removed {printable(name)}{left}")
 
 
 def application(
@@ -153,14 +155,15 @@ def _agreed(folders: list[Path]) -> bool:
     """Ask whether to remove; without a terminal nobody can answer."""
     if not sys.stdin or not sys.stdin.isatty():
         raise InputError("nobody can be asked here whether to remove: give --yes; nothing was removed")
-    print(f"Remove {', '.join(map(str, folders))}? [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"Remove {', '.join(map(printable, folders))}? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _row(study: "Kept") -> list[str]:
     from dampen.study import in_words
 
-    head = [study.folder.name, study.changed.astimezone().strftime("%Y-%m-%d %H:%M"), study.data, study.outcome]
+    name, data = printable(study.folder.name, _LONGEST), printable(study.data, _LONGEST)
+    head = [name, study.changed.astimezone().strftime("%Y-%m-%d %H:%M"), data, study.outcome]
     if study.document is None:
         return [*head, "", "", ""]
     about = study.summary()

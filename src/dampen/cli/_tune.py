@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dampen._io import counted, shortened
+from dampen._io import RUNS, counted, shortened
 from dampen.cli import _data, _knobs, _network, _options, _output, _startup
 from dampen.cli._import_string import network_maker
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
     from dampen.study import Progress, Study
-
-_RUNS = Path("dampen-runs")
 
 
 @_data.takes_data
@@ -305,11 +303,11 @@ def _check_budget(
 def _folder(name: str, resume: bool) -> Path:
     """Return the next free folder for a data set, or with `resume` the latest one."""
     name = shortened(name, 100)
-    taken = [n for n in range(1, 10_000) if (_RUNS / f"{name}-{n}").exists()]
+    taken = [n for n in range(1, 10_000) if (RUNS / f"{name}-{n}").exists()]
     if resume and not taken:
-        raise InputError(f"there is no study of {name} in {_RUNS} to resume: name its folder in --out")
+        raise InputError(f"there is no study of {name} in {RUNS} to resume: name its folder in --out")
     last = max(taken, default=0)
-    return _RUNS / f"{name}-{last if resume else last + 1}"
+    return RUNS / f"{name}-{last if resume else last + 1}"
 
 
 @contextlib.contextmanager
@@ -347,7 +345,7 @@ def _progress_callback(advance: Any, first: Any) -> Any:
 def print_study(study: "Study") -> None:
     """Print a verdict, and the figures on the test rows."""
     for sentence in study.sentences():
-        print(sentence)
+        print(_output.printable(sentence))
     if study.test:
         print("\nThe test set, opened once (mean, 95 % interval over seeds and rows):")
         metrics = list(study.test["ensemble"])

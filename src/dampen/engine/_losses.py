@@ -93,7 +93,7 @@ def find(loss: str | RowLoss | None, task: str) -> RowLoss:
         return cross_entropy if task == "classification" else squared_error
     if callable(loss):
         return loss
-    if loss not in LOSSES:
+    if not isinstance(loss, str) or loss not in LOSSES:
         raise InputError(f"loss must be a function or one of {', '.join(LOSSES)}, got {loss!r}")
     return LOSSES[loss]
 

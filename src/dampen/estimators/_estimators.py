@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from typing import Any, cast
 
 import numpy as np
@@ -82,6 +83,12 @@ class _Dampen(BaseEstimator):
         """Return what is pickled: everything but `study_`, whose recorded programs can't be."""
         state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
         return {name: value for name, value in state.items() if name != "study_"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what was pickled; what an earlier version did not have yet has its default."""
+        parameters = signature(type(self)).parameters.values()
+        defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        super().__setstate__({**defaults, "_loss": None, **state})  # type: ignore[misc]
 
     def _read(self, X: Any, y: Any) -> tuple[Any, Any]:
         """Check rows as scikit-learn does: numbers in any form; a frame with other columns stays one."""
@@ -420,6 +427,14 @@ class DampenRegressor(RegressorMixin, _Dampen):
         )
         self.loss = loss
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what was pickled; earlier versions kept the noise in the target's unit, and no rows to calibrate on."""
+        super().__setstate__(state)
+        if "networks_" in state and "_noise" not in state:
+            variance = state.get("noise_")
+            known = None if variance is None else variance / self._scale[1] ** 2
+            self._noise = None if known is None else Noise(known, 1.0, torch.empty(0))
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "DampenRegressor":
         """Tune and train.
 
@@ -491,6 +506,8 @@ class DampenRegressor(RegressorMixin, _Dampen):
             raise InputError(f"level must be between 0 and 1, got {level!r}")
         if self._noise is None:
             raise InputError(f"intervals take {LEAST_ROWS} different rows or more: there are no rows to calibrate on")
+        if not len(self._noise.scores):
+            raise InputError("this estimator was fitted by an earlier version, which kept no intervals: fit it again")
         prediction = self._with_noise(X, None, 0)
         threshold = conformal(self._noise.scores, level)
         unit = 1.0 if prediction.quantiles is None else self._scale[1]
@@ -553,6 +570,7 @@ def _check_class_weight(given: Any) -> None:
 
 def _weights(sample_weight: Any, X: Any) -> Float64[np.ndarray, " N"]:
     weights = _check_sample_weight(_unmasked(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
+    assert_all_finite(weights, input_name="sample_weight")  # which a single number for all rows need not be
     if not weights.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weights

@@ -1,12 +1,15 @@
 """What `predict_uncertainty` returns: the quantities of `dampen.predict` as arrays."""
 
+import math
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Shaped
 from torch import Tensor
 
+from dampen.errors import InputError
 from dampen.uncertainty import ClassPrediction, Prediction, ValuePrediction
 
 
@@ -40,7 +43,13 @@ class ClassUncertainty:
         return len(self.probabilities)
 
     def sets(self, threshold: float) -> Bool[np.ndarray, "N C"]:
-        """Return which classes belong to each row's prediction set: those with a probability of `1 - threshold`."""
+        """Return which classes belong to each row's prediction set: those with a probability of `1 - threshold`.
+
+        Raises:
+            InputError: the threshold is no number.
+        """
+        if not isinstance(threshold, Real) or math.isnan(threshold):
+            raise InputError(f"threshold must be a number, got {threshold!r}")
         return self.probabilities >= 1 - threshold
 
 

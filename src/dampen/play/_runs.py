@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dampen._io import is_locked
+from dampen._io import RUNS, is_locked
 from dampen.data import Data, load
 from dampen.errors import InputError
 from dampen.study import Study, load_study
 from dampen.study._documents import planned, progress
+from dampen.study._kept import named
 from dampen.study._storage import Folder
 
-RUNS = Path("dampen-runs")
 _MOST_RUNS = 50  # that are listed
 
 
@@ -53,13 +53,14 @@ class Point:
 
 def runs() -> list[Run]:
     """Return the studies in `dampen-runs`, the latest first."""
-    found = []
-    for folder in RUNS.iterdir() if RUNS.is_dir() else ():
-        if (file := folder / "study.json").is_file():
-            found.append(Run(folder.name, "finished", file.stat().st_mtime))
-        elif (file := folder / "plan.json").is_file():
-            found.append(Run(folder.name, "running" if is_locked(folder) else "unfinished", file.stat().st_mtime))
-    return sorted(found, key=lambda run: -run.changed)[:_MOST_RUNS]
+    return [
+        Run(
+            study.folder.name,
+            "finished" if study.finished else "running" if is_locked(study.folder) else "unfinished",
+            study.changed.timestamp(),
+        )
+        for study in (named(RUNS)[:_MOST_RUNS] if RUNS.is_dir() else ())
+    ]
 
 
 def folder_of(name: str) -> Path:

@@ -18,6 +18,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from dampen._html import is_page
 from dampen._io import refuse_foreign
 from dampen.errors import InputError
 from dampen.study._storage import Folder
@@ -25,7 +26,6 @@ from dampen.study._storage import Folder
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-_MARK = b'<meta name="generator" content="dampen">'
 STUDY, TRUST = "report.html", "trust.html"  # what pages are called in a study's folder
 _CLEAR, _GRID = "rgba(0,0,0,0)", "rgba(128,128,128,0.22)"
 _DARK = (  # single colours of the figures, and what stands for them on a dark page, the first as browsers write styles
@@ -81,11 +81,9 @@ def check_page(path: Path, own: str) -> None:
         InputError: there is a file of that name that is no page of dampen's, or it is the study's other page.
     """
     in_study = (path.parent / "study.json").is_file()
-    if in_study and path.name == own:
-        return  # older ones bear no mark
-    if in_study and path.name in (STUDY, TRUST):
+    if in_study and path.name != own and path.name in (STUDY, TRUST):
         raise InputError(f"{path} is the name of another page of the study: choose another name")
-    refuse_foreign(path, lambda head: _MARK in head, "no page")
+    refuse_foreign(path, is_page, "no page")
 
 
 def styled(figure: "go.Figure") -> "go.Figure":

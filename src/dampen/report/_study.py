@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dampen._io import counted
+from dampen._io import counted, shortened
 from dampen.errors import InputError
 from dampen.report import _curves, _forest, _lengths, _map
 from dampen.report._page import (
@@ -66,8 +66,8 @@ def study_figure(
     Raises:
         InputError: there is no picture of that name, or the study has nothing to draw there.
     """
-    if name not in _PICTURES:
-        raise InputError(f"there is no figure {name!r} of a study: choose one of {', '.join(_PICTURES)}")
+    if not isinstance(name, str) or name not in _PICTURES:
+        raise InputError(f"there is no figure {shortened(repr(name))} of a study: choose one of {', '.join(_PICTURES)}")
     picture = _PICTURES[name](document, frame, rungs)
     if picture is None or picture.figure is None:
         raise InputError(f"this study has nothing to draw as {name!r}: {_NOTHING[name]}")

@@ -5,7 +5,7 @@ from dampen.search._halving import Bracket, Rung, brackets, rungs
 from dampen.search._optuna import TpeSampler, check_optuna, check_storage, export_to_optuna, propose
 from dampen.search._promotion import around, longer, promoted
 from dampen.search._ranked import SEARCH, Ranked, best, best_costs, best_stop
-from dampen.search._space import METHODS, Choice, Dimension, Fixed, LogUniform, PerLayer, Space, Uniform
+from dampen.search._space import METHODS, Choice, Dimension, Fixed, LogUniform, PerLayer, Space, Uniform, check_space
 from dampen.search._strategies import (
     STRATEGIES,
     TPE,
@@ -48,6 +48,7 @@ __all__ = [
     "best_stop",
     "brackets",
     "check_optuna",
+    "check_space",
     "check_storage",
     "export_to_optuna",
     "longer",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dampen._io import shortened
 from dampen.engine.knobs import KNOBS, Scales, Setting
 from dampen.errors import InputError
 
@@ -214,6 +215,7 @@ class Space:
     dimensions: Mapping[str, Dimension | PerLayer]
 
     def __post_init__(self) -> None:
+        check_space(self.dimensions)
         if not self.dimensions:
             raise InputError("a space needs at least one knob")
         read = {name: _dimension(value) for name, value in self.dimensions.items()}
@@ -317,6 +319,19 @@ class Space:
         ]
         every = (self.setting(dict(zip(self.dimensions, values, strict=True))) for values in product(*axes))
         return list(dict.fromkeys(every))
+
+
+def check_space(dimensions: object) -> None:
+    """Refuse what is no mapping from names of knobs.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not isinstance(dimensions, Mapping) or not all(isinstance(name, str) for name in dimensions):
+        raise InputError(
+            "a space is a mapping from names of knobs to dimensions or values, such as {'dropout': Uniform(0, 0.7)}; "
+            f"got {shortened(repr(dimensions))}"
+        )
 
 
 def _may_be(dimension: Dimension | PerLayer, neutral: object) -> bool:

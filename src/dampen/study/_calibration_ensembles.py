@@ -10,6 +10,7 @@ from dampen.engine import Population
 from dampen.engine.knobs import Setting
 from dampen.study._confirmation import Confirmed
 from dampen.study._runner import CALIBRATION, Runner
+from dampen.study._storage import POPULATION
 
 Ensemble = tuple[tuple[nn.Module, ...], Rows]
 """Networks, with rows that none of them has seen."""
@@ -40,7 +41,7 @@ class CalibrationEnsembles:
     def kept(self) -> bool:
         """Whether the folder has those networks."""
         folder = self.runner.folder
-        return folder is not None and (folder.path / "checkpoints" / CALIBRATION / "population.safetensors").is_file()
+        return folder is not None and (folder.path / "checkpoints" / CALIBRATION / POPULATION).is_file()
 
     @cached_property
     def population(self) -> Population:

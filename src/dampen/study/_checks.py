@@ -1,13 +1,14 @@
 """How a study begins: what can't be part of it, its data and training made ready, its folder opened."""
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-from dampen._checks import integer, is_number
+from dampen._checks import as_path, integer, is_number, truth
 from dampen._io import exists, is_own, locked
 from dampen.data import Data
 from dampen.engine import (
@@ -34,6 +35,7 @@ from dampen.study._storage import Folder
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # stands for a byte that is not UTF-8
 
 
 def refuse_patience(knobs: Iterable[str]) -> None:
@@ -159,6 +161,7 @@ def open_folder(
             raise InputError("resume needs the folder of the study: name it in out")
         return None
     folder, wanted = Folder(Path(out)), plan.document()
+    _check_names(folder, plan)
     if folder.path.exists() and not folder.path.is_dir():
         raise InputError(f"{folder.path} is a file: name a folder for the study")
     if named:
@@ -170,14 +173,69 @@ def open_folder(
         folder.write_json("plan.json", wanted)
         return folder
     refuse_taken(folder, resume)
-    difference = differs(held, wanted)
+    _refuse_another(folder, differs(held, wanted))
+    folder.tidy()
+    return folder
+
+
+def is_of(folder: Folder, decision: Mapping[str, Any], plan: Plan) -> bool:
+    """Return whether a decision that a folder keeps was made for this very plan.
+
+    One without its plan is of an older version, and counts where a study has begun by it: plans are compared then.
+
+    Args:
+        folder: of a study that may have no plan yet: a run may have been killed before it had written one.
+        decision: with the plan it was made for.
+        plan: the same of this call.
+
+    Raises:
+        InputError: it was made for another one, by which a study has begun there.
+    """
+    begun = _documents.planned(folder) is not None
+    if "plan" not in decision:
+        return begun
+    difference = differs(decision["plan"], plan.document())
+    if begun:
+        _refuse_another(folder, difference)
+    return difference is None
+
+
+def refuse_loss(folder: Folder, loss: str, plan: Plan) -> None:
+    """Refuse to go on, with a loss that is chosen, with a study whose loss was given.
+
+    Raises:
+        InputError: one has begun in the folder.
+    """
+    held = _documents.planned(folder)
+    if held is not None:
+        wanted = plan.document()
+        asked = {"data": wanted["data"], "training": wanted["training"] | {"loss": loss}}
+        _refuse_another(folder, differs(held, asked))
+
+
+def _refuse_another(folder: Folder, difference: str | None) -> None:
     if difference is not None:
         raise InputError(
             f"{folder.path} holds another study: {difference}; repeat the call or the command that began it, with its "
             "data and all its options, and resume (--resume), or choose another folder"
         )
-    folder.tidy()
-    return folder
+
+
+def _check_names(folder: Folder, plan: Plan) -> None:
+    """Refuse names that a study's files can't hold: on some systems a file's name may be any bytes.
+
+    Raises:
+        InputError: one is not UTF-8.
+    """
+    data = plan.data
+    names = {
+        "the data": [data.name, data.source, *(data.reading or {}).values()],
+        "the study's folder": [folder.path.absolute()],
+        "a class": data.classes or (),
+    }
+    for what, held in names.items():
+        if any(_SURROGATE.search(str(name)) for name in held):
+            raise InputError(f"the name of {what} is not UTF-8, which a study's files need: rename it")
 
 
 def refuse_taken(folder: Folder, resume: bool) -> None:
@@ -219,10 +277,11 @@ def one_writer(study: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(study)
     def alone(*args: P.args, **kwargs: P.kwargs) -> T:
+        truth("resume", kwargs.get("resume", False))
         out: Any = kwargs.get("out")
         if out is None:
             return study(*args, **kwargs)
-        folder = Path(out)
+        folder = as_path("out", out)
         if kwargs.get("resume") and not exists(folder):
             raise InputError(f"there is no study in {folder} to resume: leave resume out to begin one")
         with locked(folder):

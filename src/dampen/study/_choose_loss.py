@@ -13,8 +13,10 @@ from dampen.engine import Population
 from dampen.errors import InputError
 from dampen.search import Space
 from dampen.study import _documents
+from dampen.study._checks import is_of, refuse_loss
 from dampen.study._phases import split
 from dampen.study._preparation import Preparation
+from dampen.study._protocol import Plan
 from dampen.study._runner import costs_of_rows
 from dampen.study._storage import Folder
 
@@ -57,8 +59,9 @@ class LossChoice:
 def choose_loss(
     ready: Callable[[str], Preparation], space: Callable[[Preparation], Space], seeds: int | None, folder: Folder | None
 ) -> LossChoice:
-    """Try the losses with the same settings, seeds and rows, on the selection rows alone; what a folder holds, holds.
+    """Try the losses with the same settings, seeds and rows, on the selection rows alone.
 
+    A choice that the folder keeps holds, where it was made for the same plan.
     Under `squared_error` the noise is fitted on rows that are not predicted with it. It is taken unless the likelihood
     under the other loss is larger by more than two standard errors of the paired difference over rows.
 
@@ -66,15 +69,20 @@ def choose_loss(
         ready: what a study begins with, given a loss.
         space: where its settings are drawn from.
         seeds: of each setting at most; None: as the data needs, up to 3.
-        folder: of the study, which keeps the choice; None keeps nothing.
+        folder: of the study, which keeps the choice with the plan it was made for; None keeps nothing.
 
     Raises:
-        InputError: a network that can't have two outputs, or nothing but diverged trainings.
+        InputError: a network that can't have two outputs, nothing but diverged trainings, or a folder with a study of
+            another plan.
     """
-    held = _documents.loss_choice(folder)
-    if held is not None:
-        return LossChoice(**held)
-    tried = [_costs_of_best(ready(name), space, seeds) for name in CANDIDATES]
+    begun = [ready(name) for name in CANDIDATES]
+    plans = [_plan(one, space, seeds) for one in begun]
+    if folder is not None:
+        held = _documents.loss_choice(folder)
+        if held is not None and is_of(folder, held, plans[0]):
+            return LossChoice(held["loss"], held["nll"])
+        refuse_loss(folder, AUTO, plans[0])
+    tried = [_costs_of_best(one, plan) for one, plan in zip(begun, plans, strict=True)]
     if not all(costs.isfinite().all() for costs, _ in tried):
         raise InputError("every setting diverged under one of the losses: lower the learning rate (lr), or name a loss")
     (usual, unit), (other, _) = tried
@@ -83,18 +91,21 @@ def choose_loss(
     nll = {name: _NLL.in_unit(float(costs.mean()), unit) for name, (costs, _) in zip(CANDIDATES, tried, strict=True)}
     choice = LossChoice(CANDIDATES[int(better)], nll)
     if folder is not None:
-        folder.write_json("loss.json", {"loss": choice.loss, "nll": nll})
+        folder.write_json("loss.json", {"plan": plans[0].document(), "loss": choice.loss, "nll": nll})
     return choice
 
 
-def _costs_of_best(
-    ready: Preparation, space: Callable[[Preparation], Space], seeds: int | None
-) -> tuple[Float[Tensor, " N"], float]:
+def _plan(ready: Preparation, space: Callable[[Preparation], Space], seeds: int | None) -> Plan:
+    """Return all that the trainings of a loss follow from."""
+    of = ready.seeds(min(seeds or ready.sizes.seeds, N_SEEDS))
+    return ready.plan(space=space(ready), brackets=(), seeds=of, confirmed=1, confirm_seeds=of)
+
+
+def _costs_of_best(ready: Preparation, plan: Plan) -> tuple[Float[Tensor, " N"], float]:
     """Return the cost of each row under the best of some settings, and the deviation of the target."""
-    n = min(seeds or ready.sizes.seeds, N_SEEDS)
-    plan = ready.plan(brackets=(), seeds=ready.seeds(n), confirmed=1, confirm_seeds=ready.seeds(n))
+    assert plan.space is not None
     rows = split(plan, plan.seeds, again=False)
-    population = Population(ready.model, space(ready).draw(N_SETTINGS, "sobol", ready.seed), list(plan.seeds))
+    population = Population(ready.model, plan.space.draw(N_SETTINGS, "sobol", ready.seed), list(plan.seeds))
     population.fit(rows.sets, ready.training, epochs=ready.lengths.usual, evaluate_every=None)
     costs = [of_seed.double() for of_seed in costs_of_rows(population, rows.selection, _NLL)]
     means = torch.stack([of_seed.mean(1) for of_seed in costs]).mean(0)

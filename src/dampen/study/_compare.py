@@ -1,9 +1,11 @@
 """`compare`: settings that are known already, against each other."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
+from dampen._checks import function, integer
+from dampen._io import shortened
 from dampen.data import Data
 from dampen.engine import Model, TrainConfig, TrainOptions, check_timescale, configured, find_optimizer, once
 from dampen.engine.knobs import Setting
@@ -19,6 +21,8 @@ from dampen.study._runner import Progress, Runner, workers_of
 from dampen.study._search import search
 from dampen.study._setting_text import setting_text
 from dampen.study._study import Study
+
+_TAKEN = ("recommended", "ensemble")  # what else test rows have figures of
 
 
 @one_writer
@@ -63,8 +67,10 @@ def compare(
     Raises:
         InputError: fewer than two settings or seeds; or as for `tune`.
     """
-    named = dict(settings) if isinstance(settings, Mapping) and not isinstance(settings, Setting) else {}
-    named = named or {setting_text(setting): setting for setting in settings if isinstance(setting, Setting)}
+    named = _named(settings)
+    if n_seeds is not None:
+        integer("n_seeds", n_seeds)
+    function("callback", callback)
     if len(set(named.values())) < 2 or (n_seeds is not None and n_seeds < 2):
         raise InputError(f"compare needs at least 2 different settings and 2 seeds, got {len(named)} and {n_seeds}")
     for setting in named.values():
@@ -99,6 +105,25 @@ def compare(
         confirmed = Confirmation(runner, dropping=False).of_comparison(trainings)
         check_learnt(runner, "confirmation")
         return finish(runner, confirmed, ranked)
+
+
+def _named(settings: object) -> dict[str, Setting]:
+    """Return settings by their names, or by what they turn where they have none.
+
+    Raises:
+        InputError: something else, or a name that means something else in a verdict.
+    """
+    if isinstance(settings, Setting | str) or not isinstance(settings, Iterable):
+        raise InputError(f"settings must be a list of Settings, or Settings by name, got {settings!r}")
+    given = settings.items() if isinstance(settings, Mapping) else ((None, setting) for setting in settings)
+    named: dict[str, Setting] = {}
+    for name, setting in given:
+        if not isinstance(setting, Setting):
+            raise InputError(f"settings must be Settings, such as Setting(dropout=0.3), got {shortened(repr(setting))}")
+        if name is not None and (not isinstance(name, str) or not name or name in _TAKEN):
+            raise InputError(f"a setting's name must be a text, but none of {', '.join(_TAKEN)}; got {name!r}")
+        named[setting_text(setting) if name is None else name] = setting
+    return named
 
 
 def _every_length(settings: tuple[Setting, ...], lengths: Lengths) -> Bracket:

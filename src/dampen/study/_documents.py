@@ -10,7 +10,7 @@ from dampen.engine.knobs import Setting as Knobs
 from dampen.errors import InputError
 from dampen.study import _config
 from dampen.study._protocol import FORMAT
-from dampen.study._storage import Folder
+from dampen.study._storage import RUN, Folder
 
 FINISHED, PROGRESS = "study.json", "search.json"
 _Digits = Annotated[str, Meta(pattern=r"\A[1-9][0-9]{0,8}\Z")]
@@ -20,12 +20,16 @@ _Named = Annotated[str, Meta(pattern=r"\A[A-Za-z_-]{1,40}(\([A-Za-z0-9_=., '()+-
 _Members = Annotated[int, Meta(ge=0, le=1_000_000)]
 _Seeds = Annotated[list[Seed], Meta(min_length=1, max_length=100_000)]
 _Checkpoint = Annotated[str, Meta(pattern=r"\A(confirmation|test)(-[0-9]{1,6})?\Z")]
-_Run = Annotated[str, Meta(pattern=r"\A[a-z]{1,40}(-[a-z0-9]{1,40}){0,4}\Z")]
+_Run = Annotated[str, Meta(pattern=rf"\A{RUN}\Z")]
 _Words = dict[Word, Text]
 
 
 class _Begun(Struct, frozen=True, kw_only=True):
     format: Count = 0
+
+
+class _BegunPlan(Struct, frozen=True, kw_only=True):
+    plan: _Begun = _Begun()
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -317,8 +321,9 @@ class Time(Struct, frozen=True, kw_only=True):
 
 
 class Budget(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`budget.json`: the sizes that a budget has led to."""
+    """`budget.json`: the sizes that a budget has led to, and the plan for which they were sought."""
 
+    plan: Plan | UnsetType = UNSET  # older folders have none
     settings: Annotated[int, Meta(ge=1, le=1_000_000)]
     seeds: Annotated[int, Meta(ge=1, le=100_000)]
     lengths: Lengths
@@ -326,8 +331,9 @@ class Budget(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LossChoice(Struct, frozen=True, kw_only=True):
-    """`loss.json`: what a loss was chosen by."""
+    """`loss.json`: what a loss was chosen by, and the plan of the trainings that did."""
 
+    plan: Plan | UnsetType = UNSET  # older folders have none
     loss: Literal["squared_error", "gaussian_nll"]
     nll: Annotated[dict[Literal["squared_error", "gaussian_nll"], Real], Meta(min_length=2)]
 
@@ -336,8 +342,14 @@ def finished(folder: Folder) -> dict[str, Any] | None:
     """Return what a study found, None where it has not ended.
 
     Raises:
-        InputError: `study.json` is damaged.
+        InputError: `study.json` is damaged, or of a later version.
     """
+    begun = folder.read(FINISHED, _BegunPlan)
+    if begun is not None and begun.plan.format > FORMAT:
+        raise InputError(
+            f"{folder.path / FINISHED} is of a later version of dampen: its plan has format {begun.plan.format}, this "
+            f"version reads up to {FORMAT}; update dampen"
+        )
     return _plain(folder, FINISHED, Finished)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +11,9 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from dampen._io import counted, exists, is_locked, is_own, locked, remove, shortened
+from dampen._checks import as_path
+from dampen._html import is_page
+from dampen._io import RUNS, counted, exists, folders_in, is_locked, is_own, locked, read_head, remove, shortened
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.study._calibration_rows import FILE as CALIBRATION
@@ -18,17 +21,14 @@ from dampen.study._documents import FINISHED, PROGRESS, Source, finished
 from dampen.study._plan_differences import every_difference
 from dampen.study._saved import finished as finished_in
 from dampen.study._setting_text import setting_text
-from dampen.study._storage import Folder
-
-RUNS = Path("dampen-runs")
-"""Where `dampen tune` keeps studies."""
+from dampen.study._storage import RUN, Folder
 
 _PLAN = "plan.json"
-_SUFFIXES = (".safetensors", ".json", ".parquet")  # of what a study writes to its checkpoints and curves
+_PAGES = ("report.html", "trust.html")
 _OF_STUDY = frozenset(
     {
         *(_PLAN, FINISHED, PROGRESS, "time.json", "budget.json", "loss.json", "curves.parquet", "model.safetensors"),
-        *("preprocessing.json", CALIBRATION, "report.html", "trust.html", "checkpoints", "curves"),
+        *("preprocessing.json", CALIBRATION, *_PAGES, "checkpoints", "curves"),
     }
 )
 
@@ -130,21 +130,55 @@ def kept(folder: str | Path = RUNS) -> tuple[Kept, ...]:
         >>> kept(tempfile.mkdtemp())
         ()
     """
-    place = Path(folder)
+    place = as_path("folder", folder)
     if not exists(place):
         hint = "dampen tune makes it" if place == RUNS else "correct the name"
         raise InputError(f"there is no folder {shortened(place)} with studies: {hint}, or name another folder")
     if not place.is_dir():
         raise InputError(f"{shortened(place)} is a file: name a folder of studies")
-    alone = _kept(place)
-    if alone is not None:
-        return (alone,)
+    alone = _named(place)
+    if alone is not None and (study := _kept(alone)) is not None:
+        return (study,)
+    return tuple(study for study in map(_kept, named(place)) if study is not None)
+
+
+@dataclass(frozen=True)
+class Named:
+    """A folder with a document of the name of a study's; whether it is one is known when that is read.
+
+    Args:
+        folder: where it is.
+        finished: whether that is the document of a finished study.
+        changed: when the document last changed.
+    """
+
+    folder: Path
+    finished: bool
+    changed: datetime
+
+
+def named(place: Path) -> tuple[Named, ...]:
+    """Return the folders in a folder that look like studies, the latest first; nothing in them is read.
+
+    Raises:
+        InputError: the folder can't be read.
+    """
     try:
-        folders = [entry for entry in place.iterdir() if entry.is_dir()]
+        found = [study for study in map(_named, place.iterdir()) if study is not None]
     except OSError as e:
         raise InputError(f"{shortened(place)} can't be read: {e.strerror or e}") from e
-    found = [study for study in map(_kept, folders) if study is not None]
     return tuple(sorted(found, key=lambda study: (study.changed, study.folder.name), reverse=True))
+
+
+def _named(folder: Path) -> Named | None:
+    try:
+        for name in (FINISHED, _PLAN):
+            if (folder / name).is_file():
+                changed = datetime.fromtimestamp((folder / name).stat().st_mtime, UTC)
+                return Named(folder, name == FINISHED, changed)
+    except OSError:
+        pass
+    return None
 
 
 def study_folder(name: str | Path, within: str | Path = RUNS) -> Path:
@@ -153,11 +187,12 @@ def study_folder(name: str | Path, within: str | Path = RUNS) -> Path:
     Raises:
         InputError: there is no folder of that name.
     """
+    own = as_path("a study's name", name)
     if not str(name).strip():
         raise InputError("a study's name is empty: dampen runs lists those that there are")
-    for place in (Path(name), Path(within) / name):
-        if exists(place):
-            return place
+    found = [place for place in (own, as_path("within", within) / own) if exists(place)]
+    if found:
+        return next((place for place in found if _named(place) is not None), found[0])
     raise InputError(
         f"there is no study {shortened(name)}, here or in {within}: dampen runs lists those that there are"
     )
@@ -171,16 +206,16 @@ def remove_study(folder: str | Path) -> tuple[Path, ...]:
     Raises:
         InputError: it is no study, is written to now, or can't be removed.
     """
-    place = Path(folder)
+    place = as_path("folder", folder)
     check_removable(place)
     with locked(place):
-        names = [entry.name for entry in place.iterdir() if entry.name in _OF_STUDY or is_own(entry.name)]
+        names = [entry.name for entry in place.iterdir() if _is_ours(entry)]
         last = (FINISHED, _PLAN)
         for name in sorted(names, key=lambda name: last.index(name) if name in last else -1):
             if name != ".dampen-lock":
                 _remove(place / name)
     left = tuple(sorted(place.iterdir())) if place.is_dir() else ()
-    stuck = [entry.name for entry in left if entry.name in _OF_STUDY and not entry.is_dir()]
+    stuck = [entry.name for entry in left if _is_ours(entry) and not entry.is_dir()]
     if stuck:
         raise InputError(
             f"{shortened(place / stuck[0])} can't be removed: change its permissions, then remove it again"
@@ -195,17 +230,28 @@ def remove_study(folder: str | Path) -> tuple[Path, ...]:
 
 def _remove(path: Path) -> None:
     """Remove a file, or what a study writes to a folder of its own: others' files stay, and the folder with them."""
-    if path.is_symlink() or not path.is_dir():
+    if path.is_symlink() or not path.is_dir() or is_own(path.name):
         remove(path)
         return
-    for inner in sorted(path.rglob("*"), reverse=True):
-        if inner.suffix in _SUFFIXES or is_own(inner.name):
-            remove(inner)
-        elif inner.is_dir() and not inner.is_symlink():
-            with contextlib.suppress(OSError):  # not empty
-                inner.rmdir()
-    with contextlib.suppress(OSError):
+    if path.name == "checkpoints":
+        for run in folders_in(path):
+            if re.fullmatch(RUN, run.name):
+                Folder(path.parent).forget(run.name)
+    for file in path.iterdir():
+        of_run = path.name == "curves" and file.suffix == ".parquet" and re.fullmatch(RUN, file.stem)
+        if of_run or is_own(file.name):
+            remove(file)
+    with contextlib.suppress(OSError):  # not empty
         path.rmdir()
+
+
+def _is_ours(entry: Path) -> bool:
+    """Return whether a study writes what is in its folder under this name: a page of somebody else's has no mark."""
+    if entry.name in _PAGES and entry.is_file():
+        with contextlib.suppress(OSError):
+            head = read_head(entry)
+            return not head or is_page(head)
+    return entry.name in _OF_STUDY or is_own(entry.name)
 
 
 def check_removable(folder: Path) -> None:
@@ -237,6 +283,8 @@ def side_by_side(folders: Sequence[str | Path]) -> dict[str, Any]:
     Raises:
         InputError: fewer than two, or one is not finished or is damaged.
     """
+    if isinstance(folders, str) or not isinstance(folders, Sequence):
+        raise InputError(f"folders must be a list of studies' folders, got {folders!r}")
     if len(folders) < 2:
         raise InputError("a comparison needs two studies or more: name another one")
     documents = [finished_in(folder) for folder in folders]
@@ -258,15 +306,9 @@ def side_by_side(folders: Sequence[str | Path]) -> dict[str, Any]:
     }
 
 
-def _kept(folder: Path) -> Kept | None:
+def _kept(of: Named) -> Kept | None:
     """Return a folder's study; None where it holds none."""
-    try:
-        names = [name for name in (FINISHED, _PLAN) if (folder / name).is_file()]
-        if not names:
-            return None
-        changed = datetime.fromtimestamp((folder / names[0]).stat().st_mtime, UTC)
-    except OSError:
-        return None
+    folder, changed = of.folder, of.changed
     try:
         document = finished(Folder(folder))
         if document is not None:

@@ -9,6 +9,7 @@ Plan = Mapping[str, Any]
 
 _NOT_ASKED = ("versions", "reading", "format")  # that follow from where and when a study runs
 _DERIVED = ("families", "refined")  # that follow from other fields
+_CLASSES_LOSS, _LOSS = "cross_entropy", "squared_error"  # the usual ones, which no plan has to name
 _WORDS = {
     "model": "the network",
     "scheme": "validation",
@@ -69,7 +70,10 @@ def _different(held: Plan, wanted: Plan, names: list[str]) -> dict[str, tuple[An
             pairs[name] = len(there or ()), len(here)
         elif name in _DERIVED:
             continue
-        elif name in ("training", "space") and there is not None:
+        elif name == "training" and there is not None:
+            there, here = _with_loss(there, here), _with_loss(here, there)
+            pairs |= {part: (there.get(part, "none"), here.get(part, "none")) for part in {**there, **here}}
+        elif name == "space" and there is not None:
             pairs |= {part: (there.get(part, "none"), here.get(part, "none")) for part in {**there, **here}}
         else:
             pairs.setdefault(_WORDS.get(name, name), (there, here))
@@ -89,7 +93,14 @@ def _same(name: str, held: Any, wanted: Any) -> bool:
         return held["fingerprint"] == wanted["fingerprint"]
     if name == "model" and ".py:" in held and ".py:" in wanted:  # the same from another directory
         held, wanted = (os.path.basename(one) for one in (held, wanted))
+    if name == "training" and held is not None:
+        held, wanted = _with_loss(held, wanted), _with_loss(wanted, held)
     return held == wanted
+
+
+def _with_loss(training: Mapping[str, str], other: Mapping[str, str]) -> Mapping[str, str]:
+    """Return how members train with the loss by name: without one it is the usual one of the other's task."""
+    return {"loss": _CLASSES_LOSS if other.get("loss") == _CLASSES_LOSS else _LOSS, **training}
 
 
 def _data_name(data: Mapping[str, Any]) -> str:

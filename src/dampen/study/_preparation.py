@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dampen import metrics
+from dampen._checks import integer
 from dampen.data import Data, with_unit_targets
 from dampen.engine import VARIANCE_HEADS, Model, TrainConfig, initial_weights_repeat, with_heads
 from dampen.study import _defaults, _protocol
@@ -91,17 +92,19 @@ def prepare(
     Raises:
         InputError: an argument outside its range, or unfit data.
     """
-    check_whole({**counts, "seed": (seed, 0)})
+    integer("seed", seed, 0)
+    check_whole(counts)
     check_margin(margin)
     model = with_heads(model, config.loss)
     data, mean, deviation = with_unit_targets(with_ids(model, data))
     training = config_of_study(config, data)
+    chosen = _usual_metric(training, data) if metric is None else metric
     return Preparation(
         model=model,
         notes=check_network(model, data),
         data=data,
         target_scale=(mean, deviation),
-        metric=metrics.find(metric or _usual_metric(training, data), data.task, data.weights is not None),
+        metric=metrics.find(chosen, data.task, data.weights is not None),
         scheme=_protocol.scheme_of(data, validation),
         sizes=_defaults.usual_sizes(len(data.train_rows)),
         lengths=_defaults.usual_lengths(data, rows_a_step(training), config.epochs),

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import shutil
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -33,7 +32,7 @@ from dampen.study._phases import (
     split,
 )
 from dampen.study._protocol import Plan
-from dampen.study._storage import Folder
+from dampen.study._storage import POPULATION, Folder
 from dampen.uncertainty import ClassPrediction, predict
 
 if TYPE_CHECKING:
@@ -192,7 +191,7 @@ class Runner:
     def forget(self, name: str) -> None:
         """Remove a checkpoint that is no longer needed."""
         if self.folder is not None:
-            shutil.rmtree(self.folder.path / "checkpoints" / name, ignore_errors=True)
+            self.folder.forget(name)
 
     def _count(self, phase: str, member_epochs: float) -> None:
         self._done[phase] += member_epochs
@@ -201,7 +200,7 @@ class Runner:
     def _population(self, name: str, settings: Sequence[Setting], seeds: Sequence[int]) -> Population:
         if self.folder is not None:
             place = self.folder.path / "checkpoints" / name
-            if (place / "population.safetensors").is_file():
+            if (place / POPULATION).is_file():
                 population = Population.load(place, self.model)
                 if population.settings == tuple(settings) and population.seeds == tuple(seeds):
                     return population

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from torch import nn
 
 from dampen import _schema
+from dampen._checks import as_path
 from dampen._io import exists, shortened
 from dampen.data import NAMES, Data, Preprocessing, Rows, load, training_and_validation_rows, with_unit_targets
 from dampen.engine import INSERTED, Model, Population, WithDropout, insert_dropout, with_heads
@@ -23,10 +24,11 @@ from dampen.study import _calibration_rows, _config, _documents
 from dampen.study._best_model import Winner, winner_of, winner_without_rows
 from dampen.study._calibration_ensembles import Ensemble, ensembles_of
 from dampen.study._curves import read_curves
+from dampen.study._given import check_data
 from dampen.study._predictor import Predictor
 from dampen.study._runner import CALIBRATION
 from dampen.study._saved_verdict import verdict_of
-from dampen.study._storage import Folder, fingerprint
+from dampen.study._storage import POPULATION, Folder, fingerprint
 from dampen.study._verdict import Verdict
 
 if TYPE_CHECKING:
@@ -107,9 +109,12 @@ class SavedResults:
         model: Model | None = None,
         data_dir: str | Path | None = None,
     ):
-        if data_dir is not None and not Path(data_dir).is_dir():
+        place = as_path("folder", folder)
+        if data is not None:
+            check_data(data)
+        if data_dir is not None and not as_path("data_dir", data_dir).is_dir():
             raise InputError(f"there is no folder {data_dir} (data_dir); correct the name")
-        self._place, self._document, self._given = Folder(Path(folder)), finished(folder), model
+        self._place, self._document, self._given = Folder(place), finished(place), model
         self._plan = self._document["plan"]
         mean, deviation = self._plan["target_scale"]
         self.folder, self.target_scale = self._place.path, (float(mean), float(deviation))
@@ -314,7 +319,7 @@ def finished(folder: str | Path) -> dict[str, Any]:
     Raises:
         InputError: there is none, or its document is damaged.
     """
-    document = _documents.finished(Folder(Path(folder)))
+    document = _documents.finished(Folder(as_path("folder", folder)))
     if document is None:
         raise InputError(f"{folder} holds no finished study: there is no study.json; dampen tune --resume finishes one")
     return document
@@ -395,7 +400,7 @@ def _population(place: Folder, phase: str, model: Model, rows: Rows) -> Populati
         InputError: it is not there, damaged, or its network does not take the rows.
     """
     folder = place.path / "checkpoints" / phase
-    if not (folder / "population.safetensors").is_file():
+    if not (folder / POPULATION).is_file():
         raise InputError(f"{folder} has no checkpoint: predictions need the folder as dampen tune left it")
     try:
         return Population.load(folder, model, rows)

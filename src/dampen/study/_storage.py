@@ -1,5 +1,6 @@
 """A study's folder: results as JSON and Parquet, weights as safetensors, each file whole or not there."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _PLACES = ("checkpoints", "curves")  # folders within a study's
+POPULATION = "population.safetensors"  # what a checkpoint's folder has
+RUN = r"[a-z]{1,40}(-[a-z0-9]{1,40}){0,4}"  # names of trainings, under which checkpoints and curves are kept
 _MOST_ROWS, _MOST_COLUMNS = 20_000_000, 1000
 
 
@@ -62,6 +65,15 @@ class Folder:
             _io.tidy(place)
         for checkpoint in _io.folders_in(self.path / "checkpoints"):
             _io.tidy(checkpoint)
+
+    def forget(self, run: str) -> None:
+        """Remove what a run of the search, or of another phase, was saved to; others' files stay there."""
+        place = self.path / "checkpoints" / run
+        with contextlib.suppress(OSError):  # not there, or not empty
+            for entry in list(place.iterdir()):
+                if entry.name == POPULATION or _io.is_own(entry.name):
+                    _io.remove(entry)
+            place.rmdir()
 
     def write_frame(self, name: str, frame: "pd.DataFrame") -> None:
         """Write a Parquet file, whole or not at all."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from dampen._checks import integer
+from dampen._checks import as_path, integer
 from dampen._hooks import WRITERS
 from dampen.data import Data, Preprocessing
 from dampen.engine import Model
@@ -254,7 +254,7 @@ class Study:
         Raises:
             InputError: it can't be written, or the study's curves are damaged.
         """
-        WRITERS["report"](Path(path), self.document(), self.frame(), self.results.rungs())
+        WRITERS["report"](as_path("path", path), self.document(), self.frame(), self.results.rungs())
 
     def figure(self, name: str) -> "go.Figure":
         """Return a picture of the report as a plotly figure, to show in a notebook or to change.
@@ -293,7 +293,7 @@ class Study:
         Warns:
             NotExported: `train.py` could not be written; the message has the reason.
         """
-        exported = WRITERS["export"](self.winner(), Path(folder), onnx=onnx, data=data)
+        exported = WRITERS["export"](self.winner(), as_path("folder", folder), onnx=onnx, data=data)
         if exported.refused is not None:
             warnings.warn(exported.refused, NotExported, stacklevel=2)
         return exported

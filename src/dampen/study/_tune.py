@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 from torch import nn
 
-from dampen._checks import is_number
+from dampen._checks import function, integer, is_number, truth
 from dampen.data import Data
 from dampen.engine import (
     AdamW,
@@ -25,10 +25,18 @@ from dampen.engine import (
 )
 from dampen.engine.knobs import Setting, find_knob
 from dampen.errors import InputError
-from dampen.search import Bracket, Space, Strategy, strategy_of
+from dampen.search import Bracket, Space, Strategy, check_space, strategy_of
 from dampen.search import brackets as draw_brackets
 from dampen.study import _budget, _defaults, _documents, _references
-from dampen.study._checks import check_batches, one_writer, open_folder, refuse_others, refuse_patience, refuse_taken
+from dampen.study._checks import (
+    check_batches,
+    is_of,
+    one_writer,
+    open_folder,
+    refuse_others,
+    refuse_patience,
+    refuse_taken,
+)
 from dampen.study._choose_loss import AUTO, choose_loss
 from dampen.study._cocktail import MOST_RATES, N_SEEDS, N_SETTINGS, cocktail_space
 from dampen.study._conclude import finish
@@ -121,7 +129,13 @@ def tune(
     """
     if budget is not None and not (is_number(budget) and 0 < budget < math.inf):
         raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
-    clock, automatic = time.perf_counter(), options.get("loss") == AUTO
+    for name, value in {"per_layer": per_layer, "cocktail": cocktail}.items():
+        truth(name, value)
+    integer("confirmed", confirmed)
+    function("callback", callback)
+    if space is not None:
+        check_space(space)
+    clock, automatic = time.perf_counter(), isinstance(given := options.get("loss"), str) and given == AUTO
     if automatic:
         options["loss"] = None
         if getattr(data, "task", None) == "classification":
@@ -147,8 +161,8 @@ def tune(
         places = _dropping(ready.model, ready.data, ready.training)
         return _space(space, ready.data, places, per_layer)
 
-    loss = choose_loss(begun, drawn_from, n_seeds, _unopened(out, resume)) if automatic else None
-    ready = begun(config.loss if loss is None else loss.option)
+    choice = choose_loss(begun, drawn_from, n_seeds, _unopened(out, resume)) if automatic else None
+    ready = begun(config.loss if choice is None else choice.option)
     model, data, training, sizes, lengths = ready.model, ready.data, ready.training, ready.sizes, ready.lengths
     places = _dropping(model, data, training)
     if cocktail:
@@ -167,12 +181,20 @@ def tune(
 
     if budget is not None:
         wanted = _budget.Wanted(n_settings, n_seeds, lengths, config.epochs is not None, confirmed)
-        n_settings, n_seeds, lengths = _within(
-            budget - (time.perf_counter() - clock), model, data, training, out, planned, wanted
+        without_sizes = ready.plan(
+            space=chosen,
+            search=strategy.name,
+            brackets=(),
+            seeds=ready.seeds(n_seeds or sizes.seeds),
+            confirmed=confirmed,
+            confirm_seeds=ready.seeds(n_confirm_seeds or sizes.confirm_seeds),
+            budget=budget,
         )
+        left = budget - (time.perf_counter() - clock)
+        n_settings, n_seeds, lengths = _within(left, ready, without_sizes, out, planned, wanted)
     brackets, families, around = planned(n_settings or sizes.settings, lengths)
     plan = ready.plan(
-        notes=ready.notes if loss is None else (*ready.notes, loss.note),
+        notes=ready.notes if choice is None else (*ready.notes, choice.note),
         space=chosen,
         search=strategy.name,
         brackets=brackets,
@@ -234,18 +256,26 @@ def _drops_by_itself(model: Model, data: Data) -> bool:
 
 
 def _within(
-    budget: float,
-    model: Model,
-    data: Data,
-    training: TrainConfig,
+    left: float,
+    ready: Preparation,
+    plan: Plan,
     out: str | Path | None,
     planned: Callable[[int, Lengths], Planned],
     wanted: _budget.Wanted,
 ) -> tuple[int, int, Lengths]:
-    """Return the settings, seeds and lengths of a budget, or those that the folder holds."""
+    """Return the settings, seeds and lengths of a budget, or those that the folder holds for the same plan.
+
+    Args:
+        left: seconds of the budget.
+        ready: network and data.
+        plan: as far as it is known without them.
+        out: the study's folder.
+        planned: what a search of some settings trains.
+        wanted: sizes that are given.
+    """
     folder = None if out is None else Folder(Path(out))
     held = _documents.budget(folder)
-    if held is None:
+    if folder is None or held is None or not is_of(folder, held, plan):
         new = folder if folder is not None and _documents.planned(folder) is None else None
         if new is not None:
             refuse_others(new)  # before anything is measured
@@ -255,12 +285,12 @@ def _within(
             searched = sum(bracket.member_epochs(seeds) for bracket in brackets)
             return searched * (1 + sum(map(len, families.values())) / settings) + around * seeds * lengths.planned
 
-        rate = _budget.seconds_per_member_epoch(model, data, training)
-        settings, seeds, lengths = _budget.fit_search(budget, rate, wanted, member_epochs)
-        held = {"settings": settings, "seeds": seeds, "lengths": vars(lengths)}
+        rate = _budget.seconds_per_member_epoch(ready.model, ready.data, ready.training)
+        settings, seeds, lengths = _budget.fit_search(left, rate, wanted, member_epochs)
+        held = {"plan": plan.document(), "settings": settings, "seeds": seeds, "lengths": vars(lengths)}
         if new is not None:
             new.write_json("budget.json", held)
-    return held["settings"], held["seeds"], Lengths(**held["lengths"])
+    return wanted.settings or held["settings"], wanted.seeds or held["seeds"], Lengths(**held["lengths"])
 
 
 def _confirm_within(budget: float, runner: Runner, clock: float) -> Plan:

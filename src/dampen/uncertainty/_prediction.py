@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import torch
@@ -139,7 +140,7 @@ class ValuePrediction:
         Raises:
             InputError: the noise is not known, or a level outside 0 to 1.
         """
-        if not 0 < level < 1:
+        if not isinstance(level, Real) or not 0 < level < 1:
             raise InputError(f"level must be between 0 and 1, got {level!r}")
         self._noise()
         half = math.sqrt(2) * torch.erfinv(torch.tensor(level, dtype=torch.float64)) * self.standard_deviation

@@ -16,13 +16,6 @@ from dampen.engine.capture import NotRecordable, operations
 from dampen.engine.compiled import CompiledStep, NoCompiler, Untranslatable, _build, _translate
 from dampen.engine.compiled._kernel import Kernel
 
-if os.environ.get("DAMPEN_TEST_DEVICE"):
-    pytest.skip("what is compiled trains on a CPU", allow_module_level=True)
-try:
-    _build.compiler()
-    _build.products()
-except NoCompiler as e:
-    pytest.skip(f"nothing can be compiled here: {e}", allow_module_level=True)
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
 SETTINGS = [Setting(weight_decay=0.2, dropout=0.3, lr=0.02), Setting(dropout=0.6), Setting(weight_decay=1.0)]

@@ -1,7 +1,6 @@
 """Knobs under compiled steps: the numbers of a plain loop with each knob as its paper writes it."""
 
 import math
-import os
 
 import numpy as np
 import pytest
@@ -12,15 +11,7 @@ from torch import nn
 
 from dampen import SGD, AdamW, Population, Setting
 from dampen.engine import _rng
-from dampen.engine.compiled import NoCompiler, _build
 
-if os.environ.get("DAMPEN_TEST_DEVICE"):
-    pytest.skip("what is compiled trains on a CPU", allow_module_level=True)
-try:
-    _build.compiler()
-    _build.products()
-except NoCompiler as e:
-    pytest.skip(f"nothing can be compiled here: {e}", allow_module_level=True)
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
 LR, EPOCHS, SIZE, N, H, W = 0.02, 5, 8, 20, 6, 5

@@ -1,0 +1,164 @@
+"""What a study decides before its plan, a loss and the sizes of a budget, holds for that plan alone."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dampen
+from dampen import InputError
+from dampen.engine import Population
+
+pytestmark = pytest.mark.usefixtures("without_shape_checks")
+
+SPACE = {"lr": [0.03], "weight_decay": [0.0, 0.01]}
+WORDS: dict[str, Any] = {"n_settings": 2, "n_seeds": 2, "epochs": 10, "confirmed": 1, "n_confirm_seeds": 2}
+WORDS |= {"validation": "held-out", "batch_size": 64}
+KILLED = "killed"
+
+
+def rows(seed: int = 8) -> dampen.Data:
+    """Rows whose noise differs much."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1, 1, (600, 2)).astype(np.float32)
+    return dampen.from_arrays(x, (x[:, 0] + np.exp(2 * x[:, 1]) * rng.normal(size=600)).astype(np.float32))
+
+
+def tune(folder: Path, data: dampen.Data | None = None, space: Any = None, **options: Any) -> dampen.Study:
+    words = {"loss": "auto", **WORDS} | options
+    network = dampen.mlp(8, activation="silu")
+    return dampen.tune(network, data or rows(), space or SPACE, out=folder, **words)
+
+
+def killed(monkeypatch: pytest.MonkeyPatch, folder: Path, at: str = "open_folder", **options: Any) -> Path:
+    """A folder as a run leaves it that is killed before it has written its plan, or elsewhere."""
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt(KILLED)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"dampen.study._tune.{at}", die)
+        with pytest.raises(KeyboardInterrupt, match=KILLED):
+            tune(folder, **options)
+    return folder
+
+
+def begun(monkeypatch: pytest.MonkeyPatch, folder: Path, **options: Any) -> dict[str, Any]:
+    """How members train in a study that is killed once its plan is written, or found to be the same."""
+    killed(monkeypatch, folder, "run_search", **options)
+    return json.loads((folder / "plan.json").read_text())["training"]
+
+
+def without_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something trained")
+
+    monkeypatch.setattr(Population, "fit", refuse)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory: pytest.TempPathFactory, _checks_of_a_room: Any) -> Path:
+    """The folder of a study whose loss was chosen."""
+    folder = tmp_path_factory.mktemp("decisions") / "chosen"
+    with pytest.MonkeyPatch.context() as patch:
+        assert begun(patch, folder)["loss"] == "gaussian_nll"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def given(chosen: Path) -> Path:
+    """The folder of one whose loss was given."""
+    folder = chosen.parent / "given"
+    with pytest.MonkeyPatch.context() as patch:
+        begun(patch, folder, loss="squared_error")
+    return folder
+
+
+def test_a_loss_that_a_killed_run_chose_holds_for_its_own_study_alone(monkeypatch, chosen, tmp_path):
+    left = json.loads((killed(monkeypatch, tmp_path / "a") / "loss.json").read_text())
+    assert left == json.loads((chosen / "loss.json").read_text())
+    wrong = left | {"loss": "squared_error", "nll": {"squared_error": 1.0, "gaussian_nll": 2.0}}
+    (tmp_path / "a" / "loss.json").write_text(json.dumps(wrong))
+    assert "loss" not in begun(monkeypatch, tmp_path / "a")  # the same study goes by what its folder has
+    without_plan = {key: wrong[key] for key in ("loss", "nll")}  # as an older version wrote it
+    for name, held, options in (
+        ("data", wrong, {"data": rows(1)}),
+        ("space", wrong, {"space": {"lr": [0.02]}}),
+        ("seed", wrong, {"seed": 1}),
+        ("version", without_plan, {}),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "loss.json").write_text(json.dumps(held))
+        killed(monkeypatch, tmp_path / name, **options)
+        found = json.loads((tmp_path / name / "loss.json").read_text())
+        assert found["nll"]["squared_error"] != 1.0, name
+        assert (found == left) == (name == "version")
+    shutil.copytree(chosen, tmp_path / "begun")
+    (tmp_path / "begun" / "loss.json").write_text(json.dumps(without_plan | {"loss": "gaussian_nll"}))
+    without_training(monkeypatch)
+    assert begun(monkeypatch, tmp_path / "begun", resume=True)["loss"] == "gaussian_nll"
+
+
+def test_resuming_with_a_loss_that_is_chosen_leaves_the_folder_of_another_study_as_it_is(monkeypatch, chosen, given):
+    without_training(monkeypatch)
+    for folder, options, message in (
+        (given, {}, r"loss \(squared_error there, auto here\)"),
+        (given, {"data": rows(1)}, r"the data 'arrays' has changed"),
+        (chosen, {"data": rows(1)}, r"the data 'arrays' has changed"),
+        (chosen, {"seed": 1}, r"seed \(0 there, 1 here\)"),
+    ):
+        before = files(folder)
+        with pytest.raises(InputError, match=message):
+            tune(folder, resume=True, **options)
+        assert files(folder) == before
+
+
+def test_a_study_resumes_with_the_name_of_its_loss(monkeypatch, chosen, given):
+    without_training(monkeypatch)
+    begun(monkeypatch, chosen, resume=True, loss="gaussian_nll")
+    begun(monkeypatch, given, resume=True, loss=None)  # the usual one, by name or without
+    for loss in ("squared_error", None):
+        with pytest.raises(InputError, match=r"loss \(gaussian_nll there, squared_error here\)"):
+            tune(chosen, resume=True, loss=loss)
+    with pytest.raises(InputError, match=r"loss \(squared_error there, pinball here\)"):
+        tune(given, resume=True, loss="pinball")
+
+
+def test_sizes_that_a_killed_run_found_for_a_budget_hold_for_its_own_study_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr("dampen.study._budget.seconds_per_member_epoch", lambda *_: 0.1)
+    words: dict[str, Any] = {"loss": None, "n_settings": None, "budget": 60.0, "epochs": 2}
+    folder = killed(monkeypatch, tmp_path / "a", **words)
+    left = json.loads((folder / "budget.json").read_text())
+    killed(monkeypatch, folder, **words)
+    assert json.loads((folder / "budget.json").read_text()) == left
+    for change in ({"budget": 600.0}, {"data": rows(1)}, {"epochs": 3}):
+        killed(monkeypatch, folder, **words | change)
+        now = json.loads((folder / "budget.json").read_text())
+        assert now["plan"] != left["plan"]
+        if "data" not in change:
+            assert now["settings"] != left["settings"]
+        killed(monkeypatch, folder, **words)
+
+
+def test_sizes_that_are_given_are_not_replaced_by_those_of_a_folder(monkeypatch, given):
+    without_training(monkeypatch)
+    plan = json.loads((given / "plan.json").read_text())
+    held = {"settings": 2, "seeds": 2, "lengths": plan["lengths"], "confirm_seeds": 2}
+    budget = {"loss": "squared_error", "resume": True, "budget": 60.0}
+    (given / "plan.json").write_text(json.dumps(plan | {"budget": 60.0}))
+    (given / "budget.json").write_text(json.dumps(held))
+    try:
+        with pytest.raises(InputError, match=r"settings \(2 there, 1 here\)"):
+            tune(given, n_settings=1, **budget)
+        with pytest.raises(InputError, match=r"seeds \(2 there, 3 here\)"):
+            tune(given, n_seeds=3, **budget)
+    finally:
+        (given / "plan.json").write_text(json.dumps(plan))
+        (given / "budget.json").unlink()
