@@ -1,0 +1,257 @@
+"""The language of what is shown: English lines, and their twins in a catalogue.
+
+Errors, warnings, notes and documents hold English lines, so that files and what programs read stay the same everywhere.
+A line gets its twin where it is shown: at the command line, on a page, in `print`. The catalogue, a file of gettext,
+has messages with numbered places, `no column '{0}'`, and a line is looked up by the message that it was made from. One
+without a twin is shown as it is.
+
+Places of a twin may say what stands there: `{0}` is shown unchanged, `{0:t}` is translated in turn, `{0:d}` is a number
+(a message is not meant where there is none).
+"""
+
+import ast
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
+"""What each language is called in itself."""
+_TAGS = {"en": "en", "zh": "zh-Hans"}
+_LOCALE = ("LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set counts, as in gettext
+_PLACE = re.compile(r"\{(\d+)(?::([td]))?\}")
+_NUMBER = re.compile(r"[-+−]?(\d[\d,.]*(e[-+]?\d+)?|inf|nan)( ?%)?")
+_JOINTS = (("; ", "；"), (", ", "，"), (" and ", "和"), (" or ", "或"))  # of lists, the outermost first
+_LONGEST = 8000  # letters of a line that is looked up: longer ones are no message of ours
+_chosen: ContextVar[str | None] = ContextVar("language", default=None)
+
+
+def language() -> str:
+    """Return the language in which lines are shown: the one chosen, DAMPEN_LANG, the locale's, or English."""
+    return _chosen.get() or of_environment(os.environ)
+
+
+def of_environment(environment: Mapping[str, str]) -> str:
+    """Return the language that an environment names; one that there is no catalogue for counts as English.
+
+    Example:
+        >>> of_environment({"LANG": "zh_CN.UTF-8"}), of_environment({"LANG": "zh_CN.UTF-8", "DAMPEN_LANG": "en"})
+        ('zh', 'en')
+    """
+    asked = environment.get("DAMPEN_LANG") or next(filter(None, map(environment.get, _LOCALE)), "")
+    name = re.split("[-_.@]", asked.lower())[0]
+    return name if name in LANGUAGES else "en"
+
+
+@contextmanager
+def speaking(name: str) -> Iterator[None]:
+    """Show lines in a language of `LANGUAGES` within the block."""
+    before = _chosen.set(name)
+    try:
+        yield
+    finally:
+        _chosen.reset(before)
+
+
+def choose(name: str) -> None:
+    """Show lines in a language of `LANGUAGES` from now on."""
+    _chosen.set(name)
+
+
+def tag() -> str:
+    """Return what HTML calls the language."""
+    return _TAGS[language()]
+
+
+def shown(line: str) -> str:
+    """Return a line in the language that is shown; one that the catalogue lacks as it is.
+
+    Example:
+        >>> with speaking("zh"):
+        ...     shown("weight_decay must be 0 or larger, got -0.1")
+        'weight_decay 必须是 0 或更大的数，得到的是 -0.1'
+    """
+    name = language()
+    if name == "en" or not line:
+        return line
+    return catalogue(name).twin(line) or line
+
+
+@dataclass(frozen=True)
+class _Message:
+    """A message with places, and its twin.
+
+    Args:
+        literals: what stands before, between and after its places.
+        kinds: of its places in the twin, by number: "", `t` or `d`.
+        twin: as the catalogue has it.
+    """
+
+    literals: tuple[str, ...]
+    kinds: Mapping[int, str]
+    twin: str
+
+    def values(self, text: str, whole: bool) -> tuple[list[str], int] | None:
+        """Return what stands in its places, each as short as can be, and where the message ends; None: another one.
+
+        Args:
+            text: it begins with the message.
+            whole: whether nothing may follow it.
+        """
+        first, *others = self.literals
+        if not text.startswith(first):
+            return None
+        at, values = len(first), []
+        for i, literal in enumerate(others):
+            last = whole and i == len(others) - 1
+            found = (len(text) - len(literal) if text.endswith(literal) else -1) if last else text.find(literal, at)
+            if found < at:
+                return None
+            values.append(text[at:found])
+            at = found + len(literal)
+        if any(not _NUMBER.fullmatch(v) for i, v in enumerate(values) if self.kinds.get(i) == "d"):
+            return None
+        return (values, at) if at == len(text) or not whole else None
+
+
+class Catalogue:
+    """The messages of a language.
+
+    Args:
+        entries: the twin of each message; an empty one is none.
+    """
+
+    def __init__(self, entries: Mapping[str, str]):
+        self.entries = {message: twin for message, twin in entries.items() if twin}
+        self._messages = sorted(
+            (_message(message, twin) for message, twin in self.entries.items() if _PLACE.search(message)),
+            key=lambda message: -sum(map(len, message.literals)),  # the most particular first
+        )
+
+    def twin(self, line: str) -> str | None:
+        """Return a line's twin; None without one.
+
+        A line is a message, or several in a row, or a message after the name of what it is about and a colon.
+        """
+        if len(line) > _LONGEST:
+            return None
+        found = self._of_message(line) or self._in_a_row(line)
+        if found is None and ": " in line:
+            about, _, rest = line.partition(": ")
+            twin = self.twin(rest)
+            found = None if twin is None else f"{self.part(about)}：{twin}"
+        return found
+
+    def part(self, text: str) -> str:
+        """Return the twin of a part of a line: a message, or a list of them; what is neither stays as it is."""
+        found = self._of_message(text)
+        if found is not None:
+            return found
+        for joint, of_twin in _JOINTS:
+            pieces = _split(text, joint)
+            if len(pieces) > 1:
+                twins = [self.part(piece) for piece in pieces]
+                return of_twin.join(twins) if twins != pieces else text
+        return text
+
+    def _of_message(self, text: str) -> str | None:
+        exact = self.entries.get(text)
+        if exact is not None:
+            return exact
+        for message in self._messages:
+            found = message.values(text, whole=True)
+            if found is not None:
+                return self._filled(message, found[0])
+        return None
+
+    def _in_a_row(self, text: str) -> str | None:
+        """Return the twins of messages that follow each other; each ends in text of its own, not in a place."""
+        for message, twin in _STOPS.items():
+            if text == message:
+                return twin
+        candidates = [message for message in self.entries if not _PLACE.search(message) and text.startswith(message)]
+        for literal in sorted(candidates, key=len, reverse=True):
+            rest = self._rest(text[len(literal) :])
+            if rest is not None:
+                return self.entries[literal] + rest
+        for message in self._messages:
+            found = message.values(text, whole=False) if message.literals[-1] else None
+            if found is not None:
+                rest = self._rest(text[found[1] :])
+                if rest is not None:
+                    return self._filled(message, found[0]) + rest
+        return None
+
+    def _rest(self, text: str) -> str | None:
+        """Return the twins of what follows a message, after a stop if there is one."""
+        for message, twin in _STOPS.items():
+            if text.startswith(message):
+                rest = text[len(message) :]
+                following = "" if not rest else self._of_message(rest) or self._in_a_row(rest)
+                if following is not None:
+                    return twin + following
+        return self._of_message(text) or self._in_a_row(text) if text else ""
+
+    def _filled(self, message: _Message, values: list[str]) -> str:
+        def place(match: re.Match[str]) -> str:
+            value = values[int(match[1])]
+            return self.part(value) if match[2] == "t" else value
+
+        return _PLACE.sub(place, message.twin)
+
+
+_STOPS = {". ": "。", "; ": "；", ", ": "，", ".": "。", " ": ""}
+
+
+@cache
+def catalogue(name: str) -> Catalogue:
+    """Return the catalogue of a language; English needs none."""
+    if name == "en":
+        return Catalogue({})
+    return Catalogue(read(files("dampen").joinpath("locale", f"{name}.po").read_text(encoding="utf-8")))
+
+
+def read(text: str) -> dict[str, str]:
+    """Return the messages and twins of a catalogue in gettext's format, without its head; other entries are left out.
+
+    Example:
+        >>> read('msgid "row"\\nmsgstr ""\\n"行"\\n')
+        {'row': '行'}
+    """
+    entries: dict[str, str] = {}
+    parts: dict[str, str] = {}
+    field = ""
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("#"):
+            continue
+        if not line.strip():
+            if parts.get("msgid"):
+                entries[parts["msgid"]] = parts.get("msgstr", "")
+            parts = {}
+            continue
+        if not line.startswith('"'):
+            field, _, line = line.partition(" ")
+        parts[field] = parts.get(field, "") + ast.literal_eval(line)
+    return entries
+
+
+def _message(message: str, twin: str) -> _Message:
+    literals = tuple(_PLACE.split(message)[::3])
+    return _Message(literals, {int(number): kind for number, kind in _PLACE.findall(twin)}, twin)
+
+
+def _split(text: str, joint: str) -> list[str]:
+    """Split a list at its joints, but not within parentheses or quotes."""
+    pieces, depth, start, i = [], 0, 0, 0
+    while i < len(text):
+        depth += (text[i] in "([") - (text[i] in ")]")
+        if depth == 0 and text.startswith(joint, i):
+            pieces.append(text[start:i])
+            i = start = i + len(joint)
+            continue
+        i += 1
+    return [*pieces, text[start:]]

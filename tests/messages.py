@@ -1,0 +1,185 @@
+"""The messages in the source, as the catalogues have them; run, it adds those that a catalogue lacks.
+
+`python tests/messages.py` adds new messages to `src/dampen/locale/zh.po` without a twin, and takes away those that are
+gone. A message is what a constant or an f-string reads like, its values as numbered places; where an expression chooses
+between two texts, each of them is a message of its own.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+
+import jinja2
+
+SOURCE = Path(__file__).parents[1] / "src" / "dampen"
+CATALOGUE = SOURCE / "locale" / "zh.po"
+
+SENTENCES = (  # all their texts are shown
+    "study/_verdict_text.py",
+    "study/_on_test_rows.py",
+    "study/_plan_differences.py",
+    "doctor/_registry.py",
+)
+SHOWN = {  # functions whose arguments are shown
+    *("InputError", "_FetchError", "OutputsWarning", "DataWarning", "NotFusedWarning", "NotSampled", "warn"),
+    *("shown", "say", "option", "flag", "in_data", "in_search", "in_training", "in_output", "Option", "Argument"),
+    *("Symptom",),
+}
+_MOST = 12  # variants of a message: where there are more, its choices become messages of their own
+_LETTERS = re.compile(r"[^\W\d_]{2}")
+_LEAST_WORDS = 3  # of a text that is taken for a note
+_UNSAID = ("cli/_knobs.py::markdown",)
+
+Piece = str | None
+"""Text, or None for a place."""
+
+
+def messages() -> dict[str, list[str]]:
+    """Return the messages of the source, and the files where each stands."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = path.relative_to(SOURCE).as_posix()
+        if name.startswith(("play/", "_language.py")):
+            continue
+        for message in _of_file(ast.parse(path.read_text(encoding="utf-8")), name):
+            if name not in found.setdefault(message, []):
+                found[message].append(name)
+    for path in sorted((SOURCE / "report" / "templates").glob("*.html")):
+        environment = jinja2.Environment(extensions=["jinja2.ext.i18n"])
+        for _, _, message in environment.extract_translations(path.read_text(encoding="utf-8")):
+            found.setdefault(str(message), []).append(path.relative_to(SOURCE).as_posix())
+    from dampen.engine.knobs import KNOBS
+
+    for knob in KNOBS:
+        found.setdefault(knob.replace("_", " "), []).append("engine/knobs")
+        found.setdefault(f"{knob.replace('_', ' ')} {{0}}", []).append("engine/knobs")
+    return {message: places for message, places in found.items() if _LETTERS.search(message)}
+
+
+def _of_file(tree: ast.Module, name: str) -> Iterator[str]:
+    whole = name in SENTENCES
+    docstrings = {id(text) for text in _docstrings(tree)}
+    if name.startswith("cli/"):
+        yield from _helps(tree)
+
+    def walk(node: ast.AST, taken: bool) -> Iterator[str]:
+        if isinstance(node, ast.Call) and _called(node) in SHOWN:
+            taken = True
+        if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign) and _is_notes(node):
+            taken = True
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("append", "extend"):
+            taken = taken or "note" in ast.unparse(node.func.value)
+        if isinstance(node, ast.Constant | ast.JoinedStr | ast.BinOp | ast.Call) and id(node) not in docstrings:
+            found = list(_texts(node)) if taken else []
+            if found:
+                yield from (text for text, _ in found)
+                for inner in {id(n): n for _, inners in found for n in inners}.values():
+                    yield from walk(inner, True)
+                return
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, taken)
+
+    yield from walk(tree, whole)
+
+
+def _called(node: ast.Call) -> str:
+    return node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+
+
+def _is_notes(node: ast.Assign | ast.AugAssign | ast.AnnAssign) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return any("note" in ast.unparse(target).lower() for target in targets)
+
+
+def _docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
+    for node in ast.walk(tree):
+        for statement in getattr(node, "body", ()) if isinstance(getattr(node, "body", ()), list) else ():
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                yield statement.value
+
+
+def _helps(tree: ast.Module) -> Iterator[str]:
+    """Return the paragraphs of the docstrings that help shows."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and "_options.Json" in ast.unparse(node):
+            yield from (" ".join(part.split()) for part in (ast.get_docstring(node) or "").split("\n\n"))
+
+
+def _texts(node: ast.expr) -> Iterator[tuple[str, list[ast.expr]]]:
+    """Return the messages that an expression can read like, with the expressions in their places."""
+    alternatives = _alternatives(node)
+    if alternatives is None or len(alternatives) > _MOST:
+        return
+    for pieces in alternatives:
+        text, inner = "", []
+        for piece in pieces:
+            if isinstance(piece, str):
+                text += piece
+            else:
+                text += f"{{{len(inner)}}}"
+                inner.append(piece)
+        if inner or text:
+            yield text, inner
+
+
+def _alternatives(node: ast.expr) -> list[list[str | ast.expr]] | None:
+    """Return the ways in which an expression is made of texts and values; None where it is a value itself."""
+    if isinstance(node, ast.Constant):
+        return [[node.value]] if isinstance(node.value, str) else None
+    if isinstance(node, ast.JoinedStr):
+        parts = [_of_part(value) for value in node.values]
+        return _product(parts)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        left, right = _alternatives(node.left), _alternatives(node.right)
+        if left is None and right is None:
+            return None
+        return _product([left or [[node.left]], right or [[node.right]]])
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):  # "s" * (n != 1)
+        text = _alternatives(node.left)
+        return None if text is None or not isinstance(node.left, ast.Constant) else [*text, [""]]
+    if isinstance(node, ast.IfExp):
+        ways = [_alternatives(node.body), _alternatives(node.orelse)]
+        return None if None in ways else [way for some in ways for way in some or ()]
+    if isinstance(node, ast.Call) and _called(node) == "counted":
+        noun = _alternatives(node.args[1])
+        return None if noun is None else [[node.args[0], " ", *way, s] for way in noun for s in ("", "s")]
+    return None
+
+
+def _of_part(value: ast.expr) -> list[list[str | ast.expr]]:
+    if isinstance(value, ast.Constant):
+        return [[str(value.value)]]
+    assert isinstance(value, ast.FormattedValue)
+    inner = _alternatives(value.value) if value.conversion == -1 and value.format_spec is None else None
+    return inner if inner is not None and len(inner) <= 4 else [[value.value]]
+
+
+def _product(parts: list[list[list[str | ast.expr]]]) -> list[list[str | ast.expr]]:
+    return [[piece for way in ways for piece in way] for ways in product(*parts)]
+
+
+def write(entries: dict[str, str], places: dict[str, list[str]]) -> str:
+    """Return a catalogue in gettext's format."""
+    head = 'msgid ""\nmsgstr ""\n"Language: zh\\n"\n"Content-Type: text/plain; charset=UTF-8\\n"\n'
+    blocks = [head]
+    for message in sorted(places, key=lambda message: (places[message][0], list(places).index(message))):
+        where = " ".join(places[message])
+        blocks.append(f"#: {where}\nmsgid {_quoted(message)}\nmsgstr {_quoted(entries.get(message, ''))}\n")
+    return "\n".join(blocks)
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    return f'"{escaped}"'
+
+
+if __name__ == "__main__":
+    from dampen._language import read
+
+    held = read(CATALOGUE.read_text(encoding="utf-8")) if CATALOGUE.is_file() else {}
+    found = messages()
+    CATALOGUE.write_text(write(held, found), encoding="utf-8")
+    print(f"{len(found)} messages, {sum(not held.get(message) for message in found)} without a twin", file=sys.stderr)
