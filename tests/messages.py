@@ -21,20 +21,28 @@ SENTENCES = (  # all their texts are shown
     "study/_verdict_text.py",
     "study/_on_test_rows.py",
     "study/_plan_differences.py",
+    "study/_setting_text.py",
     "doctor/_registry.py",
+    "doctor/_report.py",
 )
 SHOWN = {  # functions whose arguments are shown
     *("InputError", "_FetchError", "OutputsWarning", "DataWarning", "NotFusedWarning", "NotSampled", "warn"),
     *("shown", "say", "option", "flag", "in_data", "in_search", "in_training", "in_output", "Option", "Argument"),
     *("Symptom",),
 }
+_PLACE = re.compile(r"\{\d+\}")
 _MOST = 12  # variants of a message: where there are more, its choices become messages of their own
+_OF_NAMES = ("get", "replace", "startswith", "removeprefix", "strftime", "split", "partition", "encode")
 _LETTERS = re.compile(r"[^\W\d_]{2}")
-_LEAST_WORDS = 3  # of a text that is taken for a note
-_UNSAID = ("cli/_knobs.py::markdown",)
-
-Piece = str | None
-"""Text, or None for a place."""
+EXTRA = {  # of parts that are put together from other texts
+    "{0} {1} ({2})": "study/_verdict_text.py",
+    "{0} {1}": "study/_verdict_text.py",
+    "{0} to {1}": "study/_verdict_text.py",
+    "{0} or less": "search/_space.py",
+    "not significant": "study/_verdict_text.py",
+    "over {0}: {1}": "study/_verdict_text.py",
+    "learning rate {0}": "study/_verdict_text.py",
+}
 
 
 def messages() -> dict[str, list[str]]:
@@ -51,12 +59,18 @@ def messages() -> dict[str, list[str]]:
         environment = jinja2.Environment(extensions=["jinja2.ext.i18n"])
         for _, _, message in environment.extract_translations(path.read_text(encoding="utf-8")):
             found.setdefault(str(message), []).append(path.relative_to(SOURCE).as_posix())
+    for message, place in EXTRA.items():
+        found.setdefault(message, []).append(place)
     from dampen.engine.knobs import KNOBS
+    from dampen.metrics import METRICS
+
+    for metric in METRICS.values():
+        found.setdefault(metric.name, []).append("metrics.py")
 
     for knob in KNOBS:
         found.setdefault(knob.replace("_", " "), []).append("engine/knobs")
         found.setdefault(f"{knob.replace('_', ' ')} {{0}}", []).append("engine/knobs")
-    return {message: places for message, places in found.items() if _LETTERS.search(message)}
+    return {m: places for m, places in found.items() if m in EXTRA or _LETTERS.search(_PLACE.sub("", m))}
 
 
 def _of_file(tree: ast.Module, name: str) -> Iterator[str]:
@@ -72,6 +86,19 @@ def _of_file(tree: ast.Module, name: str) -> Iterator[str]:
             taken = True
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("append", "extend"):
             taken = taken or "note" in ast.unparse(node.func.value)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _OF_NAMES:
+            yield from walk(node.func.value, taken)  # its arguments are names or marks
+            return
+        if isinstance(node, ast.Subscript):
+            yield from walk(node.value, taken)
+            yield from walk(node.slice, False)
+            return
+        if isinstance(node, ast.Compare):
+            taken = False
+        if isinstance(node, ast.Dict):
+            for value in node.values:
+                yield from walk(value, taken)
+            return
         if isinstance(node, ast.Constant | ast.JoinedStr | ast.BinOp | ast.Call) and id(node) not in docstrings:
             found = list(_texts(node)) if taken else []
             if found:
@@ -114,12 +141,14 @@ def _texts(node: ast.expr) -> Iterator[tuple[str, list[ast.expr]]]:
     if alternatives is None or len(alternatives) > _MOST:
         return
     for pieces in alternatives:
-        text, inner = "", []
+        text, inner, n = "", list[ast.expr](), 0
         for piece in pieces:
             if isinstance(piece, str):
                 text += piece
             else:
-                text += f"{{{len(inner)}}}"
+                text = text.removesuffix(", ") if text.endswith("}, ") else text  # a list of places is one
+                text += "" if text.endswith("}") else f"{{{n}}}"
+                n = len(_PLACE.findall(text))
                 inner.append(piece)
         if inner or text:
             yield text, inner

@@ -5,28 +5,35 @@ A line gets its twin where it is shown: at the command line, on a page, in `prin
 has messages with numbered places, `no column '{0}'`, and a line is looked up by the message that it was made from. One
 without a twin is shown as it is.
 
-Places of a twin may say what stands there: `{0}` is shown unchanged, `{0:t}` is translated in turn, `{0:d}` is a number
-(a message is not meant where there is none).
+Places of a twin may say what stands there: `{0}` is shown unchanged, `{0:t}` is translated in turn, `{0:d}` is a number,
+`{0:v}` a number, a word or what is in parentheses (a message is not meant where there is none).
 """
 
 import ast
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
+
+Twin = Callable[[str], str | None]
+"""What returns the twin of a part of a line, or None."""
 
 LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
 """What each language is called in itself."""
 _TAGS = {"en": "en", "zh": "zh-Hans"}
 _LOCALE = ("LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set counts, as in gettext
-_PLACE = re.compile(r"\{(\d+)(?::([td]))?\}")
-_NUMBER = re.compile(r"[-+−]?(\d[\d,.]*(e[-+]?\d+)?|inf|nan)( ?%)?")
+_PLACE = re.compile(r"\{(\d+)(?::([tdv]))?\}")
+_NUMBER = re.compile(r"[-+−]?(?:\d[\d,.]*(?:e[-+]?\d+)?|inf|nan)(?: ?%)?")
+_MEETING = re.compile(r"[\u4e00-\u9fff][A-Za-z0-9+-]|[A-Za-z0-9%][\u4e00-\u9fff]")
+_STAND = {"d": _NUMBER.pattern, "v": r"\([^()]*\)|\S+"}
+_WORD = re.compile(r"[^\W\d_]{2}")
 _JOINTS = (("; ", "；"), (", ", "，"), (" and ", "和"), (" or ", "或"))  # of lists, the outermost first
 _LONGEST = 8000  # letters of a line that is looked up: longer ones are no message of ours
+_MOST_PARTS = 10_000  # of lines, whose twins are remembered
 _chosen: ContextVar[str | None] = ContextVar("language", default=None)
 
 
@@ -113,9 +120,21 @@ class _Message:
                 return None
             values.append(text[at:found])
             at = found + len(literal)
-        if any(not _NUMBER.fullmatch(v) for i, v in enumerate(values) if self.kinds.get(i) == "d"):
-            return None
-        return (values, at) if at == len(text) or not whole else None
+        if not set(self.kinds.values()).isdisjoint(_STAND):  # where a number must, another place may have to be longer
+            match = self._expression.fullmatch(text) if whole else self._expression.match(text)
+            return None if match is None else (list(match.groups()), match.end())
+        return values, at
+
+    @cached_property
+    def has_words(self) -> bool:
+        """Whether it is more than places and marks, and so can be a line."""
+        return any(map(str.isalpha, "".join(self.literals)))
+
+    @cached_property
+    def _expression(self) -> re.Pattern[str]:
+        first, *others = map(re.escape, self.literals)
+        places = (f"({_STAND.get(self.kinds.get(i, ''), '.*?')})" for i in range(len(others)))
+        return re.compile(first + "".join(map("".join, zip(places, others, strict=True))), re.DOTALL)
 
 
 class Catalogue:
@@ -131,6 +150,7 @@ class Catalogue:
             (_message(message, twin) for message, twin in self.entries.items() if _PLACE.search(message)),
             key=lambda message: -sum(map(len, message.literals)),  # the most particular first
         )
+        self._parts: dict[str, str | None] = {}
 
     def twin(self, line: str) -> str | None:
         """Return a line's twin; None without one.
@@ -139,7 +159,12 @@ class Catalogue:
         """
         if len(line) > _LONGEST:
             return None
-        found = self._of_message(line) or self._in_a_row(line)
+        found = (
+            self.entries.get(line)
+            or self._of_message(line, self._all_of, True)
+            or self._of_message(line, self.part, True)
+            or self._in_a_row(line, self.part)
+        )
         if found is None and ": " in line:
             about, _, rest = line.partition(": ")
             twin = self.twin(rest)
@@ -147,61 +172,90 @@ class Catalogue:
         return found
 
     def part(self, text: str) -> str:
-        """Return the twin of a part of a line: a message, or a list of them; what is neither stays as it is."""
-        found = self._of_message(text)
-        if found is not None:
-            return found
-        for joint, of_twin in _JOINTS:
+        """Return the twin of a part of a line: a message, several in a row, or a list; what is none of it stays."""
+        return self._all_of(text) or self._some_of(text)
+
+    def _all_of(self, text: str) -> str | None:
+        """Return a part's twin if each of its words has one."""
+        if text not in self._parts:
+            if len(self._parts) > _MOST_PARTS:
+                self._parts.clear()
+            self._parts[text] = (
+                self.entries.get(text)
+                or (text if not _WORD.search(_NUMBER.sub("", text)) else None)
+                or self._list(text, _JOINTS[:2], self._all_of)
+                or self._of_message(text, self._all_of)
+                or self._list(text, _JOINTS[2:], self._all_of)
+                or self._in_a_row(text, self._all_of)
+            )
+        return self._parts[text]
+
+    def _some_of(self, text: str) -> str:
+        """Return a part with the twins of those of its words that have one."""
+        return self._of_message(text, self.part) or self._list(text, _JOINTS, self.part) or text
+
+    def _list(self, text: str, joints: Sequence[tuple[str, str]], twin: Twin) -> str | None:
+        for joint, of_twin in joints:
             pieces = _split(text, joint)
             if len(pieces) > 1:
-                twins = [self.part(piece) for piece in pieces]
-                return of_twin.join(twins) if twins != pieces else text
-        return text
-
-    def _of_message(self, text: str) -> str | None:
-        exact = self.entries.get(text)
-        if exact is not None:
-            return exact
-        for message in self._messages:
-            found = message.values(text, whole=True)
-            if found is not None:
-                return self._filled(message, found[0])
+                twins = [twin(piece) for piece in pieces]
+                if None not in twins and twins != pieces:
+                    return of_twin.join(map(str, twins))
         return None
 
-    def _in_a_row(self, text: str) -> str | None:
-        """Return the twins of messages that follow each other; each ends in text of its own, not in a place."""
-        for message, twin in _STOPS.items():
-            if text == message:
-                return twin
-        candidates = [message for message in self.entries if not _PLACE.search(message) and text.startswith(message)]
-        for literal in sorted(candidates, key=len, reverse=True):
-            rest = self._rest(text[len(literal) :])
+    def _of_message(self, text: str, twin: Twin, whole_line: bool = False) -> str | None:
+        for message in self._messages:
+            if message.has_words or not whole_line:
+                found = message.values(text, whole=True)
+                filled = None if found is None else _filled(message, found[0], twin)
+                if filled is not None:
+                    return filled
+        return None
+
+    def _in_a_row(self, text: str, twin: Twin) -> str | None:
+        """Return the twins of messages that follow each other; each but the last ends in words, not in a place."""
+        starts = [message for message in self.entries if not _PLACE.search(message) and text.startswith(message)]
+        for start in sorted(starts, key=len, reverse=True):
+            rest = self._rest(text[len(start) :], twin)
             if rest is not None:
-                return self.entries[literal] + rest
+                return _beside(self.entries[start], rest)
         for message in self._messages:
-            found = message.values(text, whole=False) if message.literals[-1] else None
-            if found is not None:
-                rest = self._rest(text[found[1] :])
-                if rest is not None:
-                    return self._filled(message, found[0]) + rest
+            found = message.values(text, whole=False) if message.literals[-1] and message.has_words else None
+            rest = None if found is None else self._rest(text[found[1] :], twin)
+            filled = None if found is None or rest is None else _filled(message, found[0], twin)
+            if filled is not None:
+                return _beside(filled, str(rest))
         return None
 
-    def _rest(self, text: str) -> str | None:
+    def _rest(self, text: str, twin: Twin) -> str | None:
         """Return the twins of what follows a message, after a stop if there is one."""
-        for message, twin in _STOPS.items():
-            if text.startswith(message):
-                rest = text[len(message) :]
-                following = "" if not rest else self._of_message(rest) or self._in_a_row(rest)
-                if following is not None:
-                    return twin + following
-        return self._of_message(text) or self._in_a_row(text) if text else ""
+        if not text:
+            return ""
+        found = self.entries.get(text) or self._of_message(text, twin, True) or self._in_a_row(text, twin)
+        for stop, of_twin in _STOPS.items() if found is None else ():
+            if text.startswith(stop):
+                rest = self._rest(text[len(stop) :], twin)
+                found = None if rest is None else _beside(of_twin, rest)
+                break
+        return found
 
-    def _filled(self, message: _Message, values: list[str]) -> str:
-        def place(match: re.Match[str]) -> str:
-            value = values[int(match[1])]
-            return self.part(value) if match[2] == "t" else value
 
-        return _PLACE.sub(place, message.twin)
+def _filled(message: "_Message", values: list[str], twin: Twin) -> str | None:
+    """Return a message's twin with the values in its places; None where one that is translated has no twin."""
+    kinds = message.kinds
+    filled = {str(i): twin(value) if value and kinds.get(i) == "t" else value for i, value in enumerate(values)}
+    if None in filled.values():
+        return None
+    text, at = "", 0
+    for match in _PLACE.finditer(message.twin):
+        text = _beside(_beside(text, message.twin[at : match.start()]), str(filled[match[1]]))
+        at = match.end()
+    return _beside(text, message.twin[at:])
+
+
+def _beside(one: str, other: str) -> str:
+    """Put two texts side by side, with a space between Chinese characters and others, as Chinese is typeset."""
+    return f"{one} {other}" if _MEETING.fullmatch(one[-1:] + other[:1]) else one + other
 
 
 _STOPS = {". ": "。", "; ": "；", ", ": "，", ".": "。", " ": ""}
