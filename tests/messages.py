@@ -25,11 +25,18 @@ SENTENCES = (  # all their texts are shown
     "doctor/_registry.py",
     "doctor/_report.py",
 )
+SPOKEN = (  # all their texts of several words are
+    *("report/_curves.py", "report/_forest.py", "report/_lengths.py", "report/_map.py", "report/_study.py"),
+    *("report/_trust.py", "cli/_dropout.py", "cli/_weight_decay.py", "cli/_predict.py", "cli/_runs.py"),
+    *("uncertainty/_summaries.py", "study/_kept.py", "study/_calibrated.py", "study/_calibration_rows.py"),
+)
+SPOKEN_FUNCTIONS = ("forgetting", "epoch_line", "_without_targets", "_remedy", "_rows_text", "summary")
 SHOWN = {  # functions whose arguments are shown
     *("InputError", "_FetchError", "OutputsWarning", "DataWarning", "NotFusedWarning", "NotSampled", "warn"),
     *("shown", "say", "option", "flag", "in_data", "in_search", "in_training", "in_output", "Option", "Argument"),
     *("Symptom",),
 }
+_NO_TEXT = re.compile(r"^--[\w-]+(/--[\w-]+)?$|\w\[|\| None|^[\w-]+\.(png|html)$|<br>|^dampen: \{0\}$|^[A-Z:,=]+$")
 _PLACE = re.compile(r"\{\d+\}")
 _MOST = 12  # variants of a message: where there are more, its choices become messages of their own
 _OF_NAMES = ("get", "replace", "startswith", "removeprefix", "strftime", "split", "partition", "encode")
@@ -39,6 +46,11 @@ EXTRA = {  # of parts that are put together from other texts
     "{0} {1}": "study/_verdict_text.py",
     "{0} to {1}": "study/_verdict_text.py",
     "{0} or less": "search/_space.py",
+    ".": "report/_study.py",
+    **dict.fromkeys(["recommended", "ensemble", "off", "constant", "linear", "boosting"], "cli/_tune.py"),
+    **dict.fromkeys(["data", "notes", "network", "space", "search", "evaluation", "folder"], "report/_study.py"),
+    **dict.fromkeys(["regularisation", "gain", "took", "agrees", "contradicts"], "cli/_runs.py"),
+    **dict.fromkeys(["training", "validation", "entropy", "length"], "report/_curves.py"),
     "not significant": "study/_verdict_text.py",
     "over {0}: {1}": "study/_verdict_text.py",
     "learning rate {0}": "study/_verdict_text.py",
@@ -70,16 +82,22 @@ def messages() -> dict[str, list[str]]:
     for knob in KNOBS:
         found.setdefault(knob.replace("_", " "), []).append("engine/knobs")
         found.setdefault(f"{knob.replace('_', ' ')} {{0}}", []).append("engine/knobs")
-    return {m: places for m, places in found.items() if m in EXTRA or _LETTERS.search(_PLACE.sub("", m))}
+    return {m: places for m, places in found.items() if m in EXTRA or _is_text(m)}
+
+
+def _is_text(message: str) -> bool:
+    """Return whether a text has words of a sentence: it is no option, type, file or mark-up."""
+    return bool(_LETTERS.search(_PLACE.sub("", message)) and not _NO_TEXT.search(message))
 
 
 def _of_file(tree: ast.Module, name: str) -> Iterator[str]:
     whole = name in SENTENCES
+    spoken = name in SPOKEN
     docstrings = {id(text) for text in _docstrings(tree)}
     if name.startswith("cli/"):
         yield from _helps(tree)
 
-    def walk(node: ast.AST, taken: bool) -> Iterator[str]:
+    def walk(node: ast.AST, taken: bool | str) -> Iterator[str]:
         if isinstance(node, ast.Call) and _called(node) in SHOWN:
             taken = True
         if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign) and _is_notes(node):
@@ -89,6 +107,8 @@ def _of_file(tree: ast.Module, name: str) -> Iterator[str]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _OF_NAMES:
             yield from walk(node.func.value, taken)  # its arguments are names or marks
             return
+        if isinstance(node, ast.FunctionDef) and node.name in SPOKEN_FUNCTIONS:
+            taken = "spoken"
         if isinstance(node, ast.Subscript):
             yield from walk(node.value, taken)
             yield from walk(node.slice, False)
@@ -102,14 +122,15 @@ def _of_file(tree: ast.Module, name: str) -> Iterator[str]:
         if isinstance(node, ast.Constant | ast.JoinedStr | ast.BinOp | ast.Call) and id(node) not in docstrings:
             found = list(_texts(node)) if taken else []
             if found:
-                yield from (text for text, _ in found)
+                known = taken is True
+                yield from (text for text, _ in found if known or " " in text.strip())
                 for inner in {id(n): n for _, inners in found for n in inners}.values():
-                    yield from walk(inner, True)
+                    yield from walk(inner, taken)
                 return
         for child in ast.iter_child_nodes(node):
             yield from walk(child, taken)
 
-    yield from walk(tree, whole)
+    yield from walk(tree, True if whole else "spoken" if spoken else False)
 
 
 def _called(node: ast.Call) -> str:

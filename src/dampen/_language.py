@@ -88,6 +88,12 @@ def shown(line: str) -> str:
     return catalogue(name).twin(line) or line
 
 
+def part(text: str) -> str:
+    """Return a part of a line, a setting for one, in the language that is shown; words without a twin as they are."""
+    name = language()
+    return text if name == "en" else catalogue(name).part(text)
+
+
 @dataclass(frozen=True)
 class _Message:
     """A message with places, and its twin.
@@ -160,7 +166,7 @@ class Catalogue:
         if len(line) > _LONGEST:
             return None
         found = (
-            self.entries.get(line)
+            self._exact(line)
             or self._of_message(line, self._all_of, True)
             or self._of_message(line, self.part, True)
             or self._in_a_row(line, self.part)
@@ -181,7 +187,7 @@ class Catalogue:
             if len(self._parts) > _MOST_PARTS:
                 self._parts.clear()
             self._parts[text] = (
-                self.entries.get(text)
+                self._exact(text)
                 or (text if not _WORD.search(_NUMBER.sub("", text)) else None)
                 or self._list(text, _JOINTS[:2], self._all_of)
                 or self._of_message(text, self._all_of)
@@ -189,6 +195,10 @@ class Catalogue:
                 or self._in_a_row(text, self._all_of)
             )
         return self._parts[text]
+
+    def _exact(self, text: str) -> str | None:
+        """Return the twin of a message without places, which may begin a sentence."""
+        return self.entries.get(text) or self.entries.get(text[:1].lower() + text[1:])
 
     def _some_of(self, text: str) -> str:
         """Return a part with the twins of those of its words that have one."""
@@ -232,11 +242,10 @@ class Catalogue:
         if not text:
             return ""
         found = self.entries.get(text) or self._of_message(text, twin, True) or self._in_a_row(text, twin)
-        for stop, of_twin in _STOPS.items() if found is None else ():
-            if text.startswith(stop):
+        for stop, of_twin in _STOPS.items():
+            if found is None and text.startswith(stop):
                 rest = self._rest(text[len(stop) :], twin)
                 found = None if rest is None else _beside(of_twin, rest)
-                break
         return found
 
 

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from dampen._io import shortened
+from dampen._language import LANGUAGES, choose, shown
 from dampen.cli import _startup
 from dampen.cli._examples import epilog
 from dampen.cli._output import WARNED
@@ -103,6 +104,12 @@ def _paragraphs(docstring: str | None) -> str:
 def _root(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and stop.", metavar=""),
+    lang: str = typer.Option(  # taken off the command line before it is parsed
+        "en",
+        metavar="LANG",
+        help="Language of what is printed and of reports, en or zh; JSON stays English.",
+        show_default="DAMPEN_LANG, then the locale's",
+    ),
 ) -> None:
     if version:
         _startup.print_version()
@@ -122,8 +129,44 @@ def run() -> NoReturn:
             warnings.simplefilter("always", category)
         warnings.showwarning = _show
         WARNED.clear()
-        code = _run(sys.argv[1:])
+        code = _in_language(sys.argv[1:])
     sys.exit(code)
+
+
+def _in_language(words: Sequence[str]) -> int:
+    """Run the command line in the language of its `--lang`, which may stand anywhere."""
+    try:
+        words, name = language_of(words)
+    except InputError as error:
+        return _fail(str(error))
+    if name is not None:
+        choose(name)
+    return _run(words)
+
+
+def language_of(words: Sequence[str]) -> tuple[list[str], str | None]:
+    """Return a command line without its `--lang`, and the language that it names.
+
+    Raises:
+        InputError: there is no such language.
+
+    Example:
+        >>> language_of(["tune", "digits", "--lang", "zh"])
+        (['tune', 'digits'], 'zh')
+    """
+    left, name = [], None
+    upcoming = iter(words)
+    for word in upcoming:
+        if word == "--":
+            return [*left, word, *upcoming], name
+        option, equals, value = word.partition("=")
+        if option != "--lang":
+            left.append(word)
+            continue
+        name = value if equals else next(upcoming, "")
+        if name not in LANGUAGES:
+            raise InputError(f"--lang must be one of {', '.join(LANGUAGES)}; got {name or 'nothing'}")
+    return left, name
 
 
 def _run(words: Sequence[str]) -> int:
@@ -132,7 +175,7 @@ def _run(words: Sequence[str]) -> int:
             command = typer.main.get_command(_application(words))
         helps = not words or not {"-h", "--help"}.isdisjoint(words)
         with _startup.importing() if helps else contextlib.nullcontext():  # help imports what draws its panels
-            code = command.main(prog_name="dampen", standalone_mode=False)
+            code = command.main(list(words), prog_name="dampen", standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
         code = _fail(_OUT_OF_MEMORY if lacks_memory(error) else str(error))
@@ -176,7 +219,7 @@ def _show(message: Warning | str, category: type[Warning], *where: Any, **more: 
         _python_shows(message, category, *where, **more)
     elif line not in WARNED:
         WARNED.append(line)
-        print(f"dampen: note: {line}", file=sys.stderr)
+        print(f"dampen: {shown(f'note: {line}')}", file=sys.stderr)
 
 
 _python_shows = warnings.showwarning
@@ -215,5 +258,6 @@ def _close_stdout() -> None:
 
 
 def _fail(message: str) -> int:
-    print(f"dampen: {shortened(' '.join(message.split()), _LONGEST)}", file=sys.stderr)
+    line = shown(" ".join(message.split()))
+    print(f"dampen: {shortened(line, _LONGEST)}", file=sys.stderr)
     return BAD_INPUT

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from dampen._language import shown
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -19,6 +21,11 @@ WARNED: list[str] = []
 def print_json(document: dict[str, Any]) -> None:
     """Print one JSON document; what is not a finite number becomes null."""
     print(json.dumps(plain(document), ensure_ascii=False, allow_nan=False))
+
+
+def say(line: str, *, stream: TextIO | None = None, end: str = "\n") -> None:
+    """Print a line, or several, in the language that is shown."""
+    print("\n".join(map(shown, line.split("\n"))), file=stream, end=end, flush=True)
 
 
 def print_table(
@@ -54,8 +61,8 @@ def progress(what: str, *, shown: bool = True) -> Iterator[Callable[..., None]]:
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total, now=what: bar.update(task, completed=done, total=total, description=now)
+        task = bar.add_task(shown(what), total=None)
+        yield lambda done, total, now=what: bar.update(task, completed=done, total=total, description=shown(now))
 
 
 def spread(values: "np.ndarray") -> float:
