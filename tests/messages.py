@@ -52,6 +52,12 @@ EXTRA = {  # of parts that are put together from other texts
     **dict.fromkeys(["regularisation", "gain", "took", "agrees", "contradicts"], "cli/_runs.py"),
     **dict.fromkeys(["training", "validation", "entropy", "length"], "report/_curves.py"),
     "not significant": "study/_verdict_text.py",
+    **dict.fromkeys(["Examples:", "Options", "Arguments", "Commands", "Usage: ", "[default: {}]"], "cli/_help.py"),
+    **dict.fromkeys(["Data", "Search", "Training", "Output", "Page", "A study", "Experiments"], "cli/_help.py"),
+    **dict.fromkeys(["Your own training", "Show this message and exit."], "cli/_help.py"),
+    **dict.fromkeys(["Missing argument '{0}'.", "Missing option '{0}'.", "No such option: {0}"], "cli/_main.py"),
+    **dict.fromkeys(["No such command '{0}'.", "Got unexpected extra argument ({0})"], "cli/_main.py"),
+    **dict.fromkeys(["Option '{0}' requires an argument.", "Invalid value for '{0}': {1}"], "cli/_main.py"),
     "over {0}: {1}": "study/_verdict_text.py",
     "learning rate {0}": "study/_verdict_text.py",
 }
@@ -172,7 +178,7 @@ def _texts(node: ast.expr) -> Iterator[tuple[str, list[ast.expr]]]:
                 n = len(_PLACE.findall(text))
                 inner.append(piece)
         if inner or text:
-            yield text, inner
+            yield text.strip("\n"), inner  # lines are shown one by one
 
 
 def _alternatives(node: ast.expr) -> list[list[str | ast.expr]] | None:

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from dampen._io import shortened
-from dampen._language import LANGUAGES, choose, shown
+from dampen._language import LANGUAGES, choose, language, shown
 from dampen.cli import _startup
 from dampen.cli._examples import epilog
 from dampen.cli._output import WARNED
@@ -174,6 +174,10 @@ def _run(words: Sequence[str]) -> int:
         with _startup.importing():
             command = typer.main.get_command(_application(words))
         helps = not words or not {"-h", "--help"}.isdisjoint(words)
+        if helps and language() != "en":
+            from dampen.cli import _help
+
+            _help.translate(command)
         with _startup.importing() if helps else contextlib.nullcontext():  # help imports what draws its panels
             code = command.main(list(words), prog_name="dampen", standalone_mode=False)
         sys.stdout.flush()
