@@ -5,6 +5,8 @@ from typing import Any
 
 from dampen._language import shown
 
+_BREAK = re.compile(r"([，。；：、])(?=\w)")  # where lines break: rich cuts what has no space
+
 
 def translate(command: Any) -> None:
     """Put the twins of a command's texts in their place, and those of its own commands.
@@ -27,7 +29,7 @@ def _translate(command: Any) -> None:
     command.epilog = _paragraphs(command.epilog)
     command.rich_help_panel = _text(getattr(command, "rich_help_panel", None))
     for parameter in command.params:
-        parameter.help = _text(getattr(parameter, "help", None))
+        parameter.help = _BREAK.sub(r"\1 ", _text(getattr(parameter, "help", None)) or "") or None
         parameter.show_default = _text(getattr(parameter, "show_default", None))
         parameter.rich_help_panel = _text(getattr(parameter, "rich_help_panel", None))
     for below in getattr(command, "commands", {}).values():
