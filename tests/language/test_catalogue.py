@@ -15,7 +15,7 @@ from dampen.errors import InputError
 ROOT = Path(__file__).parents[2]
 CATALOGUE = ROOT / "src" / "dampen" / "locale" / "zh.po"
 COMPLETE = (  # whose every message has a twin; lines of others are shown in English where theirs lacks
-    *("cli/", "report/", "metrics.py", "engine/knobs", "search/_space.py", "study/_verdict_text.py"),
+    *("cli/", "report/", "study/", "metrics.py", "engine/knobs", "search/_space.py", "uncertainty/_summaries.py"),
 )
 PLACES, NUMBERS = re.compile(r"\{(\d+)"), re.compile(r"\d+")
 

@@ -226,13 +226,12 @@ def _examples(own: Columns, data: Data | Incoming) -> str:
     order = np.argsort(uncertainty, kind="stable")
     least = order[::-1][:_EXAMPLES]
     groups = ((shown("The most certain"), order[:_EXAMPLES]), (shown("The least certain"), least))
-    shown = [(title, _shown(places, own, data)) for title, places in groups]
-    return render("trust-examples.html", groups=shown)
+    return render("trust-examples.html", groups=[(title, _shown(places, own, data)) for title, places in groups])
 
 
 def _shown(places: Sequence[int] | np.ndarray, own: Columns, data: Data | Incoming) -> list[tuple[int, str, str, str]]:
     """Return each row's number, its picture in base64 if it is one, its target, and what was predicted."""
-    shown = []
+    rows = []
     for i in places:
         row = int(own["row"][i])
         assert data.targets is not None
@@ -242,8 +241,8 @@ def _shown(places: Sequence[int] | np.ndarray, own: Columns, data: Data | Incomi
             caption = f"{shown('right' if own['_right'][i] else 'wrong')}, {own['probability'][i]:.3f}"
         else:
             caption = f"{own['prediction'][i]:.4g} ± {own['standard_deviation'][i]:.2g}"
-        shown.append((row, _picture(data.features[row].numpy()), name, caption))
-    return shown
+        rows.append((row, _picture(data.features[row].numpy()), name, caption))
+    return rows
 
 
 def _picture(features: np.ndarray) -> str:
