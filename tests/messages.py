@@ -8,7 +8,7 @@ between two texts, each of them is a message of its own.
 import ast
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -108,7 +108,11 @@ def _of_file(tree: ast.Module, name: str) -> Iterator[str]:
             taken = True
         if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign) and _is_notes(node):
             taken = True
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("append", "extend"):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("append", "extend")
+        ):
             taken = taken or "note" in ast.unparse(node.func.value)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _OF_NAMES:
             yield from walk(node.func.value, taken)  # its arguments are names or marks

@@ -5,8 +5,8 @@ A line gets its twin where it is shown: at the command line, on a page, in `prin
 has messages with numbered places, `no column '{0}'`, and a line is looked up by the message that it was made from. One
 without a twin is shown as it is.
 
-Places of a twin may say what stands there: `{0}` is shown unchanged, `{0:t}` is translated in turn, `{0:d}` is a number,
-`{0:v}` a number, a word or what is in parentheses (a message is not meant where there is none).
+Places of a twin may say what stands there: `{0}` is shown unchanged, `{0:t}` is translated in turn, `{0:d}` is a
+number, `{0:v}` a number, a word or what is in parentheses (a message is not meant where there is none).
 """
 
 import ast
@@ -279,10 +279,10 @@ def catalogue(name: str) -> Catalogue:
 
 
 def read(text: str) -> dict[str, str]:
-    """Return the messages and twins of a catalogue in gettext's format, without its head; other entries are left out.
+    r"""Return the messages and twins of a catalogue in gettext's format, without its head; other entries are left out.
 
     Example:
-        >>> read('msgid "row"\\nmsgstr ""\\n"行"\\n')
+        >>> read('msgid "row"\nmsgstr ""\n"行"\n')
         {'row': '行'}
     """
     entries: dict[str, str] = {}
@@ -296,9 +296,9 @@ def read(text: str) -> dict[str, str]:
                 entries[parts["msgid"]] = parts.get("msgstr", "")
             parts = {}
             continue
-        if not line.startswith('"'):
-            field, _, line = line.partition(" ")
-        parts[field] = parts.get(field, "") + ast.literal_eval(line)
+        name, _, quoted = line.partition(" ") if not line.startswith('"') else (field, "", line)
+        field = name
+        parts[field] = parts.get(field, "") + ast.literal_eval(quoted)
     return entries
 
 

@@ -18,8 +18,9 @@ from dampen.study._verdict_text import BIASES, NAMES
 
 FIGURES = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 KEPT = re.compile(  # what is the same in both: metrics, names of options and papers
-    r"mc-nll|nll|mse|rmse|mae|brier|RMSE|AdamW|epochs=\d+|--epochs|--group \w+|Python|weight_decay|dropout|lr\b|Nadeau and "
-    r"Bengio|Bonferroni, Dunn|Berger|Wang and Aitchison|Bergsma et al\.|steps per epoch|'\w+'|\d+e[-+]\d+|1e|L1|user_id|cosine|r2"
+    r"mc-nll|nll|mse|rmse|mae|brier|RMSE|AdamW|epochs=\d+|--epochs|--group \w+|Python|weight_decay|dropout|lr\b|"
+    r"Nadeau and Bengio|Bonferroni, Dunn|Berger|Wang and Aitchison|Bergsma et al\.|steps per epoch|"
+    r"'\w+'|\d+e[-+]\d+|1e|L1|user_id|cosine|r2"
 )
 METHODS = [
     "95 % intervals from 5 fresh folds with fresh seeds, corrected for the rows that folds share (Nadeau and Bengio "
@@ -88,7 +89,11 @@ class Draw:
         diagnosis = Diagnosis(
             overfits_from=self.maybe(8),
             underfits=choose([True, False, None]),
-            leaks={"copies": choose([0, 1, 12]), "test_copies": choose([0, 1, 7]), "identifiers": choose([[], ["user_id"]])},
+            leaks={
+                "copies": choose([0, 1, 12]),
+                "test_copies": choose([0, 1, 7]),
+                "identifiers": choose([[], ["user_id"]]),
+            },
             beaten_by=choose([(), ("linear",), ("linear", "boosting"), ("none_stopped_early",)]),
         )
         helps = choose([True, False, None])
@@ -102,7 +107,9 @@ class Draw:
             share=0.1,
             in_target_unit=self.maybe(self.number() * 10),
             target_unit=choose(["of 1000 rows", "RMSE"]),
-            open=choose([{}, {"none": self.whole_part()}, {"off": self.whole_part(), "none_stopped_early": self.whole_part()}]),
+            open=choose(
+                [{}, {"none": self.whole_part()}, {"off": self.whole_part(), "none_stopped_early": self.whole_part()}]
+            ),
         )
         return Findings(
             metric=choose(list(METRICS.values())),
@@ -119,7 +126,9 @@ class Draw:
             passed_over=self.maybe(self.whole_part()),
             attribution={
                 name: self.part()
-                for name in self.random.sample(["lr", "length", "regularisation", "weight_decay", "dropout", "together"], 4)
+                for name in self.random.sample(
+                    ["lr", "length", "regularisation", "weight_decay", "dropout", "together"], 4
+                )
             },
             total=self.maybe(self.part()),
             length=Length(choose([1, 40]), self.maybe(self.number()), self.positive()),

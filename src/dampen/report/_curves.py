@@ -174,7 +174,13 @@ def _axis(lows: Sequence[float], highs: Sequence[float]) -> dict[str, Any]:
     if least <= 0 or most / least < _STEEP:
         return {"title": {"text": shown("loss")}, "rangemode": "tozero"}
     ends = [np.log10(least / _BELOW), np.log10(most * 1.15)]
-    return {"type": "log", "range": ends, "title": {"text": shown("loss (log scale)")}, "dtick": "D2", "tickformat": ".3~g"}
+    return {
+        "type": "log",
+        "range": ends,
+        "title": {"text": shown("loss (log scale)")},
+        "dtick": "D2",
+        "tickformat": ".3~g",
+    }
 
 
 def _epochs(lengths: Sequence[int]) -> dict[str, Any]:

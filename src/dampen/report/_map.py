@@ -46,7 +46,11 @@ def landscape(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _pag
     alike = [of["setting"] for of in document["equivalent"] if of["setting"] != best]
     all_settings = [point.setting for point in points] + [best, *alike]
     across = _Axis.of([_value(setting, x) for setting in all_settings], x)
-    up = _Axis.of([_value(s, y) for s in all_settings], y) if y else _Axis.of([p.value for p in points], document["metric"])
+    up = (
+        _Axis.of([_value(s, y) for s in all_settings], y)
+        if y
+        else _Axis.of([p.value for p in points], document["metric"])
+    )
 
     def place(settings: Sequence[dict[str, Any]], values: Sequence[float]) -> dict[str, Any]:
         heights = values if y is None else [_value(setting, y) for setting in settings]

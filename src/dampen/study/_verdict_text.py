@@ -165,7 +165,8 @@ def _comparison(verdict: Findings, best: str) -> str:
     small = [o for o in others if o.settled and abs(o.difference) < verdict.margin]
     worse = [name for name, other in verdict.references.items() if other.better is False]
     if worse:
-        return f"The best on the selection rows is {best}, but on the evaluation rows {_name(verdict, worse[0])} is better."
+        name = _name(verdict, worse[0])
+        return f"The best on the selection rows is {best}, but on the evaluation rows {name} is better."
     open_ones = "the other one" if len(others) == 1 else f"{unsettled} of {len(others)} others"
     sure = f"{open_ones} may be as good" if unsettled else "better than every other one"
     note = ", though some differences are negligible" if small and not unsettled else ""
