@@ -43,7 +43,6 @@ _OF_NAMES = ("get", "replace", "startswith", "removeprefix", "strftime", "split"
 _LETTERS = re.compile(r"[^\W\d_]{2}")
 EXTRA = {  # of parts that are put together from other texts
     "{0} {1} ({2})": "study/_verdict_text.py",
-    "{0} {1}": "study/_verdict_text.py",
     "{0} to {1}": "study/_verdict_text.py",
     "{0} or less": "search/_space.py",
     ".": "report/_study.py",
@@ -51,6 +50,7 @@ EXTRA = {  # of parts that are put together from other texts
     **dict.fromkeys(["data", "notes", "network", "space", "search", "evaluation", "folder"], "report/_study.py"),
     **dict.fromkeys(["regularisation", "gain", "took", "agrees", "contradicts"], "cli/_runs.py"),
     **dict.fromkeys(["training", "validation", "entropy", "length"], "report/_curves.py"),
+    **dict.fromkeys(["changed", "found", "lengths", "versions", "serious", "warning", "warnings"], "cli/_runs.py"),
     "not significant": "study/_verdict_text.py",
     **dict.fromkeys(["Examples:", "Options", "Arguments", "Commands", "Usage: ", "[default: {}]"], "cli/_help.py"),
     **dict.fromkeys(["Data", "Search", "Training", "Output", "Page", "A study", "Experiments"], "cli/_help.py"),

@@ -187,14 +187,19 @@ class Catalogue:
             if len(self._parts) > _MOST_PARTS:
                 self._parts.clear()
             self._parts[text] = (
-                self._exact(text)
-                or (text if not _WORD.search(_NUMBER.sub("", text)) else None)
-                or self._list(text, _JOINTS[:2], self._all_of)
-                or self._of_message(text, self._all_of)
-                or self._list(text, _JOINTS[2:], self._all_of)
-                or self._in_a_row(text, self._all_of)
+                self._whole(text) or self._in_a_row(text, self._all_of)
             )
         return self._parts[text]
+
+    def _whole(self, text: str) -> str | None:
+        """Return the twin of a part that is one message or a list of messages."""
+        return (
+            self._exact(text)
+            or (text if not _WORD.search(_NUMBER.sub("", text)) else None)
+            or self._list(text, _JOINTS[:2], self._whole)
+            or self._of_message(text, self._all_of)
+            or self._list(text, _JOINTS[2:], self._whole)
+        )
 
     def _exact(self, text: str) -> str | None:
         """Return the twin of a message without places, which may begin a sentence."""

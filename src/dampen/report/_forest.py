@@ -76,8 +76,10 @@ def differences(document: dict[str, Any]) -> _page.Picture:
         rows[name] = Row(_name(name), detail, other["difference"], ends, *_LOOKS.get(word, _OPEN), _about(other))
     far = _far(rows)
     metric = document["metric"]
-    side = "right" if rising(metric) else "left"
-    notes = [f"Differences are the recommended training's {metric} minus the other's: {side} of 0 it is better."]
+    notes = [
+        f"Differences are the recommended training's {metric} minus the other's: "
+        f"{'right' if rising(metric) else 'left'} of 0 it is better."
+    ]
     notes = notes if rows else []
     notes += [f"{row.name} is too far away to be drawn: {row.detail}." for row in far.values()]
     notes += [f"{name} diverged." for name in diverged]

@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dampen._io import refuse_foreign
-from dampen._language import shown, tag
+from dampen._language import part, shown, tag
 from dampen.errors import InputError
 from dampen.study._storage import Folder
 
@@ -155,12 +155,16 @@ def hover(*lines: str) -> str:
 
 def words(name: str) -> str:
     """Return a knob's name as sentences have it; not escaped."""
-    return shown("learning rate" if name == "lr" else name.replace("_", " "))
+    return shown(_english(name))
+
+
+def _english(name: str) -> str:
+    return "learning rate" if name == "lr" else name.replace("_", " ")
 
 
 def setting_text(setting: dict[str, Any]) -> str:
     """Return a setting in words; not escaped."""
-    text = ", ".join(f"{words(name)} {short(value)}" for name, value in setting.items())
+    text = ", ".join(part(f"{_english(name)} {short(value)}") for name, value in setting.items())
     return text or shown("the network as it is")
 
 

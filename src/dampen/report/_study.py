@@ -186,7 +186,7 @@ def _leaks(document: dict[str, Any]) -> str:
 def _again(document: dict[str, Any]) -> str:
     trained, plan = document["trained"], document["plan"]
     facts = {
-        "data": f"{plan['data']['name']}, fingerprint {plan['data']['fingerprint']}",
+        "data": shown(f"{plan['data']['name']}, fingerprint {plan['data']['fingerprint']}"),
         "notes": " ".join(shown(note) + shown(".") for note in document["notes"]),
         "network": plan["model"],
         "space": "; ".join(f"{name}: {dimension}" for name, dimension in plan["space"].items()),
