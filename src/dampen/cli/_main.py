@@ -104,8 +104,9 @@ def _paragraphs(docstring: str | None) -> str:
 def _root(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and stop.", metavar=""),
-    lang: str = typer.Option(  # taken off the command line before it is parsed
-        "en",
+    lang: bool = typer.Option(  # for help: its word is taken off the line before that is parsed
+        False,
+        "--lang",
         metavar="LANG",
         help="Language of what is printed and of reports, en or zh; JSON stays English.",
         show_default="DAMPEN_LANG, then the locale's",

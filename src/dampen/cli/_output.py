@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dampen._language import shown
+from dampen import _language
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,7 @@ def print_json(document: dict[str, Any]) -> None:
 
 def say(line: str, *, stream: TextIO | None = None, end: str = "\n") -> None:
     """Print a line, or several, in the language that is shown."""
-    print("\n".join(map(shown, line.split("\n"))), file=stream, end=end, flush=True)
+    print("\n".join(map(_language.shown, line.split("\n"))), file=stream, end=end, flush=True)
 
 
 def print_table(
@@ -61,8 +61,8 @@ def progress(what: str, *, shown: bool = True) -> Iterator[Callable[..., None]]:
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(shown(what), total=None)
-        yield lambda done, total, now=what: bar.update(task, completed=done, total=total, description=shown(now))
+        task = bar.add_task(_language.shown(what), total=None)
+        yield lambda done, total, now=what: bar.update(task, completed=done, total=total, description=_language.shown(now))
 
 
 def spread(values: "np.ndarray") -> float:

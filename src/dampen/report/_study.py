@@ -132,7 +132,7 @@ def _test(document: dict[str, Any], sentences: Sequence[str]) -> str:
         cells = [_metric_lines(metrics_of.get(metric)) for metric in metrics] + [
             _against(metrics_of.get("against"))
         ] * paired
-        rows.append((part(REFERENCE_NAMES.get(name, name)), cells))
+        rows.append((part(str(REFERENCE_NAMES.get(name, name))), cells))
     against = f"{shown(document['metric'])}{shown(', recommended minus this')}"
     head = [*map(shown, metrics), *[against] * paired]
     return render("test.html", sentences=[shown(sentence) for sentence in sentences], head=head, rows=rows)

@@ -264,7 +264,7 @@ def _picture(features: np.ndarray) -> str:
 def _figures(document: dict[str, Any]) -> str:
     parts = {**document["summary"], **document["abstention"], **document["calibration"]}
     rows = [
-        (shown(_LABELS.get(name, name.replace("_", " "))), f"{value:.4g}" if isinstance(value, float) else value)
+        (shown(str(_LABELS.get(name, name.replace("_", " ")))), f"{value:.4g}" if isinstance(value, float) else value)
         for name, value in parts.items()
         if value is not None and not isinstance(value, dict)
     ]
