@@ -51,6 +51,8 @@ EXTRA = {  # of parts that are put together from other texts
     **dict.fromkeys(["regularisation", "gain", "took", "agrees", "contradicts"], "cli/_runs.py"),
     **dict.fromkeys(["training", "validation", "entropy", "length"], "report/_curves.py"),
     **dict.fromkeys(["changed", "found", "lengths", "versions", "serious", "warning", "warnings"], "cli/_runs.py"),
+    **dict.fromkeys(["search", "confirmation", "test"], "cli/_tune.py"),
+    **dict.fromkeys(["{0} s", "{0} h", "; {0} s"], "cli/_runs.py"),
     "not significant": "study/_verdict_text.py",
     **dict.fromkeys(["Examples:", "Options", "Arguments", "Commands", "Usage: ", "[default: {}]"], "cli/_help.py"),
     **dict.fromkeys(["Data", "Search", "Training", "Output", "Page", "A study", "Experiments"], "cli/_help.py"),
@@ -149,7 +151,7 @@ def _called(node: ast.Call) -> str:
 
 def _is_notes(node: ast.Assign | ast.AugAssign | ast.AnnAssign) -> bool:
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-    return any("note" in ast.unparse(target).lower() for target in targets)
+    return any("note" in ast.unparse(target).lower() or "printed" in ast.unparse(target) for target in targets)
 
 
 def _docstrings(tree: ast.Module) -> Iterator[ast.Constant]:

@@ -33,6 +33,7 @@ _STAND = {"d": _NUMBER.pattern, "v": r"\([^()]*\)|\S+"}
 _WORD = re.compile(r"[^\W\d_]{2}")
 _JOINTS = (("; ", "；"), (", ", "，"), (" and ", "和"), (" or ", "或"))  # of lists, the outermost first
 _LONGEST = 8000  # letters of a line that is looked up: longer ones are no message of ours
+_LETTERS_OF_A_LINE = 6
 _MOST_PARTS = 10_000  # of lines, whose twins are remembered
 _chosen: ContextVar[str | None] = ContextVar("language", default=None)
 
@@ -133,8 +134,9 @@ class _Message:
 
     @cached_property
     def has_words(self) -> bool:
-        """Whether it is more than places and marks, and so can be a line."""
-        return any(map(str.isalpha, "".join(self.literals)))
+        """Whether it has words enough to be a line: it begins with one, or they are more than a joint of places."""
+        first = self.literals[0].strip()
+        return first[:1].isalpha() or sum(map(str.isalpha, "".join(self.literals))) >= _LETTERS_OF_A_LINE
 
     @cached_property
     def _expression(self) -> re.Pattern[str]:
@@ -154,7 +156,8 @@ class Catalogue:
         self.entries = {message: twin for message, twin in entries.items() if twin}
         self._messages = sorted(
             (_message(message, twin) for message, twin in self.entries.items() if _PLACE.search(message)),
-            key=lambda message: -sum(map(len, message.literals)),  # the most particular first
+            # the most particular first: what begins with its own words, then what has most of them
+            key=lambda message: (not message.literals[0], -sum(map(len, message.literals))),
         )
         self._parts: dict[str, str | None] = {}
 
@@ -186,9 +189,7 @@ class Catalogue:
         if text not in self._parts:
             if len(self._parts) > _MOST_PARTS:
                 self._parts.clear()
-            self._parts[text] = (
-                self._whole(text) or self._in_a_row(text, self._all_of)
-            )
+            self._parts[text] = self._whole(text) or self._in_a_row(text, self._all_of)
         return self._parts[text]
 
     def _whole(self, text: str) -> str | None:

@@ -123,7 +123,7 @@ def _print_columns_and_notes(data: "Data", stream: Any) -> None:
     for note in data.notes:
         _output.say(f"Note: {_as_options(note)}.", stream=stream)
     if data.columns is not None:
-        _output.say(str(data), stream=stream, end="\n\n")
+        print(f"{data}\n", file=stream)
 
 
 def _as_options(line: str) -> str:

@@ -62,7 +62,9 @@ def progress(what: str, *, shown: bool = True) -> Iterator[Callable[..., None]]:
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(_language.shown(what), total=None)
-        yield lambda done, total, now=what: bar.update(task, completed=done, total=total, description=_language.shown(now))
+        yield lambda done, total, now=what: bar.update(
+            task, completed=done, total=total, description=_language.shown(now)
+        )
 
 
 def spread(values: "np.ndarray") -> float:

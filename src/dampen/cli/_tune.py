@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from dampen._io import counted, shortened
-from dampen._language import shown
+from dampen._language import language, part, shown
 from dampen.cli import _data, _knobs, _network, _options, _output, _startup
 from dampen.cli._import_string import network_maker
 from dampen.errors import InputError
@@ -331,15 +331,15 @@ def _progress_callback(advance: Any, first: Any) -> Any:
 
     def report(at: "Progress") -> None:
         first()
-        best = "" if at.best is None else f", best so far {at.best:.4g}"
-        now = f"{at.phase}: {counted(at.members, 'member')} to epoch {at.epochs}{best}"
+        best = "" if at.best is None else shown(f", best so far {at.best:.4g}")
+        now = shown(f"{at.phase}: {counted(at.members, 'member')} to epoch {at.epochs}") + best
         if at.workers is not None:
-            now += f"; {counted(at.workers, 'worker')}, {at.rate:.3g} epochs of a member a second"
+            now += shown(f"; {counted(at.workers, 'worker')}, {at.rate:.3g} epochs of a member a second")
         advance(at.share, 1, now)
         if not sys.stderr.isatty() and (at.phase, at.members, at.epochs) not in printed:
             printed.add((at.phase, at.members, at.epochs))
-            left = "" if at.left is None else f", about {at.left:.0f} s left"
-            _output.say(f"{now}; {at.seconds:.0f} s{left}", stream=sys.stderr)
+            left = "" if at.left is None else shown(f", about {at.left:.0f} s left")
+            print(f"{now}{shown(f'; {at.seconds:.0f} s')}{left}", file=sys.stderr)
 
     return report
 
@@ -352,8 +352,15 @@ def print_study(study: "Study") -> None:
         print()
         _output.say("The test set, opened once (mean, 95 % interval over seeds and rows):")
         metrics = list(study.test["ensemble"])
-        rows = [[shown(name), *(_figure(result[m]) for m in metrics)] for name, result in study.test.items()]
+        rows = [[_name(name), *(_figure(result[m]) for m in metrics)] for name, result in study.test.items()]
         _output.print_table(["", *map(shown, metrics)], rows)
+
+
+def _name(name: str) -> str:
+    """Return a reference's name: in English as options and documents have it."""
+    from dampen.study import REFERENCE_NAMES
+
+    return name if language() == "en" else part(str(REFERENCE_NAMES.get(name, name)))
 
 
 def _figure(result: dict[str, Any]) -> str:
