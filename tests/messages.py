@@ -52,7 +52,7 @@ EXTRA = {  # of parts that are put together from other texts
     **dict.fromkeys(["training", "validation", "entropy", "length"], "report/_curves.py"),
     **dict.fromkeys(["changed", "found", "lengths", "versions", "serious", "warning", "warnings"], "cli/_runs.py"),
     **dict.fromkeys(["search", "confirmation", "test"], "cli/_tune.py"),
-    **dict.fromkeys(["{0} s", "{0} h", "; {0} s"], "cli/_runs.py"),
+    **dict.fromkeys(["{0} s", "{0} h", "{0} min"], "cli/_runs.py"),
     "not significant": "study/_verdict_text.py",
     **dict.fromkeys(["Examples:", "Options", "Arguments", "Commands", "Usage: ", "[default: {}]"], "cli/_help.py"),
     **dict.fromkeys(["Data", "Search", "Training", "Output", "Page", "A study", "Experiments"], "cli/_help.py"),

@@ -190,5 +190,5 @@ def _figure(metric: str, value: dict[str, Any] | None, sign: str = "") -> str:
 def _time(seconds: float) -> str:
     """Return a time as `42 s`, `5 min` or `1.5 h`."""
     if seconds < 120:
-        return shown(f"{seconds:.0f} s")
-    return shown(f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h")
+        return part(f"{seconds:.0f} s")
+    return part(f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h")

@@ -339,7 +339,7 @@ def _progress_callback(advance: Any, first: Any) -> Any:
         if not sys.stderr.isatty() and (at.phase, at.members, at.epochs) not in printed:
             printed.add((at.phase, at.members, at.epochs))
             left = "" if at.left is None else shown(f", about {at.left:.0f} s left")
-            print(f"{now}{shown(f'; {at.seconds:.0f} s')}{left}", file=sys.stderr)
+            print(f"{now}; {part(f'{at.seconds:.0f} s')}{left}", file=sys.stderr)
 
     return report
 
