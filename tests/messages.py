@@ -53,6 +53,8 @@ EXTRA = {  # of parts that are put together from other texts
     **dict.fromkeys(["changed", "found", "lengths", "versions", "serious", "warning", "warnings"], "cli/_runs.py"),
     **dict.fromkeys(["search", "confirmation", "test"], "cli/_tune.py"),
     **dict.fromkeys(["{0} s", "{0} h", "{0} min"], "cli/_runs.py"),
+    **dict.fromkeys(["{0} serious", "{0} warning", "{0} warnings", "{0} note", "{0} notes"], "doctor/_report.py"),
+    **dict.fromkeys(["the number of steps", "a batch", "an optimizer"], "doctor/_report.py"),
     "not significant": "study/_verdict_text.py",
     **dict.fromkeys(["Examples:", "Options", "Arguments", "Commands", "Usage: ", "[default: {}]"], "cli/_help.py"),
     **dict.fromkeys(["Data", "Search", "Training", "Output", "Page", "A study", "Experiments"], "cli/_help.py"),
@@ -61,6 +63,7 @@ EXTRA = {  # of parts that are put together from other texts
     **dict.fromkeys(["No such command '{0}'.", "Got unexpected extra argument ({0})"], "cli/_main.py"),
     **dict.fromkeys(["Option '{0}' requires an argument.", "Invalid value for '{0}': {1}"], "cli/_main.py"),
     "over {0}: {1}": "study/_verdict_text.py",
+    "{0} with {1}": "study/_verdict_text.py",
     "learning rate {0}": "study/_verdict_text.py",
 }
 

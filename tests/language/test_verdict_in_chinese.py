@@ -3,6 +3,7 @@
 import random
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,12 +11,13 @@ from dampen._language import shown, speaking
 from dampen.engine.knobs import Setting
 from dampen.metrics import METRICS
 from dampen.search import LogUniform, Training
-from dampen.study import _verdict_text
+from dampen.study import _verdict_text, load_study
 from dampen.study._diagnosis import Diagnosis
 from dampen.study._findings import Against, Findings, Gain, Length, Part
 from dampen.study._on_test_rows import on_test_rows
 from dampen.study._verdict_text import BIASES, NAMES
 
+FOLDERS = Path(__file__).parents[1] / "study" / "data"
 FIGURES = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 KEPT = re.compile(  # what is the same in both: metrics, names of options and papers
     r"mc-nll|nll|mse|rmse|mae|brier|RMSE|AdamW|epochs=\d+|--epochs|--group \w+|Python|weight_decay|dropout|lr\b|"
@@ -169,3 +171,16 @@ def test_every_sentence_is_chinese_with_the_same_figures(start):
             twin = shown(line)
         assert figures(twin) == figures(line), (line, twin)
         assert not re.search("[A-Za-z]{2}", KEPT.sub("", twin).replace("e-", "").replace("nan", "")), (line, twin)
+
+
+@pytest.mark.parametrize("name", ["tuned-0.1.0", "compared-0.1.0"])
+def test_a_study_of_an_older_version_prints_chinese_from_its_folder_whose_document_stays_english(name):
+    study = load_study(FOLDERS / name)
+    with speaking("zh"):
+        printed, document = str(study).splitlines(), study.document()
+    assert document == study.document()
+    assert str(study).splitlines() == study.sentences() == document["sentences"]
+    for twin, line in zip(printed, study.sentences(), strict=True):
+        assert figures(twin) == figures(line)
+    chinese = [twin for twin in printed if re.search("[\u4e00-\u9fff]", twin)]
+    assert len(chinese) > len(printed) / 2  # sentences in words of that version have no twin
