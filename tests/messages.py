@@ -63,6 +63,8 @@ EXTRA = {  # of parts that are put together from other texts
     **dict.fromkeys(["No such command '{0}'.", "Got unexpected extra argument ({0})"], "cli/_main.py"),
     **dict.fromkeys(["Option '{0}' requires an argument.", "Invalid value for '{0}': {1}"], "cli/_main.py"),
     "over {0}: {1}": "study/_verdict_text.py",
+    "{0} or larger": "engine/knobs/_base.py",
+    "a finite number, {0} or larger": "engine/knobs/_base.py",
     "{0} with {1}": "study/_verdict_text.py",
     "learning rate {0}": "study/_verdict_text.py",
 }

@@ -80,8 +80,8 @@ def shown(line: str) -> str:
 
     Example:
         >>> with speaking("zh"):
-        ...     shown("weight_decay must be 0 or larger, got -0.1")
-        'weight_decay 必须是 0 或更大的数，得到的是 -0.1'
+        ...     shown("--seed must be 0 or larger, got -1")
+        '--seed 必须为 0 或更大，实际为 -1'
     """
     name = language()
     if name == "en" or not line:
