@@ -16,6 +16,8 @@ import torch
 with mock.patch("random.getrandbits", random.Random(0).getrandbits):
     import beartype.door  # noqa: F401
 
+os.environ["DAMPEN_LANG"] = "en"  # whatever the locale of the machine
+
 # Every row that handles tensors; typer's context in dampen.cli is not of the type that it asks commands to name.
 CHECKED = (
     "data",

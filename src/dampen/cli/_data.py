@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from dampen._language import shown
 from dampen.cli import _options, _output
 from dampen.cli._option_names import as_options
 
@@ -106,17 +107,17 @@ def data_printer(data: "Data", json: bool, more: Sequence[str] = ()) -> Callable
             stream = sys.stderr if json else sys.stdout
             _print_columns_and_notes(data, stream)
             for line in more:
-                print(_output.printable(line), file=stream)
+                _output.say(line, stream=stream)
 
     return report
 
 
 def _print_columns_and_notes(data: "Data", stream: Any) -> None:
     if data.columns is not None:
-        _output.print_table(
-            ("column", "read as", "becomes", ""), data.columns.summary(data.outputs), stream=stream, left=True
-        )
+        rows = [[name, *map(shown, told)] for name, *told in data.columns.summary(data.outputs)]
+        head = [shown("column"), shown("read as"), shown("becomes"), ""]
+        _output.print_table(head, rows, stream=stream, left=True)
     for note in data.notes:
-        print(f"Note: {_output.printable(as_options(note))}.", file=stream)
+        _output.say(f"Note: {as_options(note)}.", stream=stream)
     if data.columns is not None:
         print(f"{_output.printable(data)}\n", file=stream)

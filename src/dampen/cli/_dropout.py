@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from dampen._language import shown
 from dampen.cli import _data, _options, _output, _startup
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def command(
             print_data()
             advance(event.epoch, event.epochs)
             if isinstance(event, Epoch) and not json:
-                print(lesson.epoch_line(event), flush=True)
+                _output.say(lesson.epoch_line(event))
 
         comparison = lesson.compare(
             source,
@@ -76,13 +77,14 @@ def _print(comparison: "lesson.Comparison") -> None:
 
     seeds = len(comparison.history.seeds)
     metrics = list(comparison.fitted)
-    print(
-        f"\nAfter {comparison.history.epochs[-1]} epochs, training rows measured as the test rows are, without dropout"
+    print()
+    _output.say(
+        f"After {comparison.history.epochs[-1]} epochs, training rows measured as the test rows are, without dropout"
         f"{f'; mean ± standard deviation of {seeds} seeds' if seeds > 1 else ''}:"
     )
     rows = [
         [
-            f"{metric}, {name}",
+            f"{shown(metric)}{shown(name)}",
             *(
                 _output.with_spread(values[:, m])
                 for values in (
@@ -93,11 +95,11 @@ def _print(comparison: "lesson.Comparison") -> None:
             ),
         ]
         for metric in metrics
-        for name, m in (("with dropout", DROPOUT), ("without", NO_DROPOUT))
+        for name, m in ((", with dropout", DROPOUT), (", without", NO_DROPOUT))
     ]
-    _output.print_table(["", "train", "test", "gap"], rows)
+    _output.print_table(["", shown("train"), shown("test"), shown("gap")], rows)
     for metric in reversed(metrics):
-        print(_sentence(comparison, metric))
+        _output.say(_sentence(comparison, metric))
     print()
 
 

@@ -84,5 +84,5 @@ def command(
     if json:
         _output.print_json(answer.document() | {"picture": str(file)})
         return
-    print(answer)
+    _output.say(str(answer))
     print(file)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dampen._language import shown
 from dampen.cli import _options, _output, _startup
 from dampen.cli._network import network_maker_of
 from dampen.errors import NotExported
@@ -48,11 +49,11 @@ def command(
             out or study / "export", onnx=onnx, data=data
         )
     if exported.refused is not None:
-        print(f"dampen: {exported.refused}", file=sys.stderr)
+        print(f"dampen: {shown(exported.refused)}", file=sys.stderr)
     if json:
         _output.print_json({"folder": str(exported.folder), "files": list(exported.files), **exported.document})
         return
     for name in exported.files:
         print(exported.folder / name)
     if exported.document["train"]["needs"] is not None:
-        print("train.py has no data.npz beside it: --data writes it, or name a file with the same arrays")
+        _output.say("train.py has no data.npz beside it: --data writes it, or name a file with the same arrays")

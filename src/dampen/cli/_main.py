@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from dampen._io import shortened
+from dampen._language import LANGUAGES, choose, language, shown
 from dampen.cli import _completion, _startup
 from dampen.cli._examples import epilog
 from dampen.cli._option_names import as_options
@@ -105,6 +106,13 @@ def _paragraphs(docstring: str | None) -> str:
 def _root(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and stop.", metavar=""),
+    lang: bool = typer.Option(  # for help: its word is taken off the line before that is parsed
+        False,
+        "--lang",
+        metavar="LANG",
+        help="Language of what is printed and of reports, en or zh; JSON stays English.",
+        show_default="DAMPEN_LANG, then the locale's",
+    ),
 ) -> None:
     if version:
         _startup.print_version()
@@ -126,8 +134,44 @@ def run() -> NoReturn:
             warnings.simplefilter("always", category)
         warnings.showwarning = _show
         WARNED.clear()
-        code = _run(sys.argv[1:])
+        code = _in_language(sys.argv[1:])
     sys.exit(code)
+
+
+def _in_language(words: Sequence[str]) -> int:
+    """Run the command line in the language of its `--lang`, which may stand anywhere."""
+    try:
+        words, name = language_of(words)
+    except InputError as error:
+        return _fail(str(error))
+    if name is not None:
+        choose(name)
+    return _run(words)
+
+
+def language_of(words: Sequence[str]) -> tuple[list[str], str | None]:
+    """Return a command line without its `--lang`, and the language that it names.
+
+    Raises:
+        InputError: there is no such language.
+
+    Example:
+        >>> language_of(["tune", "digits", "--lang", "zh"])
+        (['tune', 'digits'], 'zh')
+    """
+    left, name = [], None
+    upcoming = iter(words)
+    for word in upcoming:
+        if word == "--":
+            return [*left, word, *upcoming], name
+        option, equals, value = word.partition("=")
+        if option != "--lang":
+            left.append(word)
+            continue
+        name = value if equals else next(upcoming, "")
+        if name not in LANGUAGES:
+            raise InputError(f"--lang must be one of {', '.join(LANGUAGES)}; got {name or 'nothing'}")
+    return left, name
 
 
 def _run(words: Sequence[str]) -> int:
@@ -139,8 +183,12 @@ def _run(words: Sequence[str]) -> int:
         with _startup.importing():
             command = typer.main.get_command(_application(words))
         helps = not words or not {"-h", "--help"}.isdisjoint(words)
+        if helps and language() != "en":
+            from dampen.cli import _help
+
+            _help.translate(command)
         with _startup.importing() if helps else contextlib.nullcontext():  # help imports what draws its panels
-            code = command.main(prog_name="dampen", standalone_mode=False)
+            code = command.main(list(words), prog_name="dampen", standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
         code = _fail(_OUT_OF_MEMORY if lacks_memory(error) else as_options(str(error)))
@@ -184,7 +232,7 @@ def _show(message: Warning | str, category: type[Warning], *where: Any, **more: 
         _python_shows(message, category, *where, **more)
     elif line not in WARNED:
         WARNED.append(line)
-        print(f"dampen: note: {printable(line)}", file=sys.stderr)
+        print(f"dampen: {printable(shown(f'note: {line}'))}", file=sys.stderr)
 
 
 _python_shows = warnings.showwarning
@@ -223,5 +271,6 @@ def _close_stdout() -> None:
 
 
 def _fail(message: str) -> int:
-    print(f"dampen: {printable(shortened(' '.join(message.split()), _LONGEST))}", file=sys.stderr)
+    line = shown(" ".join(message.split()))
+    print(f"dampen: {printable(shortened(line, _LONGEST))}", file=sys.stderr)
     return BAD_INPUT

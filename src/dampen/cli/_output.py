@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from dampen import _language
 from dampen._io import shortened
 
 if TYPE_CHECKING:
@@ -51,6 +52,12 @@ def print_json(document: dict[str, Any]) -> None:
     print(text)
 
 
+def say(line: str, *, stream: TextIO | None = None, end: str = "\n") -> None:
+    """Print a line, or several, in the language that is shown."""
+    lines = [printable(_language.shown(part)) for part in line.split("\n")]
+    print("\n".join(lines), file=stream, end=end, flush=True)
+
+
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, stream: TextIO | None = None, left: bool = False
 ) -> None:
@@ -85,8 +92,10 @@ def progress(what: str, *, shown: bool = True) -> Iterator[Callable[..., None]]:
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total, now=what: bar.update(task, completed=done, total=total, description=now)
+        task = bar.add_task(_language.shown(what), total=None)
+        yield lambda done, total, now=what: bar.update(
+            task, completed=done, total=total, description=_language.shown(now)
+        )
 
 
 def spread(values: "np.ndarray") -> float:

@@ -287,53 +287,53 @@ def _print(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
     """
     stream, notes = sys.stderr if file is None else sys.stdout, (*setup.notes, *_output.WARNED)
     figures, calibration = document["summary"], document["calibration"]
-    print(
+    _output.say(
         f"Prediction: {setup.study.method.name}; calibrated on {calibration['rows']} predictions of rows not trained "
         "on.",
-        file=stream,
+        stream=stream,
     )
     if figures is not None and "accuracy" in figures:
         worth = document["abstention"]
-        print(
+        _output.say(
             f"Accuracy {figures['accuracy']:.4f} on {counted(figures['n'], 'row')}; nll {figures['nll']:.4f}, "
             f"after {_calibrated_by(calibration)}: {figures['nll_calibrated']:.4f}; calibration error "
             f"{figures['ece']:.4f}, after: {figures['ece_calibrated']:.4f}.",
-            file=stream,
+            stream=stream,
         )
-        print(
+        _output.say(
             f"SmoothECE {figures['smooth_ece']:.4f}, after: {figures['smooth_ece_calibrated']:.4f}; classwise ECE "
             f"{figures['classwise_ece']:.4f}, after: {figures['classwise_ece_calibrated']:.4f}; AURC "
             f"{figures['aurc']:.4f}, AUGRC {figures['augrc']:.4f}.",
-            file=stream,
+            stream=stream,
         )
         if worth["accuracy_answered"] is not None:
             abstaining = (
                 f"Abstaining from the least certain {1 - worth['answered']:.1%} the accuracy becomes "
                 f"{worth['accuracy_answered']:.4f}. "
             )
-            print(
+            _output.say(
                 f"{abstaining * (worth['answered'] < 1)}Sets for {calibration['coverage']:.0%} coverage contain the "
                 f"right class in {worth['conformal_coverage']:.1%} of the rows, with {worth['mean_set_size']:.2f} "
                 "classes on average.",
-                file=stream,
+                stream=stream,
             )
     elif figures is not None:
-        print(
+        _output.say(
             f"RMSE {figures['rmse']:.4g} on {counted(figures['n'], 'row')}; log likelihood "
             f"{figures['log_likelihood']:.4f}; Gaussian 95 % intervals cover {figures['coverage_95']:.1%}, conformal "
             f"ones{_level(calibration)} {document['abstention']['conformal_coverage']:.1%}.",
-            file=stream,
+            stream=stream,
         )
     if document.get("out_of_distribution"):
         scores = {k: v for k, v in document["out_of_distribution"].items() if k != "data"}
         best = max(scores, key=lambda name: scores[name]["auroc"])
-        print(
+        _output.say(
             f"Rows of {document['out_of_distribution']['data']} are detected best by {best.replace('_', ' ')}: AUROC "
             f"{scores[best]['auroc']:.4f}, FPR at 95 % TPR {scores[best]['fpr95']:.1%}.",
-            file=stream,
+            stream=stream,
         )
     for note in document["notes"]:
         if note not in notes:
-            print(f"Note: {note}.", file=stream)
+            _output.say(f"Note: {note}.", stream=stream)
     if file is not None:
         print(file)

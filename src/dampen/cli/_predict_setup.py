@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dampen._language import shown
 from dampen.cli import _output, _startup
 from dampen.cli._network import network_maker_of
 from dampen.errors import DataWarning, InputError
@@ -95,7 +96,7 @@ def ready(
     printed += [f"{_NOTE}{note}" for note in row_notes]
     notes = tuple(line.removeprefix(_NOTE) for line in printed if line.startswith(_NOTE))
     for line in printed:
-        print(f"dampen: {line}", file=sys.stderr)
+        print(f"dampen: {shown(line)}", file=sys.stderr)
     with _output.progress("calibrating"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # what could not be calibrated is printed with the summary
         calibrated = study.calibrated(

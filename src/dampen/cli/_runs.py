@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from dampen._io import RUNS
+from dampen._language import part, shown
 from dampen.cli import _options, _output, _startup
 from dampen.cli._examples import epilog
 from dampen.cli._output import printable
@@ -53,13 +54,14 @@ def list_studies(folder: _Folder = RUNS, json: _options.Json = False) -> None:
         _output.print_json({"folder": str(folder), "studies": [study.summary() for study in found]})
         return
     if not found:
-        print(f"There is no study in {printable(folder)}: dampen tune makes one.")
+        _output.say(f"There is no study in {printable(folder)}: dampen tune makes one.")
         return
     rows = [_row(study) for study in found]
-    _output.print_table(["study", "changed", "data", "found", "on evaluation rows", "recommended", "took"], rows)
+    head = ("study", "changed", "data", "found", "on evaluation rows", "recommended", "took")
+    _output.print_table([shown(name) for name in head], rows)
     for study in found:
         if study.reason:
-            print(f"dampen: note: {printable(study.reason)}", file=sys.stderr)
+            print(f"dampen: {printable(shown(f'note: {study.reason}'))}", file=sys.stderr)
 
 
 def show(study: _Study, json: _options.Json = False) -> None:
@@ -90,19 +92,19 @@ def compare(studies: _Studies, json: _options.Json = False) -> None:
     each: list[dict[str, Any]] = found["studies"]
     lines = {
         "data": [printable(study["data"], _LONGEST) for study in each],
-        "regularisation": [study["outcome"] for study in each],
-        "recommended": [study["training"].replace(", ", "\n") for study in each],
+        "regularisation": [shown(study["outcome"]) for study in each],
+        "recommended": [part(study["training"]).replace(", ", "\n").replace("，", "\n") for study in each],
         "on evaluation rows": [_value(study) for study in each],
         "gain": [_gain(study["gain"]) for study in each],
         "on test rows": [_figure(study["metric"], study["test"]) for study in each],
         "took": [_time(study["seconds"]) for study in each],
     }
     names = [printable(Path(study["folder"]).name, _LONGEST) for study in each]
-    _output.print_table(["", *names], [[name, *cells] for name, cells in lines.items()])
+    _output.print_table(["", *names], [[shown(name), *cells] for name, cells in lines.items()])
     for name, differences in zip(names[1:], found["differences"][1:], strict=True):
-        print(f"{names[0]} and {name} differ in: {printable('; '.join(differences)) or 'nothing that was asked for'}.")
+        _output.say(f"{names[0]} and {name} differ in: {'; '.join(differences) or 'nothing that was asked for'}.")
     for note in found["notes"]:
-        print(f"Note: {note}.")
+        _output.say(f"Note: {note}.")
 
 
 def remove(
@@ -128,7 +130,7 @@ def remove(
         return
     for name, files in stayed.items():
         left = f"; {len(files)} of your own files stayed there" if files else ""
-        print(f"removed {printable(name)}{left}")
+        _output.say(f"removed {printable(name)}{left}")
 
 
 def application(
@@ -155,7 +157,7 @@ def _agreed(folders: list[Path]) -> bool:
     """Ask whether to remove; without a terminal nobody can answer."""
     if not sys.stdin or not sys.stdin.isatty():
         raise InputError("nobody can be asked here whether to remove: give --yes; nothing was removed")
-    print(f"Remove {', '.join(map(printable, folders))}? [y/N] ", end="", file=sys.stderr, flush=True)
+    _output.say(f"Remove {', '.join(map(printable, folders))}? [y/N] ", end="", stream=sys.stderr)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
@@ -163,11 +165,11 @@ def _row(study: "Kept") -> list[str]:
     from dampen.study import in_words
 
     name, data = printable(study.folder.name, _LONGEST), printable(study.data, _LONGEST)
-    head = [name, study.changed.astimezone().strftime("%Y-%m-%d %H:%M"), data, study.outcome]
+    head = [name, study.changed.astimezone().strftime("%Y-%m-%d %H:%M"), data, shown(study.outcome)]
     if study.document is None:
         return [*head, "", "", ""]
     about = study.summary()
-    return [*head, _value(about), in_words(study.document), _time(about["seconds"])]
+    return [*head, _value(about), part(in_words(study.document)), _time(about["seconds"])]
 
 
 def _value(study: dict[str, Any]) -> str:
@@ -182,14 +184,14 @@ def _figure(metric: str, value: dict[str, Any] | None, sign: str = "") -> str:
     if not value:
         return ""
     if value["mean"] is None:
-        return f"{metric}: diverged"
+        return f"{metric}: {shown('diverged')}"
     ends = [end for end in value["interval"] or () if end is not None]
-    interval = f" ({' to '.join(f'{end:{sign}.4g}' for end in ends)})" if ends else ""
-    return f"{metric} {value['mean']:{sign}.4g}{interval}".strip()
+    interval = f" ({shown(' to '.join(f'{end:{sign}.4g}' for end in ends))})" if ends else ""
+    return f"{shown(metric)} {value['mean']:{sign}.4g}{interval}".strip()
 
 
 def _time(seconds: float) -> str:
     """Return a time as `42 s`, `5 min` or `1.5 h`."""
     if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+        return part(f"{seconds:.0f} s")
+    return part(f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h")

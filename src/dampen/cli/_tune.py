@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from dampen._io import RUNS, counted, shortened
+from dampen._language import language, part, shown
 from dampen.cli import _data, _knobs, _network, _options, _output, _startup
 from dampen.cli._import_string import network_maker
 from dampen.errors import InputError
@@ -239,7 +240,7 @@ def tune(
         return
     print_study(study)
     if loss == "auto":
-        print(f"Note: {study.plan.notes[-1]}.")
+        _output.say(f"Note: {study.plan.notes[-1]}.")
     print(page)
 
 
@@ -317,9 +318,8 @@ def _hint_to_resume(folder: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if (folder / "plan.json").is_file():
-            print(
-                f"dampen: interrupted; the same command with --resume --out {folder} goes on from here", file=sys.stderr
-            )
+            line = shown(f"interrupted; the same command with --resume --out {folder} goes on from here")
+            print(f"dampen: {line}", file=sys.stderr)
         raise
 
 
@@ -329,15 +329,15 @@ def _progress_callback(advance: Any, first: Any) -> Any:
 
     def report(at: "Progress") -> None:
         first()
-        best = "" if at.best is None else f", best so far {at.best:.4g}"
-        now = f"{at.phase}: {counted(at.members, 'member')} to epoch {at.epochs}{best}"
+        best = "" if at.best is None else shown(f", best so far {at.best:.4g}")
+        now = shown(f"{at.phase}: {counted(at.members, 'member')} to epoch {at.epochs}") + best
         if at.workers is not None:
-            now += f"; {counted(at.workers, 'worker')}, {at.rate:.3g} epochs of a member a second"
+            now += shown(f"; {counted(at.workers, 'worker')}, {at.rate:.3g} epochs of a member a second")
         advance(at.share, 1, now)
         if not sys.stderr.isatty() and (at.phase, at.members, at.epochs) not in printed:
             printed.add((at.phase, at.members, at.epochs))
-            left = "" if at.left is None else f", about {at.left:.0f} s left"
-            print(f"{now}; {at.seconds:.0f} s{left}", file=sys.stderr)
+            left = "" if at.left is None else shown(f", about {at.left:.0f} s left")
+            print(f"{now}; {part(f'{at.seconds:.0f} s')}{left}", file=sys.stderr)
 
     return report
 
@@ -345,16 +345,24 @@ def _progress_callback(advance: Any, first: Any) -> Any:
 def print_study(study: "Study") -> None:
     """Print a verdict, and the figures on the test rows."""
     for sentence in study.sentences():
-        print(_output.printable(sentence))
+        _output.say(sentence)
     if study.test:
-        print("\nThe test set, opened once (mean, 95 % interval over seeds and rows):")
+        print()
+        _output.say("The test set, opened once (mean, 95 % interval over seeds and rows):")
         metrics = list(study.test["ensemble"])
-        rows = [[name, *(_figure(result[m]) for m in metrics)] for name, result in study.test.items()]
-        _output.print_table(["", *metrics], rows)
+        rows = [[_name(name), *(_figure(result[m]) for m in metrics)] for name, result in study.test.items()]
+        _output.print_table(["", *map(shown, metrics)], rows)
+
+
+def _name(name: str) -> str:
+    """Return a reference's name: in English as options and documents have it."""
+    from dampen.study import REFERENCE_NAMES
+
+    return name if language() == "en" else part(str(REFERENCE_NAMES.get(name, name)))
 
 
 def _figure(result: dict[str, Any]) -> str:
     if result["mean"] is None:
-        return "diverged"
+        return shown("diverged")
     mean, *ends = (f"{value + 0.0:.4g}" for value in (result["mean"], *(result["interval"] or ())))  # no -0
-    return f"{mean} ({' to '.join(ends)})" if ends else mean
+    return f"{mean} ({shown(' to '.join(ends))})" if ends else mean

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from dampen._language import shown
 from dampen.cli import _options, _output, _startup
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def command(
     _print(comparison)
     if along:
         _print_path(along)
-        print(forgetting(problem).replace("\n", " "), end="\n\n")
+        _output.say(forgetting(problem).replace("\n", " "), end="\n\n")
     for written in (file, file_of_path):
         if written:
             print(written)
@@ -85,13 +86,13 @@ def command(
 
 def _print(comparison: "lesson.Comparison") -> None:
     problem, seeds = comparison.problem, len(comparison.history.seeds)
-    print(
+    _output.say(
         f"Linear regression: {problem.inputs} inputs, {problem.rows} training and {problem.test_rows} test rows, "
         f"{problem.epochs} epochs of SGD, {seeds} {'seed' if seeds == 1 else 'seeds (mean ± standard deviation)'}\n"
     )
     final = comparison.history.final
     _output.print_table(
-        ["weight decay", "train loss", "test loss", "L2 norm of w"],
+        [shown("weight decay"), shown("train loss"), shown("test loss"), shown("L2 norm of w")],
         [
             [
                 f"{strength:g}",
@@ -103,7 +104,7 @@ def _print(comparison: "lesson.Comparison") -> None:
     for m, strength in enumerate(comparison.weight_decays):
         diverged = comparison.history.diverged_at[:, m]
         if diverged.any():
-            print(
+            _output.say(
                 f"Weight decay {strength:g} diverged with {(diverged > 0).sum()} of {seeds} seeds, first in epoch "
                 f"{diverged[diverged > 0].min()}: its figures are nan. Stable steps need lr * weight decay well below "
                 f"2, here it is {problem.lr * strength:g}; try a smaller --lr.\n"
@@ -111,7 +112,7 @@ def _print(comparison: "lesson.Comparison") -> None:
 
 
 def _print_path(along: "lesson.Path") -> None:
-    print(
+    _output.say(
         f"{len(along.weight_decays)} weight decays x {along.seeds} {'seed' if along.seeds == 1 else 'seeds'} trained "
         f"in {along.seconds:.1f} s: the lowest test loss is at {along.best:.3g}, validation rows would choose "
         f"{along.chosen_by_validation:.3g}."

@@ -4,6 +4,8 @@ import textwrap
 from dataclasses import dataclass
 from typing import Literal
 
+from dampen._language import language, part, shown
+
 Severity = Literal["serious", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")
 
@@ -49,10 +51,10 @@ class Finding:
 
     def __str__(self) -> str:
         names = self.where.split(", ")
-        rest = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
-        lines = [f"{self.severity}: {self.check}: {', '.join(names[:_NAMES])}{rest}"]
+        rest = shown(f" and {len(names) - _NAMES} more") if len(names) > _NAMES else ""
+        lines = [f"{shown(self.severity)}: {self.check}: {', '.join(map(shown, names[:_NAMES]))}{rest}"]
         for text in (self.message, f"Fix: {self.remedy}", f"Source: {self.source}"):
-            lines += _wrap(text, "    ")
+            lines += _wrap(shown(text), "    ")
         return "\n".join(lines)
 
 
@@ -82,16 +84,18 @@ class Report:
         counts = {severity: sum(f.severity == severity for f in self.findings) for severity in SEVERITIES}
         parts = [str(finding) for finding in self.findings]
         if self.findings:
-            parts.append(", ".join(f"{n} {_plural(severity, n)}" for severity, n in counts.items() if n))
+            parts.append(part(", ".join(f"{n} {_plural(severity, n)}" for severity, n in counts.items() if n)))
         else:
-            parts.append("nothing found")
+            parts.append(shown("nothing found"))
         for needed in dict.fromkeys(needed for _, needed in self.skipped):
             names = ", ".join(check for check, what in self.skipped if what == needed)
-            parts.append("\n".join(_wrap(f"not looked at without {needed}: {names}")))
+            parts.append("\n".join(_wrap(shown(f"not looked at without {needed}: {names}"))))
         return "\n\n".join(parts)
 
 
 def _wrap(text: str, indent: str = "") -> list[str]:
+    if language() != "en":  # words without spaces between them: the terminal breaks lines
+        return [indent + text]
     return textwrap.wrap(
         text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
     )

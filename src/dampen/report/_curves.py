@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dampen._language import part, shown
 from dampen.engine.knobs import KNOBS
 from dampen.report import _page
 from dampen.report.pictures import BLUE, ORANGE
@@ -62,7 +63,7 @@ def curves(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict
                 showlegend=False,
             )
             line = {"color": colour, "width": 2.5, "dash": dash}
-            called = f"{_page.label(name)}: {split}"
+            called = f"{_page.label(part(name))}: {shown(split)}"
             figure.add_scatter(
                 x=x,
                 y=mean,
@@ -70,7 +71,9 @@ def curves(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict
                 name=called,
                 line=line,
                 customdata=error,
-                hovertemplate=_page.hover(f"<b>{called}</b>", about, "epoch %{x}: loss %{y:.4g} ± %{customdata:.2g}"),
+                hovertemplate=_page.hover(
+                    f"<b>{called}</b>", about, shown("epoch %{x}: loss %{y:.4g} ± %{customdata:.2g}")
+                ),
             )
     if not highs:
         return None
@@ -88,7 +91,7 @@ def curves(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict
         height=520,
         legend={"orientation": "h", "y": -0.16, "yanchor": "top", "x": 0},
     )
-    return _page.Picture("curves", figure, "Training and validation loss", note)
+    return _page.Picture("curves", figure, shown("Training and validation loss"), shown(note))
 
 
 def curves_of(
@@ -157,8 +160,10 @@ def _overfitting(figure: Any, document: dict[str, Any], without: "pd.Series | No
         y=[without[start]],
         mode="markers",
         marker={"size": 13, "symbol": "diamond", "color": "white", "line": {"color": "black", "width": 2.5}},
-        name=f"overfits from epoch {start:d} on",
-        hovertemplate=_page.hover(f"<b>overfits from epoch {start:d} on</b>", "validation loss %{y:.4g}"),
+        name=shown(f"overfits from epoch {start:d} on"),
+        hovertemplate=_page.hover(
+            f"<b>{shown(f'overfits from epoch {start:d} on')}</b>", shown("validation loss %{y:.4g}")
+        ),
     )
     return " From the diamond on the validation loss rises while the training loss falls: overfitting."
 
@@ -167,17 +172,23 @@ def _axis(lows: Sequence[float], highs: Sequence[float]) -> dict[str, Any]:
     """Return the axis of losses: logarithmic where they fall far, and not far below the least validation loss."""
     least, most = min(lows, default=0.0), max(highs)
     if least <= 0 or most / least < _STEEP:
-        return {"title": {"text": "loss"}, "rangemode": "tozero"}
+        return {"title": {"text": shown("loss")}, "rangemode": "tozero"}
     ends = [np.log10(least / _BELOW), np.log10(most * 1.15)]
-    return {"type": "log", "range": ends, "title": {"text": "loss (log scale)"}, "dtick": "D2", "tickformat": ".3~g"}
+    return {
+        "type": "log",
+        "range": ends,
+        "title": {"text": shown("loss (log scale)")},
+        "dtick": "D2",
+        "tickformat": ".3~g",
+    }
 
 
 def _epochs(lengths: Sequence[int]) -> dict[str, Any]:
     """Return the axis of epochs: logarithmic where one training is many times as long as another."""
     if max(lengths) > _LONGER * min(lengths):
-        return {"title": {"text": "epochs (log scale)"}, "type": "log", "dtick": "D2", "tickformat": "~g"}
+        return {"title": {"text": shown("epochs (log scale)")}, "type": "log", "dtick": "D2", "tickformat": "~g"}
     steps = {"dtick": 1} if max(lengths) <= _FEW else {}
-    return {"title": {"text": "epochs"}, "rangemode": "tozero", **steps}
+    return {"title": {"text": shown("epochs")}, "rangemode": "tozero", **steps}
 
 
 def _same(value: Any, cell: Any) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dampen._language import part, shown
 from dampen.metrics import METRICS
 from dampen.report import _page
 from dampen.report.pictures import BLACK, BLUE, GREEN, ORANGE
@@ -71,32 +72,34 @@ def differences(document: dict[str, Any]) -> _page.Picture:
         word = {True: "better", False: "worse", None: "no significant difference"}[other["better"]]
         word = "equivalent" if other["better"] is None and other["equivalent"] else word
         ends = _ends(other["interval"])
-        detail = f"{_page.with_ends(other['difference'], ends, '+')}, {word}"
+        detail = f"{_page.with_ends(other['difference'], ends, '+')}, {shown(word)}"
         rows[name] = Row(_name(name), detail, other["difference"], ends, *_LOOKS.get(word, _OPEN), _about(other))
     far = _far(rows)
     metric = document["metric"]
-    side = "right" if rising(metric) else "left"
-    notes = [f"Differences are the recommended training's {metric} minus the other's: {side} of 0 it is better."]
+    notes = [
+        f"Differences are the recommended training's {metric} minus the other's: "
+        f"{'right' if rising(metric) else 'left'} of 0 it is better."
+    ]
     notes = notes if rows else []
     notes += [f"{row.name} is too far away to be drawn: {row.detail}." for row in far.values()]
     notes += [f"{name} diverged." for name in diverged]
     drawn = [row for name, row in rows.items() if name not in far]
-    caption = " ".join(note[:1].upper() + note[1:] for note in notes)
+    caption = " ".join(shown(note[:1].upper() + note[1:]) for note in notes)
     if not drawn:
         return _page.Picture("differences", None, note=caption)
-    figure = forest(drawn, f"difference of {_page.label(metric)}")
-    return _page.Picture("differences", figure, "What it was compared with", caption)
+    figure = forest(drawn, _page.label(shown(f"difference of {metric}")))
+    return _page.Picture("differences", figure, shown("What it was compared with"), caption)
 
 
 def gain_rows(document: dict[str, Any]) -> list[Row]:
     """Return where the gain comes from, a row for each part; none for a comparison."""
     parts = {name: part for name, part in document["attribution"].items() if part["estimate"] is not None}
-    rows = [_part(words, parts[name], BLUE, "circle") for name, words in _STEPS.items() if name in parts]
+    rows = [_part(shown(words), parts[name], BLUE, "circle") for name, words in _STEPS.items() if name in parts]
     total = document["total"]
     if total is not None and total["estimate"] is not None and len(rows) > 1:
-        rows.append(_part("all of these", total, BLACK, "diamond"))
+        rows.append(_part(shown("all of these"), total, BLACK, "diamond"))
     knobs = [name for name in parts if name not in _STEPS]
-    return rows + [_part(f"its {_page.words(name)}", parts[name], GREEN, "square") for name in knobs]
+    return rows + [_part(shown(f"its {name.replace('_', ' ')}"), parts[name], GREEN, "square") for name in knobs]
 
 
 def gain(document: dict[str, Any]) -> _page.Picture | None:
@@ -110,8 +113,8 @@ def gain(document: dict[str, Any]) -> _page.Picture | None:
     )
     if any(row.symbol == "square" for row in rows):
         note += " Squares are what is lost where one regulariser alone is left out; these need not add up."
-    metric = _page.label(document["metric"])
-    return _page.Picture("gain", forest(rows, f"better by ({metric})"), "Where the gain comes from", note)
+    title = _page.label(shown(f"better by ({document['metric']})"))
+    return _page.Picture("gain", forest(rows, title), shown("Where the gain comes from"), shown(note))
 
 
 def forest(rows: Sequence[Row], title: str) -> "go.Figure":
@@ -188,4 +191,4 @@ def _ends(interval: Iterable[float | None]) -> tuple[float, float] | None:
 
 
 def _name(name: str) -> str:
-    return REFERENCE_NAMES.get(name, name)
+    return part(REFERENCE_NAMES.get(name, name))

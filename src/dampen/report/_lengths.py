@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from dampen._language import part, shown
 from dampen.report import _page
 from dampen.report._forest import rising
 from dampen.report.pictures import BLUE, GREEN, ORANGE
@@ -36,7 +37,7 @@ def lengths(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _page.
     for family, of in points.items():
         colour, symbol = _FAMILIES.get(family, _OTHER_FAMILY)
         x = sorted(of)
-        name = "settings of the search" if family == "search" else REFERENCE_NAMES.get(family, family)
+        name = shown("settings of the search") if family == "search" else part(REFERENCE_NAMES.get(family, family))
         figure.add_scatter(
             x=x,
             y=[of[epochs] for epochs in x],
@@ -46,7 +47,9 @@ def lengths(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _page.
             marker={"size": 10, "symbol": symbol},
             text=[_page.setting_lines(best[family][epochs]) for epochs in x],
             hovertemplate=_page.hover(
-                f"<b>{_page.label(name)}</b>", "%{text}", f"%{{x}} epochs: {_page.label(metric)} %{{y:.4g}}"
+                f"<b>{_page.label(name)}</b>",
+                "%{text}",
+                f"{shown('%{x} epochs')}: {_page.label(shown(metric))} %{{y:.4g}}",
             ),
         )
     chosen = document["length"]["epochs"]
@@ -54,7 +57,7 @@ def lengths(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _page.
     figure.add_shape(type="line", **mark, line={"dash": "dash", "width": 1.5})
     side = "left" if chosen <= ticks[0] else "right" if chosen >= ticks[-1] else "center"  # not beyond the picture
     above = {"y": 1, "yref": "paper", "xanchor": side, "yanchor": "bottom", "showarrow": False}
-    figure.add_annotation(x=math.log10(chosen), text="recommended", **above)
+    figure.add_annotation(x=math.log10(chosen), text=shown("recommended"), **above)
     values = [value for of in points.values() for value in of.values()]
     steep = min(values) > 0 and max(values) > _STEEP * min(values)
     figure.update_layout(
@@ -63,10 +66,10 @@ def lengths(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _page.
             "range": [math.log10(min(*ticks, chosen) / 1.1), math.log10(max(*ticks, chosen) * 1.1)],
             "tickvals": ticks,
             "ticktext": [str(tick) for tick in ticks],
-            "title": {"text": "epochs (log scale)"},
+            "title": {"text": shown("epochs (log scale)")},
         },
         yaxis={
-            "title": {"text": f"{_page.label(metric)} of the best{' (log scale)' * steep}"},
+            "title": {"text": _page.label(shown(f"{metric} of the best{' (log scale)' * steep}"))},
             "type": "log" if steep else "linear",
             **({"dtick": "D2", "tickformat": ".3~g"} if steep else {}),
         },
@@ -77,4 +80,4 @@ def lengths(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _page.
         "Each point is a complete training, over the whole schedule of its learning rate: the best of each kind, on "
         "the selection rows. Fewer settings are left at each longer length."
     )
-    return _page.Picture("lengths", figure, "How long to train", note)
+    return _page.Picture("lengths", figure, shown("How long to train"), shown(note))

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from dampen._io import counted
+from dampen._language import shown
 from dampen.metrics import METRICS
 from dampen.report import _page
 from dampen.report._forest import rising
@@ -40,11 +42,15 @@ def landscape(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _pag
     if len(points) < _LEAST_POINTS or not knobs:
         return None
     x, y = knobs[0], knobs[1] if len(knobs) > 1 else None
-    best, metric = document["recommended"], _page.label(document["metric"])
+    best, metric = document["recommended"], _page.label(shown(document["metric"]))
     alike = [of["setting"] for of in document["equivalent"] if of["setting"] != best]
-    shown = [point.setting for point in points] + [best, *alike]
-    across = _Axis.of([_value(setting, x) for setting in shown], x)
-    up = _Axis.of([_value(s, y) for s in shown], y) if y else _Axis.of([p.value for p in points], document["metric"])
+    all_settings = [point.setting for point in points] + [best, *alike]
+    across = _Axis.of([_value(setting, x) for setting in all_settings], x)
+    up = (
+        _Axis.of([_value(s, y) for s in all_settings], y)
+        if y
+        else _Axis.of([p.value for p in points], document["metric"])
+    )
 
     def place(settings: Sequence[dict[str, Any]], values: Sequence[float]) -> dict[str, Any]:
         heights = values if y is None else [_value(setting, y) for setting in settings]
@@ -55,8 +61,8 @@ def landscape(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _pag
     colours = _Colours.of(metric_values, [p.value for p in points if p.longest >= full], document["metric"])
     figure = go.Figure()
     kinds = (
-        (f"dropped before {_page.n_epochs(full)}", "circle-open", [p for p in points if p.longest < full]),
-        (f"trained for {_page.n_epochs(full)} or longer", "circle", [p for p in points if p.longest >= full]),
+        (shown(f"dropped before {counted(full, 'epoch')}"), "circle-open", [p for p in points if p.longest < full]),
+        (shown(f"trained for {counted(full, 'epoch')} or longer"), "circle", [p for p in points if p.longest >= full]),
     )
     for name, symbol, some in kinds:
         if not some:
@@ -72,11 +78,7 @@ def landscape(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _pag
                 "coloraxis": "coloraxis",
                 "line": {"width": 2.5 if symbol == "circle-open" else 0},
             },
-            text=[
-                f"{_page.setting_lines(p.setting)}<br>{metric} {p.value:.4g} after {_page.n_epochs(p.at)};<br>"
-                f"trained for up to {_page.n_epochs(p.longest)}"
-                for p in some
-            ],
+            text=[f"{_page.setting_lines(p.setting)}<br>{_about(p, metric)}" for p in some],
             hoverinfo="text",
         )
         sample = {"symbol": symbol, "size": 13, "color": "#444", "line": {"width": 2.5, "color": "#444"}}
@@ -88,15 +90,15 @@ def landscape(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _pag
             **place(ringed, []),
             mode="markers",
             marker={"symbol": "circle-open", "size": 24, "color": BLACK, "line": {"width": 2}},
-            name="shown to be equivalent",
+            name=shown("shown to be equivalent"),
             hoverinfo="skip",
         )
     figure.add_scatter(
         **place([best], own),
         mode="markers",
         marker={"symbol": "star", "size": 19, "color": ORANGE, "line": {"width": 1.5, "color": "white"}},
-        name="recommended",
-        hovertemplate=_page.hover("<b>recommended</b>", _page.setting_lines(best)),
+        name=shown("recommended"),
+        hovertemplate=_page.hover(f"<b>{shown('recommended')}</b>", _page.setting_lines(best)),
     )
     figure.update_layout(
         xaxis=across.layout(),
@@ -112,10 +114,17 @@ def landscape(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> _pag
     )
     if diverged:
         note += f" {diverged} that diverged {'is' if diverged == 1 else 'are'} not drawn."
-    rest = [_page.words(name) for name in knobs[2:]]
+    rest = [name.replace("_", " ") for name in knobs[2:]]
     if rest:
         note += f" Settings differ in {' and '.join(rest)}, too: hold the pointer over a point."
-    return _page.Picture("map", figure, "Where the good settings are", note)
+    return _page.Picture("map", figure, shown("Where the good settings are"), shown(note))
+
+
+def _about(point: _Point, metric: str) -> str:
+    """Return the value of a setting and its length in words, in two lines."""
+    at, longest = counted(point.at, "epoch"), counted(point.longest, "epoch")
+    value = f"{metric} {point.value:.4g} {shown(f'after {at};')}"
+    return f"{value}<br>{shown(f'trained for up to {longest}')}"
 
 
 @dataclass(frozen=True)
@@ -139,7 +148,7 @@ class _Axis:
         return value if value > 0 or not self.log else self.floor
 
     def layout(self) -> dict[str, Any]:
-        word = "dropout rate" if self.name == "dropout" else _page.words(self.name)
+        word = shown("dropout rate") if self.name == "dropout" else _page.words(self.name)
         if not self.log:
             return {"title": {"text": _page.label(word)}, "zeroline": False}
         least = self.floor * _ZERO
@@ -148,7 +157,7 @@ class _Axis:
         marks = [step * 10.0**n for n in powers for step in steps if step * 10.0**n >= least / (1 + self.zero)]
         ticks = ([self.floor] if self.zero else []) + marks
         names = (["0"] if self.zero else []) + [f"{mark:g}" for mark in marks]
-        title = _page.label(f"{word} (log scale)")
+        title = _page.label(f"{word}{shown(' (log scale)')}")
         return {"type": "log", "tickvals": ticks, "ticktext": names, "title": {"text": title}, "zeroline": False}
 
 
@@ -173,7 +182,7 @@ class _Colours:
         return math.log10(max(value, self.low)) if self.log else value
 
     def layout(self) -> dict[str, Any]:
-        bar: dict[str, Any] = {"title": {"text": _page.label(self.metric)}, "thickness": 16}
+        bar: dict[str, Any] = {"title": {"text": _page.label(shown(self.metric))}, "thickness": 16}
         if self.log:
             ticks = np.geomspace(self.low, self.high, 5)
             bar |= {"tickvals": np.log10(ticks).tolist(), "ticktext": [f"{tick:.2g}" for tick in ticks]}

@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from dampen._language import shown
 from dampen.report import _forest, pictures
 from dampen.report._page import render
 
@@ -18,9 +19,9 @@ def study_html(document: dict[str, Any]) -> str:
     Args:
         document: `Study.document()`.
     """
-    lead, *rest = document["sentences"]
+    lead, *rest = map(shown, document["sentences"])
     rows = _forest.gain_rows(document)
-    picture = _picture(rows, f"better by ({document['metric']})") if rows else ""
+    picture = _picture(rows, shown(f"better by ({document['metric']})")) if rows else ""
     return str(render("notebook.html", lead=lead, sentences=rest, picture=picture))
 
 

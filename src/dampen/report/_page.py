@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from dampen._html import is_page
 from dampen._io import refuse_foreign
+from dampen._language import part, shown, tag
 from dampen.errors import InputError
 from dampen.study._storage import Folder
 
@@ -50,7 +51,9 @@ def render(template: str, **values: Any) -> Markup:
 @cache
 def _templates() -> Environment:
     loader = PackageLoader("dampen.report")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.globals["_"] = shown
+    return made
 
 
 def write_page(path: Path, title: str, sections: Iterable[str]) -> None:
@@ -60,7 +63,7 @@ def write_page(path: Path, title: str, sections: Iterable[str]) -> None:
         InputError: it can't be written.
     """
     parts = [section for section in sections if section]
-    page = render("page.html", title=title, sections=parts, plotly=Markup(_script()), dark=_DARK)
+    page = render("page.html", title=title, sections=parts, language=tag(), plotly=Markup(_script()), dark=_DARK)
     Folder(path.parent).write(path.name, lambda file: file.write_text(page, encoding="utf-8"))
 
 
@@ -150,13 +153,17 @@ def hover(*lines: str) -> str:
 
 def words(name: str) -> str:
     """Return a knob's name as sentences have it; not escaped."""
+    return shown(_english(name))
+
+
+def _english(name: str) -> str:
     return "learning rate" if name == "lr" else name.replace("_", " ")
 
 
 def setting_text(setting: dict[str, Any]) -> str:
     """Return a setting in words; not escaped."""
-    text = ", ".join(f"{words(name)} {short(value)}" for name, value in setting.items())
-    return text or "the network as it is"
+    text = ", ".join(part(f"{_english(name)} {short(value)}") for name, value in setting.items())
+    return text or shown("the network as it is")
 
 
 def short(value: Any) -> str:
@@ -171,7 +178,7 @@ def short(value: Any) -> str:
 def with_ends(value: float, ends: Iterable[float | None] | None, sign: str = "") -> str:
     """Return a number with its interval, if it has one."""
     known = [_number(end, sign) for end in ends or () if end is not None]
-    return _number(value, sign) + (f" ({' to '.join(known)})" if len(known) == 2 else "")
+    return _number(value, sign) + (f" ({shown(' to '.join(known))})" if len(known) == 2 else "")
 
 
 def _number(value: float, sign: str) -> str:
@@ -182,7 +189,7 @@ def _number(value: float, sign: str) -> str:
 
 def n_epochs(n: int) -> str:
     """Return a number of epochs in words."""
-    return f"{n:d} epoch{'s' * (n != 1)}"
+    return shown(f"{n:d} epoch{'s' * (n != 1)}")
 
 
 def faint(colour: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dampen._io import counted, shortened
+from dampen._language import part, shown
 from dampen.errors import InputError
 from dampen.report import _curves, _forest, _lengths, _map
 from dampen.report._page import (
@@ -47,7 +48,7 @@ def write_study(path: Path, document: dict[str, Any], frame: "pd.DataFrame", run
     beaten = [sentence for sentence in rest if sentence.startswith(BEATEN)]
     others = [sentence for sentence in rest if sentence not in (*of_test, *beaten)]
     sections = [
-        render("lead.html", lead=lead, more=beaten),
+        render("lead.html", lead=shown(lead), more=[shown(sentence) for sentence in beaten]),
         *(_html(draw(document, frame, rungs)) for draw in _PICTURES.values()),
         _in_words(others),
         _dropped(document, rungs),
@@ -55,7 +56,7 @@ def write_study(path: Path, document: dict[str, Any], frame: "pd.DataFrame", run
         _leaks(document),
         _again(document),
     ]
-    write_page(path, f"How much regularisation? {document['data']}", sections)
+    write_page(path, shown(f"How much regularisation? {document['data']}"), sections)
 
 
 def study_figure(
@@ -97,7 +98,7 @@ def _html(picture: Picture | None) -> str:
 def _in_words(sentences: Sequence[str]) -> str:
     if not sentences:
         return ""
-    return render("list.html", title="In words", items=sentences)
+    return render("list.html", title=shown("In words"), items=[shown(sentence) for sentence in sentences])
 
 
 def _dropped(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
@@ -110,13 +111,15 @@ def _dropped(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
         n = len(rung["settings"])
         gone = n - len(after["settings"]) if after is not None and after["bracket"] == rung["bracket"] else None
         best, went = rung[metric][0], "" if gone is None else str(max(gone, 0))
-        value = "diverged" if best is None else f"{best:.4g}"
+        value = shown("diverged") if best is None else f"{best:.4g}"
         rows.append((n_epochs(rung["epochs"]) + _stage(rung["run"]), n, went, setting_text(rung["settings"][0]), value))
-    return render("dropped.html", metric=metric, rows=rows)
+    return render("dropped.html", metric=shown(metric), rows=rows)
 
 
 def _stage(run: str) -> str:
-    return ", around the best" if run == "search-around" else ", longer" if run.startswith("search-longer") else ""
+    if run == "search-around":
+        return shown(", around the best")
+    return shown(", longer") if run.startswith("search-longer") else ""
 
 
 def _test(document: dict[str, Any], sentences: Sequence[str]) -> str:
@@ -129,9 +132,10 @@ def _test(document: dict[str, Any], sentences: Sequence[str]) -> str:
         cells = [_metric_lines(metrics_of.get(metric)) for metric in metrics] + [
             _against(metrics_of.get("against"))
         ] * paired
-        rows.append((REFERENCE_NAMES.get(name, name), cells))
-    head = [*metrics, *[f"{document['metric']}, recommended minus this"] * paired]
-    return render("test.html", sentences=sentences, head=head, rows=rows)
+        rows.append((part(str(REFERENCE_NAMES.get(name, name))), cells))
+    against = f"{shown(document['metric'])}{shown(', recommended minus this')}"
+    head = [*map(shown, metrics), *[against] * paired]
+    return render("test.html", sentences=[shown(sentence) for sentence in sentences], head=head, rows=rows)
 
 
 Lines = list[str]
@@ -141,15 +145,15 @@ Lines = list[str]
 def _metric_lines(value: dict[str, Any] | None) -> Lines:
     if value is None:
         return [""]
-    return ["diverged"] if value["mean"] is None else _cell(value["mean"], value["interval"])
+    return [shown("diverged")] if value["mean"] is None else _cell(value["mean"], value["interval"])
 
 
 def _against(against: dict[str, Any] | None) -> Lines:
     if against is None:
         return [""]
     if against["difference"] is None:
-        return ["diverged"]
-    lines = [_AGREES[against["agrees"]]] if against.get("agrees") is not None else []
+        return [shown("diverged")]
+    lines = [shown(_AGREES[against["agrees"]])] if against.get("agrees") is not None else []
     return _cell(against["difference"], against["interval"], "+") + lines
 
 
@@ -175,39 +179,38 @@ def _leaks(document: dict[str, Any]) -> str:
     ]
     if not items:
         return ""
-    return render("list.html", title="What may make figures too good", items=items)
+    title = shown("What may make figures too good")
+    return render("list.html", title=title, items=[shown(item) for item in items])
 
 
 def _again(document: dict[str, Any]) -> str:
     trained, plan = document["trained"], document["plan"]
     facts = {
-        "data": f"{plan['data']['name']}, fingerprint {plan['data']['fingerprint']}",
-        "notes": " ".join(f"{note}." for note in document["notes"]),
+        "data": shown(f"{plan['data']['name']}, fingerprint {plan['data']['fingerprint']}"),
+        "notes": " ".join(shown(note) + shown(".") for note in document["notes"]),
         "network": plan["model"],
         "space": "; ".join(f"{name}: {dimension}" for name, dimension in plan["space"].items()),
-        "search": f"{plan['search']}, seeds {_list(plan['seeds'])}" if trained["settings"] else "",
+        "search": f"{plan['search']}, {shown('seeds')} {_list(plan['seeds'])}" if trained["settings"] else "",
         "lengths": ", ".join(f"{name} {short(value)}" for name, value in plan["lengths"].items()),
-        "evaluation": f"{plan['metric']}, {plan['scheme']}, {counted(len(plan['confirm_seeds']), 'fresh seed')}",
+        "evaluation": f"{plan['metric']}, {plan['scheme']}, {shown(counted(len(plan['confirm_seeds']), 'fresh seed'))}",
         "training": ", ".join(f"{name} {value}" for name, value in plan["training"].items()),
         "versions": ", ".join(f"{name} {value}" for name, value in plan["versions"].items()),
         "folder": document["folder"] or "",
     }
+    epochs, together = trained["epochs"], f"{trained['member_epochs']:.0f}"
     tried = (
         f"{counted(trained['settings'], 'setting')} with {counted(trained['seeds'], 'seed')} each were searched, the "
-        "longest training had "
+        f"longest training had {counted(epochs, 'epoch')}; all members together"
         if trained["settings"]
-        else "The trainings had "
+        else f"The trainings had {counted(epochs, 'epoch')}; all members together"
     )
-    work = (
-        f"{tried}{n_epochs(trained['epochs'])}; all members together {trained['member_epochs']:.0f} epochs in "
-        f"{document['seconds']:.0f} s. The same plan gives the same study."
-    )
+    work = shown(f"{tried} {together} epochs in {document['seconds']:.0f} s. The same plan gives the same study.")
     recommended = {"setting": document["recommended"], "epochs": document["length"]["epochs"]}
-    rows = [(name, value) for name, value in facts.items() if value]
+    rows = [(shown(name), value) for name, value in facts.items() if value]
     return render("again.html", work=work, facts=rows, recommended=json.dumps(recommended, indent=1))
 
 
 def _list(seeds: Sequence[int]) -> str:
     if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
-        return f"{seeds[0]} to {seeds[-1]}"
+        return shown(f"{seeds[0]} to {seeds[-1]}")
     return ", ".join(str(seed) for seed in seeds)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dampen._io import counted
+from dampen._language import shown
 from dampen.data import Data, Incoming
 from dampen.report import _page
 from dampen.report._page import TRUST, check_page, embed, render, write_page
@@ -82,7 +83,7 @@ def write_trust(path: Path, document: dict[str, Any], own: Columns, other: Colum
         _examples(own, data) if apart else "",
         _figures(document),
     ]
-    write_page(path, f"When to trust it? {document['data']}", sections)
+    write_page(path, shown(f"When to trust it? {document['data']}"), sections)
 
 
 def _answer(document: dict[str, Any], abstaining: bool) -> str:
@@ -123,11 +124,13 @@ def _answer(document: dict[str, Any], abstaining: bool) -> str:
         )
     return render(
         "trust-answer.html",
-        lead=f"{lead}.",
-        details=details,
-        notes=document["notes"],
-        method=document["method"],
-        rows=calibration["rows"],
+        lead=shown(f"{lead}."),
+        details=shown(details),
+        notes=[shown(note) for note in document["notes"]],
+        fitted=shown(
+            f"Prediction: {document['method']}. Temperature and thresholds were fitted on {calibration['rows']} "
+            "predictions of rows that took no part in training."
+        ),
     )
 
 
@@ -135,7 +138,7 @@ def _reliability(own: Columns) -> str:
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": BLACK}, name="calibrated")
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": BLACK}, name=shown("calibrated"))
     for reliability, name, colour, symbol in zip(
         reliabilities(own), ("as it is", "after calibration"), (ORANGE, BLUE), ("square", "circle"), strict=True
     ):
@@ -144,18 +147,20 @@ def _reliability(own: Columns) -> str:
             x=reliability.confidence,
             y=reliability.accuracy,
             mode="lines+markers",
-            name=f"{name}, error {reliability.error:.4f}",
+            name=f"{shown(name)}{shown(f', error {reliability.error:.4f}')}",
             marker={"size": size, "color": colour, "symbol": symbol},
             line={"color": colour},
-            text=[counted(int(n), "row") for n in reliability.count],
-            hovertemplate="probability %{x:.3f}, right %{y:.1%}<br>%{text}<extra></extra>",
+            text=[shown(counted(int(n), "row")) for n in reliability.count],
+            hovertemplate=f"{shown('probability %{x:.3f}, right %{y:.1%}')}<br>%{{text}}<extra></extra>",
         )
     figure.update_layout(
-        xaxis_title="probability of the predicted class", yaxis_title="share of right predictions", height=520
+        xaxis_title=shown("probability of the predicted class"),
+        yaxis_title=shown("share of right predictions"),
+        height=520,
     )
     figure.update_layout(legend=_BELOW)
     note = "Fifteen bins of equal width; larger marks have more rows. Below the line the network is overconfident."
-    return embed(figure, "reliability", "Are the probabilities calibrated?", note)
+    return embed(figure, "reliability", shown("Are the probabilities calibrated?"), shown(note))
 
 
 def _risk(own: Columns, classes: bool) -> str:
@@ -165,13 +170,13 @@ def _risk(own: Columns, classes: bool) -> str:
     at = np.unique(np.linspace(0, len(curve.risk) - 1, min(_POINTS, len(curve.risk))).astype(int))
     values = curve.risk[at] if classes else np.sqrt(curve.risk[at])
     figure = go.Figure()
-    hover = f"%{{x:.1%}} predicted, {'wrong %{y:.1%}' if classes else 'RMSE %{y:.4g}'}<extra></extra>"
+    hover = shown(f"%{{x:.1%}} predicted, {'wrong %{y:.1%}' if classes else 'RMSE %{y:.4g}'}") + "<extra></extra>"
     figure.add_scatter(x=curve.coverage[at], y=values, line={"color": BLUE, "width": 2.5}, hovertemplate=hover)
-    figure.add_hline(y=float(values[-1]), line_dash="dot", annotation_text="abstaining at random")
+    figure.add_hline(y=float(values[-1]), line_dash="dot", annotation_text=shown("abstaining at random"))
     figure.update_layout(
-        xaxis={"title": "share of the rows that are predicted", "tickformat": ".0%"},
+        xaxis={"title": shown("share of the rows that are predicted"), "tickformat": ".0%"},
         yaxis={
-            "title": "share of wrong predictions" if classes else "RMSE of the predictions",
+            "title": shown("share of wrong predictions" if classes else "RMSE of the predictions"),
             "range": [0, 1.08 * float(values.max()) or _EMPTY],
         },
         showlegend=False,
@@ -182,7 +187,7 @@ def _risk(own: Columns, classes: bool) -> str:
         f"The least certain rows are left out first; area under the curve {curve.aurc:.4g} "
         f"({'AURC' if classes else 'of squared errors'}), of the generalised curve {curve.augrc:.4g} (AUGRC)."
     )
-    return embed(figure, "risk", "What is the gain from abstaining?", note)
+    return embed(figure, "risk", shown("What is the gain from abstaining?"), shown(note))
 
 
 def _out_of_distribution(document: dict[str, Any], own: Columns, other: Columns) -> str:
@@ -190,12 +195,13 @@ def _out_of_distribution(document: dict[str, Any], own: Columns, other: Columns)
 
     scores = {key: value for key, value in document["out_of_distribution"].items() if key != "data"}
     rows = [
-        (key.replace("_", " "), *(f"{of[score]:.4f}" for score in ("auroc", "aupr", "fpr95")))
+        (shown(key.replace("_", " ")), *(f"{of[score]:.4f}" for score in ("auroc", "aupr", "fpr95")))
         for key, of in scores.items()
     ]
     column = "entropy" if "entropy" in own else "standard_deviation"
     figure = go.Figure()
-    hover = f"{column.replace('_', ' ')} %{{x:.3g}}, %{{y:.1%}} of the rows"
+    uncertainty = shown(column.replace("_", " "))
+    hover = uncertainty + shown(" %{x:.3g}, %{y:.1%} of the rows")
     for columns, label, colour in (
         (own, document["data"], BLUE),
         (other, document["out_of_distribution"]["data"], ORANGE),
@@ -212,7 +218,7 @@ def _out_of_distribution(document: dict[str, Any], own: Columns, other: Columns)
             hovertemplate=hover,
         )
     figure.update_layout(
-        barmode="overlay", bargap=0, xaxis_title=column.replace("_", " "), yaxis_title="share of the rows", height=400
+        barmode="overlay", bargap=0, xaxis_title=uncertainty, yaxis_title=shown("share of the rows"), height=400
     )
     figure.update_layout(legend=_BELOW)
     return render(
@@ -228,25 +234,24 @@ def _examples(own: Columns, data: Data | Incoming) -> str:
     uncertainty = 1 - own["probability"] if "probability" in own else own["standard_deviation"]
     order = np.argsort(uncertainty, kind="stable")
     least = order[::-1][:_EXAMPLES]
-    groups = (("The most certain", order[:_EXAMPLES]), ("The least certain", least))
-    shown = [(title, _shown(places, own, data)) for title, places in groups]
-    return render("trust-examples.html", groups=shown)
+    groups = ((shown("The most certain"), order[:_EXAMPLES]), (shown("The least certain"), least))
+    return render("trust-examples.html", groups=[(title, _shown(places, own, data)) for title, places in groups])
 
 
 def _shown(places: Sequence[int] | np.ndarray, own: Columns, data: Data | Incoming) -> list[tuple[int, str, str, str]]:
     """Return each row's number, its picture in base64 if it is one, its target, and what was predicted."""
-    shown = []
+    rows = []
     for i in places:
         row = int(own["row"][i])
         assert data.targets is not None
         target = data.targets[row]
         name = data.classes[int(target)] if data.classes else f"{float(own['target'][i]):.4g}"
         if "probability" in own:
-            caption = f"{'right' if own['_right'][i] else 'wrong'}, {own['probability'][i]:.3f}"
+            caption = f"{shown('right' if own['_right'][i] else 'wrong')}, {own['probability'][i]:.3f}"
         else:
             caption = f"{own['prediction'][i]:.4g} ± {own['standard_deviation'][i]:.2g}"
-        shown.append((row, _picture(data.features[row].numpy()), name, caption))
-    return shown
+        rows.append((row, _picture(data.features[row].numpy()), name, caption))
+    return rows
 
 
 def _picture(features: np.ndarray) -> str:
@@ -268,7 +273,7 @@ def _picture(features: np.ndarray) -> str:
 def _figures(document: dict[str, Any]) -> str:
     parts = {**document["summary"], **document["abstention"], **document["calibration"]}
     rows = [
-        (_LABELS.get(name, name.replace("_", " ")), f"{value:.4g}" if isinstance(value, float) else value)
+        (shown(str(_LABELS.get(name, name.replace("_", " ")))), f"{value:.4g}" if isinstance(value, float) else value)
         for name, value in parts.items()
         if value is not None and not isinstance(value, dict)
     ]

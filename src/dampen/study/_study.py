@@ -8,6 +8,7 @@ from torch import nn
 
 from dampen._checks import as_path, integer
 from dampen._hooks import WRITERS
+from dampen._language import shown
 from dampen.data import Data, Preprocessing
 from dampen.engine import Model
 from dampen.engine.knobs import Setting
@@ -65,7 +66,7 @@ class Study:
         return cls(SavedResults(folder, data, model, data_dir))
 
     def __str__(self) -> str:
-        return "\n".join(self.sentences())
+        return "\n".join(map(shown, self.sentences()))
 
     def __repr__(self) -> str:
         where = "in memory" if self.folder is None else f"in {str(self.folder)!r}"
@@ -245,7 +246,7 @@ class Study:
         return self.results.frame()
 
     def sentences(self) -> list[str]:
-        """Return the verdict in words, and what the test rows add to it."""
+        """Return the verdict in English words, and what the test rows add; printing the study shows the reader's."""
         return self.results.sentences()
 
     def report(self, path: str | Path) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from dampen._html import lines
+from dampen._language import shown
 from dampen.study import _verdict_text
 from dampen.study._findings import Findings
 
@@ -21,12 +22,12 @@ class Verdict(Findings):
         return f"<Verdict: {self.sentences()[0]}>"
 
     def _repr_html_(self) -> str:
-        lead, *rest = self.sentences()
+        lead, *rest = map(shown, self.sentences())
         return lines(lead, rest)
 
     def __str__(self) -> str:
-        return "\n".join(self.sentences())
+        return "\n".join(map(shown, self.sentences()))
 
     def sentences(self) -> list[str]:
-        """Return the verdict in words, the recommendation first."""
+        """Return the verdict in English words, the recommendation first; printing it shows the reader's language."""
         return _verdict_text.sentences(self) if self.words is None else list(self.words)

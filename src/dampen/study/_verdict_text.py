@@ -165,7 +165,8 @@ def _comparison(verdict: Findings, best: str) -> str:
     small = [o for o in others if o.settled and abs(o.difference) < verdict.margin]
     worse = [name for name, other in verdict.references.items() if other.better is False]
     if worse:
-        return f"The best on the selection rows is {best}, but on the evaluation rows {worse[0]} is better."
+        name = _name(verdict, worse[0])
+        return f"The best on the selection rows is {best}, but on the evaluation rows {name} is better."
     open_ones = "the other one" if len(others) == 1 else f"{unsettled} of {len(others)} others"
     sure = f"{open_ones} may be as good" if unsettled else "better than every other one"
     note = ", though some differences are negligible" if small and not unsettled else ""
@@ -173,8 +174,10 @@ def _comparison(verdict: Findings, best: str) -> str:
 
 
 def _value(verdict: Findings) -> str:
-    whose = "The network's" if _beaten(verdict) else "Its"
-    return f"{whose} {verdict.metric.name} is {verdict.value:.4g} (95 % interval {_ends(verdict.interval)})."
+    value = f"{verdict.value:.4g} (95 % interval {_ends(verdict.interval)})"
+    if _beaten(verdict):
+        return f"The network's {verdict.metric.name} is {value}."
+    return f"Its {verdict.metric.name} is {value}."
 
 
 def _references(verdict: Findings) -> list[str]:
@@ -320,9 +323,12 @@ def _why_none(verdict: Findings) -> str:
     part = verdict.passed_over
     if part is None:
         return "no setting that was tried is better"
-    how = "gains less than the margin" if part.estimate > 0 else "is no better"
-    how = "is worse" if part.interval[1] < 0 else how
-    return f"the best setting, {_chosen(verdict)}, {how} ({_passed_over(verdict)})"
+    best, size = _chosen(verdict), _passed_over(verdict)
+    if part.interval[1] < 0:
+        return f"the best setting, {best}, is worse ({size})"
+    if part.estimate > 0:
+        return f"the best setting, {best}, gains less than the margin ({size})"
+    return f"the best setting, {best}, is no better ({size})"
 
 
 def _chosen(verdict: Findings) -> str:

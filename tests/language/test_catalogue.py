@@ -1,0 +1,136 @@
+"""Messages and their twins: none is lacking where sentences are shown, and both have the same places and numbers."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dampen._language import Catalogue, catalogue, choose, of_environment, read, shown, speaking
+from dampen.cli._main import language_of
+from dampen.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+CATALOGUE = ROOT / "src" / "dampen" / "locale" / "zh.po"
+COMPLETE = (  # whose every message has a twin; lines of others are shown in English where theirs lacks
+    *("cli/", "report/", "study/", "metrics.py", "engine/knobs", "search/_space.py", "uncertainty/_summaries.py"),
+)
+PLACES, NUMBERS = re.compile(r"\{(\d+)"), re.compile(r"\d+")
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, list[str]]:
+    spec = importlib.util.spec_from_file_location("messages", ROOT / "tests" / "messages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.messages()
+
+
+@pytest.fixture(scope="module")
+def entries() -> dict[str, str]:
+    return read(CATALOGUE.read_text(encoding="utf-8"))
+
+
+def test_the_catalogue_has_every_message_of_the_source_and_no_other(found, entries):
+    assert set(entries) == set(found), "run python tests/messages.py"
+
+
+def test_no_message_of_what_is_shown_lacks_its_twin(found, entries):
+    assert not [message for message, places in found.items() if places[0].startswith(COMPLETE) and not entries[message]]
+
+
+def test_twins_have_the_places_and_the_numbers_of_their_messages(entries):
+    for message, twin in entries.items():
+        if twin:
+            assert set(PLACES.findall(message)) == set(PLACES.findall(twin)), message
+            numbers = [sorted(NUMBERS.findall(re.sub(r"\{\d+(:\w)?\}", "", text))) for text in (message, twin)]
+            assert numbers[0] == numbers[1], message
+
+
+def test_gettext_s_own_compiler_reads_the_catalogue():
+    msgfmt = shutil.which("msgfmt")
+    if msgfmt is None:
+        pytest.skip("gettext's msgfmt is not installed")
+    done = subprocess.run(
+        [msgfmt, "--check-format", "-o", "/dev/null", CATALOGUE], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_line_without_a_twin_is_shown_as_it_is():
+    with speaking("zh"):
+        assert shown("no line of ours: 3 of 4") == "no line of ours: 3 of 4"
+        assert shown("") == ""
+    assert shown("diverged") == "diverged"
+
+
+def test_what_stands_in_a_place_is_not_translated_unless_its_twin_marks_it():
+    book = Catalogue({"no column '{0}'": "没有列 '{0}'", "Note: {0}.": "注意：{0:t}。", "better": "更好"})
+    assert book.twin("no column 'better'") == "没有列 'better'"
+    assert book.twin("Note: better.") == "注意：更好。"
+
+
+def test_the_most_particular_message_is_meant_and_numbers_are_told_from_words():
+    book = Catalogue(
+        {"{0} epochs": "{0:d} 轮", "lr {0}": "学习率 {0:v}", "the {0} of {1}": "{1}的{0}", "the end of {0}": "{0}完"}
+    )
+    assert book.part("lr 0.1, 3 epochs") == "学习率 0.1，3 轮"
+    assert book.part("many epochs") == "many epochs"
+    assert book.twin("the end of it") == "it 完"
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ({}, "en"),
+        ({"LANG": "C.UTF-8"}, "en"),
+        ({"LANG": "zh_CN.UTF-8"}, "zh"),
+        ({"LC_ALL": "de_DE", "LANG": "zh_CN"}, "en"),
+        ({"LC_ALL": "", "LC_MESSAGES": "zh_TW", "LANG": "en_GB"}, "zh"),
+        ({"DAMPEN_LANG": "en", "LC_ALL": "zh_CN"}, "en"),
+        ({"DAMPEN_LANG": "zh"}, "zh"),
+    ],
+)
+def test_the_language_is_that_of_dampen_lang_or_else_of_the_locale(environment, name):
+    assert of_environment(environment) == name
+
+
+def test_lang_may_stand_anywhere_on_the_command_line():
+    assert language_of(["--lang=zh", "runs"]) == (["runs"], "zh")
+    assert language_of(["runs", "--", "--lang", "zh"]) == (["runs", "--", "--lang", "zh"], None)
+    for words in (["--lang"], ["--lang", "fr"], ["--lang="]):
+        with pytest.raises(InputError, match="must be one of en, zh"):
+            language_of(words)
+
+
+def test_errors_notes_and_help_are_chinese_and_json_is_not(tmp_path, monkeypatch, capsys):
+    from dampen.cli._main import run
+
+    def printed(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dampen", *words])
+        with pytest.raises(SystemExit) as end, speaking("en"):
+            run()
+        out, err = capsys.readouterr()
+        return int(end.value.code or 0), out, err
+
+    monkeypatch.chdir(tmp_path)
+    assert printed("runs", "show", "nothing", "--lang", "zh")[::2] == (
+        2,
+        "dampen: 没有研究 nothing，这里和 dampen-runs 中都没有：dampen runs 列出已有的研究\n",
+    )
+    (tmp_path / "dampen-runs").mkdir()
+    assert "dampen-runs 中没有研究" in printed("--lang", "zh", "runs")[1]
+    assert printed("--lang", "zh", "runs", "list", "--json")[1] == printed("runs", "list", "--json")[1]
+
+
+def test_english_reads_no_catalogue():
+    catalogue.cache_clear()
+    with speaking("en"):
+        shown("diverged")
+    assert catalogue.cache_info().currsize == 0
+    choose("en")
