@@ -365,4 +365,4 @@ def _figure(result: dict[str, Any]) -> str:
     if result["mean"] is None:
         return shown("diverged")
     mean, *ends = (f"{value + 0.0:.4g}" for value in (result["mean"], *(result["interval"] or ())))  # no -0
-    return f"{mean} ({shown(' to '.join(ends))})" if ends else mean
+    return f"{mean} ({part(' to '.join(ends))})" if ends else mean

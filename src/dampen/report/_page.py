@@ -178,7 +178,7 @@ def short(value: Any) -> str:
 def with_ends(value: float, ends: Iterable[float | None] | None, sign: str = "") -> str:
     """Return a number with its interval, if it has one."""
     known = [_number(end, sign) for end in ends or () if end is not None]
-    return _number(value, sign) + (f" ({shown(' to '.join(known))})" if len(known) == 2 else "")
+    return _number(value, sign) + (f" ({part(' to '.join(known))})" if len(known) == 2 else "")
 
 
 def _number(value: float, sign: str) -> str:

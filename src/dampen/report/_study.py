@@ -212,5 +212,5 @@ def _again(document: dict[str, Any]) -> str:
 
 def _list(seeds: Sequence[int]) -> str:
     if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
-        return shown(f"{seeds[0]} to {seeds[-1]}")
+        return part(f"{seeds[0]} to {seeds[-1]}")
     return ", ".join(str(seed) for seed in seeds)
