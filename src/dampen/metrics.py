@@ -13,6 +13,9 @@ from dampen.data import Rows
 from dampen.errors import InputError
 from dampen.statistics import Estimate, proportion_interval
 
+_LOG_SHARPNESS = -4.0, 4.0  # ends of a temperature's logarithm: 0.018 to 55
+_BISECTIONS = 24  # of that range: to five digits
+_PRIOR = math.log(2)  # deviation of the logarithm before any row is seen: a factor of 2 is nothing unusual
 SAMPLES = 20  # masks behind a sampled metric: their number biases all settings alike
 
 
@@ -30,6 +33,7 @@ class Metric:
         samples: dropout masks that the outputs are averaged over; 0 for one pass in evaluation mode.
         of_rows_alone: whether a row's cost depends on that row alone, so that rows can be weighed.
         bounds: what a mean cost can be; an interval around it ends there.
+        on_demand: whether it is measured only where it is what settings are compared by.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Metric:
     samples: int = 0
     of_rows_alone: bool = True
     bounds: tuple[float, float] = (0.0, math.inf)
+    on_demand: bool = False
 
     @property
     def is_share(self) -> bool:
@@ -85,6 +90,39 @@ class Metric:
 def _nll(outputs: Float[Tensor, "... N C"], targets: Tensor) -> Float[Tensor, "... N"]:
     picked = F.log_softmax(outputs.float(), -1).gather(-1, targets.expand(outputs.shape[:-1]).unsqueeze(-1))
     return -picked.squeeze(-1)
+
+
+def _calibrated_nll(outputs: Float[Tensor, "... N C"], targets: Tensor) -> Float[Tensor, "... N"]:
+    """Return the cost of rows under the temperature that the other half of the rows is most likely under.
+
+    What it measures is how well classes are told apart; how sure a network is of that, one number mends after training
+    (Berta, Holzmüller, Jordan and Bach 2025, "Rethinking early stopping: refine, then calibrate", arXiv 2501.19195).
+    """
+    z = outputs.double().log_softmax(-1).clamp_min(-1e4)
+    costs = z.new_empty(z.shape[:-1])
+    even = torch.arange(z.shape[-2], device=z.device) % 2 == 0
+    for half in (even, ~even):
+        sharpness = _sharpness(z[..., ~half, :], targets[~half])
+        costs[..., half] = _nll(z[..., half, :] * sharpness[..., None, None], targets[half]).double()
+    return costs
+
+
+def _sharpness(logits: Float[Tensor, "... N C"], targets: Tensor) -> Float[Tensor, "..."]:
+    """Return the number by which logits are multiplied, `1 / T`, that rows and a prior make most probable.
+
+    The prior, a normal distribution of its logarithm, is what few rows or rows without an error leave it near to 1 by.
+    The slope of the log posterior along that logarithm falls through zero, which is found by bisection.
+    """
+    n = logits.shape[-2]
+    own = logits.gather(-1, targets.expand(logits.shape[:-1]).unsqueeze(-1)).squeeze(-1).sum(-1)
+    low, high = (logits.new_full(logits.shape[:-2], end) for end in _LOG_SHARPNESS)
+    for _ in range(_BISECTIONS if n else 0):
+        middle = (low + high) / 2
+        b = middle.exp()
+        expected = ((logits * b[..., None, None]).softmax(-1) * logits).sum((-1, -2))
+        rising = b * (own - expected) - middle / _PRIOR**2 > 0
+        low, high = torch.where(rising, middle, low), torch.where(rising, high, middle)
+    return ((low + high) / 2).exp()
 
 
 def _wrong(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -137,6 +175,7 @@ METRICS = {
         Metric("accuracy", "classification", _wrong, lambda cost, _: 1 - cost, rising=True, bounds=(0.0, 1.0)),
         Metric("brier", "classification", _brier),
         Metric("mc-nll", "classification", _nll, samples=SAMPLES),
+        Metric("calibrated-nll", "classification", _calibrated_nll, on_demand=True),
         Metric("mse", "regression", _squared, lambda cost, deviation: cost * deviation**2),
         Metric("rmse", "regression", _squared, lambda cost, deviation: math.sqrt(max(cost, 0.0)) * deviation),
         Metric("mae", "regression", _absolute, lambda cost, deviation: cost * deviation),
@@ -194,8 +233,12 @@ def find(name: str | None, task: str, weighted: bool = False) -> Metric:
 
 
 def of(task: str, weighted: bool = False) -> list[Metric]:
-    """Return the metrics of a task that need one pass in evaluation mode; for weighted rows those alone that can be."""
-    return [m for m in METRICS.values() if m.task == task and not m.samples and m.serves(weighted)]
+    """Return the metrics of a task that every network is measured by, in one pass in evaluation mode.
+
+    For weighted rows those alone that can be taken of them.
+    """
+    known = [m for m in METRICS.values() if m.task == task and m.serves(weighted)]
+    return [m for m in known if not m.samples and not m.on_demand]
 
 
 def mean_probabilities(outputs: Float[Tensor, "K N C"], task: str) -> Float[Tensor, "N C"]:

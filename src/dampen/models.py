@@ -1,7 +1,7 @@
 """Builders of the networks that the commands train: each is a value that makes a `nn.Module` when called."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -55,6 +55,53 @@ class Scaling(nn.Module):
         return str(self.inputs)
 
 
+class Periodic(nn.Module):
+    """Each number beside three combinations of 16 waves of it: `(x, W cos(2 pi f x + b) + c)`, all of them learned.
+
+    Layers of a network bend slowly along one number; with waves it can follow what changes fast. Gorishniy, Rubachev
+    and Babenko (2022), "On embeddings for numerical features", section 3.3, in the form of Holzmüller, Grinsztajn and
+    Steinwart (2024), "Better by default", section 3.2: PBLD, with a cosine and its phase, and the number itself beside.
+
+    **Shape.** `[..., D]` becomes `[..., D + 3 E]`: the inputs as they are, then three values for each embedded one.
+
+    Args:
+        inputs: how many there are.
+        columns: which of them are embedded; None for all. Those with two values gain nothing.
+
+    Example:
+        >>> Periodic(5, columns=(0, 2))(torch.zeros(3, 5)).shape
+        torch.Size([3, 11])
+    """
+
+    WAVES, VALUES = 16, 3
+    SIGMA = 0.1  # deviation of the first frequencies; inputs have about unit spread
+
+    def __init__(self, inputs: int, columns: tuple[int, ...] | None = None):
+        super().__init__()
+        self.inputs, self.columns = inputs, columns
+        n, waves, values = inputs if columns is None else len(columns), Periodic.WAVES, Periodic.VALUES
+        self.frequencies = nn.Parameter(Periodic.SIGMA * torch.randn(n, waves))
+        self.phases = nn.Parameter(torch.pi * (2 * torch.rand(n, waves) - 1))
+        self.weight = nn.Parameter((2 * torch.rand(n, waves, values) - 1) / waves**0.5)
+        self.bias = nn.Parameter((2 * torch.rand(n, values) - 1) / waves**0.5)
+
+    def forward(self, x: Float[Tensor, "... D"]) -> Float[Tensor, "... W"]:
+        """Embed rows."""
+        numbers = x if self.columns is None else x[..., list(self.columns)]
+        waves = torch.cos(2 * torch.pi * numbers.unsqueeze(-1) * self.frequencies + self.phases)
+        values = torch.einsum("...nw,nwv->...nv", waves, self.weight) + self.bias
+        return torch.cat([x, values.flatten(-2)], -1)
+
+    @property
+    def width(self) -> int:
+        """How many values an embedded row has."""
+        return self.inputs + Periodic.VALUES * (self.inputs if self.columns is None else len(self.columns))
+
+    def extra_repr(self) -> str:
+        """Return the arguments."""
+        return str(self.inputs) if self.columns is None else f"{self.inputs}, columns={self.columns}"
+
+
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "silu": nn.SiLU,
@@ -73,15 +120,24 @@ class MLP:
     dropout: tuple[float, ...]
     activation: str = "relu"
     scaling: bool = False
+    periodic: bool | tuple[int, ...] = False
 
     def __call__(self, inputs: int, outputs: int) -> nn.Module:
         """Make the network for rows of `inputs` numbers (any shape: they are flattened) and `outputs` outputs."""
         layers: list[nn.Module] = [nn.Flatten()]
         if self.scaling:
             layers.append(Scaling(inputs))
-        for (before, after), p in zip(pairwise((inputs, *self.hidden)), self.dropout, strict=True):
+        width = inputs
+        beyond = [] if isinstance(self.periodic, bool) else [place for place in self.periodic if place >= inputs]
+        if beyond:
+            raise InputError(f"periodic names input {beyond[0]}, and a row has {inputs}, counted from 0")
+        if self.periodic is not False and self.periodic != ():
+            embedding = Periodic(inputs, None if self.periodic is True else self.periodic)
+            width = embedding.width
+            layers.append(embedding)
+        for (before, after), p in zip(pairwise((width, *self.hidden)), self.dropout, strict=True):
             layers += [nn.Linear(before, after), ACTIVATIONS[self.activation](), nn.Dropout(p)]
-        return nn.Sequential(*layers, nn.Linear((inputs, *self.hidden)[-1], outputs))
+        return nn.Sequential(*layers, nn.Linear((width, *self.hidden)[-1], outputs))
 
 
 def linear() -> Linear:
@@ -127,21 +183,29 @@ def mlp(*hidden: int, dropout: float | Sequence[float] = 0.0, activation: str = 
     return MLP(hidden, rates, activation, scaling)
 
 
-def tabular(*hidden: int, dropout: float | Sequence[float] = 0.0) -> MLP:
+def tabular(*hidden: int, dropout: float | Sequence[float] = 0.0, periodic: bool | Sequence[int] = False) -> MLP:
     """Return a builder of the multilayer perceptron for tables: a scaling layer, and SiLU where `mlp` has ReLU.
 
     Both are of Holzmüller, Grinsztajn and Steinwart (2024), "Better by default", whose activations (SELU, Mish) are
-    smooth, too; `docs/estimators.md` has what each is worth here.
+    smooth, too, and so are the periodic embeddings; `docs/estimators.md` has what each is worth here.
 
     Args:
         hidden: as for `mlp`.
         dropout: as for `mlp`.
+        periodic: whether a `Periodic` layer embeds the inputs, or the places of those that it embeds.
 
     Raises:
-        InputError: as for `mlp`.
+        InputError: as for `mlp`, or places that are no whole numbers from 0 on.
 
     Example:
         >>> tabular(64)(inputs=13, outputs=3)[1]
         Scaling(13)
     """
-    return mlp(*hidden, dropout=dropout, activation="silu", scaling=True)
+    if not isinstance(periodic, bool):
+        periodic = tuple(periodic)
+        if not all(isinstance(place, int) and place >= 0 for place in periodic) or len({*periodic}) < len(periodic):
+            raise InputError(
+                "periodic must be True, False or the places of different inputs, whole numbers from 0 on, "
+                f"got {periodic!r}"
+            )
+    return replace(mlp(*hidden, dropout=dropout, activation="silu", scaling=True), periodic=periodic)

@@ -110,7 +110,7 @@ def test_a_network_without_hidden_layers_has_no_dropout(run):
         (["wine", "--metric", "mse"], "must be one of nll, accuracy, brier"),
         (
             ["wine", "--metric", "auc"],
-            "--metric must be one of nll, accuracy, brier, mc-nll, mse, rmse, mae, r2; got 'auc'",
+            "--metric must be one of nll, accuracy, brier, mc-nll, calibrated-nll, mse, rmse, mae, r2; got 'auc'",
         ),
         (["wine", "--task", "ranking"], "--task must be one of classification, regression; got 'ranking'"),
         (["wine", "--search", "simplex"], "--search must be one of sobol, random, grid, tpe, hyperband; got 'simplex'"),

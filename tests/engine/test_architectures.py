@@ -171,6 +171,7 @@ FUSED = {
     "linear": (lambda: nn.Linear(12, 3), ROW),
     "mlp": (lambda: nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 3)), ROW),
     "scaling layer": (lambda: tabular(8, dropout=0.4)(12, 3), ROW),
+    "embeddings in waves": (lambda: tabular(8, dropout=0.4, periodic=(0, 3, 11))(12, 3), ROW),
     "no bias": (lambda: nn.Sequential(nn.Linear(12, 8, bias=False), nn.Tanh(), nn.Linear(8, 3, bias=False)), ROW),
     "bilinear": (lambda: nn.Sequential(nn.Unflatten(1, (2, 6)), nn.Linear(6, 4), nn.Flatten(), nn.Linear(8, 3)), ROW),
     "functional dropout": (FunctionalDropout, ROW),

@@ -419,3 +419,17 @@ def test_a_cocktail_is_searched_as_tune_searches_it(classes):
     assert len(model.study_.plan.seeds) == TINY.get("n_seeds", 1)
     with pytest.raises(dampen.errors.InputError, match="cocktail must be True or False, got 'all'"):
         DampenClassifier(**TINY | {"cocktail": "all"}).fit(X, y)
+
+
+def test_a_thousand_rows_get_waves_and_smoothed_labels_and_as_sharp_probabilities_as_their_rows_bear_out():
+    X, y = make_classification(1100, 6, n_informative=4, n_classes=3, class_sep=2.0, flip_y=0.05, random_state=0)
+    X[:, 5] = X[:, 5] > 0
+    small = TINY | {"space": None, "batch_size": None, "epochs": 4, "n_settings": 2}
+    model = DampenClassifier(**small).fit(X, y)
+    plan = model.study_.plan
+    assert plan.training.batch_size == 256
+    assert {"label_smoothing", "weight_decay", "dropout", "lr"} == plan.space.dimensions.keys()
+    assert plan.metric.name == "calibrated-nll"
+    assert model.networks_[0][2].columns == (0, 1, 2, 3, 4)  # not the one with two values
+    wide, labels = make_classification(1100, 40, random_state=0)
+    assert DampenClassifier(**ONE | {"epochs": 1}).fit(wide, labels).networks_[0][2].in_features == 40

@@ -244,7 +244,7 @@ def test_a_folder_of_another_study_is_refused(study, wine, change, message):
         ({"n_confirm_seeds": 1}, "n_confirm_seeds must be a whole number, 2 or larger"),
         ({"seed": -1}, "seed must be a whole number, 0 or larger"),
         ({"epochs": 0}, "epochs"),
-        ({"metric": "mse"}, "must be one of nll, accuracy, brier, mc-nll for classification"),
+        ({"metric": "mse"}, "must be one of nll, accuracy, brier, mc-nll, calibrated-nll for classification"),
         ({"search": "simplex"}, "must be one of"),
         ({"validation": "loo"}, "folds or held-out"),
         ({"margin": -0.1}, "margin must be a share of the loss from 0 to below 1, got -0.1"),

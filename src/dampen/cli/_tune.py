@@ -58,10 +58,10 @@ def tune(
         bool, _options.flag("--no-halving", "Train every setting for the full length.", panel=_options.SEARCH)
     ] = False,
     metric: Annotated[
-        Literal["nll", "accuracy", "brier", "mc-nll", "mse", "rmse", "mae", "r2"] | None,
+        Literal["nll", "accuracy", "brier", "mc-nll", "calibrated-nll", "mse", "rmse", "mae", "r2"] | None,
         _options.in_search(
-            "Metric by which settings are compared: nll, accuracy, brier, mc-nll for classes; mse, rmse, mae, r2, nll "
-            "for numbers.",
+            "Metric by which settings are compared: nll, accuracy, brier, mc-nll, calibrated-nll for classes; mse, "
+            "rmse, mae, r2, nll for numbers.",
             "nll or mse",
             metavar="METRIC",
         ),

@@ -23,10 +23,11 @@ from dampen.data import Data, Preprocessing, all_typed, spelt_alike, with_unit_t
 from dampen.engine import Model, Population, TrainConfig, copied, with_heads
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
+from dampen.estimators._defaults import usual as defaults
 from dampen.estimators._noise import Noise, noise
 from dampen.estimators._rows import Merged, as_data, columns_of, encoded_new, merged, repeating_notes
 from dampen.estimators._uncertainty import ClassUncertainty, ValueUncertainty, of_classes, of_values
-from dampen.study import AUTO, check_network, tune, usual_batch_size, usual_length, usual_network, usual_schedule
+from dampen.study import AUTO, check_network, tune, usual_schedule
 from dampen.uncertainty import ClassPrediction, Prediction, ValuePrediction, conformal, intervals, predict
 
 LEAST_ROWS = 50  # below which ten rows would have to rank settings: noise
@@ -127,28 +128,28 @@ class _Dampen(BaseEstimator):
             warnings.warn(note, UserWarning, stacklevel=_outside())
         data = as_data(rows, self._columns, classes, self._names)
         n = len(data.train_rows)
-        network = self.model if self.model is not None else usual_network(data, widths)
+        usual = defaults(data, widths, self.model, counts["batch_size"])
+        network, batch_size = usual.network, usual.batch_size
         loss = getattr(self, "loss", None)
         if loss not in (None, *LOSSES):
             raise InputError(f"loss must be one of {', '.join(LOSSES)}, or None, got {loss!r}")
         if not isinstance(self.cocktail, bool | np.bool_):
             raise InputError(f"cocktail must be True or False, got {self.cocktail!r}")
         network = with_heads(network, None if loss == AUTO else loss)
-        batch_size = counts["batch_size"] or usual_batch_size(n)
-        epochs = counts["epochs"] or usual_length(data, batch_size)
+        epochs = counts["epochs"] or usual.epochs
         if n < LEAST_ROWS:
             self._untuned(network, data, epochs, batch_size, seed)
             return
         study = tune(
             network,
             data,
-            self.space,
-            n_settings=counts["n_settings"] or (None if self.cocktail else 16 if n < 1000 else 32),
-            n_seeds=counts["n_seeds"] or (None if self.cocktail else 2),
+            usual.space if self.space is None and not self.cocktail else self.space,
+            n_settings=counts["n_settings"] or (None if self.cocktail else usual.n_settings),
+            n_seeds=counts["n_seeds"] or (None if self.cocktail else usual.n_seeds),
             cocktail=bool(self.cocktail),
             epochs=epochs,
             n_confirm_seeds=counts["n_confirm_seeds"],
-            metric=self.metric,
+            metric=self.metric or usual.metric,
             batch_size=batch_size,
             loss=loss,
             device=self.device,

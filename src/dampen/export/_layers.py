@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dampen.errors import InputError
 from dampen.export._literal import literal
-from dampen.models import Scaling
+from dampen.models import Periodic, Scaling
 
 # Layers that draw no random numbers of their own, and dropout as `train.py` writes it: their arguments define them
 # that they are. Others (alpha dropout, RReLU, recurrent layers, attention) would need more than that.
@@ -22,9 +22,10 @@ PLAIN = (
     *(nn.Tanh, nn.Sigmoid, nn.Hardswish, nn.Hardtanh, nn.Softsign),
 )
 DROPOUT = (nn.Dropout, nn.Dropout2d)
-OWN = {
-    Scaling: f"x * (1 + {Scaling.FACTOR:g} * weight)"
-}  # layers of dampen's that the script defines, and their formula
+OWN = {  # layers of dampen's that the script defines, and their formula
+    Scaling: f"x * (1 + {Scaling.FACTOR:g} * weight)",
+    Periodic: "cat(x, cos(2 pi x[columns] frequencies + phases) @ weight + bias), column by column",
+}
 
 
 def describe_layers(network: nn.Module, name: str = "") -> dict[str, Any]:
@@ -45,7 +46,10 @@ def describe_layers(network: nn.Module, name: str = "") -> dict[str, Any]:
 
 
 def code(network: nn.Module, indent: str = "    ") -> str:
-    """Return the Python expression that makes a network of torch's layers; `Dropout`, `Scaling` are the script's."""
+    """Return the Python expression that makes a network of torch's layers.
+
+    `Dropout`, `Scaling` and `Periodic` are the script's.
+    """
     if isinstance(network, nn.Sequential):
         children, inner = list(network.named_children()), indent + "    "
         if [name for name, _ in children] == [str(i) for i in range(len(children))]:
@@ -58,6 +62,9 @@ def code(network: nn.Module, indent: str = "    ") -> str:
         return f"Dropout({literal(network.p, int, float)}{whole})"
     if isinstance(network, Scaling):
         return f"Scaling({literal(network.inputs, int)})"
+    if isinstance(network, Periodic):
+        columns = "" if network.columns is None else f", columns={literal(network.columns, tuple)}"
+        return f"Periodic({literal(network.inputs, int)}{columns})"
     defaults = inspect.signature(type(network)).parameters
     given = {name: value for name, value in _arguments(network).items() if value != defaults[name].default}
     kinds = (bool, int, float, str, tuple, type(None))

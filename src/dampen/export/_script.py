@@ -11,7 +11,7 @@ from dampen.engine.knobs.weights.weight_decay import decayed
 from dampen.errors import InputError
 from dampen.export import _layers
 from dampen.export._literal import Source, listed, literal
-from dampen.models import Scaling
+from dampen.models import Periodic, Scaling
 from dampen.study import Winner, optimizer_text, schedule_text
 
 KNOBS = ("weight_decay", "dropout", "lr")
@@ -62,8 +62,9 @@ def drawn_by_seed(winner: Winner) -> bool:
 def source(winner: Winner) -> str:
     """Return the script for a winner that `check` has let pass."""
     training, (mean, deviation) = winner.training, winner.target_scale
-    drops, scales = (
-        any(isinstance(module, kinds) for module in winner.network.modules()) for kinds in (_layers.DROPOUT, Scaling)
+    drops, scales, waves = (
+        any(isinstance(module, kinds) for module in winner.network.modules())
+        for kinds in (_layers.DROPOUT, Scaling, Periodic)
     )
     return (
         _templates()
@@ -75,6 +76,10 @@ def source(winner: Winner) -> str:
             scaled=winner.description.preprocessing is None,
             drops=drops,
             scales=scales,
+            waves=waves,
+            n_waves=Periodic.WAVES,
+            n_values=Periodic.VALUES,
+            sigma=Periodic.SIGMA,
             ordered="OrderedDict" in _layers.code(winner.network),
             network=winner.network,
             scaling_factor=Scaling.FACTOR,

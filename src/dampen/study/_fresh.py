@@ -115,7 +115,8 @@ class FreshResults:
 
     def selected_networks(self, n: int) -> list[nn.Module]:
         """Return the networks of `selected`, trained when they are asked for."""
-        return networks_of(self.calibration.runner, self.selected(n), self.population, self.recommended)
+        runner, confirmed = self.calibration.runner, self.calibration.confirmed
+        return networks_of(runner, self.selected(n), self.population, self.recommended, confirmed)
 
     def winner(self) -> Winner:
         """Return the first of the networks, and all that its training followed from."""

@@ -10,6 +10,7 @@ from dampen import metrics
 from dampen.engine import VARIANCE_HEADS, Population
 from dampen.errors import InputError
 from dampen.search import Training, select_ensemble
+from dampen.study import _tempering
 from dampen.study._confirmation import Confirmed
 from dampen.study._runner import ENSEMBLE, Runner, Trained
 
@@ -37,13 +38,17 @@ def selected(runner: Runner, confirmed: Confirmed, n: int) -> list[tuple[Trainin
     weights = [torch.ones(len(part)) if part.weights is None else part.weights for part in parts]
     weight = torch.cat(weights).double()
     classes, of_variance = plan.data.task == "classification", plan.training.loss in VARIANCE_HEADS
-    usable = (plan.metric.of_rows_alone or of_variance) and not plan.metric.samples
+    tempers = plan.metric.name == _tempering.METRIC  # so do the networks that are handed out, each setting by itself
+    usable = (plan.metric.of_rows_alone or of_variance) and not plan.metric.samples and not tempers
     metric = plan.metric if usable else metrics.find(None, plan.data.task)
 
     def predictions(training: Training) -> Tensor:
         population = confirmed.trained.population(training)
         m = population.settings.index(training.setting)
-        outputs = torch.cat([of_seed[m] for of_seed in population.outputs(rows)]).double()
+        of_seeds = [of_seed[m].double() for of_seed in population.outputs(rows)]
+        outputs = torch.cat(of_seeds)
+        if tempers:
+            outputs = outputs / _tempering.temperature_of(of_seeds, parts, n > 1)
         if of_variance:
             return _moments(outputs)
         return outputs.softmax(-1) if classes else outputs
@@ -84,7 +89,11 @@ def _mean_and_log_variance(moments: Float[Tensor, "... N 2"]) -> Float[Tensor, "
 
 
 def networks_of(
-    runner: Runner, chosen: list[tuple[Training, int]], population: Population, recommended: Training
+    runner: Runner,
+    chosen: list[tuple[Training, int]],
+    population: Population,
+    recommended: Training,
+    confirmed: Confirmed,
 ) -> list[nn.Module]:
     """Return networks of trainings, each with a seed of its own, trained on training and validation rows.
 
@@ -93,10 +102,22 @@ def networks_of(
         chosen: trainings, with how many networks of each.
         population: has the recommended training's.
         recommended: that one.
+        confirmed: what temperatures are fitted on, where the study's metric leaves them open.
     """
     trained, networks = Trained(runner, ENSEMBLE), []
     trained.add([training for training, _ in chosen if training != recommended])
     for training, count in chosen:
         of = population if training == recommended else trained.population(training)
-        networks += [of.member(training.setting, seed) for seed in of.seeds[:count]]
+        members = [of.member(training.setting, seed) for seed in of.seeds[:count]]
+        if runner.plan.metric.name == _tempering.METRIC:
+            temperature = _temperature(confirmed, training, sum(count for _, count in chosen) > 1)
+            members = [_tempering.tempered(network, temperature) for network in members]
+        networks += members
     return networks
+
+
+def _temperature(confirmed: Confirmed, training: Training, averaged: bool) -> float:
+    population, rows = confirmed.trained.population(training), confirmed.evaluation.rows.evaluation
+    m = population.settings.index(training.setting)
+    of_seeds = [of_seed[m].double() for of_seed in population.outputs(rows)]
+    return _tempering.temperature_of(of_seeds, rows if isinstance(rows, list) else [rows] * len(of_seeds), averaged)

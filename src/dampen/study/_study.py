@@ -14,7 +14,7 @@ from dampen.engine import Model
 from dampen.engine.knobs import Setting
 from dampen.errors import DataWarning, InputError, NotExported
 from dampen.search import SEARCH, Ranked, Training, export_to_optuna
-from dampen.study import _protocol
+from dampen.study import _protocol, _tempering
 from dampen.study._best_model import Exported, Winner
 from dampen.study._calibrated import CalibratedStudy, Method, calibrate, single_pass_if_no_dropout
 from dampen.study._description import Description
@@ -174,6 +174,9 @@ class Study:
         `model`; each further draw of a training is a network of another seed, trained on training and validation rows.
         Test rows have no part in it. Predicting a row takes a pass of each network: n passes.
 
+        Where the study's metric is `calibrated-nll`, the networks' outputs are divided by a temperature, fitted on rows
+        that those of the confirmation have not seen: that metric leaves it open how sure a network is.
+
         Args:
             n: how many networks; at most as many as have been confirmed, one for each training and seed.
 
@@ -182,7 +185,11 @@ class Study:
         """
         population = self.results.population
         if n is None:
-            return [population.member(self.setting, seed) for seed in population.seeds]
+            networks = [population.member(self.setting, seed) for seed in population.seeds]
+            if self.verdict.metric.name != _tempering.METRIC:
+                return networks
+            temperature = _tempering.of_networks(self.results.predictor.unseen, averaged=len(networks) > 1)
+            return [_tempering.tempered(network, temperature) for network in networks]
         if isinstance(self.results, SavedResults):
             raise InputError(
                 "a study that was read from its folder has no selection of networks: leave n out for the recommended "

@@ -102,8 +102,9 @@ def tune(
             under it than under `squared_error`, both tried with 8 settings first.
         n_settings: how many are tried; by default 64 below 1000 training rows, 32 below 5000, 24 above.
         n_seeds: of each setting in the search; by default 5 below 1000 training rows, 3 below 5000, 1 above.
-        metric: `nll`, `accuracy`, `brier`, `mc-nll` (of the mean under Monte-Carlo dropout) for classes; `mse`, `rmse`,
-            `mae`, `r2`, `nll` (noise fitted) for numbers.
+        metric: `nll`, `accuracy`, `brier`, `mc-nll` (of the mean under Monte-Carlo dropout), `calibrated-nll` (under
+            the temperature that fits other rows) for classes; `mse`, `rmse`, `mae`, `r2`, `nll` (noise fitted) for
+            numbers.
         margin: share of the loss below which a difference is negligible; by default 0.01, or a tenth of the spread
             between seeds where that is more.
         search: how settings are drawn and which train longer: `dampen.SuccessiveHalving(eta=3)`, `Hyperband`, `Sobol`,

@@ -112,11 +112,13 @@ class ActiveKnobs:
                 if any(beside in s and knob.name not in s for s in self.settings):
                     raise InputError(f"{beside} acts through {knob.name}: turn that, too, or leave it out")
         for knob, acts in self.batch:
-            if acts.losses is not None and isinstance(loss, _losses.Weighted):  # it would take weights for targets
+            weighted = isinstance(loss, _losses.Weighted)
+            if acts.losses is not None and weighted and not acts.row_by_row:  # whose weight, of the rows it mixes?
                 raise InputError(
                     f"{knob.name} changes losses, which rows with weights don't allow: leave one of them out"
                 )
-            if acts.loss is not None and loss is not _losses.LOSSES[acts.loss]:
+            plain = loss.loss if isinstance(loss, _losses.Weighted) else loss
+            if acts.loss is not None and plain is not _losses.LOSSES[acts.loss]:
                 raise InputError(f"{knob.name} changes the loss {acts.loss} only: leave it out, or use that loss")
             acts.draw(self.values(knob), StepDraws([0] * len(targets), 0, knob.name, targets.device), inputs, targets)
         self._sites(tuple(sites))

@@ -88,6 +88,10 @@ class StepEffects:
 
     def losses(self, loss: _losses.RowLoss, outputs: Tensor, targets: Tensor) -> Float[Tensor, "S M B"]:
         """Return the losses of outputs `[S, M, B, ...]` and targets `[S, B, ...]`."""
+        if isinstance(loss, _losses.Weighted):
+            plain, weights = targets[..., 0], targets[..., 1]
+            each = self.losses(loss.loss, outputs, plain.long() if loss.classes else plain)
+            return each * weights.to(each.dtype).unsqueeze(1)
         of: Callable[[Tensor, Tensor], Tensor] = partial(_losses.stacked, loss)
         for acts, tensors in self._on_batch():
             if acts.losses is not None:

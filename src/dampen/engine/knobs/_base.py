@@ -112,12 +112,14 @@ class OnBatch:
         losses: `(loss, outputs, targets, *tensors) -> losses`: `loss(outputs, targets)` gives the losses `[S, M, B]`
             of outputs `[S, M, B, ...]` and targets `[S, B, ...]`.
         loss: name of the only loss that it can change, if there is one: `cross_entropy`.
+        row_by_row: whether the loss of a row stays that row's own, so that it can be multiplied by the row's weight.
     """
 
     draw: Callable[[Sequence[Any], Draws, Sequence[Tensor], Tensor], list[Tensor]]
     inputs: Callable[..., list[Tensor]] | None = None
     losses: Callable[..., Tensor] | None = None
     loss: str | None = None
+    row_by_row: bool = False
 
 
 @dataclass(frozen=True)

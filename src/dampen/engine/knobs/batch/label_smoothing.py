@@ -89,5 +89,5 @@ KNOB = Knob(
     "a share from 0 to 1",
     "Szegedy et al. 2016, sec. 7",
     neutral=0.0,
-    acts=OnBatch(_draw, losses=_losses, loss="cross_entropy"),
+    acts=OnBatch(_draw, losses=_losses, loss="cross_entropy", row_by_row=True),
 )

@@ -1,0 +1,80 @@
+"""What an estimator takes where nothing is chosen, by its rows: `docs/estimators.md` has it measured."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dampen.data import Data
+from dampen.engine import Model
+from dampen.models import tabular
+from dampen.search import Fixed, LogUniform
+from dampen.study import usual_batch_size, usual_length, usual_network, usual_space
+
+ENOUGH = 1000  # rows from which on networks are wider and trainings longer
+_BATCH_SIZE, _EPOCHS, _HIDDEN = 256, 80, (256, 128)
+_MOST_EMBEDDED = 32  # numbers beyond which waves cost more than the rest of the network
+_RATES = LogUniform(1e-3, 3e-2)  # steps are few and large where a batch has 256 rows
+_SMOOTHING = 0.1  # Holzmüller, Grinsztajn and Steinwart (2024), table A.1
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Values of what an estimator was not given.
+
+    Args:
+        network: what makes it.
+        batch_size: rows a step.
+        epochs: length of the longest training.
+        space: where settings are drawn from; None for that of `dampen.tune`.
+        metric: what ranks settings; None for that of `dampen.tune`.
+        n_settings: how many are tried.
+        n_seeds: of each.
+    """
+
+    network: Model
+    batch_size: int
+    epochs: int
+    space: Mapping[str, Any] | None = None
+    metric: str | None = None
+    n_settings: int = 16
+    n_seeds: int = 2
+
+
+def usual(data: Data, hidden: Sequence[int] | None, model: Model | None, batch_size: int | None) -> Defaults:
+    """Return the defaults for rows.
+
+    From 1000 rows on dampen's own network embeds its numbers in waves and trains longer, in larger batches, at higher
+    learning rates. Classes then have smoothed labels, with which long trainings do not end in certainty, and are
+    compared by how well they are told apart: how sure probabilities should be is fitted afterwards.
+
+    Args:
+        data: the rows.
+        hidden: widths of the network, if they are given.
+        model: what makes another network, if it is given.
+        batch_size: rows a step, if they are given.
+    """
+    n = len(data.train_rows)
+    if n < ENOUGH or model is not None:
+        size = batch_size or usual_batch_size(n)
+        settings = 16 if n < ENOUGH else 32
+        network = usual_network(data, hidden) if model is None else model
+        return Defaults(network, size, usual_length(data, size), n_settings=settings)
+    space = {**usual_space(data, dropping=1), "lr": _RATES}
+    classes = data.task == "classification"
+    if classes:
+        space["label_smoothing"] = Fixed(_SMOOTHING)
+    return Defaults(
+        network=tabular(*(_HIDDEN if hidden is None else hidden), periodic=numbers(data)),
+        batch_size=batch_size or _BATCH_SIZE,
+        epochs=_EPOCHS,
+        space=space,
+        metric="calibrated-nll" if classes else None,
+        n_settings=24,
+    )
+
+
+def numbers(data: Data) -> tuple[int, ...]:
+    """Return the places of the inputs to embed in waves: those of more than two values, if there are not too many."""
+    features = data.train.features
+    found = tuple(i for i in range(features.shape[1]) if len(features[:, i].unique()) > 2)
+    return found if len(found) <= _MOST_EMBEDDED else ()

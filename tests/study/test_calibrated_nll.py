@@ -1,0 +1,96 @@
+"""Classes told apart, whatever the temperature: the metric, and the networks that a study by it hands out."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from sklearn.metrics import log_loss
+from torch import nn
+
+import dampen
+from dampen.metrics import find
+from dampen.study._tempering import of_networks, tempered
+
+pytestmark = pytest.mark.usefixtures("without_shape_checks")
+
+
+def drawn(n, sharpness, seed=0):
+    """Logits of probabilities that are right, multiplied by a number, and classes drawn from them."""
+    rng = np.random.default_rng(seed)
+    logits = log_softmax(2 * rng.normal(size=(n, 3)), 1)
+    targets = np.array([rng.choice(3, p=np.exp(row)) for row in logits])
+    return torch.from_numpy(sharpness * logits), torch.from_numpy(targets)
+
+
+def by_hand(logits, targets):
+    """Fit `1 / T` on the even rows for the odd ones and the other way round, with its prior, by scipy."""
+    costs = np.empty(len(targets))
+    for half in (0, 1):
+        z, y = logits[1 - half :: 2], targets[1 - half :: 2]
+
+        def lost(log_b, z=z, y=y):
+            nll = log_loss(y, np.exp(log_softmax(np.exp(log_b) * z, 1)), labels=[0, 1, 2])
+            return len(y) * nll + log_b**2 / (2 * np.log(2) ** 2)
+
+        b = np.exp(minimize_scalar(lost, bounds=(-4, 4), method="bounded", options={"xatol": 1e-8}).x)
+        costs[half::2] = -log_softmax(b * logits[half::2], 1)[np.arange(len(targets[half::2])), targets[half::2]]
+    return costs
+
+
+@pytest.mark.parametrize("n", [9, 200])
+def test_a_cost_is_that_under_the_temperature_of_the_other_half(n):
+    logits, targets = drawn(n, 3.0)
+    found = find("calibrated-nll", "classification").cost(logits, targets)
+    np.testing.assert_allclose(found, by_hand(logits.numpy(), targets.numpy()), rtol=2e-4, atol=1e-5)
+
+
+def test_the_metric_does_not_depend_on_how_sure_a_network_is():
+    metric = find("calibrated-nll", "classification")
+    costs = [metric.cost(*drawn(2000, sharpness)).mean().item() for sharpness in (0.4, 1.0, 3.0)]
+    right = find("nll", "classification").cost(*drawn(2000, 1.0)).mean().item()
+    assert costs == pytest.approx([right] * 3, rel=0.01)
+
+
+def test_each_network_has_a_temperature_of_its_own():
+    metric, (logits, targets) = find("calibrated-nll", "classification"), drawn(50, 1.0)
+    stacked = torch.stack([logits, 3 * logits, -logits])
+    alone = torch.stack([metric.cost(one, targets) for one in stacked])
+    torch.testing.assert_close(metric.cost(stacked, targets), alone)
+
+
+def test_rows_without_an_error_leave_probabilities_nearly_as_they_are():
+    logits = 4 * torch.eye(3).repeat(4, 1)
+    costs = find("calibrated-nll", "classification").cost(logits, torch.arange(3).repeat(4))
+    assert costs.exp().reciprocal().mean() < 0.999
+
+
+def test_a_single_network_is_tempered_either_way_and_one_of_several_only_sharpened():
+    for sharpness in (0.4, 3.0):
+        logits, targets = drawn(3000, sharpness)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(3, 3, bias=False).double())
+        with torch.no_grad():
+            network[1].weight.copy_(torch.eye(3))
+        rows = dampen.data.Rows(logits, targets)
+        assert of_networks([(network, rows)], averaged=False) == pytest.approx(sharpness, rel=0.08)
+        assert of_networks([(network, rows)], averaged=True) == pytest.approx(min(1.0, sharpness), rel=0.08)
+
+
+def test_a_network_without_a_linear_last_layer_is_divided_as_a_whole():
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh()).eval()
+    rows = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(tempered(network, 0.5)(rows), network(rows) / 0.5)
+
+
+@pytest.mark.parametrize("n", [None, 1, 3])
+def test_a_study_by_it_hands_out_networks_whose_outputs_are_divided(n):
+    settings = {"label_smoothing": dampen.Fixed(0.4), "lr": dampen.Fixed(0.01)}
+    how = {"n_settings": 1, "n_seeds": 1, "n_confirm_seeds": 2, "epochs": 40, "batch_size": 128, "confirmed": 1}
+    study = dampen.tune(dampen.mlp(16), dampen.load("wine"), settings, metric="calibrated-nll", **how)
+    assert set(study.test["recommended"]) == {"calibrated-nll", "nll", "accuracy", "brier"}
+    rows, plain = study.data.test.features, study.results.population
+    seen = [network(rows) for network in study.ensemble(n)]
+    if n is None:
+        ratios = [plain.member(study.setting, s)(rows) / out for s, out in zip(plain.seeds, seen, strict=True)]
+        torch.testing.assert_close(ratios[0], ratios[0][:1, :1].expand_as(ratios[0]), rtol=1e-3, atol=1e-3)
+    assert len(seen) == (2 if n is None else n)
