@@ -15,7 +15,8 @@ def test_waves_are_the_sums_that_the_paper_has():
     torch.manual_seed(0)
     layer, rows = Periodic(4, columns=(3, 1)), torch.randn(5, 4)
     found = layer(rows)
-    assert found.shape == (5, 4 + 2 * 3) and layer.width == 10
+    assert found.shape == (5, 4 + 2 * 3)
+    assert layer.width == 10
     assert torch.equal(found[:, :4], rows)
     for b in range(5):
         for n, column in enumerate((3, 1)):
