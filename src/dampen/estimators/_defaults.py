@@ -40,7 +40,9 @@ class Defaults:
     n_seeds: int = 2
 
 
-def usual(data: Data, hidden: Sequence[int] | None, model: Model | None, batch_size: int | None) -> Defaults:
+def usual(
+    data: Data, hidden: Sequence[int] | None, model: Model | None, batch_size: int | None, cocktail: bool = False
+) -> Defaults:
     """Return the defaults for rows.
 
     From 1000 rows on dampen's own network embeds its numbers in waves and trains longer, in larger batches, at higher
@@ -52,9 +54,10 @@ def usual(data: Data, hidden: Sequence[int] | None, model: Model | None, batch_s
         hidden: widths of the network, if they are given.
         model: what makes another network, if it is given.
         batch_size: rows a step, if they are given.
+        cocktail: whether every regulariser is searched, so that trainings are short and labels a choice of the search.
     """
     n = len(data.train_rows)
-    if n < ENOUGH or model is not None:
+    if n < ENOUGH or model is not None or cocktail:
         size = batch_size or usual_batch_size(n)
         settings = 16 if n < ENOUGH else 32
         network = usual_network(data, hidden) if model is None else model

@@ -128,14 +128,13 @@ class _Dampen(BaseEstimator):
             warnings.warn(note, UserWarning, stacklevel=_outside())
         data = as_data(rows, self._columns, classes, self._names)
         n = len(data.train_rows)
-        usual = defaults(data, widths, self.model, counts["batch_size"])
-        network, batch_size = usual.network, usual.batch_size
         loss = getattr(self, "loss", None)
         if loss not in (None, *LOSSES):
             raise InputError(f"loss must be one of {', '.join(LOSSES)}, or None, got {loss!r}")
         if not isinstance(self.cocktail, bool | np.bool_):
             raise InputError(f"cocktail must be True or False, got {self.cocktail!r}")
-        network = with_heads(network, None if loss == AUTO else loss)
+        usual = defaults(data, widths, self.model, counts["batch_size"], bool(self.cocktail))
+        network, batch_size = with_heads(usual.network, None if loss == AUTO else loss), usual.batch_size
         epochs = counts["epochs"] or usual.epochs
         if n < LEAST_ROWS:
             self._untuned(network, data, epochs, batch_size, seed)
@@ -143,7 +142,7 @@ class _Dampen(BaseEstimator):
         study = tune(
             network,
             data,
-            usual.space if self.space is None and not self.cocktail else self.space,
+            usual.space if self.space is None else self.space,
             n_settings=counts["n_settings"] or (None if self.cocktail else usual.n_settings),
             n_seeds=counts["n_seeds"] or (None if self.cocktail else usual.n_seeds),
             cocktail=bool(self.cocktail),
@@ -240,15 +239,18 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         model: what makes another network, as for `dampen.tune`.
         space: where settings are drawn from, as for `dampen.tune`.
         cocktail: search every regulariser that can act, each on or off, as for `dampen.tune`: takes far longer.
-        n_settings: how many are tried; by default 16, from 1000 rows on 32; of a cocktail 512.
+        n_settings: how many are tried; by default 16, from 1000 rows on 24; of a cocktail 512.
         n_seeds: of each setting in the search; by default 2, of a cocktail 1.
-        epochs: length of a training; by default 600 steps, from 1000 rows on 1000, at least 10 and at most 200 epochs.
+        epochs: length of the longest training; by default 80 from 1000 rows on, below that 600 steps, at least 10 and
+            at most 200 epochs. With a `model` of your own or a cocktail: 1000 steps from 1000 rows on.
         n_confirm_seeds: of each setting in the verdict, and of the networks that predict.
         n_ensemble: how many networks predict, each a pass over the rows: 1 for a single one, more for a greedy
             selection among the confirmed settings (Caruana et al. 2004; see `Study.ensemble`); by default the
             recommended setting's, one for each of `n_confirm_seeds`.
-        metric: what ranks settings, as for `dampen.tune`.
-        batch_size: rows a step; by default 32, from 5000 rows on 128.
+        metric: what ranks settings, as for `dampen.tune`; by default `nll`, from 1000 rows on `calibrated-nll` for
+            dampen's own network, whose probabilities then have a temperature.
+        batch_size: rows a step; by default 32, from 1000 rows on 256; with a `model` of your own or a cocktail 32, from
+            5000 rows on 128.
         device: where to train.
         cluster: as for `tune`: trains on the workers of a Ray cluster; None: on this machine.
         class_weight: a mapping from class to weight, `balanced`, or None.
