@@ -72,7 +72,7 @@ def usual(
         epochs=_EPOCHS,
         space=space,
         metric="calibrated-nll" if classes else None,
-        n_settings=24,
+        n_seeds=1,
     )
 
 

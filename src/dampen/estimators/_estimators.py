@@ -239,8 +239,9 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         model: what makes another network, as for `dampen.tune`.
         space: where settings are drawn from, as for `dampen.tune`.
         cocktail: search every regulariser that can act, each on or off, as for `dampen.tune`: takes far longer.
-        n_settings: how many are tried; by default 16, from 1000 rows on 24; of a cocktail 512.
-        n_seeds: of each setting in the search; by default 2, of a cocktail 1.
+        n_settings: how many are tried; by default 16, of a cocktail 512; with a `model` of your own from 1000 rows on
+            32.
+        n_seeds: of each setting in the search; by default 2, of a cocktail and from 1000 rows on 1.
         epochs: length of the longest training; by default 80 from 1000 rows on, below that 600 steps, at least 10 and
             at most 200 epochs. With a `model` of your own or a cocktail: 1000 steps from 1000 rows on.
         n_confirm_seeds: of each setting in the verdict, and of the networks that predict.
