@@ -22,6 +22,7 @@ from torch import nn
 import dampen
 from dampen import DampenClassifier, DampenRegressor, InputError
 from dampen.data import Preprocessing
+from dampen.estimators._defaults import usual
 
 FEW = {"n_settings": 8, "n_seeds": 1, "epochs": 20, "n_confirm_seeds": 3, "random_state": 0}
 TINY = {
@@ -419,6 +420,13 @@ def test_a_cocktail_is_searched_as_tune_searches_it(classes):
     assert len(model.study_.plan.seeds) == TINY.get("n_seeds", 1)
     with pytest.raises(dampen.errors.InputError, match="cocktail must be True or False, got 'all'"):
         DampenClassifier(**TINY | {"cocktail": "all"}).fit(X, y)
+
+
+@pytest.mark.parametrize(("n", "epochs"), [(1000, 80), (8000, 80), (20_000, 32), (100_000, 10)])
+def test_many_rows_have_fewer_epochs(n, epochs):
+    rng = np.random.default_rng(0)
+    data = dampen.from_arrays(rng.normal(size=(n, 2)), rng.integers(0, 2, n), test_fraction=0.0)
+    assert usual(data, None, None, None).epochs == epochs
 
 
 def test_a_thousand_rows_get_waves_and_smoothed_labels_and_as_sharp_probabilities_as_their_rows_bear_out():

@@ -11,7 +11,8 @@ from dampen.search import Fixed, LogUniform
 from dampen.study import usual_batch_size, usual_length, usual_network, usual_space
 
 ENOUGH = 1000  # rows from which on networks are wider and trainings longer
-_BATCH_SIZE, _EPOCHS, _HIDDEN = 256, 80, (256, 128)
+_BATCH_SIZE, _HIDDEN = 256, (256, 128)
+_EPOCHS, _STEPS = (10, 80), 2500  # that the longest trainings have at least and at most; which many rows fill sooner
 _MOST_EMBEDDED = 32  # numbers beyond which waves cost more than the rest of the network
 _RATES = LogUniform(1e-3, 3e-2)  # steps are few and large where a batch has 256 rows
 _SMOOTHING = 0.1  # Holzmüller, Grinsztajn and Steinwart (2024), table A.1
@@ -66,10 +67,11 @@ def usual(
     classes = data.task == "classification"
     if classes:
         space["label_smoothing"] = Fixed(_SMOOTHING)
+    size = batch_size or _BATCH_SIZE
     return Defaults(
         network=tabular(*(_HIDDEN if hidden is None else hidden), periodic=numbers(data)),
-        batch_size=batch_size or _BATCH_SIZE,
-        epochs=_EPOCHS,
+        batch_size=size,
+        epochs=min(max(_STEPS * size // n, _EPOCHS[0]), _EPOCHS[1]),
         space=space,
         metric="calibrated-nll" if classes else None,
         n_seeds=1,

@@ -242,8 +242,9 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         n_settings: how many are tried; by default 16, of a cocktail 512; with a `model` of your own from 1000 rows on
             32.
         n_seeds: of each setting in the search; by default 2, of a cocktail and from 1000 rows on 1.
-        epochs: length of the longest training; by default 80 from 1000 rows on, below that 600 steps, at least 10 and
-            at most 200 epochs. With a `model` of your own or a cocktail: 1000 steps from 1000 rows on.
+        epochs: length of the longest training; by default 80 from 1000 rows on (from 8000 on 2500 steps, at least
+            10), below that 600 steps, at least 10 and at most 200 epochs. With a `model` of your own or a cocktail:
+            1000 steps from 1000 rows on.
         n_confirm_seeds: of each setting in the verdict, and of the networks that predict.
         n_ensemble: how many networks predict, each a pass over the rows: 1 for a single one, more for a greedy
             selection among the confirmed settings (Caruana et al. 2004; see `Study.ensemble`); by default the
