@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from benchmarks import architectures
 from dampen import InputError, NotFusedWarning, Population, Setting, solo
 from dampen.engine import _rng
-from dampen.engine.compiled import NoCompiler, _build
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
@@ -133,17 +132,6 @@ def test_a_network_as_people_write_it_trains_as_one_and_as_an_ordinary_loop_trai
         assert distance(population.member(setting, seed), trained) < 1e-9
     alone = solo(model, Setting(weight_decay=0.1), 1, (*inputs, targets), **OPTIONS)
     assert distance(population.member(Setting(weight_decay=0.1), 1), alone.network) < 1e-9
-
-
-@pytest.fixture
-def c_compiler():
-    if os.environ.get("DAMPEN_TEST_DEVICE"):
-        pytest.skip("what is compiled trains on a CPU")
-    try:
-        _build.compiler()
-        _build.products()
-    except NoCompiler as e:
-        pytest.skip(f"nothing can be compiled here: {e}")
 
 
 @pytest.mark.parametrize(
