@@ -26,10 +26,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
-from torch import Tensor, nn
 
 import dampen
 from benchmarks import real_tables, rows
@@ -201,35 +199,8 @@ def _seconds(figures: Sequence[Figure]) -> float:
     return statistics.median(figure.seconds for figure in figures)
 
 
-class Periodic(nn.Module):
-    """Each number beside three combinations of 16 waves of it, with learned frequencies.
-
-    Gorishniy, Rubachev and Babenko (2022), "On embeddings for numerical features", section 3.3; as PBLD in Holzmüller,
-    Grinsztajn and Steinwart (2024).
-    """
-
-    def __init__(self, inputs: int, waves: int = 16, width: int = 4):
-        super().__init__()
-        self.frequencies = nn.Parameter(0.1 * torch.randn(inputs, waves))
-        self.phases = nn.Parameter(torch.pi * (2 * torch.rand(inputs, waves) - 1))
-        self.weight = nn.Parameter((2 * torch.rand(inputs, waves, width - 1) - 1) / waves**0.5)
-        self.bias = nn.Parameter((2 * torch.rand(inputs, width - 1) - 1) / waves**0.5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Embed rows `[B, D]` as `[B, 4 D]`."""
-        waves = torch.cos(2 * torch.pi * x.unsqueeze(-1) * self.frequencies + self.phases)
-        embedded = torch.einsum("bnk,nkd->bnd", waves, self.weight) + self.bias
-        return torch.cat([x.unsqueeze(-1), embedded], -1).flatten(1)
-
-
 def variants(hidden: tuple[int, ...]) -> dict[str, tuple[Any, dict[str, Any]]]:
     """Return a network and options for `tune` for each default that is taken away or put in; none for the first."""
-
-    def embedded(inputs: int, outputs: int) -> nn.Module:
-        _, scaling, *layers = dampen.tabular(*hidden)(inputs, outputs)
-        layers[0] = nn.Linear(4 * inputs, hidden[0])
-        return nn.Sequential(nn.Flatten(), scaling, Periodic(inputs), *layers)
-
     shipped = dampen.tabular(*hidden)
     return {
         "as it is": (shipped, {}),
@@ -240,7 +211,7 @@ def variants(hidden: tuple[int, ...]) -> dict[str, tuple[Any, dict[str, Any]]]:
         "learning rates up to 0.003": (shipped, {"lr": dampen.LogUniform(3e-4, 3e-3)}),
         "weight decay up to 1": (shipped, {"weight_decay": dampen.LogUniform(1e-5, 1.0, zero=0.1)}),
         "label smoothing 0.1": (shipped, {"label_smoothing": dampen.Fixed(0.1)}),
-        "periodic embeddings": (embedded, {}),
+        "periodic embeddings": (dampen.tabular(*hidden, periodic=True), {}),
     }
 
 
