@@ -358,6 +358,19 @@ def test_a_number_that_is_outside_of_a_table_is_one_line(threads):
         torch.set_num_threads(before)
 
 
+def test_a_number_below_0_is_outside_for_index_add_as_in_torch():
+    given = [torch.ones(1, 1, 3), torch.tensor([[[0, 2]]])]
+
+    def function(x, i):
+        return [x.index_add(2, i[0, 0], x[..., :2])]
+
+    step = CompiledStep(operations(function, given), given, [(True, True)] * 2)
+    with pytest.raises(InputError, match="index out of range"):
+        step([given[0], torch.tensor([[[0, -1]]])], 1, 1)
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        function(given[0], torch.tensor([[[0, -1]]]))
+
+
 def test_a_mask_as_an_index_is_not_translated():
     with pytest.raises((Untranslatable, NotRecordable)):
         run(lambda x: [x.index_put((x > 0,), x[0, 0])], torch.randn(3, 3))

@@ -18,11 +18,13 @@ class _Places:
         shape: of what is chosen.
         rest: strides, in the tensor, of those dimensions of the shape that are its own; 0 for the others.
         along: for each dimension with numbers: their view, its strides in the shape, size and stride of the dimension.
+        from_end: whether numbers below 0 count from the end, as in `x[...]`; if not, they are outside.
     """
 
     shape: tuple[int, ...]
     rest: tuple[int, ...]
     along: Sequence[tuple[View, tuple[int, ...], int, int]]
+    from_end: bool = True
 
     def accesses(self) -> list[Access]:
         """Return where the numbers are read."""
@@ -30,7 +32,7 @@ class _Places:
 
     def checks(self) -> list[str]:
         """Return C that leaves the step where a number is outside of its dimension."""
-        return [line for view, _, size, _ in self.along for line in within(view, size, -size)]
+        return [line for view, _, size, _ in self.along for line in within(view, size, -size * self.from_end)]
 
     def at(self, tensor: View, at: Sequence[str]) -> tuple[list[str], str]:
         """Return lines that find an element, and where it is; a number below 0 counts from the end."""
@@ -106,7 +108,7 @@ def index_add(node: Any, of: Callable[[Any], View], made: list[View | None]) -> 
     refuse(numbers.dtype not in (torch.int64, torch.int32) or not out.shape, "an index")
     rest = tuple(0 if i == d else stride for i, stride in enumerate(out.strides))
     along = tuple(numbers.strides[0] if i == d and numbers.shape else 0 for i in range(len(out.shape)))
-    places = _Places(values.shape, rest, [(numbers, along, out.shape[d], out.strides[d])])
+    places = _Places(values.shape, rest, [(numbers, along, out.shape[d], out.strides[d])], from_end=False)
     source = _broadcast(values, values.shape)
 
     def body(at: list[str]) -> list[str]:
