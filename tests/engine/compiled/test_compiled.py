@@ -112,6 +112,38 @@ def test_a_network_of_many_parts_trains_as_it_does_uncompiled(knobs):
         np.testing.assert_allclose(compiled.history.metrics[name], values, rtol=1e-9)
 
 
+class Narrow(nn.Module):
+    """Products with few columns or rows, in whatever way the matrices lie, and activations that keep their slopes."""
+
+    def __init__(self):
+        super().__init__()
+        draw = torch.Generator().manual_seed(0)
+        shapes = (3, 40), (2, 40), (40, 5), (5, 3), (17, 40), (17, 1)
+        self.parts = nn.ParameterList(0.3 * torch.randn(shape, generator=draw) for shape in shapes)
+
+    def forward(self, x, drop=None):
+        a, b, c, d, e, f = self.parts
+        h = F.gelu(x[:, :3] @ a, approximate="tanh")
+        h = F.mish(F.dropout(h, 0.3, self.training) if drop is None else drop(h)) + F.silu(b.T @ (b @ h.T)).T
+        return (h @ c) @ d + (f.T @ (e @ h.T)).T
+
+
+def test_narrow_products_are_those_of_an_ordinary_loop():
+    setting, seed, lr, (x, y) = Setting(dropout=0.3), SEEDS[1], 0.1, rows(48)
+    population = Population(Narrow, [Setting(), setting], SEEDS)
+    population.fit((x, y), epochs=2, batch_size=24, optimizer=SGD(), lr=lr, precision="float64", compile=True)
+    assert population.explain().compiled == "yes, a member on each core"
+    net, x = Narrow().double(), x.double()
+    for step in range(4):
+        batch = _rng.batch_order(48, seed, step // 2 + 1).view(2, 24)[step % 2]
+        (u,) = _rng.dropout_uniforms([seed], step, [(24, 40)])
+        loss = F.cross_entropy(net(x[batch], lambda h, u=u: h * (u[0] >= 0.3) / 0.7), y[batch])
+        for p, gradient in zip(net.parameters(), torch.autograd.grad(loss, net.parameters()), strict=True):
+            p.data -= lr * gradient
+    for a, b in zip(population.member(setting, seed).parameters(), net.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-13)
+
+
 def test_a_member_is_the_same_bit_for_bit_among_any_others():
     every, few = (Population(network, settings, SEEDS) for settings in (SETTINGS, SETTINGS[1:]))
     for population in (every, few):

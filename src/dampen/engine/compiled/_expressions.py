@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from dampen.engine.compiled._rewrite import gelu_slope, mish_slope, silu_slope
+
 _aten = torch.ops.aten
 
 Expression = Callable[[list[str], dict[str, str], str], str]
@@ -87,6 +89,11 @@ def _gelu(a: list[str], k: dict[str, str], t: str) -> str:
 def _gelu_backward(a: list[str], k: dict[str, str], t: str) -> str:
     kind = "tanh" if "tanh" in k.get("approximate", "") else "erf"
     return f"{a[0]} * gelu_{kind}_slope_{t}({a[1]})"
+
+
+def _gelu_slope(a: list[str], k: dict[str, str], t: str) -> str:
+    kind = "tanh" if "tanh" in k.get("approximate", "") else "erf"
+    return f"gelu_{kind}_slope_{t}({a[0]})"
 
 
 def _elu(a: list[str], k: dict[str, str], t: str) -> str:
@@ -193,6 +200,8 @@ _register(
     ("default",),
     _text("{0} * ({1} < -3 ? ({t})0 : {1} > 3 ? ({t})1 : {1} / 3 + ({t})0.5)"),
 )
+EXPRESSIONS[silu_slope], EXPRESSIONS[mish_slope] = _own("silu_slope"), _own("mish_slope")
+EXPRESSIONS[gelu_slope] = _gelu_slope
 for _name in ("_to_copy", "clone", "alias", "detach", "lift_fresh"):
     _register(_name, ("default",), _text("{0}"))
 _register("copy", ("default",), _text("{1}"))

@@ -154,9 +154,9 @@ class CompiledStep:
         self._axes = axes
         translation = translate(recording)
         self._constants = _constants(recording)
-        self._kinds = [*kinds, *[(False, False)] * len(self._constants)]
         every = [*inputs, *self._constants]
-        self._layouts = [_layout(t, kind) for t, kind in zip(every, self._kinds, strict=True)]
+        every_kind = [*kinds, *[(False, False)] * len(self._constants)]
+        self._places = [_Place(t, *kind) for t, kind in zip(every, every_kind, strict=True)]
         self._outputs = translation.outputs
         if len(translation.code) > _LONGEST:
             raise Untranslatable("more operations than a compiler should be given")
@@ -198,15 +198,12 @@ class CompiledStep:
         outputs = [torch.empty(*members, *shape[self._axes :], dtype=dtype) for shape, dtype in self._outputs[n:]]
         every = [*inputs, *self._constants]
         held, pointers, by_seed, by_setting = [], [], [], []
-        for t, (of_seeds, of_settings), layout in zip(every, self._kinds, self._layouts, strict=True):
-            given = t if _layout(t, (of_seeds, of_settings)) == layout else t.contiguous()
-            if of_seeds and not of_settings:
-                given = _aligned(given)
+        for t, place in zip(every, self._places, strict=True):
+            given, seeds, settings = place(t)
             held.append(given)
             pointers.append(given.data_ptr())
-            size, strides, d = given.element_size(), given.stride(), int(of_seeds)
-            by_seed.append(strides[0] * size if of_seeds and given.shape[0] > 1 else 0)
-            by_setting.append(strides[d] * size if of_settings and given.shape[d] > 1 else 0)
+            by_seed.append(seeds)
+            by_setting.append(settings)
         arrays: dict[str, Any] = {
             "in_": (ctypes.c_void_p * len(every))(*pointers),
             "in_s": (ctypes.c_int64 * len(every))(*by_seed),
@@ -239,6 +236,37 @@ class CompiledStep:
                 "the network looks something up by a number that is outside of what there is (index out of range): "
                 "check the rows' numbers against the sizes of its tables"
             )
+
+
+class _Place:
+    """Where members find one of their inputs, worked out once for each way in which it lies.
+
+    Args:
+        recorded: of one member.
+        of_seeds: whether it differs by seed.
+        of_settings: and by setting.
+    """
+
+    def __init__(self, recorded: Tensor, of_seeds: bool, of_settings: bool):
+        self._of_seeds, self._of_settings = of_seeds, of_settings
+        self._layout = _layout(recorded, of_seeds + of_settings)
+        self._steps: dict[Any, tuple[int, int]] = {}  # of what lies as it has to, in bytes from member to member
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, int, int]:
+        """Return the tensor as the code takes it, and the bytes from one seed's part to the next, and one setting's."""
+        key = t.shape, t.stride()
+        known = self._steps.get(key)
+        if known is not None:
+            return t, *known
+        given = t if _layout(t, self._of_seeds + self._of_settings) == self._layout else t.contiguous()
+        if self._of_seeds and not self._of_settings:
+            given = _aligned(given)
+        size, strides, d = given.element_size(), given.stride(), int(self._of_seeds)
+        by_seed = strides[0] * size if self._of_seeds and given.shape[0] > 1 else 0
+        by_setting = strides[d] * size if self._of_settings and given.shape[d] > 1 else 0
+        if given is t:
+            self._steps[key] = by_seed, by_setting
+        return given, by_seed, by_setting
 
 
 @dataclass(frozen=True)
@@ -274,7 +302,6 @@ def _aligned(t: Tensor) -> Tensor:
     return held.copy_(t)
 
 
-def _layout(t: Tensor, kind: tuple[bool, bool]) -> tuple[tuple[int, int], ...]:
-    """Return sizes and strides of a member's part."""
-    lead = sum(kind)
+def _layout(t: Tensor, lead: int) -> tuple[tuple[int, int], ...]:
+    """Return sizes and strides of a member's part, which so many dimensions of members come before."""
     return tuple((n, stride) for n, stride in zip(t.shape[lead:], t.stride()[lead:], strict=True) if n != 1)

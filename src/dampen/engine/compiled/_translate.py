@@ -18,6 +18,7 @@ from dampen.engine.compiled._expressions import CONSTANTS, EXPRESSIONS, OVERWRIT
 from dampen.engine.compiled._loops import C_TYPES, Access, View, contiguous, nest, pointer
 from dampen.engine.compiled._loops import name as name_of
 from dampen.engine.compiled._operators import KERNELS
+from dampen.engine.compiled._rewrite import WRITTEN, rewrite
 
 _aten = torch.ops.aten
 _EMPTY = {
@@ -29,7 +30,6 @@ _EMPTY = {
 }
 _VIEWS = {_aten.unbind.int, _aten.split.Tensor, _aten.split_with_sizes.default, _aten.chunk.default}
 _ALIASES = {_aten.detach.default, _aten.alias.default, _aten._unsafe_view.default}
-_ADDED = {_aten.baddbmm.default: _aten.bmm.default, _aten.addmm.default: _aten.mm.default}
 _ALIGNED = 64  # bytes at which a buffer begins
 
 
@@ -76,24 +76,11 @@ def translate(recording: Recording) -> Translation:
     Raises:
         Untranslatable: one of its operations is not among those that are known here.
     """
-    _take_apart(recording)
+    rewrite(recording, lambda node: node.target in EXPRESSIONS)
     try:
         return _Translator(recording).translation()
     except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as e:
         raise Untranslatable(f"an operation with arguments that are not foreseen ({type(e).__name__})") from e
-
-
-def _take_apart(recording: Recording) -> None:
-    """Make products with something added a product and an addition, which joins the loop that comes next."""
-    graph, layouts = recording.graph, recording.layouts
-    for node in list(graph.nodes):
-        if node.target in _ADDED and not node.kwargs:
-            with graph.inserting_before(node):
-                product = graph.call_function(_ADDED[node.target], node.args[1:])
-                whole = graph.call_function(_aten.add.Tensor, (product, node.args[0]))
-            layouts[product] = layouts[whole] = layouts[node]
-            node.replace_all_uses_with(whole)
-            graph.erase_node(node)
 
 
 class _Translator:
@@ -148,7 +135,7 @@ class _Translator:
         schema = getattr(node.target, "_schema", None)
         if schema is None or not schema.is_mutable:
             return None
-        changed = next((node.kwargs[name] for name in _OUT if name in node.kwargs), node.args[0])
+        changed = next((node.kwargs[name] for name in WRITTEN if name in node.kwargs), node.args[0])
         assert isinstance(changed, fx.Node)
         root = self.views[changed].root
         if root.op != "call_function" or node.target in KERNELS:
@@ -371,7 +358,7 @@ class _Translator:
 
         try:
             arguments = [text(a) for a in node.args if a is not None or node.target in _NONE_COUNTS]
-            named = {k: text(v) for k, v in node.kwargs.items() if k not in _OUT}
+            named = {k: text(v) for k, v in node.kwargs.items() if k not in WRITTEN}
             return f"({own.c_type})({EXPRESSIONS[node.target](arguments, named, c)})"
         except (KeyError, IndexError) as e:
             raise Untranslatable(f"{node.target}{node.args}") from e
@@ -383,7 +370,6 @@ _COMPARING = {
     for overload in ("Tensor", "Scalar", "Tensor_out")
 }
 _NONE_COUNTS = {_aten.clamp.default}
-_OUT = ("out", "grad_input")  # names of what is written to
 
 
 def _is_part(node: fx.Node) -> bool:

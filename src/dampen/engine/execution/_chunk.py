@@ -22,7 +22,7 @@ from dampen.engine.optim._averaging import Average, running_statistics
 from dampen.engine.optim._weight_knobs import AroundStep
 from dampen.errors import InputError
 
-_BLOCK_STEPS, _BLOCK_BYTES = 16, 1 << 20  # that are taken together: what steps take of rows and noise stays in a cache
+_BLOCK_STEPS, _BLOCK_BYTES = 16, 4 << 20  # that are taken together: what steps take of rows and noise stays in a cache
 
 
 class Chunk:
