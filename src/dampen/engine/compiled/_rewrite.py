@@ -64,23 +64,46 @@ def _take_apart(recording: Recording) -> None:
 def _keep_slopes(recording: Recording) -> None:
     """Find an activation's derivative where its value is found, which shares most of the work, and keep that."""
     graph, layouts, forward = recording.graph, recording.layouts, {}
+    order = {node: i for i, node in enumerate(graph.nodes)}
     for node in list(graph.nodes):
         if node.op == "call_function" and node.args and isinstance(node.args[0], fx.Node):
             forward[node.target, _source(node.args[0]), node.kwargs.get("approximate")] = node
         if node.target not in _SLOPES:
             continue
         activation, slope = _SLOPES[node.target]
-        gradient, x = node.args
+        given, x = node.args
         value = forward.get((activation, _source(x), node.kwargs.get("approximate")))
         if value is None or layouts[value][:2] != layouts[x][:2]:
             continue
         with graph.inserting_after(value):
             kept = graph.call_function(slope, (value.args[0],), dict(node.kwargs))
+        layouts[kept], order[kept] = layouts[value], order[value]
+        scale, gradient = _scale(given, kept, recording, order), given
+        if scale is not None:  # of dropout: one number is kept for both
+            with graph.inserting_after(max(kept, scale, key=order.__getitem__)):
+                both = graph.call_function(_aten.mul.Tensor, (scale, kept))
+            layouts[both] = layouts[kept]
+            gradient, kept = next(a for a in given.args if a is not scale), both
         with graph.inserting_before(node):
             product = graph.call_function(_aten.mul.Tensor, (gradient, kept))
-        layouts[kept], layouts[product] = layouts[value], layouts[node]
+        layouts[product] = layouts[node]
         node.replace_all_uses_with(product)
         graph.erase_node(node)
+        if scale is not None:
+            graph.erase_node(given)
+
+
+def _scale(gradient: fx.Node, kept: fx.Node, recording: Recording, order: dict[fx.Node, int]) -> fx.Node | None:
+    """Return what a gradient has just been multiplied by, for nothing else, if it was known before the gradient."""
+    if gradient.target is not _aten.mul.Tensor or len(gradient.users) > 1:
+        return None
+    one, other = gradient.args
+    if not isinstance(one, fx.Node) or not isinstance(other, fx.Node) or one.op == other.op == "placeholder":
+        return None
+    scale, rest = sorted((one, other), key=lambda n: order.get(n, -1))
+    alike = scale in order and rest in order and recording.layouts[scale][:2] == recording.layouts[kept][:2]
+    floating = alike and recording.layouts[scale][3] == recording.layouts[kept][3]
+    return scale if floating and order[kept] < order[rest] and scale.op == "call_function" else None
 
 
 def _source(node: fx.Node) -> fx.Node:

@@ -34,9 +34,7 @@ GEMM(float, sgemm)
 GEMM(double, dgemm)
 
 /* e^x by a polynomial on [-ln 2 / 2, ln 2 / 2] (Cephes, expf): within 2 units in the last place */
-static inline float exp_float(float x) {
-    float y = x > 88.72284f ? 88.72284f : (x < -87.33655f ? -87.33655f : x);
-    float n = rintf(y * 1.44269504088896341f);
+static inline float exp_rest(float y, float n) { /* e^y / 2^n */
     float r = y - n * 0.693359375f;
     r = r - n * -2.12194440e-4f;
     float p = 1.9875691500e-4f;
@@ -45,7 +43,12 @@ static inline float exp_float(float x) {
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
+    return p * r * r + r + 1.0f;
+}
+static inline float exp_float(float x) {
+    float y = x > 88.72284f ? 88.72284f : (x < -87.33655f ? -87.33655f : x);
+    float n = rintf(y * 1.44269504088896341f);
+    float p = exp_rest(y, n);
     int32_t half = (int32_t)n / 2, rest = (int32_t)n - half;
     union { int32_t i; float f; } a, b;
     a.i = (half + 127) << 23, b.i = (rest + 127) << 23;
@@ -54,7 +57,14 @@ static inline float exp_float(float x) {
     return x == x ? e : x;
 }
 static inline double exp_double(double x) { return exp(x); }
-static inline float sigmoid_float(float x) { return 1.0f / (1.0f + exp_float(-x)); }
+static inline float sigmoid_float(float x) { /* of normal numbers, for which one power of 2 is enough; below them 0 */
+    float y = x > 87.0f ? -87.0f : -x;
+    float n = rintf(y * 1.44269504088896341f);
+    union { int32_t i; float f; } power;
+    power.i = ((int32_t)n + 127) << 23;
+    float s = 1.0f / (1.0f + exp_rest(y, n) * power.f);
+    return x < -87.0f ? 0.0f : s;
+}
 static inline double sigmoid_double(double x) { return 1.0 / (1.0 + exp(-x)); }
 static inline float tanh_float(float x) {
     float a = x < 0 ? -x : x, s = x * x;
