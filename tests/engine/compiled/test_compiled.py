@@ -210,6 +210,7 @@ ELEMENTWISE = {
     "rsub": lambda x: 1 - x, "where": lambda x: torch.where(x > 0, x, -2 * x), "sign": torch.sign, "erf": torch.erf,
     "maximum": lambda x: torch.maximum(x, 0.5 * x), "masked": lambda x: x.masked_fill(x < 0, 7.0), "neg": torch.neg,
     "selu": F.selu, "mish": F.mish, "log1p": torch.log1p, "logical": lambda x: ((x > 0) & ~(x > 1)).to(x.dtype),
+    "floor": torch.floor, "ceil": torch.ceil, "trunc": torch.trunc, "round": torch.round,
 }  # fmt: skip
 
 
@@ -235,6 +236,10 @@ def test_elementwise_functions_and_their_slopes_are_torch_s(dtype):
         )
 
 
+def small(x):
+    return (2 * x.abs()).long().clamp(0, 4)
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -253,9 +258,11 @@ def test_elementwise_functions_and_their_slopes_are_torch_s(dtype):
         ],
         lambda a, b: [a.softmax(-1), a.log_softmax(0), a.T.log_softmax(0), a.T.softmax(1)],
         lambda a, b: [torch.cat([a, a[:, 1:3]], 1), a.T * 2, a[1:4].exp(), torch.cat([a, b]) + 1],
+        lambda a, b: [a.flip(0), a.T.flip((0, 1)) * 2, b.gather(0, small(a)), b.T.gather(1, small(a.T[:, 1:]))],
+        lambda a, b: [a.scatter_add(1, small(b)[:5, 2:], b[:5]), (a * 2).scatter_add(0, small(a), b)],
         lambda a, b: [a.flatten() + 1, (a * 2 + b[:5]).relu() @ b[0], a.index_select(1, b[0, :3].long().abs())],
     ],
-    ids=["mm", "bmm", "sums", "counts", "softmax", "parts", "views"],
+    ids=["mm", "bmm", "sums", "counts", "softmax", "parts", "chosen", "added", "views"],
 )
 def test_products_sums_and_parts_are_torch_s(function):
     generator = torch.Generator().manual_seed(1)

@@ -42,6 +42,20 @@ def cut_and_mixed(x, y, alpha, seed, step):
     return x, y[partners], 1 - (bottom - top) * (end - left) / (H * W)
 
 
+def shifted_and_mirrored(x, pixels, p, seed, step):
+    """Each image moved, edges repeated, and then mirrored or not."""
+    device = torch.device("cpu")
+    moves = _rng.StepDraws([seed], step, "random_shift", device).uniform(len(x), 2)[0]
+    mirrored = _rng.StepDraws([seed], step, "horizontal_flip", device).uniform(len(x))[0] < p
+    shown = x.clone()
+    for image, (down, right), turned in zip(shown, moves.tolist(), mirrored, strict=True):
+        dy, dx = (math.floor(u * (2 * pixels + 1)) - pixels for u in (down, right))
+        rows, columns = np.clip(np.arange(H) - dy, 0, H - 1), np.clip(np.arange(W) - dx, 0, W - 1)
+        moved = image[:, rows][:, :, columns]
+        image.copy_(moved.flip(-1) if turned else moved)
+    return shown
+
+
 def by_hand(setting, seed, optimizer):
     """A plain loop: torch's optimizer, and what the knobs do around it."""
     torch.manual_seed(seed)
@@ -54,6 +68,8 @@ def by_hand(setting, seed, optimizer):
         order = _rng.batch_order(N, seed, epoch + 1).numpy()
         for batch in np.array_split(order, math.ceil(N / SIZE)):
             shown, classes, mixed_in, share = x.double()[batch], y[batch], y[batch], 1.0
+            if "random_shift" in setting:
+                shown = shifted_and_mirrored(shown, setting["random_shift"], setting["horizontal_flip"], seed, step)
             if "cutmix" in setting:
                 shown, mixed_in, share = cut_and_mixed(shown, classes, setting["cutmix"], seed, step)
             factor = 1 - step / STEPS
@@ -83,6 +99,7 @@ def by_hand(setting, seed, optimizer):
 
 QUEUED = [  # whole steps are compiled, many at a time
     Setting(cutmix=1.0),
+    Setting(random_shift=2, horizontal_flip=0.5),
     Setting(cutmix=0.3, weight_decay=2.0, decay_start=0.5),
     Setting(weight_decay=2.0, decay_start=0.25, decay_schedule="linear"),
     Setting(weight_decay=2.0),

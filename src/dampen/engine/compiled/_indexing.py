@@ -118,6 +118,39 @@ def index_add(node: Any, of: Callable[[Any], View], made: list[View | None]) -> 
     return [*_copied(x, out), *_in_turn(places, source, body)]
 
 
+def _chosen_along(d: int, numbers: View, tensor: View) -> _Places:
+    """Return the places that `gather` reads and `scatter_add` writes: each number stands for one element."""
+    refuse(numbers.dtype not in (torch.int64, torch.int32) or not tensor.shape, "an index")
+    d %= len(tensor.shape)
+    rest = tuple(0 if i == d else stride for i, stride in enumerate(tensor.strides))
+    along = [(numbers, numbers.strides, tensor.shape[d], tensor.strides[d])]
+    return _Places(numbers.shape, rest, along, from_end=False)
+
+
+def gather(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
+    x, (out,) = of(node.args[0]), made
+    assert out is not None
+    places, target = _chosen_along(node.args[1], of(node.args[2]), x), Access(pointer(out), out.strides)
+
+    def body(at: list[str]) -> list[str]:
+        lines, source = places.at(x, at)
+        return [*lines, f"{target.at(at)} = {source};"]
+
+    return [*places.checks(), *nest(out.shape, [target, Access("", places.rest), *places.accesses()], body)]
+
+
+def scatter_add(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
+    x, numbers, values, (out,) = of(node.args[0]), of(node.args[2]), of(node.args[3]), made
+    assert out is not None
+    places, source = _chosen_along(node.args[1], numbers, out), Access(pointer(values), values.strides)
+
+    def body(at: list[str]) -> list[str]:
+        lines, target = places.at(out, at)
+        return [*lines, f"{target} += {source.at(at)};"]
+
+    return [*_copied(x, out), *_in_turn(places, source, body)]
+
+
 def _in_turn(places: _Places, source: Access, body: Callable[[list[str]], list[str]]) -> list[str]:
     """Return loops in which several elements may go to one place, one after the other."""
     accesses = [source, Access("", places.rest), *places.accesses()]

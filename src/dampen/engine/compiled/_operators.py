@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from dampen.engine.compiled._indexing import index, index_add, index_put
+from dampen.engine.compiled._indexing import gather, index, index_add, index_put, scatter_add
 from dampen.engine.compiled._kernel import Kernel
 from dampen.engine.compiled._normalisation import batch_norm, batch_norm_backward, layer_norm, layer_norm_backward
 from dampen.engine.compiled._parts import (
@@ -12,6 +12,7 @@ from dampen.engine.compiled._parts import (
     cat,
     embedding,
     embedding_backward,
+    flip,
     index_select,
     into_zeros,
     select_place,
@@ -65,6 +66,10 @@ KERNELS: dict[Any, Kernel] = {
     _aten.index_put_.default: Kernel(index_put),
     _aten.index_add.default: Kernel(index_add),
     _aten.index_add_.default: Kernel(index_add),
+    _aten.gather.default: Kernel(gather),
+    _aten.scatter_add.default: Kernel(scatter_add),
+    _aten.scatter_add_.default: Kernel(scatter_add),
+    _aten.flip.default: Kernel(flip),
     _aten.slice_backward.default: Kernel(into_zeros(slice_place)),
     _aten.select_backward.default: Kernel(into_zeros(select_place)),
     _aten.index_select.default: Kernel(index_select),

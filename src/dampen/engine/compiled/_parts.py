@@ -39,6 +39,16 @@ def stack(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list
     return lines
 
 
+def flip(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
+    x, (out,) = of(node.args[0]), made
+    assert out is not None
+    turned = {d % len(x.shape) for d in node.args[1]} if x.shape else set()
+    last = sum((x.shape[d] - 1) * x.strides[d] for d in turned)
+    strides = tuple(-s if d in turned else s for d, s in enumerate(x.strides))
+    target, source = Access(pointer(out), out.strides), Access(f"({pointer(x)} + {last})", strides)
+    return nest(out.shape, [target, source], lambda at: [f"{target.at(at)} = {source.at(at)};"])
+
+
 def into_zeros(place: Callable[[Any], tuple[int, int, int]]) -> Code:
     """Return what writes the gradient of a part: zeros, and in them a gradient from a place on with a step."""
 
