@@ -11,6 +11,8 @@ import pytest
 import dampen
 from dampen import InputError
 from dampen.engine import Population
+from dampen.search import Space
+from dampen.study._budget import seconds_per_member_epoch
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
@@ -145,6 +147,40 @@ def test_sizes_that_a_killed_run_found_for_a_budget_hold_for_its_own_study_alone
         if "data" not in change:
             assert now["settings"] != left["settings"]
         killed(monkeypatch, folder, **words)
+
+
+@pytest.mark.parametrize(("cocktail", "seeds", "least"), [(False, 3, 8), (True, 1, 64)])
+def test_a_budget_is_planned_by_what_the_searched_knobs_take(monkeypatch, tmp_path, cocktail, seeds, least):
+    asked: list[Any] = []
+
+    def rate(model: Any, data: Any, training: Any, space: Any, epochs: int) -> float:
+        asked.append((set(space.dimensions), epochs))
+        return 0.01
+
+    monkeypatch.setattr("dampen.study._budget.seconds_per_member_epoch", rate)
+    words: dict[str, Any] = {"loss": None, "n_settings": None, "n_seeds": None, "epochs": 4, "cocktail": cocktail}
+    held = json.loads((killed(monkeypatch, tmp_path / "a", budget=60.0, **words) / "budget.json").read_text())
+    assert held["seeds"] == seeds
+    assert held["settings"] >= least
+    ((knobs, epochs),) = asked
+    assert epochs == 4
+    assert {"lr", "weight_decay"} <= knobs
+    assert ("mixup" in knobs) == cocktail
+
+
+def test_the_measured_training_has_the_knobs_that_are_searched(monkeypatch):
+    turned: list[set[str]] = []
+    fit = Population.fit
+
+    def noted(self: Population, *args: Any, **options: Any) -> Any:
+        turned.append(set().union(*self.settings))
+        return fit(self, *args, **options)
+
+    monkeypatch.setattr(Population, "fit", noted)
+    training = dampen.TrainConfig(epochs=1, batch_size=64, loss="squared_error")
+    space = Space({"l1": [0.0, 1e-3], "dropconnect": [0.1]})
+    assert seconds_per_member_epoch(dampen.mlp(8), rows(), training, space, 4) > 0
+    assert turned == [{"l1", "dropconnect"}] * 2
 
 
 def test_sizes_that_are_given_are_not_replaced_by_those_of_a_folder(monkeypatch, given):

@@ -2,16 +2,18 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from dampen.data import Data, with_unit_targets
-from dampen.engine import Model, Population, TrainConfig
+from dampen.engine import Model, Population, TrainConfig, worth_compiling
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.study._config import config_of_study
+from dampen.search import Space
+from dampen.study._config import config_of_study, rows_a_step
 from dampen.study._defaults import Lengths, usual_batch_size
 from dampen.study._simple_models import SIMPLE
 
@@ -34,6 +36,8 @@ class Wanted:
         lengths: of trainings without a budget.
         fixed: whether the longest was asked for.
         confirmed: how many of the best train again.
+        least: settings that a search has, unless fewer were asked for.
+        tried_seeds: numbers of seeds, the most welcome first.
     """
 
     settings: int | None
@@ -41,18 +45,37 @@ class Wanted:
     lengths: Lengths
     fixed: bool
     confirmed: int
+    least: int = _LEAST
+    tried_seeds: Sequence[int] = (3, 2, 1)
 
 
-def seconds_per_member_epoch(model: Model, data: Data, training: TrainConfig) -> float:
-    """Measure what an epoch of a member takes, on the training rows or a part of them."""
+def seconds_per_member_epoch(
+    model: Model, data: Data, training: TrainConfig, space: Space | None = None, epochs: int = 1
+) -> float:
+    """Measure what an epoch of a member takes, on the training rows or a part of them.
+
+    Args:
+        model: the network.
+        data: what it trains on.
+        training: how.
+        space: what settings are drawn from, as each knob takes time of its own; None for one without other knobs.
+        epochs: of the study's trainings: they are compiled where that makes up for the compiler's time.
+    """
+    steps = math.ceil(len(data.train_rows) / rows_a_step(training))
+    if training.compile == "auto":
+        training = replace(training, compile=worth_compiling(epochs * steps))
     rows = data.train_rows[: min(_ROWS, len(data.train_rows))]
     part = replace(data, train_rows=rows, validation_rows=rows[:0], test_rows=rows[:0])
-    settings = [Setting(weight_decay=k / _MEMBERS) for k in range(_MEMBERS)]
-    population = Population(model, settings, [0])
-    population.fit(part, training, epochs=3, until=1)  # records the program, and warms up
+    decays = [Setting(weight_decay=k / _MEMBERS) for k in range(_MEMBERS)]
+    settings = decays if space is None else space.draw(_MEMBERS, "sobol", 0)
+    seeds = range(_MEMBERS // len(settings))
+    population = Population(model, settings, seeds)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "steps can't be (compiled|one graph)")  # nobody asked for it
+        population.fit(part, training, epochs=3, until=1)  # records the program, and warms up
     started = time.perf_counter()
     population.fit(part, training, epochs=3)
-    measured = (time.perf_counter() - started) / (2 * _MEMBERS)
+    measured = (time.perf_counter() - started) / (2 * len(settings) * len(seeds))
     if str(training.device) != "cpu":
         torch.cuda.synchronize()
     return measured * len(data.train_rows) / len(rows)
@@ -84,8 +107,9 @@ def fit_search(
         return member_epochs(n, seeds, lengths) <= goal and full * CONFIRM_SEEDS[0] * lengths.planned <= rest
 
     ladder = [wanted.lengths] if wanted.fixed else _shorter(wanted.lengths)
-    for seeds, lengths in [(s, lengths) for lengths in ladder for s in ([wanted.seeds] if wanted.seeds else [3, 2, 1])]:
-        counts = range(wanted.settings or _LEAST, (wanted.settings or _MOST) + 1)
+    tried = [wanted.seeds] if wanted.seeds else wanted.tried_seeds
+    for seeds, lengths in [(s, lengths) for lengths in ladder for s in tried]:
+        counts = range(wanted.settings or wanted.least, (wanted.settings or _MOST) + 1)
         if not fits(counts[0], seeds, lengths):
             continue
         low, high = 0, len(counts) - 1
@@ -94,7 +118,7 @@ def fit_search(
             low, high = (middle, high) if fits(counts[middle], seeds, lengths) else (low, middle - 1)
         return counts[low], seeds, lengths
     shortest = ladder[-1]
-    searching = member_epochs(wanted.settings or _LEAST, wanted.seeds or 1, shortest) * rate / _SEARCH
+    searching = member_epochs(wanted.settings or wanted.least, wanted.seeds or 1, shortest) * rate / _SEARCH
     least = max(searching, _least_rest(wanted.confirmed, shortest.planned, rate))
     raise InputError(f"a budget of {budget:.0f} s is too short: the smallest study takes {math.ceil(least)} s")
 

@@ -15,6 +15,7 @@ from dampen.search import Choice, LogUniform, Uniform
 from dampen.study._defaults import is_table, usual_space
 
 N_SETTINGS, N_SEEDS = 512, 1  # of the search: many settings rather than many seeds, as most dimensions are off or on
+LEAST_SETTINGS = 64  # that a budget leaves of them
 MOST_RATES = 128  # settings that references count as if the search had: they have one dimension, this one a dozen
 _OFF = 0.5
 

@@ -38,7 +38,7 @@ from dampen.study._checks import (
     refuse_taken,
 )
 from dampen.study._choose_loss import AUTO, choose_loss
-from dampen.study._cocktail import MOST_RATES, N_SEEDS, N_SETTINGS, cocktail_space
+from dampen.study._cocktail import LEAST_SETTINGS, MOST_RATES, N_SEEDS, N_SETTINGS, cocktail_space
 from dampen.study._conclude import finish
 from dampen.study._confirmation import Confirmation, simple_models
 from dampen.study._defaults import Lengths
@@ -182,6 +182,8 @@ def tune(
 
     if budget is not None:
         wanted = _budget.Wanted(n_settings, n_seeds, lengths, config.epochs is not None, confirmed)
+        if cocktail:  # in a dozen dimensions few settings find nothing
+            wanted = replace(wanted, least=LEAST_SETTINGS, tried_seeds=(N_SEEDS,))
         without_sizes = ready.plan(
             space=chosen,
             search=strategy.name,
@@ -286,7 +288,8 @@ def _within(
             searched = sum(bracket.member_epochs(seeds) for bracket in brackets)
             return searched * (1 + sum(map(len, families.values())) / settings) + around * seeds * lengths.planned
 
-        rate = _budget.seconds_per_member_epoch(ready.model, ready.data, ready.training)
+        longest = wanted.lengths.planned
+        rate = _budget.seconds_per_member_epoch(ready.model, ready.data, ready.training, plan.space, longest)
         settings, seeds, lengths = _budget.fit_search(left, rate, wanted, member_epochs)
         held = {"plan": plan.document(), "settings": settings, "seeds": seeds, "lengths": vars(lengths)}
         if new is not None:
