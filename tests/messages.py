@@ -57,6 +57,7 @@ EXTRA = {  # of parts that are put together from other texts
     **dict.fromkeys(["the number of steps", "a batch", "an optimizer"], "doctor/_report.py"),
     "not significant": "study/_verdict_text.py",
     **dict.fromkeys(["Examples:", "Options", "Arguments", "Commands", "Usage: ", "[default: {}]"], "cli/_help.py"),
+    **dict.fromkeys(["knob", "enters", "what it does", "values", "source"], "cli/_knobs.py"),
     **dict.fromkeys(["Data", "Search", "Training", "Output", "Page", "A study", "Experiments"], "cli/_help.py"),
     **dict.fromkeys(["Your own training", "Show this message and exit."], "cli/_help.py"),
     **dict.fromkeys(["Missing argument '{0}'.", "Missing option '{0}'.", "No such option: {0}"], "cli/_main.py"),
@@ -92,9 +93,11 @@ def messages() -> dict[str, list[str]]:
     for metric in METRICS.values():
         found.setdefault(metric.name, []).append("metrics.py")
 
-    for knob in KNOBS:
-        found.setdefault(knob.replace("_", " "), []).append("engine/knobs")
-        found.setdefault(f"{knob.replace('_', ' ')} {{0}}", []).append("engine/knobs")
+    for knob in KNOBS.values():
+        name = knob.name.replace("_", " ")
+        for message in (name, f"{name} {{0}}", knob.about, knob.enters, knob.values, knob.source):
+            places = found.setdefault(message, [])
+            places += ["engine/knobs"] * ("engine/knobs" not in places)
     return {m: places for m, places in found.items() if m in EXTRA or _is_text(m)}
 
 
@@ -124,6 +127,8 @@ def _of_file(tree: ast.Module, name: str) -> Iterator[str]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _OF_NAMES:
             yield from walk(node.func.value, taken)  # its arguments are names or marks
             return
+        if isinstance(node, ast.Call) and _called(node) == "getattr":
+            return  # its texts are names, or stand where there is none
         if isinstance(node, ast.FunctionDef) and node.name in SPOKEN_FUNCTIONS:
             taken = "spoken"
         if isinstance(node, ast.Subscript):
