@@ -36,7 +36,10 @@ SHOWN = {  # functions whose arguments are shown
     *("shown", "say", "option", "flag", "in_data", "in_search", "in_training", "in_output", "Option", "Argument"),
     *("Symptom",),
 }
-_NO_TEXT = re.compile(r"^--[\w-]+(/--[\w-]+)?$|\w\[|\| None|^[\w-]+\.(png|html)$|<br>|^dampen: \{0\}$|^[A-Z:,=]+$")
+_NO_TEXT = re.compile(
+    r"^--[\w-]+(/--[\w-]+)?$|\w\[|\| None|^[\w-]+\.(png|html)$|<br>|^dampen: \{0\}$|^[A-Z:,=]+$|"
+    r"^(dampen-[a-z]+|white-space: [a-z-]+|[a-z]+\.[a-z]+\.[a-z]+)$"  # of the page's elements
+)
 _PLACE = re.compile(r"\{\d+\}")
 _MOST = 12  # variants of a message: where there are more, its choices become messages of their own
 _OF_NAMES = ("get", "replace", "startswith", "removeprefix", "strftime", "split", "partition", "encode")
@@ -55,6 +58,7 @@ EXTRA = {  # of parts that are put together from other texts
     **dict.fromkeys(["{0} s", "{0} h", "{0} min"], "cli/_runs.py"),
     **dict.fromkeys(["{0} serious", "{0} warning", "{0} warnings", "{0} note", "{0} notes"], "doctor/_report.py"),
     **dict.fromkeys(["the number of steps", "a batch", "an optimizer"], "doctor/_report.py"),
+    **dict.fromkeys(["a number", "a whole number", "{0} must be a number, got {1}"], "play/_lesson.py"),
     "not significant": "study/_verdict_text.py",
     **dict.fromkeys(["Examples:", "Options", "Arguments", "Commands", "Usage: ", "[default: {}]"], "cli/_help.py"),
     **dict.fromkeys(["knob", "enters", "what it does", "values", "source"], "cli/_knobs.py"),
@@ -76,7 +80,7 @@ def messages() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for path in sorted(SOURCE.rglob("*.py")):
         name = path.relative_to(SOURCE).as_posix()
-        if name.startswith(("play/", "_language.py")):
+        if name.startswith(("play/_text/", "_language.py")):
             continue
         for message in _of_file(ast.parse(path.read_text(encoding="utf-8")), name):
             if name not in found.setdefault(message, []):

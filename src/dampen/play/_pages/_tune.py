@@ -56,7 +56,7 @@ class _TunePage:
     def build(self) -> None:
         """Make the page."""
         text = self.text
-        notes_of(self._notes)
+        notes_of(self.text, self._notes)
         sets = [name for name in NAMES if name not in _PUBLISHED or is_here(name)]
         self._chooser = Chooser(self.visit, sets, self._chosen)
         with ui.element("div").classes("dampen-page"):
@@ -117,8 +117,8 @@ class _TunePage:
     def _asked_budget(self) -> int:
         text, allowed = self.visit.query.get("budget"), {str(seconds): seconds for seconds in _BUDGETS}
         if text is not None and text not in allowed:
-            told = f"budget must be one of {', '.join(allowed)}, got {text[:40]!r}: {_USUAL_BUDGET} is used"
-            self._notes.append(told)
+            note = f"budget must be one of {', '.join(allowed)}, got {text[:40]!r}: {_USUAL_BUDGET} is used"
+            self._notes.append(note)
         return allowed.get(text or "", _USUAL_BUDGET)
 
     def _time(self, seconds: int) -> str:
@@ -173,7 +173,7 @@ class _TunePage:
         self._now.set_text(self.text("tune.starting", name=folder.name))
         self._bar.set_value(0)
         patch(self._picture, _tune_charts.search_now([]))
-        self.studying = Studying(data, folder, self._hidden, options)
+        self.studying = Studying(data, folder, self._hidden, options, self.text.language)
         drawn(self.visit, self.studying, self._show_of(self.studying), self._full)
         self._show_buttons()
         self._show_runs()
@@ -207,7 +207,7 @@ class _TunePage:
         self._fail(" ".join(str(error).split()))
 
     def _fail(self, line: str) -> None:
-        self._failure.set_text(line)
+        self._failure.set_text(self.text.line(line))
 
     def _show_of(self, studying: Studying) -> Callable[[Any], None]:
         """Return what draws where one study is, as long as it is the tab's."""
@@ -260,12 +260,10 @@ class _TunePage:
         self._verdict.clear()
         first, *others = study.sentences()
         with self._verdict:
-            ui.label(first).classes("text-lg").props("lang=en")  # the words of the command line
-            if self.text.language != "en":
-                ui.label(self.text("tune.verdict.language")).classes("dampen-small")
+            ui.label(self.text.line(first)).classes("text-lg")  # the words of the command line
             ui.link(self.text("tune.report"), f"/runs/{quote(name)}/report", new_tab=True)
             for sentence in (*others, *notes):
-                ui.label(sentence).classes("dampen-small").props("lang=en")
+                ui.label(self.text.line(sentence)).classes("dampen-small")
         self._verdict_card.set_visibility(True)
         patch(self._picture, _tune_charts.search_now(points, chosen))
 
