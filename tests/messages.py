@@ -28,6 +28,9 @@ SENTENCES = (  # all their texts are shown
 SPOKEN = (  # all their texts of several words are
     *("report/_curves.py", "report/_forest.py", "report/_lengths.py", "report/_map.py", "report/_study.py"),
     *("report/_trust.py", "cli/_dropout.py", "cli/_weight_decay.py", "cli/_predict.py", "cli/_runs.py"),
+    *(f"experiments/_{name}.py" for name in ("answer", "decay", "interaction", "length", "noises", "penalty", "rates")),
+    *("experiments/_registry.py", "experiments/_variance.py", "report/_predictions.py"),
+    *("experiments/_dropout_picture.py", "experiments/_weight_decay_picture.py"),
     *("uncertainty/_summaries.py", "study/_kept.py", "study/_calibrated.py", "study/_calibration_rows.py"),
 )
 SPOKEN_FUNCTIONS = ("forgetting", "epoch_line", "_without_targets", "_remedy", "_rows_text", "summary")
@@ -37,7 +40,7 @@ SHOWN = {  # functions whose arguments are shown
     *("Symptom",),
 }
 _NO_TEXT = re.compile(
-    r"^--[\w-]+(/--[\w-]+)?$|\w\[|\| None|^[\w-]+\.(png|html)$|<br>|^dampen: \{0\}$|^[A-Z:,=]+$|"
+    r"^--[\w-]+(/--[\w-]+)?$|\w\[|\| None|^[\w-]+\.(png|html)$|<br>|^upper center$|^dampen: \{0\}$|^[A-Z:,=]+$|"
     r"^(dampen-[a-z]+|white-space: [a-z-]+|[a-z]+\.[a-z]+\.[a-z]+)$"  # of the page's elements
 )
 _PLACE = re.compile(r"\{\d+\}")
@@ -58,6 +61,16 @@ EXTRA = {  # of parts that are put together from other texts
     **dict.fromkeys(["{0} s", "{0} h", "{0} min"], "cli/_runs.py"),
     **dict.fromkeys(["{0} serious", "{0} warning", "{0} warnings", "{0} note", "{0} notes"], "doctor/_report.py"),
     **dict.fromkeys(["the number of steps", "a batch", "an optimizer"], "doctor/_report.py"),
+    **dict.fromkeys([f"{way} than dropout: {{0}}" for way in ("better", "worse", "Better", "Worse")], "experiments"),
+    **dict.fromkeys([f"{way} variance with dropout: {{0}}" for way in ("smaller", "larger")], "experiments"),
+    **dict.fromkeys(["smaller", "larger", "both", "neither", "interaction", "strength", "|weight|"], "experiments"),
+    **dict.fromkeys(["{0} {1} (95 % interval {2} to {3})", "neither {0}"], "experiments"),
+    **dict.fromkeys(["gaussian_dropout", "input_dropout", "input_noise"], "experiments"),
+    **dict.fromkeys(["members", "pixels"], "_checks.py"),
+    **dict.fromkeys(["additive", "reinforcing", "diminishing", "cancelling", "Hidden layer {0}"], "experiments"),
+    **dict.fromkeys(["lowest test loss: λ = {0}", "chosen by validation: λ = {0}"], "experiments"),
+    **dict.fromkeys(["dropout of units {0}", "dropout of weights (DropConnect) {0}"], "experiments"),
+    **dict.fromkeys(["Gaussian dropout {0}", "dropout of inputs {0}", "normal noise on inputs {0}"], "experiments"),
     **dict.fromkeys(["a number", "a whole number", "{0} must be a number, got {1}"], "play/_lesson.py"),
     "not significant": "study/_verdict_text.py",
     **dict.fromkeys(["Examples:", "Options", "Arguments", "Commands", "Usage: ", "[default: {}]"], "cli/_help.py"),

@@ -188,7 +188,9 @@ class Chooser:
         rows = data.columns.summary(data.outputs) if data.columns is not None else []
         names = () if rows else (data.feature_names or ())[:_MOST_COLUMNS]
         keys = ("column", "read", "becomes", "note")
-        self._columns.update_rows([dict(zip(keys, (name, *map(self.text.line, told)), strict=True)) for name, *told in rows[:_MOST_COLUMNS]])
+        self._columns.update_rows(
+            [dict(zip(keys, (name, *map(self.text.line, told)), strict=True)) for name, *told in rows[:_MOST_COLUMNS]]
+        )
         self._columns.set_visibility(bool(rows))
         listed = [", ".join(names)] if names else []
         self._data_notes.set_text("\n".join([*listed, *(self.text.line(f"{note}.") for note in data.notes)]))

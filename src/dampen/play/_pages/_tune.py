@@ -9,6 +9,7 @@ from urllib.parse import quote
 from fastapi import Response
 from nicegui import app, ui
 
+from dampen._language import speaking
 from dampen.data import NAMES, Data, is_here
 from dampen.errors import InputError
 from dampen.play import _runs, _tune_charts
@@ -18,6 +19,7 @@ from dampen.play._elements import chart, notes_of, patch, title
 from dampen.play._runs import Point
 from dampen.play._shell import Page, Visit
 from dampen.play._studying import StudyDone, StudyFailed, Studying, StudyNow
+from dampen.play._text import language_of
 from dampen.study import Study
 
 _BUDGETS = (30, 60, 120, 300, 900, 3600, 0)  # seconds; 0: none
@@ -30,9 +32,10 @@ _SANDBOX = {"Content-Security-Policy": "sandbox allow-scripts allow-popups"}
 
 
 @app.get("/runs/{name}/report")
-def _report(name: str) -> Response:
+def _report(name: str, lang: str = "") -> Response:
     try:
-        return Response(_runs.report(name), media_type="text/html", headers=_SANDBOX)
+        with speaking(language_of(lang, "")):
+            return Response(_runs.report(name), media_type="text/html", headers=_SANDBOX)
     except InputError as e:
         return Response(f"{e}\n", status_code=404, media_type="text/plain")
 
@@ -261,7 +264,7 @@ class _TunePage:
         first, *others = study.sentences()
         with self._verdict:
             ui.label(self.text.line(first)).classes("text-lg")  # the words of the command line
-            ui.link(self.text("tune.report"), f"/runs/{quote(name)}/report", new_tab=True)
+            ui.link(self.text("tune.report"), f"/runs/{quote(name)}/report?lang={self.text.language}", new_tab=True)
             for sentence in (*others, *notes):
                 ui.label(self.text.line(sentence)).classes("dampen-small")
         self._verdict_card.set_visibility(True)
