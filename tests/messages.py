@@ -25,13 +25,24 @@ SENTENCES = (  # all their texts are shown
     "doctor/_registry.py",
     "doctor/_report.py",
 )
-SPOKEN = (  # all their texts of several words are
-    *("report/_curves.py", "report/_forest.py", "report/_lengths.py", "report/_map.py", "report/_study.py"),
-    *("report/_trust.py", "cli/_dropout.py", "cli/_weight_decay.py", "cli/_predict.py", "cli/_runs.py"),
+SPOKEN = (  # rooms and files: all their texts of several words are
+    *("data/", "doctor/", "estimators/", "engine/capture/_failures.py", "engine/capture/_outputs.py"),
+    *(f"engine/_{name}.py" for name in ("checkpoint", "explain", "insert_dropout", "losses", "outputs", "seeds_alike")),
+    *("engine/capture/_trace.py", "engine/execution/_fused.py", "engine/execution/_select.py", "engine/knobs/_base.py"),
+    *("integrations/", "report/_curves.py", "report/_forest.py", "report/_lengths.py", "report/_map.py"),
+    *("report/_predictions.py", "report/_study.py", "report/_trust.py", "cli/_dropout.py", "cli/_weight_decay.py"),
+    *("cli/_predict.py", "cli/_runs.py", "uncertainty/_summaries.py", "uncertainty/_predict.py"),
+    *("uncertainty/_sites.py", "study/_kept.py", "study/_calibrated.py", "study/_calibration_rows.py"),
+    *(
+        "study/_checks.py",
+        "study/_choose_loss.py",
+        "study/_protocol.py",
+        "study/_simple_models.py",
+        "study/_embedded.py",
+    ),
     *(f"experiments/_{name}.py" for name in ("answer", "decay", "interaction", "length", "noises", "penalty", "rates")),
-    *("experiments/_registry.py", "experiments/_variance.py", "report/_predictions.py"),
+    *("experiments/_registry.py", "experiments/_variance.py"),
     *("experiments/_dropout_picture.py", "experiments/_weight_decay_picture.py"),
-    *("uncertainty/_summaries.py", "study/_kept.py", "study/_calibrated.py", "study/_calibration_rows.py"),
 )
 SPOKEN_FUNCTIONS = ("forgetting", "epoch_line", "_without_targets", "_remedy", "_rows_text", "summary")
 SHOWN = {  # functions whose arguments are shown
@@ -42,6 +53,8 @@ SHOWN = {  # functions whose arguments are shown
 _NO_TEXT = re.compile(
     r"^--[\w-]+(/--[\w-]+)?$|\w\[|\| None|^[\w-]+\.(png|html)$|<br>|^upper center$|^dampen: \{0\}$|^[A-Z:,=]+$|"
     r"^(dampen-[a-z]+|white-space: [a-z-]+|[a-z]+\.[a-z]+\.[a-z]+)$"  # of the page's elements
+    r"|\\[a-zA-Z(]|^<\w|^[A-Z]\w+\(|\w \| (None|str|Table)|^\d?[a-z ]*array is not writable|^The least populated|^sklearn"
+    r"|^(it|lines?|columns?|classes) \{0\}$|^\{0\} (other|count|mean target.*)$|^Ankle boot$|^system volume"
 )
 _PLACE = re.compile(r"\{\d+\}")
 _MOST = 12  # variants of a message: where there are more, its choices become messages of their own
@@ -67,6 +80,8 @@ EXTRA = {  # of parts that are put together from other texts
     **dict.fromkeys(["{0} {1} (95 % interval {2} to {3})", "neither {0}"], "experiments"),
     **dict.fromkeys(["gaussian_dropout", "input_dropout", "input_noise"], "experiments"),
     **dict.fromkeys(["members", "pixels"], "_checks.py"),
+    "{0}, {1} bits,": "data/images/_from_folder.py",
+    "{0} can't be fused: {1}; members train one after the other, with the same results": "engine/_population.py",
     **dict.fromkeys(["additive", "reinforcing", "diminishing", "cancelling", "Hidden layer {0}"], "experiments"),
     **dict.fromkeys(["lowest test loss: λ = {0}", "chosen by validation: λ = {0}"], "experiments"),
     **dict.fromkeys(["dropout of units {0}", "dropout of weights (DropConnect) {0}"], "experiments"),
@@ -125,7 +140,7 @@ def _is_text(message: str) -> bool:
 
 def _of_file(tree: ast.Module, name: str) -> Iterator[str]:
     whole = name in SENTENCES
-    spoken = name in SPOKEN
+    spoken = name.startswith(SPOKEN)
     docstrings = {id(text) for text in _docstrings(tree)}
     if name.startswith("cli/"):
         yield from _helps(tree)
