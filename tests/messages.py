@@ -41,7 +41,7 @@ SPOKEN = (  # rooms and files: all their texts of several words are
         "study/_embedded.py",
     ),
     *(f"experiments/_{name}.py" for name in ("answer", "decay", "interaction", "length", "noises", "penalty", "rates")),
-    *("experiments/_registry.py", "experiments/_variance.py"),
+    *("study/_simple_models.py", "experiments/_registry.py", "experiments/_variance.py"),
     *("experiments/_dropout_picture.py", "experiments/_weight_decay_picture.py"),
 )
 SPOKEN_FUNCTIONS = ("forgetting", "epoch_line", "_without_targets", "_remedy", "_rows_text", "summary")
@@ -53,7 +53,7 @@ SHOWN = {  # functions whose arguments are shown
 _NO_TEXT = re.compile(
     r"^--[\w-]+(/--[\w-]+)?$|\w\[|\| None|^[\w-]+\.(png|html)$|<br>|^upper center$|^dampen: \{0\}$|^[A-Z:,=]+$|"
     r"^(dampen-[a-z]+|white-space: [a-z-]+|[a-z]+\.[a-z]+\.[a-z]+)$"  # of the page's elements
-    r"|\\[a-zA-Z(]|^<\w|^[A-Z]\w+\(|\w \| (None|str|Table)|^\d?[a-z ]*array is not writable|^The least populated|^sklearn"
+    r"|\\[a-zA-Z(]|^<\w|^[A-Z]\w+\(|\w \| (None|str|Table)|^The least populated"
     r"|^(it|lines?|columns?|classes) \{0\}$|^\{0\} (other|count|mean target.*)$|^Ankle boot$|^system volume"
 )
 _PLACE = re.compile(r"\{\d+\}")
