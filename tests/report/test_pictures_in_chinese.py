@@ -70,9 +70,11 @@ def drawings():
         Panel("validation loss", "epochs", "loss", [Line("neither", [1, 2], np.ones((2, 3)), True)] * 2),
     )
     answer = Answer("interaction", "digits", "additive", (), {}, panels)
+    compared = weight_decay.compare(problem, [0.0, 3.0], range(2))
+    path = weight_decay.path(problem, [0.1, 1.0], range(1))
     return [
-        lambda file: draw_weight_decay_comparison(weight_decay.compare(problem, [0.0, 3.0], range(2)), file),
-        lambda file: draw_weight_decay_path(weight_decay.path(problem, [0.1, 1.0], range(1)), file),
+        lambda file: draw_weight_decay_comparison(compared, file),
+        lambda file: draw_weight_decay_path(path, file),
         lambda file: draw_answer(answer, file),
     ]
 
