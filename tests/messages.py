@@ -80,6 +80,8 @@ EXTRA = {  # of parts that are put together from other texts
     **dict.fromkeys(["{0} {1} (95 % interval {2} to {3})", "neither {0}"], "experiments"),
     **dict.fromkeys(["gaussian_dropout", "input_dropout", "input_noise"], "experiments"),
     **dict.fromkeys(["members", "pixels"], "_checks.py"),
+    **dict.fromkeys(["as it is, error {0}", "after calibration, error {0}"], "report/_predictions.py"),
+    "No such option: {0} (Possible options: {1})": "cli/_main.py",
     "{0}, {1} bits,": "data/images/_from_folder.py",
     "{0} can't be fused: {1}; members train one after the other, with the same results": "engine/_population.py",
     **dict.fromkeys(["additive", "reinforcing", "diminishing", "cancelling", "Hidden layer {0}"], "experiments"),
