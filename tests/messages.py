@@ -80,6 +80,7 @@ EXTRA = {  # of parts that are put together from other texts
     **dict.fromkeys(["{0} {1} (95 % interval {2} to {3})", "neither {0}"], "experiments"),
     **dict.fromkeys(["gaussian_dropout", "input_dropout", "input_noise"], "experiments"),
     **dict.fromkeys(["members", "pixels"], "_checks.py"),
+    "{0}: dropout changes it by {1} (95 % interval {2} to {3} over {4} seeds)": "cli/_dropout.py",
     **dict.fromkeys(["as it is, error {0}", "after calibration, error {0}"], "report/_predictions.py"),
     "No such option: {0} (Possible options: {1})": "cli/_main.py",
     "{0}, {1} bits,": "data/images/_from_folder.py",
