@@ -53,7 +53,9 @@ format: $(LINTERS)
 
 docs: $(READY)
 	sed -i '/^| knob /,$$d' docs/knobs.md
-	$(BIN)/dampen knobs --markdown >> docs/knobs.md
+	$(BIN)/dampen --lang en knobs --markdown >> docs/knobs.md
+	sed -i '/^| 正则化量 /,$$d' docs/knobs.zh.md
+	$(BIN)/dampen --lang zh knobs --markdown >> docs/knobs.zh.md
 	$(BIN)/python -m benchmarks.page > docs/.benchmarks.md
 	mv docs/.benchmarks.md docs/benchmarks.md
 

@@ -25,10 +25,24 @@ SENTENCES = (  # all their texts are shown
     "doctor/_registry.py",
     "doctor/_report.py",
 )
-SPOKEN = (  # all their texts of several words are
-    *("report/_curves.py", "report/_forest.py", "report/_lengths.py", "report/_map.py", "report/_study.py"),
-    *("report/_trust.py", "cli/_dropout.py", "cli/_weight_decay.py", "cli/_predict.py", "cli/_runs.py"),
-    *("uncertainty/_summaries.py", "study/_kept.py", "study/_calibrated.py", "study/_calibration_rows.py"),
+SPOKEN = (  # rooms and files: all their texts of several words are
+    *("data/", "doctor/", "estimators/", "engine/capture/_failures.py", "engine/capture/_outputs.py"),
+    *(f"engine/_{name}.py" for name in ("checkpoint", "explain", "insert_dropout", "losses", "outputs", "seeds_alike")),
+    *("engine/capture/_trace.py", "engine/execution/_fused.py", "engine/execution/_select.py", "engine/knobs/_base.py"),
+    *("integrations/", "report/_curves.py", "report/_forest.py", "report/_lengths.py", "report/_map.py"),
+    *("report/_predictions.py", "report/_study.py", "report/_trust.py", "cli/_dropout.py", "cli/_weight_decay.py"),
+    *("cli/_predict.py", "cli/_runs.py", "uncertainty/_summaries.py", "uncertainty/_predict.py"),
+    *("uncertainty/_sites.py", "study/_kept.py", "study/_calibrated.py", "study/_calibration_rows.py"),
+    *(
+        "study/_checks.py",
+        "study/_choose_loss.py",
+        "study/_protocol.py",
+        "study/_simple_models.py",
+        "study/_embedded.py",
+    ),
+    *(f"experiments/_{name}.py" for name in ("answer", "decay", "interaction", "length", "noises", "penalty", "rates")),
+    *("study/_simple_models.py", "experiments/_registry.py", "experiments/_variance.py"),
+    *("experiments/_dropout_picture.py", "experiments/_weight_decay_picture.py"),
 )
 SPOKEN_FUNCTIONS = ("forgetting", "epoch_line", "_without_targets", "_remedy", "_rows_text", "summary")
 SHOWN = {  # functions whose arguments are shown
@@ -36,7 +50,12 @@ SHOWN = {  # functions whose arguments are shown
     *("shown", "say", "option", "flag", "in_data", "in_search", "in_training", "in_output", "Option", "Argument"),
     *("Symptom",),
 }
-_NO_TEXT = re.compile(r"^--[\w-]+(/--[\w-]+)?$|\w\[|\| None|^[\w-]+\.(png|html)$|<br>|^dampen: \{0\}$|^[A-Z:,=]+$")
+_NO_TEXT = re.compile(
+    r"^--[\w-]+(/--[\w-]+)?$|\w\[|\| None|^[\w-]+\.(png|html)$|<br>|^upper center$|^dampen: \{0\}$|^[A-Z:,=]+$|"
+    r"^(dampen-[a-z]+|white-space: [a-z-]+|[a-z]+\.[a-z]+\.[a-z]+)$"  # of the page's elements
+    r"|\\[a-zA-Z(]|^<\w|^[A-Z]\w+\(|\w \| (None|str|Table)|^The least populated"
+    r"|^(it|lines?|columns?|classes) \{0\}$|^\{0\} (other|count|mean target.*)$|^Ankle boot$|^system volume"
+)
 _PLACE = re.compile(r"\{\d+\}")
 _MOST = 12  # variants of a message: where there are more, its choices become messages of their own
 _OF_NAMES = ("get", "replace", "startswith", "removeprefix", "strftime", "split", "partition", "encode")
@@ -55,8 +74,25 @@ EXTRA = {  # of parts that are put together from other texts
     **dict.fromkeys(["{0} s", "{0} h", "{0} min"], "cli/_runs.py"),
     **dict.fromkeys(["{0} serious", "{0} warning", "{0} warnings", "{0} note", "{0} notes"], "doctor/_report.py"),
     **dict.fromkeys(["the number of steps", "a batch", "an optimizer"], "doctor/_report.py"),
+    **dict.fromkeys([f"{way} than dropout: {{0}}" for way in ("better", "worse", "Better", "Worse")], "experiments"),
+    **dict.fromkeys([f"{way} variance with dropout: {{0}}" for way in ("smaller", "larger")], "experiments"),
+    **dict.fromkeys(["smaller", "larger", "both", "neither", "interaction", "strength", "|weight|"], "experiments"),
+    **dict.fromkeys(["{0} {1} (95 % interval {2} to {3})", "neither {0}"], "experiments"),
+    **dict.fromkeys(["gaussian_dropout", "input_dropout", "input_noise"], "experiments"),
+    **dict.fromkeys(["members", "pixels"], "_checks.py"),
+    "{0}: dropout changes it by {1} (95 % interval {2} to {3} over {4} seeds)": "cli/_dropout.py",
+    **dict.fromkeys(["as it is, error {0}", "after calibration, error {0}"], "report/_predictions.py"),
+    "No such option: {0} (Possible options: {1})": "cli/_main.py",
+    "{0}, {1} bits,": "data/images/_from_folder.py",
+    "{0} can't be fused: {1}; members train one after the other, with the same results": "engine/_population.py",
+    **dict.fromkeys(["additive", "reinforcing", "diminishing", "cancelling", "Hidden layer {0}"], "experiments"),
+    **dict.fromkeys(["lowest test loss: λ = {0}", "chosen by validation: λ = {0}"], "experiments"),
+    **dict.fromkeys(["dropout of units {0}", "dropout of weights (DropConnect) {0}"], "experiments"),
+    **dict.fromkeys(["Gaussian dropout {0}", "dropout of inputs {0}", "normal noise on inputs {0}"], "experiments"),
+    **dict.fromkeys(["a number", "a whole number", "{0} must be a number, got {1}"], "play/_lesson.py"),
     "not significant": "study/_verdict_text.py",
     **dict.fromkeys(["Examples:", "Options", "Arguments", "Commands", "Usage: ", "[default: {}]"], "cli/_help.py"),
+    **dict.fromkeys(["knob", "enters", "what it does", "values", "source"], "cli/_knobs.py"),
     **dict.fromkeys(["Data", "Search", "Training", "Output", "Page", "A study", "Experiments"], "cli/_help.py"),
     **dict.fromkeys(["Your own training", "Show this message and exit."], "cli/_help.py"),
     **dict.fromkeys(["Missing argument '{0}'.", "Missing option '{0}'.", "No such option: {0}"], "cli/_main.py"),
@@ -75,7 +111,7 @@ def messages() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for path in sorted(SOURCE.rglob("*.py")):
         name = path.relative_to(SOURCE).as_posix()
-        if name.startswith(("play/", "_language.py")):
+        if name.startswith(("play/_text/", "_language.py")):
             continue
         for message in _of_file(ast.parse(path.read_text(encoding="utf-8")), name):
             if name not in found.setdefault(message, []):
@@ -92,9 +128,11 @@ def messages() -> dict[str, list[str]]:
     for metric in METRICS.values():
         found.setdefault(metric.name, []).append("metrics.py")
 
-    for knob in KNOBS:
-        found.setdefault(knob.replace("_", " "), []).append("engine/knobs")
-        found.setdefault(f"{knob.replace('_', ' ')} {{0}}", []).append("engine/knobs")
+    for knob in KNOBS.values():
+        name = knob.name.replace("_", " ")
+        for message in (name, f"{name} {{0}}", knob.about, knob.enters, knob.values, knob.source):
+            places = found.setdefault(message, [])
+            places += ["engine/knobs"] * ("engine/knobs" not in places)
     return {m: places for m, places in found.items() if m in EXTRA or _is_text(m)}
 
 
@@ -105,7 +143,7 @@ def _is_text(message: str) -> bool:
 
 def _of_file(tree: ast.Module, name: str) -> Iterator[str]:
     whole = name in SENTENCES
-    spoken = name in SPOKEN
+    spoken = name.startswith(SPOKEN)
     docstrings = {id(text) for text in _docstrings(tree)}
     if name.startswith("cli/"):
         yield from _helps(tree)
@@ -124,6 +162,8 @@ def _of_file(tree: ast.Module, name: str) -> Iterator[str]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _OF_NAMES:
             yield from walk(node.func.value, taken)  # its arguments are names or marks
             return
+        if isinstance(node, ast.Call) and _called(node) == "getattr":
+            return  # its texts are names, or stand where there is none
         if isinstance(node, ast.FunctionDef) and node.name in SPOKEN_FUNCTIONS:
             taken = "spoken"
         if isinstance(node, ast.Subscript):

@@ -22,7 +22,9 @@ def integer(name: str, value: object, least: int = 1, of: str = "") -> int:
     dampen.errors.InputError: epochs must be a whole number, 1 or larger, got 0
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InputError(f"{name} must be a whole number{of and f' of {of}'}, {least} or larger, got {value!r}")
+        if of:
+            raise InputError(f"{name} must be a whole number of {of}, {least} or larger, got {value!r}")
+        raise InputError(f"{name} must be a whole number, {least} or larger, got {value!r}")
     return value
 
 
@@ -46,8 +48,9 @@ def finite(name: str, value: object, zero: bool = False) -> float:
     """
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
     if not (0 < number < math.inf or (zero and number == 0)):
-        least = ", 0 or larger" if zero else " larger than 0"
-        raise InputError(f"{name} must be a finite number{least}, got {value!r}")
+        if zero:
+            raise InputError(f"{name} must be a finite number, 0 or larger, got {value!r}")
+        raise InputError(f"{name} must be a finite number larger than 0, got {value!r}")
     return number
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dampen
+from dampen._language import speaking
 from dampen.cli._doctor import row_shape
 from dampen.doctor import CHECKS, markdown_table
 
@@ -169,10 +170,12 @@ def test_any_other_text_is_refused_with_what_was_given(text):
         row_shape(text)
 
 
-def test_the_documents_show_the_table_of_checks():
-    page = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text()
-    shown = page.partition("<!-- checks -->\n")[2].partition("<!-- /checks -->")[0].strip()
-    assert shown == markdown_table(), "put what dampen.doctor.markdown_table() returns between the marks"
+@pytest.mark.parametrize(("language", "page"), [("en", "doctor.md"), ("zh", "doctor.zh.md")])
+def test_the_documents_show_the_table_of_checks(language, page):
+    text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+    shown = text.partition("<!-- checks -->\n")[2].partition("<!-- /checks -->")[0].strip()
+    with speaking(language):
+        assert shown == markdown_table(), "put what dampen.doctor.markdown_table() returns between the marks"
 
 
 def test_a_check_s_table_row_names_only_severities_in_order_from_the_worst():

@@ -8,6 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from dampen._language import speaking
 from dampen.cli._knobs import ranges
 from dampen.engine.knobs import KNOBS
 from dampen.errors import InputError
@@ -29,10 +30,12 @@ def test_every_knob_is_listed_with_its_source(run):
     assert all(one["about"].endswith(".") and one["values"] and one["source"] for one in listed)
 
 
-def test_the_table_in_the_documents_is_the_code_s(run):
-    _, out, _ = run("knobs", "--markdown")
-    written = (ROOT / "docs" / "knobs.md").read_text()
-    assert written.endswith(out), "docs/knobs.md is behind the code: `make docs` writes its table anew"
+@pytest.mark.parametrize(("language", "page"), [("en", "knobs.md"), ("zh", "knobs.zh.md")])
+def test_the_table_in_the_documents_is_the_code_s(run, language, page):
+    with speaking(language):
+        _, out, _ = run("knobs", "--markdown")
+    written = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert written.endswith(out), f"docs/{page} is behind the code: `make docs` writes its table anew"
     assert len(out.splitlines()) == 2 + len(KNOBS)
 
 

@@ -1,6 +1,7 @@
 """Questions answered by training: each against what plain training says, and each verdict against its rule."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from scipy.stats import t
 
 from dampen import InputError, Setting, from_arrays, load, solo
+from dampen._language import shown, speaking
 from dampen.experiments import QUESTIONS, Points, draw_answer, explore, ground
 from dampen.experiments._interaction import verdict_of
 from dampen.statistics import Estimate
@@ -32,6 +34,16 @@ def test_an_answer_is_a_sentence_with_an_interval_and_a_picture(answers, name, t
     assert len(document["figures"]) == len(found.panels) > 0
     draw_answer(found, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_an_answer_is_chinese_with_the_same_figures(answers, name):
+    kept = r"nll|logits|DropConnect|gaussian_dropout|input_dropout|input_noise"
+    with speaking("zh"):
+        for line in (*answers[name].sentences, QUESTIONS[name].text):
+            twin = shown(line)
+            assert sorted(re.findall(r"\d+", twin)) == sorted(re.findall(r"\d+", line))
+            assert not re.search("[A-Za-z]{2}", re.sub(kept, "", twin)), twin
 
 
 def test_effects_are_those_of_the_networks_that_plain_loops_train():

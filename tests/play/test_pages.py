@@ -6,6 +6,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from dampen._language import shown, speaking
+
 
 @pytest.fixture
 def open_page(new_page, server):
@@ -148,6 +150,17 @@ def test_a_search_stops_goes_on_and_ends_in_its_verdict_and_report(open_page, se
     page.reload()
     page.get_by_role("button", name="Open iris-1").click()
     page.get_by_text("Open the report").wait_for()
+    chinese = open_page("/tune?lang=zh", "dampen-runs 中的研究")
+    chinese.get_by_role("button", name="打开 iris-1").click()
+    chinese.get_by_text("打开报告").wait_for()
+    text = chinese.locator("body").inner_text()
+    with speaking("zh"):
+        for sentence in _sentences(folder):
+            assert shown(sentence) != sentence
+            assert shown(sentence) in text
+    address = server.address.rstrip("/") + chinese.get_by_role("link", name="打开报告").get_attribute("href")
+    with urlopen(address) as answer:
+        assert 'lang="zh-Hans"' in answer.read().decode()
     (folder / "study.json").write_text("{}")
     page.get_by_role("button", name="Open iris-1").click()
     page.get_by_text("Open the report").wait_for(state="hidden")

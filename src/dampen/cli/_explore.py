@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dampen._language import shown
 from dampen.cli import _data, _options, _output, _startup
 from dampen.errors import InputError
 
@@ -46,7 +47,7 @@ def command(
             _output.print_json({name: question_entry.text for name, question_entry in QUESTIONS.items()})
             return
         for name, question_entry in QUESTIONS.items():
-            print(f"{name:12} {question_entry.text}")
+            print(f"{name:12} {shown(question_entry.text)}")
         return
     if question is None or question not in QUESTIONS:
         problem = "which question?" if question is None else f"there is no question {question!r}:"

@@ -3,6 +3,7 @@
 import math
 from typing import Annotated, Any
 
+from dampen._language import shown
 from dampen.cli import _options, _output, _startup
 from dampen.errors import InputError
 
@@ -90,7 +91,8 @@ def _value(word: str) -> Any:
 def _rows() -> list[tuple[str, ...]]:
     from dampen.engine.knobs import KNOBS
 
-    return [(knob.name, knob.enters, knob.about, knob.values, knob.source) for knob in KNOBS.values()]
+    texts = ((knob.name, knob.enters, knob.about, knob.values, knob.source) for knob in KNOBS.values())
+    return [(name, *map(shown, others)) for name, *others in texts]
 
 
 def _markdown() -> list[str]:
@@ -98,7 +100,7 @@ def _markdown() -> list[str]:
         return "| " + " | ".join(cells) + " |"
 
     rows = [(f"`{name}`", *rest) for name, *rest in _rows()]
-    return [line(_COLUMNS), line(("---",) * len(_COLUMNS)), *map(line, rows)]
+    return [line(tuple(map(shown, _COLUMNS))), line(("---",) * len(_COLUMNS)), *map(line, rows)]
 
 
 def _print() -> None:
@@ -108,7 +110,7 @@ def _print() -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in _COLUMNS:
-        table.add_column(column, no_wrap=column == "knob", min_width=6, overflow="fold")
+        table.add_column(shown(column), no_wrap=column == "knob", min_width=6, overflow="fold")
     for row in _rows():
         table.add_row(*row)
     console = Console(highlight=False, markup=False)

@@ -186,7 +186,7 @@ def _figure(metric: str, value: dict[str, Any] | None, sign: str = "") -> str:
     if value["mean"] is None:
         return f"{metric}: {shown('diverged')}"
     ends = [end for end in value["interval"] or () if end is not None]
-    interval = f" ({shown(' to '.join(f'{end:{sign}.4g}' for end in ends))})" if ends else ""
+    interval = f" ({part(' to '.join(f'{end:{sign}.4g}' for end in ends))})" if ends else ""
     return f"{shown(metric)} {value['mean']:{sign}.4g}{interval}".strip()
 
 

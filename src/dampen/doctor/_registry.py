@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from dampen._language import part, shown
 from dampen.doctor import _decay, _evaluation, _groups, _modes, _order, _rates, _strength
 from dampen.doctor._evidence import Case
 from dampen.doctor._report import Severity, Symptom
@@ -290,9 +291,9 @@ CHECKS = (
 
 
 def markdown_table() -> str:
-    """Return the checks as a Markdown table, as the documents show it."""
-    lines = ["| check | finds | severity | needs | source |", "| --- | --- | --- | --- | --- |"]
+    """Return the checks as a Markdown table, as the documents show it, in the language that is shown."""
+    lines = [shown("| check | finds | severity | needs | source |"), "| --- | --- | --- | --- | --- |"]
     for check in CHECKS:
-        severity, needs = ", ".join(check.severity), ", ".join(check.needs) or "the model"
-        lines.append(f"| `{check.name}` | {check.finds} | {severity} | {needs} | {check.source} |")
+        severity, needs = part(", ".join(check.severity)), part(", ".join(check.needs) or "the model")
+        lines.append(f"| `{check.name}` | {shown(check.finds)} | {severity} | {needs} | {shown(check.source)} |")
     return "\n".join(lines)

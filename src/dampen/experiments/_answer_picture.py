@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dampen._language import language, shown
 from dampen.experiments._answer import Answer, Line, Panel, Points
 from dampen.report import pictures
 
@@ -29,8 +30,8 @@ def draw_answer(answer: Answer, file: Path) -> None:
             _draw(panel, content)
         for empty in axes[n:]:
             empty.remove()
-        width = 12 * int(figure.get_figwidth())  # letters that fit
-        figure.suptitle(textwrap.fill(f"{answer.question} on {answer.data}: {answer.verdict}", width))
+        width = (12 if language() == "en" else 7) * int(figure.get_figwidth())  # letters that fit
+        figure.suptitle(textwrap.fill(f"{answer.question}, {answer.data}: {shown(answer.verdict)}", width))
         pictures.save(figure, file)
 
 
@@ -66,7 +67,7 @@ def _draw_points(axes: Axes, points: Points) -> None:
     ends = np.array([e.interval() for e in points.estimates])
     axes.errorbar(means, places, xerr=abs(ends.T - means), fmt="o", color=pictures.BLUE, capsize=4, linewidth=2)
     axes.axvline(0, color=pictures.BLACK, linestyle="--", linewidth=1)
-    axes.set_yticks(places, points.labels)
+    axes.set_yticks(places, [shown(label) for label in points.labels])
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_ylim(-0.6, len(places) - 0.4)
 

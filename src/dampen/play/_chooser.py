@@ -51,7 +51,8 @@ class Chooser:
         asked = self.visit.query.get("data", "")
         first = asked if asked in options else next(iter(options))
         if asked and asked != first:
-            notes_of([f"data must be one of {', '.join(self._sets)}, got {asked[:40]!r}: {options[first]} is used"])
+            note = f"data must be one of {', '.join(self._sets)}, got {asked[:40]!r}: {options[first]} is used"
+            notes_of(self.text, [note])
         self._set = ui.select(options, value=first, label=text("chooser.set"), on_change=self._picked)
         self._set.props("dense options-dense").classes("w-full")
         upload = ui.upload(
@@ -167,7 +168,7 @@ class Chooser:
         self._chosen(None)
 
     def _show_error(self, line: str) -> None:
-        self._error.set_text(line)
+        self._error.set_text(self.text.line(line))
         self._error.set_visibility(True)
 
     def _clear(self) -> None:
@@ -187,10 +188,12 @@ class Chooser:
         rows = data.columns.summary(data.outputs) if data.columns is not None else []
         names = () if rows else (data.feature_names or ())[:_MOST_COLUMNS]
         keys = ("column", "read", "becomes", "note")
-        self._columns.update_rows([dict(zip(keys, row, strict=True)) for row in rows[:_MOST_COLUMNS]])
+        self._columns.update_rows(
+            [dict(zip(keys, (name, *map(self.text.line, told)), strict=True)) for name, *told in rows[:_MOST_COLUMNS]]
+        )
         self._columns.set_visibility(bool(rows))
         listed = [", ".join(names)] if names else []
-        self._data_notes.set_text("\n".join([*listed, *(f"{note}." for note in data.notes)]))
+        self._data_notes.set_text("\n".join([*listed, *(self.text.line(f"{note}.") for note in data.notes)]))
 
 
 _TARGETS = ("target", "label", "class", "y", "outcome", "response")  # as `load` looks for it

@@ -40,7 +40,7 @@ def drawn(visit: Visit, live: Live, draw: Callable[[Any], object], refused: Call
             return
         with client:
             if isinstance(snapshot, Failure):
-                ui.notify(snapshot.message, type="negative", timeout=0, close_button=True)
+                ui.notify(visit.text.line(snapshot.message), type="negative", timeout=0, close_button=True)
                 return
             draw(snapshot)
             with contextlib.suppress(TimeoutError):  # the answer comes when the page has done all that came before

@@ -5,6 +5,8 @@ from typing import Any
 
 from nicegui import ui
 
+from dampen.play._text import Text
+
 
 def title(text: str) -> ui.label:
     """Make the title of a card."""
@@ -62,7 +64,7 @@ def slider(name: str, label: str, notches: Sequence[float], at: int, changed: Ca
     return found
 
 
-def notes_of(notes: Iterable[str]) -> None:
+def notes_of(text: Text, notes: Iterable[str]) -> None:
     """Tell what of an address was not used."""
     for note in notes:
-        ui.notify(note, type="warning", timeout=10_000, close_button=True)
+        ui.notify(text.line(note), type="warning", timeout=10_000, close_button=True)

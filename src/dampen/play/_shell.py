@@ -124,7 +124,7 @@ def register(page: Page, pages: Sequence[Page], data: Any = None) -> None:
         ui.page_title(f"{text(page.title)} · dampen")
         ui.add_css(STYLE)
         _head(visit, page, pages)
-        notes_of(notes)
+        notes_of(text, notes)
         if notes:
             ui.navigate.history.replace(visit.address())
         done = page.build(visit)

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from dampen._language import speaking
 from dampen.data import Data
 from dampen.errors import InputError
 from dampen.play import _live, _runs
@@ -73,12 +74,20 @@ class Studying(_live.Live):
         folder: where it is kept.
         hidden: widths of the network; None: what suits the data.
         options: of `dampen.tune`.
+        language: of the report.
     """
 
-    def __init__(self, data: Data, folder: Path, hidden: Sequence[int] | None, options: Mapping[str, Any]):
+    def __init__(
+        self,
+        data: Data,
+        folder: Path,
+        hidden: Sequence[int] | None,
+        options: Mapping[str, Any],
+        language: str = "en",
+    ):
         super().__init__(_never)
         self.folder = folder
-        self._study = pickle.dumps(data), str(folder), hidden, dict(options)
+        self._study = pickle.dumps(data), str(folder), hidden, dict(options), language
 
     def _start(self) -> None:
         context = _live.method()
@@ -93,7 +102,9 @@ def _never() -> _live.Training:
     raise NotImplementedError
 
 
-def _run(connection: Connection, data: bytes, folder: str, hidden: Sequence[int] | None, options: Any) -> None:
+def _run(
+    connection: Connection, data: bytes, folder: str, hidden: Sequence[int] | None, options: Any, language: str
+) -> None:
     import torch
 
     from dampen.study import tune, usual_network
@@ -108,7 +119,8 @@ def _run(connection: Connection, data: bytes, folder: str, hidden: Sequence[int]
             warnings.showwarning = lambda message, *_, **__: notes.append(" ".join(str(message).split()))
             read: Data = pickle.loads(data)  # from the page's own process
             study = tune(usual_network(read, hidden), read, out=folder, callback=_Teller(connection, folder), **options)
-            study.report(Path(folder) / "report.html")
+            with speaking(language):
+                study.report(Path(folder) / "report.html")
         connection.send(StudyDone(Path(folder).name, tuple(dict.fromkeys(notes))))
     except InputError as error:
         connection.send(StudyFailed(" ".join(str(error).split())))

@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections.abc import Sequence
 from typing import Any
 
 from dampen._language import shown
@@ -20,16 +19,16 @@ def study_html(document: dict[str, Any]) -> str:
         document: `Study.document()`.
     """
     lead, *rest = map(shown, document["sentences"])
-    rows = _forest.gain_rows(document)
-    picture = _picture(rows, shown(f"better by ({document['metric']})")) if rows else ""
+    picture = _picture(document) if _forest.gain_rows(document) else ""
     return str(render("notebook.html", lead=lead, sentences=rest, picture=picture))
 
 
-def _picture(rows: Sequence[_forest.Row], title: str) -> str:
+def _picture(document: dict[str, Any]) -> str:
     """Return a forest plot as a PNG file in base64."""
     from matplotlib.figure import Figure
 
     with pictures.style():
+        rows = _forest.gain_rows(document)
         figure = Figure(figsize=(7, 0.8 + _ROW * len(rows)), layout="constrained")
         axes = figure.subplots()
         for place, row in enumerate(reversed(rows)):
@@ -39,7 +38,7 @@ def _picture(rows: Sequence[_forest.Row], title: str) -> str:
         axes.axvline(0, color=pictures.BLACK, linestyle="--", linewidth=1)
         labels = [f"{row.name}\n{row.detail}".replace("$", r"\$") for row in reversed(rows)]  # no formulas
         axes.set_yticks(range(len(rows)), labels, fontsize=8)
-        axes.set_xlabel(title.replace("$", r"\$"))
+        axes.set_xlabel(shown(f"better by ({document['metric']})").replace("$", r"\$"))
         axes.set_ylim(-0.6, len(rows) - 0.4)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=100)

@@ -1,4 +1,4 @@
-"""What all pictures share: colours and line styles that survive black-and-white print, and safe saving."""
+"""What all pictures share: colours and line styles that survive black-and-white print, their language, safe saving."""
 
 import contextlib
 import os
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dampen._io import refuse_foreign
+from dampen._language import language, shown, speaking
 from dampen.errors import InputError
+from dampen.report import _font
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,13 +46,20 @@ _MARKS = (b"tEXtSoftware\0dampen", b"<dc:title>dampen</dc:title>")  # what becom
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Draw in the project's style, whatever the user's own matplotlib settings are."""
+    """Draw in the project's style, whatever the user's own matplotlib settings are.
+
+    Within the block lines are shown in the language that is chosen, or in English where no font has its characters.
+    """
     import matplotlib as mpl
 
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
-        yield
+        family = None if language() == "en" else _font.chinese()
+        if family is not None:
+            mpl.rcParams["font.family"] = [*mpl.rcParams["font.family"], family]  # for what the first one lacks
+        with speaking("en" if family is None else language()):
+            yield
 
 
 def curve(axes: "Axes", x: np.ndarray, values: np.ndarray, label: str, look: dict[str, Any]) -> None:
@@ -82,12 +91,13 @@ def check_picture(path: Path) -> Path:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write a picture whole or not at all.
+    """Write a picture whole or not at all, its texts in the language that is shown.
 
     Raises:
         InputError: it cannot be written, or would take the place of a file that is no picture of dampen's.
     """
     _refuse_foreign(path)
+    _translate(figure)
     handle, name = -1, ""
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
@@ -100,6 +110,14 @@ def save(figure: "Figure", path: Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(name)
+
+
+def _translate(figure: "Figure") -> None:
+    """Give the texts of a picture their twins; those of ticks, which follow from numbers or names, stay as they are."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_text(shown(text.get_text()))
 
 
 def _refuse_foreign(path: Path) -> None:

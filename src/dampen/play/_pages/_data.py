@@ -45,7 +45,7 @@ class _DataPage(LessonPage):
 
     def build(self) -> None:
         """Make the page."""
-        notes_of(self._notes)
+        notes_of(self.text, self._notes)
         self._chooser = Chooser(self.visit, _SETS, self._chosen, _prepared)
         with ui.element("div").classes("dampen-page"):
             with ui.element("section").classes("dampen-column"):
@@ -98,7 +98,7 @@ class _DataPage(LessonPage):
             one, used = table.names[found[0]], " and ".join(repr(table.names[j]) for j in usual)
             notes.append(f"x and y must be two columns, got {one!r} for both: {used} are used")
             found = list(usual)
-        notes_of(notes)
+        notes_of(self.text, notes)
         return found[0], found[1]
 
     def _pick_columns(self) -> None:

@@ -26,7 +26,7 @@ class _DecayPage:
     def build(self) -> None:
         """Make the page and start the process."""
         text = self.text
-        notes_of(self._notes)
+        notes_of(self.text, self._notes)
         if self._notes:
             self.visit.keep(self.choice.query())
         with ui.element("div").classes("dampen-page"):

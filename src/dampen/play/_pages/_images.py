@@ -41,7 +41,7 @@ class _ImagesPage:
 
     def build(self) -> None:
         """Make the page and start the process."""
-        notes_of(self._notes)
+        notes_of(self.text, self._notes)
         if self._notes:
             self.visit.keep(self.choice.query())
         with ui.element("div").classes("dampen-page"):
@@ -176,7 +176,7 @@ class _ImagesPage:
             self._lines.clear()
             self._n_lines = 0
         for line in snapshot.lines[self._n_lines :]:
-            self._lines.push(line)
+            self._lines.push(self.text.line(line))
         self._n_lines = len(snapshot.lines)
         patch(self._accuracy, charts.curves_now(snapshot, "accuracy"))
         patch(self._loss, charts.curves_now(snapshot, "loss"))

@@ -48,7 +48,7 @@ class LessonPage:
 
     def build(self) -> None:
         """Make the page and start the process."""
-        notes_of(self._notes)
+        notes_of(self.text, self._notes)
         if self._notes:
             self.visit.keep(self.lesson.query())
         with ui.element("div").classes("dampen-page"):

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from fastapi import Response
 from nicegui import app, ui
 
+from dampen._language import speaking
 from dampen.data import NAMES, Data, is_here
 from dampen.errors import InputError
 from dampen.play import _runs, _tune_charts
@@ -18,6 +19,7 @@ from dampen.play._elements import chart, notes_of, patch, title
 from dampen.play._runs import Point
 from dampen.play._shell import Page, Visit
 from dampen.play._studying import StudyDone, StudyFailed, Studying, StudyNow
+from dampen.play._text import language_of
 from dampen.study import Study
 
 _BUDGETS = (30, 60, 120, 300, 900, 3600, 0)  # seconds; 0: none
@@ -30,9 +32,10 @@ _SANDBOX = {"Content-Security-Policy": "sandbox allow-scripts allow-popups"}
 
 
 @app.get("/runs/{name}/report")
-def _report(name: str) -> Response:
+def _report(name: str, lang: str = "") -> Response:
     try:
-        return Response(_runs.report(name), media_type="text/html", headers=_SANDBOX)
+        with speaking(language_of(lang, "")):
+            return Response(_runs.report(name), media_type="text/html", headers=_SANDBOX)
     except InputError as e:
         return Response(f"{e}\n", status_code=404, media_type="text/plain")
 
@@ -56,7 +59,7 @@ class _TunePage:
     def build(self) -> None:
         """Make the page."""
         text = self.text
-        notes_of(self._notes)
+        notes_of(self.text, self._notes)
         sets = [name for name in NAMES if name not in _PUBLISHED or is_here(name)]
         self._chooser = Chooser(self.visit, sets, self._chosen)
         with ui.element("div").classes("dampen-page"):
@@ -117,8 +120,8 @@ class _TunePage:
     def _asked_budget(self) -> int:
         text, allowed = self.visit.query.get("budget"), {str(seconds): seconds for seconds in _BUDGETS}
         if text is not None and text not in allowed:
-            told = f"budget must be one of {', '.join(allowed)}, got {text[:40]!r}: {_USUAL_BUDGET} is used"
-            self._notes.append(told)
+            note = f"budget must be one of {', '.join(allowed)}, got {text[:40]!r}: {_USUAL_BUDGET} is used"
+            self._notes.append(note)
         return allowed.get(text or "", _USUAL_BUDGET)
 
     def _time(self, seconds: int) -> str:
@@ -173,7 +176,7 @@ class _TunePage:
         self._now.set_text(self.text("tune.starting", name=folder.name))
         self._bar.set_value(0)
         patch(self._picture, _tune_charts.search_now([]))
-        self.studying = Studying(data, folder, self._hidden, options)
+        self.studying = Studying(data, folder, self._hidden, options, self.text.language)
         drawn(self.visit, self.studying, self._show_of(self.studying), self._full)
         self._show_buttons()
         self._show_runs()
@@ -207,7 +210,7 @@ class _TunePage:
         self._fail(" ".join(str(error).split()))
 
     def _fail(self, line: str) -> None:
-        self._failure.set_text(line)
+        self._failure.set_text(self.text.line(line))
 
     def _show_of(self, studying: Studying) -> Callable[[Any], None]:
         """Return what draws where one study is, as long as it is the tab's."""
@@ -260,12 +263,10 @@ class _TunePage:
         self._verdict.clear()
         first, *others = study.sentences()
         with self._verdict:
-            ui.label(first).classes("text-lg").props("lang=en")  # the words of the command line
-            if self.text.language != "en":
-                ui.label(self.text("tune.verdict.language")).classes("dampen-small")
-            ui.link(self.text("tune.report"), f"/runs/{quote(name)}/report", new_tab=True)
+            ui.label(self.text.line(first)).classes("text-lg")  # the words of the command line
+            ui.link(self.text("tune.report"), f"/runs/{quote(name)}/report?lang={self.text.language}", new_tab=True)
             for sentence in (*others, *notes):
-                ui.label(sentence).classes("dampen-small").props("lang=en")
+                ui.label(self.text.line(sentence)).classes("dampen-small")
         self._verdict_card.set_visibility(True)
         patch(self._picture, _tune_charts.search_now(points, chosen))
 

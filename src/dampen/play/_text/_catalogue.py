@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from dampen._language import shown, speaking
 from dampen.play._text._chooser import CHOOSER
 from dampen.play._text._data import DATA
 from dampen.play._text._decay import DECAY
@@ -42,6 +43,16 @@ class Text:
         """Return a text with its places filled."""
         text = TEXTS[key][self.language]
         return text.format(**values) if values else text
+
+    def line(self, line: str) -> str:
+        """Return the twin of an English line of the library: a sentence of a verdict, a note, an error.
+
+        Example:
+            >>> Text("zh").line("--seed must be 0 or larger, got -1")
+            '--seed 必须为 0 或更大，实际为 -1'
+        """
+        with speaking(self.language):
+            return shown(line)
 
 
 def language_of(asked: str | None, accepted: str) -> str:

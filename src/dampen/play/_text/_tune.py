@@ -50,10 +50,6 @@ TUNE: Mapping[str, Mapping[str, str]] = {
     "tune.cost.high": {"en": "worse", "zh": "较差"},
     "tune.cost.low": {"en": "better", "zh": "较好"},
     "tune.verdict": {"en": "Verdict", "zh": "结论"},
-    "tune.verdict.language": {
-        "en": "In the words of the command line.",
-        "zh": "结论为命令行的英文原文。",
-    },
     "tune.report": {"en": "Open the report", "zh": "打开报告"},
     "tune.runs": {"en": "Studies in dampen-runs", "zh": "dampen-runs 中的研究"},
     "tune.runs.none": {"en": "None yet.", "zh": "还没有。"},
