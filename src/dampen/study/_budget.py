@@ -46,7 +46,7 @@ class Wanted:
 def seconds_per_member_epoch(model: Model, data: Data, training: TrainConfig) -> float:
     """Measure what an epoch of a member takes, on the training rows or a part of them."""
     rows = data.train_rows[: min(_ROWS, len(data.train_rows))]
-    part = replace(data, train_rows=rows, validation_rows=rows[:0], test_rows=rows[:0])
+    part = replace(data, train_rows=rows, validation_rows=rows[:0], test_rows=rows[:0], given_folds=None)
     settings = [Setting(weight_decay=k / _MEMBERS) for k in range(_MEMBERS)]
     population = Population(model, settings, [0])
     population.fit(part, training, epochs=3, until=1)  # records the program, and warms up
