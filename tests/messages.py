@@ -28,7 +28,14 @@ SENTENCES = (  # all their texts are shown
 SPOKEN = (  # all their texts of several words are
     *("report/_curves.py", "report/_forest.py", "report/_lengths.py", "report/_map.py", "report/_study.py"),
     *("report/_trust.py", "cli/_dropout.py", "cli/_weight_decay.py", "cli/_predict.py", "cli/_runs.py"),
-    *("uncertainty/_summaries.py", "study/_kept.py", "study/_calibrated.py", "study/_calibration_rows.py"),
+    *(
+        "search/_importance.py",
+        "experiments/_scaling.py",
+        "uncertainty/_summaries.py",
+        "study/_kept.py",
+        "study/_calibrated.py",
+        "study/_calibration_rows.py",
+    ),
 )
 SPOKEN_FUNCTIONS = ("forgetting", "epoch_line", "_without_targets", "_remedy", "_rows_text", "summary")
 SHOWN = {  # functions whose arguments are shown
