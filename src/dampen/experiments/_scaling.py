@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,7 +101,7 @@ def _size(ground: Ground, n: int) -> Size:
     population, batch = ground.population(settings), ground.training.batch_size
     steps, of_all = (math.ceil(rows / batch) for rows in (n, len(ground.data.train_rows)))
     epochs = max(1, round(ground.epochs * of_all / steps))
-    history = replace(ground, data=cast(Any, sets)).fit(population, epochs=epochs, evaluate_every=None)
+    history = ground.fit(population, sets, epochs=epochs, evaluate_every=None)
     losses = history.final("validation_loss")
     losses = np.where(np.isfinite(losses), losses, np.inf).reshape(-1, len(DECAYS), len(RATES))
     if not np.isfinite(losses).any((1, 2)).all():
