@@ -47,7 +47,7 @@ def of_splitter(
 
     labels = targets[rows].numpy()
     try:
-        splitter = check_cv(folds, labels, classifier=classes)
+        splitter: Any = check_cv(folds, labels, classifier=classes)  # type: ignore[arg-type]
         of_rows = None if groups is None else groups[rows].numpy()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)  # nobody gave them here

@@ -147,7 +147,7 @@ class _Dampen(BaseEstimator):
             routed = process_routing(self, "fit", sample_weight=sample_weight, groups=groups).splitter.split
         else:
             routed = {} if groups is None else {"groups": groups}
-        splitter = check_cv(self.cv, y, classifier=isinstance(self, DampenClassifier))
+        splitter: Any = check_cv(self.cv, y, classifier=isinstance(self, DampenClassifier))
         return [
             (_row_numbers(rest, len(y)), _row_numbers(held, len(y))) for rest, held in splitter.split(X, y, **routed)
         ]

@@ -15,7 +15,7 @@ from dampen.errors import InputError
 from dampen.experiments._answer import Answer, Line, Panel, interval_document
 from dampen.experiments._setup import Ground
 from dampen.statistics import Estimate, over_rows
-from dampen.study import costs_of_rows
+from dampen.study import costs_of_rows, usual_batch_size
 
 SHARES = (0.125, 0.25, 0.5, 1.0)
 DECAYS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -98,9 +98,11 @@ def _size(ground: Ground, n: int) -> Size:
     sets = [_part(ground.data, n, seed) for seed in ground.seeds]
     judged = [replace(ground.evaluation, train_rows=part.train_rows).validation for part in sets]
     settings = [Setting(weight_decay=decay, dropout=rate) for decay in DECAYS for rate in RATES]
-    population, batch = ground.population(settings), ground.training.batch_size
-    steps, of_all = (math.ceil(rows / batch) for rows in (n, len(ground.data.train_rows)))
-    epochs = max(1, round(ground.epochs * of_all / steps))
+    population = ground.population(settings)
+    of_all = len(ground.data.train_rows)
+    batch = ground.training.batch_size or usual_batch_size(of_all)
+    steps, steps_of_all = math.ceil(n / batch), math.ceil(of_all / batch)
+    epochs = max(1, round(ground.epochs * steps_of_all / steps))
     history = ground.fit(population, sets, epochs=epochs, evaluate_every=None)
     losses = history.final("validation_loss")
     losses = np.where(np.isfinite(losses), losses, np.inf).reshape(-1, len(DECAYS), len(RATES))

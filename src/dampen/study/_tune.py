@@ -43,6 +43,7 @@ from dampen.study._conclude import finish
 from dampen.study._confirmation import Confirmation, simple_models
 from dampen.study._defaults import Lengths
 from dampen.study._divergence import check_learnt
+from dampen.study._embedded import refuse_changed_codes
 from dampen.study._phases import n_calibration_folds
 from dampen.study._preparation import Preparation, prepare
 from dampen.study._protocol import Plan
@@ -172,6 +173,7 @@ def tune(
         space = _mixed(space or {}, cocktail_space(model, data, training, places))
         sizes = replace(sizes, settings=N_SETTINGS, seeds=N_SEEDS)
     dropping, chosen = places > 0, _space(space, data, places, per_layer)
+    refuse_changed_codes(model, data, chosen.dimensions)
     optimizer = find_optimizer(training.optimizer)
     check_timescale(optimizer, [dict.fromkeys(chosen.dimensions)])
 
