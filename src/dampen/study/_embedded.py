@@ -1,7 +1,8 @@
 """Whole numbers that a network embeds: they stay whole, and what an embedding can't take is refused in words."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +83,13 @@ def refuse_changed_codes(model: Model, data: Data, knobs: Iterable[str]) -> None
         )
 
 
+def _noting(taken: list[tuple[str, Tensor]], name: str) -> Callable[[nn.Module, Any], None]:
+    def note(_: nn.Module, inputs: Any) -> None:
+        taken.append((name, inputs[0]))
+
+    return note
+
+
 def embedding_of_codes(model: Model, data: Data) -> str | None:
     """Return the name of an embedding that takes columns of an array's real numbers as they are; None without one."""
     if data.columns is not None or not data.features.is_floating_point():
@@ -90,7 +98,7 @@ def embedding_of_codes(model: Model, data: Data) -> str | None:
     taken: list[tuple[str, Tensor]] = []
     for name, module in network.named_modules():
         if isinstance(module, _EMBEDDINGS):
-            module.register_forward_pre_hook(lambda _, inputs, name=name: taken.append((name, inputs[0])))
+            module.register_forward_pre_hook(_noting(taken, name))
     rows = data.train.features[:_ROWS]
     try:
         with torch.no_grad():
