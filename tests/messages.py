@@ -43,6 +43,7 @@ SPOKEN = (  # rooms and files: all their texts of several words are
     *(f"experiments/_{name}.py" for name in ("answer", "decay", "interaction", "length", "noises", "penalty", "rates")),
     *("study/_simple_models.py", "experiments/_registry.py", "experiments/_variance.py"),
     *("experiments/_dropout_picture.py", "experiments/_weight_decay_picture.py"),
+    *("experiments/_scaling.py", "search/_importance.py"),
 )
 SPOKEN_FUNCTIONS = ("forgetting", "epoch_line", "_without_targets", "_remedy", "_rows_text", "summary")
 SHOWN = {  # functions whose arguments are shown

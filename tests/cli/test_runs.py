@@ -91,6 +91,25 @@ def test_a_finished_study_is_shown_as_tune_printed_it(run, runs):
     assert json.loads(run("runs", "show", "wine-1", "--json")[1])["sentences"] == document["sentences"]
 
 
+def test_which_knobs_matter_is_shown_where_settings_are_enough(run, runs):
+    code, out, err = run("runs", "show", "wine-1", "--importance")
+    assert (code, out) == (2, "")
+    assert err == "dampen: importance needs 20 settings or more of one length, 1 epochs have 2\n"
+    file = runs / "wine-1" / "search.json"
+    rung = json.loads(file.read_text())[0]
+    n, metric = 40, json.loads((runs / "wine-1" / "study.json").read_text())["metric"]
+    costs = [i / n for i in range(n)]
+    settings = [{"weight_decay": 0.01 * (7 * i % n), "lr": 0.001 * (i + 1)} for i in range(n)]
+    rung |= {"settings": settings, "costs": costs, metric: costs, "stops": [[1, 0.5]] * n}
+    file.write_text(json.dumps([rung]))
+    code, out, err = run("runs", "show", "wine-1", "--importance")
+    assert (code, err) == (0, "")
+    assert "Shown to matter: lr." in out.splitlines()
+    assert re.search(r"^ +lr +\d+ % +\d+ to 100 % ", out, re.MULTILINE)
+    document = json.loads(run("runs", "show", "wine-1", "--importance", "--json")[1])["importance"]
+    assert (document["settings"], document["better"], next(iter(document["knobs"]))) == (40, 20, "lr")
+
+
 def test_two_studies_side_by_side_tell_what_differs(run, runs):
     code, out, err = run("runs", "compare", "wine-1", "wine-2")
     assert (code, err) == (0, "")

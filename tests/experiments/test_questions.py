@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from dampen import InputError, Setting, from_arrays, load, solo
 from dampen._language import shown, speaking
 from dampen.experiments import QUESTIONS, Points, draw_answer, explore, ground
 from dampen.experiments._interaction import verdict_of
+from dampen.experiments._scaling import RATES, lowest
 from dampen.statistics import Estimate
 
 SHORT = {"seeds": range(3), "epochs": 3}
@@ -118,6 +120,48 @@ def test_noises_are_compared_at_the_strength_that_choosing_rows_prefer(answers):
     assert set(found.more["chosen"]) == {"dropout", "dropconnect", "gaussian_dropout", "input_dropout", "input_noise"}
     between = found.main["dropconnect minus none"].mean - found.main["dropout minus none"].mean
     assert found.main["dropconnect minus dropout"].mean == pytest.approx(between)
+
+
+def test_the_curve_over_decays_is_that_of_plain_loops_on_each_seed_s_rows():
+    on = ground(load("iris"), (4,), seeds=range(2), epochs=2)
+    found = explore("scaling", on)
+    rows = [size["rows"] for size in found.more["sizes"]]
+    n = len(on.data.train_rows)
+    assert rows == [round(n / 8), round(n / 4), round(n / 2), n]
+    epochs = [size["epochs"] for size in found.more["sizes"]]
+    assert epochs == [2 * -(-n // 32) // -(-part // 32) for part in rows]  # as many steps
+    line, seed, decay = found.panels[0].content[1], 1, 1.0
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[: rows[1]]
+    part = replace(on.data, train_rows=on.data.train_rows[order].sort().values)
+    options = {"epochs": epochs[1], "batch_size": 32, "lr": 1e-3, "optimizer": "adamw"}
+    losses = []
+    for rate in RATES:
+        network = solo(on.network, Setting(weight_decay=decay, dropout=rate), seed, part, **options).network
+        held = part.validation
+        losses.append(torch.nn.functional.cross_entropy(network(held.features), held.targets).item())
+    assert line.values[list(line.x).index(decay), seed] == pytest.approx(min(losses), abs=1e-5)
+
+
+def test_the_best_point_of_a_curve_is_its_vertex_or_where_there_is_none_the_lowest_point():
+    x = np.linspace(-2, 3, 6)
+    assert lowest(x, (x - 0.3) ** 2 + 5) == pytest.approx(0.3)
+    assert lowest(x, -x) == 3
+    assert lowest(x, np.where(x == 1, 0.0, np.inf)) == 1
+
+
+@pytest.mark.slow
+def test_dropout_that_many_rows_need_less_of_is_found_with_its_slope():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3000, 60, generator=generator)
+    data = from_arrays(x, x[:, :5].sum(1) + 2 * torch.randn(3000, generator=generator), task="regression")
+    found = explore("scaling", ground(data, (16,), seeds=range(3), epochs=20, lr=1e-2, rows=512, batch_size=64))
+    assert found.main["dropout per doubling"].interval()[1] < 0
+    assert found.more["twice"]["dropout"]["estimate"] < found.more["sizes"][0]["dropout"]["estimate"]
+
+
+def test_too_few_rows_for_an_eighth_are_refused():
+    with pytest.raises(InputError, match="an eighth of the rows, which 40 are too few for: give 64 or more"):
+        explore("scaling", ground(load("wine"), (4,), rows=40, **SHORT))
 
 
 def test_the_test_rows_are_not_looked_at():

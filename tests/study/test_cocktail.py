@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dampen import InputError, Setting, TrainConfig, load, mlp, tabular, tune
+from dampen import InputError, Setting, TrainConfig, load, load_study, mlp, tabular, tune
 from dampen.search import Choice, LogUniform, Space, Uniform
 from dampen.study._cocktail import cocktail_space
 from dampen.study._references import regularisers
@@ -63,7 +63,7 @@ def test_a_range_with_zero_holds_zero_so_often():
 
 def test_a_study_of_a_cocktail_tells_what_each_part_is_worth(tmp_path):
     given = {"decay_timescale": LogUniform(1.0, 30.0), "lr": Choice([0.01])}
-    options = {"n_settings": 8, "epochs": 2, "n_confirm_seeds": 2, "confirmed": 1, "out": tmp_path / "study"}
+    options = {"n_settings": 24, "epochs": 2, "n_confirm_seeds": 2, "confirmed": 1, "out": tmp_path / "study"}
     study = tune(tabular(8), load("wine"), given, cocktail=True, **options)
     space = study.plan.space.dimensions
     assert {"decay_timescale", "l1", "ema", "input_noise", "decay_start"} <= set(space)
@@ -72,3 +72,9 @@ def test_a_study_of_a_cocktail_tells_what_each_part_is_worth(tmp_path):
     if study.verdict.regularised:
         assert set(regularisers(study.verdict.recommended)) <= set(study.verdict.attribution)
     assert torch.isfinite(torch.tensor(study.verdict.value))
+    found = study.importance()
+    assert set(found) <= set(space)
+    assert (found.n_settings, found.n_better) == (24, 12)
+    assert load_study(tmp_path / "study").importance() == found
+    study.report(tmp_path / "report.html")
+    assert "Which knobs matter" in (tmp_path / "report.html").read_text()

@@ -64,18 +64,32 @@ def list_studies(folder: _Folder = RUNS, json: _options.Json = False) -> None:
             print(f"dampen: {printable(shown(f'note: {study.reason}'))}", file=sys.stderr)
 
 
-def show(study: _Study, json: _options.Json = False) -> None:
+def show(
+    study: _Study,
+    importance: Annotated[
+        bool,
+        _options.flag(
+            "--importance",
+            "Show which knobs matter: what the search's best settings have in common.",
+            panel=_options.OUTPUT,
+        ),
+    ] = False,
+    json: _options.Json = False,
+) -> None:
     """Print the verdict of a finished study again, with what the test rows add to it."""
     with _startup.importing():
         from dampen.study import load_study, study_folder
 
     found = load_study(study_folder(study))
+    of_knobs = found.importance() if importance else None
     if json:
-        _output.print_json(found.document())
+        _output.print_json(found.document() | ({} if of_knobs is None else {"importance": of_knobs.document()}))
         return
-    from dampen.cli._tune import print_study
+    from dampen.cli._tune import print_importance, print_study
 
     print_study(found)
+    if of_knobs is not None:
+        print_importance(of_knobs)
     if (page := (found.folder or Path()) / "report.html").is_file():
         print(printable(page))
 

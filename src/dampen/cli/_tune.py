@@ -15,6 +15,7 @@ from dampen.cli._import_string import network_maker
 from dampen.errors import InputError
 
 if TYPE_CHECKING:
+    from dampen.search import Importance
     from dampen.study import Progress, Study
 
 
@@ -176,7 +177,7 @@ def tune(
 
     with _startup.importing():
         from dampen.engine.knobs import KNOBS
-        from dampen.search import PerLayer, check_storage, strategy_of
+        from dampen.search import PerLayer, check_storage, enough_for_importance, strategy_of
         from dampen.study import tune as run
         from dampen.study import usual_network, usual_space, with_ids
 
@@ -235,10 +236,13 @@ def tune(
     study.report(page)
     if optuna is not None:
         study.export_to_optuna(optuna, folder.name)
+    of_knobs = study.importance() if cocktail and enough_for_importance(study.ranked) else None
     if json:
-        _output.print_json(study.document())
+        _output.print_json(study.document() | ({} if of_knobs is None else {"importance": of_knobs.document()}))
         return
     print_study(study)
+    if of_knobs is not None:
+        print_importance(of_knobs)
     if loss == "auto":
         _output.say(f"Note: {study.plan.notes[-1]}.")
     print(page)
@@ -352,6 +356,18 @@ def print_study(study: "Study") -> None:
         metrics = list(study.test["ensemble"])
         rows = [[_name(name), *(_figure(result[m]) for m in metrics)] for name, result in study.test.items()]
         _output.print_table(["", *map(shown, metrics)], rows)
+
+
+def print_importance(found: "Importance") -> None:
+    """Print which knobs matter, with what that rests on."""
+    print()
+    for sentence in found.sentences():
+        _output.say(sentence)
+    rows = [
+        [name, f"{100 * k.share:.0f} %", part(f"{100 * k.low:.0f} to {100 * k.high:.0f} %"), f"{k.p:.2g}"]
+        for name, k in found.knobs.items()
+    ]
+    _output.print_table([shown(name) for name in ("knob", "share", "95 % interval", "p")], rows)
 
 
 def _name(name: str) -> str:

@@ -4,6 +4,7 @@ from dampen.data._arrays import from_arrays
 from dampen.data._dataset import Data, Rows
 from dampen.data._evaluation_rows import equally_long, held_out, training_and_validation_rows
 from dampen.data._find import is_here
+from dampen.data._given_folds import a_round, held_rows
 from dampen.data._head import read_head
 from dampen.data._leakage import Leaks, leaks, repeats
 from dampen.data._load import NAMES, is_table, load
@@ -36,6 +37,7 @@ __all__ = [
     "Preprocessing",
     "Rows",
     "Vectoriser",
+    "a_round",
     "all_typed",
     "column_names",
     "counts_rows",
@@ -44,6 +46,7 @@ __all__ = [
     "equally_long",
     "from_arrays",
     "held_out",
+    "held_rows",
     "is_here",
     "is_image",
     "is_table",

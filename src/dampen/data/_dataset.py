@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from dampen._html import lines, table
-from dampen.data import _checks, _duplicates, _normalisation, _splits
+from dampen.data import _checks, _duplicates, _given_folds, _normalisation, _splits
 from dampen.data._duplicates import Copies
 from dampen.data._normalisation import Normalisation
 from dampen.data.tables import _vectoriser
@@ -64,6 +64,8 @@ class Data:
     - `groups`: rows with the same number stay together in every split; `together` adds those of equal rows.
     - `stratified`: whether each class keeps its share in every split; False where classes have too few rows for that.
     - `times`: the rank of each row's time: later rows evaluate, those of one time stay together; None without times.
+    - `given_folds`: row numbers that train and that are held out, for each fold of `with_folds`; None: a study draws
+      its own.
     - `target_name`: the target's column.
     - `reading`: the arguments of `load`, for reading the same again; None for what was in memory.
     - `notes`: what was done to the rows on the way, a sentence each.
@@ -96,6 +98,7 @@ class Data:
     groups: Int[Tensor, " _"] | None = None
     stratified: bool = True
     times: Int[Tensor, " _"] | None = None
+    given_folds: _given_folds.Pairs | None = None
     target_name: str | None = None
     reading: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
@@ -116,6 +119,9 @@ class Data:
         _checks.weights(self.weights, self.train_rows, n_rows=len(self.features))
         _checks.groups(self.groups, n_rows=len(self.features))
         _checks.groups(self.times, n_rows=len(self.features), what="times")
+        if self.given_folds is not None:
+            self._without_validation("folds hold out rows of their own")
+            _given_folds.check(self.given_folds, self.train_rows, self.name)
 
     def __repr__(self) -> str:
         return (
@@ -238,6 +244,8 @@ class Data:
                 f"'{self.name}' has {len(self.validation_rows)} validation rows already; "
                 "start from the data without them"
             )
+        if self.given_folds is not None:
+            raise InputError(f"'{self.name}' has {len(self.given_folds)} folds already, which hold out their own rows")
         n_drawn = _splits.count(fraction, len(self.train_rows), "the validation fraction")
         purpose = f"validation rows of '{self.name}'"
         data = self.together()
@@ -255,7 +263,7 @@ class Data:
     def folds(self, n: int = 5, repeats: int = 1, seed: int = 0) -> list["Data"]:
         """Split the training rows n ways, each class in its share: each part is the validation rows of one `Data`.
 
-        Copies of a row are in one part.
+        Copies of a row are in one part. Folds of `with_folds` come back as they were given, `repeats` times.
 
         Args:
             n: number of parts, 2 or more.
@@ -264,10 +272,12 @@ class Data:
 
         Raises `InputError` when validation rows exist already, or a class has fewer rows than there are parts.
         """
-        if len(self.validation_rows):
-            raise InputError(
-                f"'{self.name}' has {len(self.validation_rows)} validation rows already: folds draw their own"
-            )
+        if self.given_folds is not None:
+            return [
+                replace(self, train_rows=rest, validation_rows=held, given_folds=None)
+                for rest, held in self.given_folds * repeats
+            ]
+        self._without_validation("folds draw their own")
         if self.ordered:
             raise InputError(f"the rows of '{self.name}' are in the order of time: folds would let later ones train")
         data = self.together()
@@ -281,12 +291,48 @@ class Data:
         )
         return [replace(data, train_rows=rest, validation_rows=held) for rest, held in parts]
 
+    def with_folds(self, folds: Any) -> "Data":
+        """Give the folds by which a study evaluates, in place of those that it would draw.
+
+        Rows whose copy, or whose group, a fold holds out do not train there; a note has how many rows that are. Test
+        rows stay as they are.
+
+        Args:
+            folds: pairs `(train, test)` of row numbers, all among `train_rows`; a splitter of scikit-learn, which
+                splits the training rows in their order, with `groups`; or an int: so many, for classes stratified ones.
+
+        Raises:
+            InputError: fewer than 2 or more than 100 folds, rows on both sides, or training parts of different sizes,
+                as expanding windows in time have them: what is best depends on how many rows train.
+
+        Example:
+            >>> from sklearn.model_selection import KFold
+            >>> from dampen.data import load
+            >>> len(load("iris").with_folds(KFold(3)).folds())
+            3
+        """
+        self._without_validation("folds hold out rows of their own")
+        pairs = _given_folds.of_splitter(
+            folds, self.features, self.targets, self.train_rows, self.groups, self.classes is not None
+        )
+        _given_folds.check(pairs, self.train_rows, self.name)
+        pairs, n = _given_folds.apart(pairs, self.together().groups)
+        note = f"{n} rows do not train in a fold that holds out a copy of them, or a row of their group"
+        notes = (*self.notes, note) if n else self.notes
+        return replace(self, given_folds=pairs, notes=notes, reading=None)
+
+    def _without_validation(self, why: str) -> None:
+        if len(self.validation_rows):
+            raise InputError(f"'{self.name}' has {len(self.validation_rows)} validation rows already: {why}")
+
     def subset(self, n: int, seed: int = 0) -> "Data":
         """Keep only `n` training rows, each class in its share; validation and test stay as they are.
 
         Raises `InputError` when there are fewer than `n` training rows or a class has too few.
         """
         n_train = len(self.train_rows)
+        if self.given_folds is not None:
+            raise InputError(f"'{self.name}' has folds: take the subset first, then give it folds")
         if not 1 <= n <= n_train:
             raise InputError(f"a subset of '{self.name}' has 1 to {n_train} training rows, got {n}")
         if n == n_train:

@@ -6,13 +6,16 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float64, Int64, Shaped
+from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.model_selection import check_cv
 from sklearn.utils import Tags, assert_all_finite, check_consistent_length, check_random_state, compute_sample_weight
+from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 from torch import Tensor, nn
@@ -25,7 +28,16 @@ from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.estimators._defaults import usual as defaults
 from dampen.estimators._noise import Noise, noise
-from dampen.estimators._rows import Merged, as_data, columns_of, encoded_new, merged, repeating_notes
+from dampen.estimators._rows import (
+    Folds,
+    Merged,
+    as_data,
+    columns_of,
+    encoded_new,
+    merged,
+    repeating_notes,
+    with_folds,
+)
 from dampen.estimators._uncertainty import ClassUncertainty, ValueUncertainty, of_classes, of_values
 from dampen.study import AUTO, check_network, tune, usual_schedule
 from dampen.uncertainty import ClassPrediction, Prediction, ValuePrediction, conformal, intervals, predict
@@ -42,6 +54,10 @@ _UNITS = 1e-6, 1e12  # deviations of a target between which its squares are floa
 class _Dampen(BaseEstimator):
     """What both estimators share."""
 
+    __metadata_request__fit: ClassVar[dict[str, str]] = {
+        "groups": UNUSED
+    }  # the splitter's, as for scikit-learn's own estimators
+
     def __init__(
         self,
         hidden: Sequence[int] | None = None,
@@ -56,6 +72,7 @@ class _Dampen(BaseEstimator):
         n_ensemble: int | None = None,
         metric: str | None = None,
         batch_size: int | None = None,
+        cv: Any = None,
         device: str = "cpu",
         cluster: Any = None,
         random_state: Any = None,
@@ -71,6 +88,7 @@ class _Dampen(BaseEstimator):
         self.n_ensemble = n_ensemble
         self.metric = metric
         self.batch_size = batch_size
+        self.cv = cv
         self.device = device
         self.cluster = cluster
         self.random_state = random_state
@@ -114,7 +132,27 @@ class _Dampen(BaseEstimator):
         )
         return X, y
 
-    def _fit(self, rows: Merged, given: Any, classes: tuple[str, ...] | None) -> None:
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Return how scikit-learn routes what `fit` is given beside rows: `groups` to the splitter `cv`."""
+        to_split = MethodMapping().add(caller="fit", callee="split")
+        return MetadataRouter(owner=self).add_self_request(self).add(splitter=self.cv, method_mapping=to_split)
+
+    def _folds(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Folds | None:
+        """Return the folds of `cv`, pairs of row numbers; None where the study draws its own."""
+        if self.cv is None:
+            if groups is not None:
+                raise InputError("groups are for a cv that splits by them, such as GroupKFold(5): give one")
+            return None
+        if get_config()["enable_metadata_routing"]:
+            routed = process_routing(self, "fit", sample_weight=sample_weight, groups=groups).splitter.split
+        else:
+            routed = {} if groups is None else {"groups": groups}
+        splitter: Any = check_cv(self.cv, y, classifier=isinstance(self, DampenClassifier))
+        return [
+            (_row_numbers(rest, len(y)), _row_numbers(held, len(y))) for rest, held in splitter.split(X, y, **routed)
+        ]
+
+    def _fit(self, rows: Merged, given: Any, classes: tuple[str, ...] | None, folds: Folds | None) -> None:
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         counts = {name: _whole(name, getattr(self, name)) for name in _COUNTS}
         widths = None if self.hidden is None else _widths(self.hidden)
@@ -127,6 +165,7 @@ class _Dampen(BaseEstimator):
         for note in [*notes, *([f"classes {alike}"] if alike else [])]:
             warnings.warn(note, UserWarning, stacklevel=_outside())
         data = as_data(rows, self._columns, classes, self._names)
+        data = data if folds is None else with_folds(data, rows, folds)
         n = len(data.train_rows)
         loss = getattr(self, "loss", None)
         if loss not in (None, *LOSSES):
@@ -147,7 +186,7 @@ class _Dampen(BaseEstimator):
             n_seeds=counts["n_seeds"] or (None if self.cocktail else usual.n_seeds),
             cocktail=bool(self.cocktail),
             epochs=epochs,
-            n_confirm_seeds=counts["n_confirm_seeds"],
+            n_confirm_seeds=max(counts["n_confirm_seeds"] or 0, len(folds or ())),
             metric=self.metric or usual.metric,
             batch_size=batch_size,
             loss=loss,
@@ -253,6 +292,10 @@ class DampenClassifier(ClassifierMixin, _Dampen):
             dampen's own network, whose probabilities then have a temperature.
         batch_size: rows a step; by default 32, from 1000 rows on 256; with a `model` of your own or a cocktail 32, from
             5000 rows on 128.
+        cv: folds by which the study evaluates, in place of its own: an int, a splitter of scikit-learn, or pairs of
+            row numbers (train, test), as for scikit-learn's estimators (`sklearn.model_selection.check_cv`). The search
+            uses the first `n_seeds` of them, the verdict all: it has at least as many seeds as there are folds. They
+            must train on about equally many rows.
         device: where to train.
         cluster: as for `tune`: trains on the workers of a Ray cluster; None: on this machine.
         class_weight: a mapping from class to weight, `balanced`, or None.
@@ -289,6 +332,7 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         n_ensemble: int | None = None,
         metric: str | None = None,
         batch_size: int | None = None,
+        cv: Any = None,
         device: str = "cpu",
         cluster: Any = None,
         class_weight: Mapping[Any, float] | str | None = None,
@@ -306,19 +350,21 @@ class DampenClassifier(ClassifierMixin, _Dampen):
             n_ensemble=n_ensemble,
             metric=metric,
             batch_size=batch_size,
+            cv=cv,
             device=device,
             cluster=cluster,
             random_state=random_state,
         )
         self.class_weight = class_weight
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "DampenClassifier":
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> "DampenClassifier":
         """Tune and train.
 
         Args:
             X: rows of numbers (NaN where one is missing), or a frame.
             y: a class for each.
             sample_weight: how much each counts; a row of weight 2 is the same as the row given twice.
+            groups: for a `cv` that splits by them, such as `GroupKFold`.
 
         Raises:
             ValueError: fewer than two classes or rows, weights that are all 0, a class whose weight is not above 0, or
@@ -326,6 +372,7 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         """
         X, y = self._read(X, y)
         check_classification_targets(y)
+        folds = self._folds(X, y, sample_weight, groups)
         _check_class_weight(self.class_weight)
         weights = _weights(sample_weight, X) * compute_sample_weight(self.class_weight, y)
         present = np.unique(y[weights > 0])
@@ -337,7 +384,7 @@ class DampenClassifier(ClassifierMixin, _Dampen):
         known = np.isin(y, present)
         codes = np.searchsorted(present, np.where(known, y, present[0]))
         rows = merged(X, codes.astype(np.int64), np.where(known, weights, 0.0))
-        self._fit(rows, X, tuple(map(str, present)))
+        self._fit(rows, X, tuple(map(str, present)), folds)
         return self
 
     def predict_proba(self, X: Any) -> Float64[np.ndarray, "N C"]:
@@ -410,6 +457,7 @@ class DampenRegressor(RegressorMixin, _Dampen):
         metric: str | None = None,
         batch_size: int | None = None,
         loss: str | None = None,
+        cv: Any = None,
         device: str = "cpu",
         cluster: Any = None,
         random_state: Any = None,
@@ -426,6 +474,7 @@ class DampenRegressor(RegressorMixin, _Dampen):
             n_ensemble=n_ensemble,
             metric=metric,
             batch_size=batch_size,
+            cv=cv,
             device=device,
             cluster=cluster,
             random_state=random_state,
@@ -440,24 +489,26 @@ class DampenRegressor(RegressorMixin, _Dampen):
             known = None if variance is None else variance / self._scale[1] ** 2
             self._noise = None if known is None else Noise(known, 1.0, torch.empty(0))
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "DampenRegressor":
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> "DampenRegressor":
         """Tune and train.
 
         Args:
             X: rows of numbers (NaN where one is missing), or a frame.
             y: a number for each.
             sample_weight: how much each counts; a row of weight 2 is the same as the row given twice.
+            groups: for a `cv` that splits by them, such as `GroupKFold`.
 
         Raises:
             ValueError: fewer than two rows, weights that are all 0, or what scikit-learn refuses.
         """
         X, y = self._read(X, y)
+        folds = self._folds(X, y, sample_weight, groups)
         rows = merged(X, np.asarray(y, dtype=np.float64), _weights(sample_weight, X))
         mean = float(np.average(rows.targets, weights=rows.weights))
         deviation = float(np.std(rows.targets - mean))
         # float32 then has every digit; the unit stays, for the verdict to speak in it, unless squares can't hold it
         unit = 1.0 if deviation == 0 or _UNITS[0] < deviation < _UNITS[1] else deviation
-        self._fit(replace(rows, targets=(rows.targets - mean) / unit), X, None)
+        self._fit(replace(rows, targets=(rows.targets - mean) / unit), X, None, folds)
         self._scale = mean + unit * self._scale[0], unit * self._scale[1]
         self._noise: Noise | None = None
         if self.tuned_:
@@ -545,6 +596,23 @@ def _whole(name: str, value: Any) -> int | None:
         choice = ", or None for a default that depends on the rows" if name in _OPTIONAL else ""
         raise InputError(f"{name} must be a whole number, 1 or larger{choice}, got {value!r}")
     return int(value)
+
+
+def _row_numbers(given: Any, n: int) -> Int64[np.ndarray, " k"]:
+    """Return the rows of a side of a fold, of which scikit-learn's estimators take numbers or a mask.
+
+    Raises:
+        InputError: they are neither, or not among the rows.
+    """
+    numbers = np.asarray(given)
+    if numbers.dtype == bool and numbers.shape == (n,):
+        return np.flatnonzero(numbers)
+    if numbers.ndim != 1 or (len(numbers) and numbers.dtype.kind not in "iu"):
+        raise InputError(f"cv must give lists of row numbers (train, test), got {numbers.dtype} {list(numbers.shape)}")
+    numbers = numbers.astype(np.int64)
+    if len(numbers) and (numbers.min() < -n or numbers.max() >= n):
+        raise InputError(f"cv must give row numbers below {n}, got {numbers.min()} to {numbers.max()}")
+    return numbers
 
 
 def _widths(hidden: Any) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from dampen.data import (
     IDENTIFIER,
@@ -22,8 +22,11 @@ from dampen.data import (
     repeats,
     spelling_notes,
 )
+from dampen.errors import InputError
 
 _LEAST_OF_CLASS = 5  # rows of a class below which classes can't have their share in each of five folds
+
+Folds = list[tuple[Int64[np.ndarray, " _"], Int64[np.ndarray, " _"]]]
 
 _MISSING = re.compile(r"\d+ missing")  # what needs no warning: a missing value is an input of its own
 
@@ -36,11 +39,13 @@ class Merged:
         table: what they hold: an array of numbers, or a frame.
         targets: theirs.
         weights: theirs; how often a row was there, times its weight.
+        places: of the rows as they were given: which of these each became; -1 for one of weight 0.
     """
 
     table: Any
     targets: np.ndarray
     weights: Float64[np.ndarray, " N"]
+    places: Int64[np.ndarray, " given"]
 
 
 def merged(table: Any, targets: np.ndarray, weights: Float64[np.ndarray, " N"]) -> Merged:
@@ -67,10 +72,41 @@ def merged(table: Any, targets: np.ndarray, weights: Float64[np.ndarray, " N"]) 
     order = np.lexsort((ranks, hashes))
     new = np.ones(len(order), dtype=bool)
     new[1:] = (np.diff(hashes[order]) != 0) | (np.diff(ranks[order]) != 0)
-    sums = np.bincount(np.cumsum(new) - 1, weights=weights[kept][order])
+    numbers = np.cumsum(new) - 1
+    sums = np.bincount(numbers, weights=weights[kept][order])
+    places = np.full(len(targets), -1)
+    places[kept[order]] = numbers
     first = order[new]
     rows = kept[first]
-    return Merged(table.iloc[rows] if hasattr(table, "iloc") else table[rows], targets[rows], sums)
+    return Merged(table.iloc[rows] if hasattr(table, "iloc") else table[rows], targets[rows], sums, places)
+
+
+def with_folds(data: Data, rows: Merged, folds: Folds) -> Data:
+    """Return data with folds of the rows as they were given.
+
+    A row of which a fold holds out one copy and trains on another is held out. Warns of such rows.
+
+    Args:
+        data: of merged rows.
+        rows: these.
+        folds: pairs of row numbers, of rows as they were given.
+
+    Raises:
+        InputError: as `Data.with_folds`.
+    """
+    pairs, both = [], set[int]()
+    for fold in folds:
+        rest, held = (np.unique(rows.places[numbers]) for numbers in fold)
+        both |= set(np.intersect1d(rest, held)) - {-1}
+        pairs.append((np.setdiff1d(rest, [*held, -1]), np.setdiff1d(held, [-1])))
+    try:
+        found = data.with_folds(pairs)
+    except InputError as e:
+        raise InputError(f"cv: {e}") from None
+    own = [f"{len(both)} rows do not train in a fold that holds out a copy of them"] if both else []
+    for note in [*own, *found.notes[len(data.notes) :]]:
+        warnings.warn(f"cv: {note}", UserWarning, stacklevel=4)
+    return found
 
 
 def columns_of(table: Any, names: Sequence[Any] | None, given: Any = None) -> Columns:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dampen.errors import InputError
-from dampen.experiments import _decay, _interaction, _length, _noises, _penalty, _rates, _variance
+from dampen.experiments import _decay, _interaction, _length, _noises, _penalty, _rates, _scaling, _variance
 from dampen.experiments._answer import Answer
 from dampen.experiments._setup import Ground
 
@@ -33,6 +33,7 @@ QUESTIONS = {
         Question("epochs", "Does dropout help in long trainings, or is early stopping enough?", _length.answer),
         Question("variance", "What does dropout do to the variance of the activations?", _variance.answer),
         Question("interaction", "Dropout, decay, or both: do their gains add up?", _interaction.answer),
+        Question("scaling", "How do the best decay and dropout change with the number of rows?", _scaling.answer),
         Question("noises", "Is dropout of units better than dropping weights, or than other noises?", _noises.answer),
     )
 }

@@ -59,15 +59,14 @@ class Ground:
         """Return untrained members; `fresh` ones have other seeds than those that choose."""
         return Population(self.network, list(settings), [seed + FRESH * fresh for seed in self.seeds])
 
-    def fit(self, population: Population, **options: Any) -> History:
-        """Train members, to the end unless `options` change that."""
+    def fit(self, population: Population, sets: Data | Sequence[Data] | None = None, **options: Any) -> History:
+        """Train members, to the end unless `options` change that; `sets` has other data, or some for each seed."""
+        data: Any = self.data if sets is None else sets
         if self.workers is None:
-            return population.fit(self.data, self.training, callback=self.callback, **options)
+            return population.fit(data, self.training, callback=self.callback, **options)
         until = options.pop("until", None)
         config = replace(self.training, **options)
-        self.workers.fit(
-            population, self.network, self.data, config, until=until or config.epochs, callback=self.callback
-        )
+        self.workers.fit(population, self.network, data, config, until=until or config.epochs, callback=self.callback)
         return population.history
 
     def trained(self, settings: Sequence[Setting], fresh: bool = False) -> "Trained":

@@ -21,12 +21,14 @@ from dampen.report._page import (
     with_ends,
     write_page,
 )
+from dampen.search import Ranked, enough_for_importance, importance
 from dampen.study import BEATEN, REFERENCE_NAMES
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
+_USUAL_KNOBS = 3  # decay, dropout and learning rate
 _AGREES = {True: "agrees", False: "contradicts"}
 
 
@@ -51,6 +53,7 @@ def write_study(path: Path, document: dict[str, Any], frame: "pd.DataFrame", run
         render("lead.html", lead=shown(lead), more=[shown(sentence) for sentence in beaten]),
         *(_html(draw(document, frame, rungs)) for draw in _PICTURES.values()),
         _in_words(others),
+        _importance(document, rungs),
         _dropped(document, rungs),
         _test(document, of_test),
         _leaks(document),
@@ -114,6 +117,19 @@ def _dropped(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
         value = shown("diverged") if best is None else f"{best:.4g}"
         rows.append((n_epochs(rung["epochs"]) + _stage(rung["run"]), n, went, setting_text(rung["settings"][0]), value))
     return render("dropped.html", metric=shown(metric), rows=rows)
+
+
+def _importance(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
+    """Return which knobs matter, of a search over more of them than the usual three."""
+    ranked = [Ranked.from_document(rung) for rung in rungs]
+    if len(document["plan"]["space"]) <= _USUAL_KNOBS or not enough_for_importance(ranked):
+        return ""
+    found = importance(ranked)
+    rows = [
+        (name, f"{100 * k.share:.0f} %", part(f"{100 * k.low:.0f} to {100 * k.high:.0f} %"), f"{k.p:.2g}")
+        for name, k in found.knobs.items()
+    ]
+    return render("importance.html", sentences=[shown(sentence) for sentence in found.sentences()], rows=rows)
 
 
 def _stage(run: str) -> str:

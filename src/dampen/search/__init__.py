@@ -2,6 +2,7 @@
 
 from dampen.search._ensemble_selection import select_ensemble
 from dampen.search._halving import Bracket, Rung, brackets, rungs
+from dampen.search._importance import Importance, KnobImportance, enough_for_importance, importance
 from dampen.search._optuna import TpeSampler, check_optuna, check_storage, export_to_optuna, propose
 from dampen.search._promotion import around, longer, promoted
 from dampen.search._ranked import SEARCH, Ranked, best, best_costs, best_stop
@@ -30,6 +31,8 @@ __all__ = [
     "Fixed",
     "Grid",
     "Hyperband",
+    "Importance",
+    "KnobImportance",
     "LogUniform",
     "PerLayer",
     "Random",
@@ -50,7 +53,9 @@ __all__ = [
     "check_optuna",
     "check_space",
     "check_storage",
+    "enough_for_importance",
     "export_to_optuna",
+    "importance",
     "longer",
     "promoted",
     "propose",

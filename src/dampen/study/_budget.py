@@ -65,7 +65,7 @@ def seconds_per_member_epoch(
     if training.compile == "auto":
         training = replace(training, compile=worth_compiling(epochs * steps))
     rows = data.train_rows[: min(_ROWS, len(data.train_rows))]
-    part = replace(data, train_rows=rows, validation_rows=rows[:0], test_rows=rows[:0])
+    part = replace(data, train_rows=rows, validation_rows=rows[:0], test_rows=rows[:0], given_folds=None)
     decays = [Setting(weight_decay=k / _MEMBERS) for k in range(_MEMBERS)]
     settings = decays if space is None else space.draw(_MEMBERS, "sobol", 0)
     seeds = range(_MEMBERS // len(settings))

@@ -19,7 +19,6 @@ from dampen.errors import DataWarning, InputError, NotSampled
 from dampen.study._calibration_ensembles import Ensemble
 from dampen.study._fresh import FreshResults
 from dampen.study._new_rows import read_new_rows
-from dampen.study._phases import FOLDS
 from dampen.study._predictor import Predictor
 from dampen.study._saved import SavedResults
 from dampen.uncertainty import (
@@ -256,7 +255,7 @@ def _repeats(predictor: Predictor, ensemble: bool) -> float:
     sets = len({id(rows) for _, rows in predictor.unseen})
     if sets == 1:
         return 1.0 if ensemble else float(len(predictor.unseen))
-    return max(1.0, sets / FOLDS)
+    return max(1.0, sets / predictor.folds)
 
 
 def _of_temperature(temperature: Temperature, rows: int) -> list[str]:

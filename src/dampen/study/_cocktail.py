@@ -13,6 +13,7 @@ from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.search import Choice, LogUniform, Uniform
 from dampen.study._defaults import is_table, usual_space
+from dampen.study._embedded import CHANGES_INPUTS, embedding_of_codes
 
 N_SETTINGS, N_SEEDS = 512, 1  # of the search: many settings rather than many seeds, as most dimensions are off or on
 LEAST_SETTINGS = 64  # that a budget leaves of them
@@ -51,6 +52,8 @@ def cocktail_space(model: Model, data: Data, training: TrainConfig, dropping: in
             "random_shift": Choice([0, 0, 1, 2]),
             "horizontal_flip": Choice([0.0, 0.5]),
         }
+    if embedding_of_codes(model, data) is not None:
+        space = {name: dimension for name, dimension in space.items() if name not in CHANGES_INPUTS}
     return {name: d for name, d in space.items() if name in usual or _applies(name, d, model, data, training)}
 
 

@@ -16,6 +16,7 @@ from dampen.study._conclude import finish
 from dampen.study._confirmation import Confirmation
 from dampen.study._defaults import Lengths
 from dampen.study._divergence import check_learnt
+from dampen.study._embedded import refuse_changed_codes
 from dampen.study._preparation import prepare
 from dampen.study._runner import Progress, Runner, workers_of
 from dampen.study._search import search
@@ -87,6 +88,7 @@ def compare(
         n_seeds=(n_seeds, 2),
     )
     model = ready.model
+    refuse_changed_codes(model, ready.data, [name for setting in named.values() for name in setting])
     check_timescale(find_optimizer(ready.training.optimizer), list(named.values()))
     lengths, different = ready.lengths, tuple(dict.fromkeys(named.values()))
     plan = ready.plan(

@@ -119,6 +119,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     confirm_seeds: _Seeds
     margin: Share | None
     scheme: Literal["folds", "held-out"]
+    folds_a_round: Annotated[float, Meta(ge=1, le=100)] | UnsetType = UNSET  # of folds that were given
     seed: Seed
     training: Options
     budget: Annotated[float, Meta(gt=0, le=1e300)] | None

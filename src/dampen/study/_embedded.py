@@ -1,6 +1,8 @@
 """Whole numbers that a network embeds: they stay whole, and what an embedding can't take is refused in words."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ from dampen.errors import InputError
 from dampen.study._given import check_data
 
 _EMBEDDINGS = nn.Embedding | nn.EmbeddingBag
+CHANGES_INPUTS = ("mixup", "cutmix", "input_noise", "input_dropout")
 _ROWS = 64  # enough for one to be outside of what an embedding takes
 _SCALED = 2.9  # nearly as far as a table's inputs reach
 
@@ -59,6 +62,56 @@ def refuse_scaled_ids(network: nn.Module, data: Data) -> None:
             "ids as they are, give a .npz file whose whole numbers are all embedded, or load(array, target=..., "
             "normalise=False)"
         )
+
+
+def refuse_changed_codes(model: Model, data: Data, knobs: Iterable[str]) -> None:
+    """Refuse knobs that change inputs where the network embeds some of an array's numbers: codes of categories.
+
+    Args:
+        model: as for `Population`.
+        data: what it trains on.
+        knobs: that are turned.
+
+    Raises:
+        InputError: one of them mixes, drops or blurs codes.
+    """
+    wrong = [name for name in knobs if name in CHANGES_INPUTS]
+    embedding = embedding_of_codes(model, data) if wrong else None
+    if embedding is not None:
+        raise InputError(
+            f"{wrong[0]} changes the codes of categories that the network's embedding '{embedding}' takes: leave it out"
+        )
+
+
+def _noting(taken: list[tuple[str, Tensor]], name: str) -> Callable[[nn.Module, Any], None]:
+    def note(_: nn.Module, inputs: Any) -> None:
+        taken.append((name, inputs[0]))
+
+    return note
+
+
+def embedding_of_codes(model: Model, data: Data) -> str | None:
+    """Return the name of an embedding that takes columns of an array's real numbers as they are; None without one."""
+    if data.columns is not None or not data.features.is_floating_point():
+        return None
+    network = Builder(model)(0, data.inputs, data.outputs).eval()
+    taken: list[tuple[str, Tensor]] = []
+    for name, module in network.named_modules():
+        if isinstance(module, _EMBEDDINGS):
+            module.register_forward_pre_hook(_noting(taken, name))
+    rows = data.train.features[:_ROWS]
+    try:
+        with torch.no_grad():
+            network(rows)
+    except Exception:  # the check of the network has the message
+        return None
+    columns = rows.flatten(1)
+    for name, ids in taken:
+        if ids.numel() % len(rows) == 0:
+            each = ids.reshape(len(rows), -1)
+            if (each[:, :, None] == columns[:, None]).all(0).any(1).all():
+                return name
+    return None
 
 
 def _scaled(data: Data) -> Tensor:

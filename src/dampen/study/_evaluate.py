@@ -13,7 +13,7 @@ from dampen.engine import Population
 from dampen.metrics import Metric
 from dampen.search import Training
 from dampen.statistics import Estimate, over_folds, over_seeds_and_rows
-from dampen.study._phases import FOLDS, Split
+from dampen.study._phases import Split, folds_a_round, n_folds
 from dampen.study._protocol import Plan
 from dampen.study._runner import costs_of_outputs, outputs_of
 from dampen.study._simple_models import SIMPLE
@@ -78,7 +78,10 @@ class Evaluation:
     def n_rows(self) -> int:
         """How many rows, or groups of rows, are evaluated: with folds those of one repeat, which are all."""
         costs = next(iter(self.costs.values()))
-        return sum(map(len, costs[:FOLDS])) if self.plan.scheme == "folds" else len(costs[0])
+        if self.plan.scheme != "folds":
+            return len(costs[0])
+        n = n_folds(self.plan.data)
+        return round(sum(map(len, costs[:n])) * folds_a_round(self.plan.data) / n)
 
     def estimate(self, weights: Mapping[Candidate, float], companion: bool = False) -> Estimate:
         """Estimate a weighted sum of costs; infinite where one of them diverged with a seed."""

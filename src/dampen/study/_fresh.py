@@ -15,6 +15,7 @@ from dampen.study._best_model import Winner, winner_of
 from dampen.study._calibration_ensembles import CalibrationEnsembles
 from dampen.study._description import Description
 from dampen.study._on_test_rows import on_test_rows
+from dampen.study._phases import folds_a_round
 from dampen.study._predictor import Predictor
 from dampen.study._protocol import Plan
 from dampen.study._selected_ensemble import networks_of, selected
@@ -105,6 +106,7 @@ class FreshResults:
                 (population.member(setting, seed).float(), part) for seed, part in zip(seeds, rows, strict=True)
             ),
             scheme=self.plan.scheme,
+            folds=folds_a_round(self.plan.data),
             left_out=self.calibration.get if self.calibration.of_folds else None,
             loss=None if self.plan.training.loss is None else str(self.plan.training.loss),
         )

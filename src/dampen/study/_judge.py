@@ -71,7 +71,7 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
         memory_epochs=_memory(plan, recommended.setting, steps),
         usual=(plan.training.lr, plan.lengths.usual),
         method=_verdict_text.method(plan, confirmed.chosen_among, len(attribution), searched),
-        bias=_verdict_text.BIASES[plan.scheme],
+        bias=_verdict_text.bias(plan),
     )
 
 

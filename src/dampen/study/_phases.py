@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dampen.data import Data, equally_long, held_out
+from dampen.data import Data, a_round, equally_long, held_out
 from dampen.errors import InputError
 from dampen.study._protocol import Plan
 
@@ -53,12 +53,22 @@ def split(plan: Plan, seeds: Sequence[int], again: bool) -> Split:
     """
     data = replace(plan.data, test_rows=plan.data.test_rows[:0])
     if plan.scheme == "folds":
-        repeats = math.ceil(len(seeds) / FOLDS)
+        repeats = math.ceil(len(seeds) / n_folds(data))
         folds = equally_long(data.folds(FOLDS, repeats, seed=plan.seed + again)[: len(seeds)], plan.seed)
         rows = [fold.validation for fold in folds]
         return Split(folds, rows, rows)
     selection, evaluation = held_out(data, plan.seed)
     return Split(evaluation if again else selection, selection.validation, evaluation.validation)
+
+
+def n_folds(data: Data) -> int:
+    """Return how many folds a study has: those that are given, or five."""
+    return FOLDS if data.given_folds is None else len(data.given_folds)
+
+
+def folds_a_round(data: Data) -> float:
+    """Return how many folds hold out each row once: fewer than there are where they overlap."""
+    return float(FOLDS) if data.given_folds is None else a_round(data.given_folds)
 
 
 def calibration_folds(plan: Plan) -> list[Data]:
@@ -88,5 +98,7 @@ def n_calibration_folds(plan: Plan, of: int | None = None) -> int:
         return 0
     n = len(plan.data.train_rows)
     # no more rows than the confirmation's networks leave out, one fold of five each: few seeds stay a short study
-    rows = min(CALIBRATION_ROWS, n * len(plan.confirm_seeds) // FOLDS)
-    return max(1, math.ceil(rows / (of or max(1, n // (CALIBRATION_FOLDS if n < FEW else FOLDS))) - 0.5))
+    rows = min(CALIBRATION_ROWS, int(n * len(plan.confirm_seeds) / folds_a_round(plan.data)))
+    given = plan.data.given_folds
+    parts = len(given) if given is not None else CALIBRATION_FOLDS if n < FEW else FOLDS
+    return max(1, math.ceil(rows / (of or max(1, n // parts)) - 0.5))

@@ -12,6 +12,7 @@ from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.study._calibration_ensembles import Ensemble
 from dampen.study._description import Description
+from dampen.study._phases import FOLDS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,6 +27,7 @@ class Predictor:
         unseen: networks of the study's confirmation, each with rows that took no part in its training: what
             temperature, noise and thresholds are fitted on.
         scheme: how rows were kept unseen: `folds` or `held-out`.
+        folds: how many folds hold out each row once.
         left_out: gives ensembles that were trained for calibration, each with the rows that it has not seen; None where
             a part was held out, in classification, and in older studies.
         loss: by which the networks were trained, by name; None for the usual one of the task.
@@ -37,6 +39,7 @@ class Predictor:
     networks: tuple[nn.Module, ...]
     unseen: tuple[tuple[nn.Module, Rows], ...]
     scheme: str
+    folds: float = FOLDS
     left_out: Callable[[], list[Ensemble]] | None = None
     loss: str | None = None
 

@@ -1,12 +1,14 @@
 """What `tune` and `compare` begin with alike: checked data and network, and the part of the plan that follows."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dampen import metrics
 from dampen._checks import integer
 from dampen.data import Data, with_unit_targets
 from dampen.engine import VARIANCE_HEADS, Model, TrainConfig, initial_weights_repeat, with_heads
+from dampen.errors import InputError
 from dampen.study import _defaults, _protocol
 from dampen.study._checks import check_margin, check_network, check_whole
 from dampen.study._config import config_of_study, rows_a_step
@@ -99,6 +101,10 @@ def prepare(
     data, mean, deviation = with_unit_targets(with_ids(model, data))
     training = config_of_study(config, data)
     chosen = _usual_metric(training, data) if metric is None else metric
+    sizes = _defaults.usual_sizes(len(data.train_rows))
+    if data.given_folds is not None:  # all of them confirm
+        _check_confirming(counts, len(data.given_folds))
+        sizes = replace(sizes, confirm_seeds=max(sizes.confirm_seeds, len(data.given_folds)))
     return Preparation(
         model=model,
         notes=check_network(model, data),
@@ -106,12 +112,27 @@ def prepare(
         target_scale=(mean, deviation),
         metric=metrics.find(chosen, data.task, data.weights is not None),
         scheme=_protocol.scheme_of(data, validation),
-        sizes=_defaults.usual_sizes(len(data.train_rows)),
+        sizes=sizes,
         lengths=_defaults.usual_lengths(data, rows_a_step(training), config.epochs),
         margin=margin,
         seed=seed,
         training=training,
     )
+
+
+def _check_confirming(counts: Mapping[str, tuple[int | None, int]], n_folds: int) -> None:
+    """Refuse fewer seeds in the verdict than there are folds that were given.
+
+    Raises:
+        InputError: some would evaluate nothing.
+    """
+    name = "n_confirm_seeds" if "n_confirm_seeds" in counts else "n_seeds"
+    given = counts[name][0]
+    if given is not None and given < n_folds:
+        raise InputError(
+            f"{name} must be at least the number of folds that were given, {n_folds}, so that each evaluates, got "
+            f"{given}"
+        )
 
 
 def _usual_metric(training: TrainConfig, data: Data) -> str | None:

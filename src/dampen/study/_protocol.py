@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dampen.data import Data
+from dampen.data import Data, a_round
 from dampen.engine import TrainConfig
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
@@ -122,6 +122,7 @@ class Plan:
             "confirm_seeds": list(self.confirm_seeds),
             "margin": self.margin,
             "scheme": self.scheme,
+            **({} if self.data.given_folds is None else {"folds_a_round": a_round(self.data.given_folds)}),
             "seed": self.seed,
             "training": _config.written(self.training),
             "budget": self.budget,
@@ -130,13 +131,17 @@ class Plan:
 
 
 def scheme_of(data: Data, wanted: str | None) -> str:
-    """Return how rows evaluate: by folds where there are few, by a held-out part otherwise.
+    """Return how rows evaluate: by folds where they are given or rows are few, by a held-out part otherwise.
 
     Raises:
         InputError: a scheme that does not exist, or folds of data with validation rows of its own.
     """
     if wanted not in (None, "folds", "held-out"):
         raise InputError(f"validation must be folds or held-out, got {wanted!r}")
+    if data.given_folds is not None:
+        if wanted == "held-out":
+            raise InputError(f"'{data.name}' has folds of its own: use validation='folds', or data without them")
+        return "folds"
     given = len(data.validation_rows) > 0 or data.ordered
     if wanted == "folds" and given:
         why = "has rows in the order of time" if data.ordered else "has validation rows already"

@@ -25,6 +25,7 @@ from dampen.study._best_model import Winner, winner_of, winner_without_rows
 from dampen.study._calibration_ensembles import Ensemble, ensembles_of
 from dampen.study._curves import read_curves
 from dampen.study._given import check_data
+from dampen.study._phases import FOLDS
 from dampen.study._predictor import Predictor
 from dampen.study._runner import CALIBRATION
 from dampen.study._saved_verdict import verdict_of
@@ -300,6 +301,7 @@ class SavedResults:
             networks=networks,
             unseen=tuple(zip(judged, unseen.of(len(confirmed.seeds)), strict=True)),
             scheme=str(plan.get("scheme", "")),
+            folds=float(plan.get("folds_a_round", FOLDS)),
             left_out=left_out if unseen.of_ensembles else None,
             loss=loss,
         ), last

@@ -184,13 +184,15 @@ def _capped(values: int, most: int, least: int, each: int) -> int:
 def _logistic(
     x: Numbers, y: np.ndarray, weights: Weights, penalty: float, outputs: int, iterations: int
 ) -> Callable[[Numbers], Float[np.ndarray, "N C"]]:
+    from sklearn import config_context
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     classes = np.unique(y)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=iterations))
-    model.fit(x, y, standardscaler__sample_weight=weights, logisticregression__sample_weight=weights)
+    with config_context(enable_metadata_routing=False):  # with which weights go by other names
+        model.fit(x, y, standardscaler__sample_weight=weights, logisticregression__sample_weight=weights)
     return lambda x: _log_probabilities(model.predict_proba(x), classes, outputs)
 
 
@@ -221,6 +223,7 @@ def _chosen(x: Numbers, y: np.ndarray, weights: Weights, folds: Folds, outputs: 
 
 
 def _ridge(x: Numbers, y: np.ndarray, weights: Weights, groups: np.ndarray | None) -> Simple:
+    from sklearn import config_context
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -228,7 +231,8 @@ def _ridge(x: Numbers, y: np.ndarray, weights: Weights, groups: np.ndarray | Non
     folds = None if groups is None else _group_folds(y, groups)
     ridge = RidgeCV(RIDGES, cv=folds or None, scoring="neg_mean_squared_error")
     model = make_pipeline(StandardScaler(), ridge)
-    model.fit(x, y, standardscaler__sample_weight=weights, ridgecv__sample_weight=weights)
+    with config_context(enable_metadata_routing=False):
+        model.fit(x, y, standardscaler__sample_weight=weights, ridgecv__sample_weight=weights)
     how = f"the best of {len(RIDGES)} in cross-validation"
     return Simple(f"ridge regression, penalty {ridge.alpha_:g} ({how})", lambda x: model.predict(x)[:, None])
 

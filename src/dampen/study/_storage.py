@@ -27,6 +27,7 @@ def fingerprint(data: Data) -> str:
     digest = hashlib.blake2b(digest_size=16)
     tensors = [data.features, data.targets, data.train_rows, data.validation_rows, data.test_rows]
     tensors += [tensor for tensor in (data.weights, data.groups) if tensor is not None]
+    tensors += [part for fold in data.given_folds or () for part in fold]
     for tensor in tensors:
         digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
         digest.update(tensor.contiguous().numpy().data)

@@ -13,7 +13,7 @@ from dampen.data import Data, Preprocessing
 from dampen.engine import Model
 from dampen.engine.knobs import Setting
 from dampen.errors import DataWarning, InputError, NotExported
-from dampen.search import SEARCH, Ranked, Training, export_to_optuna
+from dampen.search import SEARCH, Importance, Ranked, Training, export_to_optuna, importance
 from dampen.study import _protocol, _tempering
 from dampen.study._best_model import Exported, Winner
 from dampen.study._calibrated import CalibratedStudy, Method, calibrate, single_pass_if_no_dropout
@@ -247,6 +247,22 @@ class Study:
         for note in calibration.notes:
             warnings.warn(note, DataWarning, stacklevel=2)
         return CalibratedStudy(self.results, method, calibration)
+
+    def importance(self, epochs: int | None = None) -> Importance:
+        """Return which knobs matter: a mapping from each that was searched to its share, the largest first.
+
+        What the best settings of the search have in common, at one length of training, by PED-ANOVA (Watanabe, Bansal
+        and Hutter 2023); see `dampen.search.importance`. `knobs` has intervals and tests, `n_settings` and `epochs`
+        what it rests on.
+
+        Args:
+            epochs: the length at which settings are compared; by default the one that most of them trained for, a short
+                one: it shows what matters there, such as learning rates. Only the better settings reach longer ones.
+
+        Raises:
+            InputError: fewer than 20 settings of that length, or a comparison, which has no search.
+        """
+        return importance(self.ranked, epochs)
 
     def frame(self) -> "pd.DataFrame":
         """Return all learning curves as a tidy pandas frame, with the phase that each belongs to."""

@@ -43,6 +43,7 @@ from dampen.study._conclude import finish
 from dampen.study._confirmation import Confirmation, simple_models
 from dampen.study._defaults import Lengths
 from dampen.study._divergence import check_learnt
+from dampen.study._embedded import refuse_changed_codes
 from dampen.study._phases import n_calibration_folds
 from dampen.study._preparation import Preparation, prepare
 from dampen.study._protocol import Plan
@@ -113,10 +114,12 @@ def tune(
         cocktail: search every regulariser that can act on the network and the data, each on or off (Kadra et al. 2021);
             what `space` has takes the place of its dimension. By default 512 settings of one seed each.
         confirmed: how many of the best train again.
-        n_confirm_seeds: of each of these; by default 10 below 1000 training rows, 5 below 5000, 3 above.
+        n_confirm_seeds: of each of these; by default 10 below 1000 training rows, 5 below 5000, 3 above, and one or
+            more for each of the folds of `Data.with_folds`.
         budget: seconds that the study may take: settings, seeds, epochs and confirming seeds that are not given follow
             from it and from a measured training.
-        validation: `folds` or `held-out`; by default folds below 5000 training rows.
+        validation: `folds` or `held-out`; by default folds below 5000 training rows. Those of `Data.with_folds` are
+            used as they are: the first `n_seeds` search, all confirm.
         seed: of draws, splits and members.
         out: folder for the results; None keeps them in memory.
         resume: go on with the study that `out` holds.
@@ -170,6 +173,7 @@ def tune(
         space = _mixed(space or {}, cocktail_space(model, data, training, places))
         sizes = replace(sizes, settings=N_SETTINGS, seeds=N_SEEDS)
     dropping, chosen = places > 0, _space(space, data, places, per_layer)
+    refuse_changed_codes(model, data, chosen.dimensions)
     optimizer = find_optimizer(training.optimizer)
     check_timescale(optimizer, [dict.fromkeys(chosen.dimensions)])
 
@@ -216,7 +220,7 @@ def tune(
         ranked = run_search(runner)
         check_learnt(runner, "search")
         check_found(ranked)
-        if budget is not None and n_confirm_seeds is None:
+        if budget is not None and n_confirm_seeds is None and data.given_folds is None:
             runner.plan = _confirm_within(budget, runner, clock)
         return finish(runner, Confirmation(runner, dropping).of_search(ranked), ranked)
 

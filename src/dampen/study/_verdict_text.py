@@ -2,6 +2,7 @@
 
 import math
 
+from dampen.data import held_rows
 from dampen.search import Training
 from dampen.study._findings import Against, Findings, Part
 from dampen.study._protocol import Plan
@@ -28,13 +29,31 @@ BIASES = {
     "without effect was removed, or all regularisation where the selected setting was no better than none.",
 }
 
+_GIVEN = (
+    "The search and the evaluation used the same folds, those that were given, so the figures of the selected setting "
+    "may be slightly too good."
+)
+
+
+def bias(plan: Plan) -> str:
+    """Return what may be too good about the figures."""
+    folds = plan.data.given_folds
+    if folds is None:
+        return BIASES[plan.scheme]
+    held, n = len(held_rows(folds)), len(plan.data.train_rows)
+    return _GIVEN if held == n else f"{_GIVEN} The folds hold out {held} of {n} rows: the others evaluated nothing."
+
 
 def method(plan: Plan, chosen_among: int, n_parts: int, searched: bool) -> str:
     """Return how the intervals were computed."""
     seeds = len(plan.confirm_seeds)
+    given = plan.data.given_folds
     text = (
-        f"95 % intervals from {seeds} fresh folds with fresh seeds, corrected for the rows that folds share (Nadeau "
-        "and Bengio 2003)"
+        f"95 % intervals from the {len(given)} folds that were given, with {seeds} fresh seeds, corrected for the rows "
+        "that folds share (Nadeau and Bengio 2003)"
+        if given is not None
+        else f"95 % intervals from {seeds} fresh folds with fresh seeds, corrected for the rows that folds share "
+        "(Nadeau and Bengio 2003)"
         if plan.scheme == "folds"
         else f"95 % intervals from {seeds} fresh seeds crossed with the evaluation rows (two-way random effects)"
     )
