@@ -23,7 +23,7 @@ def bar_in_notebook(
     if callback is not None or not _within_notebook():
         yield callback
         return
-    from IPython.display import display
+    from IPython.display import display  # pyright: ignore[reportMissingImports]  # the kernel's own
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bar
 
