@@ -1,7 +1,8 @@
 """Every picture of README.md and docs/, made again by the commands that those pages name.
 
 Run as `python -m benchmarks.pictures` for all of them, or with the names of some: `report weight-decay`. Those on
-Fashion-MNIST take minutes each and download it once; the report's picture is a screenshot, so it needs chromium.
+Fashion-MNIST take minutes each and download it once; the report's picture is a screenshot, so it needs chromium, and so
+does the moving one of `dampen play`.
 Docs quote figures beside their pictures: `--log FOLDER` keeps what each command printed.
 """
 
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from PIL import Image, ImageChops
 
+from benchmarks import moving_picture
+
 PLACE = Path(__file__).parents[1] / "docs" / "img"
 # By file: the command that draws it. A path's picture comes with that of the comparison.
 COMMANDS = {
@@ -25,7 +28,7 @@ COMMANDS = {
     "explore-variance": ["explore", "variance", "fashion-mnist"],
     "explore-interaction": ["explore", "interaction", "fashion-mnist"],
 }
-REPORT = "report"
+REPORT, MOVING = "report", "play-moving"
 STUDY = ["tune", "breast-cancer", "--budget", "90s"]  # what `make demo` runs
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SECTIONS = 3  # of the report that its picture shows: the answer, the differences, the curves
@@ -34,7 +37,7 @@ WIDTH, SEEN, MARGIN = 1000, 3000, 20  # pixels: of the picture, of what the brow
 
 def main() -> None:
     """Make the pictures."""
-    names = [*COMMANDS, REPORT]
+    names = [*COMMANDS, REPORT, MOVING]
     parser = argparse.ArgumentParser(description="Make the pictures of README.md and docs/ again.")
     parser.add_argument("name", nargs="*", help=f"some of: {', '.join(names)}; by default all")
     parser.add_argument("--log", type=Path, help="folder for what the commands print")
@@ -44,14 +47,17 @@ def main() -> None:
     if unknown:
         sys.exit(f"there is no picture {unknown[0]!r}; there are {', '.join(names)}")
     chosen = options.name or names
-    browser = find_browser() if REPORT in chosen else ""  # before any training
+    browser = find_browser() if {REPORT, MOVING} & set(chosen) else ""  # before any training
     options.out.mkdir(parents=True, exist_ok=True)
     for name in chosen:
-        file = options.out / f"{name}.png"
+        file = options.out / f"{name}{'.webp' if name == MOVING else '.png'}"
         with tempfile.TemporaryDirectory() as folder:  # the commands overwrite no picture that they have not drawn
             drawn = Path(folder) / file.name
-            said = make_report(browser, drawn) if name == REPORT else dampen([*COMMANDS[name], "--plot", str(drawn)])
-            for picture in drawn.parent.glob("*.png"):
+            if name in COMMANDS:
+                said = dampen([*COMMANDS[name], "--plot", str(drawn)])
+            else:
+                said = (make_report if name == REPORT else moving_picture.make)(browser, drawn)
+            for picture in drawn.parent.iterdir():
                 shutil.copyfile(picture, options.out / picture.name)
         if options.log:
             options.log.mkdir(parents=True, exist_ok=True)
@@ -63,7 +69,7 @@ def find_browser() -> str:
     """Return chromium's path, or end with one line."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
-        sys.exit("the report's picture needs chromium, and there is none: apt-get install chromium, or name others")
+        sys.exit("a picture of a page needs chromium, and there is none: apt-get install chromium, or name others")
     return found
 
 

@@ -94,3 +94,12 @@ def test_the_unit_of_a_target_is_named(cell, unit):
     with pytest.raises(InputError) as refused:
         load(FRAME.assign(y=values), target="y")
     assert str(refused.value).endswith(f"write plain numbers, without {unit}")
+
+
+def test_a_number_of_each_order_is_no_input_where_a_row_stands_twice():
+    frame = FRAME.assign(**{"Order ID": 7_000 + RNG.permutation(N)})
+    told = {row[0]: row for row in load(pd.concat([frame, frame[:2]]), target="y").columns.summary(1)}
+    assert told["Order ID"][2] == "not used"
+    assert told["Order ID"][3].startswith("an identifier: ")
+    repeating = frame.assign(**{"Order ID": 7_000 + np.arange(N) // 2})
+    assert {row[0]: row for row in load(repeating, target="y").columns.summary(1)}["Order ID"][1] == "number"

@@ -13,6 +13,7 @@ import dampen
 
 FOLDER = Path(__file__).parents[2] / "docs" / "recipes"
 LIBRARIES = {
+    "fastai_tabular": ("fastai",),
     "hugging_face_trainer": ("transformers", "accelerate"),
     "lightning_module": ("lightning",),
     "log_to_mlflow": ("mlflow", "sqlalchemy"),
@@ -20,12 +21,15 @@ LIBRARIES = {
     "log_to_wandb": ("wandb",),
     "optuna_study": ("optuna",),
     "skorch_classifier": ("skorch",),
+    "timm_backbone": ("timm", "torchvision"),
 }
 PRINTS = {
+    "fastai_tabular": r"\[\[0\.",
     "hugging_face_trainer": r"tensor|\[\[0\.",
     "lightning_module": r"\[\[",
     "optuna_study": r"'weight_decay': ",
     "skorch_classifier": r"0\.\d+",
+    "timm_backbone": r"\[\[0\.",
 }
 
 

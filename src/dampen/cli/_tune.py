@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dampen._io import RUNS, counted, shortened
+from dampen._io import RUNS, shortened
 from dampen._language import language, part, shown
 from dampen.cli import _data, _knobs, _network, _options, _output, _startup
 from dampen.cli._import_string import network_maker
@@ -333,15 +333,10 @@ def _progress_callback(advance: Any, first: Any) -> Any:
 
     def report(at: "Progress") -> None:
         first()
-        best = "" if at.best is None else shown(f", best so far {at.best:.4g}")
-        now = shown(f"{at.phase}: {counted(at.members, 'member')} to epoch {at.epochs}") + best
-        if at.workers is not None:
-            now += shown(f"; {counted(at.workers, 'worker')}, {at.rate:.3g} epochs of a member a second")
-        advance(at.share, 1, now)
+        advance(at.share, 1, str(at))
         if not sys.stderr.isatty() and (at.phase, at.members, at.epochs) not in printed:
             printed.add((at.phase, at.members, at.epochs))
-            left = "" if at.left is None else shown(f", about {at.left:.0f} s left")
-            print(f"{now}; {part(f'{at.seconds:.0f} s')}{left}", file=sys.stderr)
+            print(f"{at}{at.in_time()}", file=sys.stderr)
 
     return report
 

@@ -193,6 +193,7 @@ class _Dampen(BaseEstimator):
             device=self.device,
             cluster=self.cluster,
             seed=seed,
+            callback=lambda at: None,  # estimators are silent, in a notebook too
         )
         self.study_, self.tuned_, self._loss = study, True, study.loss
         self.setting_ = dict(study.verdict.recommended)

@@ -11,6 +11,7 @@ from dampen.engine import Model, TrainConfig, TrainOptions, check_timescale, con
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.search import SEARCH, Bracket, Rung, Training, best, rungs
+from dampen.study._bar import bar_in_notebook
 from dampen.study._checks import check_batches, one_writer, open_folder, refuse_patience
 from dampen.study._conclude import finish
 from dampen.study._confirmation import Confirmation
@@ -98,8 +99,8 @@ def compare(
         confirm_seeds=ready.seeds(n_seeds or ready.sizes.confirm_seeds),
     )
     check_batches(model, plan)
-    with workers_of(cluster) as workers:
-        runner = Runner(model, plan, open_folder(out, plan, resume, named), callback, workers)
+    with workers_of(cluster) as workers, bar_in_notebook(callback) as told:
+        runner = Runner(model, plan, open_folder(out, plan, resume, named), told, workers)
         ranked = search(runner)
         check_learnt(runner, "search")
         lengths_of = {training.setting: training.epochs for training in best(ranked, SEARCH)}

@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dampen._hooks import CLUSTERS
+from dampen._io import counted
+from dampen._language import part, shown
 from dampen.data import training_and_validation_rows
 from dampen.engine import ChunkDone, Epoch, Event, Model, Population, worth_compiling
 from dampen.engine.knobs import Setting
@@ -72,6 +74,19 @@ class Progress:
     left: float | None
     workers: int | None = None
     rate: float = 0.0
+
+    def __str__(self) -> str:
+        """Return what trains and how good the best is, in the language that is shown."""
+        best = "" if self.best is None else shown(f", best so far {self.best:.4g}")
+        line = shown(f"{self.phase}: {counted(self.members, 'member')} to epoch {self.epochs}") + best
+        if self.workers is not None:
+            line += shown(f"; {counted(self.workers, 'worker')}, {self.rate:.3g} epochs of a member a second")
+        return line
+
+    def in_time(self) -> str:
+        """Return what follows that: for how long the study has trained, and how long the rest should take."""
+        left = "" if self.left is None else shown(f", about {self.left:.0f} s left")
+        return f"; {part(f'{self.seconds:.0f} s')}{left}"
 
 
 class Runner:

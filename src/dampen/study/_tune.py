@@ -28,6 +28,7 @@ from dampen.errors import InputError
 from dampen.search import Bracket, Space, Strategy, check_space, strategy_of
 from dampen.search import brackets as draw_brackets
 from dampen.study import _budget, _defaults, _documents, _references
+from dampen.study._bar import bar_in_notebook
 from dampen.study._checks import (
     check_batches,
     is_of,
@@ -125,7 +126,7 @@ def tune(
         resume: go on with the study that `out` holds.
         cluster: `local`, `auto`, `ray://HOST:PORT` or a `dampen.Cluster`: trains on the workers of a Ray cluster. The
             study is the same. A budget is measured on this machine alone.
-        callback: called with where the study is.
+        callback: called with where the study is; without one, a notebook's cell shows a bar.
         options: fields of `TrainConfig`, such as `epochs=20, lr=0.01`; they replace those of `config`.
 
     Raises:
@@ -215,8 +216,8 @@ def tune(
         own_dropout=dropping and "dropout" not in chosen.dimensions and _drops_by_itself(model, data),
     )
     check_batches(model, plan)  # this and what it splits raises what is to be raised before anything is written
-    with workers_of(cluster) as workers:
-        runner = Runner(model, plan, open_folder(out, plan, resume), callback, workers)
+    with workers_of(cluster) as workers, bar_in_notebook(callback) as told:
+        runner = Runner(model, plan, open_folder(out, plan, resume), told, workers)
         ranked = run_search(runner)
         check_learnt(runner, "search")
         check_found(ranked)

@@ -31,6 +31,7 @@ RARE = 5  # rows below which a level has no input of its own
 _NUMBERS = 0.9  # share of a text column's values that must be numbers for it to be one
 _DISTINCT = 0.9  # levels for each row above which a category is an identifier, or text
 _LEAST_IDS = 20  # rows below which distinct whole numbers prove nothing
+_COPIES = 0.05  # share of the rows that may repeat an identifier by mistake; of more it is told that it repeats
 _INDEX = re.compile(r"(unnamed: 0(\.\d+)?|index|level_0|__index_level_0__|rownames|row\.names)(\.\d+)?", re.IGNORECASE)
 IDENTIFIER = "an identifier: a whole number of its own for every row"
 _ID = re.compile(r"(^|[_\W])(id|uuid|guid|index|key|no|nr)$|^(id|unnamed: 0)|[a-z]ID$|Id$", re.ASCII)
@@ -179,7 +180,8 @@ def _number(name: str, numbers: Float64[np.ndarray, " N"], values: Series, comma
                 return f"whole numbers near {known[0]:g}, which differ by less than float64 can hold"
             return f"constant, {known[0]:g} in every row"
         if _is_identifier(name, known):
-            return IDENTIFIER
+            n = len(np.unique(known))
+            return IDENTIFIER if n == len(known) else f"an identifier: {n} different whole numbers in {len(known)} rows"
     if n_missing and not infinite and not note:
         note = f"{n_missing} missing"
     offset, unit = _offset_and_unit(known)
@@ -201,7 +203,8 @@ def _is_identifier(name: str, known: Float64[np.ndarray, " n"]) -> bool:
         return False
     if _counted(known):  # test rows have left gaps
         return True
-    return bool(_ID.search(name.strip()) or _ID.search(name.strip().lower())) and len(np.unique(known)) == len(known)
+    named = _ID.search(name.strip()) or _ID.search(name.strip().lower())
+    return bool(named) and len(np.unique(known)) > (1 - _COPIES) * len(known)
 
 
 def _span(known: Float64[np.ndarray, " n"]) -> tuple[float | None, float | None]:
