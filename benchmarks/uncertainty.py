@@ -151,7 +151,7 @@ def main() -> None:
         Row("matrix products, float32, measured peak", rate / 1e9, "GFLOP/s"),
         Row("floor: the products at that peak", floor, "s"),
         Row("floor: these very products, nothing between", alone, "s"),
-        Row("against the usual loop", median["loop"] / median["dampen"], bar=5),
+        Row("against the usual loop", median["loop"] / median["dampen"], bar=18),
         *(
             Row(f"against {name}", median[name] / median["dampen"], bar=1)
             for name in ("baal", "torch_uncertainty")

@@ -7,7 +7,7 @@ from dampen.engine.compiled._kernel import refuse
 from dampen.engine.compiled._loops import View, pointer
 
 _NARROW = 16  # columns up to which the BLAS is several times as fast at the transposed product (MKL 2024.2, Zen 3)
-_STACK = 1 << 17  # bytes of it that a thread's stack has room for
+_STACK = 1 << 16  # bytes of it that a thread's stack has room for
 
 
 def _matrix(view: View) -> tuple[int, ...]:
