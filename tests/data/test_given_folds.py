@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, StratifiedKFold, TimeSeriesSplit
+from sklearn.model_selection import GroupKFold, KFold, PredefinedSplit, ShuffleSplit, StratifiedKFold, TimeSeriesSplit
 
 from dampen import InputError, from_arrays, load
 from dampen.data import Data
@@ -62,6 +62,9 @@ def test_a_group_that_is_held_out_does_not_train_and_a_note_has_how_many_rows():
         ([([0.5, 1.0], [2]), ([0, 1], [2])], "fold 1 must be a pair of lists of row numbers"),
         ([3, 4], "fold 1 must be a pair"),
         (TimeSeriesSplit(4), "train on 4 to 16 rows, .* such as TimeSeriesSplit\\(max_train_size=4\\)"),
+        (KFold, "or pairs of row numbers .* got <class"),
+        (torch.zeros(3, 2), "fold 1 must be a pair"),
+        (PredefinedSplit([i % 4 for i in range(30)]), "the splitter names row 29, and there are 20 training rows"),
         (GroupKFold(2), "'groups' parameter should not be None"),
     ],
 )

@@ -41,6 +41,22 @@ def test_every_fold_confirms_and_the_figure_is_the_mean_over_them(data, study):
     assert study.results.predictor.folds == 3.0
 
 
+def test_later_seeds_on_the_same_folds_are_no_new_folds(data, study):
+    evaluation = study.results.calibration.confirmed.evaluation
+    means = [costs.mean() for costs in evaluation.costs[study.recommended]]
+    assert len(means) == 4
+    of_folds = np.array([(means[0] + means[3]) / 2, means[1], means[2]])
+    estimate = evaluation.estimate({study.recommended: 1.0})
+    assert estimate.df == 2
+    assert estimate.mean == pytest.approx(of_folds.mean())
+    assert estimate.error == pytest.approx(np.sqrt((1 / 3 + 1 / 2) * of_folds.var(ddof=1)))
+
+
+def test_a_comparison_has_no_importance(study):
+    with pytest.raises(InputError, match="importance needs a search"):
+        study.importance()
+
+
 def test_a_study_on_given_folds_is_loaded_with_them(data, study):
     loaded = dampen.load_study(study.folder, data)
     assert loaded.results.predictor.folds == 3.0

@@ -319,6 +319,10 @@ class Data:
         pairs, n = _given_folds.apart(pairs, self.together().groups)
         note = f"{n} rows do not train in a fold that holds out a copy of them, or a row of their group"
         notes = (*self.notes, note) if n else self.notes
+        try:
+            _given_folds.check(pairs, self.train_rows, self.name)
+        except InputError as e:
+            raise InputError(f"with copies and groups of rows kept on one side: {e}") from None
         return replace(self, given_folds=pairs, notes=notes, reading=None)
 
     def _without_validation(self, why: str) -> None:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def of_splitter(
     Raises:
         InputError: neither, or a splitter that can't split these rows.
     """
-    splits = hasattr(folds, "split") and not isinstance(folds, str)
+    splits = hasattr(folds, "split") and not isinstance(folds, str | Tensor | type)
     if not splits and not isinstance(folds, int | np.integer):
         return tuple(_pair(pair, i) for i, pair in enumerate(_iterable(folds)))
     from sklearn.model_selection import check_cv
@@ -51,9 +52,15 @@ def of_splitter(
         of_rows = None if groups is None else groups[rows].numpy()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)  # nobody gave them here
-            parts = list(splitter.split(features[rows].numpy(), labels, of_rows))
-    except ValueError as e:
+            parts = list(islice(splitter.split(features[rows].numpy(), labels, of_rows), MOST + 1))
+    except (ValueError, TypeError) as e:
         raise InputError(f"folds: {shortened(e)}") from None
+    highest = max((int(part.max()) for pair in parts for part in pair if len(part)), default=0)
+    if highest >= len(rows):
+        raise InputError(
+            f"folds: the splitter names row {highest}, and there are {len(rows)} training rows, which it splits in "
+            "their order, from 0: give one that is made for these"
+        )
     return tuple((rows[torch.as_tensor(rest)], rows[torch.as_tensor(held)]) for rest, held in parts)
 
 
@@ -88,7 +95,8 @@ def check(pairs: Pairs, train_rows: Int[Tensor, " n"], name: str) -> None:
             side, or training parts of very different sizes.
     """
     if not 2 <= len(pairs) <= MOST:
-        raise InputError(f"folds of '{name}': 2 to {MOST} are taken, got {len(pairs)}")
+        got = len(pairs) if len(pairs) <= MOST else f"more than {MOST}"
+        raise InputError(f"folds of '{name}': 2 to {MOST} are taken, got {got}")
     for i, (rest, held) in enumerate(pairs):
         if not len(rest) or not len(held):
             raise InputError(

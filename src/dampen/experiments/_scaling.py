@@ -52,9 +52,11 @@ class Size:
 def answer(ground: Ground) -> Answer:
     """Find both at an eighth, a quarter, a half and all of the rows, as many steps each, and fit a line over sizes.
 
-    Each seed draws rows of its own, the smaller parts within the larger ones, so that intervals over seeds are over
-    draws of rows, too. The line is one of logarithms (a power law) for decay, as Bergsma et al. (2025, "Power lines:
-    scaling laws for weight decay and batch size in LLM pre-training", arXiv 2505.13738) have it for decay's time scale.
+    Each seed draws rows of its own, the smaller parts within the larger ones. Intervals are over seeds: initial
+    weights, batches and which of these rows. All of them are the same for every seed, and so are those that choose:
+    how much the best values would differ on other data is not in the intervals. The line is one of logarithms (a
+    power law) for decay, as Bergsma et al. (2025, "Power lines: scaling laws for weight decay and batch size in LLM
+    pre-training", arXiv 2505.13738) have it for decay's time scale.
 
     Raises:
         InputError: an eighth of the rows is fewer than 8, or every network diverged.
@@ -79,6 +81,7 @@ def answer(ground: Ground) -> Answer:
         *(_of_size(size, lr, steps) for size in sizes),
         _twice(twice, expected, main["decay exponent"], edge, sizes[-1], lr, steps),
         _dropout_sentence(main["dropout per doubling"], rate, twice, sizes[-1]),
+        "Intervals are over seeds, each with its own parts of these rows; other data are not in them.",
     ]
     more = {
         "sizes": [_document(size, lr, steps) for size in sizes],

@@ -38,6 +38,7 @@ class Wanted:
         confirmed: how many of the best train again.
         least: settings that a search has, unless fewer were asked for.
         tried_seeds: numbers of seeds, the most welcome first.
+        confirm_seeds: of the verdict at least.
     """
 
     settings: int | None
@@ -47,6 +48,7 @@ class Wanted:
     confirmed: int
     least: int = _LEAST
     tried_seeds: Sequence[int] = (3, 2, 1)
+    confirm_seeds: int = CONFIRM_SEEDS[0]
 
 
 def seconds_per_member_epoch(
@@ -104,7 +106,7 @@ def fit_search(
 
     def fits(n: int, seeds: int, lengths: Lengths) -> bool:
         rest = ((1 - _SEARCH) * budget - _spare(budget)) / rate
-        return member_epochs(n, seeds, lengths) <= goal and full * CONFIRM_SEEDS[0] * lengths.planned <= rest
+        return member_epochs(n, seeds, lengths) <= goal and full * wanted.confirm_seeds * lengths.planned <= rest
 
     ladder = [wanted.lengths] if wanted.fixed else _shorter(wanted.lengths)
     tried = [wanted.seeds] if wanted.seeds else wanted.tried_seeds
@@ -119,13 +121,13 @@ def fit_search(
         return counts[low], seeds, lengths
     shortest = ladder[-1]
     searching = member_epochs(wanted.settings or wanted.least, wanted.seeds or 1, shortest) * rate / _SEARCH
-    least = max(searching, _least_rest(wanted.confirmed, shortest.planned, rate))
+    least = max(searching, _least_rest(wanted.confirmed, shortest.planned, rate, wanted.confirm_seeds))
     raise InputError(f"a budget of {budget:.0f} s is too short: the smallest study takes {math.ceil(least)} s")
 
 
-def _least_rest(confirmed: int, epochs: int, rate: float) -> float:
+def _least_rest(confirmed: int, epochs: int, rate: float, seeds: int = CONFIRM_SEEDS[0]) -> float:
     """Return the seconds of a study whose confirmation is the smallest."""
-    return (full_trainings(confirmed, 3) * CONFIRM_SEEDS[0] * epochs * rate + _LEAST_SPARE) / (1 - _SEARCH)
+    return (full_trainings(confirmed, 3) * seeds * epochs * rate + _LEAST_SPARE) / (1 - _SEARCH)
 
 
 def check_budget(budget: float, model: Model, part: Data, times: float, confirmed: int, batch_size: int | None) -> None:

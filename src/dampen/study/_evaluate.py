@@ -93,8 +93,15 @@ class Evaluation:
         if not all(np.isfinite(e).all() for e in each):
             return Estimate(math.inf, math.nan, 1.0)
         if self.plan.scheme == "folds":
-            return over_folds(np.array([e.mean() for e in each]), self.rows.test_share())
+            return over_folds(self._of_folds([float(e.mean()) for e in each]), self.rows.test_share())
         return over_seeds_and_rows(np.stack(each))
+
+    def _of_folds(self, means: Sequence[float]) -> Float64[np.ndarray, " J"]:
+        """Return a mean for each split: folds that were given come again with later seeds, which are no new splits."""
+        values, given = np.array(means), self.plan.data.given_folds
+        if given is None:
+            return values
+        return np.array([values[i :: len(given)].mean() for i in range(min(len(given), len(values)))])
 
     def mean(self, candidate: Candidate) -> float:
         """Return a mean cost; infinite for one that diverged."""

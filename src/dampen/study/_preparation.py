@@ -1,5 +1,6 @@
 """What `tune` and `compare` begin with alike: checked data and network, and the part of the plan that follows."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -104,7 +105,8 @@ def prepare(
     sizes = _defaults.usual_sizes(len(data.train_rows))
     if data.given_folds is not None:  # all of them confirm
         _check_confirming(counts, len(data.given_folds))
-        sizes = replace(sizes, confirm_seeds=max(sizes.confirm_seeds, len(data.given_folds)))
+        n = len(data.given_folds)
+        sizes = replace(sizes, confirm_seeds=n * math.ceil(sizes.confirm_seeds / n))  # each as often as the others
     return Preparation(
         model=model,
         notes=check_network(model, data),

@@ -262,6 +262,8 @@ class Study:
         Raises:
             InputError: fewer than 20 settings of that length, or a comparison, which has no search.
         """
+        if not self.document()["plan"]["space"]:
+            raise InputError("importance needs a search: the settings of a comparison were picked, not drawn")
         return importance(self.ranked, epochs)
 
     def frame(self) -> "pd.DataFrame":

@@ -187,6 +187,8 @@ def tune(
 
     if budget is not None:
         wanted = _budget.Wanted(n_settings, n_seeds, lengths, config.epochs is not None, confirmed)
+        if data.given_folds is not None:
+            wanted = replace(wanted, confirm_seeds=n_confirm_seeds or sizes.confirm_seeds)
         if cocktail:  # in a dozen dimensions few settings find nothing
             wanted = replace(wanted, least=LEAST_SETTINGS, tried_seeds=(N_SEEDS,))
         without_sizes = ready.plan(

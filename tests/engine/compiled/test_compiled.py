@@ -271,6 +271,34 @@ def test_products_sums_and_parts_are_torch_s(function):
         torch.testing.assert_close(mine, theirs)
 
 
+def test_a_product_of_nothing_is_zeros():
+    x = torch.randn(20, 7, dtype=torch.float64)
+    (found,) = run(lambda x: [x[:, :0] @ x[:3, :0].T], x)
+    assert torch.equal(found, torch.zeros(20, 3, dtype=torch.float64))
+
+
+def test_running_statistics_are_read_after_the_batch_that_moved_them():
+    def function(x, mean, variance):
+        h = F.batch_norm(x, mean, variance, training=True)
+        return [h, mean * 2, variance.clone()]
+
+    given = torch.randn(20, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64), torch.ones(1).double()
+    for mine, theirs in zip(run(function, *given), function(*(t.clone() for t in given)), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_a_gradient_that_is_multiplied_by_itself_goes_through_an_activation():
+    def function(x):
+        leaf = x.detach().requires_grad_()
+        h = F.silu(leaf)
+        g = x * 3
+        return [torch.autograd.grad(h, leaf, g * g)[0]]
+
+    x = torch.randn(6, 5, dtype=torch.float64)
+    for mine, theirs in zip(run(function, x), function(x), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
 def test_what_c_does_not_know_trains_uncompiled_and_is_named():
     def model():
         return nn.Sequential(nn.Unflatten(1, (1, 6)), nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3))

@@ -57,7 +57,7 @@ def product(node: Any, of: Callable[[Any], View], made: list[View | None]) -> li
         if result[0]:  # the transposed product has its rows in order
             n, m, pa, pb, left, right = m, n, pb, pa, (not right[0], right[1]), (not left[0], left[1])
             b_strides, c_row, c_column = a_strides[::-1], c_column, c_row
-        if m <= _NARROW <= n and max(k, n) * m * out.dtype.itemsize <= _STACK:
+        if k and m <= _NARROW <= n and max(k, n) * m * out.dtype.itemsize <= _STACK:
             lines += _narrow(c, (n, m, k), (pa, *left), (pb, b_strides[0], b_strides[1]), (pc, c_row, c_column))
         else:
             sides = f"'{'NT'[left[0]]}', '{'NT'[right[0]]}', {n}, {m}, {k}"

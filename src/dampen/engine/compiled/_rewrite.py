@@ -98,7 +98,7 @@ def _scale(gradient: fx.Node, kept: fx.Node, recording: Recording, order: dict[f
     if gradient.target is not _aten.mul.Tensor or len(gradient.users) > 1:
         return None
     one, other = gradient.args
-    if not isinstance(one, fx.Node) or not isinstance(other, fx.Node) or one.op == other.op == "placeholder":
+    if not isinstance(one, fx.Node) or not isinstance(other, fx.Node) or one is other:
         return None
     scale, rest = sorted((one, other), key=lambda n: order.get(n, -1))
     alike = scale in order and rest in order and recording.layouts[scale][:2] == recording.layouts[kept][:2]
@@ -138,6 +138,8 @@ def _changed(graph: fx.Graph) -> set[fx.Node]:
         if getattr(getattr(node.target, "_schema", None), "is_mutable", False):
             written = next((node.kwargs[name] for name in WRITTEN if name in node.kwargs), node.args[0])
             found.add(_root(written))
+        elif node.target is _aten.native_batch_norm.default:  # its schema does not say so
+            found |= {_root(statistics) for statistics in node.args[3:5] if statistics is not None}
     return found
 
 

@@ -76,8 +76,8 @@ def translate(recording: Recording) -> Translation:
     Raises:
         Untranslatable: one of its operations is not among those that are known here.
     """
-    rewrite(recording, lambda node: node.target in EXPRESSIONS)
     try:
+        rewrite(recording, lambda node: node.target in EXPRESSIONS)
         return _Translator(recording).translation()
     except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as e:
         raise Untranslatable(f"an operation with arguments that are not foreseen ({type(e).__name__})") from e
