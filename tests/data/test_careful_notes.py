@@ -101,5 +101,7 @@ def test_a_number_of_each_order_is_no_input_where_a_row_stands_twice():
     told = {row[0]: row for row in load(pd.concat([frame, frame[:2]]), target="y").columns.summary(1)}
     assert told["Order ID"][2] == "not used"
     assert told["Order ID"][3].startswith("an identifier: ")
+    index = frame.assign(price_index=np.where(np.arange(N) == 0, frame["Order ID"][1], frame["Order ID"]))
+    assert {row[0]: row for row in load(index, target="y").columns.summary(1)}["price_index"][1] == "number"
     repeating = frame.assign(**{"Order ID": 7_000 + np.arange(N) // 2})
     assert {row[0]: row for row in load(repeating, target="y").columns.summary(1)}["Order ID"][1] == "number"

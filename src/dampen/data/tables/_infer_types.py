@@ -34,6 +34,7 @@ _LEAST_IDS = 20  # rows below which distinct whole numbers prove nothing
 _COPIES = 0.05  # share of the rows that may repeat an identifier by mistake; of more it is told that it repeats
 _INDEX = re.compile(r"(unnamed: 0(\.\d+)?|index|level_0|__index_level_0__|rownames|row\.names)(\.\d+)?", re.IGNORECASE)
 IDENTIFIER = "an identifier: a whole number of its own for every row"
+_ALSO_A_FIGURE = re.compile(r"(^|[_\W])(index|key|no|nr)$", re.ASCII)  # `price_index`
 _ID = re.compile(r"(^|[_\W])(id|uuid|guid|index|key|no|nr)$|^(id|unnamed: 0)|[a-z]ID$|Id$", re.ASCII)
 
 
@@ -203,8 +204,10 @@ def _is_identifier(name: str, known: Float64[np.ndarray, " n"]) -> bool:
         return False
     if _counted(known):  # test rows have left gaps
         return True
-    named = _ID.search(name.strip()) or _ID.search(name.strip().lower())
-    return bool(named) and len(np.unique(known)) > (1 - _COPIES) * len(known)
+    names, different = (name.strip(), name.strip().lower()), len(np.unique(known))
+    if any(map(_ALSO_A_FIGURE.search, names)):
+        return different == len(known)
+    return any(map(_ID.search, names)) and different > (1 - _COPIES) * len(known)
 
 
 def _span(known: Float64[np.ndarray, " n"]) -> tuple[float | None, float | None]:
