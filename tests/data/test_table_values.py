@@ -49,6 +49,7 @@ def days_of(data, name) -> np.ndarray:
         *("%m-%d-%Y", "%m/%d/%y", "%d/%m/%Y %H:%M:%S", "%d %b %Y", "%b %d, %Y", "%B %d, %Y", "%B %d %Y", "%d. %B %Y"),
         *("%a, %d %b %Y", "%A, %d %B %Y", "%d-%b-%y", "%d/%b/%Y", "%d%b%Y", "%Y/%m/%d %H:%M", "%Y%m%d"),
         *("%d.%m.%Y %H:%M", "%d-%b-%Y %H:%M", "%d %B %Y, %H:%M", "%b %d, %Y %I:%M %p", "%Y-%m-%d %H:%M UTC"),
+        *("%Y年%m月%d日", "%Y年%m月%d号", "%Y年%m月%d日 %H:%M:%S"),
     ],
 )
 def test_dates_are_read_in_whatever_way_people_write_them(pattern, tmp_path):
@@ -63,7 +64,7 @@ def test_dates_are_read_in_whatever_way_people_write_them(pattern, tmp_path):
         assert column(data, "d")[2] == ""
 
 
-@pytest.mark.parametrize(("pattern", "day"), [("%Y-%m", 1), ("%m/%Y", 1), ("%b %Y", 1), ("%b-%y", 1), ("%Y/%m", 1)])
+@pytest.mark.parametrize(("pattern", "day"), [("%Y-%m", 1), ("%m/%Y", 1), ("%b %Y", 1), ("%b-%y", 1), ("%Y/%m", 1), ("%Y年%m月", 1)])
 def test_months_are_dates_without_days_of_the_week(pattern, day, tmp_path):
     data = load(saved(tmp_path, numbers(d=DAYS.dt.strftime(pattern), y=Y).to_csv(index=False)), target="y")
     assert column(data, "d")[:2] == ("date", "3 inputs: days, time of the year")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _USUAL_KNOBS = 3  # decay, dropout and learning rate
+_SCHEMES = {"folds": "cross-validation", "held-out": "held-out rows"}
 _AGREES = {True: "agrees", False: "contradicts"}
 
 
@@ -203,12 +204,12 @@ def _again(document: dict[str, Any]) -> str:
     trained, plan = document["trained"], document["plan"]
     facts = {
         "data": shown(f"{plan['data']['name']}, fingerprint {plan['data']['fingerprint']}"),
-        "notes": " ".join(shown(note) + shown(".") for note in document["notes"]),
+        "notes": " ".join(shown(note) + shown(".") for note in document["notes"]).replace("。 ", "。"),
         "network": plan["model"],
         "space": "; ".join(f"{name}: {dimension}" for name, dimension in plan["space"].items()),
         "search": f"{plan['search']}, {shown('seeds')} {_list(plan['seeds'])}" if trained["settings"] else "",
-        "lengths": ", ".join(f"{name} {short(value)}" for name, value in plan["lengths"].items()),
-        "evaluation": f"{plan['metric']}, {plan['scheme']}, {shown(counted(len(plan['confirm_seeds']), 'fresh seed'))}",
+        "lengths": ", ".join(f"{shown(name)} {short(value)}" for name, value in plan["lengths"].items()),
+        "evaluation": f"{plan['metric']}, {shown(_SCHEMES.get(plan['scheme'], plan['scheme']))}, {shown(counted(len(plan['confirm_seeds']), 'fresh seed'))}",
         "training": ", ".join(f"{name} {value}" for name, value in plan["training"].items()),
         "versions": ", ".join(f"{name} {value}" for name, value in plan["versions"].items()),
         "folder": document["folder"] or "",

@@ -20,7 +20,7 @@ Columns = Mapping[str, np.ndarray]
 _EXAMPLES = 8  # of the most and of the least certain inputs
 _POINTS = 400  # of a curve: more can't be seen
 _LABELS = {
-    "n": "rows",
+    "n": "number of rows",
     "accuracy": "accuracy",
     "nll": "negative log likelihood, as it is",
     "nll_calibrated": "negative log likelihood, after calibration",
@@ -124,7 +124,7 @@ def _answer(document: dict[str, Any], abstaining: bool) -> str:
         )
     return render(
         "trust-answer.html",
-        lead=shown(f"{lead}."),
+        lead=shown(lead) + shown("."),
         details=shown(details),
         notes=[shown(note) for note in document["notes"]],
         fitted=shown(
