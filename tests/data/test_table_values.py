@@ -64,12 +64,23 @@ def test_dates_are_read_in_whatever_way_people_write_them(pattern, tmp_path):
         assert column(data, "d")[2] == ""
 
 
-@pytest.mark.parametrize(("pattern", "day"), [("%Y-%m", 1), ("%m/%Y", 1), ("%b %Y", 1), ("%b-%y", 1), ("%Y/%m", 1), ("%Y年%m月", 1)])
+@pytest.mark.parametrize(("pattern", "day"), [("%Y-%m", 1), ("%m/%Y", 1), ("%b %Y", 1), ("%b-%y", 1), ("%Y/%m", 1)])
 def test_months_are_dates_without_days_of_the_week(pattern, day, tmp_path):
     data = load(saved(tmp_path, numbers(d=DAYS.dt.strftime(pattern), y=Y).to_csv(index=False)), target="y")
     assert column(data, "d")[:2] == ("date", "3 inputs: days, time of the year")
     first = DAYS.dt.to_period("M").dt.to_timestamp()
     np.testing.assert_array_equal(days_of(data, "d"), (first - pd.Timestamp(0)).dt.days)
+
+
+def test_chinese_months_and_years_are_their_first_day(tmp_path):
+    days = pd.Series(pd.date_range("1990-01-01", periods=N, freq="97D"))
+    frame = numbers(m=days.dt.strftime("%Y年%-m月"), j=days.dt.strftime("%Y年"), y=Y)
+    for source in both(tmp_path, frame):
+        data = load(source, target="y")
+        for name, freq, becomes in (("m", "M", "3 inputs: days, time of the year"), ("j", "Y", "1 input: days")):
+            assert column(data, name) == ("date", becomes, "")
+            first = days.dt.to_period(freq).dt.to_timestamp()
+            np.testing.assert_array_equal(days_of(data, name), (first - pd.Timestamp(0)).dt.days)
 
 
 @pytest.mark.parametrize("freq", ["M", "Q-NOV", "W", "h", "Y"])
