@@ -210,7 +210,7 @@ def _again(document: dict[str, Any]) -> str:
         "space": "; ".join(f"{name}: {dimension}" for name, dimension in plan["space"].items()),
         "search": f"{plan['search']}, {shown('seeds')} {_list(plan['seeds'])}" if trained["settings"] else "",
         "lengths": ", ".join(f"{shown(name)} {short(value)}" for name, value in plan["lengths"].items()),
-        "evaluation": f"{plan['metric']}, {shown(_SCHEMES[plan['scheme']])}, {fresh}",
+        "evaluation": f"{plan['metric']}, {shown(_SCHEMES.get(plan['scheme'], plan['scheme']))}, {fresh}",
         "training": ", ".join(f"{name} {value}" for name, value in plan["training"].items()),
         "versions": ", ".join(f"{name} {value}" for name, value in plan["versions"].items()),
         "folder": document["folder"] or "",
