@@ -202,6 +202,7 @@ def _leaks(document: dict[str, Any]) -> str:
 
 def _again(document: dict[str, Any]) -> str:
     trained, plan = document["trained"], document["plan"]
+    scheme = shown(_SCHEMES.get(str(plan["scheme"]), str(plan["scheme"])))
     fresh = shown(counted(len(plan["confirm_seeds"]), "fresh seed"))
     facts = {
         "data": shown(f"{plan['data']['name']}, fingerprint {plan['data']['fingerprint']}"),
@@ -210,7 +211,7 @@ def _again(document: dict[str, Any]) -> str:
         "space": "; ".join(f"{name}: {dimension}" for name, dimension in plan["space"].items()),
         "search": f"{plan['search']}, {shown('seeds')} {_list(plan['seeds'])}" if trained["settings"] else "",
         "lengths": ", ".join(f"{shown(name)} {short(value)}" for name, value in plan["lengths"].items()),
-        "evaluation": f"{plan['metric']}, {shown(_SCHEMES.get(plan['scheme'], plan['scheme']))}, {fresh}",
+        "evaluation": f"{plan['metric']}, {scheme}, {fresh}",
         "training": ", ".join(f"{name} {value}" for name, value in plan["training"].items()),
         "versions": ", ".join(f"{name} {value}" for name, value in plan["versions"].items()),
         "folder": document["folder"] or "",
