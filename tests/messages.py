@@ -91,6 +91,27 @@ EXTRA = {  # of parts that are put together from other texts
     **dict.fromkeys(["dropout of units {0}", "dropout of weights (DropConnect) {0}"], "experiments"),
     **dict.fromkeys(["Gaussian dropout {0}", "dropout of inputs {0}", "normal noise on inputs {0}"], "experiments"),
     **dict.fromkeys(["a number", "a whole number", "{0} must be a number, got {1}"], "play/_lesson.py"),
+    **dict.fromkeys(["first", "usual", "planned", "longest", "cross-validation", "held-out rows"], "report/_study.py"),
+    "; {0} s": "study/_runner.py",
+    **dict.fromkeys(["days", "time of the year", "time of the week", "time of the day"], "data/tables/_columns.py"),
+    "{0} with dropout inserted": "engine/_insert_dropout.py",
+    "Dropout inserted after {0}.": "engine/_insert_dropout.py",
+    "Dropout inserted after {0}; not after the activations that are called as functions in {1}.": (
+        "engine/_insert_dropout.py"
+    ),
+    "No such command '{0}'. Did you mean '{1}'?": "cli/_main.py",
+    "missing a required argument: '{0}'": "cli/_import_string.py",
+    **dict.fromkeys(["makes a network", "returns a model"], "cli/_import_string.py"),
+    "rows of {0} may have taken part in training; their summary may be too good: {1}": "cli/_predict_setup.py",
+    "the {0} test rows of {1} are predicted; --rows all takes every one": "cli/_predict_setup.py",
+    **{
+        f"Data('{{0}}': {task}, {{1}} training, {{2}} validation and {{3}} test rows, inputs {{4}}, outputs {{5}})": (
+            "cli/_data.py"
+        )
+        for task in ("classification", "regression")
+    },
+    "No setting is significantly better than {0}. The best estimate is {1}: a gain of {2} ({3} to {4}) in {5} "
+    "over {6}, not significant.": "study/_verdict_text.py",
     "not significant": "study/_verdict_text.py",
     **dict.fromkeys(["Examples:", "Options", "Arguments", "Commands", "Usage: ", "[default: {}]"], "cli/_help.py"),
     **dict.fromkeys(["knob", "enters", "what it does", "values", "source"], "cli/_knobs.py"),
@@ -123,8 +144,12 @@ def messages() -> dict[str, list[str]]:
             found.setdefault(str(message), []).append(path.relative_to(SOURCE).as_posix())
     for message, place in EXTRA.items():
         found.setdefault(message, []).append(place)
+    from dampen.cli._option_names import as_options
     from dampen.engine.knobs import KNOBS
     from dampen.metrics import METRICS
+
+    for message in list(found):
+        found.setdefault(as_options(message), found[message])  # as the command line spells it
 
     for metric in METRICS.values():
         found.setdefault(metric.name, []).append("metrics.py")

@@ -244,6 +244,17 @@ def test_other_encodings_are_read(tmp_path, encoding):
     assert any("not UTF-8: read as cp1252" in note for note in data.notes) == (encoding == "cp1252")
 
 
+@pytest.mark.parametrize("encoding", ["gbk", "gb18030", "gb2312"])
+def test_chinese_files_are_read(tmp_path, encoding):
+    levels = {"x": "浦东新区", "y": "闵行区", "z": "南北通透（精装）"}
+    table = GOOD.assign(b=GOOD["b"].map(levels)).rename(columns={"a": "建筑面积", "b": "行政区", "y": "成交"})
+    path = written(tmp_path, csv(table).encode(encoding))
+    data = load(path, target="成交")
+    assert [column.name for column in data.columns.used] == ["建筑面积", "行政区"]
+    assert set(data.columns.used[1].levels) == set(levels.values())
+    assert f"{path} is not UTF-8: read as gb18030; save it as UTF-8 if letters look wrong" in data.notes
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 def test_the_separator_is_told_from_the_lines(tmp_path, separator):
     text = GOOD.assign(b=GOOD["b"] + f" {separator} more").to_csv(index=False, sep=separator)

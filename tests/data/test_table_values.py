@@ -49,6 +49,7 @@ def days_of(data, name) -> np.ndarray:
         *("%m-%d-%Y", "%m/%d/%y", "%d/%m/%Y %H:%M:%S", "%d %b %Y", "%b %d, %Y", "%B %d, %Y", "%B %d %Y", "%d. %B %Y"),
         *("%a, %d %b %Y", "%A, %d %B %Y", "%d-%b-%y", "%d/%b/%Y", "%d%b%Y", "%Y/%m/%d %H:%M", "%Y%m%d"),
         *("%d.%m.%Y %H:%M", "%d-%b-%Y %H:%M", "%d %B %Y, %H:%M", "%b %d, %Y %I:%M %p", "%Y-%m-%d %H:%M UTC"),
+        *("%Y年%m月%d日", "%Y年%m月%d号", "%Y年%m月%d日 %H:%M:%S"),
     ],
 )
 def test_dates_are_read_in_whatever_way_people_write_them(pattern, tmp_path):
@@ -69,6 +70,17 @@ def test_months_are_dates_without_days_of_the_week(pattern, day, tmp_path):
     assert column(data, "d")[:2] == ("date", "3 inputs: days, time of the year")
     first = DAYS.dt.to_period("M").dt.to_timestamp()
     np.testing.assert_array_equal(days_of(data, "d"), (first - pd.Timestamp(0)).dt.days)
+
+
+def test_chinese_months_and_years_are_their_first_day(tmp_path):
+    days = pd.Series(pd.date_range("1990-01-01", periods=N, freq="97D"))
+    frame = numbers(m=days.dt.strftime("%Y年%-m月"), j=days.dt.strftime("%Y年"), y=Y)
+    for source in both(tmp_path, frame):
+        data = load(source, target="y")
+        for name, freq, becomes in (("m", "M", "3 inputs: days, time of the year"), ("j", "Y", "1 input: days")):
+            assert column(data, name) == ("date", becomes, "")
+            first = days.dt.to_period(freq).dt.to_timestamp()
+            np.testing.assert_array_equal(days_of(data, name), (first - pd.Timestamp(0)).dt.days)
 
 
 @pytest.mark.parametrize("freq", ["M", "Q-NOV", "W", "h", "Y"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dampen._language import Catalogue, catalogue, choose, of_environment, read, shown, speaking
+from dampen._language import Catalogue, catalogue, choose, of_environment, part, read, shown, speaking
 from dampen.cli._main import language_of
 from dampen.errors import InputError
 
@@ -143,6 +143,35 @@ def test_lines_that_are_put_together_of_parts_are_chinese_throughout():
             twin = shown(line)
             assert sorted(re.findall(r"\d+", twin)) == sorted(re.findall(r"\d+", line))
             assert not re.search("[A-Za-z]{2}", re.sub(kept, "", twin)), twin
+
+
+def test_lines_of_the_command_line_are_chinese_but_for_options_names_and_measures():
+    lines = (
+        "which column of x.csv is to be predicted? name it with --target; there are 'a', 'b'",
+        "target 'a' has 3 distinct whole numbers: treated as classes (--task regression for values)",
+        "the 215 test rows of 858 are predicted; --rows all takes every one",
+        "note: rows of x.csv may have taken part in training; their summary may be too good: there is no file x.csv; "
+        "correct the name",
+        "Data('a': regression, 643 training, 0 validation and 215 test rows, inputs 59, outputs 1)",
+        "Dropout inserted after 1 (ReLU); not after the activations that are called as functions in the network's own "
+        "forward.",
+        "x.py has no 'a': name a function that makes a network",
+        "No such command 'predit'. Did you mean 'predict'?",
+        "No setting is significantly better than no regularisation. The best estimate is weight decay 0, dropout 0.6, "
+        "4 epochs: a gain of 1.7e+03 (-1150 to 4477) in mse over the same training without regularisation, not "
+        "significant.",
+        "RMSE 147.5 on 215 rows; log likelihood -6.4130; Gaussian 95 % intervals cover 94.9%, conformal ones for 0.9 "
+        "94.9%.",
+        "Means over seeds, with bands of one standard error. The training loss is that of the batches, with dropout "
+        "active where there is any. Losses are of the standardised target, (target - 492.7) / 175.1. From the diamond "
+        "on the validation loss rises while the training loss falls: overfitting.",
+    )
+    kept = r"--rows all|--task regression|--[\w-]+|'\w+'|x\.(csv|py)|ReLU|mse|RMSE|\(target|forward|e\+"
+    with speaking("zh"):
+        for line in lines:
+            assert not re.search("[A-Za-z]{2}", re.sub(kept, "", shown(line))), shown(line)
+        assert part("1 input: -1 or 1") == "1 个输入：-1 或 1"
+        assert part("3 inputs: days, time of the year") == "3 个输入：天数，一年中的时刻"
 
 
 def test_english_reads_no_catalogue():

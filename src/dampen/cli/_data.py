@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from dampen._language import shown
+from dampen._language import part, shown
 from dampen.cli import _options, _output
 from dampen.cli._option_names import as_options
 
@@ -114,10 +114,13 @@ def data_printer(data: "Data", json: bool, more: Sequence[str] = ()) -> Callable
 
 def _print_columns_and_notes(data: "Data", stream: Any) -> None:
     if data.columns is not None:
-        rows = [[name, *map(shown, told)] for name, *told in data.columns.summary(data.outputs)]
+        rows = [
+            [name, shown(read_as), part(becomes), shown(note)]
+            for name, read_as, becomes, note in data.columns.summary(data.outputs)
+        ]
         head = [shown("column"), shown("read as"), shown("becomes"), ""]
         _output.print_table(head, rows, stream=stream, left=True)
     for note in data.notes:
         _output.say(f"Note: {as_options(note)}.", stream=stream)
     if data.columns is not None:
-        print(f"{_output.printable(data)}\n", file=stream)
+        print(f"{_output.printable(shown(str(data)))}\n", file=stream)

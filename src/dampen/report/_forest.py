@@ -99,7 +99,11 @@ def gain_rows(document: dict[str, Any]) -> list[Row]:
     if total is not None and total["estimate"] is not None and len(rows) > 1:
         rows.append(_part(shown("all of these"), total, BLACK, "diamond"))
     knobs = [name for name in parts if name not in _STEPS]
-    return rows + [_part(shown(f"its {name.replace('_', ' ')}"), parts[name], GREEN, "square") for name in knobs]
+    return rows + [_part(shown(_knob_words(name)), parts[name], GREEN, "square") for name in knobs]
+
+
+def _knob_words(name: str) -> str:
+    return "all regularisation" if name == "together" else f"its {name.replace('_', ' ')}"
 
 
 def gain(document: dict[str, Any]) -> _page.Picture | None:

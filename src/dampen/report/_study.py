@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _USUAL_KNOBS = 3  # decay, dropout and learning rate
+_SCHEMES = {"folds": "cross-validation", "held-out": "held-out rows"}
 _AGREES = {True: "agrees", False: "contradicts"}
 
 
@@ -201,14 +202,16 @@ def _leaks(document: dict[str, Any]) -> str:
 
 def _again(document: dict[str, Any]) -> str:
     trained, plan = document["trained"], document["plan"]
+    scheme = shown(_SCHEMES.get(str(plan["scheme"]), str(plan["scheme"])))
+    fresh = shown(counted(len(plan["confirm_seeds"]), "fresh seed"))
     facts = {
         "data": shown(f"{plan['data']['name']}, fingerprint {plan['data']['fingerprint']}"),
-        "notes": " ".join(shown(note) + shown(".") for note in document["notes"]),
+        "notes": " ".join(shown(note) + shown(".") for note in document["notes"]).replace("。 ", "。"),
         "network": plan["model"],
         "space": "; ".join(f"{name}: {dimension}" for name, dimension in plan["space"].items()),
         "search": f"{plan['search']}, {shown('seeds')} {_list(plan['seeds'])}" if trained["settings"] else "",
-        "lengths": ", ".join(f"{name} {short(value)}" for name, value in plan["lengths"].items()),
-        "evaluation": f"{plan['metric']}, {plan['scheme']}, {shown(counted(len(plan['confirm_seeds']), 'fresh seed'))}",
+        "lengths": ", ".join(f"{shown(name)} {short(value)}" for name, value in plan["lengths"].items()),
+        "evaluation": f"{plan['metric']}, {scheme}, {fresh}",
         "training": ", ".join(f"{name} {value}" for name, value in plan["training"].items()),
         "versions": ", ".join(f"{name} {value}" for name, value in plan["versions"].items()),
         "folder": document["folder"] or "",

@@ -20,7 +20,7 @@ Columns = Mapping[str, np.ndarray]
 _EXAMPLES = 8  # of the most and of the least certain inputs
 _POINTS = 400  # of a curve: more can't be seen
 _LABELS = {
-    "n": "rows",
+    "n": "number of rows",
     "accuracy": "accuracy",
     "nll": "negative log likelihood, as it is",
     "nll_calibrated": "negative log likelihood, after calibration",
@@ -109,7 +109,7 @@ def _answer(document: dict[str, Any], abstaining: bool) -> str:
             f"{'overconfident' if temperature > 1 else 'underconfident'}. Dividing logits by {temperature:.3g} "
             f"changes {changes}"
         )
-        details += (
+        details = shown(details) + shown(
             f" Prediction sets for {calibration['coverage']:.0%} coverage contain the right "
             f"class in {worth['conformal_coverage']:.1%} of the rows, with {worth['mean_set_size']:.2f} classes on "
             "average."
@@ -118,14 +118,14 @@ def _answer(document: dict[str, Any], abstaining: bool) -> str:
         lead = f"Off by {summary['rmse']:.4g} (RMSE) on {counted(summary['n'], 'row')}"
         if abstaining and worth["rmse_answered"] is not None:
             lead += f"; abstaining from the least certain {abstained:.1%}, by {worth['rmse_answered']:.4g}"
-        details = (
+        details = shown(
             f"Gaussian 95 % intervals cover {summary['coverage_95']:.1%} of the rows, conformal ones "
             f"{worth['conformal_coverage']:.1%}. The log likelihood is {summary['log_likelihood']:.4f} per row."
         )
     return render(
         "trust-answer.html",
-        lead=shown(f"{lead}."),
-        details=shown(details),
+        lead=shown(lead) + shown("."),
+        details=details,
         notes=[shown(note) for note in document["notes"]],
         fitted=shown(
             f"Prediction: {document['method']}. Temperature and thresholds were fitted on {calibration['rows']} "
@@ -147,7 +147,7 @@ def _reliability(own: Columns) -> str:
             x=reliability.confidence,
             y=reliability.accuracy,
             mode="lines+markers",
-            name=f"{shown(name)}{shown(f', error {reliability.error:.4f}')}",
+            name=shown(f"{name}, error {reliability.error:.4f}"),
             marker={"size": size, "color": colour, "symbol": symbol},
             line={"color": colour},
             text=[shown(counted(int(n), "row")) for n in reliability.count],
@@ -270,10 +270,14 @@ def _picture(features: np.ndarray) -> str:
     return base64.b64encode(stream.getvalue()).decode()
 
 
+def _figure(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else shown(value) if isinstance(value, str) else value
+
+
 def _figures(document: dict[str, Any]) -> str:
     parts = {**document["summary"], **document["abstention"], **document["calibration"]}
     rows = [
-        (shown(str(_LABELS.get(name, name.replace("_", " ")))), f"{value:.4g}" if isinstance(value, float) else value)
+        (shown(str(_LABELS.get(name, name.replace("_", " ")))), _figure(value))
         for name, value in parts.items()
         if value is not None and not isinstance(value, dict)
     ]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dampen._hooks import CLUSTERS
 from dampen._io import counted
-from dampen._language import part, shown
+from dampen._language import shown
 from dampen.data import training_and_validation_rows
 from dampen.engine import ChunkDone, Epoch, Event, Model, Population, worth_compiling
 from dampen.engine.knobs import Setting
@@ -86,7 +86,7 @@ class Progress:
     def in_time(self) -> str:
         """Return what follows that: for how long the study has trained, and how long the rest should take."""
         left = "" if self.left is None else shown(f", about {self.left:.0f} s left")
-        return f"; {part(f'{self.seconds:.0f} s')}{left}"
+        return shown(f"; {self.seconds:.0f} s") + left
 
 
 class Runner:

@@ -22,6 +22,7 @@ _PERIODS = {  # texts of a period, by the name of their format: what they are re
     "week": (re.compile(r"(?P<y>\d{4})-?W(?P<w>\d{2})$", re.IGNORECASE), "%G-%V-%u"),
     "from/to": (re.compile(r"(?P<first>\d{4}-\d{2}-\d{2})/\d{4}-\d{2}-\d{2}$"), "%Y-%m-%d"),
 }
+_CHINESE = re.compile(r"\d{4}年(\d{1,2}月(\d{1,2}[日号])?)?")
 _DAY_FIRST = {
     "/": False,
     "-": True,
@@ -151,6 +152,9 @@ def _time_format(clock: re.Match[str]) -> str:
 
 
 def _day_formats(day: str) -> list[str]:
+    chinese = _CHINESE.fullmatch(day)
+    if chinese:  # 2024年1月31日, 2024年1月, 2024年
+        return ["%Y年" + "%m月" * bool(chinese[1]) + f"%d{day[-1]}" * bool(chinese[2])]
     numeric = re.fullmatch(r"(\d{1,4})([-/.])(\d{1,2})(?:\2(\d{1,4}))?", day) or re.fullmatch(
         r"(\d{1,2})([-/.])(\d{4})", day
     )

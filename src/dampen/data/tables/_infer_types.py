@@ -244,7 +244,7 @@ def _date(name: str, values: Series, format: str | None, orders: bool, every: Se
         return "constant, the same time in every row"
     whole = np.floor(known)
     parts: list[Part] = [] if orders else ["trend"]
-    if span > 60:
+    if span > 60 and format != "%Y年":  # a year alone is at no time of the year
         parts.append("year")
     if (format is None or "d" in format or format == "ISO8601") and len(np.unique(whole[:100_000] % 7)) > 1:
         parts.append("week")

@@ -22,6 +22,7 @@ from dampen.errors import InputError
 
 _SAMPLE = 1 << 16  # bytes of a text file from which its separator is inferred
 _NEARLY_ALL = 0.9  # share of a column's values that must be numbers with a decimal comma for it to hold such
+_MOSTLY = 0.5  # share of the letters that must be usual Chinese ones: names have rare ones, too
 _MOST_ABOVE = 50  # lines above the column names
 _COMMENTS = ("#", "%", "//")
 OPENERS: dict[str, Callable[[Path], Any]] = {
@@ -73,7 +74,8 @@ def read_text(path: Path, separator: str | None, decimal_comma: bool = False) ->
     notes = []
     encoding = "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     if encoding != "utf-16" and not _is_utf8(path, opener):
-        encoding = "cp1252" if _decodes(path, opener, "cp1252") else "latin-1"
+        fitting = (name for name in ("gb18030", "cp1252") if name != "gb18030" or _is_chinese(head))
+        encoding = next((name for name in fitting if _decodes(path, opener, name)), "latin-1")
         notes.append(f"{path} is not UTF-8: read as {encoding}; save it as UTF-8 if letters look wrong")
     lines = head.decode(encoding, errors="replace").splitlines()
     if len(lines) > 1 and len(head) == _SAMPLE:
@@ -457,6 +459,17 @@ def _separator(lines: list[str]) -> str:
 
 def _is_utf8(path: Path, opener: Callable[[Path], Any]) -> bool:
     return _decodes(path, opener, "utf-8")
+
+
+def _is_chinese(head: bytes) -> bool:
+    """Return whether bytes read as GB 18030 (GBK, GB 2312) give Chinese as it is written.
+
+    Nearly any bytes can be read so: `Köln` in Windows-1252 would be 'K鰈n'. Of real text, most letters are among the
+    3,755 usual ones that GB 2312 has in its rows 16 to 55, or are its punctuation and wide letters, rows 1 and 3.
+    """
+    letters = "".join(letter for letter in head.decode("gb18030", "ignore") if not letter.isascii())
+    rows = [lead - 0xA0 for lead in letters.encode("gb2312", "ignore")[::2]]
+    return sum(row in (1, 3) or 16 <= row <= 55 for row in rows) >= _MOSTLY * len(letters) > 0
 
 
 def _decodes(path: Path, opener: Callable[[Path], Any], encoding: str) -> bool:
