@@ -122,8 +122,10 @@ def _dropped(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
 
 def _importance(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
     """Return which knobs matter, of a search over more of them than the usual three."""
+    if len(document["plan"]["space"]) <= _USUAL_KNOBS:
+        return ""
     ranked = [Ranked.from_document(rung) for rung in rungs]
-    if len(document["plan"]["space"]) <= _USUAL_KNOBS or not enough_for_importance(ranked):
+    if not enough_for_importance(ranked):
         return ""
     found = importance(ranked)
     rows = [
