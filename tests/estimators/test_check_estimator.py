@@ -3,7 +3,7 @@
 import pytest
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from dampen import DampenClassifier, DampenRegressor
+from dampen import DampenClassifier, DampenRegressor, InputError
 
 TINY = {  # as little as passes what the checks ask of accuracy
     "hidden": (16,),
@@ -16,11 +16,17 @@ TINY = {  # as little as passes what the checks ask of accuracy
 }
 
 
+# It holds out copies of the rows that train, in every fold, which `cv=` refuses where nothing is left to train on.
+HOLDS_OUT_COPIES = "check_sample_weight_equivalence_on_dense_data"
+
+
 def cases(estimator, quick):
     """Return every check of an estimator; those whose names `quick` does not admit are slow."""
     for one, check in estimator_checks_generator(estimator):
         name, options = check.func.__name__, check.keywords
-        marks = () if quick(name) else pytest.mark.slow
+        marks = [] if quick(name) else [pytest.mark.slow]
+        if name == HOLDS_OUT_COPIES:
+            marks.append(pytest.mark.xfail(raises=InputError, strict=True, reason="copies are held out"))
         yield pytest.param(one, check, marks=marks, id="-".join([name, *map(str, options.values())]))
 
 

@@ -224,7 +224,8 @@ def test_decay_as_a_time_scale_is_the_decay_that_forgets_in_so_many_epochs():
     stated, plain = Setting(decay_timescale=4, lr=0.02), Setting(weight_decay=1 / (0.02 * 4 * 7), lr=0.02)
     population = Population(network, [stated, plain], [0])
     population.fit(classes(), epochs=3, batch_size=8)
-    assert torch.equal(flat(population.member(stated, 0)), flat(population.member(plain, 0)))
+    ends = [flat(population.member(setting, 0)) for setting in (stated, plain)]
+    torch.testing.assert_close(*ends, rtol=1e-5, atol=1e-6)  # the BLAS may round one member as it does no other
     with pytest.raises(InputError, match="no meaning under Adam"):
         Population(network, [stated], [0]).fit(classes(), epochs=1, optimizer="adam")
     with pytest.raises(InputError, match="not both"):
