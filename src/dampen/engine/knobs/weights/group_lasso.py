@@ -51,7 +51,7 @@ FROBENIUS = Knob(
     "frobenius",
     "parameter",
     number("frobenius"),
-    "Group lasso with each whole matrix as one group: the penalty `frobenius * sqrt(size) * ||W||_F`, not squared (its "
+    "Group lasso with each whole matrix as one group: the penalty `frobenius * sqrt(size) * norm(W)`, not squared (its "
     "square is `l2`), which can empty whole layers.",
     "0 or larger",
     "Yuan and Lin 2006, eq. 2.1",
