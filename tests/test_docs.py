@@ -17,7 +17,7 @@ DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
 HOPS = re.findall(r"^\| \d+ \| `([\w.]+):([\w.]+)` \|", DESIGN, re.MULTILINE)
 UP = set(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", DESIGN, re.MULTILINE))
 FILES = re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", DESIGN.split("## Where to add what")[1].split("## One way")[0])
-PAGES = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+PAGES = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("README*.md"), ROOT / "CONTRIBUTING.md"]
 
 # Writes down which of the functions on stdin are entered, in order, and each call between two files of dampen.
 PROFILED = """

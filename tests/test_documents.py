@@ -50,3 +50,15 @@ def test_a_chinese_page_has_the_code_the_figures_and_the_pictures_of_its_english
     assert all(HAN.search(alt) for alt in re.findall(r"!\[([^\]]*)\]", page.read_text(encoding="utf-8")))
     sections = [len(re.findall(r"^#+ .*$", p.read_text(encoding="utf-8"), re.MULTILINE)) for p in (page, english)]
     assert sections[0] == sections[1]
+
+
+@pytest.mark.parametrize("page", CHINESE, ids=lambda page: page.name)
+def test_a_chinese_page_links_to_chinese_pages_where_there_are_any(page):
+    linked = re.findall(r"\]\(([\w./-]+)\.md", page.read_text(encoding="utf-8").replace("[English](README.md)", ""))
+    assert [t for t in linked if not t.endswith(".zh") and (page.parent / f"{t}.zh.md").exists()] == []
+
+
+@pytest.mark.parametrize("page", CHINESE, ids=lambda page: page.name)
+def test_bold_type_ends_before_a_full_stop(page):
+    leads = re.findall(r"^(?:- )?\*\*[^*\n]+\*\*.", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [lead for lead in leads if re.search(r"[。：，]\*\*\w", lead)] == []  # CommonMark shows its asterisks
