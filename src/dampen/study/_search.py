@@ -91,9 +91,11 @@ class _Search:
             n += 1
 
     def _around_the_best(self) -> None:
-        drawn, epochs = around(self.plan.space, self.found, self.plan.refined, self.plan.seed)
-        if drawn:
-            self._rung("search-around", len(self.plan.brackets), epochs, {SEARCH: drawn})
+        for n in range(self.plan.rounds):
+            drawn, epochs = around(self.plan.space, self.found, self.plan.refined, self.plan.seed + n)
+            if drawn:
+                run = "search-around" if n == 0 else f"search-around-{n + 1}"
+                self._rung(run, len(self.plan.brackets), epochs, {SEARCH: drawn})
 
 
 def _stops(population: Population) -> list[tuple[int, float]]:
