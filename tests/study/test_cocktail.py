@@ -41,7 +41,7 @@ def test_every_regulariser_is_on_and_off_and_conditions_hold():
 
 def test_around_a_cocktail_about_one_knob_is_turned_on_or_off():
     space = Space(space_of("digits", mlp(8)))
-    best = Setting(**{name: 0.0 for name in space.dimensions} | {"lr": 0.001, "dropout": 0.2, "mixup": 0.3})
+    best = Setting(**dict.fromkeys(space.dimensions, 0.0) | {"lr": 0.001, "dropout": 0.2, "mixup": 0.3})
     near = space.around(best).draw(256, "sobol", 1)
     switched = [set(regularisers(setting)) ^ {"dropout", "mixup"} for setting in near]
     assert 0.5 < sum(map(len, switched)) / len(near) < 2

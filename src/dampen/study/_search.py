@@ -7,7 +7,7 @@ import numpy as np
 from dampen.engine import Population
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.search import SEARCH, Ranked, TpeSampler, around, best, longer, promoted
+from dampen.search import AROUND, SEARCH, Ranked, TpeSampler, around, best, longer, promoted
 from dampen.study import _documents
 from dampen.study._runner import Runner, mean_costs
 
@@ -94,7 +94,7 @@ class _Search:
         for n in range(self.plan.rounds):
             drawn, epochs = around(self.plan.space, self.found, self.plan.refined, self.plan.seed + n)
             if drawn:
-                run = "search-around" if n == 0 else f"search-around-{n + 1}"
+                run = AROUND if n == 0 else f"{AROUND}-{n + 1}"
                 self._rung(run, len(self.plan.brackets), epochs, {SEARCH: drawn})
 
 
