@@ -94,6 +94,7 @@ def test_only_trainings_of_one_length_are_compared():
         rung(settings, costs, 5),
         rung(longer, [setting["label_smoothing"] for setting in longer], 10, "search-1-2"),
         rung(settings, [setting["dropout"] for setting in settings], 5, "search-around"),
+        rung(settings, [setting["dropout"] for setting in settings], 5, "search-around-2"),
         rung(settings, [setting["dropout"] for setting in settings], 40, family="none"),
     ]
     assert importance(rungs).knobs == importance(rungs[:1]).knobs

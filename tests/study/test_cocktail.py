@@ -36,8 +36,21 @@ def test_every_regulariser_is_on_and_off_and_conditions_hold():
     assert not any(s["mixup"] and s["cutmix"] for s in settings)
     assert not any(s["decay_start"] and not s["weight_decay"] for s in settings)
     assert min(len(regularisers(s)) for s in settings) <= 2
-    near = space.around(settings[0]).draw(64, "sobol", 1)
-    assert len(near) > 32
+    assert sum(len(regularisers(s)) for s in settings) / len(settings) < 5  # more of them underfit together
+
+
+def test_around_a_cocktail_about_one_knob_is_turned_on_or_off():
+    space = Space(space_of("digits", mlp(8)))
+    best = Setting(**dict.fromkeys(space.dimensions, 0.0) | {"lr": 0.001, "dropout": 0.2, "mixup": 0.3})
+    near = space.around(best).draw(256, "sobol", 1)
+    switched = [set(regularisers(setting)) ^ {"dropout", "mixup"} for setting in near]
+    assert 0.5 < sum(map(len, switched)) / len(near) < 2
+    assert set.union(*switched) >= {"dropout", "mixup", "weight_decay", "l1", "input_noise", "random_shift"}
+    assert all(3e-4 <= setting["lr"] <= 3e-3 for setting in near)
+    few = Space({name: space.dimensions[name] for name in ("weight_decay", "lr", "dropout")})
+    of_few = few.around(Setting(weight_decay=0.0, lr=0.001, dropout=0.2)).draw(64, "sobol", 1)
+    assert sum(bool(s["weight_decay"]) for s in of_few) == 32
+    assert all(setting["dropout"] for setting in of_few)
 
 
 def test_a_condition_changes_no_value_that_must_be_on():
@@ -68,6 +81,8 @@ def test_a_study_of_a_cocktail_tells_what_each_part_is_worth(tmp_path):
     space = study.plan.space.dimensions
     assert {"decay_timescale", "l1", "ema", "input_noise", "decay_start"} <= set(space)
     assert "weight_decay" not in space
+    looked = [rung.run for rung in study.ranked if rung.run.startswith("search-around")]
+    assert looked == ["search-around", "search-around-2", "search-around-3", "search-around-4"]
     assert str(space["l1"]).endswith("or 0")
     if study.verdict.regularised:
         assert set(regularisers(study.verdict.recommended)) <= set(study.verdict.attribution)

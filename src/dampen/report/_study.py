@@ -21,7 +21,7 @@ from dampen.report._page import (
     with_ends,
     write_page,
 )
-from dampen.search import Ranked, enough_for_importance, importance
+from dampen.search import AROUND, Ranked, enough_for_importance, importance
 from dampen.study import BEATEN, REFERENCE_NAMES
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _importance(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> st
 
 
 def _stage(run: str) -> str:
-    if run == "search-around":
+    if run.startswith(AROUND):
         return shown(", around the best")
     return shown(", longer") if run.startswith("search-longer") else ""
 

@@ -5,7 +5,7 @@ from dampen.search._halving import Bracket, Rung, brackets, rungs
 from dampen.search._importance import Importance, KnobImportance, enough_for_importance, importance
 from dampen.search._optuna import TpeSampler, check_optuna, check_storage, export_to_optuna, propose
 from dampen.search._promotion import around, longer, promoted
-from dampen.search._ranked import SEARCH, Ranked, best, best_costs, best_stop
+from dampen.search._ranked import AROUND, SEARCH, Ranked, best, best_costs, best_stop
 from dampen.search._space import METHODS, Choice, Dimension, Fixed, LogUniform, PerLayer, Space, Uniform, check_space
 from dampen.search._strategies import (
     STRATEGIES,
@@ -21,6 +21,7 @@ from dampen.search._strategies import (
 from dampen.search._training import Training
 
 __all__ = [
+    "AROUND",
     "METHODS",
     "SEARCH",
     "STRATEGIES",

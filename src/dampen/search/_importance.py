@@ -12,7 +12,7 @@ from dampen._checks import integer
 from dampen._io import counted
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.search._ranked import SEARCH, Ranked
+from dampen.search._ranked import AROUND, SEARCH, Ranked
 
 LEAST = 20  # settings, of which half are then the better ones
 _TOP, _LEAST_TOP = 0.1, 20  # share of the better ones, and how many at least: four for each part of a range
@@ -143,7 +143,7 @@ def _by_length(ranked: Sequence[Ranked]) -> dict[int, dict[Setting, float]]:
     """Return the costs of the settings that were searched, by length; without those drawn around the best one."""
     found: dict[int, dict[Setting, float]] = {}
     for rung in ranked:
-        if rung.family == SEARCH and rung.run != "search-around":
+        if rung.family == SEARCH and not rung.run.startswith(AROUND):
             for setting, cost in zip(rung.settings, rung.costs, strict=True):
                 found.setdefault(rung.epochs, {}).setdefault(setting, cost)
     return found

@@ -12,6 +12,8 @@ from dampen.search._training import Training
 
 SEARCH = "search"
 """The family of the settings that were searched; any other is that of a reference."""
+AROUND = "search-around"
+"""How the names of trainings around the best setting begin: those are drawn near it, not from the whole space."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from dampen.errors import InputError
 
 _FURTHER = 10.0  # how far beyond a logarithmic range's end the next one reaches
 _NEAR = 3.0  # factor to each side within which a logarithmic range is searched again around its best value
+_FEW_SWITCHED = 3  # dimensions with a 0 of their own up to which half of those that are off are tried on together
 METHODS = ("sobol", "random", "grid", "tpe", "hyperband")
 
 
@@ -57,12 +58,18 @@ class LogUniform:
             *(np.geomspace(self.low, self.high, n - 1).tolist() if n > 2 else [math.sqrt(self.low * self.high)]),
         ]
 
-    def around(self, value: float) -> "Dimension":
-        """Return the part of this range around a value: a factor of 3 to each side, or a decay's lower end for 0."""
+    def around(self, value: float, on: float = 0.5, off: float = 0.0) -> "Dimension":
+        """Return the part of this range around a value: a factor of 3 to each side, or a decay's lower end for 0.
+
+        Args:
+            value: from this range.
+            on: probability that what is 0 becomes more.
+            off: probability that what may be 0 and is not becomes 0.
+        """
         if value == 0:
-            return LogUniform(self.low, min(self.high, _NEAR**2 * self.low), 0.5)
+            return LogUniform(self.low, min(self.high, _NEAR**2 * self.low), 1 - on)
         low, high = max(self.low, value / _NEAR), min(self.high, value * _NEAR)
-        return LogUniform(low, high) if low < high else Choice([value])
+        return LogUniform(low, high, off if self.zero else 0.0) if low < high else Choice([value])
 
     def wider(self, value: float) -> "LogUniform | None":
         """Return the range to try next if `value` lies at an end of this one."""
@@ -109,13 +116,19 @@ class Uniform:
             return np.linspace(self.low, self.high, n).tolist()
         return [0.0, *(np.linspace(self.low, self.high, n - 1).tolist() if n > 2 else [(self.low + self.high) / 2])]
 
-    def around(self, value: float) -> "Dimension":
-        """Return the part of this range around a value: a sixth of it to each side."""
+    def around(self, value: float, on: float = 0.5, off: float = 0.0) -> "Dimension":
+        """Return the part of this range around a value: a sixth of it to each side.
+
+        Args:
+            value: from this range.
+            on: probability that what is 0 becomes more, where 0 is a value of its own.
+            off: probability that what may be 0 and is not becomes 0.
+        """
         reach = (self.high - self.low) / 6
         if self.zero and value == 0:
-            return Uniform(self.low, self.low + reach, 0.5)
+            return Uniform(self.low, self.low + reach, 1 - on)
         low, high = max(self.low, value - reach), min(self.high, value + reach)
-        return Uniform(low, high) if low < high else Choice([value])
+        return Uniform(low, high, off if self.zero else 0.0) if low < high else Choice([value])
 
     def wider(self, value: float) -> "Uniform | None":
         """Return the range to try next if `value` lies at an end of this one and rates can go further."""
@@ -155,9 +168,18 @@ class Choice:
         """Return all values, whatever n is."""
         return list(self.values)
 
-    def around(self, value: Any) -> "Dimension":
-        """Return all values: they have no order."""
-        return self
+    def around(self, value: Any, on: float = 0.5, off: float = 0.0) -> "Dimension":
+        """Return all values, as they have no order; where `off` is above 0, so often another than this one.
+
+        Args:
+            value: one of them.
+            on: not used: that a value is off is not known here.
+            off: probability of another value; 0 leaves all as likely as they are.
+        """
+        others = [other for other in self.values if other != value]
+        if not off or not others:
+            return self
+        return Choice([value] * max(1, round(len(others) * (1 - off) / off)) + others)
 
     def wider(self, value: Any) -> "Choice | None":
         """Return larger values to try next if `value` is the largest of three numbers or more."""
@@ -251,15 +273,21 @@ class Space:
         return list(dict.fromkeys(self._setting(point) for point in points))
 
     def around(self, setting: Setting) -> "Space":
-        """Return the part of this space around a setting of it; rates of layers share the range around their mean."""
+        """Return the part of this space around a setting of it; rates of layers share the range around their mean.
+
+        Where many knobs may be off, about one of them is turned on or off: with more of them changed at a time little
+        of what makes the setting good would be left.
+        """
         near: dict[str, Dimension | PerLayer] = {}
+        switched = [d for d in self.dimensions.values() if isinstance(d, LogUniform | Uniform) and d.zero]
+        rates = (1 / len(switched), 1 / len(switched)) if len(switched) > _FEW_SWITCHED else (0.5, 0.0)
         for name, dimension in self.dimensions.items():
             value = setting[name]
             if isinstance(dimension, PerLayer):
                 mean = float(np.mean(value)) if isinstance(value, tuple) else value
                 near[name] = PerLayer(dimension.each.around(mean), dimension.layers)
             else:
-                near[name] = dimension.around(value)
+                near[name] = dimension.around(value, *rates)
         return Space(near)
 
     def edges(self, setting: Setting) -> dict[str, Dimension]:

@@ -23,7 +23,6 @@ _SEARCH = 0.5  # share of the time for the search; the rest decides how many see
 _SPARE, _LEAST_SPARE = 0.03, 2.0  # share, and seconds at least, for the verdict, writing and the report
 _LEAST, _MOST = 8, 4096  # settings
 CONFIRM_SEEDS = 3, 200
-_PARTS = 5  # trainings that show where a gain comes from: without each regulariser, without all, the usual one
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,8 @@ class Wanted:
         least: settings that a search has, unless fewer were asked for.
         tried_seeds: numbers of seeds, the most welcome first.
         confirm_seeds: of the verdict at least.
+        share: of the time for the search.
+        regularisers: how many the best is likely to have on: each is left out to see what it is worth.
     """
 
     settings: int | None
@@ -49,6 +50,8 @@ class Wanted:
     least: int = _LEAST
     tried_seeds: Sequence[int] = (3, 2, 1)
     confirm_seeds: int = CONFIRM_SEEDS[0]
+    share: float = _SEARCH
+    regularisers: int = 2
 
 
 def seconds_per_member_epoch(
@@ -83,9 +86,13 @@ def seconds_per_member_epoch(
     return measured * len(data.train_rows) / len(rows)
 
 
-def full_trainings(confirmed: int, families: int) -> int:
-    """Return how many settings train for the full length in the confirmation and for the test rows, roughly."""
-    return confirmed + 2 * families + _PARTS
+def full_trainings(confirmed: int, families: int, regularisers: int) -> int:
+    """Return how many settings train for the full length in the confirmation and for the test rows, roughly.
+
+    Where a gain comes from is shown by trainings without each regulariser, without all, and the usual one; those that
+    do nothing are left out one by one, each time beside the same without each that is left.
+    """
+    return confirmed + 2 * families + 2 + regularisers * (regularisers + 1) // 2
 
 
 def fit_search(
@@ -102,10 +109,10 @@ def fit_search(
     Raises:
         InputError: the least search does not fit.
     """
-    goal, full = _SEARCH * budget / rate, full_trainings(wanted.confirmed, 3)
+    goal, full = wanted.share * budget / rate, full_trainings(wanted.confirmed, 3, wanted.regularisers)
 
     def fits(n: int, seeds: int, lengths: Lengths) -> bool:
-        rest = ((1 - _SEARCH) * budget - _spare(budget)) / rate
+        rest = ((1 - wanted.share) * budget - _spare(budget)) / rate
         return member_epochs(n, seeds, lengths) <= goal and full * wanted.confirm_seeds * lengths.planned <= rest
 
     ladder = [wanted.lengths] if wanted.fixed else _shorter(wanted.lengths)
@@ -120,14 +127,14 @@ def fit_search(
             low, high = (middle, high) if fits(counts[middle], seeds, lengths) else (low, middle - 1)
         return counts[low], seeds, lengths
     shortest = ladder[-1]
-    searching = member_epochs(wanted.settings or wanted.least, wanted.seeds or 1, shortest) * rate / _SEARCH
-    least = max(searching, _least_rest(wanted.confirmed, shortest.planned, rate, wanted.confirm_seeds))
+    searching = member_epochs(wanted.settings or wanted.least, wanted.seeds or 1, shortest) * rate / wanted.share
+    least = max(searching, _least_rest(full, shortest.planned, rate, wanted.confirm_seeds, wanted.share))
     raise InputError(f"a budget of {budget:.0f} s is too short: the smallest study takes {math.ceil(least)} s")
 
 
-def _least_rest(confirmed: int, epochs: int, rate: float, seeds: int = CONFIRM_SEEDS[0]) -> float:
+def _least_rest(full: int, epochs: int, rate: float, seeds: int = CONFIRM_SEEDS[0], share: float = _SEARCH) -> float:
     """Return the seconds of a study whose confirmation is the smallest."""
-    return (full_trainings(confirmed, 3) * seeds * epochs * rate + _LEAST_SPARE) / (1 - _SEARCH)
+    return (full * seeds * epochs * rate + _LEAST_SPARE) / (1 - share)
 
 
 def check_budget(budget: float, model: Model, part: Data, times: float, confirmed: int, batch_size: int | None) -> None:
@@ -147,7 +154,8 @@ def check_budget(budget: float, model: Model, part: Data, times: float, confirme
     n = times * len(part.train_rows)
     data, *_ = with_unit_targets(part)
     training = config_of_study(TrainConfig(batch_size=batch_size or usual_batch_size(round(n))), data)
-    least = _least_rest(confirmed, 1, times * seconds_per_member_epoch(model, data, training))
+    full = full_trainings(confirmed, 3, Wanted.regularisers)
+    least = _least_rest(full, 1, times * seconds_per_member_epoch(model, data, training))
     if least > 2 * budget:
         raise InputError(
             f"a budget of {budget:.0f} s is too short: by its first {len(part.features)} rows the smallest study on "
@@ -156,13 +164,13 @@ def check_budget(budget: float, model: Model, part: Data, times: float, confirme
 
 
 def _shorter(lengths: Lengths) -> list[Lengths]:
-    """Return lengths that are planned to half as long each; none of them goes on beyond."""
-    shorter, planned = [], lengths.planned
-    while planned >= 1:
-        first = min(lengths.first, planned)
-        shorter.append(Lengths(first, min(lengths.usual, planned), planned, planned))
-        planned //= 2
-    return shorter
+    """Return lengths that are planned to three quarters and to half as long, and so on; none of them goes on beyond."""
+    tried, half = [], lengths.planned
+    while half >= 1:
+        tried += [half, 3 * half // 4]
+        half //= 2
+    lasting = [planned for planned in dict.fromkeys(tried) if planned]
+    return [Lengths(min(lengths.first, n), min(lengths.usual, n), n, n) for n in sorted(lasting, reverse=True)]
 
 
 def seconds_of_simple_models(names: Sequence[str], data: Data) -> float:

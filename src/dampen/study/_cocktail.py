@@ -17,8 +17,16 @@ from dampen.study._embedded import CHANGES_INPUTS, embedding_of_codes
 
 N_SETTINGS, N_SEEDS = 512, 1  # of the search: many settings rather than many seeds, as most dimensions are off or on
 LEAST_SETTINGS = 64  # that a budget leaves of them
+ROUNDS, MOST_AROUND = 4, 16  # of looking around the best, and settings of each: it changes about one knob of a dozen
+# Of a budget the search has a larger share, as there are more dimensions; three regularisers are the least to expect.
+WANTED: dict[str, Any] = {
+    "least": LEAST_SETTINGS,
+    "tried_seeds": (N_SEEDS,),
+    "share": 0.65,
+    "regularisers": 3,
+}
 MOST_RATES = 128  # settings that references count as if the search had: they have one dimension, this one a dozen
-_OFF = 0.5
+_OFF = 0.75  # so that most settings have two to four on: with half of a dozen on together a small network underfits
 
 
 def cocktail_space(model: Model, data: Data, training: TrainConfig, dropping: int) -> dict[str, Any]:
@@ -38,7 +46,7 @@ def cocktail_space(model: Model, data: Data, training: TrainConfig, dropping: in
     space |= {
         "decay_start": Choice([0.0, 0.25, 0.5]),
         "l1": LogUniform(1e-5, 1e-1, _OFF),
-        "ema": Choice([0.0, 0.0, 0.98, 0.99]),
+        "ema": Choice([*[0.0] * 6, 0.98, 0.99]),
         "dropconnect": Uniform(0.05, 0.5, _OFF),
         "drop_path": Uniform(0.05, 0.5, _OFF),
         "mixup": Uniform(0.1, 1.0, _OFF),
@@ -49,8 +57,8 @@ def cocktail_space(model: Model, data: Data, training: TrainConfig, dropping: in
     if not table:
         space |= {
             "cutmix": Uniform(0.1, 1.0, _OFF),
-            "random_shift": Choice([0, 0, 1, 2]),
-            "horizontal_flip": Choice([0.0, 0.5]),
+            "random_shift": Choice([*[0] * 6, 1, 2]),
+            "horizontal_flip": Choice([0.0, 0.0, 0.0, 0.5]),
         }
     if embedding_of_codes(model, data) is not None:
         space = {name: dimension for name, dimension in space.items() if name not in CHANGES_INPUTS}

@@ -112,6 +112,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     brackets: list[Bracket]
     families: dict[Word, list[Setting]] | UnsetType = UNSET
     refined: _Members
+    rounds: Annotated[int, Meta(ge=1, le=100)] | UnsetType = UNSET  # of a cocktail
     seeds: _Seeds
     lengths: Lengths | UnsetType = UNSET
     epochs: Epochs | UnsetType = UNSET

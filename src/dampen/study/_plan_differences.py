@@ -8,7 +8,7 @@ Plan = Mapping[str, Any]
 """As `Plan.document` returns it."""
 
 _NOT_ASKED = ("versions", "reading", "format")  # that follow from where and when a study runs
-_DERIVED = ("families", "refined")  # that follow from other fields
+_DERIVED = ("families", "refined", "rounds")  # that follow from other fields
 _CLASSES_LOSS, _LOSS = "cross_entropy", "squared_error"  # the usual ones, which no plan has to name
 _WORDS = {
     "model": "the network",

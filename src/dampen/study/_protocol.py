@@ -35,6 +35,7 @@ class Plan:
         brackets: of the search; none where settings and length are known.
         families: settings that each reference tries, by its name; they compete only with each other.
         refined: how many settings are drawn around the best, at its length.
+        rounds: how often that is done, each time around the best so far.
         seeds: of the search.
         lengths: of trainings.
         confirmed: how many of the best are trained again.
@@ -59,6 +60,7 @@ class Plan:
     brackets: tuple[Bracket, ...]
     families: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
     refined: int = 0
+    rounds: int = 1
     seeds: tuple[int, ...]
     lengths: Lengths
     confirmed: int
@@ -116,6 +118,7 @@ class Plan:
             ],
             "families": {name: [setting.to_dict() for setting in settings] for name, settings in self.families.items()},
             "refined": self.refined,
+            **({} if self.rounds == 1 else {"rounds": self.rounds}),
             "seeds": list(self.seeds),
             "lengths": vars(self.lengths),
             "confirmed": self.confirmed,

@@ -299,7 +299,7 @@ class Runner:
         tested = 1 + (1 + len(plan.families)) * bool(len(plan.data.test_rows))
         tested += n_calibration_folds(plan) * (self.folder is not None)
         return {
-            "search": searched + plan.refined * len(plan.seeds) * long,
+            "search": searched + plan.rounds * plan.refined * len(plan.seeds) * long,
             "confirmation": (plan.confirmed + len(plan.families) + 4 * bool(plan.families)) * full,
             "test": tested * full,
         }

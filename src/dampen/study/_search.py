@@ -7,7 +7,7 @@ import numpy as np
 from dampen.engine import Population
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.search import SEARCH, Ranked, TpeSampler, around, best, longer, promoted
+from dampen.search import AROUND, SEARCH, Ranked, TpeSampler, around, best, longer, promoted
 from dampen.study import _documents
 from dampen.study._runner import Runner, mean_costs
 
@@ -91,9 +91,11 @@ class _Search:
             n += 1
 
     def _around_the_best(self) -> None:
-        drawn, epochs = around(self.plan.space, self.found, self.plan.refined, self.plan.seed)
-        if drawn:
-            self._rung("search-around", len(self.plan.brackets), epochs, {SEARCH: drawn})
+        for n in range(self.plan.rounds):
+            drawn, epochs = around(self.plan.space, self.found, self.plan.refined, self.plan.seed + n)
+            if drawn:
+                run = AROUND if n == 0 else f"{AROUND}-{n + 1}"
+                self._rung(run, len(self.plan.brackets), epochs, {SEARCH: drawn})
 
 
 def _stops(population: Population) -> list[tuple[int, float]]:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -25,9 +25,9 @@ from dampen.engine import (
 )
 from dampen.engine.knobs import Setting, find_knob
 from dampen.errors import InputError
-from dampen.search import Bracket, Space, Strategy, check_space, strategy_of
+from dampen.search import SEARCH, Bracket, Ranked, Space, Strategy, best, check_space, strategy_of
 from dampen.search import brackets as draw_brackets
-from dampen.study import _budget, _defaults, _documents, _references
+from dampen.study import _budget, _cocktail, _defaults, _documents, _references
 from dampen.study._bar import bar_in_notebook
 from dampen.study._checks import (
     check_batches,
@@ -39,7 +39,6 @@ from dampen.study._checks import (
     refuse_taken,
 )
 from dampen.study._choose_loss import AUTO, choose_loss
-from dampen.study._cocktail import LEAST_SETTINGS, MOST_RATES, N_SEEDS, N_SETTINGS, cocktail_space
 from dampen.study._conclude import finish
 from dampen.study._confirmation import Confirmation, simple_models
 from dampen.study._defaults import Lengths
@@ -171,8 +170,8 @@ def tune(
     model, data, training, sizes, lengths = ready.model, ready.data, ready.training, ready.sizes, ready.lengths
     places = _dropping(model, data, training)
     if cocktail:
-        space = _mixed(space or {}, cocktail_space(model, data, training, places))
-        sizes = replace(sizes, settings=N_SETTINGS, seeds=N_SEEDS)
+        space = _mixed(space or {}, _cocktail.cocktail_space(model, data, training, places))
+        sizes = replace(sizes, settings=_cocktail.N_SETTINGS, seeds=_cocktail.N_SEEDS)
     dropping, chosen = places > 0, _space(space, data, places, per_layer)
     refuse_changed_codes(model, data, chosen.dimensions)
     optimizer = find_optimizer(training.optimizer)
@@ -180,17 +179,18 @@ def tune(
 
     def planned(settings: int, lengths: Lengths) -> Planned:
         brackets = draw_brackets(chosen, strategy, settings, (lengths.first, lengths.planned), confirmed, seed)
-        wide = min(settings, MOST_RATES) if cocktail else settings
+        wide = min(settings, _cocktail.MOST_RATES) if cocktail else settings
         families = _references.families(chosen, dropping, data, training.lr, wide, isinstance(optimizer, AdamW))
         around = settings // 8 if strategy.halving and settings >= LEAST_AROUND and strategy.name != "grid" else 0
-        return brackets, families, around
+        return brackets, families, min(around, _cocktail.MOST_AROUND) if cocktail else around
 
+    rounds = _cocktail.ROUNDS if cocktail else 1
     if budget is not None:
         wanted = _budget.Wanted(n_settings, n_seeds, lengths, config.epochs is not None, confirmed)
         if data.given_folds is not None:
             wanted = replace(wanted, confirm_seeds=n_confirm_seeds or sizes.confirm_seeds)
         if cocktail:  # in a dozen dimensions few settings find nothing
-            wanted = replace(wanted, least=LEAST_SETTINGS, tried_seeds=(N_SEEDS,))
+            wanted = replace(wanted, **_cocktail.WANTED)
         without_sizes = ready.plan(
             space=chosen,
             search=strategy.name,
@@ -201,7 +201,7 @@ def tune(
             budget=budget,
         )
         left = budget - (time.perf_counter() - clock)
-        n_settings, n_seeds, lengths = _within(left, ready, without_sizes, out, planned, wanted)
+        n_settings, n_seeds, lengths = _within(left, ready, without_sizes, out, planned, wanted, rounds)
     brackets, families, around = planned(n_settings or sizes.settings, lengths)
     plan = ready.plan(
         notes=ready.notes if choice is None else (*ready.notes, choice.note),
@@ -210,6 +210,7 @@ def tune(
         brackets=brackets,
         families=families,
         refined=around,
+        rounds=rounds,
         seeds=ready.seeds(n_seeds or sizes.seeds),
         lengths=lengths,
         confirmed=confirmed,
@@ -224,7 +225,7 @@ def tune(
         check_learnt(runner, "search")
         check_found(ranked)
         if budget is not None and n_confirm_seeds is None and data.given_folds is None:
-            runner.plan = _confirm_within(budget, runner, clock)
+            runner.plan = _confirm_within(budget, runner, ranked, clock)
         return finish(runner, Confirmation(runner, dropping).of_search(ranked), ranked)
 
 
@@ -272,6 +273,7 @@ def _within(
     out: str | Path | None,
     planned: Callable[[int, Lengths], Planned],
     wanted: _budget.Wanted,
+    rounds: int,
 ) -> tuple[int, int, Lengths]:
     """Return the settings, seeds and lengths of a budget, or those that the folder holds for the same plan.
 
@@ -282,6 +284,7 @@ def _within(
         out: the study's folder.
         planned: what a search of some settings trains.
         wanted: sizes that are given.
+        rounds: of looking around the best.
     """
     folder = None if out is None else Folder(Path(out))
     held = _documents.budget(folder)
@@ -293,7 +296,9 @@ def _within(
         def member_epochs(settings: int, seeds: int, lengths: Lengths) -> float:
             brackets, families, around = planned(settings, lengths)
             searched = sum(bracket.member_epochs(seeds) for bracket in brackets)
-            return searched * (1 + sum(map(len, families.values())) / settings) + around * seeds * lengths.planned
+            return (
+                searched * (1 + sum(map(len, families.values())) / settings) + rounds * around * seeds * lengths.planned
+            )
 
         longest = wanted.lengths.planned
         rate = _budget.seconds_per_member_epoch(ready.model, ready.data, ready.training, plan.space, longest)
@@ -304,14 +309,16 @@ def _within(
     return wanted.settings or held["settings"], wanted.seeds or held["seeds"], Lengths(**held["lengths"])
 
 
-def _confirm_within(budget: float, runner: Runner, clock: float) -> Plan:
+def _confirm_within(budget: float, runner: Runner, ranked: Sequence[Ranked], clock: float) -> Plan:
     """Return the plan with as many confirming seeds as the budget still allows, or as the folder holds."""
     held = _documents.budget(runner.folder) or {}
     if "confirm_seeds" not in held:
         plan, rate = runner.plan, runner.seconds_per_member_epoch
         simple = _budget.seconds_of_simple_models(simple_models(plan.data), plan.data)
         left = budget - runner.seconds - (runner.began - clock) - simple  # they are fitted for the test rows, too
-        full = _budget.full_trainings(plan.confirmed, len(plan.families)) + n_calibration_folds(plan)
+        finalists = best(ranked, SEARCH)[: plan.confirmed]
+        most = max(len(_references.regularisers(t.setting, plan.own_dropout)) for t in finalists)
+        full = _budget.full_trainings(plan.confirmed, len(plan.families), most) + n_calibration_folds(plan)
         of_seed = rate * full * plan.lengths.planned + (simple if plan.scheme == "folds" else 0.0)
         held["confirm_seeds"] = _budget.confirm_seeds(left, budget, of_seed)
         runner.write("budget.json", held)

@@ -5,6 +5,7 @@ from dampen.engine.capture._dropout_mode import CatchDropout
 from dampen.engine.capture._failures import alone, check_ids, failure, in_one_line
 from dampen.engine.capture._forward import eager, first_line, forward, quiet
 from dampen.engine.capture._graph import (
+    EMPTY,
     Layout,
     NotRecordable,
     Read,
@@ -27,6 +28,7 @@ from dampen.engine.capture._sites import Kind, Place, Placed, rates_at, set_rate
 from dampen.engine.capture._trace import Trace, trace
 
 __all__ = [
+    "EMPTY",
     "CatchDropout",
     "Draw",
     "DrawCall",

@@ -26,7 +26,14 @@ _DATA_DEPENDENT = {
 }
 
 
-_EMPTY = {_aten.empty.memory_format, _aten.empty_like.default, _aten.new_empty.default, _aten.empty_strided.default}
+EMPTY = {
+    _aten.empty.memory_format,
+    _aten.empty_like.default,
+    _aten.new_empty.default,
+    _aten.empty_strided.default,
+    _aten.new_empty_strided.default,
+}
+"""Operations that return memory which something else fills."""
 
 Layout = tuple[tuple[int, ...], tuple[int, ...], int, torch.dtype]
 """Shape, strides, place of the first element in its memory, type."""
@@ -363,7 +370,7 @@ def record_staged(
         if any(source in is_late for source in node.all_input_nodes):
             is_late.add(node)
             begun = True
-        elif node.target in _EMPTY:  # memory that something fills: a fresh one for every run
+        elif node.target in EMPTY:  # a fresh one for every run
             is_late.add(node)
         if begun and any(changed not in is_late for changed in _changed(node)):
             return None

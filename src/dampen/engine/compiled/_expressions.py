@@ -81,19 +81,13 @@ def _power(a: list[str], k: dict[str, str], t: str) -> str:
     return f"pow{'f' if t == 'float' else ''}({a[0]}, {a[1]})"
 
 
-def _gelu(a: list[str], k: dict[str, str], t: str) -> str:
-    kind = "tanh" if "tanh" in k.get("approximate", "") else "erf"
-    return f"gelu_{kind}_{t}({a[0]})"
+def _gelu(c: str) -> Expression:
+    """Return an expression in which `{kind}` is `tanh` or `erf`, as the operation was asked for."""
 
+    def build(a: list[str], k: dict[str, str], t: str) -> str:
+        return c.format(*a, kind="tanh" if "tanh" in k.get("approximate", "") else "erf", t=t)
 
-def _gelu_backward(a: list[str], k: dict[str, str], t: str) -> str:
-    kind = "tanh" if "tanh" in k.get("approximate", "") else "erf"
-    return f"{a[0]} * gelu_{kind}_slope_{t}({a[1]})"
-
-
-def _gelu_slope(a: list[str], k: dict[str, str], t: str) -> str:
-    kind = "tanh" if "tanh" in k.get("approximate", "") else "erf"
-    return f"gelu_{kind}_slope_{t}({a[0]})"
+    return build
 
 
 def _elu(a: list[str], k: dict[str, str], t: str) -> str:
@@ -186,7 +180,7 @@ _register("bitwise_and", ("Tensor",), _text("({0} & {1})"))
 _register("bitwise_or", ("Tensor",), _text("({0} | {1})"))
 _register("where", ("self", "ScalarSelf", "ScalarOther"), _text("({0} ? {1} : {2})"))
 _register("masked_fill", ("Scalar", "Tensor"), _text("({1} ? {2} : {0})"))
-_register("gelu", ("default",), _gelu)
+_register("gelu", ("default",), _gelu("gelu_{kind}_{t}({0})"))
 _register("elu", ("default",), _elu)
 _register("leaky_relu", ("default",), _leaky)
 _register("softplus", ("default",), _softplus)
@@ -194,7 +188,7 @@ _register("threshold_backward", ("default",), _text("({1} <= {2} ? ({t})0 : {0})
 _register("sigmoid_backward", ("default",), _text("{0} * {1} * (1 - {1})"))
 _register("tanh_backward", ("default",), _text("{0} * (1 - {1} * {1})"))
 _register("silu_backward", ("default",), _text("{0} * silu_slope_{t}({1})"))
-_register("gelu_backward", ("default",), _gelu_backward)
+_register("gelu_backward", ("default",), _gelu("{0} * gelu_{kind}_slope_{t}({1})"))
 _register("elu_backward", ("default",), _elu_backward)
 _register("leaky_relu_backward", ("default",), _text("({1} > 0 ? {0} : {0} * {2})"))
 _register("softplus_backward", ("default",), _own("softplus_slope"))
@@ -205,7 +199,7 @@ _register(
     _text("{0} * ({1} < -3 ? ({t})0 : {1} > 3 ? ({t})1 : {1} / 3 + ({t})0.5)"),
 )
 EXPRESSIONS[silu_slope], EXPRESSIONS[mish_slope] = _own("silu_slope"), _own("mish_slope")
-EXPRESSIONS[gelu_slope] = _gelu_slope
+EXPRESSIONS[gelu_slope] = _gelu("gelu_{kind}_slope_{t}({0})")
 for _name in ("_to_copy", "clone", "alias", "detach", "lift_fresh"):
     _register(_name, ("default",), _text("{0}"))
 _register("copy", ("default",), _text("{1}"))

@@ -61,10 +61,6 @@ def _places(tensor: View, indices: Sequence[Any], of: Callable[[Any], View]) -> 
     return _Places(shape, rest, along)
 
 
-def _broadcast(view: View, shape: tuple[int, ...]) -> Access:
-    return Access(pointer(view), view.strides_in(shape))
-
-
 def _copied(x: View, out: View) -> list[str]:
     """Return C that begins with what a tensor held, where another is made of it."""
     if x == out:
@@ -73,85 +69,78 @@ def _copied(x: View, out: View) -> list[str]:
     return nest(out.shape, [target, source], lambda at: [f"{target.at(at)} = {source.at(at)};"])
 
 
-def index(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
-    x, (out,) = of(node.args[0]), made
-    assert out is not None
-    places, target = _places(x, node.args[1], of), Access(pointer(out), out.strides)
-    refuse(places.shape != out.shape, "shape of what is chosen")
+def _read(x: View, places: _Places, out: View) -> list[str]:
+    """Return C that puts into `out` the elements of `x` at the places."""
+    target = Access(pointer(out), out.strides)
 
     def body(at: list[str]) -> list[str]:
         lines, source = places.at(x, at)
         return [*lines, f"{target.at(at)} = {source};"]
 
     return [*places.checks(), *nest(out.shape, [target, Access("", places.rest), *places.accesses()], body)]
+
+
+def _write(x: View, places: _Places, values: View, out: View, put: Callable[[str, str], str]) -> list[str]:
+    """Return C that changes `out`, a copy of `x`, at the places, one after the other: several may be the same.
+
+    Args:
+        x: what `out` begins with.
+        places: in `out`.
+        values: one for each place, or to be broadcast.
+        out: what is written.
+        put: the assignment of a value to an element, given the two.
+    """
+    source = Access(pointer(values), values.strides_in(places.shape))
+
+    def body(at: list[str]) -> list[str]:
+        lines, target = places.at(out, at)
+        return [*lines, put(target, source.at(at))]
+
+    accesses = [source, Access("", places.rest), *places.accesses()]
+    return [*_copied(x, out), *places.checks(), *nest(places.shape, accesses, body, ivdep=False)]
+
+
+def index(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
+    x, (out,) = of(node.args[0]), made
+    assert out is not None
+    places = _places(x, node.args[1], of)
+    refuse(places.shape != out.shape, "shape of what is chosen")
+    return _read(x, places, out)
 
 
 def index_put(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
     x, values, (out,) = of(node.args[0]), of(node.args[2]), made
     assert out is not None
-    adds = bool(node.args[3]) if len(node.args) > 3 else False
-    places = _places(out, node.args[1], of)
-    source = _broadcast(values, places.shape)
-
-    def body(at: list[str]) -> list[str]:
-        lines, target = places.at(out, at)
-        return [*lines, f"{target} {'+=' if adds else '='} {source.at(at)};"]
-
-    return [*_copied(x, out), *_in_turn(places, source, body)]
+    sign = "+=" if len(node.args) > 3 and node.args[3] else "="
+    return _write(x, _places(out, node.args[1], of), values, out, lambda to, value: f"{to} {sign} {value};")
 
 
 def index_add(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
     x, numbers, values, (out,) = of(node.args[0]), of(node.args[2]), of(node.args[3]), made
     assert out is not None
-    alpha = node.kwargs.get("alpha", 1)
+    alpha = f"({out.c_type}){node.kwargs.get('alpha', 1)!r}"
     d = node.args[1] % max(1, len(out.shape))
-    refuse(numbers.dtype not in (torch.int64, torch.int32) or not out.shape, "an index")
-    rest = tuple(0 if i == d else stride for i, stride in enumerate(out.strides))
     along = tuple(numbers.strides[0] if i == d and numbers.shape else 0 for i in range(len(out.shape)))
-    places = _Places(values.shape, rest, [(numbers, along, out.shape[d], out.strides[d])], from_end=False)
-    source = _broadcast(values, values.shape)
-
-    def body(at: list[str]) -> list[str]:
-        lines, target = places.at(out, at)
-        return [*lines, f"{target} += ({out.c_type}){alpha!r} * {source.at(at)};"]
-
-    return [*_copied(x, out), *_in_turn(places, source, body)]
-
-
-def _chosen_along(d: int, numbers: View, tensor: View) -> _Places:
-    """Return the places that `gather` reads and `scatter_add` writes: each number stands for one element."""
-    refuse(numbers.dtype not in (torch.int64, torch.int32) or not tensor.shape, "an index")
-    d %= len(tensor.shape)
-    rest = tuple(0 if i == d else stride for i, stride in enumerate(tensor.strides))
-    along = [(numbers, numbers.strides, tensor.shape[d], tensor.strides[d])]
-    return _Places(numbers.shape, rest, along, from_end=False)
+    places = _along(d, numbers, along, values.shape, out)
+    return _write(x, places, values, out, lambda to, value: f"{to} += {alpha} * {value};")
 
 
 def gather(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
-    x, (out,) = of(node.args[0]), made
+    x, numbers, (out,) = of(node.args[0]), of(node.args[2]), made
     assert out is not None
-    places, target = _chosen_along(node.args[1], of(node.args[2]), x), Access(pointer(out), out.strides)
-
-    def body(at: list[str]) -> list[str]:
-        lines, source = places.at(x, at)
-        return [*lines, f"{target.at(at)} = {source};"]
-
-    return [*places.checks(), *nest(out.shape, [target, Access("", places.rest), *places.accesses()], body)]
+    return _read(x, _along(node.args[1], numbers, numbers.strides, numbers.shape, x), out)
 
 
 def scatter_add(node: Any, of: Callable[[Any], View], made: list[View | None]) -> list[str]:
     x, numbers, values, (out,) = of(node.args[0]), of(node.args[2]), of(node.args[3]), made
     assert out is not None
-    places, source = _chosen_along(node.args[1], numbers, out), Access(pointer(values), values.strides)
-
-    def body(at: list[str]) -> list[str]:
-        lines, target = places.at(out, at)
-        return [*lines, f"{target} += {source.at(at)};"]
-
-    return [*_copied(x, out), *_in_turn(places, source, body)]
+    places = _along(node.args[1], numbers, numbers.strides, numbers.shape, out)
+    return _write(x, places, values, out, lambda to, value: f"{to} += {value};")
 
 
-def _in_turn(places: _Places, source: Access, body: Callable[[list[str]], list[str]]) -> list[str]:
-    """Return loops in which several elements may go to one place, one after the other."""
-    accesses = [source, Access("", places.rest), *places.accesses()]
-    return [*places.checks(), *nest(places.shape, accesses, body, ivdep=False)]
+def _along(d: int, numbers: View, strides: tuple[int, ...], shape: tuple[int, ...], tensor: View) -> _Places:
+    """Return places that numbers tell in one dimension of a tensor; the others are their own."""
+    refuse(numbers.dtype not in (torch.int64, torch.int32) or not tensor.shape, "an index")
+    d %= len(tensor.shape)
+    rest = tuple(0 if i == d else stride for i, stride in enumerate(tensor.strides))
+    return _Places(shape, rest, [(numbers, strides, tensor.shape[d], tensor.strides[d])], from_end=False)

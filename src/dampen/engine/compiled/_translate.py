@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from dampen.engine.capture import Layout, Recording
+from dampen.engine.capture import EMPTY, Layout, Recording
 from dampen.engine.compiled._expressions import CONSTANTS, EXPRESSIONS, OVERWRITING, number
 from dampen.engine.compiled._loops import C_TYPES, Access, View, contiguous, nest, pointer
 from dampen.engine.compiled._loops import name as name_of
@@ -21,13 +21,6 @@ from dampen.engine.compiled._operators import KERNELS
 from dampen.engine.compiled._rewrite import WRITTEN, rewrite
 
 _aten = torch.ops.aten
-_EMPTY = {
-    _aten.empty.memory_format,
-    _aten.empty_like.default,
-    _aten.new_empty.default,
-    _aten.empty_strided.default,
-    _aten.new_empty_strided.default,
-}
 _VIEWS = {_aten.unbind.int, _aten.split.Tensor, _aten.split_with_sizes.default, _aten.chunk.default}
 _ALIASES = {_aten.detach.default, _aten.alias.default, _aten._unsafe_view.default}
 _ALIGNED = 64  # bytes at which a buffer begins
@@ -172,7 +165,7 @@ class _Translator:
             else:
                 offset = source.offset + start - self.layouts[whole][2]  # type: ignore[index]
             self.views[node] = View(source.root, offset, shape, strides, dtype)
-        elif target in _EMPTY:
+        elif target in EMPTY:
             self._own(node)
             self.place[node] = -1
         elif target in EXPRESSIONS or target in CONSTANTS:
