@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dampen._hooks import CLUSTERS, WRITERS
+from dampen._threads import sleep_when_idle
 
 if TYPE_CHECKING:
     from dampen.cluster import Cluster
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     )
     from dampen.study import Study, compare, load_study, tune
     from dampen.uncertainty import mc_dropout, predict
+
+sleep_when_idle()  # before anything loads torch
 
 # A name is imported at its first use: torch takes seconds, and `dampen --help` needs none of it.
 _HOME = {

@@ -102,10 +102,18 @@ def test_a_reader_that_goes_away_ends_it_without_a_traceback(endless, tmp_path):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="GNU OpenMP prints what it read on Linux")
-@pytest.mark.parametrize(("given", "waits"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
-def test_idle_threads_sleep_unless_the_environment_says_otherwise(tmp_path, given, waits):
+@pytest.mark.parametrize(
+    ("script", "given", "waits"),
+    [
+        (START, {}, "PASSIVE"),
+        ("import dampen, torch", {}, "PASSIVE"),
+        ("import dampen, torch", {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"),
+    ],
+    ids=["command", "python", "as-given"],
+)
+def test_idle_threads_sleep_unless_the_environment_says_otherwise(tmp_path, script, given, waits):
     """OpenMP's own word for what it read when torch loaded it."""
-    call = [sys.executable, "-c", START, "doctor", "no_such_module:build"]
+    call = [sys.executable, "-c", script, "doctor", "no_such_module:build"]
     shown = ENVIRONMENT | {"OMP_DISPLAY_ENV": "true"} | given
     done = subprocess.run(call, cwd=tmp_path, env=shown, capture_output=True, encoding="utf-8", check=False)
     assert f"OMP_WAIT_POLICY = '{waits}'" in done.stderr

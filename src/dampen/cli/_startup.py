@@ -1,24 +1,13 @@
-"""What starting a command costs: imports without the collector's passes, idle threads asleep, a quick end."""
+"""What starting a command costs: imports without the collector's passes, a quick end."""
 
 import atexit
 import contextlib
 import gc
-import os
-import sys
 from collections.abc import Iterator
-
-# Threads of GNU OpenMP, in torch and scikit-learn, wait for more work in a loop by default: on a machine
-# with more to do than cores that takes the time of whoever they wait for.
-_WAIT = "OMP_WAIT_POLICY", "PASSIVE"
 
 
 def prepare() -> None:
-    """Let idle threads sleep, unless the environment sets how they wait; has an effect only before torch is loaded.
-
-    At the process's end objects are not searched for cycles, of which torch's modules have hundreds of thousands.
-    """
-    if "torch" not in sys.modules and "GOMP_SPINCOUNT" not in os.environ:
-        os.environ.setdefault(*_WAIT)
+    """Search no objects for cycles at the process's end: torch's modules have hundreds of thousands."""
     atexit.unregister(gc.freeze)  # a process may call `main` twice
     atexit.register(gc.freeze)
 
