@@ -1,8 +1,8 @@
 """One network distilled from a study's ensemble, beside plain PyTorch."""
 
 import dataclasses
+from functools import cache
 
-import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,18 +11,21 @@ import dampen
 from dampen.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
+EPOCHS = {"wine": 6, "diabetes": 2}
 SMALL = {"n_seeds": 3, "batch_size": 32, "lr": 0.02, "validation": "held-out"}
 
 
-@pytest.fixture(scope="module")
-def studies(_checks_of_a_room):
-    """A study of classes and one of numbers, of two settings each."""
-    jaxtyping.config.update("jaxtyping_disable", True)  # checking would take most of the trainings' time
+@cache
+def study_of(name):
+    """A study of two settings: of classes, or of numbers."""
     settings = [dampen.Setting(weight_decay=0.1, dropout=0.3), dampen.Setting(weight_decay=9.0, lr=1e-4)]
-    return {
-        "wine": dampen.compare(dampen.mlp(8), dampen.load("wine"), settings, epochs=8, **SMALL),
-        "diabetes": dampen.compare(dampen.mlp(8), dampen.load("diabetes"), settings, epochs=3, **SMALL),
-    }
+    return dampen.compare(dampen.mlp(8), dampen.load(name), settings, epochs=EPOCHS[name], **SMALL)
+
+
+@cache
+def distilled(name):
+    """What the study of that name distils from its own ensemble."""
+    return study_of(name).distilled()
 
 
 def all_rows(study):
@@ -32,9 +35,8 @@ def all_rows(study):
     return dataclasses.replace(data, train_rows=rows, validation_rows=rows[:0]).train
 
 
-def test_it_is_the_network_that_plain_training_on_mean_probabilities_gives(studies):
-    study = studies["wine"]
-    found = study.distilled()
+def test_it_is_the_network_that_plain_training_on_mean_probabilities_gives():
+    study, found = study_of("wine"), distilled("wine")
     rows = all_rows(study)
     with torch.no_grad():
         teacher = torch.stack([network(rows.features).softmax(-1) for network in study.ensemble()]).mean(0)
@@ -43,7 +45,7 @@ def test_it_is_the_network_that_plain_training_on_mean_probabilities_gives(studi
         study.setting,
         study.results.population.seeds[0],
         (rows.features, teacher),
-        dataclasses.replace(study.plan.training, epochs=8),
+        dataclasses.replace(study.plan.training, epochs=EPOCHS["wine"]),
         loss=lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="none"),
     ).network
     for one, other in zip(found.network.parameters(), plain.parameters(), strict=True):
@@ -54,22 +56,22 @@ def test_it_is_the_network_that_plain_training_on_mean_probabilities_gives(studi
     assert (own - teacher).abs().mean() < (teacher - teacher.mean(0)).abs().mean()  # it has learnt what it was taught
 
 
-def test_of_numbers_it_learns_the_mean_prediction(studies):
-    study = studies["diabetes"]
-    found, rows = study.distilled(), all_rows(study)
+@pytest.mark.slow
+def test_of_numbers_it_learns_the_mean_prediction():
+    study = study_of("diabetes")
+    found, rows = distilled("diabetes"), all_rows(study)
     with torch.no_grad():
         teacher = torch.stack([network(rows.features).squeeze(-1) for network in study.ensemble()]).mean(0)
-    how = dataclasses.replace(study.plan.training, epochs=3)
+    how = dataclasses.replace(study.plan.training, epochs=EPOCHS["diabetes"])
     seed = study.results.population.seeds[0]
     plain = dampen.solo(dampen.mlp(8), study.setting, seed, (rows.features, teacher), how).network
     for one, other in zip(found.network.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["wine", "diabetes"])
-def test_it_is_compared_on_rows_that_none_has_seen(studies, name):
-    study = studies[name]
-    found = study.distilled()
+@pytest.mark.parametrize("name", ["wine", pytest.param("diabetes", marks=pytest.mark.slow)])
+def test_it_is_compared_on_rows_that_none_has_seen(name):
+    study, found = study_of(name), distilled(name)
     assert found.n_rows == len(all_rows(study))
     assert (found.n_networks, set(found.values)) == (3, {"distilled", "ensemble", "single"})
     for other, (difference, low, high) in found.against.items():
@@ -78,14 +80,15 @@ def test_it_is_compared_on_rows_that_none_has_seen(studies, name):
     # a mean's cost is at most the mean cost of what is averaged (Jensen), on whichever rows
     assert found.values["ensemble"] <= found.values["single"]
     assert str(found).splitlines()[0].startswith(f"On {found.n_rows} rows that no network has seen")
-    assert found.values == study.distilled().values
 
 
-def test_an_ensemble_of_several_settings_is_distilled_too(studies):
-    assert studies["wine"].distilled(4).n_networks == 4
+@pytest.mark.slow
+def test_an_ensemble_of_several_settings_is_distilled_too():
+    assert study_of("wine").distilled(4).n_networks == 4
 
 
-def test_smoothed_labels_and_weights(tmp_path):
+@pytest.mark.slow
+def test_labels_are_not_smoothed_and_weights_of_1_change_nothing():
     data = dampen.load("wine")
     weighted = dataclasses.replace(data, weights=torch.ones(len(data.targets)), reading=None)
     settings = [dampen.Setting(label_smoothing=0.1), dampen.Setting(label_smoothing=0.2)]
@@ -97,9 +100,9 @@ def test_smoothed_labels_and_weights(tmp_path):
         torch.testing.assert_close(one, other)
 
 
-def test_what_can_t_be_distilled_is_one_line(studies, tmp_path):
+def test_what_can_t_be_distilled_is_one_line(tmp_path):
     with pytest.raises(InputError, match="n must be a whole number, 2 or larger"):
-        studies["wine"].distilled(1)
+        study_of("wine").distilled(1)
     settings = [dampen.Setting(), dampen.Setting(lr=1e-2)]
     how = {"n_seeds": 2, "epochs": 1, "validation": "held-out"}
     of_heads = dampen.compare(
