@@ -38,6 +38,7 @@ SPOKEN = (  # rooms and files: all their texts of several words are
         "study/_choose_loss.py",
         "study/_protocol.py",
         "study/_simple_models.py",
+        "study/_distilled.py",
         "study/_embedded.py",
     ),
     *(f"experiments/_{name}.py" for name in ("answer", "decay", "interaction", "length", "noises", "penalty", "rates")),

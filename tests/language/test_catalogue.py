@@ -157,6 +157,10 @@ def test_lines_of_the_command_line_are_chinese_but_for_options_names_and_measure
         "forward.",
         "x.py has no 'a': name a function that makes a network",
         "No such command 'predit'. Did you mean 'predict'?",
+        "column 'a' looks like free text and is not used: use --text a to make inputs of its words",
+        "--text: column 'a' can't be free text and the target too; leave out one of them",
+        "--text: column 'b' holds numbers, no free text; leave it out",
+        "column 'a' has no word that is an input in 1 row ('x')",
         "No setting is significantly better than no regularisation. The best estimate is weight decay 0, dropout 0.6, "
         "4 epochs: a gain of 1.7e+03 (-1150 to 4477) in mse over the same training without regularisation, not "
         "significant.",
@@ -172,6 +176,9 @@ def test_lines_of_the_command_line_are_chinese_but_for_options_names_and_measure
             assert not re.search("[A-Za-z]{2}", re.sub(kept, "", shown(line))), shown(line)
         assert part("1 input: -1 or 1") == "1 个输入：-1 或 1"
         assert part("3 inputs: days, time of the year") == "3 个输入：天数，一年中的时刻"
+        assert part("9 inputs: tf-idf of words and pairs of words, unknown ones ignored") == (
+            "9 个输入：词和相邻词对的 tf-idf，未知的忽略"
+        )
 
 
 def test_english_reads_no_catalogue():

@@ -175,6 +175,12 @@ def test_a_table_trains_and_shows_other_columns_without_starting_again():
     assert after.pictures != before.pictures
 
 
+def test_a_table_with_words_is_refused_in_one_line():
+    table = TABLE.assign(words=[f"a few words {i % 3}" for i in range(len(TABLE))])
+    with pytest.raises(InputError, match="text: the surface can't show words"):
+        _own.table_of(dampen.load(table, target="price", text="words"))
+
+
 @pytest.mark.parametrize("surface", ["mean", "seeds", "dropout"])
 def test_a_table_of_numbers_to_predict_has_a_surface(surface):
     table = _own.table_of(dampen.load(TABLE, target="price"))

@@ -35,6 +35,10 @@ def _data_options(
     category: Annotated[
         str | None, _options.in_data("Columns of codes, read as categories, separated by commas.")
     ] = None,
+    text: Annotated[
+        list[str] | None,
+        _options.in_data("Column of free text, read as words; repeat it for more.", metavar="COLUMN"),
+    ] = None,
     group: Annotated[
         str | None, _options.in_data("Column of groups: rows of one group stay together in every split.")
     ] = None,
@@ -91,7 +95,7 @@ def _arguments(reading: dict[str, Any]) -> dict[str, Any]:
     for option in ("drop", "category"):
         if reading[option] is not None:
             reading[option] = [name.strip() for name in reading[option].split(",") if name.strip()]
-    return {name: value for name, value in reading.items() if value is not None}
+    return {name: value for name, value in reading.items() if value not in (None, [])}
 
 
 def data_printer(data: "Data", json: bool, more: Sequence[str] = ()) -> Callable[[], None]:

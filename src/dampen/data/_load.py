@@ -27,6 +27,7 @@ from dampen.data.tables._read import READERS, Frame, kind_of, read_frame, tidy
 from dampen.errors import InputError
 
 NAMES = (*BUNDLED, *PUBLISHED)
+_LISTS = ("drop", "category", "text")  # arguments that name any number of columns
 
 
 def load(
@@ -36,6 +37,7 @@ def load(
     task: str | None = None,
     drop: str | int | Sequence[Any] = (),
     category: str | int | Sequence[Any] = (),
+    text: str | int | Sequence[Any] = (),
     group: Any = None,
     weight: Any = None,
     test: Any = None,
@@ -64,6 +66,7 @@ def load(
     - `task`: `classification` or `regression`; None guesses, with a note where it might be wrong.
     - `drop`: columns not to use.
     - `category`: columns that are categories, whatever they hold: codes that look like numbers.
+    - `text`: columns of free text, which become the tf-idf of their words and pairs of words, at most 500 a column.
     - `group`: a column, or values; rows with the same value stay together in every split.
     - `weight`: a column, or values; how much a row counts in the loss and in what is measured.
     - `test`: the test rows, where they are not to be drawn: as `source`, or with their targets as `(rows, targets)`.
@@ -88,9 +91,10 @@ def load(
     ['size', 'garden=yes']
     """
     arguments = {name: value for name, value in locals().items() if name != "progress"}
-    words = {"drop": drop, "category": category, "group": group, "weight": weight, "time_order": time_order}
+    words = {"drop": drop, "category": category, "text": text, "group": group, "weight": weight}
+    words["time_order"] = time_order
     words = {name: _column_names(source, word) for name, word in words.items()}
-    for name in ("drop", "category"):
+    for name in _LISTS:
         if isinstance(words[name], list | tuple):
             words[name] = [_column_names(source, word) for word in words[name]]
     target = _column_names(source, target)
@@ -128,16 +132,12 @@ def load(
         return replace(data, reading=reading if reading is None else reading | dict(data.reading or {}))
     if _is_frame(source):
         return _table(source, target, task, words, test, seed, test_fraction)
-    if any(
-        isinstance(word, str) or (name in ("drop", "category") and len(word))
-        for name, word in words.items()
-        if word is not None
-    ):
+    if any(isinstance(word, str) or (name in _LISTS and len(word)) for name, word in words.items() if word is not None):
         raise InputError(
-            "drop, category, group, weight and time_order name columns of a table; arrays have none: give group, "
+            "drop, category, text, group, weight and time_order name columns of a table; arrays have none: give group, "
             "weight and time_order as arrays"
         )
-    roles = {name: word for name, word in words.items() if name not in ("drop", "category")}
+    roles = {name: word for name, word in words.items() if name not in _LISTS}
     options = {"task": task, "seed": seed, "test_fraction": test_fraction, "normalise": normalise, **roles}
     if is_dataset(source):
         return read_dataset(source, test, **options)
@@ -195,7 +195,7 @@ def _reading(arguments: dict[str, Any]) -> dict[str, Any] | None:
         if isinstance(value, str | os.PathLike):
             is_path = name in ("source", "test", "data_dir") and str(value) not in NAMES
             options[name] = os.path.abspath(value) if is_path else str(value)
-        elif isinstance(value, list | tuple) and name in ("drop", "category"):
+        elif isinstance(value, list | tuple) and name in _LISTS:
             if value:
                 options[name] = [str(word) for word in value]
         elif name == "normalise":
@@ -262,10 +262,10 @@ def _table(
     if beside is not None and not is_values(target):
         raise InputError("the test rows' targets are given beside them: give the training rows' as target, too")
     on_disk = isinstance(source, str | os.PathLike)
-    given = {name: word for name, word in {"target": target, **words}.items() if name not in ("drop", "category")}
+    given = {name: word for name, word in {"target": target, **words}.items() if name not in _LISTS}
     joins = {name: word for name, word in given.items() if is_values(word)}
     frame, names = _frame(source, "the frame", joins)
-    roles = _from_frame.roles(task=task, drop=words["drop"], category=words["category"], **(given | names))
+    roles = _from_frame.roles(task=task, **{name: words[name] for name in _LISTS}, **(given | names))
     test_frame = None
     if test is not None:
         joined = {} if beside is None else {"target": beside}

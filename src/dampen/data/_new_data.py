@@ -123,7 +123,7 @@ def _oddities(
     columns: Columns, table: Table, encoded: Float32[np.ndarray, "N columns"], decimal_comma: bool
 ) -> list[str]:
     """Return what was done to values of a kind that the training rows did not have, a sentence for each column."""
-    notes = []
+    notes, counts = [], columns.counts()
     for j, column in enumerate(columns.used):
         values = table[column.name]
         if column.kind in ("two", "category", "many"):
@@ -144,6 +144,14 @@ def _oddities(
                 notes.append(f"{_never_missing(column.name, missing)}: encoded as none of its values")
             continue
         missing = np.isnan(encoded[:, j])
+        if column.kind == "text":
+            unknown = ~missing & ~encoded[:, counts[j]].any(1)
+            if unknown.any():
+                some = _some(as_text(values[unknown]))
+                notes.append(f"column '{column.name}' has no word that is an input in {_rows(unknown)} ({some})")
+            if missing.any() and not column.missing:
+                notes.append(f"{_never_missing(column.name, missing)}: read as empty")
+            continue
         if not missing.any():
             continue
         text = plain(as_text(values[missing]))

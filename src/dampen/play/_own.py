@@ -77,6 +77,8 @@ def table_of(data: Data) -> Table:
             f"the surface needs a table; {data.name} has rows of shape {list(data.inputs)}: the page Dropout shows "
             "images, Tune takes any data"
         )
+    if data.columns is not None and any(column.kind == "text" for column in data.columns.used):
+        raise InputError("text: the surface can't show words; leave the column out, the page Tune takes it")
     if data.features.shape[1] < 2:
         raise InputError(f"the surface needs two columns at least; {data.name} has one")
     if len(data.test_rows) < 2:

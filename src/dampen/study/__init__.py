@@ -18,6 +18,7 @@ from dampen.study._defaults import (
     usual_space,
 )
 from dampen.study._description import Description
+from dampen.study._distilled import Distilled
 from dampen.study._embedded import with_ids
 from dampen.study._findings import Against
 from dampen.study._fresh import FreshResults
@@ -43,6 +44,7 @@ __all__ = [
     "Against",
     "CalibratedStudy",
     "Description",
+    "Distilled",
     "Exported",
     "FreshResults",
     "Kept",

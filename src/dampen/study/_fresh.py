@@ -1,6 +1,6 @@
 """The results of a study that has just been made, in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from dampen.search import Ranked, Training
 from dampen.study._best_model import Winner, winner_of
 from dampen.study._calibration_ensembles import CalibrationEnsembles
 from dampen.study._description import Description
+from dampen.study._distilled import Distilled, distil
 from dampen.study._on_test_rows import on_test_rows
 from dampen.study._phases import folds_a_round
 from dampen.study._predictor import Predictor
@@ -119,6 +120,12 @@ class FreshResults:
         """Return the networks of `selected`, trained when they are asked for."""
         runner, confirmed = self.calibration.runner, self.calibration.confirmed
         return networks_of(runner, self.selected(n), self.population, self.recommended, confirmed)
+
+    def distilled(self, n: int | None, networks: Sequence[nn.Module]) -> Distilled:
+        """Return a network distilled from those of an ensemble of n; see `Study.distilled`."""
+        plan, runner = self.plan, self.calibration.runner
+        chosen = [(self.recommended, len(networks))] if n is None else self.selected(n)
+        return distil(plan, runner.model, self.recommended, chosen, networks, self.population.seeds)
 
     def winner(self) -> Winner:
         """Return the first of the networks, and all that its training followed from."""

@@ -7,12 +7,13 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from dampen._tensors import LARGEST
+from dampen.data.tables import _free_text
 from dampen.data.tables._formatted_numbers import LIKE_NUMBERS
 from dampen.data.tables._pandas_types import Series, Table
 from dampen.data.tables._values import SYMBOLS, WORDS, as_days, as_numbers, as_text
 from dampen.errors import InputError
 
-Kind = Literal["number", "date", "two", "category", "many"]
+Kind = Literal["number", "date", "two", "category", "many", "text"]
 
 Part = Literal["trend", "year", "week", "day"]
 PERIODS = {"year": 365.2425, "week": 7.0, "day": 1.0}  # periods of a date's waves, in days
@@ -27,8 +28,9 @@ class Column:
 
     Args:
         name: as in the file.
-        kind: `number`; `date`; `two` (levels); `category` (an input for each level); `many` (more levels than that).
-        levels: a category's, those with an input of their own first.
+        kind: `number`; `date`; `two` (levels); `category` (an input for each level); `many` (more levels than that);
+            `text` (an input for each term).
+        levels: a category's, those with an input of their own first; a text's terms.
         own: how many of them have one; the others share one.
         offset: what is subtracted before numbers become float32: a date's in days since 1970.
         unit: what they are divided by.
@@ -62,6 +64,8 @@ class Column:
             raise ValueError(f"column '{self.name}': {self.own} of its {len(self.levels)} levels can't be inputs")
         if self.kind == "two" and not self.levels:
             raise ValueError(f"column '{self.name}' has no levels")
+        if self.kind == "text" and not 0 < len(set(self.levels)) == len(self.levels):
+            raise ValueError(f"column '{self.name}' has no terms, or one of them twice")
         if not self.unit > 0:
             raise ValueError(f"column '{self.name}': its unit must be larger than 0, got {self.unit}")
         if self.low is not None and self.high is not None and self.low > self.high:
@@ -76,6 +80,8 @@ class Column:
             return [f"{name}={self.levels[-1]}"]
         elif self.kind == "category":
             return [f"{name}={level}" for level in self.levels[: self.own]] + [f"{name} other"] * self.has_other
+        elif self.kind == "text":
+            names = [f"{name}: {term}" for term in self.levels]
         elif self.kind == "many":
             means = 1 if outputs <= 2 else outputs
             return [f"{name} mean target {c}" if means > 1 else f"{name} mean target" for c in range(means)] + [
@@ -97,13 +103,24 @@ class Column:
     def summary(self, outputs: int) -> tuple[str, str, str, str]:
         """Return its row in the table of what was done: name, what it is, what it becomes, what is odd."""
         n = len(self.inputs(outputs))
-        kind = {"two": "two values", "category": f"{len(self.levels)} categories", "many": "many categories"}
+        kind = {
+            "two": "two values",
+            "category": f"{len(self.levels)} categories",
+            "many": "many categories",
+            "text": "free text",
+        }
         what = {
             "number": f"scaled by median and quartiles{', missing as the median and a flag' * self.missing}",
             "date": ", ".join({"trend": "days"}.get(part, f"time of the {part}") for part in self.parts),
             "two": "-1 or 1",
             "category": f"one input each{', rare ones together' * self.has_other}",
             "many": "its smoothed mean target, and how often it occurs",
+            "text": (
+                "tf-idf of words, of characters where words are not separated, and of pairs, unknown ones ignored"
+                if _free_text.has_characters(self.levels)
+                else "tf-idf of words and pairs of words, unknown ones ignored"
+            )
+            + ", missing as a flag" * self.missing,
         }[self.kind]
         if self.kind == "many":
             kind["many"] = f"{len(self.levels)} categories"
@@ -141,8 +158,10 @@ class Columns:
         """Return a name for each input."""
         return [name for column in self.used for name in column.inputs(outputs)]
 
-    def encode(self, table: Table, source: str) -> Float32[np.ndarray, "N columns"]:
+    def encode(self, table: Table, source: str) -> Float32[np.ndarray, "N values"]:
         """Return a table's values as numbers: NaN where one is missing, -1 for a level that is not known.
+
+        After the columns come the counts of the terms of those that hold free text, whose own numbers tell texts apart.
 
         Raises:
             InputError: a column is missing; `source` names the file.
@@ -153,10 +172,31 @@ class Columns:
                 f"{source} lacks {_listed(lacking)}, which the training rows have; its columns are "
                 f"{_listed(list(map(str, table.columns)))}"
             )
-        codes = np.empty((len(table), len(self.used)), dtype=np.float32)
+        counts = self.counts()
+        n = len(self.used) + sum(len(self.used[j].levels) for j in counts)
+        codes = np.empty((len(table), n), dtype=np.float32)
         for j, column in enumerate(self.used):
-            codes[:, j] = _encoded(column, table[column.name])
+            if column.kind == "text":
+                texts, missing = _free_text.as_texts(table[column.name])
+                codes[:, j] = np.where(missing, np.nan, _free_text.hashes(texts))
+                _free_text.count(texts, column.levels, codes[:, counts[j]])
+            else:
+                codes[:, j] = _encoded(column, table[column.name])
         return codes
+
+    def counts(self) -> dict[int, slice]:
+        """Return where the counts of each text's terms lie among a row's numbers, by the number of its column."""
+        places, at = {}, len(self.used)
+        for j, column in enumerate(self.used):
+            if column.kind == "text":
+                places[j] = slice(at, at + len(column.levels))
+                at += len(column.levels)
+        return places
+
+    def numbers(self) -> tuple[str, ...]:
+        """Return a name for each of a row's numbers, as `encode` has them."""
+        terms = (f"{column.name}: {term}" for column in self.used if column.kind == "text" for term in column.levels)
+        return (*(column.name for column in self.used), *terms)
 
     def document(self, outputs: int) -> list[dict[str, Any]]:
         """Return the table of what was done as JSON can hold it."""

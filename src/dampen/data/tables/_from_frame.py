@@ -12,7 +12,7 @@ from dampen.data._checks import as_weights
 from dampen.data._dataset import Data
 from dampen.data._leakage import noted
 from dampen.data._new_data import encode_new
-from dampen.data.tables import _formatted_numbers, _identifiers, _spelling, _values, _written_numbers
+from dampen.data.tables import _formatted_numbers, _free_text, _identifiers, _spelling, _values, _written_numbers
 from dampen.data.tables._columns import Columns
 from dampen.data.tables._frame import Frame
 from dampen.data.tables._infer_types import decide, numbers_only
@@ -20,6 +20,7 @@ from dampen.data.tables._pandas_types import Series, Table
 from dampen.data.tables._totals import total_row
 from dampen.errors import InputError
 
+_SPECIAL = {"group": "the group", "weight": "the weight", "time_order": "the time order"}
 LEAST_ROWS = 20  # with a target: a tenth fewer could not be split into test rows and five informative folds
 
 
@@ -32,6 +33,7 @@ class Roles:
         task: None guesses.
         drop: columns not to use.
         category: columns that are categories whatever they hold.
+        text: columns of free text.
         group: rows with the same value stay together when rows are split.
         weight: how much a row counts.
         time_order: rows are split by it: earlier ones train, later ones evaluate.
@@ -41,6 +43,7 @@ class Roles:
     task: str | None = None
     drop: tuple[str, ...] = ()
     category: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
     group: str | None = None
     weight: str | None = None
     time_order: str | None = None
@@ -93,6 +96,10 @@ def from_frame(
     if target_name in dropped:
         raise InputError(f"column '{target_name}' is the target, it can't be dropped too")
     category = [_target.existing(columns, column, "category", source) for column in roles.category]
+    text = list(dict.fromkeys(_target.existing(columns, column, "text", source) for column in roles.text))
+    taken = [("the target", [target_name]), ("left out", dropped), ("a category", category)]
+    taken += [(_SPECIAL[role], [column]) for role, column in special.items()]
+    _refuse_text(table[text], taken)
     copies = [called for name, called in frame.again if name == target_name and called not in dropped]
     if copies:
         raise InputError(
@@ -170,6 +177,7 @@ def from_frame(
                 decimal_comma=frame.decimal_comma,
                 time=special.get("time_order"),
                 category=category,
+                text=text,
                 every=table[inputs],
             )
         )
@@ -192,11 +200,13 @@ def from_frame(
         decided, raw, odd = read(train_rows)
     notes += _spelling.spelling_notes(decided)
     notes += _infinite(table, decided)
+    notes += _unread_text(table, decided)
     notes += [f"test rows: {note}" for note in odd]
     reasons = [(c, "asked for") for c in dropped]
     needed_for = {"group": "it keeps rows together", "weight": "it weighs rows"}
     reasons += [(column, needed_for[role]) for role, column in special.items() if role in needed_for]
-    repeating = () if ordered else _repeating(table[[*inputs, *dropped]], target, numbers, groups, train_rows)
+    may_repeat = [column for column in (*inputs, *dropped) if column not in text]
+    repeating = () if ordered else _repeating(table[may_repeat], target, numbers, groups, train_rows)
     data = Data(
         name=name,
         task=target.task,  # type: ignore[arg-type]
@@ -205,7 +215,7 @@ def from_frame(
         train_rows=train_rows,
         test_rows=test_rows,
         classes=target.classes,
-        feature_names=tuple(column.name for column in decided.used),
+        feature_names=decided.numbers(),
         columns=replace(decided, dropped=(*decided.dropped, *reasons), repeating=repeating),
         weights=None if weights is None else torch.from_numpy(weights),
         groups=groups,
@@ -215,6 +225,30 @@ def from_frame(
         source=source_name,
     )
     return noted(data.together())
+
+
+def _refuse_text(table: Table, taken: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Refuse columns of free text that are something else.
+
+    Raises:
+        InputError: there is such a column.
+    """
+    for name in table.columns:
+        for role, others in taken:
+            if name in others:
+                raise InputError(f"text: column '{name}' can't be free text and {role} too; leave out one of them")
+        other = _free_text.unfit(table[name])
+        if other is not None:
+            raise InputError(f"text: column '{name}' {other}, no free text; leave it out")
+
+
+def _unread_text(table: Table, columns: Columns) -> list[str]:
+    """Return a note on each column that is not used and looks like free text."""
+    return [
+        f"column '{name}' looks like free text and is not used: use text {name} to make inputs of its words"
+        for name, why in columns.dropped
+        if why.startswith("an identifier or text") and _free_text.looks_like_text(table[name])
+    ]
 
 
 def _repeating(
@@ -362,8 +396,8 @@ def roles(
     weight: str | None = None,
     time_order: str | None = None,
     category: str | Sequence[str] = (),
+    text: str | Sequence[str] = (),
 ) -> Roles:
     """Return the roles that a user's words mean."""
-    dropped = (drop,) if isinstance(drop, str) else tuple(drop)
-    categories = (category,) if isinstance(category, str) else tuple(category)
-    return Roles(target, task, dropped, categories, group, weight, time_order)
+    dropped, categories, texts = ((of,) if isinstance(of, str) else tuple(of) for of in (drop, category, text))
+    return Roles(target, task, dropped, categories, texts, group, weight, time_order)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from jaxtyping import Float64
 
-from dampen.data.tables import _dates, _formatted_numbers
+from dampen.data.tables import _dates, _formatted_numbers, _free_text
 from dampen.data.tables._columns import Column, Columns, Part
 from dampen.data.tables._pandas_types import Series, Table
 from dampen.data.tables._values import (
@@ -21,6 +21,7 @@ from dampen.data.tables._values import (
     as_text,
     as_whole,
     grouped,
+    holds_containers,
     plain,
     settled,
 )
@@ -44,6 +45,7 @@ def decide(
     decimal_comma: bool = False,
     time: str | None = None,
     category: Collection[str] = (),
+    text: Collection[str] = (),
     every: Table | None = None,
 ) -> Columns:
     """Return the type of each column.
@@ -53,6 +55,7 @@ def decide(
         decimal_comma: whether text such as `3,14` is a number.
         time: a column that puts the rows in order: it has no trend, which the rows that follow would only exceed.
         category: columns that are categories whatever they hold.
+        text: columns of free text.
         every: the same columns with the test rows too: all dates decide which of day and month comes first.
 
     Raises:
@@ -63,6 +66,8 @@ def decide(
         whole = table[name] if every is None else every[name]
         if name in category:
             column = _category(str(name), as_text(table[name]), asked=True)
+        elif name in text:
+            column = _text(str(name), table[name], _free_text.most_terms(len(table), len(text)))
         else:
             column = _decided(str(name), table[name], decimal_comma, name == time, whole)
         if isinstance(column, Column):
@@ -131,7 +136,7 @@ def _decided(name: str, values: Series, decimal_comma: bool, orders: bool, every
     inferred = pd.api.types.infer_dtype(values, skipna=True)
     if inferred in ("date", "datetime", "datetime64"):
         return _date(name, values, None, orders, every)
-    if inferred in ("complex", "bytes") or _holds_containers(values):
+    if inferred in ("complex", "bytes") or holds_containers(values):
         return "complex numbers" if inferred == "complex" else "holds lists, mappings or bytes, not single values"
     text = as_text(values)
     known = plain(text).dropna()
@@ -266,6 +271,22 @@ def _date(name: str, values: Series, format: str | None, orders: bool, every: Se
     )
 
 
+def _text(name: str, values: Series, most: int) -> "Column | str":
+    texts, missing = _free_text.as_texts(values)
+    if missing.all():
+        return "every value is missing"
+    terms = _free_text.terms(texts, most)
+    if not terms:
+        return f"no word is in {_free_text.LEAST_ROWS} rows or more"
+    n_missing = int(missing.sum())
+    note = "; ".join(
+        filter(
+            None, [f"the {most} most frequent terms" * (len(terms) == most), f"{n_missing} missing" * bool(n_missing)]
+        )
+    )
+    return Column(name, "text", terms, len(terms), missing=n_missing > 0, said=note)
+
+
 def _category(
     name: str, text: Series, decimal_comma: bool = False, *, codes: bool = False, asked: bool = False
 ) -> "Column | str":
@@ -291,7 +312,3 @@ def _category(
     own = sum(int(counts[level]) >= RARE for level in levels)
     own = len(levels) if len(levels) - own == 1 or own == 0 else own  # "others" of one, or of all, add nothing
     return Column(name, "category", tuple(levels), own, said=note)
-
-
-def _holds_containers(values: Series) -> bool:
-    return any(isinstance(value, list | tuple | dict | set | np.ndarray | bytes) for value in values.iloc[:1000])

@@ -193,6 +193,7 @@ class _Document(Struct, frozen=True, kw_only=True):
     seen: dict[_Place, list[bool]]
     means: dict[_Place, list[_Numbers]]
     counts: dict[_Place, _Numbers]
+    factors: dict[_Place, _Numbers] = {}  # studies that were made before text was read have none
 
     def __post_init__(self) -> None:
         used, outputs = self.columns.used, 1 if self.classes is None else len(self.classes)
@@ -205,6 +206,8 @@ class _Document(Struct, frozen=True, kw_only=True):
             n, place = len(column.levels), str(j)
             if column.kind == "category" and len(self.seen.get(place, ())) != n:
                 raise ValueError(f"seen: column {j} has {n} levels")
+            if column.kind == "text" and len(self.factors.get(place, ())) != n:
+                raise ValueError(f"factors: column {j} has {n} terms")
             if column.kind == "many":
                 rows = self.means.get(place, ())
                 if len(rows) != n + 2 or len(self.counts.get(place, ())) != n + 2 or {len(r) for r in rows} != {means}:
@@ -218,4 +221,5 @@ class _Document(Struct, frozen=True, kw_only=True):
 
         centre, scale = (np.array(values, dtype=np.float32) for values in (self.centre, self.scale))
         seen, means = by_column(self.seen, bool), by_column(self.means, np.float32)
-        return Vectoriser(self.columns, self.outputs, centre, scale, seen, means, by_column(self.counts, np.float32))
+        counts, factors = by_column(self.counts, np.float32), by_column(self.factors, np.float32)
+        return Vectoriser(self.columns, self.outputs, centre, scale, seen, means, counts, factors)

@@ -184,6 +184,11 @@ def typed(values: Series, decimal_comma: bool = False) -> Series:
     return numbers
 
 
+def holds_containers(values: Series) -> bool:
+    """Return whether cells hold several values, or bytes."""
+    return any(isinstance(value, list | tuple | dict | set | np.ndarray | bytes) for value in values.iloc[:1000])
+
+
 def as_days(values: Series, format: str | None) -> Float64[np.ndarray, " N"]:
     """Return times as days since 1970, NaN where they are missing or no times."""
     import pandas as pd

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
+from dampen.data.tables import _free_text
 from dampen.data.tables._columns import PERIODS, Columns
 
 _CLIP = 3.0  # where the smooth clip of the paper bends
@@ -36,6 +37,7 @@ class Vectoriser:
         seen: by category: which levels occur in the training rows.
         means: by category of high cardinality: mean targets.
         counts: likewise: how often a level occurs, as `log1p`, in standard deviations from the mean.
+        factors: by column of free text: the inverse document frequency of each term.
     """
 
     columns: Columns
@@ -45,6 +47,7 @@ class Vectoriser:
     seen: Mapping[int, np.ndarray] = field(default_factory=dict)
     means: Encodings = field(default_factory=dict)
     counts: Mapping[int, np.ndarray] = field(default_factory=dict)
+    factors: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
@@ -57,11 +60,11 @@ class Vectoriser:
         kinds = [column.kind for column in self.columns.used]
         return (
             f"{len(kinds)} columns ({kinds.count('number')} of numbers) to {self.width} inputs: numbers scaled by "
-            "median and quartiles and smoothly clipped, categories one by one or by their mean target, over the "
-            "training rows"
+            "median and quartiles and smoothly clipped, categories one by one or by their mean target, "
+            f"{'text by the tf-idf of its terms, ' * ('text' in kinds)}over the training rows"
         )
 
-    def apply(self, raw: Shaped[Tensor, "N columns"]) -> Float[Tensor, "N D"]:
+    def apply(self, raw: Shaped[Tensor, "N values"]) -> Float[Tensor, "N D"]:
         """Return inputs for rows that were not trained on."""
         return torch.from_numpy(self._apply(raw.numpy(), {}))
 
@@ -82,6 +85,7 @@ class Vectoriser:
             z[missing] = 0.0
             inputs[:, slots] = _clipped(z)
             inputs[:, flags] = np.isnan(raw[:, flagged])
+        counts = self.columns.counts()
         for j, column in enumerate(self.columns.used):
             values, at = raw[:, j], places[j]
             if column.kind == "two":
@@ -95,6 +99,10 @@ class Vectoriser:
                 codes = _rows_of_levels(values, len(column.levels))
                 inputs[:, at.start : at.stop - 1] = fitted[j] if j in fitted else self.means[j][codes]
                 inputs[:, at.stop - 1] = self.counts[j][codes]
+            elif column.kind == "text":
+                terms = slice(at.start, at.start + len(column.levels))
+                inputs[:, terms] = _free_text.tf_idf(raw[:, counts[j]], self.factors[j])
+                inputs[:, terms.stop : at.stop] = np.isnan(values)[:, None]
             elif column.kind == "date":
                 self._fill_date(j, values, inputs[:, at])
 
@@ -124,6 +132,7 @@ class Vectoriser:
             "seen": {str(j): values.tolist() for j, values in self.seen.items()},
             "means": {str(j): values.tolist() for j, values in self.means.items()},
             "counts": {str(j): values.tolist() for j, values in self.counts.items()},
+            "factors": {str(j): values.tolist() for j, values in self.factors.items()},
         }
 
 
@@ -133,7 +142,7 @@ def width(columns: Columns, outputs: int) -> int:
 
 
 def fit(
-    columns: Columns, raw: Shaped[Tensor, "N columns"], targets: Shaped[Tensor, " N"], outputs: int
+    columns: Columns, raw: Shaped[Tensor, "N values"], targets: Shaped[Tensor, " N"], outputs: int
 ) -> tuple[Vectoriser, Float[Tensor, "N D"]]:
     """Estimate on training rows; also return their own inputs.
 
@@ -154,6 +163,7 @@ def fit(
     for j in scaled:
         centre[j], scale[j] = _robust(values[::step, j], values[:, j])
     seen, means, counts, fitted = {}, {}, {}, {}
+    factors = {j: _free_text.inverse_frequencies(values[:, at]) for j, at in columns.counts().items()}
     for j, column in enumerate(columns.used):
         if column.kind not in ("category", "many"):
             continue
@@ -165,7 +175,7 @@ def fit(
         else:
             means[j], fitted[j] = _mean_targets(codes, targets.numpy(), n_levels + 2, outputs)
             counts[j] = _standard(np.log1p(occurs), codes)
-    vectoriser = Vectoriser(columns, outputs, centre, scale, seen, means, counts)
+    vectoriser = Vectoriser(columns, outputs, centre, scale, seen, means, counts, factors)
     return vectoriser, torch.from_numpy(vectoriser._apply(values, fitted))
 
 
