@@ -133,6 +133,22 @@ def test_what_goes_wrong_leaves_no_trial_running(data):
     assert [trial.state for trial in own.trials] == [TrialState.FAIL] * 4
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_trial_that_can_t_be_told_fails_as_those_after_it_do(data, monkeypatch, error):
+    own, tell, told = study(), optuna.Study.tell, []
+
+    def interrupted(self, trial, *value, **how):
+        told.append(trial.number)
+        if told == [0, 1]:
+            raise error
+        return tell(self, trial, *value, **how)
+
+    monkeypatch.setattr(optuna.Study, "tell", interrupted)
+    with pytest.raises(error):
+        dampen.objective(dampen.mlp(4), data, suggest, **HOW).optimize(own, 3)
+    assert [trial.state for trial in own.trials] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.FAIL]
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [

@@ -189,7 +189,7 @@ class Objective:
                 waiting.append(study.ask())
                 settings.append(self._setting_or_pruned(waiting[-1]))
             for value in self._train_all(study.pruner, list(waiting), settings):
-                trial = waiting.pop(0)
+                trial = waiting[0]
                 with stop:
                     if value is None:
                         study.tell(trial, state=TrialState.PRUNED)
@@ -198,6 +198,7 @@ class Objective:
                     else:
                         study.tell(trial, state=TrialState.FAIL)
                 told.append(trial.number)
+                del waiting[0]  # only now: a storage may fail, or Ctrl-C come, while it is told
         except BaseException:
             for trial in waiting:
                 with contextlib.suppress(Exception):  # what went wrong first is what is raised
