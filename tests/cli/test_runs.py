@@ -74,6 +74,19 @@ def test_a_list_has_studies_alone_the_latest_first_and_changes_nothing(run, runs
     assert everything(runs) == before
 
 
+def test_a_study_that_is_removed_meanwhile_is_left_out(run, runs, monkeypatch):
+    found = _kept.named
+
+    def then_removed(place):
+        names = found(place)
+        remove_study(runs / "wine-1")
+        shutil.rmtree(runs / "half")
+        return names
+
+    monkeypatch.setattr(_kept, "named", then_removed)
+    assert [study.folder.name for study in kept(runs)] == ["wine-2", "torn"]
+
+
 def test_figures_are_those_of_the_studys_document(run, runs):
     document = json.loads((runs / "wine-1" / "study.json").read_text())
     shown = next(s for s in json.loads(run("runs", "list", "--json")[1])["studies"] if s["folder"].endswith("wine-1"))
