@@ -91,6 +91,13 @@ def test_the_most_particular_message_is_meant_and_numbers_are_told_from_words():
         ({"LC_ALL": "", "LC_MESSAGES": "zh_TW", "LANG": "en_GB"}, "zh"),
         ({"DAMPEN_LANG": "en", "LC_ALL": "zh_CN"}, "en"),
         ({"DAMPEN_LANG": "zh"}, "zh"),
+        ({"LANGUAGE": "en_GB:en", "LANG": "zh_CN.UTF-8"}, "en"),
+        ({"LANGUAGE": "fr:zh_CN", "LANG": "fr_FR.UTF-8"}, "zh"),
+        ({"LANGUAGE": "fr", "LANG": "zh_CN.UTF-8"}, "en"),
+        ({"LANGUAGE": "", "LANG": "zh_CN.UTF-8"}, "zh"),
+        ({"LANGUAGE": "zh_CN", "LC_ALL": "C"}, "en"),
+        ({"LANGUAGE": "zh_CN"}, "en"),
+        ({"LANGUAGE": "zh_CN", "LANG": "zh_CN.UTF-8", "DAMPEN_LANG": "en"}, "en"),
     ],
 )
 def test_the_language_is_that_of_dampen_lang_or_else_of_the_locale(environment, name):
