@@ -19,7 +19,7 @@ from dampen.cli import _completion, _startup
 from dampen.cli._examples import epilog
 from dampen.cli._option_names import as_options
 from dampen.cli._output import WARNED, printable
-from dampen.errors import InputError, NotFusedWarning, NotSampled, OutputsWarning
+from dampen.errors import InputError, NoFont, NotFusedWarning, NotSampled, OutputsWarning
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
 _LONGEST = 2000  # letters of a message: names may have thousands
@@ -130,7 +130,7 @@ def run() -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a letter that the terminal lacks must not end a command
     with warnings.catch_warnings():
-        for category in (NotFusedWarning, NotSampled, OutputsWarning):
+        for category in (NoFont, NotFusedWarning, NotSampled, OutputsWarning):
             warnings.simplefilter("always", category)
         warnings.showwarning = _show
         WARNED.clear()
