@@ -49,7 +49,7 @@ def command(
             out or study / "export", onnx=onnx, data=data
         )
     if exported.refused is not None:
-        print(f"dampen: {shown(exported.refused)}", file=sys.stderr)
+        print(f"dampen: {_output.printable(shown(exported.refused))}", file=sys.stderr)
     if json:
         _output.print_json({"folder": str(exported.folder), "files": list(exported.files), **exported.document})
         return

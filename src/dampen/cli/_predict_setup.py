@@ -96,7 +96,7 @@ def ready(
     printed += [f"{_NOTE}{note}" for note in row_notes]
     notes = tuple(line.removeprefix(_NOTE) for line in printed if line.startswith(_NOTE))
     for line in printed:
-        print(f"dampen: {shown(line)}", file=sys.stderr)
+        print(f"dampen: {_output.printable(shown(line))}", file=sys.stderr)
     with _output.progress("calibrating"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # what could not be calibrated is printed with the summary
         calibrated = study.calibrated(
