@@ -4,6 +4,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -322,8 +323,8 @@ def _hint_to_resume(folder: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if (folder / "plan.json").is_file():
-            line = shown(f"interrupted; the same command with --resume --out {folder} goes on from here")
-            print(f"dampen: {line}", file=sys.stderr)
+            line = shown(f"interrupted; the same command with --resume --out {quote(str(folder))} goes on from here")
+            print(f"dampen: {_output.printable(line)}", file=sys.stderr)
         raise
 
 
