@@ -1,16 +1,19 @@
 """`dampen runs`: studies are listed, shown, put side by side and removed, and nothing else is."""
 
+import errno
 import json
 import os
 import re
 import shlex
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import shellingham
 import typer
 
+from dampen._language import speaking
 from dampen.cli._examples import EXAMPLES
 from dampen.study import _kept, kept, remove_study, side_by_side
 
@@ -253,6 +256,8 @@ def test_the_script_of_the_shell_that_is_named_is_shown_or_installed(run, tmp_pa
     script = tmp_path / ".bash_completions" / "dampen.sh"
     assert f"The completion for bash is in {script}" in out
     assert script.read_text().strip() == run("--show-completion", "bash")[1].strip()
+    with speaking("en"):
+        assert run("--install-completion", "bash", "--lang", "zh")[1].startswith(f"bash 的补全在 {script}")
     assert (tmp_path / ".bashrc").read_text().split("\n")[:1] == ["alias a=b"]
     assert str(script) in (tmp_path / ".bashrc").read_text()
 
@@ -281,6 +286,24 @@ def test_a_completion_that_can_t_be_made_is_one_line(run, tmp_path, monkeypatch,
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert re.search(line, err)
     assert (tmp_path / ".bashrc").read_bytes() == b"# \xe9t\xe9\n"
+
+
+@pytest.mark.parametrize(("shell", "name"), [("bash", ".bashrc"), ("zsh", ".zshrc")])
+def test_a_start_up_file_is_as_it_was_where_the_disk_is_full(run, tmp_path, monkeypatch, shell, name):
+    file, write = tmp_path / name, Path.write_text
+
+    def full(self, text, *how, **more):
+        write(self, text[:3] if self.name == name else text, *how, **more)
+        if self.name == name:
+            raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file.write_text("alias a=b\n")
+    monkeypatch.setattr(Path, "write_text", full)
+    code, out, err = run("--install-completion", shell)
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"dampen: the completion can't be installed: .*No space left on device; .*\n", err)
+    assert file.read_text() == "alias a=b\n"
 
 
 def test_own_files_stay_wherever_they_lie_and_no_name_means_the_folder_one_is_in(run, tmp_path, monkeypatch):
