@@ -74,6 +74,9 @@ def test_a_list_has_studies_alone_the_latest_first_and_changes_nothing(run, runs
     assert re.fullmatch(r"dampen: note: .*torn/study.json is damaged.*\n", err)
     document = json.loads(run("runs", "list", "--json")[1])
     assert [study["state"] for study in document["studies"]] == ["finished", "finished", "damaged", "unfinished"]
+    assert json.loads(run("runs", "--json")[1]) == document
+    code, out, err = run("runs", "--json", "show", "wine-1")
+    assert (code, out, err) == (2, "", "dampen: --json stands after the command: dampen runs show ... --json\n")
     assert everything(runs) == before
 
 

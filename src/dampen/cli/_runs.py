@@ -143,8 +143,10 @@ def remove(
         _output.print_json({"removed": list(stayed), "stayed": [file for files in stayed.values() for file in files]})
         return
     for name, files in stayed.items():
-        left = f"; {len(files)} of your own files stayed there" if files else ""
-        _output.say(f"removed {printable(name)}{left}")
+        if files:
+            _output.say(f"removed {printable(name)}; {len(files)} of your own files stayed there")
+        else:
+            _output.say(f"removed {printable(name)}")
 
 
 def application(
@@ -152,12 +154,7 @@ def application(
 ) -> typer.Typer:
     """Return the command with its own commands; without one it lists."""
     app = typer.Typer(cls=group, rich_markup_mode="rich", add_completion=False)
-
-    @app.callback(invoke_without_command=True)
-    def runs(context: typer.Context) -> None:
-        if context.invoked_subcommand is None:
-            list_studies()
-
+    app.callback(invoke_without_command=True)(_root)
     for name, command in COMMANDS.items():
         app.command(name, cls=leaf, help=paragraphs(command.__doc__), epilog=epilog(f"runs {name}"))(command)
     return app
@@ -165,6 +162,14 @@ def application(
 
 COMMANDS = {"list": list_studies, "show": show, "compare": compare, "remove": remove}
 HELP = "List, show, compare and remove studies."
+
+
+def _root(context: typer.Context, json: _options.Json = False) -> None:
+    command = context.invoked_subcommand
+    if command is None:
+        list_studies(json=json)
+    elif json:
+        raise InputError(f"--json stands after the command: dampen runs {command} ... --json")
 
 
 def _agreed(folders: list[Path]) -> bool:
