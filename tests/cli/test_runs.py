@@ -110,6 +110,17 @@ def test_a_finished_study_is_shown_as_tune_printed_it(run, runs):
     assert json.loads(run("runs", "show", "wine-1", "--json")[1])["sentences"] == document["sentences"]
 
 
+def test_every_command_takes_a_study_by_its_name(run, runs):
+    page = runs / "wine-1" / "report.html"
+    page.unlink()
+    assert run("report", "wine-1") == (0, "dampen-runs/wine-1/report.html\n", "")
+    assert page.is_file()
+    code, out, _ = run("export", "wine-1")
+    assert (code, out.splitlines()[0].startswith("dampen-runs/wine-1/export/")) == (0, True)
+    for command in ("predict", "trust"):
+        assert run(command, "wine-1", "no.csv") == (2, "", "dampen: there is no file no.csv; correct the name\n")
+
+
 def test_which_knobs_matter_is_shown_where_settings_are_enough(run, runs):
     code, out, err = run("runs", "show", "wine-1", "--importance")
     assert (code, out) == (2, "")
@@ -236,7 +247,12 @@ def test_every_command_has_examples_that_its_options_allow(run, monkeypatch):
 
 def test_completion_knows_commands_options_and_studies(run, runs, monkeypatch):
     monkeypatch.setenv("_DAMPEN_COMPLETE", "complete_bash")
-    for words, expected in {"ru": "runs", "tune --see": "--seed", "runs show wi": "wine-1"}.items():
+    for words, expected in {
+        "ru": "runs",
+        "tune --see": "--seed",
+        "runs show wi": "wine-1",
+        "predict wi": "wine-1",
+    }.items():
         monkeypatch.setenv("COMP_WORDS", f"dampen {words}")
         monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
         assert expected in run()[1].split()

@@ -181,7 +181,11 @@ def test_what_goes_on_after_ctrl_c_is_named_as_a_shell_reads_it(run, monkeypatch
 def test_a_report_needs_a_finished_and_whole_study(run, finished, tmp_path):
     code, _, err = run("report", "nowhere")
     assert code == 2
-    assert "holds no finished study" in err
+    assert "there is no study nowhere, here or in dampen-runs" in err
+    (tmp_path / "empty").mkdir()
+    code, _, err = run("report", "empty")
+    assert code == 2
+    assert "empty holds no finished study" in err
     folder = finished[0] / "dampen-runs" / "wine-1"
     for name, damage in (("curves.parquet", b"PAR1"), ("study.json", b"{")):
         shutil.copytree(folder, tmp_path / name)

@@ -45,6 +45,18 @@ class Setup:
     notes: tuple[str, ...] = ()
 
 
+def folder_of(study: str) -> Path:
+    """Return the folder of the study that is named.
+
+    Raises:
+        InputError: there is none.
+    """
+    with _startup.importing():
+        from dampen.study import study_folder
+
+    return study_folder(study)
+
+
 def ready(
     folder: Path,
     data: str,

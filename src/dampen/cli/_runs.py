@@ -22,24 +22,9 @@ if TYPE_CHECKING:
 _LONGEST = 60  # letters of a name in a table
 
 
-def _studies(incomplete: str) -> list[str]:
-    """Return the names of studies for the shell's completion; a name that is a path is left to the shell."""
-    try:
-        names = [entry.name for entry in RUNS.iterdir() if (entry / "plan.json").is_file()]
-    except OSError:
-        return []
-    return sorted(name for name in names if name.startswith(incomplete))
-
-
-_Study = Annotated[
-    str,
-    typer.Argument(
-        metavar="STUDY", help="Folder of a finished study, or its name in dampen-runs.", autocompletion=_studies
-    ),
-]
 _Studies = Annotated[
     list[str],
-    typer.Argument(help="Folders of studies, or names in dampen-runs.", autocompletion=_studies),
+    typer.Argument(help="Folders of studies, or names in dampen-runs.", autocompletion=_options.studies),
 ]
 _Folder = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Folder of studies.", show_default=True)]
 
@@ -65,7 +50,7 @@ def list_studies(folder: _Folder = RUNS, json: _options.Json = False) -> None:
 
 
 def show(
-    study: _Study,
+    study: _options.Study,
     importance: Annotated[
         bool,
         _options.flag(

@@ -254,10 +254,11 @@ def report(
 ) -> None:
     """Write the report of a finished study again, and print where it is."""
     with _startup.importing():
-        from dampen.study import load_study
+        from dampen.study import load_study, study_folder
 
-    load_study(study).report(study / "report.html")
-    print(study / "report.html")
+    folder = study_folder(study)
+    load_study(folder).report(folder / "report.html")
+    print(folder / "report.html")
 
 
 def dimension(text: str, option: str, *, log: bool = False, zero: float = 0.0) -> Any:
