@@ -129,6 +129,10 @@ def test_errors_notes_and_help_are_chinese_and_json_is_not(tmp_path, monkeypatch
     )
     (tmp_path / "dampen-runs").mkdir()
     assert "dampen-runs 中没有研究" in printed("--lang", "zh", "runs")[1]
+    for words in ((), ("tune",), ("runs",), ("runs", "show")):
+        page = printed(*words, "--help", "--lang", "zh")[1]
+        assert " 用法：dampen" in page
+        assert "显示此帮助，然后退出。" in page
     assert printed("--lang", "zh", "runs", "list", "--json")[1] == printed("runs", "list", "--json")[1]
 
 

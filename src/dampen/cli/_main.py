@@ -45,7 +45,7 @@ _PANELS = {
 
 
 class _WithPlainFlags:
-    """Help that shows no type beside an option without a value."""
+    """Help that shows no type beside an option without a value, and typer's own words in the reader's language."""
 
     def get_params(self, ctx: Any) -> Any:
         params = super().get_params(ctx)  # type: ignore[misc]
@@ -53,6 +53,15 @@ class _WithPlainFlags:
             if getattr(param, "is_flag", False):
                 param.metavar = param.metavar or ""
         return params
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)  # type: ignore[misc]
+        option.help = shown(option.help)
+        return option
+
+    def get_usage(self, ctx: Any) -> str:
+        words = "Usage: "
+        return super().get_usage(ctx).replace(words, shown(words), 1)  # type: ignore[misc]
 
 
 class _Command(_WithPlainFlags, TyperCommand):
