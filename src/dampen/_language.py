@@ -13,7 +13,7 @@ import ast
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -91,13 +91,19 @@ def shown(line: str) -> str:
     name = language()
     if name == "en" or not line:
         return line
-    return catalogue(name).twin(line) or line
+    with suppress(RecursionError):  # hundreds of messages in a row, or in a list, are a stranger's line, none of ours
+        return catalogue(name).twin(line) or line
+    return line
 
 
 def part(text: str) -> str:
     """Return a part of a line, a setting for one, in the language that is shown; words without a twin as they are."""
     name = language()
-    return text if name == "en" else catalogue(name).part(text)
+    if name == "en":
+        return text
+    with suppress(RecursionError):
+        return catalogue(name).part(text)
+    return text
 
 
 @dataclass(frozen=True)

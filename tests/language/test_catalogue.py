@@ -1,6 +1,7 @@
 """Messages and their twins: none is lacking where sentences are shown, and both have the same places and numbers."""
 
 import importlib.util
+import inspect
 import re
 import shutil
 import subprocess
@@ -64,6 +65,18 @@ def test_a_line_without_a_twin_is_shown_as_it_is():
         assert shown("no line of ours: 3 of 4") == "no line of ours: 3 of 4"
         assert shown("") == ""
     assert shown("diverged") == "diverged"
+
+
+def test_a_line_that_is_taken_apart_without_end_is_shown_as_it_is():
+    line, before = ", ".join(["row"] * 60), sys.getrecursionlimit()
+    with speaking("zh"):
+        shown("diverged")  # reads the catalogue
+        try:
+            sys.setrecursionlimit(len(inspect.stack()) + 60)  # or 500 of them
+            assert shown(line) == line
+            assert part("diverged" * 40) == "diverged" * 40
+        finally:
+            sys.setrecursionlimit(before)
 
 
 def test_what_stands_in_a_place_is_not_translated_unless_its_twin_marks_it():
