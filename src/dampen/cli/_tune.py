@@ -350,7 +350,7 @@ def print_study(study: "Study") -> None:
     if study.test:
         print()
         _output.say("The test set, opened once (mean, 95 % interval over seeds and rows):")
-        metrics = list(study.test["ensemble"])
+        metrics = list(study.test["recommended"])
         rows = [[_name(name), *(_figure(result[m]) for m in metrics)] for name, result in study.test.items()]
         _output.print_table(["", *map(shown, metrics)], rows)
 
