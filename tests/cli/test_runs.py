@@ -149,6 +149,21 @@ def test_two_studies_side_by_side_tell_what_differs(run, runs):
     assert document == json.loads(json.dumps(side_by_side(["dampen-runs/wine-1", "dampen-runs/wine-2"])))
 
 
+def test_lists_and_comparisons_are_chinese_but_for_names_and_measures(run, runs):
+    document = json.loads((runs / "wine-2" / "study.json").read_text())
+    document["plan"]["metric"], document["plan"]["model"] = "accuracy", "mine"
+    (runs / "wine-2" / "study.json").write_text(json.dumps(document | {"diagnosis": None}))
+    pages = []
+    for learnt, helps in ((True, True), (True, False), (True, None), (False, False)):
+        document = json.loads((runs / "wine-1" / "study.json").read_text())
+        (runs / "wine-1" / "study.json").write_text(json.dumps(document | {"learnt": learnt, "helps": helps}))
+        with speaking("en"):
+            pages += [run("runs", "--lang", "zh")[1], run("runs", "compare", "wine-1", "wine-2", "--lang", "zh")[1]]
+    known = {"wine", "half", "torn", "nll", "lr", "seed", "metric", "accuracy"}
+    assert set(re.findall("[a-z]{2,}", "".join(pages))) <= known
+    assert "wine-1 和 wine-2 的不同之处：网络; metric：nll 和 accuracy; seed：0 和 7。" in pages[1]
+
+
 def test_other_rows_and_other_metrics_are_told(runs):
     document = json.loads((runs / "wine-2" / "study.json").read_text())
     document["plan"]["data"]["fingerprint"], document["metric"] = "0" * 32, "brier"

@@ -101,7 +101,8 @@ def compare(studies: _Studies, json: _options.Json = False) -> None:
     names = [printable(Path(study["folder"]).name, _LONGEST) for study in each]
     _output.print_table(["", *names], [[shown(name), *cells] for name, cells in lines.items()])
     for name, differences in zip(names[1:], found["differences"][1:], strict=True):
-        _output.say(f"{names[0]} and {name} differ in: {'; '.join(differences) or 'nothing that was asked for'}.")
+        each_shown = "; ".join(map(part, differences))  # one by one: joined they would be taken apart elsewhere
+        _output.say(f"{names[0]} and {name} differ in: {each_shown or 'nothing that was asked for'}.")
     for note in found["notes"]:
         _output.say(f"Note: {note}.")
 
