@@ -250,11 +250,17 @@ _python_shows = warnings.showwarning
 def lacks_memory(error: BaseException | None) -> bool:
     """Return whether the want of memory is behind an error: libraries report it in many ways, some in a chain."""
     while error is not None:
-        message = f"{type(error).__name__} {error}"
-        if isinstance(error, MemoryError) or _MEMORY.search(message):
+        if isinstance(error, MemoryError) or _MEMORY.search(_without_names(error)):
             return True
         error = error.__cause__ if error.__suppress_context__ else error.__context__
     return False
+
+
+def _without_names(error: BaseException) -> str:
+    """Return an error's words without a user's: files and columns may be called `out of memory`."""
+    if isinstance(error, InputError):
+        return ""
+    return error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__} {error}"
 
 
 _OUT_OF_MEMORY = (
