@@ -1,11 +1,14 @@
 """Imports point downwards only, and no file imports itself in a circle; pyproject.toml names the layers."""
 
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
 import grimp
 import pytest
+
+import dampen
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,6 +35,16 @@ def test_no_files_import_each_other_in_a_circle(graph):
         for file in free:
             del above[file]
     assert not above
+
+
+def test_a_room_is_there_once_dampen_is_imported(monkeypatch):
+    rooms = {found.name for found in pkgutil.iter_modules(dampen.__path__) if not found.name.startswith("_")}
+    for name in rooms:
+        monkeypatch.delitem(vars(dampen), name, raising=False)  # another test may have imported it
+    assert dampen.errors is sys.modules["dampen.errors"]
+    monkeypatch.setattr(dampen, "import_module", str)  # some take seconds
+    for name in rooms - {"cli", "play", "errors"}:  # play is a function, too
+        assert getattr(dampen, name) == f"dampen.{name}"
 
 
 def test_every_layer_is_in_the_contract(graph):

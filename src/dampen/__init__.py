@@ -101,6 +101,14 @@ _HOME = {
     "tune": "study",
 }
 
+# So are rooms, of which `import dampen` alone should do: dampen.study.kept, dampen.uncertainty.SetRule.
+_ROOMS = frozenset(
+    {
+        *("cluster", "data", "doctor", "engine", "errors", "estimators", "experiments", "export", "integrations"),
+        *("metrics", "models", "report", "search", "statistics", "study", "uncertainty"),
+    }
+)
+
 __all__ = [
     "SGD",
     "TPE",
@@ -192,6 +200,8 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("dampen")
+    if name in _ROOMS:
+        return import_module(f"dampen.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'dampen' has no attribute {name!r}")
     return getattr(import_module(f"dampen.{_HOME[name]}"), name)

@@ -13,7 +13,7 @@ import ast
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -25,7 +25,8 @@ Twin = Callable[[str], str | None]
 LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
 """What each language is called in itself."""
 _TAGS = {"en": "en", "zh": "zh-Hans"}
-_LOCALE = ("LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set counts, as in gettext
+_LOCALE = ("LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set counts
+_PLAIN = ("", "C", "POSIX")  # locales for which gettext asks no LANGUAGE
 _PLACE = re.compile(r"\{(\d+)(?::([tdv]))?\}")
 _NUMBER = re.compile(r"[-+−]?(?:\d[\d,.]*(?:e[-+]?\d+)?|inf|nan)(?: ?%)?")
 _MEETING = re.compile(r"[\u4e00-\u9fff][A-Za-z0-9+-]|[A-Za-z0-9%][\u4e00-\u9fff]")
@@ -39,20 +40,24 @@ _chosen: ContextVar[str | None] = ContextVar("language", default=None)
 
 
 def language() -> str:
-    """Return the language in which lines are shown: the one chosen, DAMPEN_LANG, the locale's, or English."""
+    """Return the language in which lines are shown: the one chosen, that of the environment, or English."""
     return _chosen.get() or of_environment(os.environ)
 
 
 def of_environment(environment: Mapping[str, str]) -> str:
     """Return the language that an environment names; one that there is no catalogue for counts as English.
 
+    That is DAMPEN_LANG; or else, as for gettext, the first of LANGUAGE's that there is, or without it the locale's.
+
     Example:
         >>> of_environment({"LANG": "zh_CN.UTF-8"}), of_environment({"LANG": "zh_CN.UTF-8", "DAMPEN_LANG": "en"})
         ('zh', 'en')
     """
-    asked = environment.get("DAMPEN_LANG") or next(filter(None, map(environment.get, _LOCALE)), "")
-    name = re.split("[-_.@]", asked.lower())[0]
-    return name if name in LANGUAGES else "en"
+    locale = next(filter(None, map(environment.get, _LOCALE)), "")
+    preferred = "" if locale in _PLAIN else environment.get("LANGUAGE")
+    asked = environment.get("DAMPEN_LANG") or preferred or locale
+    names = (re.split("[-_.@]", name.lower())[0] for name in asked.split(":"))
+    return next((name for name in names if name in LANGUAGES), "en")
 
 
 @contextmanager
@@ -86,13 +91,19 @@ def shown(line: str) -> str:
     name = language()
     if name == "en" or not line:
         return line
-    return catalogue(name).twin(line) or line
+    with suppress(RecursionError):  # hundreds of messages in a row, or in a list, are a stranger's line, none of ours
+        return catalogue(name).twin(line) or line
+    return line
 
 
 def part(text: str) -> str:
     """Return a part of a line, a setting for one, in the language that is shown; words without a twin as they are."""
     name = language()
-    return text if name == "en" else catalogue(name).part(text)
+    if name == "en":
+        return text
+    with suppress(RecursionError):
+        return catalogue(name).part(text)
+    return text
 
 
 @dataclass(frozen=True)

@@ -27,5 +27,9 @@ class NotExported(UserWarning):
     """A part of an export that can't be written; the message has the part and the reason."""
 
 
+class NoFont(UserWarning):
+    """Pictures are in English, because no font of the machine has the characters of the reader's language."""
+
+
 class DataWarning(UserWarning):
     """Something odd about rows, and what was made of it."""

@@ -90,6 +90,15 @@ def test_the_want_of_memory_is_told_as_such(run, monkeypatch, error):
     assert not lacks_memory(ValueError("rows"))
 
 
+def test_a_file_or_column_that_is_called_so_is_no_want_of_memory(run, tmp_path):
+    name = "out of memory.csv"
+    assert run("tune", name) == (2, "", f"dampen: there is no file {name}; correct the name\n")
+    (tmp_path / name).write_text("out of memory,b\n1,2\n")
+    code, _, err = run("tune", name, "--target", "c")
+    assert (code, err) == (2, f"dampen: {name} has no column 'c' (target); there are 'out of memory', 'b'\n")
+    assert not lacks_memory(FileNotFoundError(2, "No such file or directory", name))
+
+
 def test_no_text_of_predictions_is_a_spreadsheet_s_formula():
     words = [
         "=cmd|' /C calc'!A0",

@@ -110,7 +110,7 @@ def test_a_knob_that_the_script_does_not_know_is_named_and_the_rest_is_written(r
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere"], "nowhere holds no finished study"),
+        (["nowhere"], "there is no study nowhere, here or in dampen-runs"),
         (["{}/wine", "--out", "{}/wine"], "is not empty and holds no export"),
         (["{}/wine", "--out", "{}/wine.csv"], "is a file"),
         (["{}/wine", "--out", "{}/wine.csv/there"], "can't be written"),

@@ -211,7 +211,7 @@ def test_the_page_says_what_abstaining_buys_and_shows_inputs(run, studies, tmp_p
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["predict", "{}/nowhere", "wine"], "holds no finished study"),
+        (["predict", "{}/nowhere", "wine"], "nowhere, here or in dampen-runs: dampen runs lists those that there are"),
         (["predict", "{}/wine", "iris"], "a row of 'iris' has shape [4]"),
         (["predict", "{}/wine", "nothing-such"], "neither a data set nor a folder"),
         (["predict", "{}/wine", "wine", "--coverage", "90"], "--coverage must be between 0 and 1"),

@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -105,6 +106,16 @@ def test_predictions_overwrite_neither_data_nor_a_study_nor_anything_else_that_d
     with pytest.raises(InputError, match="is no page of dampen's"):
         write_study(Path("notes.html"), {}, pd.DataFrame(), [])
     assert {file: file.read_bytes() for file in before} == before
+
+
+def test_a_file_s_values_reach_the_terminal_as_letters(run, folder):
+    rows = houses(3).drop(columns="price")
+    rows.loc[0, "place"] = "\x1b]0;title\x07\nline"
+    rows.to_csv("new.csv", index=False)
+    code, _, err = run("predict", folder / "houses", "new.csv", *ALL)
+    assert code == 0
+    assert re.fullmatch(r"dampen: note: column 'place' has a value .* lack in 1 row \(.*title.*\n", err)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", err)
 
 
 def test_predictions_take_the_place_of_earlier_ones(run, folder):

@@ -1,16 +1,19 @@
 """`dampen runs`: studies are listed, shown, put side by side and removed, and nothing else is."""
 
+import errno
 import json
 import os
 import re
 import shlex
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import shellingham
 import typer
 
+from dampen._language import speaking
 from dampen.cli._examples import EXAMPLES
 from dampen.study import _kept, kept, remove_study, side_by_side
 
@@ -71,7 +74,23 @@ def test_a_list_has_studies_alone_the_latest_first_and_changes_nothing(run, runs
     assert re.fullmatch(r"dampen: note: .*torn/study.json is damaged.*\n", err)
     document = json.loads(run("runs", "list", "--json")[1])
     assert [study["state"] for study in document["studies"]] == ["finished", "finished", "damaged", "unfinished"]
+    assert json.loads(run("runs", "--json")[1]) == document
+    code, out, err = run("runs", "--json", "show", "wine-1")
+    assert (code, out, err) == (2, "", "dampen: --json stands after the command: dampen runs show ... --json\n")
     assert everything(runs) == before
+
+
+def test_a_study_that_is_removed_meanwhile_is_left_out(run, runs, monkeypatch):
+    found = _kept.named
+
+    def then_removed(place):
+        names = found(place)
+        remove_study(runs / "wine-1")
+        shutil.rmtree(runs / "half")
+        return names
+
+    monkeypatch.setattr(_kept, "named", then_removed)
+    assert [study.folder.name for study in kept(runs)] == ["wine-2", "torn"]
 
 
 def test_figures_are_those_of_the_studys_document(run, runs):
@@ -89,6 +108,17 @@ def test_a_finished_study_is_shown_as_tune_printed_it(run, runs):
         assert (code, err) == (0, "")
         assert out.splitlines()[: len(document["sentences"])] == document["sentences"]
     assert json.loads(run("runs", "show", "wine-1", "--json")[1])["sentences"] == document["sentences"]
+
+
+def test_every_command_takes_a_study_by_its_name(run, runs):
+    page = runs / "wine-1" / "report.html"
+    page.unlink()
+    assert run("report", "wine-1") == (0, "dampen-runs/wine-1/report.html\n", "")
+    assert page.is_file()
+    code, out, _ = run("export", "wine-1")
+    assert (code, out.splitlines()[0].startswith("dampen-runs/wine-1/export/")) == (0, True)
+    for command in ("predict", "trust"):
+        assert run(command, "wine-1", "no.csv") == (2, "", "dampen: there is no file no.csv; correct the name\n")
 
 
 def test_which_knobs_matter_is_shown_where_settings_are_enough(run, runs):
@@ -117,6 +147,21 @@ def test_two_studies_side_by_side_tell_what_differs(run, runs):
     document = json.loads(run("runs", "compare", "wine-1", "wine-2", "--json")[1])
     assert document["differences"] == [[], ["seed: 0 and 7"]]
     assert document == json.loads(json.dumps(side_by_side(["dampen-runs/wine-1", "dampen-runs/wine-2"])))
+
+
+def test_lists_and_comparisons_are_chinese_but_for_names_and_measures(run, runs):
+    document = json.loads((runs / "wine-2" / "study.json").read_text())
+    document["plan"]["metric"], document["plan"]["model"] = "accuracy", "mine"
+    (runs / "wine-2" / "study.json").write_text(json.dumps(document | {"diagnosis": None}))
+    pages = []
+    for learnt, helps in ((True, True), (True, False), (True, None), (False, False)):
+        document = json.loads((runs / "wine-1" / "study.json").read_text())
+        (runs / "wine-1" / "study.json").write_text(json.dumps(document | {"learnt": learnt, "helps": helps}))
+        with speaking("en"):
+            pages += [run("runs", "--lang", "zh")[1], run("runs", "compare", "wine-1", "wine-2", "--lang", "zh")[1]]
+    known = {"wine", "half", "torn", "nll", "lr", "seed", "metric", "accuracy"}
+    assert set(re.findall("[a-z]{2,}", "".join(pages))) <= known
+    assert "wine-1 和 wine-2 的不同之处：网络; metric：nll 和 accuracy; seed：0 和 7。" in pages[1]
 
 
 def test_other_rows_and_other_metrics_are_told(runs):
@@ -217,7 +262,12 @@ def test_every_command_has_examples_that_its_options_allow(run, monkeypatch):
 
 def test_completion_knows_commands_options_and_studies(run, runs, monkeypatch):
     monkeypatch.setenv("_DAMPEN_COMPLETE", "complete_bash")
-    for words, expected in {"ru": "runs", "tune --see": "--seed", "runs show wi": "wine-1"}.items():
+    for words, expected in {
+        "ru": "runs",
+        "tune --see": "--seed",
+        "runs show wi": "wine-1",
+        "predict wi": "wine-1",
+    }.items():
         monkeypatch.setenv("COMP_WORDS", f"dampen {words}")
         monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
         assert expected in run()[1].split()
@@ -240,6 +290,8 @@ def test_the_script_of_the_shell_that_is_named_is_shown_or_installed(run, tmp_pa
     script = tmp_path / ".bash_completions" / "dampen.sh"
     assert f"The completion for bash is in {script}" in out
     assert script.read_text().strip() == run("--show-completion", "bash")[1].strip()
+    with speaking("en"):
+        assert run("--install-completion", "bash", "--lang", "zh")[1].startswith(f"bash 的补全在 {script}")
     assert (tmp_path / ".bashrc").read_text().split("\n")[:1] == ["alias a=b"]
     assert str(script) in (tmp_path / ".bashrc").read_text()
 
@@ -268,6 +320,24 @@ def test_a_completion_that_can_t_be_made_is_one_line(run, tmp_path, monkeypatch,
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert re.search(line, err)
     assert (tmp_path / ".bashrc").read_bytes() == b"# \xe9t\xe9\n"
+
+
+@pytest.mark.parametrize(("shell", "name"), [("bash", ".bashrc"), ("zsh", ".zshrc")])
+def test_a_start_up_file_is_as_it_was_where_the_disk_is_full(run, tmp_path, monkeypatch, shell, name):
+    file, write = tmp_path / name, Path.write_text
+
+    def full(self, text, *how, **more):
+        write(self, text[:3] if self.name == name else text, *how, **more)
+        if self.name == name:
+            raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file.write_text("alias a=b\n")
+    monkeypatch.setattr(Path, "write_text", full)
+    code, out, err = run("--install-completion", shell)
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"dampen: the completion can't be installed: .*No space left on device; .*\n", err)
+    assert file.read_text() == "alias a=b\n"
 
 
 def test_own_files_stay_wherever_they_lie_and_no_name_means_the_folder_one_is_in(run, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import re
+import shlex
 import shutil
 import sys
 
@@ -164,10 +165,27 @@ def test_a_file_is_no_folder_for_a_study(run, tmp_path):
     assert (tmp_path / "notes").read_text() == "mine"
 
 
+def test_what_goes_on_after_ctrl_c_is_named_as_a_shell_reads_it(run, monkeypatch):
+    def interrupted(*arguments, out, **options):
+        out.mkdir()
+        (out / "plan.json").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dampen.study.tune", interrupted)
+    code, _, err = run("tune", "wine", *SMALL, "--out", "my wines")
+    assert code == 130
+    _, _, command = err.partition("dampen: interrupted; the same command with ")
+    assert shlex.split(command)[:3] == ["--resume", "--out", "my wines"]
+
+
 def test_a_report_needs_a_finished_and_whole_study(run, finished, tmp_path):
     code, _, err = run("report", "nowhere")
     assert code == 2
-    assert "holds no finished study" in err
+    assert "there is no study nowhere, here or in dampen-runs" in err
+    (tmp_path / "empty").mkdir()
+    code, _, err = run("report", "empty")
+    assert code == 2
+    assert "empty holds no finished study" in err
     folder = finished[0] / "dampen-runs" / "wine-1"
     for name, damage in (("curves.parquet", b"PAR1"), ("study.json", b"{")):
         shutil.copytree(folder, tmp_path / name)

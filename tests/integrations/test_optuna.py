@@ -1,6 +1,7 @@
 """Trials of an Optuna study that train as one population: each is worth what it is alone, and is told so."""
 
 import math
+import time
 
 import numpy as np
 import optuna
@@ -54,6 +55,20 @@ def test_many_trials_at_once_are_worth_what_plain_loops_and_single_trials_are(da
             loss = torch.nn.functional.cross_entropy(alone.network(rows.features.double()), rows.targets)
         np.testing.assert_allclose(trial.value, loss.item(), rtol=1e-9)
         assert trial.intermediate_values.keys() == {1, 2, 3}
+
+
+def test_trials_of_several_threads_are_worth_what_single_ones_are(data):
+    def make():
+        layers = []
+        for size in (3, 2), (2, 2):
+            time.sleep(0.02)  # for another thread to draw its weights
+            layers.append(torch.nn.Linear(*size))
+        return torch.nn.Sequential(*layers)
+
+    objective = dampen.objective(make, data, {"lr": CategoricalDistribution((0.01,))}, epochs=1)
+    own = study()
+    own.optimize(objective, n_trials=2, n_jobs=2)
+    assert own.trials[0].value == own.trials[1].value == objective(optuna.trial.FixedTrial({"lr": 0.01}))
 
 
 def test_seeds_are_averaged_and_accuracy_is_maximized(data):
@@ -131,6 +146,22 @@ def test_what_goes_wrong_leaves_no_trial_running(data):
     with pytest.raises(InputError, match="dropout must be"):
         dampen.objective(dampen.mlp(4), data, lambda trial: {"dropout": 2.0}, **HOW).optimize(own, 1)
     assert [trial.state for trial in own.trials] == [TrialState.FAIL] * 4
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_trial_that_can_t_be_told_fails_as_those_after_it_do(data, monkeypatch, error):
+    own, tell, told = study(), optuna.Study.tell, []
+
+    def interrupted(self, trial, *value, **how):
+        told.append(trial.number)
+        if told == [0, 1]:
+            raise error
+        return tell(self, trial, *value, **how)
+
+    monkeypatch.setattr(optuna.Study, "tell", interrupted)
+    with pytest.raises(error):
+        dampen.objective(dampen.mlp(4), data, suggest, **HOW).optimize(own, 3)
+    assert [trial.state for trial in own.trials] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.FAIL]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Messages and their twins: none is lacking where sentences are shown, and both have the same places and numbers."""
 
 import importlib.util
+import inspect
 import re
 import shutil
 import subprocess
@@ -66,6 +67,18 @@ def test_a_line_without_a_twin_is_shown_as_it_is():
     assert shown("diverged") == "diverged"
 
 
+def test_a_line_that_is_taken_apart_without_end_is_shown_as_it_is():
+    line, before = ", ".join(["row"] * 60), sys.getrecursionlimit()
+    with speaking("zh"):
+        shown("diverged")  # reads the catalogue
+        try:
+            sys.setrecursionlimit(len(inspect.stack()) + 60)  # or 500 of them
+            assert shown(line) == line
+            assert part("diverged" * 40) == "diverged" * 40
+        finally:
+            sys.setrecursionlimit(before)
+
+
 def test_what_stands_in_a_place_is_not_translated_unless_its_twin_marks_it():
     book = Catalogue({"no column '{0}'": "没有列 '{0}'", "Note: {0}.": "注意：{0:t}。", "better": "更好"})
     assert book.twin("no column 'better'") == "没有列 'better'"
@@ -91,6 +104,13 @@ def test_the_most_particular_message_is_meant_and_numbers_are_told_from_words():
         ({"LC_ALL": "", "LC_MESSAGES": "zh_TW", "LANG": "en_GB"}, "zh"),
         ({"DAMPEN_LANG": "en", "LC_ALL": "zh_CN"}, "en"),
         ({"DAMPEN_LANG": "zh"}, "zh"),
+        ({"LANGUAGE": "en_GB:en", "LANG": "zh_CN.UTF-8"}, "en"),
+        ({"LANGUAGE": "fr:zh_CN", "LANG": "fr_FR.UTF-8"}, "zh"),
+        ({"LANGUAGE": "fr", "LANG": "zh_CN.UTF-8"}, "en"),
+        ({"LANGUAGE": "", "LANG": "zh_CN.UTF-8"}, "zh"),
+        ({"LANGUAGE": "zh_CN", "LC_ALL": "C"}, "en"),
+        ({"LANGUAGE": "zh_CN"}, "en"),
+        ({"LANGUAGE": "zh_CN", "LANG": "zh_CN.UTF-8", "DAMPEN_LANG": "en"}, "en"),
     ],
 )
 def test_the_language_is_that_of_dampen_lang_or_else_of_the_locale(environment, name):
@@ -122,6 +142,10 @@ def test_errors_notes_and_help_are_chinese_and_json_is_not(tmp_path, monkeypatch
     )
     (tmp_path / "dampen-runs").mkdir()
     assert "dampen-runs 中没有研究" in printed("--lang", "zh", "runs")[1]
+    for words in ((), ("tune",), ("runs",), ("runs", "show")):
+        page = printed(*words, "--help", "--lang", "zh")[1]
+        assert " 用法：dampen" in page
+        assert "显示此帮助，然后退出。" in page
     assert printed("--lang", "zh", "runs", "list", "--json")[1] == printed("runs", "list", "--json")[1]
 
 

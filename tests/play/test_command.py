@@ -1,6 +1,7 @@
 """`dampen play` before its server starts, and `dampen.play()` of a notebook."""
 
 import http.client
+import os
 import re
 import runpy
 import socket
@@ -71,6 +72,7 @@ def test_a_notebook_shows_the_lesson_from_a_server_that_ends_with_it():
             assert answer.status == 200
             assert "http://localhost:*" in answer.getheader("Content-Security-Policy")
         connection.close()
+        assert os.getpgid(shown._process.pid) != os.getpgid(0)  # the group that Jupyter interrupts
     finally:
         shown.close()
     assert shown._process.returncode == 0

@@ -236,6 +236,21 @@ def test_an_optuna_storage_has_every_setting_with_its_curve(tmp_path):
         export_to_optuna("nonsense://", "mine", space, [(1, drawn, costs)])
 
 
+def test_an_optuna_storage_has_choices_that_were_written_as_whole_numbers(tmp_path):
+    import optuna
+
+    space = Space({"max_norm": [1, 2], "dropout": [(0, 0.5), (0.5, 0)], "drop_path": PerLayer(Choice([0, 1 / 2]), 2)})
+    drawn = space.draw(99, "grid", 0)
+    url = f"sqlite:///{tmp_path}/o.db"
+    export_to_optuna(url, "mine", space, [(1, drawn, range(len(drawn)))])
+    trials = optuna.load_study(study_name="mine", storage=url).trials
+    assert len(trials) == 16
+    for trial, setting in zip(trials, drawn, strict=True):
+        assert trial.params["max_norm"] == setting["max_norm"]
+        assert trial.params["dropout"] == str(setting["dropout"])
+        assert (trial.params["drop_path.0"], trial.params["drop_path.1"]) == setting["drop_path"]
+
+
 @pytest.mark.parametrize(
     ("storage", "message"),
     [

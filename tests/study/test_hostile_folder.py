@@ -130,6 +130,9 @@ STUDY = {
     "no sentences": put("sentences", []),
     "settings that are numbers": put("equivalent", [3]),
     "test without its recommended row": drop("test", "recommended"),
+    "a test row without a metric": drop("test", "none", "mse"),
+    "the recommended test row without metrics": put("test", "recommended", {}),
+    "a test row against itself": lambda d: d["test"]["recommended"].update(against=d["test"]["default"]["against"]),
     "a test row without its metric": lambda d: d["test"]["recommended"].update(mse={"interval": None}),
     "900,000 units in each layer": put(
         "plan", "model", "MLP(hidden=(900000, 900000), dropout=(0.1, 0.1), activation='relu', scaling=False)"

@@ -1,13 +1,17 @@
 """`--install-completion` and `--show-completion`: what teaches a shell commands, options and names of studies."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from dampen._io import shortened
+from dampen.cli import _output
 from dampen.errors import InputError
 
 _INSTALL, _SHOW = "--install-completion", "--show-completion"
 _SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
 _NAME, _VARIABLE = "dampen", "_DAMPEN_COMPLETE"
+_START_UP = (".bashrc", ".zshrc")  # files of the user's own that typer writes anew, a line longer
 
 
 def asked_for(words: Sequence[str]) -> bool:
@@ -39,7 +43,8 @@ def run(words: Sequence[str]) -> None:
         print(get_completion_script(prog_name=_NAME, complete_var=_VARIABLE, shell=shell))
         return
     try:
-        _, place = install(shell, _NAME, _VARIABLE)
+        with _as_they_were(*(Path.home() / name for name in _START_UP)):
+            _, place = install(shell, _NAME, _VARIABLE)
     except UnicodeError:
         raise InputError(
             f"the start-up file of {shell} is not in the encoding of this terminal, and is left as it is: "
@@ -48,7 +53,20 @@ def run(words: Sequence[str]) -> None:
     except (OSError, RuntimeError, subprocess.SubprocessError) as e:  # no home folder; a shell that does not run
         reason = f"{e.filename}: {e.strerror}" if isinstance(e, OSError) and e.filename else e
         raise InputError(f"the completion can't be installed: {shortened(reason)}; {_SHOW} {shell} prints it") from None
-    print(f"The completion for {shell} is in {place}; a new terminal has it.")
+    _output.say(f"The completion for {shell} is in {place}; a new terminal has it.")
+
+
+@contextmanager
+def _as_they_were(*files: Path) -> Iterator[None]:
+    """Put back what files held where something goes wrong: typer empties a start-up file before it writes it."""
+    held = {file: file.read_bytes() for file in files if file.is_file()}
+    try:
+        yield
+    except BaseException:
+        for file, content in held.items():
+            if file.read_bytes() != content:
+                file.write_bytes(content)
+        raise
 
 
 def _running_shell() -> str | None:

@@ -40,16 +40,17 @@ def command(
     The script, train.py, is plain PyTorch without dampen: same initial weights, batches and dropout masks.
     """
     with _startup.importing():
-        from dampen.study import load_study
+        from dampen.study import load_study, study_folder
 
-    made = network_maker_of(study, model)
+    folder = study_folder(study)
+    made = network_maker_of(folder, model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotExported)
-        exported = load_study(study, model=made, data_dir=data_dir).export(
-            out or study / "export", onnx=onnx, data=data
+        exported = load_study(folder, model=made, data_dir=data_dir).export(
+            out or folder / "export", onnx=onnx, data=data
         )
     if exported.refused is not None:
-        print(f"dampen: {shown(exported.refused)}", file=sys.stderr)
+        print(f"dampen: {_output.printable(shown(exported.refused))}", file=sys.stderr)
     if json:
         _output.print_json({"folder": str(exported.folder), "files": list(exported.files), **exported.document})
         return

@@ -19,7 +19,7 @@ from dampen.cli import _completion, _startup
 from dampen.cli._examples import epilog
 from dampen.cli._option_names import as_options
 from dampen.cli._output import WARNED, printable
-from dampen.errors import InputError, NotFusedWarning, NotSampled, OutputsWarning
+from dampen.errors import InputError, NoFont, NotFusedWarning, NotSampled, OutputsWarning
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
 _LONGEST = 2000  # letters of a message: names may have thousands
@@ -45,7 +45,7 @@ _PANELS = {
 
 
 class _WithPlainFlags:
-    """Help that shows no type beside an option without a value."""
+    """Help that shows no type beside an option without a value, and typer's own words in the reader's language."""
 
     def get_params(self, ctx: Any) -> Any:
         params = super().get_params(ctx)  # type: ignore[misc]
@@ -53,6 +53,15 @@ class _WithPlainFlags:
             if getattr(param, "is_flag", False):
                 param.metavar = param.metavar or ""
         return params
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)  # type: ignore[misc]
+        option.help = shown(option.help)
+        return option
+
+    def get_usage(self, ctx: Any) -> str:
+        words = "Usage: "
+        return super().get_usage(ctx).replace(words, shown(words), 1)  # type: ignore[misc]
 
 
 class _Command(_WithPlainFlags, TyperCommand):
@@ -130,7 +139,7 @@ def run() -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a letter that the terminal lacks must not end a command
     with warnings.catch_warnings():
-        for category in (NotFusedWarning, NotSampled, OutputsWarning):
+        for category in (NoFont, NotFusedWarning, NotSampled, OutputsWarning):
             warnings.simplefilter("always", category)
         warnings.showwarning = _show
         WARNED.clear()
@@ -241,11 +250,17 @@ _python_shows = warnings.showwarning
 def lacks_memory(error: BaseException | None) -> bool:
     """Return whether the want of memory is behind an error: libraries report it in many ways, some in a chain."""
     while error is not None:
-        message = f"{type(error).__name__} {error}"
-        if isinstance(error, MemoryError) or _MEMORY.search(message):
+        if isinstance(error, MemoryError) or _MEMORY.search(_without_names(error)):
             return True
         error = error.__cause__ if error.__suppress_context__ else error.__context__
     return False
+
+
+def _without_names(error: BaseException) -> str:
+    """Return an error's words without a user's: files and columns may be called `out of memory`."""
+    if isinstance(error, InputError):
+        return ""
+    return error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__} {error}"
 
 
 _OUT_OF_MEMORY = (

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dampen._io import RUNS
 from dampen.cli._outputs import keep_apart
 from dampen.errors import InputError
 
@@ -26,7 +27,22 @@ def flag(name: str, help: str, *, panel: str) -> Any:
 in_data, in_search = partial(option, panel=DATA), partial(option, panel=SEARCH)
 in_training, in_output = partial(option, panel=TRAINING), partial(option, panel=OUTPUT)
 
-Study = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of a finished study.")]
+
+def studies(incomplete: str) -> list[str]:
+    """Return the names of studies for the shell's completion; a name that is a path is left to the shell."""
+    try:
+        names = [entry.name for entry in RUNS.iterdir() if (entry / "plan.json").is_file()]
+    except OSError:
+        return []
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
+Study = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY", help="Folder of a finished study, or its name in dampen-runs.", autocompletion=studies
+    ),
+]
 Seed = Annotated[int, in_training("First seed; everything random depends on the seeds.")]
 Seeds = Annotated[int, in_training("Number of seeds, counted up from --seed.", min=1)]
 Device = Annotated[str, in_training("Where to train: cpu, cuda, cuda:1 ...")]

@@ -76,10 +76,11 @@ def predict(
     _writers.check_file(out)
     if plot is not None:
         _options.picture(plot, "", data)
-    _outputs.keep_from_study(out, "--out", study)
-    _outputs.keep_from_study(plot, "--plot", study)
+    folder = _predict_setup.folder_of(study)
+    _outputs.keep_from_study(out, "--out", folder)
+    _outputs.keep_from_study(plot, "--plot", folder)
     setup = _predict_setup.ready(
-        *(study, data, samples, ensemble, coverage, rows or "", model, data_dir, seed),
+        *(folder, data, samples, ensemble, coverage, rows or "", model, data_dir, seed),
         calibrator=calibrator,
         sets=sets,
         level=level,
@@ -89,7 +90,7 @@ def predict(
         raise InputError(f"--plot compares predictions with targets, and {name!r} has no targets: leave it out")
     gathered = _Gathered()
     parts = _printed(setup, gathered)
-    head = {"study": str(study), "data": setup.source.name, "method": setup.study.method.name}
+    head = {"study": str(folder), "data": setup.source.name, "method": setup.study.method.name}
 
     def tail() -> dict[str, Any]:
         return _worth(setup, gathered, coverage, plot)
@@ -174,11 +175,12 @@ def trust(
 
     from dampen.report import TRUST, check_page
 
-    page = out or study / "trust.html"
+    folder = _predict_setup.folder_of(study)
+    page = out or folder / TRUST
     exists(page)  # raises where it is no name of a file
     check_page(page, TRUST)
     setup = _predict_setup.ready(
-        *(study, data, samples, ensemble, coverage, rows or "", model, data_dir, seed, against),
+        *(folder, data, samples, ensemble, coverage, rows or "", model, data_dir, seed, against),
         with_targets=True,
         calibrator=calibrator,
         sets=sets,
@@ -196,7 +198,7 @@ def trust(
     name = None if setup.other is None else setup.other[0].name
     worth = _worth(setup, own, coverage, None)
     document: dict[str, Any] = {
-        "study": str(study),
+        "study": str(folder),
         "data": setup.source.name,
         "method": setup.study.method.name,
         "notes": worth["notes"],

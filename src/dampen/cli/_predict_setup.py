@@ -45,6 +45,18 @@ class Setup:
     notes: tuple[str, ...] = ()
 
 
+def folder_of(study: str) -> Path:
+    """Return the folder of the study that is named.
+
+    Raises:
+        InputError: there is none.
+    """
+    with _startup.importing():
+        from dampen.study import study_folder
+
+    return study_folder(study)
+
+
 def ready(
     folder: Path,
     data: str,
@@ -96,7 +108,7 @@ def ready(
     printed += [f"{_NOTE}{note}" for note in row_notes]
     notes = tuple(line.removeprefix(_NOTE) for line in printed if line.startswith(_NOTE))
     for line in printed:
-        print(f"dampen: {shown(line)}", file=sys.stderr)
+        print(f"dampen: {_output.printable(shown(line))}", file=sys.stderr)
     with _output.progress("calibrating"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # what could not be calibrated is printed with the summary
         calibrated = study.calibrated(

@@ -22,24 +22,9 @@ if TYPE_CHECKING:
 _LONGEST = 60  # letters of a name in a table
 
 
-def _studies(incomplete: str) -> list[str]:
-    """Return the names of studies for the shell's completion; a name that is a path is left to the shell."""
-    try:
-        names = [entry.name for entry in RUNS.iterdir() if (entry / "plan.json").is_file()]
-    except OSError:
-        return []
-    return sorted(name for name in names if name.startswith(incomplete))
-
-
-_Study = Annotated[
-    str,
-    typer.Argument(
-        metavar="STUDY", help="Folder of a finished study, or its name in dampen-runs.", autocompletion=_studies
-    ),
-]
 _Studies = Annotated[
     list[str],
-    typer.Argument(help="Folders of studies, or names in dampen-runs.", autocompletion=_studies),
+    typer.Argument(help="Folders of studies, or names in dampen-runs.", autocompletion=_options.studies),
 ]
 _Folder = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Folder of studies.", show_default=True)]
 
@@ -65,7 +50,7 @@ def list_studies(folder: _Folder = RUNS, json: _options.Json = False) -> None:
 
 
 def show(
-    study: _Study,
+    study: _options.Study,
     importance: Annotated[
         bool,
         _options.flag(
@@ -116,7 +101,8 @@ def compare(studies: _Studies, json: _options.Json = False) -> None:
     names = [printable(Path(study["folder"]).name, _LONGEST) for study in each]
     _output.print_table(["", *names], [[shown(name), *cells] for name, cells in lines.items()])
     for name, differences in zip(names[1:], found["differences"][1:], strict=True):
-        _output.say(f"{names[0]} and {name} differ in: {'; '.join(differences) or 'nothing that was asked for'}.")
+        each_shown = "; ".join(map(part, differences))  # one by one: joined they would be taken apart elsewhere
+        _output.say(f"{names[0]} and {name} differ in: {each_shown or 'nothing that was asked for'}.")
     for note in found["notes"]:
         _output.say(f"Note: {note}.")
 
@@ -143,8 +129,10 @@ def remove(
         _output.print_json({"removed": list(stayed), "stayed": [file for files in stayed.values() for file in files]})
         return
     for name, files in stayed.items():
-        left = f"; {len(files)} of your own files stayed there" if files else ""
-        _output.say(f"removed {printable(name)}{left}")
+        if files:
+            _output.say(f"removed {printable(name)}; {len(files)} of your own files stayed there")
+        else:
+            _output.say(f"removed {printable(name)}")
 
 
 def application(
@@ -152,12 +140,7 @@ def application(
 ) -> typer.Typer:
     """Return the command with its own commands; without one it lists."""
     app = typer.Typer(cls=group, rich_markup_mode="rich", add_completion=False)
-
-    @app.callback(invoke_without_command=True)
-    def runs(context: typer.Context) -> None:
-        if context.invoked_subcommand is None:
-            list_studies()
-
+    app.callback(invoke_without_command=True)(_root)
     for name, command in COMMANDS.items():
         app.command(name, cls=leaf, help=paragraphs(command.__doc__), epilog=epilog(f"runs {name}"))(command)
     return app
@@ -165,6 +148,14 @@ def application(
 
 COMMANDS = {"list": list_studies, "show": show, "compare": compare, "remove": remove}
 HELP = "List, show, compare and remove studies."
+
+
+def _root(context: typer.Context, json: _options.Json = False) -> None:
+    command = context.invoked_subcommand
+    if command is None:
+        list_studies(json=json)
+    elif json:
+        raise InputError(f"--json stands after the command: dampen runs {command} ... --json")
 
 
 def _agreed(folders: list[Path]) -> bool:

@@ -4,6 +4,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -253,10 +254,11 @@ def report(
 ) -> None:
     """Write the report of a finished study again, and print where it is."""
     with _startup.importing():
-        from dampen.study import load_study
+        from dampen.study import load_study, study_folder
 
-    load_study(study).report(study / "report.html")
-    print(study / "report.html")
+    folder = study_folder(study)
+    load_study(folder).report(folder / "report.html")
+    print(folder / "report.html")
 
 
 def dimension(text: str, option: str, *, log: bool = False, zero: float = 0.0) -> Any:
@@ -322,8 +324,8 @@ def _hint_to_resume(folder: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if (folder / "plan.json").is_file():
-            line = shown(f"interrupted; the same command with --resume --out {folder} goes on from here")
-            print(f"dampen: {line}", file=sys.stderr)
+            line = shown(f"interrupted; the same command with --resume --out {quote(str(folder))} goes on from here")
+            print(f"dampen: {_output.printable(line)}", file=sys.stderr)
         raise
 
 
@@ -348,7 +350,7 @@ def print_study(study: "Study") -> None:
     if study.test:
         print()
         _output.say("The test set, opened once (mean, 95 % interval over seeds and rows):")
-        metrics = list(study.test["ensemble"])
+        metrics = list(study.test["recommended"])
         rows = [[_name(name), *(_figure(result[m]) for m in metrics)] for name, result in study.test.items()]
         _output.print_table(["", *map(shown, metrics)], rows)
 

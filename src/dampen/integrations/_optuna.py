@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -24,6 +25,7 @@ Suggest = Callable[["optuna.Trial"], Mapping[str, Any]] | Mapping[str, Any]
 """From a trial to a value for each knob; or a distribution of Optuna's, or a dimension of dampen's, for each."""
 
 _OURS = (Choice, LogUniform, PerLayer, Uniform)
+_TRAINING = threading.RLock()  # of a process: networks draw from generators that all threads share
 
 
 def objective(
@@ -76,7 +78,8 @@ def objective(
 class Objective:
     """What `objective` returns: called with a trial it trains that one; `optimize` trains many at once.
 
-    The arguments are those of `objective`.
+    The arguments are those of `objective`. Trials of several threads (`n_jobs` of `study.optimize`) train one after the
+    other.
     """
 
     def __init__(
@@ -189,7 +192,7 @@ class Objective:
                 waiting.append(study.ask())
                 settings.append(self._setting_or_pruned(waiting[-1]))
             for value in self._train_all(study.pruner, list(waiting), settings):
-                trial = waiting.pop(0)
+                trial = waiting[0]
                 with stop:
                     if value is None:
                         study.tell(trial, state=TrialState.PRUNED)
@@ -198,6 +201,7 @@ class Objective:
                     else:
                         study.tell(trial, state=TrialState.FAIL)
                 told.append(trial.number)
+                del waiting[0]  # only now: a storage may fail, or Ctrl-C come, while it is told
         except BaseException:
             for trial in waiting:
                 with contextlib.suppress(Exception):  # what went wrong first is what is raised
@@ -216,6 +220,12 @@ class Objective:
 
     def _train(self, pruner: "Pruner", trials: "Sequence[AnyTrial]", settings: Sequence[Setting]) -> list[float | None]:
         """Return what each trial is told: None for one that was pruned."""
+        with _TRAINING:
+            return self._train_alone(pruner, trials, settings)
+
+    def _train_alone(
+        self, pruner: "Pruner", trials: "Sequence[AnyTrial]", settings: Sequence[Setting]
+    ) -> list[float | None]:
         from optuna.pruners import NopPruner
 
         epochs = self._config.epochs

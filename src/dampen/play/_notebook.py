@@ -66,7 +66,13 @@ def play(*, height: int = 900, **lesson: Any) -> Shown:
     if unknown:
         raise InputError(f"a lesson has no {unknown[0]!r}; it has {', '.join(Lesson.__dataclass_fields__)}, lang, dark")
     query = {**Lesson(**lesson).query(), **shell}
-    process = subprocess.Popen([sys.executable, "-c", _CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _CHILD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # what interrupts a cell goes to the kernel's whole process group
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(json.dumps(query) + "\n")

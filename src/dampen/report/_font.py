@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 
+from dampen.errors import NoFont
+
 _NEEDED = "权重衰减暂退法轮训练损失验证样本"
 _SANS = (
     "Noto Sans CJK",
@@ -27,7 +29,7 @@ def chinese() -> str | None:
         warnings.warn(
             "no font on this machine has Chinese characters, so that pictures are in English: install one, such as "
             "fonts-noto-cjk",
-            UserWarning,
+            NoFont,
             stacklevel=2,
         )
     return family

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from dampen.engine.knobs import Setting
+from dampen.engine.knobs import Setting, find_knob
 from dampen.errors import InputError
 from dampen.search._space import Choice, Dimension, LogUniform, PerLayer, Space
 
@@ -103,7 +103,7 @@ def export_to_optuna(storage: str, name: str, space: Space, rungs: Sequence[tupl
     for setting, values in costs_of.items():
         recorder = _Recorder(setting)
         for knob, dimension in space.dimensions.items():
-            propose(recorder, knob, dimension)
+            propose(recorder, knob, _as_read(knob, dimension))
         done = full in values and math.isfinite(values[full])
         trials.append(
             optuna.trial.create_trial(
@@ -196,6 +196,15 @@ class _Recorder:
         held = self._value(name.removesuffix(".zero"))
         self.params[name] = held == 0 if name.endswith(".zero") else values[[*map(str, values)].index(str(held))]
         return self.params[name]
+
+
+def _as_read(knob: str, dimension: Dimension | PerLayer) -> Dimension | PerLayer:
+    """Return a dimension whose choices are what settings hold of them, 1.0 of 1, by which they are found again."""
+    if isinstance(dimension, PerLayer):
+        each = _as_read(knob, dimension.each)
+        assert not isinstance(each, PerLayer)
+        return PerLayer(each, dimension.layers)
+    return Choice([find_knob(knob).read(v) for v in dimension.values]) if isinstance(dimension, Choice) else dimension
 
 
 def propose(trial: Any, name: str, dimension: Dimension | PerLayer) -> Any:

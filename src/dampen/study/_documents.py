@@ -286,7 +286,9 @@ class Finished(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.test and "recommended" not in self.test:
             raise ValueError("test: it lacks the recommended training")
-        for metrics in self.test.values():
+        for one, metrics in self.test.items():
+            if set(metrics) - {"against"} != set(self.test["recommended"]):
+                raise ValueError(f"test: {one} and the recommended training have different metrics")
             for name, figure in metrics.items():
                 if (figure.difference if name == "against" else figure.mean) is UNSET:
                     raise ValueError(f"test: {name} lacks its value")

@@ -314,7 +314,8 @@ def _kept(of: Named) -> Kept | None:
         if document is not None:
             return Kept(folder, "finished", changed, document["data"], document)
         plan = Folder(folder).read(_PLAN, _Known)
-        assert plan is not None
+        if plan is None:  # removed since it was found
+            return None
         return Kept(folder, "running" if is_locked(folder) else "unfinished", changed, plan.data.name, None)
     except InputError as e:
         return Kept(folder, "damaged", changed, "", None, str(e)) if _is_study(folder) else None
