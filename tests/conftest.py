@@ -118,6 +118,16 @@ def _checks_of_a_room(request):
     jaxtyping.config.update("jaxtyping_disable", request.path.parent.name in UNCHECKED)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quick_simple_models(request):
+    """Fit fewer penalties and trees beside networks, unless they are what is tested: half of a small study's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.name != "test_simple_models.py":
+            patch.setattr("dampen.study._simple_models.PENALTIES", (0.1, 10.0))
+            patch.setattr("dampen.study._simple_models.BOOSTING_MOST", 10)
+        yield
+
+
 @pytest.fixture
 def without_shape_checks():
     """Leave shapes unchecked: for trainings long enough that checking would take most of their time."""
