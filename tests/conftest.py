@@ -39,7 +39,8 @@ CHECKED = (
 )
 
 
-FIRST, EVERY = 60, 17  # calls of a function that each test checks: the first, and one of so many of those that follow
+# Calls of a function that each test checks: the first, and one of so many of those that follow.
+OFTEN, SELDOM = (60, 17), (5, 101)  # seldom where it is a function within a function, whose check is made at each run
 _calls: Counter[str] = Counter()
 
 
@@ -47,7 +48,7 @@ def _often_enough(**how):
     """Decorate as the import hook does, but check the first calls of a function in each test, and then a few.
 
     The steps of a training are alike, and checking every one of them takes most of its time. What a check needs is made
-    at the first call that is checked, which takes a millisecond: functions within functions would pay it at every run.
+    at the first call that is checked, which takes a millisecond.
     """
     decorate = _JAXTYPED(**how)
 
@@ -56,9 +57,11 @@ def _often_enough(**how):
             if dataclasses.is_dataclass(one) and "__init__" in vars(one):
                 one.__init__ = decorated(one.__init__)
             return one
-        if "<locals>" in one.__qualname__ and jaxtyping.config.jaxtyping_disable:
+        within = "<locals>" in one.__qualname__
+        if within and jaxtyping.config.jaxtyping_disable:
             return one
         name, checked = f"{one.__module__}.{one.__qualname__}", None
+        first, every = SELDOM if within else OFTEN
 
         @functools.wraps(one)
         def called(*args, **kwargs):
@@ -67,7 +70,7 @@ def _often_enough(**how):
             if jaxtyping.config.jaxtyping_disable:
                 return one(*args, **kwargs)
             _calls[name] += 1
-            if _calls[name] > FIRST and _calls[name] % EVERY:
+            if _calls[name] > first and _calls[name] % every:
                 return one(*args, **kwargs)
             if checked is None:
                 checked = decorate(one)
