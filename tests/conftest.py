@@ -124,11 +124,22 @@ def _checks_of_a_room(request):
 @pytest.fixture(scope="module", autouse=True)
 def _quick_simple_models(request):
     """Fit fewer penalties and trees beside networks, unless they are what is tested: half of a small study's time."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.path.name != "test_simple_models.py":
-            patch.setattr("dampen.study._simple_models.PENALTIES", (0.1, 10.0))
-            patch.setattr("dampen.study._simple_models.BOOSTING_MOST", 10)
-        yield
+    from dampen.study import _simple_models
+
+    quick = {} if request.path.name == "test_simple_models.py" else {"PENALTIES": (0.1, 10.0), "BOOSTING_MOST": 10}
+    whole = {name: getattr(_simple_models, name) for name in quick}
+    for name, value in quick.items():
+        setattr(_simple_models, name, value)
+    yield whole
+    for name, value in whole.items():
+        setattr(_simple_models, name, value)
+
+
+@pytest.fixture
+def whole_simple_models(_quick_simple_models, monkeypatch):
+    """Fit simple models as they are: where another process makes the same study."""
+    for name, value in _quick_simple_models.items():
+        monkeypatch.setattr(f"dampen.study._simple_models.{name}", value)
 
 
 @pytest.fixture
