@@ -1,10 +1,15 @@
 """What all tests share: shapes checked at run time, and the folder with real data."""
 
+import dataclasses
+import functools
 import os
 import random
 import sys
+from collections import Counter
 from pathlib import Path
 from unittest import mock
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # what the tests compute is small: a second thread only adds waiting
 
 import hypothesis
 import jaxtyping
@@ -34,22 +39,56 @@ CHECKED = (
 )
 
 
-def _unless_disabled(**how):
-    """Decorate as the import hook does, but leave functions within functions as they are while checks are off.
+# Calls of a function that each test checks: the first, and one of so many of those that follow.
+OFTEN, SELDOM = (60, 17), (5, 101)  # seldom where it is a function within a function, whose check is made at each run
+_calls: Counter[str] = Counter()
 
-    Those are decorated anew whenever the function around them runs, which takes a millisecond each.
+
+def _often_enough(**how):
+    """Decorate as the import hook does, but check the first calls of a function in each test, and then a few.
+
+    The steps of a training are alike, and checking every one of them takes most of its time. What a check needs is made
+    at the first call that is checked, which takes a millisecond.
     """
     decorate = _JAXTYPED(**how)
 
-    def decorated(function):
-        inner = "<locals>" in getattr(function, "__qualname__", "") and not isinstance(function, type)
-        return function if inner and jaxtyping.config.jaxtyping_disable else decorate(function)
+    def decorated(one):
+        if isinstance(one, type):
+            if dataclasses.is_dataclass(one) and "__init__" in vars(one):
+                one.__init__ = decorated(one.__init__)
+            return one
+        within = "<locals>" in one.__qualname__
+        if within and jaxtyping.config.jaxtyping_disable:
+            return one
+        name, checked = f"{one.__module__}.{one.__qualname__}", None
+        first, every = SELDOM if within else OFTEN
+
+        @functools.wraps(one)
+        def called(*args, **kwargs):
+            nonlocal checked
+            __tracebackhide__ = True
+            if jaxtyping.config.jaxtyping_disable:
+                return one(*args, **kwargs)
+            _calls[name] += 1
+            if _calls[name] > first and _calls[name] % every:
+                return one(*args, **kwargs)
+            if checked is None:
+                checked = decorate(one)
+            return checked(*args, **kwargs)
+
+        return called
 
     return decorated
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Count the calls that are checked anew for each test."""
+    _calls.clear()
+
+
 _JAXTYPED = jaxtyping.jaxtyped
-jaxtyping.jaxtyped = _unless_disabled
+jaxtyping.jaxtyped = _often_enough
 jaxtyping.install_import_hook([f"dampen.{row}" for row in CHECKED], "beartype.beartype")
 # Rooms whose tests train whole studies through what other rooms' tests have checked: checking takes most of their time.
 UNCHECKED = ("cli", "estimators", "export", "integrations", "report")
@@ -80,6 +119,27 @@ def pytest_configure():
 @pytest.fixture(scope="module", autouse=True)
 def _checks_of_a_room(request):
     jaxtyping.config.update("jaxtyping_disable", request.path.parent.name in UNCHECKED)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_simple_models(request):
+    """Fit fewer penalties and trees beside networks, unless they are what is tested: half of a small study's time."""
+    from dampen.study import _simple_models
+
+    quick = {} if request.path.name == "test_simple_models.py" else {"PENALTIES": (0.1, 10.0), "BOOSTING_MOST": 10}
+    whole = {name: getattr(_simple_models, name) for name in quick}
+    for name, value in quick.items():
+        setattr(_simple_models, name, value)
+    yield whole
+    for name, value in whole.items():
+        setattr(_simple_models, name, value)
+
+
+@pytest.fixture
+def whole_simple_models(_quick_simple_models, monkeypatch):
+    """Fit simple models as they are: where another process makes the same study."""
+    for name, value in _quick_simple_models.items():
+        monkeypatch.setattr(f"dampen.study._simple_models.{name}", value)
 
 
 @pytest.fixture

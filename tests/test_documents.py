@@ -20,7 +20,7 @@ HAN = re.compile("[\u4e00-\u9fff]")
 
 
 @pytest.mark.parametrize("code", EXAMPLES)
-def test_an_example_runs(code, tmp_path, monkeypatch):
+def test_an_example_runs(code, tmp_path, monkeypatch, without_shape_checks):
     monkeypatch.chdir(tmp_path)
     with mock.patch.dict(KNOBS):  # one of them registers a knob
         exec(compile(code, "example", "exec"), {"__name__": "example"})

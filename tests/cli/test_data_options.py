@@ -59,7 +59,7 @@ def test_a_column_is_a_category_on_request_and_what_is_odd_is_a_line_or_a_note(r
     assert "5 categories" in line
     assert "1 not a date ('0000-00-00'), treated as missing" in out
     assert "Note: target 'quality': 'None' in 40 rows is treated as a class" in out
-    code, out, err = run(*words, "--json")
+    code, out, err = run(*words, "--json", "--resume")
     assert any("'None' in 40 rows is treated as a class" in note for note in json.loads(out)["notes"])
     assert "Note: target 'quality': 'None' in 40 rows" in err
 

@@ -39,6 +39,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 import torch, pandas, pyarrow.parquet, safetensors.torch, optuna, sklearn.ensemble, scipy.stats, plotly.graph_objects
 torch.set_num_threads(1)
 import dampen.study, dampen.export, dampen.report
+dampen.study._simple_models.PENALTIES, dampen.study._simple_models.BOOSTING_MOST = (0.1, 10.0), 10  # as in conftest.py
 from dampen.cli import main
 for line in sys.stdin:
     folder, size, words = eval(line)

@@ -19,6 +19,7 @@ from dampen.data import Preprocessing
 from dampen.export import write
 from dampen.study import Method, calibrate, load_study
 
+pytestmark = pytest.mark.usefixtures("without_shape_checks")  # checked while the studies train
 SETTINGS = [dampen.Setting(dropout=0.2, lr=0.01), dampen.Setting(dropout=0.95)]
 WORDS = {"n_seeds": 3, "epochs": 2, "batch_size": 32}
 FILE = "calibration.safetensors"

@@ -357,7 +357,7 @@ def test_progress_tells_phases_and_what_is_left(in_memory):
     assert seen[-1].best is not None
 
 
-def test_a_budget_is_kept_and_remembered(wine, tmp_path):
+def test_a_budget_is_kept_and_remembered(wine, tmp_path, whole_simple_models):
     """In a process of its own: the tests' checks of types take time that no study has.
 
     On one thread, so that its processor time is at most the time that passes, which the budget is about.
