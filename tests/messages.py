@@ -75,6 +75,7 @@ EXTRA = {  # of parts that are put together from other texts
     **dict.fromkeys(["study", "on test rows", "comparison", "helps"], "cli/_runs.py"),
     **dict.fromkeys(["finished", "unfinished", "running", "damaged"], "cli/_runs.py"),
     **dict.fromkeys(["calibrating", "predicting"], "cli/_predict.py"),
+    **dict.fromkeys(["standard deviation", "mutual information", "max probability"], "cli/_predict.py"),
     **dict.fromkeys(["search", "confirmation", "test"], "cli/_tune.py"),
     **dict.fromkeys(["{0} s", "{0} h", "{0} min"], "cli/_runs.py"),
     **dict.fromkeys(["{0} serious", "{0} warning", "{0} warnings", "{0} note", "{0} notes"], "doctor/_report.py"),

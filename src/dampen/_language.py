@@ -140,8 +140,10 @@ class _Message:
             at = found + len(literal)
         if not set(self.kinds.values()).isdisjoint(_STAND):  # where a number must, another place may have to be longer
             match = self._expression.fullmatch(text) if whole else self._expression.match(text)
-            return None if match is None else (list(match.groups()), match.end())
-        return values, at
+            if match is None:
+                return None
+            values, at = list(match.groups()), match.end()
+        return None if any(map(_closes, values)) else (values, at)
 
     @cached_property
     def has_words(self) -> bool:
@@ -322,6 +324,16 @@ def read(text: str) -> dict[str, str]:
 def _message(message: str, twin: str) -> _Message:
     literals = tuple(_PLACE.split(message)[::3])
     return _Message(literals, {int(number): kind for number, kind in _PLACE.findall(twin)}, twin)
+
+
+def _closes(text: str) -> bool:
+    """Return whether a parenthesis ends in a text that began before it, in the message or another one's place."""
+    depth = 0
+    for letter in text if ")" in text else "":
+        depth += (letter == "(") - (letter == ")")
+        if depth < 0:
+            return True
+    return False
 
 
 def _split(text: str, joint: str) -> list[str]:

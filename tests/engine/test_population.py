@@ -2,6 +2,8 @@
 
 import hashlib
 import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import hypothesis.strategies as st
 import numpy as np
@@ -56,6 +58,21 @@ def fit(model, members, seeds, data, **options):
     population = Population(model, members, seeds)
     options = {"precision": "float64", "epochs": 3, "batch_size": 8, "lr": 0.01, "optimizer": "adamw"} | options
     return population, population.fit(data, **options)
+
+
+def test_populations_of_several_threads_train_as_they_do_alone(data):
+    def make():
+        layers = []
+        for size in (6, 4), (4, 3):
+            time.sleep(0.02)  # for another thread to draw its weights
+            layers.append(nn.Linear(*size))
+        return nn.Sequential(*layers)
+
+    def train(_):
+        return float(fit(make, [Setting()], [0], data)[1].final("train_loss")[0, 0])
+
+    with ThreadPoolExecutor(2) as threads:
+        assert set(threads.map(train, range(2))) == {train(0)}
 
 
 def distance(network, other):

@@ -1,7 +1,6 @@
 """Trials of an Optuna study that train as one population: each is worth what it is alone, and is told so."""
 
 import math
-import time
 
 import numpy as np
 import optuna
@@ -55,20 +54,6 @@ def test_many_trials_at_once_are_worth_what_plain_loops_and_single_trials_are(da
             loss = torch.nn.functional.cross_entropy(alone.network(rows.features.double()), rows.targets)
         np.testing.assert_allclose(trial.value, loss.item(), rtol=1e-9)
         assert trial.intermediate_values.keys() == {1, 2, 3}
-
-
-def test_trials_of_several_threads_are_worth_what_single_ones_are(data):
-    def make():
-        layers = []
-        for size in (3, 2), (2, 2):
-            time.sleep(0.02)  # for another thread to draw its weights
-            layers.append(torch.nn.Linear(*size))
-        return torch.nn.Sequential(*layers)
-
-    objective = dampen.objective(make, data, {"lr": CategoricalDistribution((0.01,))}, epochs=1)
-    own = study()
-    own.optimize(objective, n_trials=2, n_jobs=2)
-    assert own.trials[0].value == own.trials[1].value == objective(optuna.trial.FixedTrial({"lr": 0.01}))
 
 
 def test_seeds_are_averaged_and_accuracy_is_maximized(data):

@@ -112,8 +112,9 @@ def test_without_such_a_font_they_are_english_and_one_line_says_why(drawings, ma
 def test_the_command_line_says_so_in_one_line_of_its_own(run, machine_with, tmp_path):
     machine_with()
     with speaking("en"):
-        code, _, err = run("weight-decay", "--epochs", 1, "--seeds", 1, "--lang", "zh")
+        code, out, err = run("weight-decay", "--epochs", 1, "--seeds", 1, "--path", 2, "--lang", "zh")
     assert code == 0
+    assert set(re.findall("[a-z]{4,}", out)) <= {"dampen", "weight", "decay", "path"}  # of the pictures' names
     assert err == "dampen: 注意：这台机器上没有含中文字符的字体，因此图片为英文：请安装一个，例如 fonts-noto-cjk\n"
 
 

@@ -78,7 +78,7 @@ def command(
     _print(comparison)
     if along:
         _print_path(along)
-        _output.say(forgetting(problem).replace("\n", " "), end="\n\n")
+        _output.say(shown(forgetting(problem)).replace("\n", " "), end="\n\n")
     for written in (file, file_of_path):
         if written:
             print(written)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dampen.engine._model import Builder, Model
+from dampen.engine._rng import forked
 from dampen.engine.capture import ModulePath, RecordDropout
 from dampen.errors import InputError
 
@@ -72,7 +73,7 @@ class WithDropout:
         Raises:
             InputError: there is no place for dropout.
         """
-        with torch.random.fork_rng(devices=[]):
+        with forked():
             return _insert(self._build.make(input_shape, outputs), input_shape, self._p)
 
 

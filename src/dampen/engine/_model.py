@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dampen.engine._copies import copied, hooks_of
+from dampen.engine._rng import forked
 from dampen.engine.execution._ordinary import named
 from dampen.errors import InputError
 
@@ -42,7 +43,7 @@ class Builder:
     def __call__(self, seed: int, input_shape: tuple[int, ...] = (), outputs: int = 1) -> nn.Module:
         """Return the network of a seed; torch's global generators are left as they were, even by a model that seeds."""
         devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-        with torch.random.fork_rng(devices=list(devices), device_type="cuda"):
+        with forked(devices):
             torch.manual_seed(seed)
             return self.make(input_shape, outputs)
 
@@ -160,7 +161,7 @@ def _not_drawn_again(model: nn.Module) -> str | None:
     """
     network = copied(model)
     parameters = dict(network.named_parameters())
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), forked():
         moved = {name: p.mul_(1.5).add_(0.25).clone() for name, p in parameters.items()}
         network.apply(_draw_again)
     for name, p in parameters.items():

@@ -22,6 +22,7 @@ from torch import Tensor
 
 _BATCH_ORDER, _DROPOUT, _GLOBAL, _NAMED = 0, 1, 2, 3  # streams of numbers that must not coincide; names come last
 _entered = threading.local()
+_lock = threading.RLock()
 _WORTH_THREADS = 1 << 18  # uniforms of all seeds: fewer are drawn before torch's own threads leave the cores
 
 
@@ -121,6 +122,24 @@ def own_draws(
 
 
 @contextmanager
+def alone() -> Iterator[None]:
+    """Let no other thread of the engine use the global generators, which all threads share."""
+    with _lock:
+        yield
+
+
+@contextmanager
+def forked(devices: Sequence[int] = ()) -> Iterator[None]:
+    """Leave torch's global generators as they were, `alone`.
+
+    Args:
+        devices: GPUs whose generators are meant, too.
+    """
+    with alone(), torch.random.fork_rng(devices=list(devices), device_type="cuda"):
+        yield
+
+
+@contextmanager
 def global_generators(seed: int, step: int) -> Iterator[None]:
     """Let whatever draws from the global generators of torch, NumPy and Python draw by (seed, step) alone.
 
@@ -142,6 +161,12 @@ def kept_generators() -> Iterator[None]:
     if getattr(_entered, "kept", False):
         yield
         return
+    with alone(), _kept():
+        yield
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()
     _entered.kept = True
     try:

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -25,7 +24,6 @@ Suggest = Callable[["optuna.Trial"], Mapping[str, Any]] | Mapping[str, Any]
 """From a trial to a value for each knob; or a distribution of Optuna's, or a dimension of dampen's, for each."""
 
 _OURS = (Choice, LogUniform, PerLayer, Uniform)
-_TRAINING = threading.RLock()  # of a process: networks draw from generators that all threads share
 
 
 def objective(
@@ -78,8 +76,7 @@ def objective(
 class Objective:
     """What `objective` returns: called with a trial it trains that one; `optimize` trains many at once.
 
-    The arguments are those of `objective`. Trials of several threads (`n_jobs` of `study.optimize`) train one after the
-    other.
+    The arguments are those of `objective`.
     """
 
     def __init__(
@@ -220,12 +217,6 @@ class Objective:
 
     def _train(self, pruner: "Pruner", trials: "Sequence[AnyTrial]", settings: Sequence[Setting]) -> list[float | None]:
         """Return what each trial is told: None for one that was pruned."""
-        with _TRAINING:
-            return self._train_alone(pruner, trials, settings)
-
-    def _train_alone(
-        self, pruner: "Pruner", trials: "Sequence[AnyTrial]", settings: Sequence[Setting]
-    ) -> list[float | None]:
         from optuna.pruners import NopPruner
 
         epochs = self._config.epochs

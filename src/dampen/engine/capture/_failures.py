@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from dampen.engine._copies import copied
+from dampen.engine._rng import forked
 from dampen.engine.capture._forward import first_line
 from dampen.engine.capture._module_path import ModulePath
 from dampen.errors import InputError
@@ -43,7 +44,7 @@ def alone(network: nn.Module, inputs: Sequence[Tensor], remedy: str = "") -> Inp
     """
     where = ModulePath(network)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), where:
+        with torch.no_grad(), forked(), where:
             network(*inputs)
     except Exception as e:
         return failure(e, inputs, where.current, remedy)
@@ -99,7 +100,7 @@ def check_ids(network: nn.Module, inputs: Sequence[Tensor]) -> None:
     for some in rows.split(_ROWS):
         batch = [t[some] for t in inputs]
         where = ModulePath(twin)
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), where, _Ids(where, batch), contextlib.suppress(_Other):
+        with torch.no_grad(), forked(), where, _Ids(where, batch), contextlib.suppress(_Other):
             _run(twin, batch)
 
 

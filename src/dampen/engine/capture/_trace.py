@@ -56,6 +56,7 @@ class Trace:
     map_bytes: tuple[int, ...] = ()
 
 
+@_rng.alone()
 def trace(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tensor], additions: bool = False) -> Trace:
     """Run a copy of a network on a batch.
 
@@ -80,7 +81,7 @@ def trace(network: nn.Module, state: Mapping[str, Tensor], inputs: Sequence[Tens
         lambda *_: replaced.extend(name for name, b in network.named_buffers() if b is not state.get(name))
     )
     shapes = " and ".join(str(list(t.shape)) for t in inputs)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), _rng.forked():
         try:
             output = forward(
                 lambda: functional_call(network, state, tuple(inputs)),
@@ -171,7 +172,7 @@ def _draws_from(
     network, own = copied(network), {name: t.clone() for name, t in state.items()}
     for _ in range(_PASSES):
         before = _generators()
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), quiet():
+        with torch.no_grad(), _rng.forked(), quiet():
             functional_call(network, own, tuple(inputs))
         now = _moved(before)
         moved = [name for name in moved if name in now]
@@ -219,7 +220,7 @@ def _places_in_evaluation(network: nn.Module, state: Mapping[str, Tensor], input
     where = ModulePath(network)
     recorded = RecordDropout(where)
     modes = {module: module.training for module in network.modules()}
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), quiet(), where, recorded:
+    with torch.no_grad(), _rng.forked(), quiet(), where, recorded:
         functional_call(network.eval(), dict(state), tuple(inputs))
     for module, training in modes.items():
         module.training = training
