@@ -7,6 +7,7 @@ import random
 import sys
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 from unittest import mock
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # what the tests compute is small: a second thread only adds waiting
@@ -81,17 +82,12 @@ def _often_enough(**how):
     return decorated
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup():
-    """Count the calls that are checked anew for each test."""
-    _calls.clear()
-
-
 _JAXTYPED = jaxtyping.jaxtyped
 jaxtyping.jaxtyped = _often_enough
 jaxtyping.install_import_hook([f"dampen.{row}" for row in CHECKED], "beartype.beartype")
 # Rooms whose tests train whole studies through what other rooms' tests have checked: checking takes most of their time.
 UNCHECKED = ("cli", "estimators", "export", "integrations", "report")
+SIMPLE = ("test_simple_models", "_simple_models")  # who tests the simple models beside a network
 collect_ignore = [
     f"data/fuzz/{name}.py" for name in ("fuzz", "fuzz_changes", "fuzz_families")
 ]  # test_fuzz.py runs them
@@ -101,8 +97,40 @@ hypothesis.settings.register_profile("dampen", deadline=None, max_examples=25, d
 hypothesis.settings.load_profile("dampen")
 
 
-def pytest_configure():
+@pytest.fixture(scope="module", autouse=True)
+def _checks_of_a_room(request):
+    jaxtyping.config.update("jaxtyping_disable", request.path.parent.name in UNCHECKED)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_simple_models(request):
+    """Fit fewer penalties and trees beside networks, where they are not tested: half of a small study's time."""
+    from dampen.study import _simple_models
+
+    quick = {} if request.path.stem in SIMPLE else {"PENALTIES": (0.1, 10.0), "BOOSTING_MOST": 10}
+    whole = {name: getattr(_simple_models, name) for name in quick}
+    for name, value in quick.items():
+        setattr(_simple_models, name, value)
+    yield whole
+    for name, value in whole.items():
+        setattr(_simple_models, name, value)
+
+
+@pytest.hookimpl(tryfirst=True)
+def _count_calls_anew():
+    _calls.clear()
+
+
+# The examples in docstrings do not lie below this folder.
+EVERYWHERE = ModuleType("everywhere")
+EVERYWHERE.pytest_runtest_setup = _count_calls_anew
+EVERYWHERE._checks_of_a_room = _checks_of_a_room
+EVERYWHERE._quick_simple_models = _quick_simple_models
+
+
+def pytest_configure(config):
     """Train otherwise wherever a test of the engine does not say how: for `make test-gpu` and `make test-compiled`."""
+    config.pluginmanager.register(EVERYWHERE)
     given = {"device": os.environ.get("DAMPEN_TEST_DEVICE"), "compile": os.environ.get("DAMPEN_TEST_COMPILE") == "1"}
     given = {name: value for name, value in given.items() if value}
     if given:
@@ -114,25 +142,6 @@ def pytest_configure():
             as_usual(self, **given | fields)
 
         TrainConfig.__init__ = otherwise
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _checks_of_a_room(request):
-    jaxtyping.config.update("jaxtyping_disable", request.path.parent.name in UNCHECKED)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_simple_models(request):
-    """Fit fewer penalties and trees beside networks, unless they are what is tested: half of a small study's time."""
-    from dampen.study import _simple_models
-
-    quick = {} if request.path.name == "test_simple_models.py" else {"PENALTIES": (0.1, 10.0), "BOOSTING_MOST": 10}
-    whole = {name: getattr(_simple_models, name) for name in quick}
-    for name, value in quick.items():
-        setattr(_simple_models, name, value)
-    yield whole
-    for name, value in whole.items():
-        setattr(_simple_models, name, value)
 
 
 @pytest.fixture

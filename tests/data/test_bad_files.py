@@ -409,7 +409,7 @@ ODD = odd_tables(), st.sampled_from([None, "classification", "regression"]), st.
 PATIENT = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
-@settings(max_examples=250, suppress_health_check=PATIENT)
+@settings(max_examples=125, suppress_health_check=PATIENT)
 @given(*ODD)
 def test_no_odd_table_ends_in_a_traceback(tmp_path_factory, frame, task, as_file, data):
     read_odd(tmp_path_factory, frame, task, as_file, data)

@@ -270,7 +270,7 @@ def plain():
     return nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3))
 
 
-def by_hand(model, setting, optimizer, steps=100):
+def by_hand(model, setting, optimizer, steps=40):
     """A plain loop over all rows at once: torch's optimizer without decay, and each decay as its paper writes it."""
     torch.manual_seed(0)
     network = model().double()
@@ -313,7 +313,7 @@ def test_decays_of_recent_papers_and_late_starts_are_hand_written_loops(model, o
         Setting(corrected_decay=0.5, decay_start=0.25, l1=0.05, l1_start=0.75),
         Setting(),
     ]
-    how = {"epochs": 100, "batch_size": 53, "optimizer": optimizer, "schedule": "linear", "lr": 0.02}
+    how = {"epochs": 40, "batch_size": 53, "optimizer": optimizer, "schedule": "linear", "lr": 0.02}
     population = Population(model, settings, [0])
     population.fit(classes(), precision="float64", evaluate_every=None, **how)
     none = flat(population.member(Setting(), 0))
