@@ -317,7 +317,7 @@ def _confirm_within(budget: float, runner: Runner, ranked: Sequence[Ranked], clo
         simple = _budget.seconds_of_simple_models(simple_models(plan.data), plan.data)
         left = budget - runner.seconds - (runner.began - clock) - simple  # they are fitted for the test rows, too
         finalists = best(ranked, SEARCH)[: plan.confirmed]
-        most = max(len(_references.regularisers(t.setting, plan.own_dropout)) for t in finalists)
+        most = max(2, *(len(_references.regularisers(t.setting, plan.own_dropout)) for t in finalists))
         full = _budget.full_trainings(plan.confirmed, len(plan.families), most) + n_calibration_folds(plan)
         of_seed = rate * full * plan.lengths.planned + (simple if plan.scheme == "folds" else 0.0)
         held["confirm_seeds"] = _budget.confirm_seeds(left, budget, of_seed)
