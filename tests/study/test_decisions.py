@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import dampen
 from dampen import InputError
 from dampen.engine import Population
 from dampen.search import Space
-from dampen.study._budget import seconds_per_member_epoch
+from dampen.study._budget import Wanted, fit_search, full_trainings, seconds_per_member_epoch
+from dampen.study._defaults import Lengths
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
@@ -166,6 +168,23 @@ def test_a_budget_is_planned_by_what_the_searched_knobs_take(monkeypatch, tmp_pa
     assert epochs == 4
     assert {"lr", "weight_decay"} <= knobs
     assert ("mixup" in knobs) == cocktail
+
+
+def test_a_budget_keeps_time_for_every_part_of_a_cocktail_and_steps_down_by_quarters():
+    wanted = Wanted(None, 1, Lengths(5, 10, 40, 80), fixed=False, confirmed=3)
+
+    def searched(settings: int, seeds: int, lengths: Lengths) -> float:
+        return settings * seeds * lengths.planned
+
+    def planned(regularisers: int, budget: float = 4000.0) -> int:
+        settings, seeds, lengths = fit_search(budget, 1.0, replace(wanted, regularisers=regularisers), searched)
+        assert searched(settings, seeds, lengths) <= budget / 2
+        confirmed = 3 * lengths.planned * full_trainings(3, 3, regularisers)
+        assert confirmed <= 0.47 * budget < 2 * confirmed
+        return lengths.planned
+
+    assert [full_trainings(3, 2, n) for n in (2, 3, 5)] == [12, 15, 24]
+    assert [planned(n) for n in (2, 3, 5)] == [40, 30, 20]
 
 
 def test_the_measured_training_has_the_knobs_that_are_searched(monkeypatch):
