@@ -30,6 +30,7 @@ COMMANDS = {
 }
 REPORT, MOVING = "report", "play-moving"
 STUDY = ["tune", "breast-cancer", "--budget", "90s"]  # what `make demo` runs
+LANGUAGES = {"en": "", "zh": "-zh"}  # and what follows the name of the report's picture
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SECTIONS = 3  # of the report that its picture shows: the answer, the differences, the curves
 WIDTH, SEEN, MARGIN = 1000, 3000, 20  # pixels: of the picture, of what the browser draws, of white below the last text
@@ -83,15 +84,17 @@ def dampen(words: list[str]) -> str:
 
 
 def make_report(browser: str, file: Path) -> str:
-    """Tune, and take a picture of the upper part of the report."""
+    """Tune, and take a picture of the upper part of the report in each language."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         said = dampen([*STUDY, "--out", str(folder / "study")])
-        page = folder / "page.html"
         rest = f"<style>section:nth-of-type(n + {SECTIONS + 1}) {{ display: none; }}</style>"
-        page.write_text((folder / "study" / "report.html").read_text().replace("</head>", rest + "</head>"))
-        screenshot(browser, page, folder / "page.png", folder / "profile")
-        cut(Image.open(folder / "page.png").convert("RGB")).save(file, optimize=True)
+        for language, suffix in LANGUAGES.items():
+            dampen(["--lang", language, "report", str(folder / "study")])
+            page, picture = folder / f"page{suffix}.html", folder / f"page{suffix}.png"
+            page.write_text((folder / "study" / "report.html").read_text().replace("</head>", rest + "</head>"))
+            screenshot(browser, page, picture, folder / "profile")
+            cut(Image.open(picture).convert("RGB")).save(file.with_stem(file.stem + suffix), optimize=True)
     return said
 
 
