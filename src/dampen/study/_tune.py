@@ -195,13 +195,14 @@ def tune(
             space=chosen,
             search=strategy.name,
             brackets=(),
+            rounds=rounds,
             seeds=ready.seeds(n_seeds or sizes.seeds),
             confirmed=confirmed,
             confirm_seeds=ready.seeds(n_confirm_seeds or sizes.confirm_seeds),
             budget=budget,
         )
         left = budget - (time.perf_counter() - clock)
-        n_settings, n_seeds, lengths = _within(left, ready, without_sizes, out, planned, wanted, rounds)
+        n_settings, n_seeds, lengths = _within(left, ready, without_sizes, out, planned, wanted)
     brackets, families, around = planned(n_settings or sizes.settings, lengths)
     plan = ready.plan(
         notes=ready.notes if choice is None else (*ready.notes, choice.note),
@@ -273,7 +274,6 @@ def _within(
     out: str | Path | None,
     planned: Callable[[int, Lengths], Planned],
     wanted: _budget.Wanted,
-    rounds: int,
 ) -> tuple[int, int, Lengths]:
     """Return the settings, seeds and lengths of a budget, or those that the folder holds for the same plan.
 
@@ -284,7 +284,6 @@ def _within(
         out: the study's folder.
         planned: what a search of some settings trains.
         wanted: sizes that are given.
-        rounds: of looking around the best.
     """
     folder = None if out is None else Folder(Path(out))
     held = _documents.budget(folder)
@@ -296,9 +295,8 @@ def _within(
         def member_epochs(settings: int, seeds: int, lengths: Lengths) -> float:
             brackets, families, around = planned(settings, lengths)
             searched = sum(bracket.member_epochs(seeds) for bracket in brackets)
-            return (
-                searched * (1 + sum(map(len, families.values())) / settings) + rounds * around * seeds * lengths.planned
-            )
+            looked = plan.rounds * around * seeds * lengths.planned
+            return searched * (1 + sum(map(len, families.values())) / settings) + looked
 
         longest = wanted.lengths.planned
         rate = _budget.seconds_per_member_epoch(ready.model, ready.data, ready.training, plan.space, longest)
