@@ -161,6 +161,17 @@ def over_seeds_and_rows(values: Float[np.ndarray, "S N"]) -> Estimate:
     return Estimate(float(mean), math.sqrt(max(variance, 0.0)), max(df, 1.0))
 
 
+def over_members(values: Float[np.ndarray, "S N"]) -> Estimate:
+    """Estimate the mean over all seeds and rows that might have been drawn, of a single seed over rows alone.
+
+    A single row has a mean and no interval.
+    """
+    S, N = values.shape
+    if N < 2:
+        return Estimate(float(values.mean()), float("nan"), 1.0)
+    return over_seeds_and_rows(values) if S > 1 else over_rows(values[0])
+
+
 def over_folds(values: Float[np.ndarray, " J"], test_share: float) -> Estimate:
     """Estimate the mean over training and test sets that might have been drawn, from repeated cross-validation.
 

@@ -14,7 +14,7 @@ from dampen.engine import Population
 from dampen.metrics import Metric, interval_of, mean_probabilities
 from dampen.metrics import of as metrics_of
 from dampen.search import Ranked, Training
-from dampen.statistics import Estimate, over_rows, over_seeds_and_rows
+from dampen.statistics import over_members
 from dampen.study import _calibration_rows, _documents
 from dampen.study._calibration_ensembles import CalibrationEnsembles
 from dampen.study._confirmation import LEVEL, Confirmed
@@ -121,24 +121,18 @@ def _metric_values(plan: Plan, metrics: Sequence[Metric], outputs: Tensor, rows:
         if not np.isfinite(costs).all():
             values[metric.name] = {"mean": None, "interval": None}
             continue
-        estimate, scale = _estimate(costs), plan.target_scale[1]
+        estimate, scale = over_members(costs), plan.target_scale[1]
         ends = interval_of(metric, estimate, costs.shape[1], LEVEL, scale)
         known = bool(np.isfinite(ends).all())  # a single row has no interval
         values[metric.name] = {"mean": metric.in_unit(estimate.mean, scale), "interval": list(ends) if known else None}
     return values
 
 
-def _estimate(costs: np.ndarray) -> Estimate:
-    if costs.shape[1] < 2:
-        return Estimate(float(costs.mean()), float("nan"), 1.0)
-    return over_seeds_and_rows(costs) if len(costs) > 1 else over_rows(costs[0])
-
-
 def _difference(plan: Plan, one: np.ndarray, other: np.ndarray, verdict: Verdict, name: str) -> dict[str, Any]:
     """Return the recommended training's metric minus another's on the test rows, and whether that agrees."""
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
         return {"difference": None, "interval": None, "agrees": None}
-    estimate = _estimate(one - other)
+    estimate = over_members(one - other)
     difference, low, high = plan.metric.difference_in_unit(
         float(one.mean()), float(other.mean()), estimate.interval(LEVEL), plan.target_scale[1]
     )

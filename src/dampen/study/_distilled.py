@@ -21,7 +21,7 @@ from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.metrics import Metric, mean_probabilities
 from dampen.search import Training
-from dampen.statistics import Estimate, over_rows, over_seeds_and_rows
+from dampen.statistics import over_members
 from dampen.study._protocol import Plan
 
 _FOLDS, _DRAW = 5, 3  # parts of which nobody trains on one in the comparison; added to the seed of their draw
@@ -112,9 +112,10 @@ def distil(
     student = replace(recommended, setting=Setting(**kept))
     data = replace(plan.data, test_rows=plan.data.test_rows[:0], given_folds=None)
     data = training_and_validation_rows(data)
-    values, against, n_rows = _compared(plan, model, recommended, student, chosen, seeds, data)
+    school = _School(plan, model, recommended, student, chosen, seeds)
+    values, against, n_rows = _compared(school, data)
     taught = _taught(data, mean_probabilities(_outputs(networks, data.train.features), data.task))
-    population = _trained(plan, model, student, seeds[:1], taught)
+    population = school.trained(student, taught, seeds[:1])
     return Distilled(
         network=population.member(student.setting, seeds[0]).float(),
         setting=student.setting,
@@ -136,20 +137,51 @@ def soft_cross_entropy(outputs: Float[Tensor, "N C"], targets: Float[Tensor, "N 
     return -(targets * outputs.log_softmax(-1)).sum(-1)
 
 
-def _compared(
-    plan: Plan,
-    model: Model,
-    recommended: Training,
-    student: Training,
-    chosen: Sequence[tuple[Training, int]],
-    seeds: Sequence[int],
-    data: Data,
-) -> tuple[dict[str, float], dict[str, tuple[float, float, float]], int]:
+@dataclass(frozen=True)
+class _School:
+    """Who learns and who teaches; as for `distil`, `student` is the training of the distilled network."""
+
+    plan: Plan
+    model: Model
+    recommended: Training
+    student: Training
+    chosen: Sequence[tuple[Training, int]]
+    seeds: Sequence[int]
+
+    def trained(self, training: Training, source: Data | Sets, seeds: Sequence[int]) -> Population:
+        """Train networks, one for each seed, on rows or on what an ensemble gives for them."""
+        population = Population(self.model, [training.setting], list(seeds))
+        config = replace(self.plan.training, epochs=training.epochs)
+        if isinstance(source, Sets) and self.plan.data.task == "classification":
+            config = replace(config, loss=soft_cross_entropy)
+        population.fit(source, config, until=training.stopped_at, evaluate_every=None)
+        return population
+
+    def outputs_of(self, part: Data) -> dict[str, Float[Tensor, "K N C"]]:
+        """Return what networks that are trained on a part's training rows give for its validation rows."""
+        trainings = dict.fromkeys([self.recommended, *(training for training, _ in self.chosen)])
+        known = {training: self.trained(training, part, self.seeds) for training in trainings}
+
+        def ensemble(rows: Rows) -> Tensor:
+            outputs = [of for training, count in self.chosen for of in known[training].outputs(rows)[:count]]
+            return mean_probabilities(torch.cat(outputs), part.task)
+
+        students = self.trained(self.student, _taught(part, ensemble(part.train)), self.seeds)
+        unseen = part.validation
+        return {
+            "distilled": torch.cat(students.outputs(unseen)),
+            "ensemble": ensemble(unseen)[None],
+            "single": torch.cat(known[self.recommended].outputs(unseen)),
+        }
+
+
+def _compared(school: _School, data: Data) -> tuple[dict[str, float], dict[str, tuple[float, float, float]], int]:
     """Return values, differences with their intervals, and the number of rows that they are of."""
+    plan = school.plan
     metric, deviation, seed = _metric(plan), plan.target_scale[1], plan.seed + _DRAW
     whole = len(data.train_rows) >= _FEW or data.ordered
     parts = [data.with_validation(1 / _FOLDS, seed=seed)] if whole else data.folds(_FOLDS, seed=seed)
-    of_parts = [_outputs_of_part(plan, model, recommended, student, chosen, seeds, part) for part in parts]
+    of_parts = [school.outputs_of(part) for part in parts]
     costs: dict[str, np.ndarray] = {}
     for name in ("distilled", "ensemble", "single"):
         each = [metric.costs(of[name], part.validation) for of, part in zip(of_parts, parts, strict=True)]
@@ -157,47 +189,17 @@ def _compared(
     means = {name: float(of.mean()) for name, of in costs.items()}
     against: dict[str, tuple[float, float, float]] = {}
     for name in ("ensemble", "single"):
-        ends = _estimate(costs["distilled"] - costs[name]).interval(_LEVEL)
+        ends = over_members(costs["distilled"] - costs[name]).interval(_LEVEL)
         difference, low, high = metric.difference_in_unit(means["distilled"], means[name], ends, deviation)
         against[name] = difference, low, high
     n_rows = sum(len(part.validation_rows) for part in parts)
     return {name: metric.in_unit(mean, deviation) for name, mean in means.items()}, against, n_rows
 
 
-def _outputs_of_part(
-    plan: Plan,
-    model: Model,
-    recommended: Training,
-    student: Training,
-    chosen: Sequence[tuple[Training, int]],
-    seeds: Sequence[int],
-    part: Data,
-) -> dict[str, Float[Tensor, "K N C"]]:
-    """Return what networks that are trained on a part's training rows give for its validation rows."""
-    trainings = dict.fromkeys([recommended, *(training for training, _ in chosen)])
-    known = {training: _trained(plan, model, training, seeds, part) for training in trainings}
-
-    def ensemble(rows: Rows) -> Tensor:
-        outputs = [of for training, count in chosen for of in known[training].outputs(rows)[:count]]
-        return mean_probabilities(torch.cat(outputs), part.task)
-
-    students = _trained(plan, model, student, seeds, _taught(part, ensemble(part.train)))
-    unseen = part.validation
-    return {
-        "distilled": torch.cat(students.outputs(unseen)),
-        "ensemble": ensemble(unseen)[None],
-        "single": torch.cat(known[recommended].outputs(unseen)),
-    }
-
-
 def _metric(plan: Plan) -> Metric:
     """Return the study's metric if a single pass and single rows are enough for it, else the task's usual one."""
     usable = plan.metric.of_rows_alone and not plan.metric.samples
     return plan.metric if usable else metrics.find(None, plan.data.task)
-
-
-def _estimate(costs: Float[np.ndarray, "S N"]) -> Estimate:
-    return over_seeds_and_rows(costs) if len(costs) > 1 else over_rows(costs[0])
 
 
 def _taught(data: Data, outputs: Float[Tensor, "N ..."]) -> Sets:
@@ -218,15 +220,6 @@ def _taught(data: Data, outputs: Float[Tensor, "N ..."]) -> Sets:
     if rows.weights is not None:
         targets = torch.stack([targets, rows.weights], -1)
     return Sets({"train": Table((rows.features,), targets)}, "regression", 1, rows.weights is not None)
-
-
-def _trained(plan: Plan, model: Model, training: Training, seeds: Sequence[int], source: Data | Sets) -> Population:
-    population = Population(model, [training.setting], list(seeds))
-    config = replace(plan.training, epochs=training.epochs)
-    if isinstance(source, Sets) and plan.data.task == "classification":
-        config = replace(config, loss=soft_cross_entropy)
-    population.fit(source, config, until=training.stopped_at, evaluate_every=None)
-    return population
 
 
 def _outputs(networks: Sequence[nn.Module], features: Tensor) -> Float[Tensor, "K N C"]:
