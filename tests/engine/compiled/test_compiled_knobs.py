@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dampen import SGD, AdamW, Population, Setting
 from dampen.engine import _rng
+from dampen.engine.execution._fused import Fused
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
@@ -22,6 +24,10 @@ DECAYS = ("weight_decay", "cautious_decay", "independent_decay", "corrected_deca
 
 def network():
     return nn.Sequential(nn.Flatten(), nn.Linear(H * W, 5, bias=False), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3))
+
+
+def without_statistics():
+    return nn.Sequential(nn.Flatten(), nn.Linear(H * W, 5, bias=False), nn.Tanh(), nn.Linear(5, 3))
 
 
 def rows():
@@ -56,11 +62,12 @@ def shifted_and_mirrored(x, pixels, p, seed, step):
     return shown
 
 
-def by_hand(setting, seed, optimizer):
+def by_hand(setting, seed, optimizer, model=network):
     """A plain loop: torch's optimizer, and what the knobs do around it."""
     torch.manual_seed(seed)
-    net, (x, y) = network().double(), rows()
-    first, *_ = weights = net[1].weight, net[4].weight
+    net, (x, y) = model().double(), rows()
+    first, *_ = weights = net[1].weight, net[-1].weight
+    averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(setting.get("ema", 0.0)), use_buffers=True)
     others = [p for p in net.parameters() if p.ndim == 1]
     theirs = optimizer([{"params": weights}, {"params": others, "weight_decay": 0.0}], LR)
     step = 0
@@ -93,8 +100,9 @@ def by_hand(setting, seed, optimizer):
                     w.sub_(LR * factor * cautious * torch.where((old - w) * old >= 0, old, 0.0))
                     if step >= setting.get("l1_start", 0.0) * STEPS:
                         w.copy_(w.sign() * (w.abs() - LR * factor * setting.get("l1", 0.0)).clamp(min=0))
+            averaged.update_parameters(net)
             step += 1
-    return net
+    return averaged.module
 
 
 QUEUED = [  # whole steps are compiled, many at a time
@@ -114,12 +122,22 @@ AROUND = [  # gradients are compiled, and the rest of a step is not
 ]
 
 
-@pytest.mark.parametrize("settings", [QUEUED, AROUND], ids=["queued", "around"])
-@pytest.mark.parametrize(
+AFTERWARDS = [  # what follows the optimizer's step is part of it
+    Setting(l1=1.0),
+    Setting(l1=0.2, l1_start=0.4, ema=0.7, weight_decay=2.0),
+    Setting(ema=0.3, cutmix=1.0),
+    Setting(ema=0.9, l1=0.05, random_shift=1, horizontal_flip=0.0),
+    Setting(),
+]
+both_optimizers = pytest.mark.parametrize(
     ("ours", "theirs"),
     [(SGD(momentum=0.9), lambda groups, lr: torch.optim.SGD(groups, lr, 0.9)), (AdamW(), torch.optim.AdamW)],
     ids=["sgd", "adamw"],
 )
+
+
+@pytest.mark.parametrize("settings", [QUEUED, AROUND], ids=["queued", "around"])
+@both_optimizers
 def test_new_decays_late_starts_and_cutmix_are_hand_written_loops_when_compiled(ours, theirs, settings):
     population = Population(network, settings, SEEDS)
     how = {"epochs": EPOCHS, "batch_size": SIZE, "lr": LR, "schedule": "linear", "optimizer": ours}
@@ -133,3 +151,28 @@ def test_new_decays_late_starts_and_cutmix_are_hand_written_loops_when_compiled(
                 torch.testing.assert_close(mine[name], t, rtol=1e-9, atol=1e-12, msg=lambda m, s=setting: f"{s}: {m}")
         states.append(mine["1.weight"])
     assert all(not torch.equal(a, b) for i, a in enumerate(states) for b in states[:i])
+
+
+@both_optimizers
+@pytest.mark.parametrize("model", [without_statistics, network])
+def test_l1_and_averages_are_hand_written_loops_when_compiled(model, ours, theirs, monkeypatch):
+    how = {"epochs": EPOCHS, "batch_size": SIZE, "lr": LR, "schedule": "linear", "optimizer": ours}
+    how |= {"precision": "float64", "compile": True}
+    population = Population(model, AFTERWARDS, SEEDS)
+    population.prepare(rows(), **how)
+
+    def not_one(*_):
+        raise AssertionError("a step's gradients were found apart from the rest of it")
+
+    monkeypatch.setattr(Fused, "gradients", not_one)
+    population.fit(rows(), evaluate_every=None, **how)
+    for setting in AFTERWARDS:
+        for seed in SEEDS:
+            mine = population.member(setting, seed).state_dict()
+            other = by_hand(setting, seed, theirs, model).state_dict()
+            for name, t in other.items():
+                if t.is_floating_point():
+                    torch.testing.assert_close(
+                        mine[name], t, rtol=1e-9, atol=1e-12, msg=lambda m, s=setting: f"{s}: {m}"
+                    )
+    assert (population.member(Setting(l1=1.0), 3).state_dict()["1.weight"] == 0).any()

@@ -23,11 +23,11 @@ static __thread char *memory;
 static __thread size_t memory_bytes;
 
 typedef struct {{
-    char **in, **out, **first, **second;
+    char **in, **out, **first, **second, **average;
     const int64_t *in_s, *in_m, *out_bytes;
     int64_t M, n_trained;
     const rule_t *rule;
-    const double *rates, *decays;
+    const double *rates, *decays, *thresholds, *shares;
     const uint8_t *decayed;
 }} call_t;
 
@@ -53,8 +53,12 @@ static void one(const call_t *c, int64_t k, char *scratch, int *fault) {{
     for (int j = c->rule ? c->n_trained - 1 : -1; j >= 0; --j) {{
         {type} *m = c->first ? ({type} *)(c->first[j] + k * c->out_bytes[j]) : NULL;
         {type} *v = c->second ? ({type} *)(c->second[j] + k * c->out_bytes[j]) : NULL;
-        update_{type}(({type} *)i[j], m, v, ({type} *)o[j], c->out_bytes[j] / sizeof({type}), c->rule, c->rates[k],
-                      c->decayed[j] ? c->decays[k] : 0);
+        const int64_t n = c->out_bytes[j] / sizeof({type});
+        update_{type}(({type} *)i[j], m, v, ({type} *)o[j], n, c->rule, c->rates[k], c->decayed[j] ? c->decays[k] : 0);
+        if (c->thresholds && c->decayed[j] && c->thresholds[k] > 0)
+            soft_threshold_{type}(({type} *)i[j], n, c->thresholds[k]);
+        if (c->shares && c->shares[k] > 0)
+            average_{type}(({type} *)(c->average[j] + k * c->out_bytes[j]), ({type} *)i[j], n, c->shares[k]);
     }}
 }}
 
@@ -99,6 +103,10 @@ class Update:
         rates: learning rate of each member now, float64, `[S * M]`.
         decays: likewise.
         decayed: for each trained parameter, whether decay applies to it.
+        thresholds: by which each member's decaying weights are moved towards 0 after the step, float64, `[S, M]`; None
+            for none.
+        averages: for each trained parameter, what it is taken into then.
+        shares: of the present weights in each member's new average, float64, `[S, M]`; None where none is kept.
     """
 
     kind: str
@@ -111,6 +119,9 @@ class Update:
     steps: int = 1
     momentum: float = 0.0
     nesterov: bool = False
+    thresholds: Tensor | None = None
+    averages: Sequence[Tensor] = ()
+    shares: Tensor | None = None
 
     def numbers(self) -> list[float]:
         """Return what the compiled code takes of it."""
@@ -123,9 +134,10 @@ class _Call(ctypes.Structure):
     """What the compiled code is given, `call_t` there."""
 
     _fields_ = (
-        *[(name, ctypes.c_void_p) for name in ("in_", "out", "first", "second", "in_s", "in_m", "out_bytes")],
+        *[(name, ctypes.c_void_p) for name in ("in_", "out", "first", "second", "average")],
+        *[(name, ctypes.c_void_p) for name in ("in_s", "in_m", "out_bytes")],
         *[(name, ctypes.c_int64) for name in ("M", "n_trained")],
-        *[(name, ctypes.c_void_p) for name in ("rule", "rates", "decays", "decayed")],
+        *[(name, ctypes.c_void_p) for name in ("rule", "rates", "decays", "thresholds", "shares", "decayed")],
     )
 
 
@@ -212,15 +224,18 @@ class CompiledStep:
             "out_bytes": self._out_bytes,
         }
         if update is not None:
-            slots = [(ctypes.c_void_p * n)(*(t.data_ptr() for t in kind)) for kind in update.slots]
-            arrays |= dict(zip(("first", "second"), slots, strict=False))
+            beside = dict(zip(("first", "second"), update.slots, strict=False))
+            beside |= {"average": update.averages} if update.averages else {}
+            arrays |= {name: (ctypes.c_void_p * n)(*(t.data_ptr() for t in kind)) for name, kind in beside.items()}
             arrays |= {
                 "rule": (ctypes.c_double * 8)(*update.numbers()),
                 "decayed": (ctypes.c_uint8 * n)(*update.decayed),
             }
         call = _Call(M=M, n_trained=n, **{name: ctypes.addressof(array) for name, array in arrays.items()})
         if update is not None:
-            call.rates, call.decays = update.rates.data_ptr(), update.decays.data_ptr()
+            for name in ("rates", "decays", "thresholds", "shares"):
+                values = getattr(update, name)
+                setattr(call, name, None if values is None else values.data_ptr())
         return Call(self, outputs, S * M, call, (held, arrays, update))
 
     def run(self, calls: "Sequence[Call]") -> None:

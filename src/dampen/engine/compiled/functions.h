@@ -168,3 +168,17 @@ typedef struct { double kind, beta1, beta2, eps, correction1, correction2, momen
     }
 UPDATE(float, sqrtf)
 UPDATE(double, sqrt)
+
+/* What a member does to its weights after that: move them towards 0, and take them into an average. */
+#define AFTERWARDS(T) \
+    static void soft_threshold_##T(T *restrict p, int64_t n, double threshold) { \
+        const T t = threshold; \
+        for (int64_t i = 0; i < n; ++i) p[i] -= p[i] < -t ? -t : p[i] > t ? t : p[i]; \
+    } \
+    static void average_##T(T *restrict a, const T *restrict p, int64_t n, double share) { \
+        const T w = share, rest = 1 - w; /* as torch's lerp, exact where the share is 1 */ \
+        if (share < 0.5) for (int64_t i = 0; i < n; ++i) a[i] += w * (p[i] - a[i]); \
+        else for (int64_t i = 0; i < n; ++i) a[i] = p[i] - (p[i] - a[i]) * rest; \
+    }
+AFTERWARDS(float)
+AFTERWARDS(double)

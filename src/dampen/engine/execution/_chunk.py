@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -199,16 +200,16 @@ class Chunk:
                 noise = self._noise(step, steps, trace, inputs, targets)
                 factor = recipe.schedule.factor(step, steps)
                 with in_one_line(program.network, _batches(inputs)):
-                    pending.append(self._step(program, noise, inputs, targets, factor, scales))
+                    pending.append(self._step(program, noise, inputs, targets, factor, scales, steps))
                 self.batch += 1
-                together = 1 if self.average is not None else min(steps_at_once, _together(noise, inputs))
+                together = min(steps_at_once, _together(noise, inputs))
                 if 0 < program.waiting < together and self.batch < per_epoch:
                     continue
-                self._taken(program, pending, steps)
+                self._taken(program, pending)
                 if self.batch < per_epoch and interrupted():
                     return None
         finally:
-            self._taken(program, pending, steps)
+            self._taken(program, pending)
         means = _means(self.sums, N)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, []
         if self.average is not None:
@@ -219,14 +220,11 @@ class Chunk:
                 self._find_statistics(self.average, stale, program, trace, rows, [order[:, span] for span in spans])
         return means
 
-    def _taken(self, program: Program, pending: list[list[Tensor]], steps: int) -> None:
+    def _taken(self, program: Program, pending: list[list[Tensor]]) -> None:
         """Take the steps that wait, and add up their sums."""
         program.flush()
         if not pending:
             return
-        if self.average is not None:
-            assert self.optimizer is not None
-            self.average.update("step", self.state, self.optimizer.steps, steps, torch.from_numpy(self.held))
         for t, held, values in self._hold:
             t[held] = values
         for sums in pending:
@@ -241,14 +239,20 @@ class Chunk:
         targets: Tensor,
         factor: float,
         scales: Mapping[str, Tensor],
+        steps: int,
     ) -> list[Tensor]:
-        """Take a step, and return sums over the batch's rows as `Program.gradients` does."""
+        """Take a step of so many, and return sums over the batch's rows as `Program.gradients` does."""
         optimizer, clip = self.optimizer, program.recipe.clip_grad_norm
         assert optimizer is not None
-        decay = scales.get("weight_decay")
-        if clip is None and self._around is None:
-            sums = program.queue_step(self.state, noise, inputs, targets, partial(optimizer.update, factor, decay))
+        decay, done = scales.get("weight_decay"), optimizer.steps + 1
+        afterwards = None if clip is not None else self._afterwards(factor, scales, done, steps)
+        if afterwards is not None:
+            update = partial(optimizer.update, factor, decay, **afterwards)
+            sums = program.queue_step(self.state, noise, inputs, targets, update)
             if sums is not None:
+                if self.average is not None and not self._averages_with_weights:
+                    program.flush()
+                    self._average(done, steps)
                 return sums
             program.flush()  # the steps before this one, where it alone can't be queued
         gradients, sums = program.gradients(self.state, noise, inputs, targets)
@@ -259,7 +263,31 @@ class Chunk:
         optimizer.step(gradients, factor, decay)
         if self._around is not None:
             self._around.after(factor, scales)
+        self._average(done, steps)
         return sums
+
+    def _afterwards(self, factor: float, scales: Mapping[str, Tensor], done: int, steps: int) -> dict[str, Any] | None:
+        """Return what an optimizer's step that compiled code takes does besides; None where it can't do all of it."""
+        afterwards: dict[str, Any] = {}
+        if self._around is not None:
+            thresholds = self._around.thresholds(factor, scales)
+            if thresholds is None:
+                return None
+            afterwards["thresholds"] = thresholds
+        if self.average is not None and self._averages_with_weights:
+            shares = self.average.shares("step", done, steps, torch.from_numpy(self.held))
+            if shares is not None:
+                afterwards |= {"shares": shares, "averages": self.average.tensors}
+        return afterwards
+
+    def _average(self, done: int, steps: int) -> None:
+        if self.average is not None:
+            self.average.update("step", self.state, done, steps, torch.from_numpy(self.held))
+
+    @property
+    def _averages_with_weights(self) -> bool:
+        """Whether trained weights are all that an average is of, so that the step which changes them renews it."""
+        return not self.names.rest
 
     def _find_statistics(
         self,
@@ -334,7 +362,9 @@ class Chunk:
 
     def separable(self, program: Program) -> bool:
         """Return whether members come to the same numbers, bit for bit, whatever others are in their chunk."""
-        apart = self._around is None and self.average is None and program.recipe.clip_grad_norm is None
+        around = self._around is None or self._around.thresholds(1.0, {}) is not None
+        average = self.average is None or self._averages_with_weights
+        apart = around and average and program.recipe.clip_grad_norm is None
         return apart and program.separable  # what torch computes of all at once may round as the whole is cut
 
     def finite(self) -> Bool[np.ndarray, "S M"]:

@@ -77,12 +77,15 @@ class OnWeights:
         matrices: whether it needs units, so that only parameters with two axes or more take part.
         rate: `(lr, factor, normalised) -> what the function gets as lr`: from the peak rate, the schedule's share of it
             now, and whether a normalisation follows the parameter's layer; None: `lr * factor`.
+        threshold: `(value, lr) -> by how much`, where the function moves every weight towards 0, and to 0 those that
+            are closer, after the step: compiled steps do that themselves.
     """
 
     function: Callable[[Tensor, Tensor, Tensor, int], Tensor]
     when: Literal["before", "after"]
     matrices: bool = False
     rate: Callable[[Tensor, float, bool], Tensor] | None = None
+    threshold: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)

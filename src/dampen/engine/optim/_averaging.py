@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64
 from torch import Tensor, nn
 
 from dampen.engine.execution._active_knobs import ActiveKnobs
@@ -41,21 +41,33 @@ class Average:
             of: of how many.
             held: members whose average changes no more.
         """
-        knobs = [(knob, acts) for knob, acts in self._active.averages if acts.each == each]
-        if not knobs:
+        shares = self.shares(each, done, of, held)
+        if shares is None:
             return
-        share = torch.zeros(len(self._active.settings), dtype=torch.float64)
-        for knob, acts in knobs:
-            for m, setting in enumerate(self._active.settings):
-                if knob.on(setting):
-                    share[m] = acts.share(setting[knob.name], done, of)
-        shares = torch.where(held.cpu(), 0.0, share).to(state[0].device)
+        shares = shares.to(state[0].device)
         for average, t in zip(self.tensors, state, strict=True):
             weights = shares.view(*shares.shape, *[1] * (t.ndim - 2))
             if t.is_floating_point():
                 average.lerp_(t, weights.to(t.dtype))
             else:
                 average.copy_(torch.where(weights > 0, t, average))
+
+    def shares(
+        self, each: Literal["step", "epoch"], done: int, of: int, held: Bool[Tensor, "S M"]
+    ) -> Float64[Tensor, "S M"] | None:
+        """Return the share of the present weights in each member's new average; None where none is renewed.
+
+        Arguments as for `update`.
+        """
+        knobs = [(knob, acts) for knob, acts in self._active.averages if acts.each == each]
+        if not knobs:
+            return None
+        share = torch.zeros(len(self._active.settings), dtype=torch.float64)
+        for knob, acts in knobs:
+            for m, setting in enumerate(self._active.settings):
+                if knob.on(setting):
+                    share[m] = acts.share(setting[knob.name], done, of)
+        return torch.where(held.cpu(), 0.0, share)
 
     def shown(self, state: Sequence[Tensor]) -> list[Tensor]:
         """Return what members are evaluated with: the average, or the weights of those that keep none."""

@@ -176,8 +176,14 @@ class Stacked:
             ]
         self._step(gradients, factor, columns)
 
-    def update(self, factor: float, decay: Float[Tensor, " M"] | None = None) -> Update:
-        """Count a step that compiled code takes, and return what it does; arguments as for `step`."""
+    def update(self, factor: float, decay: Float[Tensor, " M"] | None = None, **afterwards: Any) -> Update:
+        """Count a step that compiled code takes, and return what it does.
+
+        Args:
+            factor: as for `step`.
+            decay: likewise.
+            afterwards: what is done to the weights after it, as for `Update`.
+        """
         self.steps += 1
         decays = self._weight_decay if decay is None else self._weight_decay * decay.to(self._weight_decay)
         return Update(
@@ -187,6 +193,7 @@ class Stacked:
             decayed=self._decayed,
             slots=list(self.slots.values()),
             steps=self.steps,
+            **afterwards,
         )
 
     def _rule(self) -> dict[str, Any]:

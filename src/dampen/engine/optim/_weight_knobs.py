@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from dampen.engine.execution._active_knobs import ActiveKnobs
@@ -46,6 +46,8 @@ class AroundStep:
         self._after: list[Any] = []
         self._update: list[Any] = []
         self._kept: list[Tensor] = []  # what the last of these act on, as it was before the optimizer's step
+        self._lr = lr.contiguous()
+        self._thresholds = [(knob.name, acts.threshold, active.numbers(knob)) for knob, acts in active.weights]
 
         for knob, acts in active.gradient:
             values = active.numbers(knob)
@@ -79,6 +81,20 @@ class AroundStep:
     def idle(self) -> bool:
         """Whether there is nothing to do."""
         return not (self._gradient or self._before or self._after or self._update)
+
+    def thresholds(self, factor: float, scales: Mapping[str, Tensor]) -> Float64[Tensor, "*lead"] | None:
+        """Return by how much each member's decaying weights move towards 0; None where more than that is to be done.
+
+        Args:
+            factor: as for `before`.
+            scales: likewise.
+        """
+        total, lr = torch.zeros_like(self._lr), self._lr * factor
+        for name, threshold, values in self._thresholds:
+            if threshold is None:
+                return None
+            total += threshold(values * scales[name] if name in scales else values, lr)
+        return None if self._gradient or self._update else total
 
     @torch.no_grad()
     def before(self, gradients: Sequence[Tensor], factor: float, scales: Mapping[str, Tensor]) -> None:

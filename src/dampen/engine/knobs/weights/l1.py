@@ -75,6 +75,8 @@ KNOB = Knob(
     "0 or larger",
     "Tibshirani 1996, eq. 1; Zou and Hastie 2005, eq. 3; Parikh and Boyd 2014, sec. 6.5.2",
     neutral=0.0,
-    acts=OnWeights(lambda w, value, lr, lead: soft_threshold(w, lr * value), "after"),
+    acts=OnWeights(
+        lambda w, value, lr, lead: soft_threshold(w, lr * value), "after", threshold=lambda value, lr: lr * value
+    ),
     log=True,
 )
