@@ -6,6 +6,7 @@ rows, or a large fresh sample where the data is generated, tell what is true. `p
 ways to search on what is recorded here.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -18,8 +19,10 @@ from sklearn import datasets
 
 import dampen
 from dampen.data import Data, equally_long, with_unit_targets
+from dampen.engine import Model
 from dampen.search import Space
 from dampen.study import usual_batch_size, usual_length, usual_space
+from dampen.study._defaults import usual_sizes
 
 LENGTHS = 5  # each twice as long as the one before, the third the usual one: what a study is sure to try
 FOLDS = 5
@@ -37,12 +40,16 @@ class Table:
         curves: for each length, the validation loss after each epoch of each member, `[E, S, M]`, seed by seed on its
             own fold; infinite once it has diverged.
         truth: loss of the finished networks on unseen rows, the mean over seeds, `[L, M]`.
+        first: epochs of a default study's shortest trainings.
+        seeds: of each setting in its search.
     """
 
     settings: np.ndarray
     epochs: np.ndarray
     curves: tuple[np.ndarray, ...]
     truth: np.ndarray
+    first: int
+    seeds: int
 
     @classmethod
     def load(cls, file: Path) -> "Table":
@@ -50,7 +57,8 @@ class Table:
         with np.load(file) as held:
             curves = tuple(np.nan_to_num(held[f"curves{i}"].astype(float), nan=np.inf) for i in range(LENGTHS))
             losses = np.nan_to_num(held["losses"].astype(float), nan=np.inf)
-            return cls(held["settings"], held["epochs"], curves, losses.mean(1))
+            first, seeds = held["usual_sizes"].tolist()
+            return cls(held["settings"], held["epochs"], curves, losses.mean(1), first, seeds)
 
 
 def classes(n: int) -> Made:
@@ -84,6 +92,11 @@ def fashion_mnist() -> tuple[Data, int]:
     return replace(data, features=small, targets=data.targets[drawn], train_rows=every, test_rows=every[:0]), 1500
 
 
+def all_pixels() -> tuple[Data, int]:
+    """Return 6,000 rows of Fashion-MNIST as they are."""
+    return dampen.load("fashion-mnist"), 6000
+
+
 SETS: dict[str, Callable[[], tuple[Data, int]]] = {
     # rules are chosen on these,
     "classes": _generated(classes, 400),
@@ -93,9 +106,16 @@ SETS: dict[str, Callable[[], tuple[Data, int]]] = {
     "numbers": _generated(numbers, 400),
     "fashion-mnist": fashion_mnist,
     "breast-cancer": lambda: (dampen.load("breast-cancer"), 280),
+    # and this one besides, where it is asked for
+    "fashion-mnist-6000": all_pixels,
 }
-CHOSEN_ON, KEPT_OUT = tuple(SETS)[:3], tuple(SETS)[3:]
-IMAGES = {"digits": 30, "fashion-mnist": 12}  # usual epochs, fewer of the larger one
+CHOSEN_ON, KEPT_OUT, LARGE = tuple(SETS)[:3], tuple(SETS)[3:6], tuple(SETS)[6:]
+SMALL = dampen.mlp(64, dropout=0.5)
+IMAGES: dict[str, tuple[int, Model]] = {  # usual epochs, fewer of the larger one, and the network
+    "digits": (30, SMALL),
+    "fashion-mnist": (12, SMALL),
+    "fashion-mnist-6000": (10, dampen.mlp(256, 128, dropout=(0.3, 0.5))),
+}
 
 
 def split(name: str, rows: int | None) -> Data:
@@ -106,6 +126,11 @@ def split(name: str, rows: int | None) -> Data:
     few = whole.subset(min(n, rows or n), seed=0)
     rest = every[~torch.isin(every, few.train_rows)]
     return with_unit_targets(replace(few, test_rows=rest[:FRESH]))[0]
+
+
+def network(name: str) -> Model:
+    """Return what makes the network of a data set."""
+    return IMAGES[name][1] if name in IMAGES else dampen.tabular(64, 32)
 
 
 def record(name: str, file: Path, settings: int, seeds: int, rows: int | None = None) -> None:
@@ -122,17 +147,18 @@ def record(name: str, file: Path, settings: int, seeds: int, rows: int | None = 
     data = split(name, rows)
     tests, data = data.test_rows, replace(data, test_rows=data.test_rows[:0])
     batch_size = usual_batch_size(len(data.train_rows))
-    usual = IMAGES.get(name) or usual_length(data, batch_size)
+    usual = IMAGES[name][0] if name in IMAGES else usual_length(data, batch_size)
     lengths = [max(1, round(usual * 2.0**i)) for i in range(-2, LENGTHS - 2)]
     folds = equally_long(data.folds(FOLDS, -(-seeds // FOLDS), seed=0)[:seeds], 0)
     unseen = [replace(fold, test_rows=tests).test for fold in folds]
     space = Space(usual_space(data, dropping=1))
     drawn = space.draw(settings, "sobol", 0)
     held: dict[str, np.ndarray] = {"epochs": np.array(lengths), "settings": _shares(drawn, space)}
+    first = math.ceil(usual / (2 if name in LARGE else 4))
+    held["usual_sizes"] = np.array([first, usual_sizes(len(data.train_rows)).seeds])
     losses = []
-    network = dampen.mlp(64, dropout=0.5) if name in IMAGES else dampen.tabular(64, 32)
     for i, epochs in enumerate(lengths):
-        population = dampen.Population(network, drawn, range(seeds))
+        population = dampen.Population(network(name), drawn, range(seeds))
         population.fit(folds, epochs=epochs, batch_size=batch_size, schedule="cosine", evaluate_every=1)
         held[f"curves{i}"] = population.history.metrics["validation_loss"].astype(np.float32)
         outputs, targets = population.outputs(unseen), unseen[0].targets

@@ -6,32 +6,41 @@ how much the true loss of that is larger than that of the best training of the w
 that on rows which no search sees. Each repetition draws settings and seeds anew from the grid; a budget is a share of
 what the longest training of all settings takes with the default number of seeds. In brackets is the difference to the
 first rule in the same repetitions, with its standard error. Rules were chosen on half of the data sets and are reported
-on the other half. Nothing is timed: the same curves give the same table.
+on the other half. The same curves give the same table.
 
 Run as `python -m benchmarks.regret`, with DAMPEN_DATA naming Fashion-MNIST's folder; curves are kept in the folder
 DAMPEN_CURVES and recorded where they are missing. `--settings 8 --seeds 5 --rows 100` is a small run. `--equal` finds
-instead how many epochs Optuna's searches need to have no more regret than a default study's search.
+instead how many epochs Optuna's searches need to have no more regret than a default study's search, and how much time:
+an epoch of a member of a population is measured beside one of a well-written loop.
 """
 
 import math
 import os
+import statistics
+import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 import numpy as np
+import torch
 
-from benchmarks import curves, rows
-from benchmarks.curves import CHOSEN_ON, KEPT_OUT, Table
+import dampen
+from benchmarks import curves, rivals, rows
+from benchmarks.curves import KEPT_OUT, Table
 from benchmarks.rows import Row
-from dampen.search import Rung, rungs
+from dampen import TrainConfig
+from dampen.search import Rung, Space, rungs
+from dampen.study import usual_batch_size, usual_space
 
 BUDGETS = 0.05, 0.1, 0.25, 0.5, 1.0
 EQUAL_BUDGETS = 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0
 BY_SET = 0.25  # the budget at which data sets are told apart
 REPETITIONS = 30
 SEEDS, CONFIRMED = 5, 3  # the defaults of a study of few rows
+MEMBERS = 16  # of the population whose speed counts
+BARS = {"digits": 8.0, "fashion-mnist-6000": 4.0}  # how many times as long Optuna may take at equal regret, at least
 SHARE = 0.75  # of the grid's settings that a repetition draws
 Training = tuple[int, int]  # setting and length, by their places
 
@@ -194,13 +203,12 @@ def study(search: Search, growth: float = 0.0, early: bool = True) -> Training:
     """The search of a default study, whatever it costs: all settings, all lengths, the default number of seeds."""
     epochs, n = search.table.epochs, len(search.settings)
     stages = rungs(int(epochs[-1]), n, CONFIRMED, 2, True, first_of(search, early))
-    return climb(search, n, stages, grown(search, growth, SEEDS), mean)
+    return climb(search, n, stages, grown(search, growth, search.table.seeds), mean)
 
 
 def first_of(search: Search, early: bool) -> int:
     """Return the epochs that the first rung has at least."""
-    usual = int(search.table.epochs[2])
-    return max(1, usual // 4) if early else math.ceil(usual / 4)
+    return max(1, int(search.table.epochs[2]) // 4) if early else search.table.first
 
 
 def grown(search: Search, growth: float, most: int) -> Callable[[int], int]:
@@ -397,7 +405,8 @@ def optuna_rule(search: Search, pruner: str) -> Training:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    table, s = search.table, SEEDS if search.budget >= 8 * SEEDS * search.table.epochs[-1] / 4 else 1
+    table, s = search.table, search.table.seeds
+    s = s if search.budget >= 8 * s * table.epochs[-1] / 4 else 1
     halves = optuna.pruners.SuccessiveHalvingPruner(min_resource=int(table.epochs[0]), reduction_factor=2)
     study = optuna.create_study(
         sampler=optuna.samplers.TPESampler(seed=int(search.seeds[0]) * 1000 + int(search.settings[0])),
@@ -500,10 +509,50 @@ def compared(tables: Sequence[Table], rule: Rule, budget: float, repetitions: in
     return 100 * mean_of[0], 100 * mean_of[1], 100 * error, 100 * mean_of[2]
 
 
-def equal(name: str, table: Table, repetitions: int) -> list[Row]:
+def times_as_fast(name: str, given: int | None, turns: int = 5) -> Row:
+    """Measure an epoch of a well-written loop beside one of a population's member, in turns.
+
+    Args:
+        name: of the data set.
+        given: training rows, where fewer than usual.
+        turns: whose median ratio counts.
+    """
+    data = curves.split(name, given)
+    data = replace(data, test_rows=data.test_rows[:0])
+    network, size = curves.network(name), usual_batch_size(len(data.train_rows))
+    settings = Space(usual_space(data, dropping=1)).draw(MEMBERS, "sobol", 0)
+    population = dampen.Population(network, settings, [0])
+    config = TrainConfig(epochs=2 * turns + 2, batch_size=size, compile=True)
+    population.fit(data, config, until=1, evaluate_every=None)
+    alone = network(data.train.features[0].numel(), data.outputs)
+    optimizer = torch.optim.AdamW(alone.parameters(), lr=1e-3, fused=True)
+    inputs, targets = data.train.features.flatten(1), data.train.targets
+    loss = torch.nn.functional.mse_loss if data.task == "regression" else torch.nn.functional.cross_entropy
+    if data.task == "regression":
+        targets = targets[:, None]
+    epoch = rivals.plain(alone, inputs, targets, size, optimizer, loss)
+    epoch()
+    ratios = []
+    for turn in range(turns):
+        started = time.perf_counter()
+        population.fit(data, config, until=2 * turn + 3, evaluate_every=None)
+        between = time.perf_counter()
+        for _ in range(2):
+            epoch()
+        ratios.append((time.perf_counter() - between) * MEMBERS / (between - started))
+    return Row(f"{name}: an epoch of a well-written loop / of a member of {MEMBERS}", statistics.median(ratios))
+
+
+def equal(name: str, table: Table, repetitions: int, faster: float) -> list[Row]:
     """Return what a default study's search costs, and what Optuna's costs where its regret is no larger.
 
     Both are shares of the epochs of everything; a rival that never gets there has no row of its own ratio.
+
+    Args:
+        name: of the data set.
+        table: its curves.
+        repetitions: of each search.
+        faster: how many times as long an epoch of a well-written loop takes as one of a population's member.
     """
     ours, spent = regrets(table, STUDIES[AS_IT_IS], math.inf, repetitions)
     found = [
@@ -517,7 +566,9 @@ def equal(name: str, table: Table, repetitions: int) -> list[Row]:
             least = min(least, float(theirs.mean()))
             if theirs.mean() <= ours.mean():
                 found.append(Row(f"{name}: {rule}: epochs until it has no more", 100 * float(share.mean()), "%"))
-                found.append(Row(f"{name}: {rule}: times a study's epochs", float(share.mean() / spent.mean())))
+                times = float(share.mean() / spent.mean())
+                found.append(Row(f"{name}: {rule}: times a study's epochs", times))
+                found.append(Row(f"{name}: {rule}: times a study's time", times * faster, bar=BARS.get(name)))
                 break
         else:
             found.append(Row(f"{name}: {rule}: least regret with all epochs, never as little", 100 * least, "%"))
@@ -531,7 +582,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=8, help="of each setting")
     parser.add_argument("--rows", type=int, default=None, help="training rows, where fewer than usual")
     parser.add_argument("--repetitions", type=int, default=REPETITIONS)
-    parser.add_argument("--sets", nargs="+", default=list(KEPT_OUT), choices=[*CHOSEN_ON, *KEPT_OUT])
+    parser.add_argument("--sets", nargs="+", default=list(KEPT_OUT), choices=list(curves.SETS))
     parser.add_argument("--rules", nargs="+", default=list(RULES), choices=list(RULES))
     parser.add_argument("--equal", action="store_true", help="only what Optuna needs for a default study's regret")
     options = parser.parse_args()
@@ -539,18 +590,18 @@ def main() -> None:
         parser.error(f"--seeds must be {SEEDS} or more, got {options.seeds}")
     tables = {}
     for name in options.sets:
-        if name == "fashion-mnist" and not os.environ.get("DAMPEN_DATA"):
+        if name.startswith("fashion-mnist") and not os.environ.get("DAMPEN_DATA"):
             continue
         file = curves.folder() / f"{name}-{options.settings}-{options.seeds}-{options.rows or 'all'}.npz"
         if not file.exists():
             curves.record(name, file, options.settings, options.seeds, options.rows)
         tables[name] = Table.load(file)
     if options.equal:
-        rows.show(
-            [row for name, table in tables.items() for row in equal(name, table, options.repetitions)],
-            {"sets": list(tables), "repetitions": options.repetitions},
-            options.json,
-        )
+        found = []
+        for name, table in tables.items():
+            faster = times_as_fast(name, options.rows)
+            found += [faster, *equal(name, table, options.repetitions, faster.value)]
+        rows.show(found, {"sets": list(tables), "repetitions": options.repetitions}, options.json)
         return
     found: list[Row] = []
     lines = [f"| regret in % ({', '.join(tables)}) | " + " | ".join(f"{100 * b:g} %" for b in BUDGETS) + " |"]
