@@ -38,8 +38,8 @@ class Wanted:
         least: settings that a search has, unless fewer were asked for.
         tried_seeds: numbers of seeds, the most welcome first.
         confirm_seeds: of the verdict at least.
-        share: of the time for the search.
         regularisers: how many the best is likely to have on: each is left out to see what it is worth.
+        families: of references that train beside them.
     """
 
     settings: int | None
@@ -50,8 +50,8 @@ class Wanted:
     least: int = _LEAST
     tried_seeds: Sequence[int] = (3, 2, 1)
     confirm_seeds: int = CONFIRM_SEEDS[0]
-    share: float = _SEARCH
     regularisers: int = 2
+    families: int = 3
 
 
 def seconds_per_member_epoch(
@@ -109,10 +109,10 @@ def fit_search(
     Raises:
         InputError: the least search does not fit.
     """
-    goal, full = wanted.share * budget / rate, full_trainings(wanted.confirmed, 3, wanted.regularisers)
+    goal, full = _SEARCH * budget / rate, full_trainings(wanted.confirmed, wanted.families, wanted.regularisers)
 
     def fits(n: int, seeds: int, lengths: Lengths) -> bool:
-        rest = ((1 - wanted.share) * budget - _spare(budget)) / rate
+        rest = ((1 - _SEARCH) * budget - _spare(budget)) / rate
         return member_epochs(n, seeds, lengths) <= goal and full * wanted.confirm_seeds * lengths.planned <= rest
 
     ladder = [wanted.lengths] if wanted.fixed else _shorter(wanted.lengths)
@@ -127,14 +127,14 @@ def fit_search(
             low, high = (middle, high) if fits(counts[middle], seeds, lengths) else (low, middle - 1)
         return counts[low], seeds, lengths
     shortest = ladder[-1]
-    searching = member_epochs(wanted.settings or wanted.least, wanted.seeds or 1, shortest) * rate / wanted.share
-    least = max(searching, _least_rest(full, shortest.planned, rate, wanted.confirm_seeds, wanted.share))
+    searching = member_epochs(wanted.settings or wanted.least, wanted.seeds or 1, shortest) * rate / _SEARCH
+    least = max(searching, _least_rest(full, shortest.planned, rate, wanted.confirm_seeds))
     raise InputError(f"a budget of {budget:.0f} s is too short: the smallest study takes {math.ceil(least)} s")
 
 
-def _least_rest(full: int, epochs: int, rate: float, seeds: int = CONFIRM_SEEDS[0], share: float = _SEARCH) -> float:
+def _least_rest(full: int, epochs: int, rate: float, seeds: int = CONFIRM_SEEDS[0]) -> float:
     """Return the seconds of a study whose confirmation is the smallest."""
-    return (full * seeds * epochs * rate + _LEAST_SPARE) / (1 - share)
+    return (full * seeds * epochs * rate + _LEAST_SPARE) / (1 - _SEARCH)
 
 
 def check_budget(budget: float, model: Model, part: Data, times: float, confirmed: int, batch_size: int | None) -> None:
@@ -154,7 +154,7 @@ def check_budget(budget: float, model: Model, part: Data, times: float, confirme
     n = times * len(part.train_rows)
     data, *_ = with_unit_targets(part)
     training = config_of_study(TrainConfig(batch_size=batch_size or usual_batch_size(round(n))), data)
-    full = full_trainings(confirmed, 3, Wanted.regularisers)
+    full = full_trainings(confirmed, Wanted.families, Wanted.regularisers)
     least = _least_rest(full, 1, times * seconds_per_member_epoch(model, data, training))
     if least > 2 * budget:
         raise InputError(

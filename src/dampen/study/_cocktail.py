@@ -16,16 +16,11 @@ from dampen.study._defaults import is_table, usual_space
 from dampen.study._embedded import CHANGES_INPUTS, embedding_of_codes
 
 N_SETTINGS, N_SEEDS = 512, 1  # of the search: many settings rather than many seeds, as most dimensions are off or on
-LEAST_SETTINGS = 64  # that a budget leaves of them
+# That a budget leaves of them at least: regularisers pay in long trainings, which more settings would shorten.
+LEAST_SETTINGS = 32
 ROUNDS, MOST_AROUND = 4, 16  # of looking around the best, and settings of each: it changes about one knob of a dozen
-# Of a budget the search has a larger share, as there are more dimensions; three regularisers are the least to expect.
-WANTED: dict[str, Any] = {
-    "least": LEAST_SETTINGS,
-    "tried_seeds": (N_SEEDS,),
-    "share": 0.65,
-    "regularisers": 3,
-}
-MOST_RATES = 128  # settings that references count as if the search had: they have one dimension, this one a dozen
+WANTED: dict[str, Any] = {"least": LEAST_SETTINGS, "tried_seeds": (N_SEEDS,), "regularisers": 3}
+MOST_RATES = 32  # settings that references count as if the search had: they have one dimension, this one a dozen
 _OFF = 0.75  # so that most settings have two to four on: with half of a dozen on together a small network underfits
 
 
