@@ -32,8 +32,8 @@ def rows(n=53):
     return torch.randn(n, 6, generator=generator), torch.randint(3, (n,), generator=generator)
 
 
-def trained(model=network, settings=SETTINGS, **options):
-    population = Population(model, settings, SEEDS)
+def trained(model=network, settings=SETTINGS, seeds=SEEDS, **options):
+    population = Population(model, settings, seeds)
     population.fit(rows(), **{"precision": "float64", "epochs": 3, "batch_size": 8, "compile": True} | options)
     return population
 
@@ -154,6 +154,21 @@ def test_a_member_is_the_same_bit_for_bit_among_any_others():
         assert torch.equal(t, every.state()[name][:, 1:])
     for name, values in few.history.metrics.items():
         np.testing.assert_array_equal(values, every.history.metrics[name][..., 1:])
+
+
+@pytest.mark.parametrize(("threads", "members"), [(2, 3), (3, 4), (4, 6)])
+def test_members_that_threads_share_are_the_same_bit_for_bit(threads, members):
+    settings = [Setting(weight_decay=0.1 * m, dropout=0.1 * m) for m in range(members)]
+    states = []
+    before = torch.get_num_threads()
+    for n in (1, threads):
+        torch.set_num_threads(n)
+        try:
+            states.append(trained(settings=settings, seeds=(3,)).state())
+        finally:
+            torch.set_num_threads(before)
+    for name, t in states[0].items():
+        assert torch.equal(t, states[1][name])
 
 
 @pytest.mark.parametrize("n", [1, 256, 300])

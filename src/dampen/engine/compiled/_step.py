@@ -62,28 +62,45 @@ static void one(const call_t *c, int64_t k, char *scratch, int *fault) {{
     }}
 }}
 
-/* Each member takes all steps before the next one begins, so that what it trains stays in its core's cache.
+static void some(const call_t *const *calls, int64_t k, int64_t from, int64_t to, char *scratch, int *fault) {{
+    int own = 0;
+    for (int64_t t = from; t < to && !own && !__atomic_load_n(fault, __ATOMIC_RELAXED); ++t)
+        one(calls[t], k, scratch, &own);
+    if (own) __atomic_store_n(fault, 1, __ATOMIC_RELAXED);
+}}
+
+/* Each member takes all steps before the next one begins, so that what it trains stays in its core's cache. Threads
+   have equally many steps, so that a member may be shared by two (McNaughton 1959): one begins with its first steps,
+   and the other ends with the rest.
    Returns whether one looked something up at a place that is not there; it has then stopped before that step. */
 int64_t run(const call_t *const *calls, int64_t steps, int64_t members, int64_t threads) {{
     const call_t *c = calls[0];
     size_t bytes = {scratch};
-    int faults = 0;
+    int fault = 0, begun[threads];
     for (int j = 0; c->rule && j < c->n_trained; ++j) bytes += (c->out_bytes[j] + 63) / 64 * 64;
     if (threads == 1) {{ /* the BLAS has threads of its own, which must not begin inside of ours */
-        for (int64_t k = 0; k < members; ++k)
-            for (int64_t t = 0; t < steps && !faults; ++t) one(calls[t], k, memory_of(bytes), &faults);
-        return faults;
+        for (int64_t k = 0; k < members; ++k) some(calls, k, 0, steps, memory_of(bytes), &fault);
+        return fault;
     }}
-    #pragma omp parallel num_threads(threads) reduction(|:faults)
+    memset(begun, 0, sizeof begun);
+    #pragma omp parallel num_threads(threads)
     {{
         char *scratch = memory_of(bytes);
         const int before = blas_threads(1);
         #pragma omp for schedule(static)
-        for (int64_t k = 0; k < members; ++k)
-            for (int64_t t = 0; t < steps && !faults; ++t) one(calls[t], k, scratch, &faults);
+        for (int64_t t = 0; t < threads; ++t) {{
+            const int64_t from = members * steps * t / threads, to = members * steps * (t + 1) / threads;
+            const int64_t first = from / steps, last = to / steps, before_us = from % steps;
+            if (to % steps) some(calls, last, 0, to % steps, scratch, &fault);
+            __atomic_store_n(begun + t, 1, __ATOMIC_RELEASE);
+            for (int64_t k = first + (before_us > 0); k < last; ++k) some(calls, k, 0, steps, scratch, &fault);
+            if (!before_us) continue;
+            while (!__atomic_load_n(begun + t - 1, __ATOMIC_ACQUIRE)) sched_yield();
+            some(calls, first, before_us, steps, scratch, &fault);
+        }}
         blas_threads(before);
     }}
-    return faults;
+    return fault;
 }}
 """
 

@@ -1,4 +1,5 @@
 #include <math.h>
+#include <sched.h>
 #include <stdint.h>
 #include <string.h>
 #include <stdlib.h>
