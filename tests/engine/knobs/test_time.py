@@ -1,6 +1,7 @@
 """Knobs on time: averages of the weights against torch's own, early stopping for each setting."""
 
 import copy
+import math
 from collections import Counter
 
 import numpy as np
@@ -12,7 +13,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dampen import Epoch, InputError, Population, Setting, solo
+from dampen.engine.execution._active_knobs import ActiveKnobs
 from dampen.engine.knobs import KNOBS
+from dampen.engine.optim._averaging import Average
 
 
 def rows(n=48, seed=0):
@@ -233,3 +236,27 @@ def test_an_average_is_reported_after_each_epoch():
     found.fit(NOISE, callback=note, **HOW)
     reported, measured = np.array(losses).T
     np.testing.assert_allclose(reported, measured)
+
+
+@pytest.mark.parametrize("compile", [True, False])
+def test_settings_that_are_replaced_before_the_first_step_have_averages_of_their_own(compile):
+    how = {**BATCHES, "compile": compile}
+    for before, after in (
+        ([Setting(ema=0.3)], [Setting(ema=0.9)]),
+        ([Setting(ema=0.3), Setting()], [Setting(), Setting(ema=0.3)]),
+    ):
+        replaced, fresh = Population(still, before, [0]), Population(still, after, [0])
+        replaced.prepare(rows(), **how)
+        replaced._replace(after)
+        for population in (replaced, fresh):
+            population.fit(rows(), **how)
+        for name, t in fresh.state().items():
+            assert torch.equal(replaced.state()[name], t)
+
+
+def test_an_average_of_a_member_that_has_diverged_changes_no_more():
+    state = [torch.ones(1, 2, 3)]
+    average = Average(ActiveKnobs([Setting(ema=0.5)] * 2), state)
+    state[0][0, 0], state[0][0, 1] = math.inf, 3.0
+    average.update("step", state, 2, 10, torch.tensor([[True, False]]))
+    torch.testing.assert_close(average.tensors[0], torch.tensor([[[1.0] * 3, [2.0] * 3]]))

@@ -1,7 +1,6 @@
 """A chunk: a rectangle of members, some seeds times some settings, that train in lockstep on stacked parameters."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from dampen.engine._batches import batches
 from dampen.engine._config import Recipe
 from dampen.engine._dataset import Rows
 from dampen.engine.capture import Place, Trace, in_one_line
+from dampen.engine.compiled import Update
 from dampen.engine.execution._active_knobs import ActiveKnobs
 from dampen.engine.execution._program import Names, Noise, Program, noise_at, rates_of, scaled
 from dampen.engine.knobs import Setting
@@ -125,7 +125,9 @@ class Chunk:
         """
         active, before = ActiveKnobs(settings), self.settings
         averages = dict.fromkeys(knob for knob, _ in (*active.averages, *self.active.averages))
-        if self.optimizer is not None and self.optimizer.steps:
+        if not self.optimizer_state()[1]:
+            self.average = None  # `prepare` makes that of the new ones
+        else:
             late = [knob.name for knob, acts in active.gradient if acts.needs_start and self.start is None]
             late += [k.name for k in averages if [s.get(k.name) for s in settings] != [s.get(k.name) for s in before]]
             if late:
@@ -245,12 +247,14 @@ class Chunk:
         optimizer, clip = self.optimizer, program.recipe.clip_grad_norm
         assert optimizer is not None
         decay, done = scales.get("weight_decay"), optimizer.steps + 1
-        afterwards = None if clip is not None else self._afterwards(factor, scales, done, steps)
-        if afterwards is not None:
-            update = partial(optimizer.update, factor, decay, **afterwards)
+
+        def update() -> Update:
+            return optimizer.update(factor, decay, **self._afterwards(factor, scales, done, steps))
+
+        if clip is None and self._shrinks_at_most:
             sums = program.queue_step(self.state, noise, inputs, targets, update)
             if sums is not None:
-                if self.average is not None and not self._averages_with_weights:
+                if self.average is not None and self.average.each_step and not self._averages_with_weights:
                     program.flush()
                     self._average(done, steps)
                 return sums
@@ -266,14 +270,11 @@ class Chunk:
         self._average(done, steps)
         return sums
 
-    def _afterwards(self, factor: float, scales: Mapping[str, Tensor], done: int, steps: int) -> dict[str, Any] | None:
-        """Return what an optimizer's step that compiled code takes does besides; None where it can't do all of it."""
+    def _afterwards(self, factor: float, scales: Mapping[str, Tensor], done: int, steps: int) -> dict[str, Any]:
+        """Return what an optimizer's step that compiled code takes does besides."""
         afterwards: dict[str, Any] = {}
         if self._around is not None:
-            thresholds = self._around.thresholds(factor, scales)
-            if thresholds is None:
-                return None
-            afterwards["thresholds"] = thresholds
+            afterwards["thresholds"] = self._around.thresholds(factor, scales)
         if self.average is not None and self._averages_with_weights:
             shares = self.average.shares("step", done, steps, torch.from_numpy(self.held))
             if shares is not None:
@@ -283,6 +284,11 @@ class Chunk:
     def _average(self, done: int, steps: int) -> None:
         if self.average is not None:
             self.average.update("step", self.state, done, steps, torch.from_numpy(self.held))
+
+    @property
+    def _shrinks_at_most(self) -> bool:
+        """Whether a step moves weights towards 0 at most, besides the optimizer's own."""
+        return self._around is None or self._around.shrinks_only
 
     @property
     def _averages_with_weights(self) -> bool:
@@ -362,10 +368,9 @@ class Chunk:
 
     def separable(self, program: Program) -> bool:
         """Return whether members come to the same numbers, bit for bit, whatever others are in their chunk."""
-        around = self._around is None or self._around.thresholds(1.0, {}) is not None
-        average = self.average is None or self._averages_with_weights
-        apart = around and average and program.recipe.clip_grad_norm is None
-        return apart and program.separable  # what torch computes of all at once may round as the whole is cut
+        average = self.average is None or self._averages_with_weights  # of epochs, too: element by element
+        apart = self._shrinks_at_most and average and program.recipe.clip_grad_norm is None
+        return apart and program.separable  # what torch multiplies of all at once may round as the whole is cut
 
     def finite(self) -> Bool[np.ndarray, "S M"]:
         """Return which members have only finite parameters."""

@@ -47,10 +47,17 @@ class Average:
         shares = shares.to(state[0].device)
         for average, t in zip(self.tensors, state, strict=True):
             weights = shares.view(*shares.shape, *[1] * (t.ndim - 2))
-            if t.is_floating_point():
+            if t.is_floating_point() and held.any():  # of what has diverged even no share is no number
+                average.copy_(torch.where(weights > 0, average.lerp(t, weights.to(t.dtype)), average))
+            elif t.is_floating_point():
                 average.lerp_(t, weights.to(t.dtype))
             else:
                 average.copy_(torch.where(weights > 0, t, average))
+
+    @property
+    def each_step(self) -> bool:
+        """Whether a step renews any."""
+        return any(acts.each == "step" for _, acts in self._active.averages)
 
     def shares(
         self, each: Literal["step", "epoch"], done: int, of: int, held: Bool[Tensor, "S M"]

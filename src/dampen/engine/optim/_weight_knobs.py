@@ -82,19 +82,18 @@ class AroundStep:
         """Whether there is nothing to do."""
         return not (self._gradient or self._before or self._after or self._update)
 
-    def thresholds(self, factor: float, scales: Mapping[str, Tensor]) -> Float64[Tensor, "*lead"] | None:
-        """Return by how much each member's decaying weights move towards 0; None where more than that is to be done.
+    @property
+    def shrinks_only(self) -> bool:
+        """Whether all there is to do is to move weights towards 0, by `thresholds`."""
+        return not (self._gradient or self._update) and all(threshold for _, threshold, _ in self._thresholds)
 
-        Args:
-            factor: as for `before`.
-            scales: likewise.
-        """
+    def thresholds(self, factor: float, scales: Mapping[str, Tensor]) -> Float64[Tensor, "*lead"]:
+        """Return by how much each member's decaying weights move towards 0; arguments as `before`."""
         total, lr = torch.zeros_like(self._lr), self._lr * factor
         for name, threshold, values in self._thresholds:
-            if threshold is None:
-                return None
-            total += threshold(values * scales[name] if name in scales else values, lr)
-        return None if self._gradient or self._update else total
+            if threshold is not None:
+                total += threshold(values * scales[name] if name in scales else values, lr)
+        return total
 
     @torch.no_grad()
     def before(self, gradients: Sequence[Tensor], factor: float, scales: Mapping[str, Tensor]) -> None:
