@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from dampen._checks import integer
+from dampen._checks import function, integer
 from dampen._io import counted
 from dampen.engine import _dataset, _snapshot
 from dampen.engine import _rectangle as rectangle
@@ -119,6 +119,9 @@ class Population:
         started = time.perf_counter()
         if evaluate_every is not None:
             integer("evaluate_every", evaluate_every)
+        if until is not None:
+            integer("until", until, of="epochs")
+        function("callback", callback)
         config = configured(config, options)
         sets = _dataset.of_seeds(data, len(self.seeds))
         recipe = config.recipe(sets[0].task, sets[0].weighted)
