@@ -143,7 +143,9 @@ def application(
     app = typer.Typer(cls=group, rich_markup_mode="rich", add_completion=False)
     app.callback(invoke_without_command=True)(_root)
     for name, command in COMMANDS.items():
-        app.command(name, cls=leaf, help=paragraphs(command.__doc__), epilog=epilog(f"runs {name}"))(command)
+        app.command(name, cls=leaf, help=paragraphs(command.__doc__), epilog=epilog(f"runs {name}"))(
+            _options.at_home(command)
+        )
     return app
 
 
