@@ -9,6 +9,7 @@ from torch import nn
 import dampen
 from dampen.data import Preprocessing
 from dampen.report import check_picture
+from dampen.search import check_storage
 from dampen.study import kept, remove_study, side_by_side
 
 
@@ -80,6 +81,12 @@ def test_commands_find_the_home_folder_that_the_shell_leaves(home, run, monkeypa
     assert err.startswith(f"dampen: --out {home}/houses.csv is the data itself")
     (home / "nets.py").write_text("import torch\n\ndef make():\n    return torch.nn.Linear(3, 1), None\n")
     assert run("doctor", "~/nets.py:make")[0] in (0, 1)
+
+
+def test_an_optuna_storage_is_a_file_in_the_home_folder(home):
+    check_storage("sqlite:///~/trials.db", "houses")
+    with pytest.raises(dampen.InputError, match=rf"Optuna storage sqlite:///{home}/none/trials\.db"):
+        check_storage("sqlite:///~/none/trials.db", "houses")
 
 
 def test_a_name_that_only_begins_like_a_home_folder_is_a_name(home):
