@@ -78,6 +78,13 @@ def test_links_lead_to_files(page):
     assert [t for t in targets if not t.startswith("http") and not (page.parent / t).exists()] == []
 
 
+@pytest.mark.parametrize(("page", "words"), [("cluster.md", "{:.1f} times as long"), ("cluster.zh.md", "{:.1f} 倍")])
+def test_what_two_workers_of_one_core_take_is_what_was_measured(page, words):
+    last = json.loads((ROOT / "benchmarks" / "results" / "cluster.jsonl").read_text().splitlines()[-1])
+    ratio = next(row["value"] for row in last["results"] if row["name"] == "2 workers of 1 core / one of 2")
+    assert words.format(ratio) in (ROOT / "docs" / page).read_text(encoding="utf-8")
+
+
 def rank(room: str) -> int:
     """Return how far below the top a room is, by the contract in pyproject.toml."""
     import tomllib

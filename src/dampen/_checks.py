@@ -1,6 +1,7 @@
 """Checks of what a user gives: one rule and one sentence, wherever an option is read."""
 
 import math
+import os
 from collections.abc import Callable
 from numbers import Real
 from pathlib import Path
@@ -75,14 +76,31 @@ def function(name: str, value: Any) -> Callable[..., Any] | None:
     return value
 
 
+def expanded(path: Any) -> Any:
+    """Return a path with the home folder for a leading `~`, as a shell reads it; what is no path stays as it is.
+
+    A name that only begins so, `~$houses.xlsx`, is nobody's home folder, and stays, too.
+
+    >>> expanded(Path("houses.csv")), expanded(None)
+    (PosixPath('houses.csv'), None)
+    """
+    if not isinstance(path, str | os.PathLike):
+        return path
+    try:
+        found = os.path.expanduser(path)
+    except ValueError:  # a null byte, which is refused where the file is looked for
+        return path
+    return found if isinstance(path, str) else Path(found)
+
+
 def as_path(name: str, value: Any) -> Path:
-    """Return the path of a file or a folder.
+    """Return the path of a file or a folder, with the home folder for a leading `~`.
 
     >>> str(as_path("out", "dampen-runs/wine-1"))
     'dampen-runs/wine-1'
     """
     try:
-        found = Path(value)
+        found = Path(expanded(value))
     except TypeError:
         raise InputError(f"{name} must be the path of a file or a folder, got {value!r}") from None
     if "\0" in str(found):

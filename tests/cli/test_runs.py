@@ -149,6 +149,21 @@ def test_two_studies_side_by_side_tell_what_differs(run, runs):
     assert document == json.loads(json.dumps(side_by_side(["dampen-runs/wine-1", "dampen-runs/wine-2"])))
 
 
+def test_studies_of_one_name_and_those_of_long_names_are_told_apart(run, runs, tmp_path, monkeypatch):
+    shutil.copytree(runs / "wine-2", tmp_path / "other" / "wine-1")
+    code, out, err = run("runs", "compare", "wine-1", "other/wine-1", "wine-2")
+    assert (code, err) == (0, "")
+    assert "dampen-runs/wine-1 and other/wine-1 differ in: seed: 0 and 7." in out
+    assert "dampen-runs/wine-1 and wine-2 differ in: seed: 0 and 7." in out
+    longer = ["x" * 50 + middle + "y" * 50 for middle in ("first", "other")]
+    for name in longer:
+        shutil.copytree(runs / "wine-1", tmp_path / name)
+    assert f"{longer[0]} and {longer[1]} differ in: nothing" in run("runs", "compare", *longer)[1]
+    monkeypatch.chdir(runs / "wine-1")
+    assert "wine-1 and wine-2 differ in: seed: 0 and 7." in run("runs", "compare", ".", "../wine-2")[1]
+    assert re.search("^ *wine-1 ", run("runs", "list", ".")[1], re.MULTILINE)
+
+
 def test_lists_and_comparisons_are_chinese_but_for_names_and_measures(run, runs):
     document = json.loads((runs / "wine-2" / "study.json").read_text())
     document["plan"]["metric"], document["plan"]["model"] = "accuracy", "mine"

@@ -2,6 +2,8 @@
 
 import copy
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -123,3 +125,35 @@ def test_what_is_compiled_is_looked_at_as_it_was_written(whole):
     report = dampen.diagnose(model, torch.optim.AdamW(model.parameters()), torch.ones(4, 6))
     found = {finding.check: finding.where for finding in report.findings}
     assert found == {"dropout-on-output": "0.1", "decayed-bias": "0.0.bias"}
+
+
+def test_initial_weights_that_another_thread_draws_are_those_it_draws_alone():
+    diagnosing, half_way = threading.Event(), threading.Event()
+
+    class Slow(nn.Module):
+        def forward(self, x):
+            if not diagnosing.is_set():
+                diagnosing.set()
+                half_way.wait(0.3)
+            return x
+
+    def make():
+        first = nn.Linear(4, 4)
+        half_way.set()
+        drawn.wait(0.3)  # for the diagnosis to put the generators back
+        return nn.Sequential(first, nn.Linear(4, 2))
+
+    def weights():
+        return dampen.Population(make, [dampen.Setting()], seeds=[0]).initial_model(0)[1].weight
+
+    drawn = threading.Event()
+    drawn.set()
+    alone = weights()
+    half_way.clear(), drawn.clear()
+    with ThreadPoolExecutor(1) as threads:
+        report = threads.submit(dampen.diagnose, Slow(), batch=torch.zeros(2, 4))
+        assert diagnosing.wait(5)
+        report.add_done_callback(lambda _: drawn.set())
+        beside = weights()
+        report.result()
+    assert torch.equal(beside, alone)

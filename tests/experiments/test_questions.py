@@ -197,8 +197,10 @@ def test_points_are_told_with_their_labels(answers):
         ({"hidden": ()}, "hidden layers"),
         ({"seeds": [0]}, "at least 2 seeds"),
         ({"rows": 10**6}, "training rows"),
+        ({"callback": 3}, "callback must be a function, got 3"),
     ],
 )
+@pytest.mark.usefixtures("without_shape_checks")
 def test_what_cannot_be_asked_is_refused_in_one_line(options, said):
     with pytest.raises(InputError, match=said):
         ground(load("wine"), **options)

@@ -293,6 +293,7 @@ def test_on_a_phone_figures_are_whole_with_their_marks_legends_and_ticks(on_a_ph
     for figure in on_a_phone.query_selector_all("figure"):
         frame = figure.bounding_box()
         assert figure.evaluate("figure => figure.scrollWidth - figure.clientWidth") == 0
+        assert figure.evaluate("figure => figure.scrollHeight - figure.clientHeight") == 0
         shown = figure.query_selector_all(".point, .legendtext, .annotation-text, .cbaxis text, .xtick text, .xtitle")
         assert len(figure.query_selector_all(".xtick text")) > 1
         assert len(shown) > 4
@@ -300,6 +301,37 @@ def test_on_a_phone_figures_are_whole_with_their_marks_legends_and_ticks(on_a_ph
             box = part.bounding_box()
             assert box["x"] >= frame["x"]
             assert box["x"] + box["width"] <= frame["x"] + frame["width"]
+
+
+LONG = {
+    "name": "a network of one's own with a name that takes many letters",
+    "detail": "+7.73e-09 (-3.96e-08 to +5.51e-08), no significant difference",
+}
+
+
+def test_on_a_phone_the_names_of_rows_keep_clear_of_their_marks_and_of_the_edge(on_a_phone):
+    on_a_phone.set_viewport_size({"width": 360, "height": 844})
+    for name in ("differences", "gain"):
+        on_a_phone.evaluate(
+            """([name, long]) => {
+                const [data, layout, config] = drawn.get(name), other = structuredClone(layout);
+                other.yaxis.ticktext[1] = other.yaxis.ticktext[1]
+                    .replace(/^[^<]*/, long.name).replace(/>[^<>]*(?=<.span>)/, ">" + long.detail);
+                return Plotly.newPlot(name, data, other, config);
+            }""",
+            [f"figure-{name}", LONG],
+        )
+        (figure,) = on_a_phone.query_selector_all(f"figure:has(#figure-{name})")
+        frame = figure.bounding_box()
+        rows = [each.bounding_box() for each in figure.query_selector_all(".annotation-text")]
+        marks = [each.bounding_box() for each in figure.query_selector_all(".point, .xerror")]
+        assert min(len(rows), len(marks)) > 1
+        assert LONG["detail"].replace(", ", "") in figure.text_content()
+        for row in rows:
+            assert row["x"] + row["width"] <= frame["x"] + frame["width"]
+            apart = [m["y"] + m["height"] <= row["y"] or row["y"] + row["height"] <= m["y"] for m in marks]
+            assert all(apart)
+    on_a_phone.set_viewport_size({"width": 390, "height": 844})
 
 
 def test_on_a_phone_how_to_reproduce_it_is_not_cut(on_a_phone):

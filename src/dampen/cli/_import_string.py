@@ -7,10 +7,10 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from dampen._checks import as_path
 from dampen.errors import InputError
 
 
@@ -86,7 +86,7 @@ def _import(name: str) -> ModuleType:
     try:
         if not name.endswith(".py"):
             return importlib.import_module(name)
-        path = Path(name)
+        path = as_path("the file", name)
         if not path.is_file():
             raise InputError(f"there is no file {name}")
         sys.path.insert(0, str(path.parent.resolve()))

@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from dampen._io import shortened
 from dampen._language import LANGUAGES, choose, language, shown
-from dampen.cli import _completion, _startup
+from dampen.cli import _completion, _options, _startup
 from dampen.cli._examples import epilog
 from dampen.cli._option_names import as_options
 from dampen.cli._output import WARNED, printable
@@ -103,7 +103,9 @@ def _application(words: Sequence[str]) -> typer.Typer:
                 app.add_typer(group, name=name, help=room.HELP, epilog=epilog(name), rich_help_panel=panel)
             else:
                 text = _paragraphs(command.__doc__)
-                app.command(name, cls=_Command, help=text, epilog=epilog(name), rich_help_panel=panel)(command)
+                app.command(name, cls=_Command, help=text, epilog=epilog(name), rich_help_panel=panel)(
+                    _options.at_home(command)
+                )
     return app
 
 

@@ -1,17 +1,32 @@
 """What the commands' options have in common, and how their text becomes values."""
 
 import os
-from functools import partial
+from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from dampen._checks import expanded
 from dampen._io import RUNS
 from dampen.cli._outputs import keep_apart
 from dampen.errors import InputError
 
 DATA, SEARCH, TRAINING, OUTPUT = "Data", "Search", "Training", "Output"  # panels of --help
+
+
+_NAMED = ("data", "against")  # arguments that are a path, or a set's name
+
+
+def at_home(command: Callable[..., None]) -> Callable[..., None]:
+    """Let `~` begin a command's paths where the shell leaves it: within quotes, and in --out=~/study."""
+
+    @wraps(command)
+    def run(*given: Any, **named: Any) -> None:
+        command(*given, **{n: expanded(v) if n in _NAMED or isinstance(v, Path) else v for n, v in named.items()})
+
+    return run
 
 
 def option(help: str, default: str | None = None, *, panel: str, **more: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,7 +41,8 @@ def list_studies(folder: _Folder = RUNS, json: _options.Json = False) -> None:
     if not found:
         _output.say(f"There is no study in {printable(folder)}: dampen tune makes one.")
         return
-    rows = [_row(study) for study in found]
+    names = _names([study.folder for study in found])
+    rows = [[name, *_row(study)] for name, study in zip(names, found, strict=True)]
     head = ("study", "changed", "data", "found", "on evaluation rows", "recommended", "took")
     _output.print_table([shown(name) for name in head], rows)
     for study in found:
@@ -98,7 +99,7 @@ def compare(studies: _Studies, json: _options.Json = False) -> None:
         "on test rows": [_figure(study["metric"], study["test"]) for study in each],
         "took": [_time(study["seconds"]) for study in each],
     }
-    names = [printable(Path(study["folder"]).name, _LONGEST) for study in each]
+    names = _names([Path(study["folder"]) for study in each])
     _output.print_table(["", *names], [[shown(name), *cells] for name, cells in lines.items()])
     for name, differences in zip(names[1:], found["differences"][1:], strict=True):
         each_shown = "; ".join(map(part, differences))  # one by one: joined they would be taken apart elsewhere
@@ -142,7 +143,9 @@ def application(
     app = typer.Typer(cls=group, rich_markup_mode="rich", add_completion=False)
     app.callback(invoke_without_command=True)(_root)
     for name, command in COMMANDS.items():
-        app.command(name, cls=leaf, help=paragraphs(command.__doc__), epilog=epilog(f"runs {name}"))(command)
+        app.command(name, cls=leaf, help=paragraphs(command.__doc__), epilog=epilog(f"runs {name}"))(
+            _options.at_home(command)
+        )
     return app
 
 
@@ -166,11 +169,25 @@ def _agreed(folders: list[Path]) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Return a name for each folder, its last part; with as many parts before it as tell it from the others."""
+    parts = [Path(os.path.abspath(folder)).parts for folder in folders]
+    ends = [next((n for n in range(1, len(own)) if _alone(own, n, parts)), len(own)) for own in parts]
+    names = [str(Path(*own[-n:])) for own, n in zip(parts, ends, strict=True)]
+    short = [printable(name, _LONGEST) for name in names]
+    return short if len(set(short)) == len(set(names)) else [printable(name) for name in names]
+
+
+def _alone(own: tuple[str, ...], n: int, all_parts: Sequence[tuple[str, ...]]) -> bool:
+    """Return whether no other folder has the same last `n` parts."""
+    return all(other == own or other[-n:] != own[-n:] for other in all_parts)
+
+
 def _row(study: "Kept") -> list[str]:
     from dampen.study import in_words
 
-    name, data = printable(study.folder.name, _LONGEST), printable(study.data, _LONGEST)
-    head = [name, study.changed.astimezone().strftime("%Y-%m-%d %H:%M"), data, shown(study.outcome)]
+    data = printable(study.data, _LONGEST)
+    head = [study.changed.astimezone().strftime("%Y-%m-%d %H:%M"), data, shown(study.outcome)]
     if study.document is None:
         return [*head, "", "", ""]
     about = study.summary()

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from dampen._checks import expanded
 from dampen.data._download import fetch
 from dampen.data._published import PUBLISHED
 from dampen.data.images._idx_folder import FILES, complete_files, find_files
@@ -22,7 +23,7 @@ def find(name: str, data_dir: Path | None, *, progress: bool) -> tuple[Path, str
     Raises `InputError` when a folder is missing or holds only some of the four files.
     """
     passed_by = ""
-    environment = os.environ.get(FOLDER)
+    environment = expanded(os.environ.get(FOLDER))
     for folder, origin in ((data_dir, "data_dir"), (environment, FOLDER)):
         if folder is None or folder == "":
             continue
@@ -47,7 +48,7 @@ def is_here(name: str) -> bool:
     """Return whether a published set lies on this machine, so that `find` need not fetch it."""
     import pooch
 
-    environment = os.environ.get(FOLDER)
+    environment = expanded(os.environ.get(FOLDER))
     try:
         if environment and _holder(name, Path(environment)) is not None:
             return True

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dampen._checks import expanded
 from dampen.data._bundled import BUNDLED, load_bundled
 from dampen.data._dataset import Data
 from dampen.data._find import existing, find
@@ -90,6 +91,7 @@ def load(
     >>> load(houses, target="price").columns.inputs(1)
     ['size', 'garden=yes']
     """
+    source, test, data_dir = map(expanded, (source, test, data_dir))
     arguments = {name: value for name, value in locals().items() if name != "progress"}
     words = {"drop": drop, "category": category, "text": text, "group": group, "weight": weight}
     words["time_order"] = time_order

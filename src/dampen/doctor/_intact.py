@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dampen.engine import forked
+
 
 def every_module(model: nn.Module) -> list[tuple[str, nn.Module, bool]]:
     """Return each module once, with its path and whether it is registered.
@@ -50,7 +52,8 @@ def intact(model: nn.Module) -> Iterator[None]:
     """Undo on leaving what runs of a model changed, after an exception, too.
 
     Its parameters, buffers and other tensors, its modules' modes, attributes, hooks, and lists and dicts among the
-    attributes; torch's, NumPy's and Python's random generators, and generators that the model holds.
+    attributes; torch's, NumPy's and Python's random generators, which no other thread of dampen uses meanwhile, and
+    generators that the model holds.
     """
     modules = [module for _, module, _ in every_module(model)]
     attributes = [dict(vars(module)) for module in modules]
@@ -59,8 +62,8 @@ def intact(model: nn.Module) -> Iterator[None]:
     values = [(t, t.detach().clone(), t.requires_grad) for t in tensors.values()]
     generators = [(g, _generator_state(g)) for a in attributes for g in a.values() if isinstance(g, _GENERATORS)]
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=list(devices), device_type="cuda"):
+    with forked(devices):
+        python, numpy = random.getstate(), np.random.get_state()
         try:
             yield
         finally:

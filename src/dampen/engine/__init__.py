@@ -12,7 +12,7 @@ from dampen.engine._losses import QUANTILE_HEADS, QUANTILES, VARIANCE_HEADS, has
 from dampen.engine._model import Builder, Model, initial_weights_repeat
 from dampen.engine._outputs import one_row, outputs_line, outputs_notes
 from dampen.engine._population import Population
-from dampen.engine._rng import global_generators
+from dampen.engine._rng import forked, global_generators
 from dampen.engine._seeds_alike import check_alike
 from dampen.engine._slices import Part, Programs, Slice, balanced, cut, join
 from dampen.engine._solo import Solo, solo
@@ -67,6 +67,7 @@ __all__ = [
     "cut",
     "describe_output",
     "find_optimizer",
+    "forked",
     "free_memory",
     "global_generators",
     "has_one_output",

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from dampen._checks import integer
+from dampen._checks import as_path, function, integer
 from dampen._io import counted
 from dampen.engine import _dataset, _snapshot
 from dampen.engine import _rectangle as rectangle
@@ -119,6 +119,9 @@ class Population:
         started = time.perf_counter()
         if evaluate_every is not None:
             integer("evaluate_every", evaluate_every)
+        if until is not None:
+            integer("until", until, of="epochs")
+        function("callback", callback)
         config = configured(config, options)
         sets = _dataset.of_seeds(data, len(self.seeds))
         recipe = config.recipe(sets[0].task, sets[0].weighted)
@@ -331,7 +334,7 @@ class Population:
             "at_once": self._at_once,
         }
         snapshot = _snapshot.gather(self._chunks, self._places, self._recorder.shape)
-        _checkpoint.write(Path(folder), about, snapshot, self._recorder)
+        _checkpoint.write(as_path("folder", folder), about, snapshot, self._recorder)
 
     @classmethod
     def load(cls, folder: str | Path, model: Model, rows: Any = None) -> "Population":
@@ -349,8 +352,9 @@ class Population:
         from dampen import _schema
         from dampen.engine import _checkpoint
 
-        about, snapshot, recorder = _checkpoint.read(Path(folder))
-        file = Path(folder) / _checkpoint.FILE
+        place = as_path("folder", folder)
+        about, snapshot, recorder = _checkpoint.read(place)
+        file = place / _checkpoint.FILE
         with _schema.damaged(file):
             settings = [Setting.from_dict(values) for values in about.settings]
             population = cls(model, settings, about.seeds, chunk=about.chunk)

@@ -70,7 +70,7 @@ class Trainer:
                     metrics = self._epoch(chunk, place, recorded, interrupted, _STEPS_AT_ONCE)
                     if metrics is None:
                         raise KeyboardInterrupt
-                    if callback:
+                    if callback is not None:
                         spent = time.perf_counter() - begun
                         callback(ChunkDone(epoch, epochs, i, n, chunk.settings, chunk.seeds, metrics, spent))
                     if interrupted() and i < n:
@@ -80,7 +80,8 @@ class Trainer:
                     whole = self.recorder.close(epoch)
                     spent = time.perf_counter() - self.started
                     event = Epoch(epoch, epochs, whole, self.recorder.diverged_at.copy(), spent)
-                    ended = bool(callback and callback(event)) or all(chunk.held.all() for chunk in self.chunks)
+                    asked = callback is not None and bool(callback(event))
+                    ended = asked or all(chunk.held.all() for chunk in self.chunks)
                 if interrupted():
                     raise KeyboardInterrupt
                 if ended:

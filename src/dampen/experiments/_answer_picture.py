@@ -15,7 +15,7 @@ from dampen.report import pictures
 _COLOURS = (pictures.BLUE, pictures.ORANGE, pictures.GREEN, pictures.BLACK, "#CC79A7", "#56B4E9", "#E69F00")
 
 
-def draw_answer(answer: Answer, file: Path) -> None:
+def draw_answer(answer: Answer, file: str | Path) -> None:
     """Draw what a question found.
 
     Raises:

@@ -9,7 +9,7 @@ from dampen.experiments.dropout import DROPOUT, NO_DROPOUT, Comparison
 from dampen.report import pictures
 
 
-def draw_dropout(comparison: Comparison, file: Path) -> None:
+def draw_dropout(comparison: Comparison, file: str | Path) -> None:
     """Draw the learning curves with and without dropout, loss above and, for classes, accuracy below."""
     history = comparison.history
     kinds = [("loss", "loss per row" if comparison.data.task == "regression" else "cross-entropy (nats)")]

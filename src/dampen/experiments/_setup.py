@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 
 from dampen import metrics
+from dampen._checks import function
 from dampen.data import Data, held_out, with_unit_targets
 from dampen.engine import Event, History, Population, TrainConfig, TrainOptions, configured
 from dampen.engine.knobs import Setting
@@ -153,8 +154,9 @@ def ground(
         options: fields of `TrainConfig`, such as `epochs=20, lr=0.01`; they replace those of `config`.
 
     Raises:
-        InputError: no hidden layer, a single seed, or rows that the data has not.
+        InputError: no hidden layer, a single seed, rows that the data has not, or a callback that can't be called.
     """
+    function("callback", callback)
     if not hidden:
         raise InputError("the questions are about hidden layers: give at least one, such as --hidden 256,128")
     if len(seeds) < 2:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dampen.engine import forked
 from dampen.engine.knobs import Setting
 from dampen.experiments._answer import Answer, Line, Panel, by_sign
 from dampen.experiments._setup import Ground
@@ -73,7 +74,7 @@ def _variances(network: nn.Module, rows: Tensor, seed: int, epoch: int) -> list[
     variances = []
     for noisy in (False, True):
         network.train(noisy)
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), _after_dropout(network) as taken:
+        with torch.no_grad(), forked(), _after_dropout(network) as taken:
             torch.manual_seed(seed * 1_000_003 + epoch)
             network(rows)
         variances.append([h.double().var(0).mean().item() for h in taken])

@@ -13,7 +13,7 @@ from dampen.report import pictures
 _COLUMNS = 2
 
 
-def draw_weight_decay_comparison(comparison: Comparison, file: FilePath) -> None:
+def draw_weight_decay_comparison(comparison: Comparison, file: str | FilePath) -> None:
     """Draw train and test loss against epochs on a log axis, a panel for each weight decay."""
     n = len(comparison.weight_decays)
     rows = math.ceil(n / _COLUMNS)
@@ -42,7 +42,7 @@ def draw_weight_decay_comparison(comparison: Comparison, file: FilePath) -> None
         pictures.save(figure, file)
 
 
-def draw_weight_decay_path(path: Path, file: FilePath) -> None:
+def draw_weight_decay_path(path: Path, file: str | FilePath) -> None:
     """Draw test loss and weight norm against weight decay, SGD beside both closed forms."""
     with pictures.style():
         figure = Figure(figsize=(9, 6), layout="constrained")

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dampen.engine import forked
 from dampen.errors import InputError
 from dampen.export._literal import literal
 from dampen.models import Periodic, Scaling
@@ -102,7 +103,7 @@ def check_plain(network: nn.Module, rows: Float[Tensor, "N ..."]) -> None:
     frozen = next((name for name, p in network.named_parameters() if not p.requires_grad), None)
     if frozen is not None:
         raise InputError(f"the network's parameter {frozen} is not trained, and the script trains all of them")
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with forked(), torch.no_grad():
         other = remade(network).eval()
         dtype = next(network.parameters()).dtype
         try:

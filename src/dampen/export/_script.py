@@ -7,6 +7,7 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dampen._io import shortened
+from dampen.engine import forked
 from dampen.engine.knobs.weights.weight_decay import decayed
 from dampen.errors import InputError
 from dampen.export import _layers
@@ -53,7 +54,7 @@ def check(winner: Winner) -> None:
 
 def drawn_by_seed(winner: Winner) -> bool:
     """Return whether the network that the script makes starts from the winner's initial weights by its seed alone."""
-    with torch.random.fork_rng(devices=[]):
+    with forked():
         torch.manual_seed(winner.seed)
         drawn = _layers.remade(winner.network).state_dict()
     return all(torch.equal(t, drawn[name]) for name, t in winner.initial.state_dict().items())

@@ -15,6 +15,7 @@ import torch
 from msgspec import Struct
 from torch import nn
 
+from dampen._checks import as_path
 from dampen._io import as_input_error, exists, is_own, is_staged, locked, save_tensors, shortened, staged
 from dampen.data import Data, Normalisation, Vectoriser
 from dampen.engine import copied
@@ -32,7 +33,7 @@ _SMALL = 64 << 20  # bytes of rows that are written unasked
 _FORMAT = 1  # of model.json
 
 
-def write(winner: Winner, folder: Path, *, onnx: bool = False, data: bool | None = None) -> Exported:
+def write(winner: Winner, folder: str | Path, *, onnx: bool = False, data: bool | None = None) -> Exported:
     """Write a study's network for use without dampen.
 
     `model.safetensors` and `model.json` (layers, setting, training, preprocessing, scale of the target) always, with
@@ -50,6 +51,7 @@ def write(winner: Winner, folder: Path, *, onnx: bool = False, data: bool | None
         InputError: the folder holds something else or can't be written, rows are requested that are missing, or ONNX is
             not installed or can't hold the network.
     """
+    folder = as_path("folder", folder)
     check_folder(folder)
     if onnx:
         _onnx.check_installed()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Row:
 
     Args:
         name: what the difference is to.
-        detail: a second, smaller line below the name.
+        detail: a second, smaller line below the name; shown whole.
         estimate: the difference.
         ends: of its interval; None where it has none.
         colour: of its mark.
@@ -134,12 +135,12 @@ def forest(rows: Sequence[Row], title: str) -> "go.Figure":
             y=[place],
             error_x={"array": [high - row.estimate], "arrayminus": [row.estimate - low], "thickness": 2.5, "width": 6},
             marker={"size": 13, "color": row.colour, "symbol": row.symbol, "line": {"width": 2.5, "color": row.colour}},
-            text="<br>".join(filter(None, (f"<b>{_page.label(row.name)}</b>", row.about, _page.label(row.detail)))),
+            text="<br>".join(filter(None, (f"<b>{_page.label(row.name)}</b>", row.about, escape(row.detail, False)))),
             hoverinfo="text",
         )
     figure.add_vline(x=0, line_dash="dash", line_width=1.5)
     ticks = [
-        f"{_page.label(row.name)}<br><span style='font-size:12px;color:#555'>{_page.label(row.detail)}</span>"
+        f"{_page.label(row.name)}<br><span style='font-size:12px;color:#555'>{escape(row.detail, False)}</span>"
         for row in rows
     ]
     figure.update_layout(

@@ -18,7 +18,7 @@ _EXAMPLES = 8  # of the most and of the least certain images
 _EMPTY = 0.1  # where an axis ends that has nothing above 0
 
 
-def draw_predictions(own: Mapping[str, np.ndarray], data: Data | Incoming, file: Path) -> None:
+def draw_predictions(own: Mapping[str, np.ndarray], data: Data | Incoming, file: str | Path) -> None:
     """Draw what predictions were worth.
 
     Args:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dampen._checks import as_path
 from dampen._io import counted, shortened
 from dampen._language import part, shown
 from dampen.errors import InputError
@@ -33,7 +34,9 @@ _SCHEMES = {"folds": "cross-validation", "held-out": "held-out rows"}
 _AGREES = {True: "agrees", False: "contradicts"}
 
 
-def write_study(path: Path, document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict[str, Any]]) -> None:
+def write_study(
+    path: str | Path, document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict[str, Any]]
+) -> None:
     """Write a study's report.
 
     Args:
@@ -45,6 +48,7 @@ def write_study(path: Path, document: dict[str, Any], frame: "pd.DataFrame", run
     Raises:
         InputError: it can't be written, or would take the place of a file that is no page of dampen's.
     """
+    path = as_path("path", path)
     check_page(path, STUDY)
     lead, *rest = document["sentences"]
     of_test = [sentence for sentence in rest if sentence.startswith("The test rows")] if document["test"] else []

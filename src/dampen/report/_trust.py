@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dampen._checks import as_path
 from dampen._io import counted
 from dampen._language import shown
 from dampen.data import Data, Incoming
@@ -60,7 +61,9 @@ _BELOW = {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0}  # where a le
 _EMPTY = 0.1  # where an axis ends that has nothing above 0
 
 
-def write_trust(path: Path, document: dict[str, Any], own: Columns, other: Columns, data: Data | Incoming) -> None:
+def write_trust(
+    path: str | Path, document: dict[str, Any], own: Columns, other: Columns, data: Data | Incoming
+) -> None:
     """Write the page.
 
     Args:
@@ -73,6 +76,7 @@ def write_trust(path: Path, document: dict[str, Any], own: Columns, other: Colum
     Raises:
         InputError: it can't be written, or would take the place of a file that is no page of dampen's.
     """
+    path = as_path("path", path)
     check_page(path, TRUST)
     classes, apart = "accuracy" in document["summary"], ranks_rows(own)
     sections = [

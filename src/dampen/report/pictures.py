@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dampen._checks import as_path
 from dampen._io import refuse_foreign
 from dampen._language import language, shown, speaking
 from dampen.errors import InputError
@@ -69,13 +70,14 @@ def curve(axes: "Axes", x: np.ndarray, values: np.ndarray, label: str, look: dic
         axes.fill_between(x, values.min(1), values.max(1), color=look["color"], alpha=0.15, linewidth=0)
 
 
-def check_picture(path: Path) -> Path:
+def check_picture(path: str | Path) -> Path:
     """Make sure, before any training, that a picture can be written to `path`.
 
     Raises:
         InputError: the ending is not .png or .svg, its folder does not exist or cannot be written, or a file that is no
             picture of dampen's has that name.
     """
+    path = as_path("path", path)
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"a picture's name must end in {' or '.join(FORMATS)}, got {path}")
     if path.is_dir():
@@ -90,12 +92,13 @@ def check_picture(path: Path) -> Path:
     return path
 
 
-def save(figure: "Figure", path: Path) -> None:
+def save(figure: "Figure", path: str | Path) -> None:
     """Write a picture whole or not at all, its texts in the language that is shown.
 
     Raises:
         InputError: it cannot be written, or would take the place of a file that is no picture of dampen's.
     """
+    path = as_path("path", path)
     _refuse_foreign(path)
     _translate(figure)
     handle, name = -1, ""

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from dampen._checks import expanded
 from dampen.engine.knobs import Setting, find_knob
 from dampen.errors import InputError
 from dampen.search._space import Choice, Dimension, LogUniform, PerLayer, Space
@@ -90,6 +91,7 @@ def export_to_optuna(storage: str, name: str, space: Space, rungs: Sequence[tupl
     Raises:
         InputError: Optuna is not installed, the storage can't be used, or has a study of that name.
     """
+    storage = located(storage)
     check_storage(storage, name)
     import optuna
     from optuna.trial import TrialState
@@ -130,6 +132,7 @@ def check_storage(storage: str, name: str) -> None:
             that name.
     """
     check_optuna()
+    storage = located(storage)
     import optuna
     from sqlalchemy import create_engine, inspect
     from sqlalchemy.engine import make_url
@@ -156,6 +159,16 @@ def check_storage(storage: str, name: str) -> None:
         raise _unwritable(storage, e) from e
     if name in names:
         raise InputError(f"{storage} has a study called {name!r} already: choose another name or another storage")
+
+
+def located(storage: str) -> str:
+    """Return an Optuna storage's URL, with the home folder for a leading `~` of an SQLite file.
+
+    >>> located("sqlite:///studies.db")
+    'sqlite:///studies.db'
+    """
+    head, colon, file = storage.partition(":///")
+    return f"{head}{colon}{expanded(file)}" if head.startswith("sqlite") else storage
 
 
 def _unwritable(storage: str, e: Exception) -> InputError:

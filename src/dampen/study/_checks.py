@@ -160,7 +160,7 @@ def open_folder(
         if resume:
             raise InputError("resume needs the folder of the study: name it in out")
         return None
-    folder, wanted = Folder(Path(out)), plan.document()
+    folder, wanted = Folder(as_path("out", out)), plan.document()
     _check_names(folder, plan)
     if folder.path.exists() and not folder.path.is_dir():
         raise InputError(f"{folder.path} is a file: name a folder for the study")

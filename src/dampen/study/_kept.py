@@ -298,7 +298,12 @@ def side_by_side(folders: Sequence[str | Path]) -> dict[str, Any]:
         notes.append("their metrics differ, so their figures can't be compared")
     return {
         "studies": [
-            {"folder": str(folder), "data": document["data"], **summary(document), "training": in_words(document)}
+            {
+                "folder": str(as_path("folder", folder)),
+                "data": document["data"],
+                **summary(document),
+                "training": in_words(document),
+            }
             for folder, document in zip(folders, documents, strict=True)
         ],
         "differences": [[], *(every_difference(first["plan"], other["plan"]) for other in others)],

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dampen._checks import as_path
 from dampen.data import (
     NAMES,
     Data,
@@ -43,7 +44,8 @@ def read_new_rows(
     about = results.predictor.description
     if not isinstance(rows, str | Path):
         return new_rows(rows, about.normalisation, about.task, about.classes, about.target)
-    source, place = str(rows), Path(rows)
+    place = as_path("rows", rows)
+    source = str(place)
     if is_npz(source) and isinstance(about.normalisation, Normalisation):
         incoming = read_incoming(place, about.normalisation, about.task, about.classes)
         if incoming is not None:

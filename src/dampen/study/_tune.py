@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 from torch import nn
 
-from dampen._checks import function, integer, is_number, truth
+from dampen._checks import as_path, function, integer, is_number, truth
 from dampen.data import Data
 from dampen.engine import (
     AdamW,
@@ -234,7 +234,7 @@ def _unopened(out: str | Path | None, resume: bool) -> Folder | None:
     """Return a study's folder before there is a plan to open it with; refuse one that is another study's."""
     if out is None:
         return None
-    folder = Folder(Path(out))
+    folder = Folder(as_path("out", out))
     refuse_taken(folder, resume)
     return folder
 
@@ -285,7 +285,7 @@ def _within(
         planned: what a search of some settings trains.
         wanted: sizes that are given.
     """
-    folder = None if out is None else Folder(Path(out))
+    folder = None if out is None else Folder(as_path("out", out))
     held = _documents.budget(folder)
     if folder is None or held is None or not is_of(folder, held, plan):
         new = folder if folder is not None and _documents.planned(folder) is None else None

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from torch import Tensor
 
 from dampen import _schema
+from dampen._checks import as_path
 from dampen._io import shortened
 from dampen.data._dataset import Data
 from dampen.data._in_memory import as_table
@@ -80,8 +81,9 @@ class Preprocessing:
 
         columns = self.vectoriser.columns
         if isinstance(table, str | Path):
-            frame = read_frame(Path(table), columns.decimal_comma)
-            source, name = str(table), Path(table).name.split(".")[0]
+            file = as_path("table", table)
+            frame = read_frame(file, columns.decimal_comma)
+            source, name = str(file), file.name.split(".")[0]
         else:
             table = table.to_pandas() if hasattr(table, "to_pandas") else table
             frame = tidy(Frame(table, decimal_comma=columns.decimal_comma), "the table")
@@ -106,12 +108,13 @@ class Preprocessing:
         }
 
     @classmethod
-    def read_document(cls, file: Path) -> "Preprocessing | None":
+    def read_document(cls, file: str | Path) -> "Preprocessing | None":
         """Return the preprocessing of a file with such a document; None where there is no such file.
 
         Raises:
             InputError: it is of another version, or damaged.
         """
+        file = as_path("file", file)
         text = _schema.read_bytes(file)
         return None if text is None else cls._decoded(text, file)
 
