@@ -80,7 +80,8 @@ def without_batch_norm():
         ([Setting(lr=1e38), Setting(lr=2e38), Setting(), Setting(lr=0.02)], None, [4, 4]),  # half of which ends at once
         ([Setting(label_smoothing=0.1), Setting(lr=0.02), Setting(label_smoothing=0.2), Setting()], None, [4, 4]),
         ([Setting(label_smoothing=0.1), Setting()], None, [2, 2]),  # by seeds: a step without smoothing is another one
-        (SETTINGS, None, [12]),
+        ([*SETTINGS[:-1], Setting(l1=0.1, ema=0.9)], None, [6, 6]),
+        ([*SETTINGS[:-1], Setting(max_norm=1.0)], None, [12]),
         (SETTINGS[:2], 1.0, [4]),
     ],
 )
