@@ -61,6 +61,14 @@ class Table:
             return cls(held["settings"], held["epochs"], curves, losses.mean(1), first, seeds)
 
 
+def is_recorded(file: Path) -> bool:
+    """Return whether a file holds all that `Table.load` takes; those of earlier versions lack some of it."""
+    if not file.exists():
+        return False
+    with np.load(file) as held:
+        return "usual_sizes" in held
+
+
 def classes(n: int) -> Made:
     """Return rows of two classes with noisy labels: 6 of 20 inputs matter."""
     x, y = datasets.make_classification(

@@ -40,7 +40,7 @@ BY_SET = 0.25  # the budget at which data sets are told apart
 REPETITIONS = 30
 SEEDS, CONFIRMED = 5, 3  # the defaults of a study of few rows
 MEMBERS = 16  # of the population whose speed counts
-BARS = {"digits": 8.0, "fashion-mnist-6000": 4.0}  # how many times as long Optuna may take at equal regret, at least
+BARS = {"digits": 8.0, "fashion-mnist-6000": 4.0}  # how many times as long Optuna should take at equal regret, at least
 SHARE = 0.75  # of the grid's settings that a repetition draws
 Training = tuple[int, int]  # setting and length, by their places
 
@@ -527,9 +527,9 @@ def times_as_fast(name: str, given: int | None, turns: int = 5) -> Row:
     alone = network(data.train.features[0].numel(), data.outputs)
     optimizer = torch.optim.AdamW(alone.parameters(), lr=1e-3, fused=True)
     inputs, targets = data.train.features.flatten(1), data.train.targets
-    loss = torch.nn.functional.mse_loss if data.task == "regression" else torch.nn.functional.cross_entropy
+    loss = torch.nn.functional.cross_entropy
     if data.task == "regression":
-        targets = targets[:, None]
+        targets, loss = targets[:, None], torch.nn.functional.mse_loss
     epoch = rivals.plain(alone, inputs, targets, size, optimizer, loss)
     epoch()
     ratios = []
@@ -593,7 +593,7 @@ def main() -> None:
         if name.startswith("fashion-mnist") and not os.environ.get("DAMPEN_DATA"):
             continue
         file = curves.folder() / f"{name}-{options.settings}-{options.seeds}-{options.rows or 'all'}.npz"
-        if not file.exists():
+        if not curves.is_recorded(file):
             curves.record(name, file, options.settings, options.seeds, options.rows)
         tables[name] = Table.load(file)
     if options.equal:
