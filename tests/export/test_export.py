@@ -66,7 +66,9 @@ def houses(task):
     return frame
 
 
-def study(model, data, *, precision="float64", epochs=2, batch_size=32, schedule=None, out=None, **setting):
+def study(
+    model, data, *, precision="float64", epochs=2, batch_size=32, schedule=None, out=None, config=None, **setting
+):
     other = dict(setting) | {"weight_decay": 0.9}
     settings = [dampen.Setting(**setting), dampen.Setting(**other)]
     words = {
@@ -77,12 +79,13 @@ def study(model, data, *, precision="float64", epochs=2, batch_size=32, schedule
         "out": out,
         "schedule": schedule,
     }
-    return dampen.compare(model, data, settings, 2, **words)
+    return dampen.compare(model, data, settings, 2, **words, **(config or {}))
 
 
 NAMES = (
     *("classes", "float32", "images", "drawn otherwise", "weighted classes", "weighted numbers"),
-    *("scaled columns", "file elsewhere"),
+    *("scaled columns", "file elsewhere", "sgd, one cycle", "adam, warm-up", "constant after warm-up"),
+    *("variances", "weighted variances", "quantiles", "half of it"),
 )
 
 
@@ -103,6 +106,38 @@ def studies():
             dampen.mlp(8), dampen.load(houses("regression"), target="y", weight="sure"), dropout=0.1, **DECAY
         ),
         "file elsewhere": study(nn.Linear(4, 3), dampen.load("iris"), weight_decay=0.0),
+        "sgd, one cycle": study(
+            dampen.mlp(8),
+            dampen.load("wine"),
+            schedule="one-cycle",
+            config={"optimizer": dampen.SGD(momentum=0.9, nesterov=True), "clip_grad_norm": 0.3},
+            **{"weight_decay": 0.1, "lr": 0.1, "label_smoothing": 0.2, "l1": 0.02, "l2": 0.3},
+        ),
+        "adam, warm-up": study(
+            dampen.mlp(8),
+            dampen.load("iris"),
+            schedule=dampen.Schedule("cosine", warmup=0.4),
+            config={"optimizer": dampen.Adam(betas=(0.7, 0.9), eps=1e-3), "decay_filter": "all"},
+            **{"weight_decay": 0.1, "l1": 0.1, "label_smoothing": 0.1},
+        ),
+        "constant after warm-up": study(
+            dampen.mlp(8), dampen.load("diabetes"), schedule=dampen.Schedule(warmup=0.5), l2=0.1, dropout=0.2
+        ),
+        "variances": study(dampen.mlp(8), dampen.load("diabetes"), config={"loss": "gaussian_nll"}, **DECAY),
+        "weighted variances": study(
+            dampen.mlp(8),
+            dampen.load(houses("regression"), target="y", weight="sure"),
+            config={"loss": "beta_nll"},
+            **DECAY,
+        ),
+        "quantiles": study(dampen.mlp(8), dampen.load("diabetes"), config={"loss": "pinball"}, dropout=0.2, **DECAY),
+        "half of it": study(
+            dampen.mlp(8),
+            dampen.load("diabetes"),
+            schedule=dampen.Schedule("linear", warmup=0.2),
+            config={"loss": "half_squared_error", "optimizer": "sgd"},
+            **DECAY,
+        ),
     }
 
 
@@ -212,7 +247,9 @@ def test_the_description_and_the_weights_make_the_network(studies, exported, nam
     rates = [module.p for module in own.modules() if isinstance(module, nn.Dropout | nn.Dropout2d)]
     assert [m.p for m in network.modules() if isinstance(m, nn.Dropout | nn.Dropout2d)] == rates
     decaying = {key for key, told in document["parameters"].items() if told["decays"]}
-    assert decaying == {key for key, p in own.named_parameters() if p.ndim > 1 and not key.endswith("bias")}
+    everything = studies[name].plan.training.decay_filter == "all"
+    weights = {key for key, p in own.named_parameters() if everything or (p.ndim > 1 and not key.endswith("bias"))}
+    assert decaying == weights
     if data.task == "regression":
         assert (document["target"]["mean"], document["target"]["deviation"]) == studies[name].plan.target_scale
 
@@ -259,7 +296,7 @@ def self_normalising():
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        (dampen.mlp(4), {"l1": 1e-3, "label_smoothing": 0.1, **DECAY}, "the setting turns l1, label_smoothing"),
+        (dampen.mlp(4), {"ema": 0.9, "input_noise": 0.1, **DECAY}, "the setting turns ema, input_noise"),
         (Own, DECAY, "and the network has Own"),
         (self_normalising, DECAY, "and the network has AlphaDropout"),
         (one_layer_twice, DECAY, "runs one of its layers twice"),
@@ -283,15 +320,17 @@ def test_a_training_that_the_script_can_t_follow_exports_the_model_and_says_why(
         assert torch.equal(weights[name], t)
 
 
+def squared(outputs, targets):
+    return (outputs[:, 0] - targets).square()
+
+
 @pytest.mark.parametrize(
     ("training", "message"),
     [
         ({"precision": "bfloat16"}, "the training's precision is bfloat16"),
         ({"device": "cuda:1"}, "the training ran on cuda:1"),
-        ({"optimizer": "sgd"}, "the optimizer is sgd"),
-        ({"schedule": "one-cycle"}, "the learning rate's schedule is one-cycle"),
-        ({"schedule": dampen.Schedule("cosine", 0.1)}, "schedule is Schedule(kind='cosine', warmup=0.1)"),
-        ({"clip_grad_norm": 1.0}, "clip_grad_norm limits the gradients"),
+        ({"schedule": dampen.Schedule("one-cycle", 0.01)}, "one-cycle over so few steps"),
+        ({"loss": squared}, "the loss is a function of your own"),
     ],
 )
 def test_a_training_in_another_way_is_named(studies, tmp_path, training, message):
@@ -349,7 +388,7 @@ def test_an_earlier_export_is_replaced_but_no_file_that_somebody_else_wrote_or_c
     assert (mine / "train.py").read_text() == "{}"
 
 
-@pytest.mark.parametrize("name", ["images", "weighted numbers"])
+@pytest.mark.parametrize("name", ["images", "weighted numbers", "variances"])
 def test_onnx_answers_raw_rows_in_the_target_s_unit(studies, tmp_path, name):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
@@ -363,6 +402,8 @@ def test_onnx_answers_raw_rows_in_the_target_s_unit(studies, tmp_path, name):
     network = studies[name].model().float()
     with torch.no_grad():
         wanted = network(inputs) * deviation + mean
+        if "variances" in name:  # Gaussian: the noise's standard deviation scales as the target does
+            wanted[:, 1] = torch.exp(network(inputs)[:, 1]).sqrt() * deviation
     for n in (1, 7, len(rows)):
         (found,) = session.run(None, {"features": rows[:n].numpy()})
         torch.testing.assert_close(

@@ -8,7 +8,7 @@ from dampen.engine._explain import Explanation
 from dampen.engine._heads import WithHeads, with_heads
 from dampen.engine._history import ChunkDone, Epoch, Event, History
 from dampen.engine._insert_dropout import INSERTED, Inserted, WithDropout, insert_dropout
-from dampen.engine._losses import QUANTILE_HEADS, QUANTILES, VARIANCE_HEADS, has_one_output, heads_of
+from dampen.engine._losses import BETA, QUANTILE_HEADS, QUANTILES, VARIANCE_HEADS, has_one_output, heads_of
 from dampen.engine._model import Builder, Model, initial_weights_repeat
 from dampen.engine._outputs import one_row, outputs_line, outputs_notes
 from dampen.engine._population import Population
@@ -24,8 +24,10 @@ from dampen.engine.knobs import Knob, Setting, register_knob
 from dampen.engine.optim._optimizers import SGD, Adam, AdamW, check_timescale, momentum_of
 from dampen.engine.optim._optimizers import find as find_optimizer
 from dampen.engine.optim._schedules import Schedule
+from dampen.engine.optim._schedules import find as find_schedule
 
 __all__ = [
+    "BETA",
     "INSERTED",
     "QUANTILES",
     "QUANTILE_HEADS",
@@ -67,6 +69,7 @@ __all__ = [
     "cut",
     "describe_output",
     "find_optimizer",
+    "find_schedule",
     "forked",
     "free_memory",
     "global_generators",

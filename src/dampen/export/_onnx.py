@@ -25,18 +25,28 @@ _TOLERANCE = 1e-4  # of the largest output: float32, sums in another order
 class Whole(nn.Module):
     """A network between its scalings: raw rows to logits, or to numbers in the target's own unit.
 
+    A mean and a log variance become a mean and the noise's standard deviation, both in that unit.
+
     Args:
         network: in evaluation mode.
         scaling: of raw rows; None where rows are the network's own inputs.
         target_scale: mean and deviation of the target; None for classes.
+        variance: whether outputs are a mean and a log variance, `[N, 2]`.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, scaling: Normalisation | None, target_scale: tuple[float, float] | None):
+    def __init__(
+        self,
+        network: nn.Module,
+        scaling: Normalisation | None,
+        target_scale: tuple[float, float] | None,
+        variance: bool = False,
+    ):
         super().__init__()
         self.network, self._scaled, self._target_scale = network, scaling is not None, target_scale
+        self._variance = variance
         self._whole = scaling is not None and scaling.keeps_whole
         if scaling is not None:
             self.register_buffer("mean", scaling.mean)
@@ -52,6 +62,8 @@ class Whole(nn.Module):
         if self._target_scale is None:
             return outputs
         mean, deviation = self._target_scale
+        if self._variance:
+            return torch.stack([outputs[:, 0] * deviation + mean, (outputs[:, 1] / 2).exp() * deviation], 1)
         return outputs * deviation + mean
 
 

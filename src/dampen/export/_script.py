@@ -7,16 +7,16 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dampen._io import shortened
-from dampen.engine import forked
+from dampen.engine import BETA, QUANTILES, SGD, Adam, find_optimizer, find_schedule, forked, heads_of, momentum_of
+from dampen.engine.knobs.weights import decay_timescale
 from dampen.engine.knobs.weights.weight_decay import decayed
 from dampen.errors import InputError
 from dampen.export import _layers
 from dampen.export._literal import Source, listed, literal
 from dampen.models import Periodic, Scaling
-from dampen.study import Winner, optimizer_text, schedule_text
+from dampen.study import Winner
 
-KNOBS = ("weight_decay", "dropout", "lr")
-_SCHEDULES = ("constant", "cosine", "linear")
+KNOBS = ("weight_decay", "decay_timescale", "dropout", "lr", "label_smoothing", "l1", "l2")
 _COMPARED = 64  # rows on which the script's network must equal the study's
 
 
@@ -36,17 +36,10 @@ def check(winner: Winner) -> None:
         raise InputError(f"the training ran on {training.device}, whose random numbers are not the CPU's")
     if training.precision not in ("float32", "float64"):
         raise InputError(f"the training's precision is {training.precision}, whose rounding no other loop repeats")
-    if optimizer_text(training) != "adamw":
-        raise InputError(f"the optimizer is {optimizer_text(training)}, and the script supports adamw only")
-    if schedule_text(training) not in _SCHEDULES:
-        raise InputError(
-            f"the learning rate's schedule is {schedule_text(training)}, and the script supports "
-            f"{', '.join(_SCHEDULES)} only"
-        )
-    if training.clip_grad_norm is not None:
-        raise InputError("clip_grad_norm limits the gradients, and the script has no such limit")
-    if training.loss not in (None, "cross_entropy", "squared_error"):
-        raise InputError(f"the loss is {training.loss}, and the script supports the usual losses only")
+    if training.loss is not None and not isinstance(training.loss, str):
+        raise InputError("the loss is a function of your own, and the script can't hold it")
+    if _too_short(winner):
+        raise InputError("the learning rate's schedule is one-cycle over so few steps that it never rises")
     if not winner.repeatable:
         raise InputError("the network's initial weights do not follow from torch's seed")
     _layers.check_plain(winner.network, winner.examples[:_COMPARED])
@@ -63,6 +56,8 @@ def drawn_by_seed(winner: Winner) -> bool:
 def source(winner: Winner) -> str:
     """Return the script for a winner that `check` has let pass."""
     training, (mean, deviation) = winner.training, winner.target_scale
+    setting, optimizer, schedule = winner.setting, find_optimizer(training.optimizer), find_schedule(training.schedule)
+    lr = setting.get("lr", training.lr)
     drops, scales, waves = (
         any(isinstance(module, kinds) for module in winner.network.modules())
         for kinds in (_layers.DROPOUT, Scaling, Periodic)
@@ -88,16 +83,40 @@ def source(winner: Winner) -> str:
             drawn_by_seed=drawn_by_seed(winner),
             seed=winner.seed,
             epochs=winner.epochs,
-            lr=winner.setting.get("lr", training.lr),
-            weight_decay=winner.setting.get("weight_decay", 0.0),
+            lr=lr,
+            weight_decay=decay_timescale.weight_decay_of(setting, lr, _steps_per_epoch(winner), momentum_of(optimizer)),
+            l1=setting.get("l1", 0.0),
+            l2=setting.get("l2", 0.0),
+            label_smoothing=setting.get("label_smoothing", 0.0),
+            loss=training.loss,
+            heads=heads_of(training.loss) > 1,
+            quantiles=QUANTILES,
+            beta=BETA,
             target_mean=mean,
             target_deviation=deviation,
             batch_size=training.batch_size,
             even_batches=training.even_batches,
             precision=training.precision,
-            schedule=schedule_text(training),
+            optimizer=optimizer,
+            sgd=isinstance(optimizer, SGD),
+            decoupled=isinstance(optimizer, Adam) and optimizer.decoupled,
+            usual=Adam(),
+            schedule=schedule,
+            scheduled=schedule.kind != "constant" or bool(schedule.warmup),
+            clip_grad_norm=training.clip_grad_norm,
         )
     )
+
+
+def _steps_per_epoch(winner: Winner) -> int:
+    return -(-winner.description.rows // int(winner.training.batch_size or 1))
+
+
+def _too_short(winner: Winner) -> bool:
+    """Return whether torch's OneCycleLR has no step on which its rate rises, where dampen's begins at the peak."""
+    schedule = find_schedule(winner.training.schedule)
+    rising = 0.3 if schedule.warmup is None else schedule.warmup
+    return schedule.kind == "one-cycle" and rising * winner.epochs * _steps_per_epoch(winner) <= 1
 
 
 @cache
@@ -115,6 +134,7 @@ def _templates() -> Environment:
         "whole": lambda value: literal(value, int),
         "real": lambda value: literal(value, float),
         "texts": listed,
+        "reals": lambda values: literal(tuple(map(float, values)), tuple),
         "layers": lambda network: Source(_layers.code(network)),
         "in_docstring": _in_docstring,
     }

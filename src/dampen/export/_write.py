@@ -18,7 +18,7 @@ from torch import nn
 from dampen._checks import as_path
 from dampen._io import as_input_error, exists, is_own, is_staged, locked, save_tensors, shortened, staged
 from dampen.data import Data, Normalisation, Vectoriser
-from dampen.engine import copied
+from dampen.engine import QUANTILE_HEADS, QUANTILES, VARIANCE_HEADS, copied
 from dampen.engine.knobs.weights.weight_decay import decayed
 from dampen.errors import InputError
 from dampen.export import _layers, _onnx, _script
@@ -146,7 +146,6 @@ def _digest(file: Path) -> str:
 def _document(winner: Winner) -> dict[str, Any]:
     network, data, training = winner.network, winner.description, winner.training
     decays = decayed(network, training.decay_filter)
-    mean, deviation = winner.target_scale
     return {
         "format": _FORMAT,
         "made_by": {"dampen": version("dampen"), "torch": torch.__version__, "python": platform.python_version()},
@@ -173,11 +172,27 @@ def _document(winner: Winner) -> dict[str, Any]:
             "lr": winner.setting.get("lr", training.lr),
         },
         "preprocessing": _preprocessing(data),
-        "target": None
-        if data.task == "classification"
-        else {"mean": mean, "deviation": deviation, "note": "the network's output times deviation, plus mean"},
+        "target": None if data.task == "classification" else _target(winner),
         "test": _test(winner),
     }
+
+
+def _target(winner: Winner) -> dict[str, Any]:
+    """Return what a network's outputs are, and how they become numbers in the target's own unit."""
+    loss, (mean, deviation) = winner.training.loss, winner.target_scale
+    scale = {"mean": mean, "deviation": deviation}
+    if loss in VARIANCE_HEADS:
+        return scale | {
+            "outputs": ["mean", "log variance"],
+            "note": "the first output times deviation, plus mean; exp(second output / 2) times deviation is the "
+            "standard deviation of the noise",
+        }
+    if loss in QUANTILE_HEADS:
+        return scale | {
+            "outputs": ["median" if q == 0.5 else f"quantile {q:g}" for q in QUANTILES],
+            "note": "each output times deviation, plus mean; the quantiles are of one network, not conformalised",
+        }
+    return scale | {"outputs": ["value"], "note": "the network's output times deviation, plus mean"}
 
 
 def _preprocessing(data: Description) -> dict[str, Any]:
@@ -240,15 +255,24 @@ def _to_onnx(winner: Winner, file: Path) -> dict[str, Any]:
     data, network = winner.description, copied(winner.network).float()
     scaling = data.normalisation if isinstance(data.normalisation, Normalisation) else None
     classes = data.task == "classification"
-    whole = _onnx.Whole(network, scaling, None if classes else winner.target_scale).eval()
+    variance = winner.training.loss in VARIANCE_HEADS
+    whole = _onnx.Whole(network, scaling, None if classes else winner.target_scale, variance).eval()
     rows = winner.examples if scaling is None else winner.examples * scaling.std + scaling.mean
     apart = _onnx.write(whole, rows, file)
     before, after = "raw rows, before the preprocessing", "inputs, after the preprocessing"
     return {
         "input": f"features: {after if scaling is None else before}, float32",
-        "output": "outputs: logits" if classes else "outputs: numbers in the target's own unit",
+        "output": _answers(winner),
         "apart_from_torch": apart,
     }
+
+
+def _answers(winner: Winner) -> str:
+    if winner.description.task == "classification":
+        return "answers: logits"
+    if winner.training.loss in VARIANCE_HEADS:
+        return "answers: mean and standard deviation of the noise, both in the target's own unit"
+    return f"answers: {', '.join(_target(winner)['outputs'])}, in the target's own unit"
 
 
 def _save(network: nn.Module, file: Path, about: dict[str, str]) -> None:

@@ -6,7 +6,6 @@ from dampen.study._calibrated import CalibratedStudy, Method, calibrate, labelle
 from dampen.study._checks import check_network
 from dampen.study._choose_loss import AUTO
 from dampen.study._compare import compare
-from dampen.study._config import optimizer_text, schedule_text
 from dampen.study._config import read as read_config
 from dampen.study._config import written as written_config
 from dampen.study._defaults import (
@@ -69,13 +68,11 @@ __all__ = [
     "labelled",
     "load_study",
     "of_own_network",
-    "optimizer_text",
     "read_config",
     "read_new_rows",
     "remove_study",
     "rows_of",
     "same_data",
-    "schedule_text",
     "side_by_side",
     "study_folder",
     "tune",
