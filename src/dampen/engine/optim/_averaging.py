@@ -23,10 +23,16 @@ class Average:
     """
 
     def __init__(self, active: ActiveKnobs, state: Sequence[Tensor], tensors: Sequence[Tensor] | None = None):
-        self._active = active
+        self._settings = M = len(active.settings)
         self.tensors = [t.detach().clone() for t in (state if tensors is None else tensors)]
-        on = [any(knob.on(setting) for knob, _ in active.averages) for setting in active.settings]
-        self._on = None if all(on) else torch.tensor(on)
+        self._kept = [
+            (m, setting[knob.name], acts)
+            for knob, acts in active.averages
+            for m, setting in enumerate(active.settings)
+            if knob.on(setting)
+        ]
+        on = {m for m, _, _ in self._kept}
+        self._on = None if len(on) == M else torch.tensor([m in on for m in range(M)])
 
     @torch.no_grad()
     def update(
@@ -57,7 +63,7 @@ class Average:
     @property
     def each_step(self) -> bool:
         """Whether a step renews any."""
-        return any(acts.each == "step" for _, acts in self._active.averages)
+        return any(acts.each == "step" for _, _, acts in self._kept)
 
     def shares(
         self, each: Literal["step", "epoch"], done: int, of: int, held: Bool[Tensor, "S M"]
@@ -66,14 +72,10 @@ class Average:
 
         Arguments as for `update`.
         """
-        knobs = [(knob, acts) for knob, acts in self._active.averages if acts.each == each]
-        if not knobs:
+        renewed = {m: acts.share(value, done, of) for m, value, acts in self._kept if acts.each == each}
+        if not renewed:
             return None
-        share = torch.zeros(len(self._active.settings), dtype=torch.float64)
-        for knob, acts in knobs:
-            for m, setting in enumerate(self._active.settings):
-                if knob.on(setting):
-                    share[m] = acts.share(setting[knob.name], done, of)
+        share = torch.tensor([renewed.get(m, 0.0) for m in range(self._settings)], dtype=torch.float64)
         return torch.where(held.cpu(), 0.0, share)
 
     def shown(self, state: Sequence[Tensor]) -> list[Tensor]:
@@ -85,11 +87,10 @@ class Average:
 
     def stale(self, done: int, of: int) -> Bool[Tensor, " M"]:
         """Return whose running statistics must be found anew after `done` epochs of `of`."""
-        stale = torch.zeros(len(self._active.settings), dtype=torch.bool)
-        for knob, acts in self._active.averages:
-            for m, setting in enumerate(self._active.settings):
-                if acts.recompute and knob.on(setting):
-                    stale[m] = acts.share(setting[knob.name], done, of) < 1
+        stale = torch.zeros(self._settings, dtype=torch.bool)
+        for m, value, acts in self._kept:
+            if acts.recompute:
+                stale[m] = acts.share(value, done, of) < 1
         return stale
 
 
