@@ -1,5 +1,7 @@
 """Cocktails: which regularisers are searched where, each on or off, and a study of them."""
 
+import re
+
 import pytest
 import torch
 
@@ -87,6 +89,7 @@ def test_a_study_of_a_cocktail_tells_what_each_part_is_worth(tmp_path):
     if study.verdict.regularised:
         assert set(regularisers(study.verdict.recommended)) <= set(study.verdict.attribution)
     assert torch.isfinite(torch.tensor(study.verdict.value))
+    assert not [sentence for sentence in study.verdict.sentences() if re.search(r"(mixup|l1|noise) 0,", sentence)]
     found = study.importance()
     assert set(found) <= set(space)
     assert (found.n_settings, found.n_better) == (24, 12)

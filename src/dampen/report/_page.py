@@ -22,6 +22,7 @@ from dampen._html import is_page
 from dampen._io import refuse_foreign
 from dampen._language import part, shown, tag
 from dampen.errors import InputError
+from dampen.study import worth_saying
 from dampen.study._storage import Folder
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def label(value: object) -> str:
 
 def setting_lines(setting: dict[str, Any]) -> str:
     """Return a setting in words for what a pointer shows: whole but for very long ones, in lines of a phone's width."""
-    parts = [setting_text({name: value}) for name, value in setting.items()] or [setting_text({})]
+    parts = [setting_text({name: value}) for name, value in worth_saying(setting).items()] or [setting_text({})]
     text = re.sub(r"(?<!,) ", _KEPT, ", ".join(parts))  # a knob and its value stay together
     lines = textwrap.wrap(text, _LINE, max_lines=_MOST_LINES, placeholder=" …", break_on_hyphens=False)
     return "<br>".join(html.escape(line.replace(_KEPT, " "), quote=False) for line in lines)
@@ -162,7 +163,7 @@ def _english(name: str) -> str:
 
 def setting_text(setting: dict[str, Any]) -> str:
     """Return a setting in words; not escaped."""
-    text = ", ".join(part(f"{_english(name)} {short(value)}") for name, value in setting.items())
+    text = ", ".join(part(f"{_english(name)} {short(value)}") for name, value in worth_saying(setting).items())
     return text or shown("the network as it is")
 
 

@@ -27,6 +27,7 @@ from dampen.study._new_rows import holds_images, is_npz, read_new_rows
 from dampen.study._predictor import Predictor
 from dampen.study._runner import Progress, costs_of_rows, workers_of
 from dampen.study._saved import SavedResults, finished, of_own_network, same_data
+from dampen.study._setting_text import worth_saying
 from dampen.study._study import Study
 from dampen.study._tune import tune
 from dampen.study._verdict import Verdict
@@ -84,5 +85,6 @@ __all__ = [
     "usual_space",
     "with_ids",
     "workers_of",
+    "worth_saying",
     "written_config",
 ]

@@ -125,7 +125,7 @@ def _named(settings: object) -> dict[str, Setting]:
             raise InputError(f"settings must be Settings, such as Setting(dropout=0.3), got {shortened(repr(setting))}")
         if name is not None and (not isinstance(name, str) or not name or name in _TAKEN):
             raise InputError(f"a setting's name must be a text, but none of {', '.join(_TAKEN)}; got {name!r}")
-        named[setting_text(setting) if name is None else name] = setting
+        named[setting_text(setting, whole=True) if name is None else name] = setting
     return named
 
 

@@ -1,16 +1,34 @@
 """A setting in words."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from dampen.engine.knobs import Setting
+from dampen.engine.knobs import KNOBS
+
+_FEW = 5  # knobs that are all named; of a cocktail's dozen only those that are on
 
 
-def setting_text(setting: Setting) -> str:
-    """Return a setting in words."""
+def worth_saying(setting: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a setting is told by: all of few knobs; of many those that are on.
+
+    Example:
+        >>> worth_saying({"weight_decay": 0.0, "lr": 0.01})
+        {'weight_decay': 0.0, 'lr': 0.01}
+        >>> worth_saying({"weight_decay": 0.0, "lr": 0.01, "l1": 1e-5, "mixup": 0.0, "ema": 0.0, "input_noise": 0.0})
+        {'lr': 0.01, 'l1': 1e-05}
+    """
+    if len(setting) <= _FEW:
+        return dict(setting)
+    return {name: v for name, v in setting.items() if name not in KNOBS or v not in (0, KNOBS[name].neutral)}
+
+
+def setting_text(setting: Mapping[str, Any], whole: bool = False) -> str:
+    """Return a setting in words: what is worth saying, or the `whole` of it."""
+    told = setting if whole else worth_saying(setting)
 
     def value(v: Any) -> str:
         if isinstance(v, tuple):
             return "(" + ", ".join(f"{p[0]}: {p[1]:.3g}" if isinstance(p, tuple) else f"{p:.3g}" for p in v) + ")"
         return f"{v:.3g}" if isinstance(v, int | float) else str(v)
 
-    return ", ".join(f"{name.replace('_', ' ')} {value(v)}" for name, v in setting.items()) or "the network as it is"
+    return ", ".join(f"{name.replace('_', ' ')} {value(v)}" for name, v in told.items()) or "the network as it is"
