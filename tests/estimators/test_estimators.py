@@ -449,6 +449,15 @@ def test_a_thousand_rows_get_waves_and_smoothed_labels_and_as_sharp_probabilitie
     assert {"label_smoothing", "weight_decay", "dropout", "lr"} == plan.space.dimensions.keys()
     assert plan.metric.name == "calibrated-nll"
     assert model.networks_[0][2].columns == (0, 1, 2, 3, 4)  # not the one with two values
+    assert len(model.networks_) == min(8, model.study_.results.most_networks) > len(plan.confirm_seeds)
+    chosen = model.study_.ensemble(len(model.networks_))
+    inputs = model.preprocessing_.vectoriser.apply(torch.tensor(X.astype(np.float32)))
+    with torch.no_grad():
+        mean = torch.stack([network(inputs).softmax(-1) for network in chosen]).mean(0)
+    np.testing.assert_allclose(model.predict_proba(X), mean, rtol=1e-3, atol=1e-5)
+    again = pickle.loads(pickle.dumps(model))
+    found = again.predict_uncertainty(X[:5], samples=4).mutual_information  # each network at rates of its own
+    np.testing.assert_allclose(found, model.predict_uncertainty(X[:5], samples=4).mutual_information, rtol=1e-6)
     wide, labels = make_classification(1100, 40, random_state=0)
     assert DampenClassifier(**ONE | {"epochs": 1}).fit(wide, labels).networks_[0][2].in_features == 40
 

@@ -63,6 +63,15 @@ def test_an_ensemble_at_a_rate_of_0_is_the_mean_of_its_passes_told_once(x):
     torch.testing.assert_close(found.probabilities, expected, rtol=1e-5, atol=1e-7)
 
 
+def test_an_ensemble_is_sampled_where_one_of_its_networks_drops_nothing_and_nothing_is_said(x):
+    one, other = (nn.Sequential(nn.Flatten(), nn.Linear(6, 3), nn.Dropout(p)) for p in (0.0, 0.5))
+    found = predict([one, other], x, 5, task="regression", return_samples=True)
+    spread = found.draws.std(0)
+    assert spread.max() > 0
+    alone = predict([one, one], x, task="regression").mean
+    torch.testing.assert_close(found.draws[:5].mean(0), alone, rtol=1e-5, atol=1e-6)
+
+
 class DropPath(nn.Module):
     def forward(self, x):
         return x * x.new_empty(len(x), 1).bernoulli_(0.7) / 0.7 if self.training else x

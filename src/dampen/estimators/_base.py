@@ -32,7 +32,7 @@ from dampen.estimators._rows import (
     repeating_notes,
     with_folds,
 )
-from dampen.study import AUTO, check_network, tune, usual_schedule
+from dampen.study import AUTO, FreshResults, check_network, tune, usual_schedule
 from dampen.uncertainty import Prediction, predict
 
 LEAST_ROWS = 50  # below which ten rows would have to rank settings: noise
@@ -97,7 +97,8 @@ class Dampen(BaseEstimator):
         """Take what was pickled; what an earlier version did not have yet has its default."""
         parameters = signature(type(self)).parameters.values()
         defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-        super().__setstate__({**defaults, "_loss": None, **state})  # type: ignore[misc]
+        several = bool(state.get("tuned_")) and state.get("n_ensemble") is not None
+        super().__setstate__({**defaults, "_loss": None, "_several": several, **state})  # type: ignore[misc]
 
     def _read(self, X: Any, y: Any) -> tuple[Any, Any]:
         """Check rows as scikit-learn does: numbers in any form; a frame with other columns stays one."""
@@ -186,7 +187,10 @@ class Dampen(BaseEstimator):
         self.study_, self.tuned_, self._loss = study, True, study.loss
         self.setting_ = dict(study.verdict.recommended)
         self.verdict_ = study.verdict.sentences()
-        self.networks_ = study.ensemble(counts["n_ensemble"])
+        n_networks = counts["n_ensemble"]
+        if n_networks is None and usual.n_ensemble is not None:
+            n_networks = min(usual.n_ensemble, cast(FreshResults, study.results).most_networks)
+        self.networks_, self._several = study.ensemble(n_networks), n_networks is not None
         self.preprocessing_ = cast(Preprocessing, study.preprocessing)
         self._scale = study.target_scale
 
@@ -211,7 +215,7 @@ class Dampen(BaseEstimator):
             device=self.device,
             evaluate_every=None,
         )
-        self.tuned_, self.setting_ = False, dict(default)
+        self.tuned_, self._several, self.setting_ = False, False, dict(default)
         self.verdict_ = [
             f"{len(data.train_rows)} different rows are too few to compare settings (at least {LEAST_ROWS}): "
             "the published default for tables is used (Holzmüller, Grinsztajn and Steinwart 2024)."
@@ -248,8 +252,7 @@ class Dampen(BaseEstimator):
 
     def _uncertain(self, X: Any, samples: int | None, seed: int, **how: Any) -> Prediction:
         networks, inputs = self._networks_and_inputs(X)
-        one_setting = self.n_ensemble is None or not self.tuned_  # networks of several have each their own rates
-        rates = self.setting_.get("dropout") if samples and one_setting else None
+        rates = self.setting_.get("dropout") if samples and not self._several else None  # several have each their own
         return predict(networks, inputs, samples, seed, dropout=rates, **how)
 
 

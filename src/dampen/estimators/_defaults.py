@@ -16,6 +16,7 @@ _EPOCHS, _STEPS = (10, 80), 2500  # that the longest trainings have at least and
 _MOST_EMBEDDED = 32  # numbers beyond which waves cost more than the rest of the network
 _RATES = LogUniform(1e-3, 3e-2)  # steps are few and large where a batch has 256 rows
 _SMOOTHING = 0.1  # Holzmüller, Grinsztajn and Steinwart (2024), table A.1
+_NETWORKS = 8  # that predict classes together, of several settings
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Defaults:
         metric: what ranks settings; None for that of `dampen.tune`.
         n_settings: how many are tried.
         n_seeds: of each.
+        n_ensemble: how many networks of several settings predict; None for those of the recommended one.
     """
 
     network: Model
@@ -39,6 +41,7 @@ class Defaults:
     metric: str | None = None
     n_settings: int = 16
     n_seeds: int = 2
+    n_ensemble: int | None = None
 
 
 def usual(
@@ -48,7 +51,8 @@ def usual(
 
     From 1000 rows on dampen's own network embeds its numbers in waves and trains longer, in larger batches, at higher
     learning rates. Classes then have smoothed labels, with which long trainings do not end in certainty, and are
-    compared by how well they are told apart: how sure probabilities should be is fitted afterwards.
+    compared by how well they are told apart: how sure probabilities should be is fitted afterwards. Networks of several
+    settings predict together.
 
     Args:
         data: the rows.
@@ -75,6 +79,7 @@ def usual(
         space=space,
         metric="calibrated-nll" if classes else None,
         n_seeds=1,
+        n_ensemble=_NETWORKS if classes else None,
     )
 
 

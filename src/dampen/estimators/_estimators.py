@@ -47,8 +47,9 @@ class DampenClassifier(ClassifierMixin, Dampen):
             1000 steps from 1000 rows on.
         n_confirm_seeds: of each setting in the verdict, and of the networks that predict.
         n_ensemble: how many networks predict, each a pass over the rows: 1 for a single one, more for a greedy
-            selection among the confirmed settings (Caruana et al. 2004; see `Study.ensemble`); by default the
-            recommended setting's, one for each of `n_confirm_seeds`.
+            selection among the confirmed settings (Caruana et al. 2004; see `Study.ensemble`); by default 8 from 1000
+            rows on, below that, of numbers, and with a `model` of your own or a cocktail the recommended setting's, one
+            for each of `n_confirm_seeds`.
         metric: what ranks settings, as for `dampen.tune`; by default `nll`, from 1000 rows on `calibrated-nll` for
             dampen's own network, whose probabilities then have a temperature.
         batch_size: rows a step; by default 32, from 1000 rows on 256; with a `model` of your own or a cocktail 32, from

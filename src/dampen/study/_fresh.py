@@ -19,7 +19,7 @@ from dampen.study._on_test_rows import on_test_rows
 from dampen.study._phases import folds_a_round
 from dampen.study._predictor import Predictor
 from dampen.study._protocol import Plan
-from dampen.study._selected_ensemble import networks_of, selected
+from dampen.study._selected_ensemble import most_networks, networks_of, selected
 from dampen.study._verdict import Verdict
 
 if TYPE_CHECKING:
@@ -115,6 +115,11 @@ class FreshResults:
     def selected(self, n: int) -> list[tuple[Training, int]]:
         """Return the trainings of an ensemble of n networks, with how many of each; see `Study.ensemble`."""
         return selected(self.calibration.runner, self.calibration.confirmed, n)
+
+    @property
+    def most_networks(self) -> int:
+        """How many networks `selected` can choose at most."""
+        return most_networks(self.calibration.runner, self.calibration.confirmed)
 
     def selected_networks(self, n: int) -> list[nn.Module]:
         """Return the networks of `selected`, trained when they are asked for."""

@@ -26,12 +26,7 @@ def selected(runner: Runner, confirmed: Confirmed, n: int) -> list[tuple[Trainin
     Raises:
         InputError: n is more than there are networks.
     """
-    plan, evaluation, recommended = runner.plan, confirmed.evaluation, confirmed.recommended
-    competing = [*confirmed.finalists, *(t for t in confirmed.references.values() if isinstance(t, Training))]
-    candidates = [recommended]
-    for training in dict.fromkeys(competing):
-        if training != recommended and training.stopped_at is None and math.isfinite(evaluation.mean(training)):
-            candidates.append(training)
+    plan, evaluation, candidates = runner.plan, confirmed.evaluation, _candidates(confirmed)
     rows = evaluation.rows.evaluation
     parts = rows if isinstance(rows, list) else [rows] * len(plan.confirm_seeds)
     targets = torch.cat([part.targets for part in parts])
@@ -59,7 +54,7 @@ def selected(runner: Runner, confirmed: Confirmed, n: int) -> list[tuple[Trainin
         costs = metric.cost(mean.log().clamp_min(-700) if classes else mean, targets)
         return (costs.double() * weight).mean(-1)
 
-    most = len(plan.confirm_seeds) * len(candidates)
+    most = most_networks(runner, confirmed)
     if n > most:
         raise InputError(
             f"an ensemble has at most {most} networks, {len(plan.confirm_seeds)} seeds of {len(candidates)} confirmed "
@@ -74,6 +69,24 @@ def selected(runner: Runner, confirmed: Confirmed, n: int) -> list[tuple[Trainin
         seed=plan.seed,
     )
     return [(training, count) for training, count in zip(candidates, counts, strict=True) if count]
+
+
+def most_networks(runner: Runner, confirmed: Confirmed) -> int:
+    """Return how many networks `selected` can choose: one for each seed of each candidate."""
+    return len(runner.plan.confirm_seeds) * len(_candidates(confirmed))
+
+
+def _candidates(confirmed: Confirmed) -> list[Training]:
+    recommended = confirmed.recommended
+    competing = [*confirmed.finalists, *(t for t in confirmed.references.values() if isinstance(t, Training))]
+    others = [
+        training
+        for training in dict.fromkeys(competing)
+        if training != recommended
+        and training.stopped_at is None
+        and math.isfinite(confirmed.evaluation.mean(training))
+    ]
+    return [recommended, *others]
 
 
 def _moments(outputs: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:

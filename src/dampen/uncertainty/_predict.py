@@ -24,7 +24,7 @@ from dampen.engine import (
     warn,
 )
 from dampen.engine.knobs.noise.dropout import rates as read_rates
-from dampen.errors import InputError, OutputsWarning
+from dampen.errors import InputError, NotSampled, OutputsWarning
 from dampen.uncertainty._masks import Numbers, keeps
 from dampen.uncertainty._moments import ClassSums, ValueSums
 from dampen.uncertainty._prediction import Prediction, ValuePrediction, of_quantiles
@@ -215,6 +215,7 @@ def predict(
             )
         sums[0].add(part, i * each)
 
+    sampled = samples is None
     with once():
         for i, network in enumerate(networks):
             inputs = _for(network, rows)
@@ -222,7 +223,7 @@ def predict(
             if samples is None:
                 _once(network, inputs, take)
             else:
-                sample(
+                sampled |= sample(
                     network,
                     inputs,
                     samples,
@@ -233,6 +234,13 @@ def predict(
                     dropout=rates,
                     take=take,
                 )
+        if not sampled:
+            warn(
+                "nothing was sampled: the network drops units at rates of 0 only, so that every sample is its one pass "
+                "in evaluation mode",
+                NotSampled,
+                stacklevel=3,
+            )
     found = sums[0].prediction()
     return of_quantiles(found) if quantiles and isinstance(found, ValuePrediction) else found
 

@@ -61,8 +61,10 @@ def sample(
     max_bytes: int | None = None,
     dropout: Rates | None = None,
     take: Callable[[Part], object],
-) -> None:
+) -> bool:
     """Hand over a network's outputs for rows under dropout, part by part: all samples of some rows, then the next rows.
+
+    Returns whether samples differ: not where the network drops units at rates of 0 only.
 
     Args:
         network: any; it leaves as it came.
@@ -92,19 +94,13 @@ def sample(
             stacklevel=4,
         )
     if all(place.p == 0 for place in sites.places):
-        warn(
-            "nothing was sampled: the network drops units at rates of 0 only, so that every sample is its one pass in "
-            "evaluation mode",
-            NotSampled,
-            stacklevel=4,
-        )
         for start in range(0, N, _ROWS):
             with sampling(network, frozenset()), quiet():
                 here = [t[start : start + _ROWS] for t in inputs]
                 output = answer(network, here)
             check_rows(output, len(here[0]))
             take(Part(start, start + len(output), 0, output.unsqueeze(0), samples))
-        return
+        return False
     rows, at_once = cut(N, samples, sites, inputs, max_bytes)
     limit = _KEPT_BYTES if max_bytes is None else min(_KEPT_BYTES, max_bytes // 8)
     drawn = at_once * math.ceil(samples / at_once)  # the last samples run with some more: one shape serves all
@@ -140,6 +136,7 @@ def sample(
                     joined = held[0] if len(held) == 1 else torch.cat(held)
                     take(Part(start, begin + len(here[0]), min(first + at_once, samples) - n, joined))
                     held = []
+    return True
 
 
 def rates_of(places: Sequence[RandomPlace], dropout: Rates) -> list[float]:
