@@ -39,6 +39,13 @@ def _data_options(
         list[str] | None,
         _options.in_data("Column of free text, read as words; repeat it for more.", metavar="COLUMN"),
     ] = None,
+    codes: Annotated[
+        list[str] | None,
+        _options.in_data(
+            "Column of categories that become codes, for your own network with nn.Embedding; repeat it for more.",
+            metavar="COLUMN",
+        ),
+    ] = None,
     group: Annotated[
         str | None, _options.in_data("Column of groups: rows of one group stay together in every split.")
     ] = None,

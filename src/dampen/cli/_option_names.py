@@ -2,7 +2,7 @@
 
 import re
 
-_OF_DATA = "target|task|drop|category|text|group|weight|test|time_order|image_size|image_max"
+_OF_DATA = "target|task|drop|category|text|codes|group|weight|test|time_order|image_size|image_max"
 _FIRST = re.compile(
     rf"({_OF_DATA})(?=:)|(n_settings|n_seeds|n_confirm_seeds|confirmed|margin|budget|batch_size|metric)(?= must)|"
     r"(data_dir)(?= )|(level)(?= is of)|(validation)(?= must)"
@@ -16,6 +16,7 @@ _OPTIONS = (
     ("use group ", "use --group "),
     ("use text ", "use --text "),
     ("leave time_order out", "leave --time-order out"),
+    ("leave codes out", "leave --codes out"),
     ("leave group out", "leave --group out"),
     ("leave time_order or group out", "leave --time-order or --group out"),
     ("use validation='held-out'", "use --validation held-out"),

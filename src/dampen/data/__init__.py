@@ -16,6 +16,7 @@ from dampen.data._unit_targets import with_unit_targets
 from dampen.data.images._files import is_image
 from dampen.data.images._from_folder import read_new_images
 from dampen.data.tables._arrow import read_parquet
+from dampen.data.tables._codes import CodedColumn
 from dampen.data.tables._columns import Column, Columns
 from dampen.data.tables._frame import all_typed
 from dampen.data.tables._identifiers import repeating
@@ -28,6 +29,7 @@ from dampen.data.tables._vectoriser import Vectoriser
 __all__ = [
     "IDENTIFIER",
     "NAMES",
+    "CodedColumn",
     "Column",
     "Columns",
     "Data",

@@ -14,7 +14,8 @@ from dampen._html import lines, table
 from dampen.data import _checks, _duplicates, _given_folds, _normalisation, _splits
 from dampen.data._duplicates import Copies
 from dampen.data._normalisation import Normalisation
-from dampen.data.tables import _vectoriser
+from dampen.data.tables import _infer_types, _vectoriser
+from dampen.data.tables._codes import CodedColumn
 from dampen.data.tables._columns import Columns
 from dampen.data.tables._vectoriser import Vectoriser
 from dampen.errors import InputError
@@ -142,6 +143,32 @@ class Data:
         if self.columns is not None:
             return (_vectoriser.width(self.columns, self.outputs),)
         return tuple(self.features.shape[1:])
+
+    @property
+    def codes(self) -> tuple[CodedColumn, ...]:
+        """The columns of a table whose categories are codes among the inputs, for a network that embeds them.
+
+        Each has its `name`, its `place` among the inputs and `num_embeddings`, how many codes there are: what an
+        `nn.Embedding` takes. They are the first inputs, in the order in which `load(..., codes=[...])` names them.
+
+        >>> import pandas as pd
+        >>> from dampen.data import load
+        >>> rows = pd.DataFrame({"size": range(60), "shop": ["a", "b", "c"] * 20, "sales": range(60, 120)})
+        >>> [(code.name, code.place, code.num_embeddings) for code in load(rows, target="sales", codes=["shop"]).codes]
+        [('shop', 0, 4)]
+        """
+        return () if self.columns is None else self.columns.codes(self.outputs)
+
+    def without_codes(self) -> "Data":
+        """Return the data with codes as categories: an input for each, or their mean target where they are many.
+
+        What takes inputs for numbers is trained on it: the simple models of a study, `dampen.tabular`.
+        """
+        if not self.codes or self.columns is None:
+            return self
+        of_codes = [code.note for code in self.codes]
+        notes = tuple(note for note in self.notes if note not in of_codes)
+        return replace(self, columns=_infer_types.as_categories(self.columns), reading=None, notes=notes)
 
     @property
     def ordered(self) -> bool:

@@ -28,7 +28,7 @@ from dampen.data.tables._read import READERS, Frame, kind_of, read_frame, tidy
 from dampen.errors import InputError
 
 NAMES = (*BUNDLED, *PUBLISHED)
-_LISTS = ("drop", "category", "text")  # arguments that name any number of columns
+_LISTS = ("drop", "category", "text", "codes")  # arguments that name any number of columns
 
 
 def load(
@@ -39,6 +39,7 @@ def load(
     drop: str | int | Sequence[Any] = (),
     category: str | int | Sequence[Any] = (),
     text: str | int | Sequence[Any] = (),
+    codes: str | int | Sequence[Any] = (),
     group: Any = None,
     weight: Any = None,
     test: Any = None,
@@ -68,6 +69,8 @@ def load(
     - `drop`: columns not to use.
     - `category`: columns that are categories, whatever they hold: codes that look like numbers.
     - `text`: columns of free text, which become the tf-idf of their words and pairs of words, at most 500 a column.
+    - `codes`: columns whose categories are codes, for a network of your own that embeds them: one input each, the first
+      ones, with 0 for a missing or unknown category; `Data.codes` has what an `nn.Embedding` takes.
     - `group`: a column, or values; rows with the same value stay together in every split.
     - `weight`: a column, or values; how much a row counts in the loss and in what is measured.
     - `test`: the test rows, where they are not to be drawn: as `source`, or with their targets as `(rows, targets)`.
@@ -93,7 +96,7 @@ def load(
     """
     source, test, data_dir = map(expanded, (source, test, data_dir))
     arguments = {name: value for name, value in locals().items() if name != "progress"}
-    words = {"drop": drop, "category": category, "text": text, "group": group, "weight": weight}
+    words = {"drop": drop, "category": category, "text": text, "codes": codes, "group": group, "weight": weight}
     words["time_order"] = time_order
     words = {name: _column_names(source, word) for name, word in words.items()}
     for name in _LISTS:
@@ -136,8 +139,8 @@ def load(
         return _table(source, target, task, words, test, seed, test_fraction)
     if any(isinstance(word, str) or (name in _LISTS and len(word)) for name, word in words.items() if word is not None):
         raise InputError(
-            "drop, category, text, group, weight and time_order name columns of a table; arrays have none: give group, "
-            "weight and time_order as arrays"
+            "drop, category, text, codes, group, weight and time_order name columns of a table; arrays have none: give "
+            "group, weight and time_order as arrays"
         )
     roles = {name: word for name, word in words.items() if name not in _LISTS}
     options = {"task": task, "seed": seed, "test_fraction": test_fraction, "normalise": normalise, **roles}

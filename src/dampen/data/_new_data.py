@@ -126,7 +126,7 @@ def _oddities(
     notes, counts = [], columns.counts()
     for j, column in enumerate(columns.used):
         values = table[column.name]
-        if column.kind in ("two", "category", "many"):
+        if column.kind in ("two", "category", "many", "code"):
             unknown = encoded[:, j] == -1
             if unknown.any():
                 some = _some(as_text(values[unknown]))
@@ -134,14 +134,21 @@ def _oddities(
                 notes.append(
                     f"column '{column.name}' has a value that the training rows lack in {_rows(unknown)} ({some}): "
                     + (
-                        "encoded as a rare one"
+                        "its code is 0"
+                        if column.kind == "code"
+                        else "encoded as a rare one"
                         if column.has_other or column.kind == "many"
                         else "encoded as none of them"
                     )
                 )
             missing = np.isnan(encoded[:, j])
             if missing.any() and not _MISSING.search(column.said):
-                notes.append(f"{_never_missing(column.name, missing)}: encoded as none of its values")
+                absent = _never_missing(column.name, missing)
+                notes.append(
+                    f"{absent}: its code is 0"
+                    if column.kind == "code"
+                    else f"{absent}: encoded as none of its values"
+                )
             continue
         missing = np.isnan(encoded[:, j])
         if column.kind == "text":

@@ -49,6 +49,7 @@ class Reading(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
     drop: list[Text] | Text | None = None
     category: list[Text] | Text | None = None
     text: list[Text] | Text | None = None
+    codes: list[Text] | Text | None = None
     group: Text | None = None
     weight: Text | None = None
     test: Place | None = None

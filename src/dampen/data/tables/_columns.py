@@ -8,12 +8,13 @@ from jaxtyping import Float32, Float64
 
 from dampen._tensors import LARGEST
 from dampen.data.tables import _free_text
+from dampen.data.tables._codes import CodedColumn
 from dampen.data.tables._formatted_numbers import LIKE_NUMBERS
 from dampen.data.tables._pandas_types import Series, Table
 from dampen.data.tables._values import SYMBOLS, WORDS, as_days, as_numbers, as_text
 from dampen.errors import InputError
 
-Kind = Literal["number", "date", "two", "category", "many", "text"]
+Kind = Literal["number", "date", "two", "category", "many", "text", "code"]
 
 Part = Literal["trend", "year", "week", "day"]
 PERIODS = {"year": 365.2425, "week": 7.0, "day": 1.0}  # periods of a date's waves, in days
@@ -29,8 +30,8 @@ class Column:
     Args:
         name: as in the file.
         kind: `number`; `date`; `two` (levels); `category` (an input for each level); `many` (more levels than that);
-            `text` (an input for each term).
-        levels: a category's, those with an input of their own first; a text's terms.
+            `text` (an input for each term); `code` (one input, the number of the level).
+        levels: a category's, those with an input of their own first; a text's terms; in the order of their codes.
         own: how many of them have one; the others share one.
         offset: what is subtracted before numbers become float32: a date's in days since 1970.
         unit: what they are divided by.
@@ -64,8 +65,9 @@ class Column:
             raise ValueError(f"column '{self.name}': {self.own} of its {len(self.levels)} levels can't be inputs")
         if self.kind == "two" and not self.levels:
             raise ValueError(f"column '{self.name}' has no levels")
-        if self.kind == "text" and not 0 < len(set(self.levels)) == len(self.levels):
-            raise ValueError(f"column '{self.name}' has no terms, or one of them twice")
+        if self.kind in ("text", "code") and not 0 < len(set(self.levels)) == len(self.levels):
+            what = "terms" if self.kind == "text" else "levels"
+            raise ValueError(f"column '{self.name}' has no {what}, or one of them twice")
         if not self.unit > 0:
             raise ValueError(f"column '{self.name}': its unit must be larger than 0, got {self.unit}")
         if self.low is not None and self.high is not None and self.low > self.high:
@@ -78,6 +80,8 @@ class Column:
             names = [name]
         elif self.kind == "two":
             return [f"{name}={self.levels[-1]}"]
+        elif self.kind == "code":
+            return [f"{name} code"]
         elif self.kind == "category":
             return [f"{name}={level}" for level in self.levels[: self.own]] + [f"{name} other"] * self.has_other
         elif self.kind == "text":
@@ -108,6 +112,7 @@ class Column:
             "category": f"{len(self.levels)} categories",
             "many": "many categories",
             "text": "free text",
+            "code": f"{len(self.levels)} categories",
         }
         what = {
             "number": f"scaled by median and quartiles{', missing as the median and a flag' * self.missing}",
@@ -121,6 +126,7 @@ class Column:
                 else "tf-idf of words and pairs of words, unknown ones ignored"
             )
             + ", missing as a flag" * self.missing,
+            "code": f"codes from 1 to {len(self.levels)} for nn.Embedding, 0 where missing or unknown",
         }[self.kind]
         if self.kind == "many":
             kind["many"] = f"{len(self.levels)} categories"
@@ -183,6 +189,15 @@ class Columns:
             else:
                 codes[:, j] = _encoded(column, table[column.name])
         return codes
+
+    def codes(self, outputs: int) -> tuple[CodedColumn, ...]:
+        """Return the columns whose categories are codes, and which inputs these are, for a network's outputs."""
+        found, place = [], 0
+        for column in self.used:
+            if column.kind == "code":
+                found.append(CodedColumn(column.name, place, column.levels))
+            place += len(column.inputs(outputs))
+        return tuple(found)
 
     def counts(self) -> dict[int, slice]:
         """Return where the counts of each text's terms lie among a row's numbers, by the number of its column."""

@@ -15,14 +15,13 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from dampen.data.tables._pandas_types import Series
-from dampen.data.tables._values import as_numbers, as_text, date_format, holds_containers, plain
+from dampen.data.tables._values import as_text, plain
 
 LEAST_ROWS = 5  # that a term must be in, as many as a category needs for an input of its own
 MOST_TERMS = 500  # of a column
 MOST_VALUES = 1 << 26  # rows times terms of all columns together: 256 MiB of float32
 _CHUNK = 1 << 14  # rows at a time, so that what is in between stays small
 _HASH = 0xFFFFFF  # whole numbers that float32 tells apart
-_NUMBERS = 0.9  # share of the values that must be numbers for a column to hold no text, as when types are inferred
 _LOOKED_AT = 1000  # values that show whether a column holds text
 _WORDY = 3  # words of half the values or more: names and codes have fewer
 _UNSEPARATED = (
@@ -101,25 +100,6 @@ def looks_like_text(values: Series) -> bool:
     known = plain(as_text(values)).dropna().iloc[:_LOOKED_AT]
     wordy = [len(_WORD.findall(str(value))) >= _WORDY for value in known]
     return 2 * sum(wordy) >= max(1, len(wordy))
-
-
-def unfit(values: Series) -> str | None:
-    """Return what a column holds that is no text, as the end of a sentence; None where it may be text."""
-    import pandas as pd
-
-    kinds, dtype = pd.api.types, values.dtype
-    if not values.notna().any():
-        return None
-    if kinds.is_numeric_dtype(dtype) or kinds.is_timedelta64_dtype(dtype):
-        return "holds numbers"
-    if kinds.is_datetime64_any_dtype(dtype):
-        return "holds dates"
-    if holds_containers(values):
-        return "holds lists, mappings or bytes"
-    known = plain(as_text(values)).dropna()
-    if len(known) and np.isfinite(as_numbers(known)).mean() >= _NUMBERS:
-        return "holds numbers"
-    return "holds dates" if len(known) and date_format(known) is not None else None
 
 
 def _counter(**options: Any) -> Any:

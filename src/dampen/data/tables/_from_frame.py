@@ -34,6 +34,7 @@ class Roles:
         drop: columns not to use.
         category: columns that are categories whatever they hold.
         text: columns of free text.
+        codes: columns whose categories are codes, for a network that embeds them.
         group: rows with the same value stay together when rows are split.
         weight: how much a row counts.
         time_order: rows are split by it: earlier ones train, later ones evaluate.
@@ -44,6 +45,7 @@ class Roles:
     drop: tuple[str, ...] = ()
     category: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()
     group: str | None = None
     weight: str | None = None
     time_order: str | None = None
@@ -96,10 +98,14 @@ def from_frame(
     if target_name in dropped:
         raise InputError(f"column '{target_name}' is the target, it can't be dropped too")
     category = [_target.existing(columns, column, "category", source) for column in roles.category]
-    text = list(dict.fromkeys(_target.existing(columns, column, "text", source) for column in roles.text))
+    text, codes = (
+        list(dict.fromkeys(_target.existing(columns, column, role, source) for column in wanted))
+        for role, wanted in (("text", roles.text), ("codes", roles.codes))
+    )
     taken = [("the target", [target_name]), ("left out", dropped), ("a category", category)]
     taken += [(_SPECIAL[role], [column]) for role, column in special.items()]
     _refuse_text(table[text], taken)
+    _refuse_codes(codes, [*taken, ("free text", text)])
     copies = [called for name, called in frame.again if name == target_name and called not in dropped]
     if copies:
         raise InputError(
@@ -178,6 +184,7 @@ def from_frame(
                 time=special.get("time_order"),
                 category=category,
                 text=text,
+                codes=codes,
                 every=table[inputs],
             )
         )
@@ -224,6 +231,7 @@ def from_frame(
         notes=tuple(notes),
         source=source_name,
     )
+    data = replace(data, notes=(*data.notes, *(code.note for code in data.codes)))
     return noted(data.together())
 
 
@@ -234,12 +242,22 @@ def _refuse_text(table: Table, taken: Sequence[tuple[str, Sequence[str]]]) -> No
         InputError: there is such a column.
     """
     for name in table.columns:
-        for role, others in taken:
-            if name in others:
-                raise InputError(f"text: column '{name}' can't be free text and {role} too; leave out one of them")
-        other = _free_text.unfit(table[name])
+        for role in (role for role, others in taken if name in others):
+            raise InputError(f"text: column '{name}' can't be free text and {role} too; leave out one of them")
+        other = _values.not_text(table[name])
         if other is not None:
-            raise InputError(f"text: column '{name}' {other}, no free text; leave it out")
+            raise InputError(f"text: column '{name}' holds {other}, no free text; leave it out")
+
+
+def _refuse_codes(names: Sequence[str], taken: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Refuse columns of codes that are something else.
+
+    Raises:
+        InputError: there is such a column.
+    """
+    for name in names:
+        for role in (role for role, others in taken if name in others):
+            raise InputError(f"codes: column '{name}' can't be codes and {role} too; leave out one of them")
 
 
 def _unread_text(table: Table, columns: Columns) -> list[str]:
@@ -397,7 +415,10 @@ def roles(
     time_order: str | None = None,
     category: str | Sequence[str] = (),
     text: str | Sequence[str] = (),
+    codes: str | Sequence[str] = (),
 ) -> Roles:
     """Return the roles that a user's words mean."""
-    dropped, categories, texts = ((of,) if isinstance(of, str) else tuple(of) for of in (drop, category, text))
-    return Roles(target, task, dropped, categories, texts, group, weight, time_order)
+    dropped, categories, texts, coded = (
+        (of,) if isinstance(of, str) else tuple(of) for of in (drop, category, text, codes)
+    )
+    return Roles(target, task, dropped, categories, texts, coded, group, weight, time_order)

@@ -6,11 +6,12 @@ share its inputs. What is estimated (medians, mean targets) is `_vectorise`'s an
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float64
 
-from dampen.data.tables import _dates, _formatted_numbers, _free_text
+from dampen.data.tables import _codes, _dates, _formatted_numbers, _free_text
 from dampen.data.tables._columns import Column, Columns, Part
 from dampen.data.tables._pandas_types import Series, Table
 from dampen.data.tables._values import (
@@ -46,9 +47,12 @@ def decide(
     time: str | None = None,
     category: Collection[str] = (),
     text: Collection[str] = (),
+    codes: Sequence[str] = (),
     every: Table | None = None,
 ) -> Columns:
     """Return the type of each column.
+
+    Codes come first, in the order in which they are asked for, then the other columns in the table's.
 
     Args:
         table: the rows that are not test rows, columns that are inputs only.
@@ -56,13 +60,14 @@ def decide(
         time: a column that puts the rows in order: it has no trend, which the rows that follow would only exceed.
         category: columns that are categories whatever they hold.
         text: columns of free text.
+        codes: columns whose categories are codes.
         every: the same columns with the test rows too: all dates decide which of day and month comes first.
 
     Raises:
-        InputError: none is of use.
+        InputError: none is of use, or one whose codes are asked for holds no categories.
     """
-    used, dropped = [], []
-    for name in table.columns:
+    used, dropped = [_code(str(name), table[name]) for name in codes], []
+    for name in (name for name in table.columns if name not in codes):
         whole = table[name] if every is None else every[name]
         if name in category:
             column = _category(str(name), as_text(table[name]), asked=True)
@@ -94,6 +99,17 @@ def numbers_only(values: Float64[np.ndarray, "N n"], names: Sequence[str] | None
         missing = not known.all()
         used.append(Column(name, "number", offset=offset, unit=unit, missing=missing, low=low, high=high, said=note))
     return Columns(tuple(used))
+
+
+def as_categories(columns: Columns) -> Columns:
+    """Return the same columns of a table with those that are codes as categories: an input each, or a mean target."""
+
+    def plain_kind(column: Column) -> Column:
+        n = len(column.levels)
+        kind = "two" if n == 2 else "category" if n <= MANY else "many"
+        return replace(column, kind=kind, own=0 if kind == "many" else n)
+
+    return replace(columns, used=tuple(plain_kind(c) if c.kind == "code" else c for c in columns.used))
 
 
 def counts_rows(values: Series) -> bool:
@@ -285,6 +301,11 @@ def _text(name: str, values: Series, most: int) -> "Column | str":
         )
     )
     return Column(name, "text", terms, len(terms), missing=n_missing > 0, said=note)
+
+
+def _code(name: str, values: Series) -> Column:
+    levels, n_missing = _codes.categories(name, values, RARE)
+    return Column(name, "code", levels, said=f"{n_missing} missing" * (n_missing > 0))
 
 
 def _category(

@@ -64,7 +64,8 @@ class Preprocessing:
     def inputs(self, table: str | Path | Table) -> Float[Tensor, "N D"]:
         """Return the network's inputs for rows of a file or a frame; columns beside those that it needs are ignored.
 
-        A level that the training rows did not have counts as a rare one, a missing number as the median.
+        A level that the training rows did not have counts as a rare one, of a column of codes as 0, a missing number as
+        the median.
 
         Raises:
             InputError: the file can't be read, or lacks a column.
@@ -207,7 +208,7 @@ class _Document(Struct, frozen=True, kw_only=True):
         means = 1 if outputs <= 2 else outputs
         for j, column in enumerate(used):
             n, place = len(column.levels), str(j)
-            if column.kind == "category" and len(self.seen.get(place, ())) != n:
+            if column.kind in ("category", "code") and len(self.seen.get(place, ())) != n:
                 raise ValueError(f"seen: column {j} has {n} levels")
             if column.kind == "text" and len(self.factors.get(place, ())) != n:
                 raise ValueError(f"factors: column {j} has {n} terms")

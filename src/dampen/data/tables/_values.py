@@ -22,6 +22,7 @@ WORDS = (
     "None",
 )  # a missing value, or a class like any other: no disorder, no alley
 SYMBOLS = ("?", "-", "--")  # likewise: `+` and `-` are two classes
+_NUMBERS = 0.9  # share of a column's texts that must be numbers for it to hold no text
 _EXACT = 2**53  # up to which float64 has every whole number
 _DAY = 86_400.0  # seconds
 _CODE = re.compile(r"0\d+$")
@@ -187,6 +188,28 @@ def typed(values: Series, decimal_comma: bool = False) -> Series:
 def holds_containers(values: Series) -> bool:
     """Return whether cells hold several values, or bytes."""
     return any(isinstance(value, list | tuple | dict | set | np.ndarray | bytes) for value in values.iloc[:1000])
+
+
+def not_text(values: Series) -> str | None:
+    """Return what a column holds that is no text: `numbers`, `dates`, or several values a cell; None for other columns.
+
+    Text counts as numbers where nine tenths of it are, and as dates where it is in one format.
+    """
+    import pandas as pd
+
+    kinds, dtype = pd.api.types, values.dtype
+    if not values.notna().any():
+        return None
+    if kinds.is_numeric_dtype(dtype) or kinds.is_timedelta64_dtype(dtype):
+        return "numbers"
+    if kinds.is_datetime64_any_dtype(dtype):
+        return "dates"
+    if holds_containers(values):
+        return "lists, mappings or bytes"
+    known = plain(as_text(values)).dropna()
+    if len(known) and np.isfinite(as_numbers(known)).mean() >= _NUMBERS:
+        return "numbers"
+    return "dates" if len(known) and date_format(known) is not None else None
 
 
 def as_days(values: Series, format: str | None) -> Float64[np.ndarray, " N"]:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
-from dampen.data.tables import _free_text
+from dampen.data.tables import _codes, _free_text
 from dampen.data.tables._columns import PERIODS, Columns
 
 _CLIP = 3.0  # where the smooth clip of the paper bends
@@ -34,7 +34,7 @@ class Vectoriser:
         outputs: of the network.
         centre: of each column's numbers: their median.
         scale: what they are multiplied by then: the reciprocal of the quartiles' distance.
-        seen: by category: which levels occur in the training rows.
+        seen: by category, or column of codes: which levels occur in the training rows.
         means: by category of high cardinality: mean targets.
         counts: likewise: how often a level occurs, as `log1p`, in standard deviations from the mean.
         factors: by column of free text: the inverse document frequency of each term.
@@ -62,6 +62,7 @@ class Vectoriser:
             f"{len(kinds)} columns ({kinds.count('number')} of numbers) to {self.width} inputs: numbers scaled by "
             "median and quartiles and smoothly clipped, categories one by one or by their mean target, "
             f"{'text by the tf-idf of its terms, ' * ('text' in kinds)}over the training rows"
+            f"{', codes as they are' * ('code' in kinds)}"
         )
 
     def apply(self, raw: Shaped[Tensor, "N values"]) -> Float[Tensor, "N D"]:
@@ -90,6 +91,10 @@ class Vectoriser:
             values, at = raw[:, j], places[j]
             if column.kind == "two":
                 inputs[:, at.start] = np.select([values == 0, values == 1], [-1.0, 1.0], 0.0)
+            elif column.kind == "code":
+                levels = _rows_of_levels(values, len(column.levels))
+                seen = np.append(self.seen[j], [False, False])  # neither an unknown one nor a missing value
+                inputs[:, at.start] = np.where(seen[levels], levels + 1, _codes.UNKNOWN)
             elif column.kind == "category":
                 for level in np.flatnonzero(self.seen[j][: column.own]):
                     inputs[:, at.start + level] = values == level
@@ -165,12 +170,12 @@ def fit(
     seen, means, counts, fitted = {}, {}, {}, {}
     factors = {j: _free_text.inverse_frequencies(values[:, at]) for j, at in columns.counts().items()}
     for j, column in enumerate(columns.used):
-        if column.kind not in ("category", "many"):
+        if column.kind not in ("category", "code", "many"):
             continue
         n_levels = len(column.levels)
         codes = _rows_of_levels(values[:, j], n_levels)
         occurs = np.bincount(codes, minlength=n_levels + 2)
-        if column.kind == "category":
+        if column.kind != "many":
             seen[j] = occurs[:n_levels] > 0
         else:
             means[j], fitted[j] = _mean_targets(codes, targets.numpy(), n_levels + 2, outputs)
