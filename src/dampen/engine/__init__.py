@@ -1,6 +1,7 @@
 """The engine: members that share one architecture, trained in lockstep."""
 
 from dampen.engine._batches import batches
+from dampen.engine._codes import CHANGES_INPUTS, check_codes, refuse_changed_codes
 from dampen.engine._config import TrainConfig, TrainOptions, configured, worth_compiling
 from dampen.engine._copies import copied
 from dampen.engine._dataset import Sets, Table, of_seeds
@@ -28,6 +29,7 @@ from dampen.engine.optim._schedules import find as find_schedule
 
 __all__ = [
     "BETA",
+    "CHANGES_INPUTS",
     "INSERTED",
     "QUANTILES",
     "QUANTILE_HEADS",
@@ -62,6 +64,7 @@ __all__ = [
     "balanced",
     "batches",
     "check_alike",
+    "check_codes",
     "check_ids",
     "check_timescale",
     "configured",
@@ -84,6 +87,7 @@ __all__ = [
     "one_row",
     "outputs_line",
     "outputs_notes",
+    "refuse_changed_codes",
     "register_knob",
     "solo",
     "warn",

@@ -12,12 +12,13 @@ from torch.utils.data import Dataset, default_collate
 
 from dampen._tensors import as_native, check_dense, check_size, describe_input, loaded_by
 from dampen.engine import _losses
+from dampen.engine._codes import Code
 from dampen.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 
 Source = Any
-"""Data with `train`, `validation`, `test`, `task`, `outputs` and `weights`, such as dampen's `Data`;
+"""Data with `train`, `validation`, `test`, `task`, `outputs` and `weights`, and perhaps `codes`, as dampen's `Data`;
 `(inputs, targets)` or `(input, input, ..., targets)` as tensors or arrays; a `Dataset` whose items are such tuples; or
 a mapping from `train`, `validation`, `test` to these. Without splits, all rows are training rows."""
 
@@ -47,12 +48,14 @@ class Sets:
         task: `classification` or `regression`.
         outputs: classes, or numbers that are predicted.
         weighted: whether targets are packed with the rows' weights.
+        codes: which inputs are codes of categories.
     """
 
     tables: dict[str, Table]
     task: str
     outputs: int
     weighted: bool = False
+    codes: tuple[Code, ...] = ()
     key: tuple[Any, ...] = field(init=False)
     """What must agree for seeds to train in lockstep: the numbers of rows."""
 
@@ -173,7 +176,8 @@ def _read(source: Source) -> Sets:
         return source
     if _is_split(source):
         tables = {split: table(rows) for split in SPLITS if len(rows := getattr(source, split))}
-        return Sets(tables, source.task, source.outputs, source.weights is not None)
+        codes = tuple(getattr(source, "codes", ()))
+        return Sets(tables, source.task, source.outputs, source.weights is not None, codes)
     if not isinstance(source, Mapping):
         source = {"train": source}
     unknown = [name for name in source if name not in SPLITS]

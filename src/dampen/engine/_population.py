@@ -15,6 +15,7 @@ from dampen._io import counted
 from dampen.engine import _dataset, _snapshot
 from dampen.engine import _rectangle as rectangle
 from dampen.engine._batches import batches
+from dampen.engine._codes import check_codes, refuse_changed_codes
 from dampen.engine._config import Recipe, TrainConfig, TrainOptions, configured
 from dampen.engine._explain import Explanation, explain
 from dampen.engine._history import Event, History, Recorder, Span
@@ -30,7 +31,7 @@ from dampen.engine.execution._chunk import Chunk
 from dampen.engine.execution._ordinary import tensors_of
 from dampen.engine.execution._program import Names, Program
 from dampen.engine.execution._select import choose
-from dampen.engine.knobs import Setting
+from dampen.engine.knobs import KNOBS, Setting
 from dampen.engine.knobs.weights import weight_decay
 from dampen.engine.knobs.weights.corrected_decay import normalised
 from dampen.errors import InputError, NotFusedWarning
@@ -411,6 +412,10 @@ class Population:
         if not self._decayed:
             raise InputError("the network has no parameter to train: none requires a gradient")
         self._check_ids([table for of_seed in sets for table in of_seed.tables.values()])
+        if codes := sets[0].codes:
+            turned = (name for setting in self.settings for name in setting if KNOBS[name].on(setting))
+            refuse_changed_codes(codes, turned)
+            check_codes(self._networks[0], sets[0].tables["train"].inputs[0], codes)
         first = _dataset.to_device([sets[0].tables["train"]], device, recipe.dtype)
         largest = batches(len(first), recipe.batch_size, recipe.even_batches)[0]
         inputs, targets = first.span(largest.start, largest.stop)

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from dampen.engine import _dataset, _rng
 from dampen.engine._batches import batches
+from dampen.engine._codes import check_codes, refuse_changed_codes
 from dampen.engine._config import Recipe, TrainConfig, TrainOptions, configured
 from dampen.engine._copies import copied
 from dampen.engine._model import Builder, Model
@@ -19,7 +20,7 @@ from dampen.engine.capture import Place, Trace, check_ids, in_one_line, named, r
 from dampen.engine.execution._active_knobs import ActiveKnobs
 from dampen.engine.execution._ordinary import Step, gradient, tensors_of, watched
 from dampen.engine.execution._step_effects import StepEffects
-from dampen.engine.knobs import Setting
+from dampen.engine.knobs import KNOBS, Setting
 from dampen.engine.knobs.weights import decay_timescale, weight_decay
 from dampen.engine.knobs.weights.corrected_decay import normalised
 from dampen.engine.optim import _optimizers
@@ -73,6 +74,8 @@ def solo(
     rows = _dataset.to_device([sets.tables["train"]], device, recipe.dtype)
     network = Builder(model)(seed, sets.input_shape, sets.outputs).to(device, recipe.dtype).train()
     check_ids(network, [t[0] for t in rows.inputs])
+    refuse_changed_codes(sets.codes, (name for name in setting if KNOBS[name].on(setting)))
+    check_codes(network, rows.inputs[0][0], sets.codes)
     spans = batches(len(rows), recipe.batch_size, recipe.even_batches)
     if any(span.stop - span.start == 1 for span in spans):  # one row alone can't be normalised
         state = tensors_of(network)

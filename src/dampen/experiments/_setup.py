@@ -11,7 +11,7 @@ from jaxtyping import Float
 from dampen import metrics
 from dampen._checks import function
 from dampen.data import Data, held_out, with_unit_targets
-from dampen.engine import Event, History, Population, TrainConfig, TrainOptions, configured
+from dampen.engine import Event, History, Population, TrainConfig, TrainOptions, check_codes, configured
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.models import MLP, mlp
@@ -154,13 +154,17 @@ def ground(
         options: fields of `TrainConfig`, such as `epochs=20, lr=0.01`; they replace those of `config`.
 
     Raises:
-        InputError: no hidden layer, a single seed, rows that the data has not, or a callback that can't be called.
+        InputError: no hidden layer, a single seed, rows that the data has not, codes of categories, or a callback that
+            can't be called.
     """
     function("callback", callback)
     if not hidden:
         raise InputError("the questions are about hidden layers: give at least one, such as --hidden 256,128")
     if len(seeds) < 2:
         raise InputError("an interval needs at least 2 seeds")
+    network = mlp(*hidden)
+    if data.codes:
+        check_codes(network(data.n_inputs, data.outputs), data.train.features, data.codes)
     data, _, _ = with_unit_targets(replace(data, test_rows=data.test_rows[:0]))
     choosing, evaluation = held_out(data, 0)
     train = choosing.train_rows
@@ -172,7 +176,7 @@ def ground(
     return Ground(
         replace(choosing, train_rows=train),
         replace(evaluation, train_rows=train),
-        mlp(*hidden),
+        network,
         metrics.find(None, data.task),
         tuple(seeds),
         configured(config, options, epochs=usual_epochs(len(train)), batch_size=usual_batch_size(len(train))),

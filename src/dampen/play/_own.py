@@ -79,6 +79,10 @@ def table_of(data: Data) -> Table:
         )
     if data.columns is not None and any(column.kind == "text" for column in data.columns.used):
         raise InputError("text: the surface can't show words; leave the column out, the page Tune takes it")
+    if data.codes:
+        raise InputError(
+            f"codes: the surface's network would read the codes of column '{data.codes[0].name}' as numbers; leave codes out"
+        )
     if data.features.shape[1] < 2:
         raise InputError(f"the surface needs two columns at least; {data.name} has one")
     if len(data.test_rows) < 2:

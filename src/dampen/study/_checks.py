@@ -27,7 +27,7 @@ from dampen.engine.knobs import Setting
 from dampen.errors import InputError, OutputsWarning
 from dampen.study import _documents
 from dampen.study._config import rows_a_step
-from dampen.study._embedded import refuse_scaled_ids
+from dampen.study._embedded import refuse_scaled_ids, with_codes
 from dampen.study._phases import split
 from dampen.study._plan_differences import differs
 from dampen.study._protocol import Plan
@@ -89,11 +89,12 @@ def check_network(model: Model, data: Data) -> tuple[str, ...]:
         InputError: they are not.
     """
     network = Builder(model)(0, data.inputs, data.outputs).eval()
-    check_ids(network, [data.features])
+    if not data.codes:  # of which the raw numbers are not what the network gets
+        check_ids(network, [data.features])
     refuse_scaled_ids(network, data)
     rows = data.train.features[:2]
     if rows.is_floating_point() or len(rows) < 2:  # else numbers to embed
-        rows = torch.randn(2, *data.inputs, generator=torch.Generator().manual_seed(0))
+        rows = with_codes(torch.randn(2, *data.inputs, generator=torch.Generator().manual_seed(0)), data)
     try:
         with torch.no_grad():
             outputs = network(rows)

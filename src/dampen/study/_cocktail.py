@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from dampen.data import Data
-from dampen.engine import Model, Population, TrainConfig
+from dampen.engine import CHANGES_INPUTS, Model, Population, TrainConfig
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.search import Choice, LogUniform, Uniform
 from dampen.study._defaults import is_table, usual_space
-from dampen.study._embedded import CHANGES_INPUTS, embedding_of_codes
+from dampen.study._embedded import embedding_of_codes
 
 N_SETTINGS, N_SEEDS = 512, 1  # of the search: many settings rather than many seeds, as most dimensions are off or on
 # That a budget leaves of them at least: regularisers pay in long trainings, which more settings would shorten.
@@ -55,7 +55,7 @@ def cocktail_space(model: Model, data: Data, training: TrainConfig, dropping: in
             "random_shift": Choice([*[0] * 6, 1, 2]),
             "horizontal_flip": Choice([0.0, 0.0, 0.0, 0.5]),
         }
-    if embedding_of_codes(model, data) is not None:
+    if data.codes or embedding_of_codes(model, data) is not None:
         space = {name: dimension for name, dimension in space.items() if name not in CHANGES_INPUTS}
     return {name: d for name, d in space.items() if name in usual or _applies(name, d, model, data, training)}
 

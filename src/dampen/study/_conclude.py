@@ -77,17 +77,19 @@ def _test(
         return {}
     results: dict[str, dict[str, Any]] = {name: {} for name in (*candidates, "ensemble")}
     costs: dict[str, np.ndarray] = {}  # [S, N] of the study's metric
-    train = data.train
+    plain = data.without_codes()  # of simple models, which look no codes up
     for name, candidate in candidates.items():
         simple = (
-            None if isinstance(candidate, Training) else SIMPLE[candidate](train, data.task, data.outputs, plan.seed)
+            None
+            if isinstance(candidate, Training)
+            else SIMPLE[candidate](plain.train, data.task, data.outputs, plan.seed)
         )
         for metrics in _groups(plan):
             if isinstance(candidate, Training):
                 outputs = _outputs(trained.population(candidate), candidate, rows, metrics[0])
             else:
                 assert simple is not None
-                outputs = simple(rows)[None]
+                outputs = simple(plain.test)[None]
             results[name] |= _metric_values(plan, metrics, outputs, rows)
             if plan.metric in metrics:
                 costs[name] = plan.metric.costs(outputs, rows).double().numpy()

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from dampen.data import Data
-from dampen.engine import Builder, Model
+from dampen.engine import CHANGES_INPUTS, Builder, Model, check_codes
+from dampen.engine import refuse_changed_codes as refuse_changed_columns
 from dampen.errors import InputError
 from dampen.study._given import check_data
 
 _EMBEDDINGS = nn.Embedding | nn.EmbeddingBag
-CHANGES_INPUTS = ("mixup", "cutmix", "input_noise", "input_dropout")
 _ROWS = 64  # enough for one to be outside of what an embedding takes
 _SCALED = 2.9  # nearly as far as a table's inputs reach
 
@@ -46,11 +46,13 @@ def with_ids(model: Model, data: Data) -> Data:
 
 
 def refuse_scaled_ids(network: nn.Module, data: Data) -> None:
-    """Refuse scaled inputs for a network that embeds them.
+    """Refuse scaled inputs for a network that embeds them, and codes for one that doesn't.
 
     Raises:
-        InputError: an embedding of the network can't take them.
+        InputError: an embedding of the network can't take them, or codes of a table are read as numbers.
     """
+    if data.codes:
+        check_codes(network, data.train.features, data.codes)
     if data.features.dtype == torch.int64 or not any(isinstance(module, _EMBEDDINGS) for module in network.modules()):
         return
     failed = _failed(network, _scaled(data))
@@ -65,7 +67,7 @@ def refuse_scaled_ids(network: nn.Module, data: Data) -> None:
 
 
 def refuse_changed_codes(model: Model, data: Data, knobs: Iterable[str]) -> None:
-    """Refuse knobs that change inputs where the network embeds some of an array's numbers: codes of categories.
+    """Refuse knobs that change inputs where some are codes of categories: a table's, or what a network embeds of arrays.
 
     Args:
         model: as for `Population`.
@@ -76,6 +78,7 @@ def refuse_changed_codes(model: Model, data: Data, knobs: Iterable[str]) -> None
         InputError: one of them mixes, drops or blurs codes.
     """
     wrong = [name for name in knobs if name in CHANGES_INPUTS]
+    refuse_changed_columns(data.codes, wrong)
     embedding = embedding_of_codes(model, data) if wrong else None
     if embedding is not None:
         raise InputError(
@@ -119,7 +122,15 @@ def _scaled(data: Data) -> Tensor:
     if data.columns is None:
         return data.train.features[:_ROWS]
     uniforms = torch.rand(_ROWS, *data.inputs, generator=torch.Generator().manual_seed(0))
-    return _SCALED * (2 * uniforms - 1)
+    return with_codes(_SCALED * (2 * uniforms - 1), data)
+
+
+def with_codes(rows: Tensor, data: Data) -> Tensor:
+    """Return made-up rows with codes of a table's own rows where it has codes."""
+    own = data.train.features
+    for code in data.codes:
+        rows[..., code.place] = own[torch.arange(len(rows)) % len(own), code.place]
+    return rows
 
 
 def _failed(network: nn.Module, rows: Tensor) -> tuple[str, int] | None:

@@ -68,6 +68,9 @@ class Evaluation:
         for name in names:
             both: tuple[Costs, Costs] = [], []
             for data, rows in zip(parts, evaluation_rows, strict=True):
+                if data.codes:  # which no simple model looks up
+                    data = data.without_codes()
+                    rows = data.validation
                 outputs = SIMPLE[name](data.train, data.task, data.outputs, self.plan.seed)(rows)
                 for metric, costs in zip((self.metric, self.companion), both, strict=True):
                     costs.append(metric.costs(outputs, rows).double().numpy())

@@ -2,7 +2,7 @@
 
 from dampen.engine.capture._draws import Draw, DrawCall
 from dampen.engine.capture._dropout_mode import CatchDropout
-from dampen.engine.capture._failures import alone, check_ids, failure, in_one_line
+from dampen.engine.capture._failures import LookUps, alone, check_ids, failure, in_one_line
 from dampen.engine.capture._forward import eager, first_line, forward, quiet
 from dampen.engine.capture._graph import (
     EMPTY,
@@ -34,6 +34,7 @@ __all__ = [
     "DrawCall",
     "Kind",
     "Layout",
+    "LookUps",
     "ModulePath",
     "NotRecordable",
     "NotRepeated",

@@ -100,7 +100,7 @@ def check_ids(network: nn.Module, inputs: Sequence[Tensor]) -> None:
     for some in rows.split(_ROWS):
         batch = [t[some] for t in inputs]
         where = ModulePath(twin)
-        with torch.no_grad(), forked(), where, _Ids(where, batch), contextlib.suppress(_Other):
+        with torch.no_grad(), forked(), where, LookUps(where, batch), contextlib.suppress(_Other):
             _run(twin, batch)
 
 
@@ -132,8 +132,13 @@ def _is_whole(t: Tensor) -> bool:
     return not t.is_floating_point() and not t.is_complex() and t.dtype != torch.bool
 
 
-class _Ids(TorchFunctionMode):
-    """Looks at the indices that embeddings get."""
+class LookUps(TorchFunctionMode):
+    """Looks at the indices that embeddings get.
+
+    Args:
+        where: entered around the same forward pass.
+        inputs: of the network.
+    """
 
     def __init__(self, where: ModulePath, inputs: Sequence[Tensor]):
         super().__init__()
@@ -154,8 +159,15 @@ class _Ids(TorchFunctionMode):
         low, high = (int(end) for end in ids.aminmax())
         if low >= 0 and high < n:
             return
-        wrong = high if high >= n else low
         name = f"the network's embedding '{self._where.current}'" if self._where.current else "the network's embedding"
+        self.refuse(name, high if high >= n else low, n)
+
+    def refuse(self, name: str, wrong: int, n: int) -> None:
+        """Refuse a number that an embedding of n rows lacks.
+
+        Raises:
+            InputError: always.
+        """
         held = any(bool((t == wrong).any()) for t in self._inputs)
         how = f"x holds the number {wrong}" if held else f"x leads to the number {wrong}"
         raise InputError(
