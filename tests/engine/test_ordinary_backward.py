@@ -333,6 +333,7 @@ EQUAL = {
     "spectral norm": (normalised(nn.utils.parametrizations.spectral_norm), "torch has no batching rule"),
     "orthogonal": (normalised(nn.utils.parametrizations.orthogonal), None),
     "sparse embedding": (lambda: Embedded(sparse=True), None),
+    "padded embedding": (lambda: Embedded(padding_idx=1), None),
     "sparse bag": (Bagged, None),
     "embedding of bounded norm": (lambda: Embedded(max_norm=0.5), "leave max_norm out"),
     "data replaced": (Clamped, r"uses .data of a tensor"),

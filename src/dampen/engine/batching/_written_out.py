@@ -1,4 +1,4 @@
-"""Functions without a batching rule, written out by functions that have one."""
+"""Functions without a batching rule, or with one that is wrong, written out by functions that have one."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,4 +25,28 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     return (tensor.unsqueeze(-1) == torch.arange(num_classes, device=tensor.device)).long()
 
 
-WRITTEN_OUT: dict[Any, Callable[..., Any]] = {torch.column_stack: column_stack, F.one_hot: one_hot}
+def embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
+    """Look rows up; the one that pads has no gradient.
+
+    torch's own rule lays the members' tables below each other, and spares that row of the first one alone.
+    """
+    found = F.embedding(input, weight, None, max_norm, norm_type, scale_grad_by_freq, sparse)
+    if padding_idx is None:
+        return found
+    pads = input == (padding_idx if padding_idx >= 0 else len(weight) + padding_idx)
+    return torch.where(pads.unsqueeze(-1), found.detach(), found)
+
+
+WRITTEN_OUT: dict[Any, Callable[..., Any]] = {
+    torch.column_stack: column_stack,
+    F.one_hot: one_hot,
+    F.embedding: embedding,
+}
