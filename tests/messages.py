@@ -56,7 +56,7 @@ _NO_TEXT = re.compile(
     r"^--[\w-]+(/--[\w-]+)?$|\w\[|\| None|^[\w-]+\.(png|html)$|<br>|^upper center$|^dampen: \{0\}$|^[A-Z:,=]+$|"
     r"^(dampen-[a-z]+|white-space: [a-z-]+|[a-z]+\.[a-z]+\.[a-z]+)$"  # of the page's elements
     r"|\\[a-zA-Z(]|^<\w|^[A-Z]\w+\(|\w \| (None|str|Table)|^The least populated"
-    r"|^(it|lines?|columns?|classes) \{0\}$|^\{0\} (other|count|mean target.*)$|^Ankle boot$|^system volume"
+    r"|^(it|lines?|columns?|classes) \{0\}$|^\{0\} (other|count|code|mean target.*)$|^Ankle boot$|^system volume"
 )
 _PLACE = re.compile(r"\{\d+\}")
 _MOST = 12  # variants of a message: where there are more, its choices become messages of their own

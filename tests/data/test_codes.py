@@ -58,10 +58,8 @@ def test_the_data_and_its_notes_have_what_an_embedding_takes():
         codes = torch.cat([data.train.features, data.test.features])[:, place]
         assert sorted(codes.unique().tolist()) == list(range(1, data.codes[place].num_embeddings))
     assert data.notes == (
-        "the codes of column 'ward' are input 0, for nn.Embedding(6, ...)(x[..., 0].long()); code 0 is a missing or "
-        "unknown category",
-        "the codes of column 'shop' are input 1, for nn.Embedding(31, ...)(x[..., 1].long()); code 0 is a missing or "
-        "unknown category",
+        "the codes of column 'ward' are input 0, for nn.Embedding(6, ...)(x[..., 0].long()); 0 is missing or unknown",
+        "the codes of column 'shop' are input 1, for nn.Embedding(31, ...)(x[..., 1].long()); 0 is missing or unknown",
     )
     assert data.columns.inputs(1) == ["ward code", "shop code", "size"]
     becomes = "1 input: codes from 1 to 5 for nn.Embedding, 0 where missing or unknown"
@@ -153,8 +151,8 @@ def test_many_categories_and_two_are_told_apart_without_codes():
         ({"codes": "name"}, "codes: column 'name' holds 150 different values in 150 rows, no categories; leave it out"),
         ({"codes": "day"}, "codes: column 'day' holds dates, no categories; leave it out"),
         ({"codes": "bags"}, "codes: column 'bags' holds lists, mappings or bytes, no categories; leave it out"),
-        ({"codes": "one"}, "codes: column 'one' holds 'a' in every row, there is nothing to tell apart; leave it out"),
-        ({"codes": "empty"}, "codes: column 'empty' holds nothing, there is nothing to tell apart; leave it out"),
+        ({"codes": "one"}, "codes: column 'one' holds 'a' in every row, one category; leave it out"),
+        ({"codes": "empty"}, "codes: column 'empty' holds no value, and so no categories; leave it out"),
     ],
 )
 def test_a_column_that_can_t_be_codes_is_refused_in_one_line(options, message):

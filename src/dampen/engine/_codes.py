@@ -97,10 +97,10 @@ def check_codes(network: nn.Module, rows: Tensor, codes: Sequence[Code]) -> None
                 f"to {code.num_embeddings - 1}: {first_line(e)}"
             ) from e
         if _reads_as_number(twin, own, code.place):
+            look_up = f"nn.Embedding({code.num_embeddings}, ...)(x[..., {code.place}].long())"
             raise InputError(
                 f"the network reads the codes of column '{code.name}', input {code.place}, as numbers: give a network "
-                f"of your own that embeds them, nn.Embedding({code.num_embeddings}, ...)(x[..., {code.place}].long()), "
-                "or leave codes out"
+                f"of your own that embeds them, {look_up}, or leave codes out"
             )
 
 

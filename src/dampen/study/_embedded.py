@@ -58,9 +58,14 @@ def refuse_scaled_ids(network: nn.Module, data: Data) -> None:
     failed = _failed(network, _scaled(data))
     if failed is not None:
         name, size = failed
-        what = "the columns of a table" if data.columns is not None else "the inputs"
+        if data.columns is not None:
+            raise InputError(
+                f"the network's embedding '{name}' takes whole numbers, 0 to {size - 1}, but the columns of a table are "
+                "scaled: use codes for those that hold categories; to keep ids as they are, give a .npz file whose whole "
+                "numbers are all embedded, or load(array, target=..., normalise=False)"
+            )
         raise InputError(
-            f"the network's embedding '{name}' takes whole numbers, 0 to {size - 1}, but {what} are scaled: to keep "
+            f"the network's embedding '{name}' takes whole numbers, 0 to {size - 1}, but the inputs are scaled: to keep "
             "ids as they are, give a .npz file whose whole numbers are all embedded, or load(array, target=..., "
             "normalise=False)"
         )

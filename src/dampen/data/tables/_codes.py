@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dampen.data.tables._pandas_types import Series
-from dampen.data.tables._values import as_levels, as_numbers, as_text, not_text, settled
+from dampen.data.tables._values import HOLDS_NUMBERS, as_levels, as_numbers, as_text, not_text, settled
 from dampen.errors import InputError
 
 _MANY = 40  # different numbers above which they need rows that repeat them: an input each is for as many categories
@@ -42,10 +42,8 @@ class CodedColumn:
     @property
     def note(self) -> str:
         """Where the codes are and what they are, in words."""
-        return (
-            f"the codes of column '{self.name}' are input {self.place}, for nn.Embedding({self.num_embeddings}, "
-            f"...)(x[..., {self.place}].long()); code {UNKNOWN} is a missing or unknown category"
-        )
+        look_up = f"nn.Embedding({self.num_embeddings}, ...)(x[..., {self.place}].long())"
+        return f"the codes of column '{self.name}' are input {self.place}, for {look_up}; 0 is missing or unknown"
 
 
 def categories(name: str, values: Series, least: int) -> tuple[tuple[str, ...], int]:
@@ -59,21 +57,22 @@ def categories(name: str, values: Series, least: int) -> tuple[tuple[str, ...], 
     Raises:
         InputError: it holds no categories.
     """
-    holds = not_text(values)
-    if holds not in (None, "numbers"):
-        raise InputError(f"codes: column '{name}' holds {holds}, no categories; leave it out")
+    other = not_text(values)
+    if other not in (None, HOLDS_NUMBERS):
+        raise InputError(f"codes: column '{name}' {other}, no categories; leave it out")
     text = as_levels(settled(as_text(values), least))
     known = text.dropna()
     levels = list(map(str, known.unique()))
-    if not levels or (len(levels) == 1 and len(known) == len(text)):
-        held = f"'{levels[0][:30]}' in every row" if levels else "nothing"
-        raise InputError(f"codes: column '{name}' holds {held}, there is nothing to tell apart; leave it out")
-    few_rows = len(known) < _LEAST_ROWS * len(levels) if holds == "numbers" else len(levels) > _DISTINCT * len(known)
-    if len(levels) > _MANY and (few_rows or (holds == "numbers" and _has_fractions(known))):
-        what = "numbers" if holds == "numbers" else "values"
+    if not levels:
+        raise InputError(f"codes: column '{name}' holds no value, and so no categories; leave it out")
+    if len(levels) == 1 and len(known) == len(text):
+        raise InputError(f"codes: column '{name}' holds '{levels[0][:30]}' in every row, one category; leave it out")
+    numbers = other == HOLDS_NUMBERS
+    few_rows = len(known) < _LEAST_ROWS * len(levels) if numbers else len(levels) > _DISTINCT * len(known)
+    if len(levels) > _MANY and (few_rows or (numbers and _has_fractions(known))):
         raise InputError(
-            f"codes: column '{name}' holds {len(levels)} different {what} in {len(known)} rows, no categories; leave "
-            "it out"
+            f"codes: column '{name}' holds {len(levels)} different {'numbers' if numbers else 'values'} in "
+            f"{len(known)} rows, no categories; leave it out"
         )
     return tuple(_in_order(levels)), len(text) - len(known)
 

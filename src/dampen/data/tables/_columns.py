@@ -66,8 +66,9 @@ class Column:
         if self.kind == "two" and not self.levels:
             raise ValueError(f"column '{self.name}' has no levels")
         if self.kind in ("text", "code") and not 0 < len(set(self.levels)) == len(self.levels):
-            what = "terms" if self.kind == "text" else "levels"
-            raise ValueError(f"column '{self.name}' has no {what}, or one of them twice")
+            raise ValueError(
+                f"column '{self.name}' has no {'terms' if self.kind == 'text' else 'levels'}, or one of them twice"
+            )
         if not self.unit > 0:
             raise ValueError(f"column '{self.name}': its unit must be larger than 0, got {self.unit}")
         if self.low is not None and self.high is not None and self.low > self.high:

@@ -246,7 +246,7 @@ def _refuse_text(table: Table, taken: Sequence[tuple[str, Sequence[str]]]) -> No
             raise InputError(f"text: column '{name}' can't be free text and {role} too; leave out one of them")
         other = _values.not_text(table[name])
         if other is not None:
-            raise InputError(f"text: column '{name}' holds {other}, no free text; leave it out")
+            raise InputError(f"text: column '{name}' {other}, no free text; leave it out")
 
 
 def _refuse_codes(names: Sequence[str], taken: Sequence[tuple[str, Sequence[str]]]) -> None:

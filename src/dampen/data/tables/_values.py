@@ -22,6 +22,7 @@ WORDS = (
     "None",
 )  # a missing value, or a class like any other: no disorder, no alley
 SYMBOLS = ("?", "-", "--")  # likewise: `+` and `-` are two classes
+HOLDS_NUMBERS = "holds numbers"
 _NUMBERS = 0.9  # share of a column's texts that must be numbers for it to hold no text
 _EXACT = 2**53  # up to which float64 has every whole number
 _DAY = 86_400.0  # seconds
@@ -191,7 +192,7 @@ def holds_containers(values: Series) -> bool:
 
 
 def not_text(values: Series) -> str | None:
-    """Return what a column holds that is no text: `numbers`, `dates`, or several values a cell; None for other columns.
+    """Return what a column holds that is no text, as the end of a sentence; None where it may be text.
 
     Text counts as numbers where nine tenths of it are, and as dates where it is in one format.
     """
@@ -201,15 +202,15 @@ def not_text(values: Series) -> str | None:
     if not values.notna().any():
         return None
     if kinds.is_numeric_dtype(dtype) or kinds.is_timedelta64_dtype(dtype):
-        return "numbers"
+        return HOLDS_NUMBERS
     if kinds.is_datetime64_any_dtype(dtype):
-        return "dates"
+        return "holds dates"
     if holds_containers(values):
-        return "lists, mappings or bytes"
+        return "holds lists, mappings or bytes"
     known = plain(as_text(values)).dropna()
     if len(known) and np.isfinite(as_numbers(known)).mean() >= _NUMBERS:
-        return "numbers"
-    return "dates" if len(known) and date_format(known) is not None else None
+        return HOLDS_NUMBERS
+    return "holds dates" if len(known) and date_format(known) is not None else None
 
 
 def as_days(values: Series, format: str | None) -> Float64[np.ndarray, " N"]:
