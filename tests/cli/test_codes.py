@@ -108,7 +108,9 @@ def test_dampen_s_own_network_refuses_codes_in_one_line(run, command):
     shops().to_csv("shops.csv", index=False)
     code, out, err = run(*command, "shops.csv", "--target", "sold", "--codes", "shop")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "reads the codes of column 'shop', input 0, as numbers: give a network of your own (--model) that embeds" in err
+    assert (
+        "reads the codes of column 'shop', input 0, as numbers: give a network of your own (--model) that embeds" in err
+    )
     assert err.strip().endswith("or leave --codes out")
 
 
@@ -118,7 +120,10 @@ def test_dampen_s_own_network_refuses_codes_in_one_line(run, command):
     [
         (("--codes", "shops"), "no column 'shops' (codes)"),
         (("--codes", "sold"), "--codes: column 'sold' can't be codes and the target too"),
-        (("--codes", "size"), "--codes: column 'size' holds 90 different numbers in 90 rows, no categories; leave it out"),
+        (
+            ("--codes", "size"),
+            "--codes: column 'size' holds 90 different numbers in 90 rows, no categories; leave it out",
+        ),
         (("--codes", "day"), "--codes: column 'day' holds dates, no categories; leave it out"),
         (("--codes", "ward", "--drop", "ward"), "--codes: column 'ward' can't be codes and left out too"),
         (("--codes", "ward", "--text", "ward"), "--codes: column 'ward' can't be codes and free text too"),

@@ -91,8 +91,9 @@ def test_which_codes_there_are_is_decided_without_test_rows():
     data = load(FRAME[:150], target="price", codes=["ward", "shop"], test=given)
     assert data.test.features[:, :2].unique().tolist() == [0.0]
     assert data.codes == load(FRAME[:150], target="price", codes=["ward", "shop"], test=FRAME[150:]).codes
-    assert "test rows: column 'ward' has a value that the training rows lack in 50 rows ('elsewhere'): its code is 0" in (
-        data.notes
+    assert (
+        "test rows: column 'ward' has a value that the training rows lack in 50 rows ('elsewhere'): its code is 0"
+        in (data.notes)
     )
 
 
@@ -145,7 +146,10 @@ def test_many_categories_and_two_are_told_apart_without_codes():
         ({"codes": ["ward"], "group": "ward"}, "codes: column 'ward' can't be codes and the group too"),
         ({"codes": ["shop"], "weight": "shop"}, "codes: column 'shop' can't be codes and the weight too"),
         ({"codes": ["day"], "time_order": "day"}, "codes: column 'day' can't be codes and the time order too"),
-        ({"codes": "size"}, "codes: column 'size' holds 150 different numbers in 150 rows, no categories; leave it out"),
+        (
+            {"codes": "size"},
+            "codes: column 'size' holds 150 different numbers in 150 rows, no categories; leave it out",
+        ),
         ({"codes": "grams"}, r"codes: column 'grams' holds \d+ different numbers in 150 rows, no categories; leave"),
         ({"codes": "half"}, "codes: column 'half' holds 50 different numbers in 150 rows, no categories; leave it out"),
         ({"codes": "name"}, "codes: column 'name' holds 150 different values in 150 rows, no categories; leave it out"),
@@ -171,7 +175,9 @@ def test_a_column_that_can_t_be_codes_is_refused_in_one_line(options, message):
 
 
 def test_arrays_have_no_columns_of_codes():
-    with pytest.raises(InputError, match="codes, group, weight and time_order name columns of a table; arrays have none"):
+    with pytest.raises(
+        InputError, match="codes, group, weight and time_order name columns of a table; arrays have none"
+    ):
         load(np.zeros((40, 2)), target=np.arange(40) % 2, codes="x0")
     with pytest.raises(InputError, match="codes: only for tables"):
         load("digits", codes=["x0"])

@@ -1,4 +1,4 @@
-"""Codes of a table's categories: they reach the user's embedding as they are, and nothing else reads or changes them."""
+"""Codes of a table's categories reach the user's embedding as they are, and nothing else reads or changes them."""
 
 import copy
 
@@ -27,7 +27,7 @@ HOW = {"epochs": 2, "batch_size": 16}
 class Embeds(nn.Module):
     """An embedding for each column of codes, beside the numbers."""
 
-    def __init__(self, inputs, outputs, wide=0, start=None):
+    def __init__(self, inputs, outputs, wide=0):
         super().__init__()
         self.embeddings = nn.ModuleList(nn.Embedding(code.num_embeddings + wide, 3) for code in DATA.codes)
         self.rest = nn.Sequential(nn.Linear(inputs + 4, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, outputs))
@@ -96,8 +96,9 @@ class LooksUp(nn.Module):
         lambda code: nn.functional.one_hot(code.long(), 9),
         lambda code: nn.functional.one_hot(code.round().long(), 9),
         lambda code: code.unsqueeze(-1) == torch.arange(9),
+        lambda code: nn.functional.one_hot((30 * code).long() // 30, 9),
     ],
-    ids=["one-hot", "rounded", "equal"],
+    ids=["one-hot", "rounded", "equal", "multiplied"],
 )
 def test_other_ways_to_look_codes_up_are_no_numbers(how):
     population = Population(lambda outputs: LooksUp(how, outputs), [Setting()], [0])
@@ -149,35 +150,31 @@ def test_no_cocktail_changes_codes():
     ids=["explore", "dropout", "play"],
 )
 def test_what_trains_dampens_own_network_refuses_codes(use):
-    with pytest.raises(InputError, match="codes of column 'shop'.* as numbers.*leave codes out"):
+    with pytest.raises(InputError, match=r"codes of column 'shop'.* as numbers.*leave codes out"):
         use()
 
 
-def test_members_equal_a_loop_written_by_hand():
-    decay, lr, epochs, size = 0.1, 0.01, 3, 15
-    setting = Setting(weight_decay=decay, dropout=0.0)
+def test_a_study_s_network_equals_a_loop_written_by_hand():
+    settings, epochs, lr, size = [Setting(weight_decay=decay, dropout=0.0) for decay in (0.1, 0.3)], 3, 0.01, 15
     start = Embeds(3, 2).double()
-
-    def model():
-        return copy.deepcopy(start)
-
     how = {"epochs": epochs, "batch_size": size, "lr": lr, "precision": "float64", "schedule": "constant"}
-    population = Population(model, [setting, Setting(weight_decay=0.0, dropout=0.0)], [0])
-    population.fit(DATA, **how)
+    population = compare(lambda: copy.deepcopy(start), DATA, settings, 2, **how).results.population
 
     x, y = DATA.train.features.double(), DATA.train.targets
+    setting, seed = population.settings[0], population.seeds[1]
     network = copy.deepcopy(start).train()
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim == 1]
-    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": decay}, {"params": others, "weight_decay": 0}], lr)
     network.rest[2].p = 0.0
+    matrices, biases = ([p for p in network.parameters() if p.ndim == ndim] for ndim in (2, 1))
+    decaying = {"params": matrices, "weight_decay": setting["weight_decay"]}
+    optimizer = torch.optim.AdamW([decaying, {"params": biases, "weight_decay": 0.0}], lr)
     for epoch in range(1, epochs + 1):
-        for rows in batch_order(len(x), 0, epoch).split(size):
+        for rows in batch_order(len(x), seed, epoch).split(size):
             optimizer.zero_grad()
             nn.functional.cross_entropy(network(x[rows]), y[rows]).backward()
             optimizer.step()
-    for ours, theirs in zip(population.member(setting, 0).parameters(), network.parameters(), strict=True):
-        torch.testing.assert_close(ours.double(), theirs.double(), rtol=1e-9, atol=1e-12)
+    assert not torch.equal(network.embeddings[0].weight, start.embeddings[0].weight)
+    for ours, theirs in zip(population.member(setting, seed).parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +198,9 @@ def test_simple_models_get_categories_and_not_their_numbers(validation):
 def test_a_saved_study_predicts_new_rows_as_the_one_that_made_it(study):
     made, folder = study
     kept = load_study(folder / "study", model=Embeds)
-    new = pd.DataFrame({"size": [0.1, 0.2, 0.3, 0.4], "shop": [3, 99, None, 3], "ward": ["west", "west", "west", "east"]})
+    new = pd.DataFrame(
+        {"size": [0.1, 0.2, 0.3, 0.4], "shop": [3, 99, None, 3], "ward": ["west", "west", "west", "east"]}
+    )
     rows = kept.preprocessing.read(new)
     expected = [[3, 3], [0, 3], [0, 3], [3, 0]]
     inputs = kept.preprocessing.inputs(new)

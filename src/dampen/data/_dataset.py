@@ -154,8 +154,8 @@ class Data:
         >>> import pandas as pd
         >>> from dampen.data import load
         >>> rows = pd.DataFrame({"size": range(60), "shop": ["a", "b", "c"] * 20, "sales": range(60, 120)})
-        >>> [(code.name, code.place, code.num_embeddings) for code in load(rows, target="sales", codes=["shop"]).codes]
-        [('shop', 0, 4)]
+        >>> load(rows, target="sales", codes=["shop"]).codes
+        (CodedColumn(name='shop', place=0, num_embeddings=4),)
         """
         return () if self.columns is None else self.columns.codes(self.outputs)
 

@@ -145,9 +145,7 @@ def _oddities(
             if missing.any() and not _MISSING.search(column.said):
                 absent = _never_missing(column.name, missing)
                 notes.append(
-                    f"{absent}: its code is 0"
-                    if column.kind == "code"
-                    else f"{absent}: encoded as none of its values"
+                    f"{absent}: its code is 0" if column.kind == "code" else f"{absent}: encoded as none of its values"
                 )
             continue
         missing = np.isnan(encoded[:, j])

@@ -19,7 +19,8 @@ from dampen.errors import InputError
 CHANGES_INPUTS = ("mixup", "cutmix", "input_noise", "input_dropout")
 """Knobs that mix, blur or drop a row's numbers, and so would make other codes of codes."""
 _ROWS = 64  # that show what a network does with codes
-_SHIFTS = 0.2, 0.3  # neither of which changes the whole number of a code, cut off or rounded
+_SMALL = 64  # codes below which are tried as numbers: beside larger ones float32 would lose the shifts
+_SHIFTS = 2**-10, 2**-9  # neither of which makes another code, also where one is multiplied to number pairs of codes
 _SPREAD = 0.1  # of what takes the place of parameters of a single value, which may hide what follows from inputs
 
 
@@ -61,8 +62,8 @@ def refuse_changed_codes(codes: Sequence[Code], knobs: Iterable[str]) -> None:
 def check_codes(network: nn.Module, rows: Tensor, codes: Sequence[Code]) -> None:
     """Refuse a network that reads codes as numbers, or has no room for all of them.
 
-    A network that looks codes up makes whole numbers of them, and gives the same outputs for 3.2 as for 3.3; to one
-    that reads them as numbers these are two.
+    A network that looks codes up makes whole numbers of them, and gives the same outputs for 3.001 as for 3.002; to
+    one that reads them as numbers these are two.
 
     Args:
         network: in whatever mode; it leaves as it came.
@@ -83,8 +84,9 @@ def check_codes(network: nn.Module, rows: Tensor, codes: Sequence[Code]) -> None
     except Exception:  # the run itself reports more
         return
     for code in codes:
-        highest, own = unknown.clone(), unknown.clone()
-        highest[..., code.place], own[..., code.place] = code.num_embeddings - 1, some[..., code.place]
+        highest, several = unknown.clone(), unknown.clone()
+        highest[..., code.place] = code.num_embeddings - 1
+        several[..., code.place] = (torch.arange(len(some)) % min(code.num_embeddings, _SMALL)).to(some)
         where = ModulePath(twin)
         try:
             with where, _Codes(where, highest, code):
@@ -96,7 +98,7 @@ def check_codes(network: nn.Module, rows: Tensor, codes: Sequence[Code]) -> None
                 f"the network fails on code {code.num_embeddings - 1} of column '{code.name}', which has the codes 0 "
                 f"to {code.num_embeddings - 1}: {first_line(e)}"
             ) from e
-        if _reads_as_number(twin, own, code.place):
+        if _reads_as_number(twin, several, code.place):
             look_up = f"nn.Embedding({code.num_embeddings}, ...)(x[..., {code.place}].long())"
             raise InputError(
                 f"the network reads the codes of column '{code.name}', input {code.place}, as numbers: give a network "

@@ -81,7 +81,8 @@ def table_of(data: Data) -> Table:
         raise InputError("text: the surface can't show words; leave the column out, the page Tune takes it")
     if data.codes:
         raise InputError(
-            f"codes: the surface's network would read the codes of column '{data.codes[0].name}' as numbers; leave codes out"
+            f"codes: the surface's network would read the codes of column '{data.codes[0].name}' as numbers; leave "
+            "codes out"
         )
     if data.features.shape[1] < 2:
         raise InputError(f"the surface needs two columns at least; {data.name} has one")

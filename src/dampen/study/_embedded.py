@@ -60,19 +60,19 @@ def refuse_scaled_ids(network: nn.Module, data: Data) -> None:
         name, size = failed
         if data.columns is not None:
             raise InputError(
-                f"the network's embedding '{name}' takes whole numbers, 0 to {size - 1}, but the columns of a table are "
-                "scaled: use codes for those that hold categories; to keep ids as they are, give a .npz file whose whole "
-                "numbers are all embedded, or load(array, target=..., normalise=False)"
+                f"the network's embedding '{name}' takes whole numbers, 0 to {size - 1}, but the columns of a table "
+                "are scaled: use codes for those that hold categories; to keep ids as they are, give a .npz file whose "
+                "whole numbers are all embedded, or load(array, target=..., normalise=False)"
             )
         raise InputError(
-            f"the network's embedding '{name}' takes whole numbers, 0 to {size - 1}, but the inputs are scaled: to keep "
-            "ids as they are, give a .npz file whose whole numbers are all embedded, or load(array, target=..., "
+            f"the network's embedding '{name}' takes whole numbers, 0 to {size - 1}, but the inputs are scaled: to "
+            "keep ids as they are, give a .npz file whose whole numbers are all embedded, or load(array, target=..., "
             "normalise=False)"
         )
 
 
 def refuse_changed_codes(model: Model, data: Data, knobs: Iterable[str]) -> None:
-    """Refuse knobs that change inputs where some are codes of categories: a table's, or what a network embeds of arrays.
+    """Refuse knobs that change inputs where some are codes of categories: a table's, or embedded numbers of an array.
 
     Args:
         model: as for `Population`.

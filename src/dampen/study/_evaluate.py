@@ -65,12 +65,12 @@ class Evaluation:
         """Fit simple models on each seed's training rows, and evaluate them."""
         parts: list[Data] = self.rows.of_seeds or [self.rows.sets]  # type: ignore[list-item]
         evaluation_rows = self.rows.evaluation if isinstance(self.rows.evaluation, list) else [self.rows.evaluation]
+        if self.plan.data.codes:  # which no simple model looks up
+            parts = [data.without_codes() for data in parts]
+            evaluation_rows = [data.validation for data in parts]
         for name in names:
             both: tuple[Costs, Costs] = [], []
             for data, rows in zip(parts, evaluation_rows, strict=True):
-                if data.codes:  # which no simple model looks up
-                    data = data.without_codes()
-                    rows = data.validation
                 outputs = SIMPLE[name](data.train, data.task, data.outputs, self.plan.seed)(rows)
                 for metric, costs in zip((self.metric, self.companion), both, strict=True):
                     costs.append(metric.costs(outputs, rows).double().numpy())

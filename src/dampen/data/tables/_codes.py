@@ -20,7 +20,7 @@ _DISTINCT = 0.9  # categories for each row above which a column is an identifier
 UNKNOWN = 0  # the code of what has none
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CodedColumn:
     """A column whose categories are codes among the inputs.
 
@@ -33,6 +33,9 @@ class CodedColumn:
     name: str
     place: int
     categories: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"CodedColumn(name={self.name!r}, place={self.place}, num_embeddings={self.num_embeddings})"
 
     @property
     def num_embeddings(self) -> int:
