@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dampen.engine._copies import copied
-from dampen.engine._rng import forked
+from dampen.engine._rng import global_generators
 from dampen.engine.capture import LookUps, ModulePath, first_line
 from dampen.errors import InputError
 
@@ -122,8 +122,7 @@ def _reads_as_number(network: nn.Module, rows: Tensor, place: int) -> bool:
 
 def _outputs(network: nn.Module, rows: Tensor) -> Tensor:
     """Return a network's outputs, none of its parameters the same number throughout: a last layer may begin with 0."""
-    with torch.no_grad(), forked():
-        torch.manual_seed(0)  # for a network that draws random numbers in evaluation mode, too
+    with torch.no_grad(), global_generators(0, 0):  # alike for a network that draws in evaluation mode, too
         varied = {
             name: p + _SPREAD * torch.randn(p.shape).to(p)
             for name, p in network.named_parameters()
