@@ -1,10 +1,11 @@
 """Populations on workers are those of one machine, whatever the workers do; Ray itself is stood in for here."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from dampen import InputError, Population, Setting, TrainConfig, mlp
+from dampen import InputError, Population, Setting, TrainConfig, load, mlp
 from dampen.cluster import Cluster, _cluster, _worker
 from dampen.cluster._rows import packed, unpacked
 from dampen.cluster._worker import Reached
@@ -236,6 +237,13 @@ def test_rows_are_packed_once_and_come_back_as_they_were():
         for split, table in theirs.tables.items():
             assert torch.equal(mine.tables[split].targets, table.targets)
             assert torch.equal(mine.tables[split].inputs[0], table.inputs[0])
+
+
+def test_workers_know_which_inputs_are_codes():
+    frame = pd.DataFrame({"shop": ["a", "b", "c"] * 20, "size": range(60), "sales": range(60, 120)})
+    data = load(frame, target="sales", codes="shop")
+    (back,) = unpacked(packed(of_seeds(data, 1)))
+    assert back.codes == data.codes != ()
 
 
 @pytest.mark.parametrize(

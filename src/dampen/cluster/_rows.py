@@ -18,12 +18,13 @@ class Packed:
 
     Args:
         tables: inputs and targets of each.
-        sets: of each seed the tables by split, the task, the number of outputs, and whether rows are weighted.
+        sets: of each seed the tables by split, the task, the number of outputs, whether rows are weighted, and which
+            inputs are codes.
         of_seeds: which of the sets each seed has.
     """
 
     tables: list[tuple[tuple[np.ndarray, ...], np.ndarray]]
-    sets: list[tuple[dict[str, int], str, int, bool]]
+    sets: list[tuple[dict[str, int], str, int, bool, tuple[Any, ...]]]
     of_seeds: list[int]
 
     @property
@@ -47,7 +48,10 @@ def packed(sets: Sequence[Sets]) -> Packed:
     return Packed(
         [(tuple(array(t) for t in table.inputs), array(table.targets)) for table in tables.values()],
         [
-            ({split: number[id(table)] for split, table in one.tables.items()}, one.task, one.outputs, one.weighted)
+            (
+                {split: number[id(table)] for split, table in one.tables.items()},
+                *(one.task, one.outputs, one.weighted, one.codes),
+            )
             for one in kinds.values()
         ],
         [place[id(one)] for one in sets],
@@ -60,7 +64,7 @@ def unpacked(rows: Packed) -> list[Sets]:
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)  # nobody writes to rows
         tables = [Table(tuple(map(torch.from_numpy, inputs)), torch.from_numpy(y)) for inputs, y in rows.tables]
     kinds = [
-        Sets({split: tables[i] for split, i in places.items()}, task, outputs, weighted)
-        for places, task, outputs, weighted in rows.sets
+        Sets({split: tables[i] for split, i in places.items()}, task, outputs, weighted, codes)
+        for places, task, outputs, weighted, codes in rows.sets
     ]
     return [kinds[i] for i in rows.of_seeds]
