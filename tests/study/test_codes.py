@@ -10,6 +10,7 @@ from torch import nn
 
 import dampen
 from dampen import InputError, Population, Setting, TrainConfig, compare, load, load_study, solo, tune
+from dampen.engine import check_codes
 from dampen.engine._rng import batch_order
 from dampen.experiments import dropout, ground
 from dampen.models import Periodic, Scaling
@@ -71,14 +72,23 @@ AS_NUMBERS = {
 
 @pytest.mark.parametrize("network", AS_NUMBERS)
 def test_a_network_that_reads_codes_as_numbers_is_refused_with_the_remedy(network):
-    model = AS_NUMBERS[network]
     said = r"reads the codes of column 'shop', input 0, as numbers: .* nn\.Embedding\(9, \.\.\.\)\(x\[\.\.\., 0\]\.long"
     with pytest.raises(InputError, match=said):
-        compare(model, DATA, [Setting(), Setting(weight_decay=0.1)], 2, **HOW)
-    with pytest.raises(InputError, match=said):
-        Population(model, [Setting()], [0]).fit(DATA, **HOW)
-    with pytest.raises(InputError, match=said):
-        solo(model, Setting(), 0, DATA, **HOW)
+        Population(AS_NUMBERS[network], [Setting()], [0]).fit(DATA, **HOW)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model: compare(model, DATA, [Setting(), Setting(weight_decay=0.1)], 2, **HOW),
+        lambda model: tune(model, DATA, n_settings=2, **HOW),
+        lambda model: solo(model, Setting(), 0, DATA, **HOW),
+    ],
+    ids=["compare", "tune", "solo"],
+)
+def test_it_is_refused_in_every_use(use):
+    with pytest.raises(InputError, match="the network reads the codes of column 'shop', input 0, as numbers"):
+        use(dampen.tabular(8))
 
 
 class LooksUp(nn.Module):
@@ -101,8 +111,7 @@ class LooksUp(nn.Module):
     ids=["one-hot", "rounded", "equal", "multiplied"],
 )
 def test_other_ways_to_look_codes_up_are_no_numbers(how):
-    population = Population(lambda outputs: LooksUp(how, outputs), [Setting()], [0])
-    assert np.isfinite(population.fit(DATA, **HOW).final("train_loss")).all()
+    check_codes(LooksUp(how, 2), DATA.train.features, DATA.codes)
 
 
 def few(outputs):
@@ -125,8 +134,6 @@ def test_an_embedding_with_too_few_rows_is_refused_with_both_numbers():
 def test_what_would_change_codes_is_refused_whatever_the_network(knob):
     settings, said = [Setting(), Setting(**{knob: 0.2})], f"{knob} changes the codes of column 'shop': leave it out"
     with pytest.raises(InputError, match=said):
-        compare(Embeds, DATA, settings, 2, **HOW)
-    with pytest.raises(InputError, match=said):
         tune(Embeds, DATA, {knob: [0.0, 0.2], "lr": 0.01}, n_settings=2, **HOW)
     with pytest.raises(InputError, match=said):
         Population(Embeds, settings, [0]).fit(DATA, **HOW)
@@ -134,6 +141,7 @@ def test_what_would_change_codes_is_refused_whatever_the_network(knob):
         solo(Embeds, settings[1], 0, DATA, **HOW)
 
 
+@pytest.mark.slow
 def test_no_cocktail_changes_codes():
     space = cocktail_space(Embeds, DATA, TrainConfig(epochs=1), 1)
     assert not {"mixup", "cutmix", "input_noise", "input_dropout"} & set(space)
@@ -154,39 +162,39 @@ def test_what_trains_dampens_own_network_refuses_codes(use):
         use()
 
 
-def test_a_study_s_network_equals_a_loop_written_by_hand():
-    settings, epochs, lr, size = [Setting(weight_decay=decay, dropout=0.0) for decay in (0.1, 0.3)], 3, 0.01, 15
-    start = Embeds(3, 2).double()
-    how = {"epochs": epochs, "batch_size": size, "lr": lr, "precision": "float64", "schedule": "constant"}
-    population = compare(lambda: copy.deepcopy(start), DATA, settings, 2, **how).results.population
-
-    x, y = DATA.train.features.double(), DATA.train.targets
-    setting, seed = population.settings[0], population.seeds[1]
-    network = copy.deepcopy(start).train()
-    network.rest[2].p = 0.0
-    matrices, biases = ([p for p in network.parameters() if p.ndim == ndim] for ndim in (2, 1))
-    decaying = {"params": matrices, "weight_decay": setting["weight_decay"]}
-    optimizer = torch.optim.AdamW([decaying, {"params": biases, "weight_decay": 0.0}], lr)
-    for epoch in range(1, epochs + 1):
-        for rows in batch_order(len(x), seed, epoch).split(size):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(network(x[rows]), y[rows]).backward()
-            optimizer.step()
-    assert not torch.equal(network.embeddings[0].weight, start.embeddings[0].weight)
-    for ours, theirs in zip(population.member(setting, seed).parameters(), network.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+START = Embeds(3, 2).double()
+SETTINGS = [Setting(weight_decay=decay, dropout=0.0) for decay in (0.1, 0.3)]
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
+    """A study of a file in float64, whose members all start from the same weights, and its folder."""
     folder = tmp_path_factory.mktemp("codes")
     FRAME.to_csv(folder / "shops.csv", index=False)
     data = load(folder / "shops.csv", target="sold", codes=["shop", "ward"])
-    settings = {"plain": Setting(weight_decay=0.0), "decayed": Setting(weight_decay=0.1)}
-    return compare(Embeds, data, settings, 2, **HOW, out=folder / "study"), folder
+    how = {"epochs": 3, "batch_size": 15, "lr": 0.01, "precision": "float64", "schedule": "constant"}
+    return compare(lambda: copy.deepcopy(START), data, SETTINGS, 2, **how, out=folder / "study"), folder / "study"
 
 
-@pytest.mark.parametrize("validation", ["folds", "held-out"])
+def test_a_study_s_network_equals_a_loop_written_by_hand(study):
+    population = study[0].results.population
+    setting, seed = population.settings[0], population.seeds[1]
+    x, y, network = DATA.train.features.double(), DATA.train.targets, copy.deepcopy(START).train()
+    network.rest[2].p = 0.0
+    matrices, biases = ([p for p in network.parameters() if p.ndim == ndim] for ndim in (2, 1))
+    decaying = {"params": matrices, "weight_decay": setting["weight_decay"]}
+    optimizer = torch.optim.AdamW([decaying, {"params": biases, "weight_decay": 0.0}], 0.01)
+    for epoch in (1, 2, 3):
+        for rows in batch_order(len(x), seed, epoch).split(15):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(x[rows]), y[rows]).backward()
+            optimizer.step()
+    assert not torch.equal(network.embeddings[0].weight, START.embeddings[0].weight)
+    for ours, theirs in zip(population.member(setting, seed).parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("validation", [pytest.param("folds", marks=pytest.mark.slow), "held-out"])
 def test_simple_models_get_categories_and_not_their_numbers(validation):
     sizes = {"n_settings": 1, "n_seeds": 1, "confirmed": 1, "n_confirm_seeds": 2}
     found = tune(Embeds, DATA, {"lr": 0.01}, validation=validation, epochs=1, batch_size=45, **sizes)
@@ -197,7 +205,7 @@ def test_simple_models_get_categories_and_not_their_numbers(validation):
 
 def test_a_saved_study_predicts_new_rows_as_the_one_that_made_it(study):
     made, folder = study
-    kept = load_study(folder / "study", model=Embeds)
+    kept = load_study(folder, model=Embeds)
     new = pd.DataFrame(
         {"size": [0.1, 0.2, 0.3, 0.4], "shop": [3, 99, None, 3], "ward": ["west", "west", "west", "east"]}
     )
@@ -211,11 +219,3 @@ def test_a_saved_study_predicts_new_rows_as_the_one_that_made_it(study):
     with torch.no_grad():
         torch.testing.assert_close(kept.model()(inputs), made.model()(inputs))
     assert [(c.name, c.place, c.num_embeddings) for c in kept.data.codes] == [("shop", 0, 9), ("ward", 1, 4)]
-
-
-def test_a_study_is_not_resumed_with_other_codes(study):
-    _, folder = study
-    data = load(folder / "shops.csv", target="sold", codes=["ward", "shop"])
-    settings = {"plain": Setting(weight_decay=0.0), "decayed": Setting(weight_decay=0.1)}
-    with pytest.raises(InputError, match="its rows, columns or splits differ"):
-        compare(lambda: Embeds(3, 2, wide=9), data, settings, 2, **HOW, out=folder / "study", resume=True)

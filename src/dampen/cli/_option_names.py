@@ -17,7 +17,7 @@ _OPTIONS = (
     ("use text ", "use --text "),
     ("leave time_order out", "leave --time-order out"),
     ("use codes for", "use --codes for"),
-    ("a network of your own that embeds", "a network of your own (--model) that embeds"),
+    ("a network of your own that embeds", "a network of your own (dampen tune --model) that embeds"),
     ("leave codes out", "leave --codes out"),
     ("leave group out", "leave --group out"),
     ("leave time_order or group out", "leave --time-order or --group out"),
