@@ -107,10 +107,7 @@ def test_dampen_s_own_network_refuses_codes_in_one_line(run):
     shops().to_csv("shops.csv", index=False)
     code, out, err = run("tune", "shops.csv", "--target", "sold", "--codes", "shop")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert (
-        "reads the codes of column 'shop', input 0, as numbers: give a network of your own (dampen tune --model) that embeds"
-        in err
-    )
+    assert "reads the codes of column 'shop', input 0, as numbers: give a network of your own (dampen tune" in err
     assert err.strip().endswith("or leave --codes out")
 
 
