@@ -32,7 +32,7 @@ hops, entered, calls, names = set(json.load(sys.stdin)), [""], set(), {}
 def name_of(code):
     if code not in names:
         path = Path(code.co_filename)
-        names[code] = ".".join(("dampen", *path.relative_to(root).with_suffix("").parts)) \\
+        names[code] = ".".join(("dampen", *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__") \\
             if path.is_relative_to(root) else None
     return names[code]
 
@@ -119,5 +119,5 @@ def test_the_way_through_is_what_a_study_does(tmp_path):
     rest = iter(entered)
     assert [hop for hop in hops if hop not in rest] == []  # each comes after the one before
 
-    between = {tuple(module.removesuffix(".__init__").split(".")[:2][-1] for module in pair) for pair in calls}
+    between = {tuple(module.split(".")[:2][-1] for module in pair) for pair in calls}
     assert {(a, b) for a, b in between if a != b and rank(a) >= rank(b)} - UP == set()

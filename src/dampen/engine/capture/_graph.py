@@ -50,19 +50,6 @@ class Unsettled(NotRecordable):
     """What a function reads is not the same for all members."""
 
 
-def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> Callable[..., list[Tensor]]:
-    """Run `function(*inputs)` once and return a callable that repeats its operations on other inputs.
-
-    The inputs of a repetition must have the same shapes, strides and types. What the function does to its inputs
-    in place is done again, and was done to `inputs` while recording. Gradients inside the function are recorded;
-    the callable itself is not differentiable.
-
-    Raises:
-        NotRecordable: the function reads a tensor's values to decide what to do.
-    """
-    return _runner(operations(function, inputs))
-
-
 @dataclass(frozen=True)
 class Recording:
     """What a function did.
@@ -153,7 +140,11 @@ class Recorded:
 def record_reading(
     function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], deciding: Sequence[bool]
 ) -> Recorded:
-    """Run `function(*inputs)` once and return what repeats it where it would read the same values; see `operations`."""
+    """Run `function(*inputs)` once and return what repeats it where it would read the same values; see `operations`.
+
+    The inputs of a repetition must have the same shapes, strides and types. What the function does to its inputs in
+    place is done again. Gradients inside the function are recorded; what repeats it is not differentiable.
+    """
     recording = operations(function, inputs, deciding)
     return Recorded(_runner(recording), read_of(recording))
 
