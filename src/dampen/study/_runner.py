@@ -173,7 +173,15 @@ class Runner:
                 self._rows[phase] = split(self.plan, self.seeds(phase), again=phase == "confirmation")
         return self._rows[phase]
 
-    def train(self, phase: str, name: str, settings: Sequence[Setting], epochs: int, until: int | None) -> Population:
+    def train(
+        self,
+        phase: str,
+        name: str,
+        settings: Sequence[Setting],
+        epochs: int,
+        until: int | None,
+        n_seeds: int | None = None,
+    ) -> Population:
         """Train settings with the seeds and on the rows of a phase.
 
         Args:
@@ -182,8 +190,9 @@ class Runner:
             settings: which.
             epochs: length of the schedule.
             until: the epoch after which they are stopped early; None: they are not.
+            n_seeds: how many of the phase's seeds, where one set of rows serves all; None: all.
         """
-        seeds, until = self.seeds(phase), until or epochs
+        seeds, until = self.seeds(phase)[:n_seeds], until or epochs
         population = self._population(name, settings, seeds)
         self._fit(phase, name, population, epochs, until)
         if phase in (CALIBRATION, ENSEMBLE):
@@ -330,7 +339,7 @@ class Trained:
 
     Args:
         runner: trains them.
-        phase: `confirmation`, `test` or `ensemble`.
+        phase: `confirmation` or `test`.
     """
 
     def __init__(self, runner: Runner, phase: str):

@@ -12,7 +12,7 @@ from dampen.errors import InputError
 from dampen.search import Training, select_ensemble
 from dampen.study import _tempering
 from dampen.study._confirmation import Confirmed
-from dampen.study._runner import ENSEMBLE, Runner, Trained
+from dampen.study._runner import ENSEMBLE, Runner
 
 FEW = 1000  # rows below which a selection among all candidates would follow the luck of the rows
 
@@ -117,16 +117,30 @@ def networks_of(
         recommended: that one.
         confirmed: what temperatures are fitted on, where the study's metric leaves them open.
     """
-    trained, networks = Trained(runner, ENSEMBLE), []
-    trained.add([training for training, _ in chosen if training != recommended])
+    networks: list[nn.Module] = []
+    populations = {recommended: population} | _trained(runner, [each for each in chosen if each[0] != recommended])
     for training, count in chosen:
-        of = population if training == recommended else trained.population(training)
+        of = populations[training]
         members = [of.member(training.setting, seed) for seed in of.seeds[:count]]
         if runner.plan.metric.name == _tempering.METRIC:
             temperature = _temperature(confirmed, training, sum(count for _, count in chosen) > 1)
             members = [_tempering.tempered(network, temperature) for network in members]
         networks += members
     return networks
+
+
+def _trained(runner: Runner, chosen: list[tuple[Training, int]]) -> dict[Training, Population]:
+    """Return the population of each training: those of one length together, with as many seeds as one of them has."""
+    lengths: dict[int, dict[Training, int]] = {}
+    for training, count in chosen:
+        lengths.setdefault(training.epochs, {})[training] = count
+    populations: dict[Training, Population] = {}
+    for k, (epochs, counts) in enumerate(lengths.items(), 1):
+        settings = [training.setting for training in counts]
+        name = f"{ENSEMBLE}-{k}"
+        population = runner.train(ENSEMBLE, name, settings, epochs, None, n_seeds=max(counts.values()))
+        populations |= dict.fromkeys(counts, population)
+    return populations
 
 
 def _temperature(confirmed: Confirmed, training: Training, averaged: bool) -> float:
