@@ -118,7 +118,7 @@ def studies():
             dampen.load("iris"),
             schedule=dampen.Schedule("cosine", warmup=0.4),
             config={"optimizer": dampen.Adam(betas=(0.7, 0.9), eps=1e-3), "decay_filter": "all"},
-            **{"weight_decay": 0.1, "l1": 0.1, "label_smoothing": 0.1},
+            **{"weight_decay": 0.1, "l1": 0.1, "label_smoothing": 0.1, "mixup": 0.0, "ema": 0.0},  # two are off
         ),
         "constant after warm-up": study(
             dampen.mlp(8), dampen.load("diabetes"), schedule=dampen.Schedule(warmup=0.5), l2=0.1, dropout=0.2
@@ -329,7 +329,7 @@ def squared(outputs, targets):
     [
         ({"precision": "bfloat16"}, "the training's precision is bfloat16"),
         ({"device": "cuda:1"}, "the training ran on cuda:1"),
-        ({"schedule": dampen.Schedule("one-cycle", 0.01)}, "one-cycle over so few steps"),
+        ({"schedule": dampen.Schedule("one-cycle", 0.01)}, "one-cycle without a step on which it rises"),
         ({"loss": squared}, "the loss is a function of your own"),
     ],
 )

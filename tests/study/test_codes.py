@@ -106,7 +106,7 @@ class LooksUp(nn.Module):
         lambda code: nn.functional.one_hot(code.long(), 9),
         lambda code: nn.functional.one_hot(code.round().long(), 9),
         lambda code: code.unsqueeze(-1) == torch.arange(9),
-        lambda code: nn.functional.one_hot((30 * code).long() // 30, 9),
+        lambda code: nn.functional.one_hot((2000 * code).long() // 2000, 9),
     ],
     ids=["one-hot", "rounded", "equal", "multiplied"],
 )
@@ -128,6 +128,25 @@ def test_an_embedding_with_too_few_rows_is_refused_with_both_numbers():
             use(lambda inputs, outputs: Embeds(inputs, outputs, wide=-1))
     with pytest.raises(InputError, match="fails on code 8 of column 'shop', which has the codes 0 to 8: Class values"):
         Population(few, [Setting()], [0]).fit(DATA, **HOW)
+
+
+def test_a_network_without_a_row_for_code_0_is_refused():
+    without = LooksUp(lambda code: nn.functional.one_hot(code.long() - 1, 9), 2)
+    with pytest.raises(InputError, match="fails on code 0 of column 'shop', which has the codes 0 to 8: Class values"):
+        check_codes(without, DATA.train.features, DATA.codes)
+
+
+def test_looking_at_codes_changes_no_weights():
+    network = Embeds(DATA.n_inputs, 2)
+    for embedding in network.embeddings:
+        embedding.max_norm = 0.1  # torch shrinks the rows in every pass
+    before = copy.deepcopy(network.state_dict())
+    check_codes(network, DATA.train.features, DATA.codes)
+    assert all(torch.equal(t, before[name]) for name, t in network.state_dict().items())
+
+
+def test_a_knob_that_is_off_changes_no_codes():
+    compare(Embeds, DATA, [Setting(input_noise=0.0), Setting(input_noise=0.0, lr=0.1)], 2, epochs=1, batch_size=32)
 
 
 @pytest.mark.parametrize("knob", ["mixup", "input_noise", "input_dropout", "cutmix"])

@@ -20,7 +20,7 @@ CHANGES_INPUTS = ("mixup", "cutmix", "input_noise", "input_dropout")
 """Knobs that mix, blur or drop a row's numbers, and so would make other codes of codes."""
 _ROWS = 64  # that show what a network does with codes
 _SMALL = 64  # codes below which are tried as numbers: beside larger ones float32 would lose the shifts
-_SHIFTS = 2**-10, 2**-9  # neither of which makes another code, also where one is multiplied to number pairs of codes
+_SHIFTS = 2**-14, 2**-13  # neither of which makes another code, also where one is multiplied to number pairs of codes
 _SPREAD = 0.1  # of what takes the place of parameters of a single value, which may hide what follows from inputs
 
 
@@ -76,34 +76,59 @@ def check_codes(network: nn.Module, rows: Tensor, codes: Sequence[Code]) -> None
     if not codes or not len(rows):
         return
     try:
-        twin, parameter = copied(network, shared=True).eval(), next(network.parameters())
+        twin, parameter = _fixed(network), next(network.parameters())
         some = rows[:_ROWS].to(parameter.device, parameter.dtype)
         unknown = some.clone()
         unknown[..., [code.place for code in codes]] = 0.0
-        _outputs(twin, unknown)
+        taken = unknown if _runs(twin, unknown) else some
+        _outputs(twin, taken)
     except Exception:  # the run itself reports more
         return
     for code in codes:
-        highest, several = unknown.clone(), unknown.clone()
-        highest[..., code.place] = code.num_embeddings - 1
+        for value in (0, code.num_embeddings - 1):
+            _check_code(twin, taken, code, value)
+    for code in codes:
+        several = unknown.clone()
         several[..., code.place] = (torch.arange(len(some)) % min(code.num_embeddings, _SMALL)).to(some)
-        where = ModulePath(twin)
-        try:
-            with where, _Codes(where, highest, code):
-                _outputs(twin, highest)
-        except InputError:
-            raise
-        except Exception as e:
-            raise InputError(
-                f"the network fails on code {code.num_embeddings - 1} of column '{code.name}', which has the codes 0 "
-                f"to {code.num_embeddings - 1}: {first_line(e)}"
-            ) from e
         if _reads_as_number(twin, several, code.place):
             look_up = f"nn.Embedding({code.num_embeddings}, ...)(x[..., {code.place}].long())"
             raise InputError(
                 f"the network reads the codes of column '{code.name}', input {code.place}, as numbers: give a network "
                 f"of your own that embeds them, {look_up}, or leave codes out"
             )
+
+
+def _fixed(network: nn.Module) -> nn.Module:
+    """Return a copy in evaluation mode whose embeddings do not shrink their rows in a pass."""
+    twin = copied(network).eval()
+    for module in twin.modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            module.max_norm = None
+    return twin
+
+
+def _runs(network: nn.Module, rows: Tensor) -> bool:
+    try:
+        _outputs(network, rows)
+    except Exception:
+        return False
+    return True
+
+
+def _check_code(network: nn.Module, rows: Tensor, code: Code, value: int) -> None:
+    """Refuse a network that fails where a column has a code."""
+    with_code, where = rows.clone(), ModulePath(network)
+    with_code[..., code.place] = value
+    try:
+        with where, _Codes(where, with_code, code):
+            _outputs(network, with_code)
+    except InputError:
+        raise
+    except Exception as e:
+        raise InputError(
+            f"the network fails on code {value} of column '{code.name}', which has the codes 0 to "
+            f"{code.num_embeddings - 1}: {first_line(e)}"
+        ) from e
 
 
 def _reads_as_number(network: nn.Module, rows: Tensor, place: int) -> bool:

@@ -29,7 +29,8 @@ class DampenClassifier(ClassifierMixin, Dampen):
     """A classifier whose network is regularised as much as the data needs.
 
     `fit` searches weight decay, dropout and learning rate for all settings at once (`dampen.tune`), and trains the
-    winner on all rows with several seeds, whose probabilities `predict_proba` averages. Numbers are scaled by their
+    winner on all rows with several seeds, from 1000 rows on the best settings together; `predict_proba` averages the
+    probabilities of these networks (see `n_ensemble`). Numbers are scaled by their
     median and quartiles, missing ones filled in; columns of a frame that are no numbers become inputs as `dampen.load`
     reads them. Equal rows count as one with their weights' sum. Below 50 different rows nothing can be ranked: the
     published default for tables is used, and `tuned_` is False.

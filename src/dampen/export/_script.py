@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dampen._io import shortened
 from dampen.engine import BETA, QUANTILES, SGD, Adam, find_optimizer, find_schedule, forked, heads_of, momentum_of
+from dampen.engine.knobs import KNOBS
 from dampen.engine.knobs.weights import decay_timescale
 from dampen.engine.knobs.weights.weight_decay import decayed
 from dampen.errors import InputError
@@ -16,7 +17,7 @@ from dampen.export._literal import Source, listed, literal
 from dampen.models import Periodic, Scaling
 from dampen.study import Winner
 
-KNOBS = ("weight_decay", "decay_timescale", "dropout", "lr", "label_smoothing", "l1", "l2")
+_FOLLOWED = ("weight_decay", "decay_timescale", "dropout", "lr", "label_smoothing", "l1", "l2")
 _COMPARED = 64  # rows on which the script's network must equal the study's
 
 
@@ -29,9 +30,9 @@ def check(winner: Winner) -> None:
     if winner.data is None:
         raise InputError(str(winner.lacking))
     training = winner.training
-    others = [name for name in winner.setting if name not in KNOBS]
+    others = [name for name in winner.setting if name not in _FOLLOWED and KNOBS[name].on(winner.setting)]
     if others:
-        raise InputError(f"the setting turns {', '.join(others)}, and the script supports {', '.join(KNOBS)} only")
+        raise InputError(f"the setting turns {', '.join(others)}, and the script supports {', '.join(_FOLLOWED)} only")
     if str(training.device).partition(":")[0] != "cpu":
         raise InputError(f"the training ran on {training.device}, whose random numbers are not the CPU's")
     if training.precision not in ("float32", "float64"):
@@ -39,7 +40,7 @@ def check(winner: Winner) -> None:
     if training.loss is not None and not isinstance(training.loss, str):
         raise InputError("the loss is a function of your own, and the script can't hold it")
     if _too_short(winner):
-        raise InputError("the learning rate's schedule is one-cycle over so few steps that it never rises")
+        raise InputError("the learning rate's schedule is one-cycle without a step on which it rises")
     if not winner.repeatable:
         raise InputError("the network's initial weights do not follow from torch's seed")
     _layers.check_plain(winner.network, winner.examples[:_COMPARED])

@@ -135,9 +135,9 @@ def _trained(runner: Runner, chosen: list[tuple[Training, int]]) -> dict[Trainin
     for training, count in chosen:
         lengths.setdefault(training.epochs, {})[training] = count
     populations: dict[Training, Population] = {}
-    for k, (epochs, counts) in enumerate(lengths.items(), 1):
+    for epochs, counts in lengths.items():
         settings = [training.setting for training in counts]
-        name = f"{ENSEMBLE}-{k}"
+        name = f"{ENSEMBLE}-{epochs}"
         population = runner.train(ENSEMBLE, name, settings, epochs, None, n_seeds=max(counts.values()))
         populations |= dict.fromkeys(counts, population)
     return populations

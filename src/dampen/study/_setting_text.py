@@ -16,10 +16,16 @@ def worth_saying(setting: Mapping[str, Any]) -> dict[str, Any]:
         {'weight_decay': 0.0, 'lr': 0.01}
         >>> worth_saying({"weight_decay": 0.0, "lr": 0.01, "l1": 1e-5, "mixup": 0.0, "ema": 0.0, "input_noise": 0.0})
         {'lr': 0.01, 'l1': 1e-05}
+        >>> many = dict.fromkeys(["l2", "mixup", "cutmix", "ema", "dropout", "swa"], 0.0)
+        >>> worth_saying(many)  # of which 0 turns only the last one on: an average from the first epoch on
+        {'swa': 0.0}
     """
     if len(setting) <= _FEW:
         return dict(setting)
-    return {name: v for name, v in setting.items() if name not in KNOBS or v not in (0, KNOBS[name].neutral)}
+    off = {name for name, knob in KNOBS.items() if name in setting and not knob.on(setting)}
+    if setting.get("dropout") == 0:
+        off.add("dropout")  # its neutral value is whatever the network has
+    return {name: value for name, value in setting.items() if name not in off}
 
 
 def setting_text(setting: Mapping[str, Any], whole: bool = False) -> str:

@@ -94,7 +94,7 @@ def check_ids(network: nn.Module, inputs: Sequence[Tensor]) -> None:
         return
     rows = torch.cat([_rows_of_ends(t) for t in tried]).unique()
     try:
-        twin = copied(network, shared=True).eval()
+        twin = copied(network, shared=not _renormalises(network)).eval()
     except Exception:  # the run itself reports more
         return
     for some in rows.split(_ROWS):
@@ -102,6 +102,12 @@ def check_ids(network: nn.Module, inputs: Sequence[Tensor]) -> None:
         where = ModulePath(twin)
         with torch.no_grad(), forked(), where, LookUps(where, batch), contextlib.suppress(_Other):
             _run(twin, batch)
+
+
+def _renormalises(network: nn.Module) -> bool:
+    """Return whether an embedding changes its weights in every pass, also in one that only looks."""
+    bounded = (m.max_norm for m in network.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag))
+    return any(norm is not None for norm in bounded)
 
 
 def _rows_of_ends(t: Tensor) -> Tensor:
