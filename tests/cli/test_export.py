@@ -42,8 +42,8 @@ def made(tmp_path_factory):
             out=folder / "inserted",
             **words,
         ),
-        "l1": dampen.compare(
-            dampen.mlp(4), dampen.load("wine"), [dampen.Setting(l1=s) for s in (0.1, 0.9)], out=folder / "l1", **words
+        "ema": dampen.compare(
+            dampen.mlp(4), dampen.load("wine"), [dampen.Setting(ema=s) for s in (0.1, 0.9)], out=folder / "ema", **words
         ),
     }
 
@@ -98,11 +98,11 @@ def test_dropout_that_tune_inserted_is_there_again(run, made, tmp_path):
 
 
 def test_a_knob_that_the_script_does_not_know_is_named_and_the_rest_is_written(run, made, tmp_path):
-    code, out, err = run("export", made["l1"].folder, "--out", "there")
+    code, out, err = run("export", made["ema"].folder, "--out", "there")
     assert code == 0
     assert err == (
-        "dampen: train.py is not written: the setting turns l1, and the script supports weight_decay, dropout, lr "
-        "only\n"
+        "dampen: train.py is not written: the setting turns ema, and the script supports weight_decay, "
+        "decay_timescale, dropout, lr, label_smoothing, l1, l2 only\n"
     )
     assert sorted(out.split()) == ["there/model.json", "there/model.safetensors"]
 

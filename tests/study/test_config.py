@@ -8,7 +8,6 @@ import torch
 
 import dampen
 from dampen import SGD, InputError, Schedule, Setting, TrainConfig
-from dampen.errors import NotExported
 from dampen.study import read_config, written_config
 
 SETTINGS = [Setting(), Setting(weight_decay=0.5)]
@@ -83,14 +82,13 @@ def test_a_configuration_is_kept_and_resumed_with_the_same_one_alone(made, rows)
         dampen.compare(dampen.mlp(4), rows, SETTINGS, 2, config=CONFIG, optimizer="adamw", out=folder, resume=True)
 
 
-def test_a_script_that_can_not_follow_a_configuration_is_not_written(made, tmp_path):
+def test_an_export_follows_the_configuration(made, tmp_path):
     _, study = made
-    with pytest.warns(NotExported, match="train.py is not written"):
-        exported = study.export(tmp_path / "export")
-    assert exported.refused.endswith(
-        "the optimizer is SGD(momentum=0.9, nesterov=False), and the script supports adamw only"
-    )
-    assert "train.py" not in exported.files
+    exported = study.export(tmp_path / "export")
+    assert exported.refused is None
+    script = (tmp_path / "export" / "train.py").read_text()
+    assert "torch.optim.SGD(groups, lr=LR, momentum=0.9)" in script
+    assert "clip_grad_norm_(network.parameters(), 1.0)" in script
     training = json.loads((tmp_path / "export" / "model.json").read_text())["training"]
     assert (training["clip_grad_norm"], training["lr"], training["batch_size"]) == ("1.0", 0.02, 32)
 
