@@ -80,9 +80,10 @@ def check_codes(network: nn.Module, rows: Tensor, codes: Sequence[Code]) -> None
         some = rows[:_ROWS].to(parameter.device, parameter.dtype)
         unknown = some.clone()
         unknown[..., [code.place for code in codes]] = 0.0
-        taken = unknown if _runs(twin, unknown) else some
-        _outputs(twin, taken)
     except Exception:  # the run itself reports more
+        return
+    taken = next((inputs for inputs in (unknown, some) if _runs(twin, inputs)), None)
+    if taken is None:
         return
     for code in codes:
         for value in (0, code.num_embeddings - 1):

@@ -31,7 +31,7 @@ from dampen.engine.execution._chunk import Chunk
 from dampen.engine.execution._ordinary import tensors_of
 from dampen.engine.execution._program import Names, Program
 from dampen.engine.execution._select import choose
-from dampen.engine.knobs import KNOBS, Setting
+from dampen.engine.knobs import Setting, turned
 from dampen.engine.knobs.weights import weight_decay
 from dampen.engine.knobs.weights.corrected_decay import normalised
 from dampen.errors import InputError, NotFusedWarning
@@ -413,8 +413,7 @@ class Population:
             raise InputError("the network has no parameter to train: none requires a gradient")
         self._check_ids([table for of_seed in sets for table in of_seed.tables.values()])
         if codes := sets[0].codes:
-            turned = (name for setting in self.settings for name in setting if KNOBS[name].on(setting))
-            refuse_changed_codes(codes, turned)
+            refuse_changed_codes(codes, turned(self.settings))
             check_codes(self._networks[0], sets[0].tables["train"].inputs[0], codes)
         first = _dataset.to_device([sets[0].tables["train"]], device, recipe.dtype)
         largest = batches(len(first), recipe.batch_size, recipe.even_batches)[0]

@@ -20,7 +20,7 @@ from dampen.engine.capture import Place, Trace, check_ids, in_one_line, named, r
 from dampen.engine.execution._active_knobs import ActiveKnobs
 from dampen.engine.execution._ordinary import Step, gradient, tensors_of, watched
 from dampen.engine.execution._step_effects import StepEffects
-from dampen.engine.knobs import KNOBS, Setting
+from dampen.engine.knobs import Setting, turned
 from dampen.engine.knobs.weights import decay_timescale, weight_decay
 from dampen.engine.knobs.weights.corrected_decay import normalised
 from dampen.engine.optim import _optimizers
@@ -74,7 +74,7 @@ def solo(
     rows = _dataset.to_device([sets.tables["train"]], device, recipe.dtype)
     network = Builder(model)(seed, sets.input_shape, sets.outputs).to(device, recipe.dtype).train()
     check_ids(network, [t[0] for t in rows.inputs])
-    refuse_changed_codes(sets.codes, (name for name in setting if KNOBS[name].on(setting)))
+    refuse_changed_codes(sets.codes, turned([setting]))
     check_codes(network, rows.inputs[0][0], sets.codes)
     spans = batches(len(rows), recipe.batch_size, recipe.even_batches)
     if any(span.stop - span.start == 1 for span in spans):  # one row alone can't be normalised

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dampen._io import shortened
 from dampen.engine import BETA, QUANTILES, SGD, Adam, find_optimizer, find_schedule, forked, heads_of, momentum_of
-from dampen.engine.knobs import KNOBS
+from dampen.engine.knobs import turned
 from dampen.engine.knobs.weights import decay_timescale
 from dampen.engine.knobs.weights.weight_decay import decayed
 from dampen.errors import InputError
@@ -30,7 +30,7 @@ def check(winner: Winner) -> None:
     if winner.data is None:
         raise InputError(str(winner.lacking))
     training = winner.training
-    others = [name for name in winner.setting if name not in _FOLLOWED and KNOBS[name].on(winner.setting)]
+    others = [name for name in turned([winner.setting]) if name not in _FOLLOWED]
     if others:
         raise InputError(f"the setting turns {', '.join(others)}, and the script supports {', '.join(_FOLLOWED)} only")
     if str(training.device).partition(":")[0] != "cpu":

@@ -8,7 +8,7 @@ from dampen._checks import function, integer
 from dampen._io import shortened
 from dampen.data import Data
 from dampen.engine import Model, TrainConfig, TrainOptions, check_timescale, configured, find_optimizer, once
-from dampen.engine.knobs import KNOBS, Setting
+from dampen.engine.knobs import Setting, turned
 from dampen.errors import InputError
 from dampen.search import SEARCH, Bracket, Rung, Training, best, rungs
 from dampen.study._bar import bar_in_notebook
@@ -89,8 +89,7 @@ def compare(
         n_seeds=(n_seeds, 2),
     )
     model = ready.model
-    turned = [name for setting in named.values() for name in setting if KNOBS[name].on(setting)]
-    refuse_changed_codes(model, ready.data, turned)
+    refuse_changed_codes(model, ready.data, turned(list(named.values())))
     check_timescale(find_optimizer(ready.training.optimizer), list(named.values()))
     lengths, different = ready.lengths, tuple(dict.fromkeys(named.values()))
     plan = ready.plan(

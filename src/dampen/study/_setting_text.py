@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dampen.engine.knobs import KNOBS
+from dampen.engine.knobs import KNOBS, turned
 
 _FEW = 5  # knobs that are all named; of a cocktail's dozen only those that are on
 
@@ -22,7 +22,7 @@ def worth_saying(setting: Mapping[str, Any]) -> dict[str, Any]:
     """
     if len(setting) <= _FEW:
         return dict(setting)
-    off = {name for name, knob in KNOBS.items() if name in setting and not knob.on(setting)}
+    off = {name for name in setting if name in KNOBS}.difference(turned([setting]))
     if setting.get("dropout") == 0:
         off.add("dropout")  # its neutral value is whatever the network has
     return {name: value for name, value in setting.items() if name not in off}

@@ -26,6 +26,7 @@ from dampen.engine.knobs import (
     Setting,
     Site,
     Variants,
+    turned,
 )
 from dampen.errors import InputError
 
@@ -39,7 +40,7 @@ class ActiveKnobs:
 
     def __init__(self, settings: Sequence[Setting]):
         self.settings = tuple(settings)
-        on = [knob for knob in KNOBS.values() if any(knob.on(setting) for setting in self.settings)]
+        on = [KNOBS[name] for name in turned(self.settings)]
         self.gradient = [(k, k.acts) for k in on if isinstance(k.acts, OnGradient)]
         self.weights = [(k, k.acts) for k in on if isinstance(k.acts, OnWeights)]
         self.updates = [(k, k.acts) for k in on if isinstance(k.acts, OnUpdate)]

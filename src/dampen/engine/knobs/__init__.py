@@ -17,7 +17,7 @@ from dampen.engine.knobs._base import (
 )
 from dampen.engine.knobs._masks import WithoutGradient
 from dampen.engine.knobs._registry import KNOBS, find_knob, register_installed_knobs, register_knob
-from dampen.engine.knobs._setting import Setting
+from dampen.engine.knobs._setting import Setting, turned
 
 __all__ = [
     "KNOBS",
@@ -39,4 +39,5 @@ __all__ = [
     "one_of",
     "register_installed_knobs",
     "register_knob",
+    "turned",
 ]

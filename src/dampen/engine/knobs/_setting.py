@@ -1,6 +1,6 @@
 """A setting: one value for every knob that is turned."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dampen.engine.knobs._registry import KNOBS, find_knob
@@ -64,6 +64,16 @@ class Setting(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"Setting({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
+
+
+def turned(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the knobs that one of the settings turns to something else than their neutral value.
+
+    Example:
+        >>> turned([{"l1": 0.0, "ema": 0.9}, {"ema": 0.0, "swa": 0.0}])
+        ['ema', 'swa']
+    """
+    return [name for name, knob in KNOBS.items() if any(knob.on(setting) for setting in settings)]
 
 
 def _plain(rates: tuple[Any, ...]) -> Any:
