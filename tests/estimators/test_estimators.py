@@ -312,6 +312,23 @@ def test_few_rows_get_the_published_default_and_that_is_said(classes):
     assert "dropout" not in plain.setting_
 
 
+def test_few_rows_that_were_given_often_have_the_shares_of_their_classes():
+    rng = np.random.default_rng(0)
+    cells = np.array([(a, b, c) for a in range(4) for b in range(2) for c in range(2)], dtype=float)
+    shares = rng.uniform(0.05, 0.95, len(cells))
+    X = np.repeat(cells, 100, axis=0)
+    y = rng.random(len(X)) < np.repeat(shares, 100)
+    observed = y.reshape(-1, 100).mean(1)
+    model = DampenClassifier(random_state=0, n_confirm_seeds=1).fit(X, y.astype(int))
+    assert not model.tuned_
+    apart = np.abs(model.predict_proba(cells)[:, 1] - observed)
+    assert apart.mean() < 0.03, apart  # with the epochs of rows that are given once: 0.12
+    weighted = DampenClassifier(random_state=0, n_confirm_seeds=1).fit(
+        np.repeat(cells, 2, axis=0), np.tile([0, 1], len(cells)), np.stack([1 - observed, observed], 1).ravel()
+    )
+    np.testing.assert_allclose(weighted.predict_proba(cells), model.predict_proba(cells), atol=0.01)
+
+
 def test_a_class_of_few_rows_does_not_stop_the_folds(classes):
     X, y = classes
     rare = y.copy()

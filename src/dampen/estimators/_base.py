@@ -22,6 +22,7 @@ from dampen.engine import Model, Population, TrainConfig, copied, with_heads
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.estimators._arguments import COUNTS, as_pandas, is_mixed, row_numbers, unmasked, whole, widths_of
+from dampen.estimators._defaults import longer
 from dampen.estimators._defaults import usual as defaults
 from dampen.estimators._rows import (
     Folds,
@@ -165,7 +166,7 @@ class Dampen(BaseEstimator):
         network, batch_size = with_heads(usual.network, None if loss == AUTO else loss), usual.batch_size
         epochs = counts["epochs"] or usual.epochs
         if n < LEAST_ROWS:
-            self._untuned(network, data, epochs, batch_size, seed)
+            self._untuned(network, data, counts["epochs"] or longer(usual.epochs, rows.weights), batch_size, seed)
             return
         study = tune(
             network,

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float64
+
 from dampen.data import Data
 from dampen.engine import Model
 from dampen.models import tabular
@@ -16,6 +19,7 @@ _EPOCHS, _STEPS = (10, 80), 2500  # that the longest trainings have at least and
 _MOST_EMBEDDED = 32  # numbers beyond which waves cost more than the rest of the network
 _RATES = LogUniform(1e-3, 3e-2)  # steps are few and large where a batch has 256 rows
 _SMOOTHING = 0.1  # Holzmüller, Grinsztajn and Steinwart (2024), table A.1
+_OFTEN = 10
 _NETWORKS = 8  # that predict classes together, of several settings
 
 
@@ -81,6 +85,18 @@ def usual(
         n_seeds=1,
         n_ensemble=_NETWORKS if classes else None,
     )
+
+
+def longer(epochs: int, weights: Float64[np.ndarray, " N"]) -> int:
+    """Return the length of a training on few different rows: up to ten times as long where these were given often.
+
+    A cell of a contingency table has a share of each class to learn, and not one example.
+
+    Args:
+        epochs: where each row was given once.
+        weights: how often rows were given, in whatever unit.
+    """
+    return round(epochs * min(_OFTEN, float(weights.mean() / weights.min())))
 
 
 def numbers(data: Data) -> tuple[int, ...]:
