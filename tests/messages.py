@@ -110,10 +110,14 @@ EXTRA = {  # of parts that are put together from other texts
     "rows of {0} may have taken part in training; their summary may be too good: {1}": "cli/_predict_setup.py",
     "the {0} test rows of {1} are predicted; --rows all takes every one": "cli/_predict_setup.py",
     **{
-        f"Data('{{0}}': {task}, {{1}} training, {{2}} validation and {{3}} test rows, inputs {{4}}, outputs {{5}})": (
-            "cli/_data.py"
+        f"Data('{{0}}': {task}, {{{n}}} training, {{{n + 1}}} validation and {{{n + 2}}} test rows, "
+        f"inputs {{{n + 3}}}, outputs {{{n + 4}}})": "cli/_data.py"
+        for task, n in (
+            ("classification", 1),
+            ("regression", 1),
+            ("classification of '{1}'", 2),
+            ("regression of '{1}'", 2),
         )
-        for task in ("classification", "regression")
     },
     "No setting is significantly better than {0}. The best estimate is {1}: a gain of {2} ({3} to {4}) in {5} "
     "over {6}, not significant.": "study/_verdict_text.py",

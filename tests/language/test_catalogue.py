@@ -177,6 +177,7 @@ def test_lines_of_the_command_line_are_chinese_but_for_options_names_and_measure
         "note: rows of x.csv may have taken part in training; their summary may be too good: there is no file x.csv; "
         "correct the name",
         "Data('a': regression, 643 training, 0 validation and 215 test rows, inputs 59, outputs 1)",
+        "Data('a': classification of 'b', 643 training, 0 validation and 215 test rows, inputs 59, outputs 3)",
         "Dropout inserted after 1 (ReLU); not after the activations that are called as functions in the network's own "
         "forward.",
         "x.py has no 'a': name a function that makes a network",

@@ -125,8 +125,9 @@ class Data:
             _given_folds.check(self.given_folds, self.train_rows, self.name)
 
     def __repr__(self) -> str:
+        of = "" if self.target_name is None else f" of '{self.target_name}'"
         return (
-            f"Data('{self.name}': {self.task}, {len(self.train_rows)} training, "
+            f"Data('{self.name}': {self.task}{of}, {len(self.train_rows)} training, "
             f"{len(self.validation_rows)} validation and {len(self.test_rows)} test rows, "
             f"inputs {'x'.join(map(str, self.inputs))}, outputs {self.outputs})"
         )
