@@ -58,18 +58,23 @@ class Metric:
         return low, high
 
     def costs(self, outputs: Float[Tensor, "... N C"], rows: Rows) -> Float[Tensor, "... units"]:
-        """Return costs whose mean is the rows' weighted mean: one for each row, or for each group of rows.
+        """Return numbers whose mean is the rows' weighted mean cost R: one for each row, or for each group of rows.
 
-        Rows of a group are not independent, so that intervals are taken over groups (Liang and Zeger 1986).
+        They vary as R does, whose denominator, the rows' weights or how many rows a group has, is drawn with the rows:
+        `R + w (c - R)`, the linearised ratio (Cochran 1977, "Sampling techniques", equation 6.10; Liang and Zeger
+        1986 for groups, whose rows are not independent).
         """
         costs = self.cost(outputs, rows.targets)
-        if rows.weights is not None:
-            costs = costs * rows.weights
-        if rows.groups is None:
+        if rows.weights is None and rows.groups is None:
             return costs
+        weights = costs.new_ones(costs.shape[-1]) if rows.weights is None else rows.weights
+        mean = (weights * costs).mean(-1, keepdim=True)
+        beyond = weights * (costs - mean)
+        if rows.groups is None:
+            return _around(mean, beyond)
         groups, members = rows.groups.unique(return_inverse=True)
-        sums = costs.new_zeros((*costs.shape[:-1], len(groups))).index_add_(-1, members, costs)
-        return sums * (len(groups) / len(members))
+        sums = beyond.new_zeros((*costs.shape[:-1], len(groups))).index_add_(-1, members, beyond)
+        return _around(mean, sums * (len(groups) / len(members)))
 
     def serves(self, weighted: bool) -> bool:
         """Return whether it can be taken of rows with weights, if they have some."""
@@ -85,6 +90,11 @@ class Metric:
         step = 1e-6 * max(abs(one), 1e-12)
         slope = (self.in_unit(one + step, deviation) - a) / step if near else (a - b) / (one - other)
         return [a - b, *sorted(slope * end for end in ends)]
+
+
+def _around(mean: Tensor, deviations: Tensor) -> Tensor:
+    """Return numbers that lie so around their mean, `[..., units]`; all of them the mean where that is not finite."""
+    return torch.where(mean.isfinite(), mean + deviations, mean)
 
 
 def _nll(outputs: Float[Tensor, "... N C"], targets: Tensor) -> Float[Tensor, "... N"]:
@@ -151,7 +161,14 @@ def _absolute(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _unexplained(outputs: Tensor, targets: Tensor) -> Tensor:
-    return _squared(outputs, targets) / targets.var(correction=0).clamp_min(1e-12)
+    """Return numbers whose mean is the share of the variance that is left, and that vary as this ratio does.
+
+    The variance is estimated on the same rows, so that a row's own part of it counts (Cochran 1977, equation 6.10).
+    """
+    squares, around = _squared(outputs, targets), (targets - targets.mean()).square()
+    variance = around.mean().clamp_min(1e-12)
+    share = squares.mean(-1, keepdim=True) / variance
+    return _around(share, (squares - share * around) / variance)
 
 
 def _gaussian_nll(outputs: Tensor, targets: Tensor) -> Tensor:

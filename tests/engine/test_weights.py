@@ -160,6 +160,49 @@ def test_intervals_over_groups_are_those_of_the_groups():
     np.testing.assert_allclose(found, over_rows(every[0].double().numpy()).interval(0.95), rtol=1e-5)
 
 
+def weighted_mean(costs, counts, weights):
+    """Of rows drawn so often."""
+    drawn = counts * weights
+    return (drawn * costs).sum(1) / drawn.sum(1)
+
+
+@pytest.mark.parametrize("case", ["weights", "weights, costs fall with them", "groups", "groups, small ones cost more"])
+def test_intervals_over_weighted_rows_and_groups_are_a_bootstrap_s(case):
+    """Weights, and sizes of groups, are drawn with the rows: rows that cost the same have no interval at all."""
+    rng = np.random.default_rng(0)
+    n = 300
+    sizes = rng.integers(1, 30, n)
+    owner = np.repeat(np.arange(n), sizes) if case.startswith("groups") else np.arange(n)
+    weights = rng.uniform(0.5, 3, n) if case.startswith("weights") else np.ones(len(owner))
+    scale = 1 / weights if "fall" in case else 10 / sizes[owner] if "small" in case else 1.0
+    costs = scale * np.abs(rng.normal(1, 0.2, len(owner)))
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=2000)
+    drawn = weighted_mean(costs, counts[:, owner], weights)
+
+    def found(costs):
+        told = {"weights": torch.tensor(weights / weights.mean()), "groups": torch.tensor(owner)}
+        kept = {name: t for name, t in told.items() if case.startswith(name)}
+        rows = dampen.data.Rows(torch.zeros(len(costs), 1), torch.zeros(len(costs)).double(), **kept)
+        return over_rows(find("mae", "regression").costs(torch.tensor(costs)[:, None], rows).numpy())
+
+    assert found(costs).mean == pytest.approx(np.average(costs, weights=weights))
+    np.testing.assert_allclose(np.diff(found(costs).interval()), np.diff(np.quantile(drawn, [0.025, 0.975])), rtol=0.1)
+    assert found(np.full(len(owner), 0.7)).interval() == pytest.approx((0.7, 0.7))
+
+
+def test_the_interval_of_r2_counts_that_its_variance_is_estimated_too():
+    rng = np.random.default_rng(0)
+    targets = rng.standard_t(5, size=150)
+    metric = find("r2", "regression")
+    for predicted in (np.full(150, 0.1), targets + rng.normal(0, 0.7, 150)):
+        costs = metric.cost(torch.tensor(predicted)[:, None], torch.tensor(targets))
+        rows = rng.integers(0, 150, (4000, 150))
+        drawn = ((predicted - targets)[rows] ** 2).mean(1) / targets[rows].var(1)
+        low, high = over_rows(costs.numpy()).interval()
+        assert float(costs.mean()) == pytest.approx(((predicted - targets) ** 2).mean() / targets.var())
+        np.testing.assert_allclose(high - low, np.diff(np.quantile(drawn, [0.025, 0.975]))[0], rtol=0.15, atol=0.01)
+
+
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
