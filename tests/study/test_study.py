@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -117,10 +118,13 @@ def test_lengths_double_while_longer_trainings_are_better(wine, monkeypatch):
     assert [rung.epochs for rung in found.ranked if rung.family == "search"] == [2, 4, 8, 16]
     assert found.verdict.length.epochs == found.recommended.epochs == 16
     assert {other.training.epochs for other in found.verdict.references.values() if other.training} == {16}
-    assert found.verdict.length.doubled > found.verdict.length.standard_error
+    assert found.verdict.length.doubled > 2 * found.verdict.length.standard_error
     assert found.verdict.diagnosis.underfits
     assert any("With 32 epochs it would be better still" in sentence for sentence in found.sentences())
     assert found.document()["trained"]["epochs"] == 32
+    nearly = replace(found.verdict.length, standard_error=found.verdict.length.doubled / 1.5)
+    sentences = replace(found.verdict, length=nearly).sentences()
+    assert any("32 epochs it may be better still" in s and "not significant" in s for s in sentences)
 
 
 def test_lengths_stay_where_longer_trainings_are_worse(monkeypatch):

@@ -22,6 +22,7 @@ NAMES = {
     "linear": "a linear model",
     "boosting": "boosted trees",
 }
+_SURE = 2  # standard errors
 BIASES = {
     "folds": "The data is small: the search and the evaluation used the same rows, split anew, so the figures of the "
     "selected setting may be slightly too good.",
@@ -266,13 +267,14 @@ def _length(verdict: Findings) -> list[str]:
     length = verdict.length
     if length.doubled is None or length.standard_error is None:
         return []
-    long = 2 * length.epochs
+    long, by, error = 2 * length.epochs, f"{length.doubled:.2g}", f"{length.standard_error:.2g}"
+    if length.doubled > _SURE * length.standard_error:
+        return [f"With {long} epochs it would be better still, by {by} (standard error {error})."]
     if length.doubled > length.standard_error:
         return [
-            f"With {long} epochs it would be better still, by {length.doubled:.2g} (standard error "
-            f"{length.standard_error:.2g})."
+            f"With {long} epochs it may be better still, by {by} (standard error {error}), which is not significant."
         ]
-    what = "worse" if length.doubled < -length.standard_error else "no better"
+    what = "worse" if length.doubled < -_SURE * length.standard_error else "no better"
     size = f"{_number(length.doubled, '+', 2)}, standard error {length.standard_error:.2g}"
     return [
         f"{_epochs(length.epochs)} {'is' if length.epochs == 1 else 'are'} enough: with {long} it is {what} ({size})."
