@@ -67,7 +67,7 @@ def write_idx(path: Path, array: np.ndarray) -> None:
         (["weight-decay", "surplus"], "surplus"),
         (["dropout", "no-such-set"], "'no-such-set' is neither a data set nor a folder; the sets are digits"),
         (["dropout", "--data-dir", "nowhere"], "nowhere is not a folder"),
-        (["dropout", "--rates", "1.5,0.5"], "got 1.5"),
+        (["dropout", "--rates", "1.5,0.5"], "dropout must be a probability of dropping from 0 to 1, got 1.5\n"),
         (["dropout", "--hidden", "64", "--rates", "1.5"], "got 1.5"),
         (["dropout", "--hidden", "64", "--rates", "nan"], "got nan"),
         (["dropout", "--rates", "0.3"], "1 dropout rate for 2 hidden layers"),

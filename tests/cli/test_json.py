@@ -13,7 +13,7 @@ import pytest
 
 from dampen.cli import main
 
-WEIGHT_DECAY = ("weight-decay", "--seeds", 2, "--epochs", 20, "--path", 5)
+WEIGHT_DECAY = ("weight-decay", "--seeds", 2, "--epochs", 5, "--path", 3)
 DROPOUT = ("dropout", "wine", "--seeds", 2, "--hidden", "8,4")
 METRICS = ("train_loss", "test_loss", "l2_norm")
 LINE = re.compile(
@@ -72,8 +72,8 @@ def test_the_weight_decay_document_has_every_run_with_its_spread(weight_decay):
 def test_the_document_of_the_path_has_a_value_for_each_strength_and_names_the_lowest(weight_decay):
     path = weight_decay[0]["path"]
     for name in ("test_loss", "l2_norm", "closed_form_test_loss", "ridge_test_loss"):
-        assert len(path[name]) == 5
-    assert path["weight_decay"] == pytest.approx([0.01, 0.1, 1, 10, 100])
+        assert len(path[name]) == 3
+    assert path["weight_decay"] == pytest.approx([0.01, 1, 100])
     assert path["best"] == path["weight_decay"][path["test_loss"].index(min(path["test_loss"]))]
 
 
@@ -134,13 +134,12 @@ def test_a_regression_has_no_accuracy(folder):
     assert text.splitlines()[0] == line
 
 
-def test_the_same_seed_gives_the_same_document_and_another_seed_another(folder, dropout, weight_decay):
+def test_the_same_seed_gives_the_same_document_and_another_seed_another(folder, dropout):
     def again(words, *more):
         return without_seconds(json.loads(dampen(folder, *words, *more, "--json")))
 
     assert again(DROPOUT, "--seed", 0) == without_seconds(dropout[0])
     assert again(DROPOUT, "--seed", 1) != without_seconds(dropout[0])
-    assert again(WEIGHT_DECAY, "--seed", 0) == without_seconds(weight_decay[0])
 
 
 def test_runs_with_seeds_in_common_have_those_seeds_results_in_common(folder):
@@ -152,11 +151,19 @@ def test_runs_with_seeds_in_common_have_those_seeds_results_in_common(folder):
 
 
 def test_a_strength_that_diverges_is_null_and_leaves_the_other_alone(folder):
-    small = ("weight-decay", "--seeds", 2, "--json", "--weight-decay")  # lr * 3000 = 9: w grows by 8 a step
+    small = (
+        "weight-decay",
+        "--seeds",
+        2,
+        "--epochs",
+        20,
+        "--json",
+        "--weight-decay",
+    )  # lr * 3000 = 9: w grows by 8 a step
     both, alone = (json.loads(dampen(folder, *small, strengths))["runs"] for strengths in ("0,3000", "0"))
     assert both[1]["test_loss"] is None
     assert both[0] == pytest.approx(alone[0], rel=1e-3)  # float32, and another layout in memory
-    assert "3000 diverged with 2 of 2 seeds" in dampen(folder, *small[:3], "--weight-decay", "0,3000")
+    assert "3000 diverged with 2 of 2 seeds" in dampen(folder, *small[:5], "--weight-decay", "0,3000")
 
 
 def test_the_picture_is_drawn_where_plot_says_as_svg(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 HEAVY = ("matplotlib", "numpy", "optuna", "pandas", "plotly", "pyarrow", "pydantic", "scipy", "sklearn", "torch")
 COMPILER = ("sympy", "torch._dynamo", "torch._inductor")
+OTHERS = tuple(sorted({*HEAVY, *COMPILER} - {"torch", "numpy", "pydantic"}))  # than what every study has
 MODEL = """
 import torch
 from torch import nn
@@ -65,20 +66,21 @@ def test_a_wrong_option_of_a_command_loads_no_torch(tmp_path):
     assert loaded_by(RUN, ("numpy", "torch"), tmp_path, "weight-decay", "--weight-decay", "much") == []
 
 
-def test_knobs_loads_torch_alone(tmp_path):
-    others = tuple({*HEAVY, *COMPILER} - {"torch", "numpy", "pydantic"})
-    assert loaded_by(RUN, others, tmp_path, "knobs") == []
-
-
-def test_the_doctor_loads_torch_alone_and_not_its_compiler(tmp_path):
+def test_opening_a_study_and_then_the_doctor_and_knobs_load_torch_alone_and_not_its_compiler(tmp_path):
+    """In one process, as each begins with torch: what an earlier one loads is told by the later ones, too."""
     (tmp_path / "net.py").write_text(MODEL)
-    others = tuple({*HEAVY, *COMPILER} - {"torch", "numpy", "pydantic"})
-    assert loaded_by(RUN, others, tmp_path, "doctor", "net.py:build") == []
-
-
-def test_opening_a_study_loads_no_library_of_pictures_and_simple_models(tmp_path):
-    code = "import dampen.study, dampen.report, dampen.experiments, dampen.uncertainty"
-    assert loaded_by(code, tuple({*HEAVY, *COMPILER} - {"torch", "numpy"}), tmp_path) == []
+    code = "exec(open('steps.py').read())"
+    (tmp_path / "steps.py").write_text(f"""
+import dampen.study, dampen.report, dampen.experiments, dampen.uncertainty
+assert 'pydantic' not in sys.modules, 'opening a study loads pydantic'
+from dampen.cli import main
+for words in ('doctor', 'net.py:build'), ('knobs',):
+    sys.argv = ['dampen', *words]
+    try: main()
+    except SystemExit as ended: assert not ended.code, words
+    print('LOADED AFTER', words[0], *(name for name in {OTHERS!r} if name in sys.modules), file=sys.stderr)
+""")
+    assert loaded_by(code, OTHERS, tmp_path) == []
 
 
 def test_the_garbage_collector_is_on_when_a_command_works_and_afterwards(run, monkeypatch):
