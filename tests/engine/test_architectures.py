@@ -279,8 +279,8 @@ def distance(network, other):
 
 
 def compare(model, data, optimizer, settings=SETTINGS):
-    """Train six members for thirty steps, and three of them alone; return the largest distance."""
-    options = {"epochs": 6, "batch_size": 8, "lr": 0.01, "optimizer": optimizer, "precision": "float64"}
+    """Train six members for fifteen steps, and three of them alone; return the largest distance."""
+    options = {"epochs": 3, "batch_size": 8, "lr": 0.01, "optimizer": optimizer, "precision": "float64"}
     population = Population(model, settings, SEEDS)
     history = population.fit(data, **options)
     largest = 0.0

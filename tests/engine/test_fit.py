@@ -79,9 +79,9 @@ def same(population, other, members=SETTINGS, seeds=(3, 9)):
     ids=named,
 )
 def test_every_option_trains_as_torch_does(options):
-    population, history = fit(epochs=12, **options)
+    population, history = fit(epochs=4, **options)
     for m, setting in enumerate(SETTINGS):
-        alone = solo(network, setting, 9, rows(), precision="float64", epochs=12, batch_size=8, lr=0.01, **options)
+        alone = solo(network, setting, 9, rows(), precision="float64", epochs=4, batch_size=8, lr=0.01, **options)
         assert distance(population.member(setting, 9), alone.network) < 1e-9
         np.testing.assert_allclose(history.metrics["train_loss"][:, 1, m], alone.train_loss, rtol=1e-9)
 

@@ -289,7 +289,7 @@ class Deciding(nn.Sequential):
 @pytest.mark.filterwarnings("ignore::dampen.NotFusedWarning")
 def test_cutmix_is_a_hand_written_loop_fused_or_one_by_one(kind):
     x, y = (t.double() if t.is_floating_point() else t for t in rows(IMAGES, 24))
-    how = {"epochs": 30, "batch_size": 24, "lr": 0.05, "decay_filter": "all"}
+    how = {"epochs": 10, "batch_size": 24, "lr": 0.05, "decay_filter": "all"}
     settings = [Setting(cutmix=alpha) for alpha in (0.2, 1.0, 0.0)]
 
     def model():
@@ -301,7 +301,7 @@ def test_cutmix_is_a_hand_written_loop_fused_or_one_by_one(kind):
         torch.manual_seed(4)
         network = model().double()
         optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
-        for step in range(30):
+        for step in range(10):
             order = _rng.batch_order(24, 4, step + 1)
             draws = _rng.StepDraws([4], step, "cutmix", os.environ.get("DAMPEN_TEST_DEVICE", "cpu"))
             u, down, right = draws.uniform(3)[0].tolist()
