@@ -7,6 +7,7 @@ from unittest import mock
 import pytest
 
 from dampen.engine.knobs import KNOBS
+from dampen.study import _defaults
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = [
@@ -15,6 +16,7 @@ EXAMPLES = [
     if not page.name.endswith(".zh.md")  # has the same
     for i, code in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE))
 ]
+FEW = _defaults.Sizes(8, 1, 3)  # where an example says nothing of sizes
 CHINESE = [*ROOT.glob("*.zh.md"), *sorted((ROOT / "docs").rglob("*.zh.md"))]
 HAN = re.compile("[\u4e00-\u9fff]")
 
@@ -22,6 +24,7 @@ HAN = re.compile("[\u4e00-\u9fff]")
 @pytest.mark.parametrize("code", EXAMPLES)
 def test_an_example_runs(code, tmp_path, monkeypatch, without_shape_checks):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_defaults, "usual_sizes", lambda n: FEW)
     with mock.patch.dict(KNOBS):  # one of them registers a knob
         exec(compile(code, "example", "exec"), {"__name__": "example"})
 
