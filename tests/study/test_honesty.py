@@ -30,9 +30,9 @@ def test_coin_flips_teach_nothing_and_nothing_helps(capsys):
     spec = importlib.util.spec_from_file_location("honesty", PROGRAM)
     honesty = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(honesty)
-    honesty.main("coins", 2, 0)
+    honesty.main("coins", 1, 0)
     found = json.loads(capsys.readouterr().out)
-    assert found["helps"] == found["learnt"] == [2, 0.0]
+    assert found["helps"] == found["learnt"] == [1, 0.0]
 
 
 @pytest.mark.slow
