@@ -359,8 +359,8 @@ def test_what_was_used_longest_ago_leaves_the_cache(monkeypatch, tmp_path):
 
 
 def test_long_trainings_are_compiled_by_themselves_and_never_by_the_clock():
-    assert not TrainConfig(epochs=29).recipe("classification").compiles(10)
-    assert TrainConfig(epochs=30).recipe("classification").compiles(10)
+    assert not TrainConfig(epochs=29, compile="auto").recipe("classification").compiles(10)
+    assert TrainConfig(epochs=30, compile="auto").recipe("classification").compiles(10)
     assert not TrainConfig(epochs=30, compile=False).recipe("classification").compiles(10)
     with pytest.raises(InputError, match="compile must be auto, True or False, got 'yes'"):
         TrainConfig(compile="yes")
