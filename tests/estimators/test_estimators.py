@@ -329,6 +329,17 @@ def test_few_rows_that_were_given_often_have_the_shares_of_their_classes():
     np.testing.assert_allclose(weighted.predict_proba(cells), model.predict_proba(cells), atol=0.01)
 
 
+@pytest.mark.parametrize(("n", "times"), [(49, 1), (60, 2), (999, 2)])
+def test_numbers_to_predict_from_few_rows_have_longer_trainings_at_higher_rates(n, times):
+    x = np.random.default_rng(0).normal(size=(n, 3))
+    numbers, classes = (
+        usual(dampen.from_arrays(x, y, test_fraction=0), None, None, None) for y in (x[:, 0], x[:, 0] > 0)
+    )
+    assert numbers.epochs == times * classes.epochs
+    assert (numbers.space is None) == (times == 1)
+    assert numbers.space is None or numbers.space["lr"].high == 3e-2
+
+
 def test_a_class_of_few_rows_does_not_stop_the_folds(classes):
     X, y = classes
     rare = y.copy()

@@ -22,7 +22,7 @@ from dampen.engine import Model, Population, TrainConfig, copied, with_heads
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.estimators._arguments import COUNTS, as_pandas, is_mixed, row_numbers, unmasked, whole, widths_of
-from dampen.estimators._defaults import longer
+from dampen.estimators._defaults import LEAST_ROWS, longer
 from dampen.estimators._defaults import usual as defaults
 from dampen.estimators._rows import (
     Folds,
@@ -36,7 +36,6 @@ from dampen.estimators._rows import (
 from dampen.study import AUTO, FreshResults, check_network, tune, usual_schedule
 from dampen.uncertainty import Prediction, predict
 
-LEAST_ROWS = 50  # below which ten rows would have to rank settings: noise
 LOSSES = ("squared_error", "gaussian_nll", "beta_nll", "pinball", AUTO)  # of `DampenRegressor`
 _DEFAULT = Setting(weight_decay=0.02, dropout=0.15, lr=3e-3)  # Holzmüller, Grinsztajn and Steinwart (2024), table A.1
 _ROWS_AT_ONCE = 1 << 16

@@ -44,8 +44,8 @@ class DampenClassifier(ClassifierMixin, Dampen):
             32.
         n_seeds: of each setting in the search; by default 2, of a cocktail and from 1000 rows on 1.
         epochs: length of the longest training; by default 80 from 1000 rows on (from 8000 on 2500 steps, at least
-            10), below that 600 steps, at least 10 and at most 200 epochs. With a `model` of your own or a cocktail:
-            1000 steps from 1000 rows on.
+            10), below that 600 steps (of numbers twice as long), at least 10 and at most 200 epochs (400). With a
+            `model` of your own or a cocktail: 600 steps, and 1000 from 1000 rows on.
         n_confirm_seeds: of each setting in the verdict, and of the networks that predict.
         n_ensemble: how many networks predict, each a pass over the rows: 1 for a single one, more for a greedy
             selection among the confirmed settings (Caruana et al. 2004; see `Study.ensemble`); by default 8 from 1000
