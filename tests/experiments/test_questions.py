@@ -99,6 +99,30 @@ def test_gains_of_decay_on_a_network_that_must_overfit_are_found():
     assert found.more["chosen"] > 0
 
 
+def misled(part):
+    """Return a ground of a linear truth whose selection rows (`data`) or evaluation rows (`evaluation`) are all 0."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 3, generator=generator)
+    on = ground(from_arrays(x, x[:, 0], task="regression"), (8,), seeds=range(3), epochs=15, lr=2e-2)
+    held = getattr(on, part)
+    targets = held.targets.clone()
+    targets[held.validation_rows] = 0.0
+    return replace(on, **{part: replace(held, targets=targets)})
+
+
+def test_a_decay_that_validation_rows_choose_and_that_hurts_is_said_to_hurt():
+    found = explore("decay", misled("data"))
+    assert found.main["chosen minus none"].interval()[0] > 0
+    assert found.verdict == "decay hurts"
+    assert "decay hurts here, though validation rows choose it" in str(found)
+
+
+def test_more_decay_that_is_better_than_the_chosen_one_is_said_to_be():
+    found = explore("decay", misled("evaluation"))
+    assert found.main["too much minus chosen"].interval()[1] < 0
+    assert "is better than the one that validation rows choose" in str(found)
+
+
 def test_variance_is_that_of_the_activations_with_and_without_noise(answers):
     """The noise of dropout adds p / (1 - p) times the second moment, which is at least the variance."""
     for panel in answers["variance"].panels:

@@ -101,6 +101,17 @@ class Answer:
         }
 
 
+def word_of(estimate: Estimate, below: str, above: str) -> str:
+    """Return a word for the side of 0 on which a difference lies, or that its 95 % interval settles none.
+
+    >>> word_of(Estimate(1.0, 0.1, 9.0), "helps", "hurts"), word_of(Estimate(1.0, 1.0, 9.0), "helps", "hurts")
+    ('hurts', 'no significant difference')
+    """
+    if not estimate.excludes_zero:
+        return "no significant difference"
+    return below if estimate.mean < 0 else above
+
+
 def by_sign(estimates: Mapping[str, Estimate], sentence: str, below: str, above: str) -> str:
     """Return which significant estimates lie below 0 and which above; empty where none is significant.
 

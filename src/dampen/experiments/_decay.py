@@ -1,7 +1,7 @@
 """Accuracy and loss against weight decay; the one that validation rows choose, and how much the choice matters."""
 
 from dampen.engine.knobs import Setting
-from dampen.experiments._answer import Answer, Line, Panel, ends
+from dampen.experiments._answer import Answer, Line, Panel, ends, word_of
 from dampen.experiments._setup import Ground
 
 DECAYS = (0.0, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -21,16 +21,29 @@ def answer(ground: Ground) -> Answer:
     else:
         main = {"chosen minus none": again.difference(best, none)} | main
         gain = main["chosen minus none"]
-        verdict = "decay helps" if gain.excludes_zero and gain.mean < 0 else "no significant difference"
+        verdict = word_of(gain, "decay helps", "decay hurts")
         sentences.append(
             f"Against no decay it changes the {ground.metric.name} by {ends(gain)}"
-            + (": decay helps here." if verdict == "decay helps" else "; not significant.")
+            + (
+                ": decay helps here."
+                if verdict == "decay helps"
+                else ": decay hurts here, though validation rows choose it."
+                if verdict == "decay hurts"
+                else "; not significant."
+            )
         )
     if best != worst:
         cost = main["too much minus chosen"]
+        word = word_of(cost, "better", "worse")
         sentences.append(
-            f"Decay {DECAYS[-1]:g} instead changes it by {ends(cost)}"
-            + (": too much hurts." if cost.excludes_zero and cost.mean > 0 else "; not significant.")
+            f"Decay {DECAYS[-1]:g} instead of the chosen one changes the {ground.metric.name} by {ends(cost)}"
+            + (
+                ": too much hurts."
+                if word == "worse"
+                else ": it is better than the one that validation rows choose."
+                if word == "better"
+                else "; not significant."
+            )
         )
     metrics = [("loss", ground.metric.name)] + [("accuracy", "accuracy")] * ("train_accuracy" in tried.history.metrics)
     fitted = tried.population.evaluate(ground.data.train)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from dampen.engine.knobs import Setting
 from dampen.engine.knobs.weights import weight_decay
-from dampen.experiments._answer import Answer, Line, Panel, Points, ends, interval_document
+from dampen.experiments._answer import Answer, Line, Panel, Points, ends, interval_document, word_of
 from dampen.experiments._setup import Ground, Trained
 from dampen.statistics import over_rows
 
@@ -36,13 +36,7 @@ def answer(ground: Ground) -> Answer:
     weights = {label: _weights(again, setting) for label, setting in words.items()}
     zeros = {label: over_rows((values == 0).mean(1)) for label, values in weights.items()}
     name, between = ground.metric.name, main["l1 minus l2"]
-    verdict = (
-        "no significant difference"
-        if not between.excludes_zero
-        else "L1 is better"
-        if between.mean < 0
-        else "L2 is better"
-    )
+    verdict = word_of(between, "L1 is better", "L2 is better")
     sentences = [
         f"L1 minus L2, each at the strength that validation rows choose, in {name}: {ends(between)}; {verdict}.",
         f"Against neither: L1 {ends(main['l1'])}, L2 {ends(main['l2'])}.",
