@@ -123,6 +123,17 @@ def test_more_decay_that_is_better_than_the_chosen_one_is_said_to_be():
     assert "is better than the one that validation rows choose" in str(found)
 
 
+def test_what_early_stopping_is_worth_beside_dropout_is_what_the_interval_allows():
+    """Dropout keeps a short training from a linear truth; selection rows of 0 stop both after the first epoch."""
+    on = misled("data")
+    found = explore("epochs", replace(on, training=replace(on.training, epochs=2)))
+    assert found.verdict == "dropout hurts"
+    low, high = found.main["at the best epochs"].interval()
+    assert low < 0 < high
+    assert f"a gain by dropout of up to {-low:.3g} and a loss of up to {high:.3g}" in str(found)
+    assert "as much as" not in str(found)
+
+
 def test_variance_is_that_of_the_activations_with_and_without_noise(answers):
     """The noise of dropout adds p / (1 - p) times the second moment, which is at least the variance."""
     for panel in answers["variance"].panels:

@@ -3,12 +3,13 @@
 import numpy as np
 
 from dampen.engine.knobs import Setting
-from dampen.experiments._answer import Answer, Line, Panel, ends
+from dampen.experiments._answer import Answer, Line, Panel, ends, word_of
 from dampen.experiments._setup import Ground
-from dampen.statistics import Estimate, over_seeds_and_rows
+from dampen.statistics import over_seeds_and_rows
 
 TIMES = 3  # as many epochs as other questions train
 RATE = 0.5
+_WORDS = ("dropout helps", "dropout hurts")
 
 
 def answer(ground: Ground) -> Answer:
@@ -25,14 +26,18 @@ def answer(ground: Ground) -> Answer:
     end = over_seeds_and_rows(costs[-1][:, with_dropout] - costs[-1][:, without])
     best = over_seeds_and_rows(costs[at[with_dropout]][:, with_dropout] - costs[at[without]][:, without])
     name = ground.metric.name
-    verdicts = {"end": _better(end), "best": _better(best)}
+    verdicts = {"end": word_of(end, *_WORDS), "best": word_of(best, *_WORDS)}
     sentences = [
         f"After {epochs} epochs dropout {RATE:g} changes the {name} by {ends(end)}: {verdicts['end']}.",
         f"Each at its best epoch ({at[with_dropout] + 1} with dropout, {at[without] + 1} without), it changes it by "
         f"{ends(best)}: {verdicts['best']}.",
     ]
     if end.excludes_zero and not best.excludes_zero:
-        sentences.append("Here early stopping gains as much as dropout.")
+        low, high = best.interval()
+        sentences.append(
+            "With early stopping neither is shown to be better: the interval allows a gain by dropout of up to "
+            f"{max(0.0, -low):.3g} and a loss of up to {max(0.0, high):.3g}."
+        )
     curves, x = history.metrics, history.epochs.tolist()
     words = [("loss", name)] + [("accuracy", "accuracy")] * ("train_accuracy" in history.metrics)
     panels = tuple(
@@ -52,9 +57,3 @@ def answer(ground: Ground) -> Answer:
     main = {"at the end": end, "at the best epochs": best}
     more = {"best_epoch": {"dropout": int(at[with_dropout]) + 1, "none": int(at[without]) + 1}, "epochs": epochs}
     return Answer("epochs", ground.data.name, verdicts["end"], tuple(sentences), main, panels, more)
-
-
-def _better(estimate: Estimate) -> str:
-    if not estimate.excludes_zero:
-        return "no significant difference"
-    return "dropout helps" if estimate.mean < 0 else "dropout hurts"
