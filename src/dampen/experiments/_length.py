@@ -4,7 +4,7 @@ import numpy as np
 
 from dampen.engine.knobs import Setting
 from dampen.experiments._answer import Answer, Line, Panel, ends, word_of
-from dampen.experiments._setup import Ground
+from dampen.experiments._setup import Ground, undiverged
 from dampen.statistics import over_seeds_and_rows
 
 TIMES = 3  # as many epochs as other questions train
@@ -22,9 +22,10 @@ def answer(ground: Ground) -> Answer:
         ground.fit(population, epochs=epochs, until=epoch)
         costs.append(ground.judged(population))
     history = population.history
+    undiverged(history.final("validation_loss"))
     at = np.nanargmin(history.metrics["validation_loss"].mean(1), axis=0)  # the best epoch of each, by choosing rows
-    end = over_seeds_and_rows(costs[-1][:, with_dropout] - costs[-1][:, without])
-    best = over_seeds_and_rows(costs[at[with_dropout]][:, with_dropout] - costs[at[without]][:, without])
+    end = over_seeds_and_rows(undiverged(costs[-1][:, with_dropout] - costs[-1][:, without]))
+    best = over_seeds_and_rows(undiverged(costs[at[with_dropout]][:, with_dropout] - costs[at[without]][:, without]))
     name = ground.metric.name
     verdicts = {"end": word_of(end, *_WORDS), "best": word_of(best, *_WORDS)}
     sentences = [

@@ -121,13 +121,22 @@ class Trained:
         """
         settings = list(self.population.settings)
         total = sum(w * self.costs[:, settings.index(setting)] for setting, w in weights.items())
-        if not np.isfinite(total).all():
-            raise InputError("a network diverged, so there is nothing to compare: try a smaller --lr")
-        return over_seeds_and_rows(np.asarray(total))
+        return over_seeds_and_rows(undiverged(np.asarray(total)))
 
     def difference(self, one: Setting, other: Setting) -> Estimate:
         """Estimate the cost of `one` minus that of `other`."""
         return self.weighted({one: 1.0, other: -1.0})
+
+
+def undiverged(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Return what was measured of networks that are compared.
+
+    Raises:
+        InputError: one of them diverged: a value is not finite.
+    """
+    if not np.isfinite(values).all():
+        raise InputError("a network diverged, so there is nothing to compare: try a smaller --lr")
+    return values
 
 
 def ground(
