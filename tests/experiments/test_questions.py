@@ -248,10 +248,16 @@ def test_a_question_that_does_not_exist_is_refused():
         explore("rates", ground(load("wine"), (4,), **SHORT))
 
 
-@pytest.mark.parametrize("question", ["rates", "epochs"])
+@pytest.mark.parametrize("question", ["rates", "epochs", "variance"])
 def test_a_training_that_diverges_is_told_in_one_line(question):
     with pytest.raises(InputError, match=r"^(a|every) network diverged.*: try a smaller --lr$"):
         explore(question, ground(load("wine"), (4, 4), seeds=range(2), epochs=1, lr=1e30))
+
+
+def test_a_layer_whose_units_are_all_dead_has_no_ratio_of_variances():
+    """Steps of 100 push the ReLUs of most narrow networks below 0 for every row."""
+    with pytest.raises(InputError, match="hidden layer 1 has the same activations for every row"):
+        explore("variance", ground(load("wine"), (1,), seeds=range(3), epochs=2, lr=100.0))
 
 
 def test_the_command_lists_its_questions_and_answers_one(run, tmp_path):

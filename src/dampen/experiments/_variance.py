@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from dampen.engine import forked
 from dampen.engine.knobs import Setting
+from dampen.errors import InputError
 from dampen.experiments._answer import Answer, Line, Panel, by_sign
-from dampen.experiments._setup import Ground
+from dampen.experiments._setup import Ground, undiverged
 from dampen.statistics import Estimate, over_rows
 
 RATE = 0.5
@@ -18,7 +19,11 @@ ROWS = 2000  # of the evaluation rows that activations are taken of, at most
 
 
 def answer(ground: Ground) -> Answer:
-    """Measure activations after each epoch, in evaluation mode and with dropout active."""
+    """Measure activations after each epoch, in evaluation mode and with dropout active.
+
+    Raises:
+        InputError: a network diverged, or all units of a layer are dead.
+    """
     settings = [Setting(dropout=0.0), Setting(dropout=RATE)]
     population = ground.population(settings)
     rows = ground.evaluation.validation.features[:ROWS]
@@ -28,7 +33,14 @@ def answer(ground: Ground) -> Answer:
         variances.append(
             [[_variances(population.member(s, seed), rows, seed, epoch) for s in settings] for seed in population.seeds]
         )
-    values = np.array(variances)
+    undiverged(population.history.final("validation_loss"))
+    values = undiverged(np.array(variances))
+    dead = np.flatnonzero((values[-1, :, :, 0] == 0).any((0, 1)))
+    if len(dead):
+        raise InputError(
+            f"hidden layer {dead[0] + 1} has the same activations for every row, so variances have no ratio: try a "
+            "smaller --lr or wider layers with --hidden"
+        )
     epochs = list(range(1, ground.epochs + 1))
     layers = range(ground.layers)
     ratios = {
