@@ -24,6 +24,12 @@ def test_decay_shrinks_weights_and_brings_the_test_loss_down():
     assert test[1] < 0.3
 
 
+@pytest.mark.parametrize("trained", [study.compare, study.path])
+def test_strengths_that_all_diverge_are_refused(trained):
+    with pytest.raises(InputError, match="every network diverged: try a smaller --lr"):
+        trained(study.Problem(lr=1e30, epochs=2), [1.0, 3.0], range(2))
+
+
 def test_sgd_follows_the_closed_form_of_gradient_descent_and_ends_at_ridge():
     found = study.path(study.Problem(), np.geomspace(0.01, 100, 50).tolist(), range(20))
     np.testing.assert_allclose(found.test_loss, found.closed_form_test_loss, rtol=0.03)

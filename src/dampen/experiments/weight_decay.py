@@ -166,6 +166,9 @@ def compare(
         evaluate_every: epochs between two points of the curves.
         device: where to train.
         callback: as in `Population.fit`.
+
+    Raises:
+        InputError: every network diverged.
     """
     population, sets = _population(problem, weight_decays, seeds)
     started = time.perf_counter()
@@ -191,6 +194,9 @@ def path(
         seeds: each draws its own rows, initial weights and batches, which all strengths share.
         device: where to train.
         callback: as in `Population.fit`.
+
+    Raises:
+        InputError: no strength larger than 0, or every network diverged.
     """
     strengths = np.unique(np.asarray(weight_decays, dtype=float))
     if not (len(strengths) and strengths[0] > 0):
@@ -235,7 +241,7 @@ def _fit(
     device: str,
     callback: Callable[[Event], object] | None,
 ) -> History:
-    return population.fit(
+    history = population.fit(
         sets,
         epochs=problem.epochs,
         batch_size=problem.batch_size,
@@ -247,6 +253,9 @@ def _fit(
         evaluate_every=evaluate_every,
         callback=callback,
     )
+    if (history.diverged_at > 0).all():
+        raise InputError("every network diverged: try a smaller --lr")
+    return history
 
 
 def _lowest(weight_decays: np.ndarray, losses: np.ndarray) -> float:
