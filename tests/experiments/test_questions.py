@@ -184,12 +184,34 @@ def test_the_best_point_of_a_curve_is_its_vertex_or_where_there_is_none_the_lowe
     assert lowest(x, np.where(x == 1, 0.0, np.inf)) == 1
 
 
+def test_where_no_decay_or_no_dropout_is_best_none_is_said_to_be_and_nothing_is_fitted(tmp_path):
+    """Selection rows whose targets are ten times as far from the mean: whatever shrinks predictions is worse there."""
+    x = torch.randn(110, 3, generator=torch.Generator().manual_seed(0))
+    on = ground(from_arrays(x, x[:, 0], task="regression"), (8,), seeds=range(2), epochs=10, lr=2e-2)
+    targets, rows = on.data.targets.clone(), on.data.validation_rows
+    targets[rows] *= 10
+    found = explore("scaling", replace(on, data=replace(on.data, targets=targets)))
+    losses = [line.values for line in found.panels[0].content]
+    bare = [(of_size[0] <= of_size.min(0)).sum() for of_size in losses]
+    assert bare[-1] == 2
+    sizes = found.more["sizes"]
+    assert [size["seeds_without_decay"] for size in sizes] == bare
+    assert [size["weight_decay"] is None for size in sizes] == [some > 0 for some in bare]
+    assert sizes[-1]["time_scale"] is sizes[-1]["dropout"] is None
+    assert f"{sizes[-1]['rows']} rows: best without decay for 2 of 2 seeds; best without dropout for 2 of 2" in str(
+        found
+    )
+    assert found.main == {}
+    assert found.more["twice"] == {"rows": 2 * sizes[-1]["rows"], "weight_decay": None, "dropout": None}
+    draw_answer(found, tmp_path / "picture.png")
+
+
 @pytest.mark.slow
 def test_dropout_that_many_rows_need_less_of_is_found_with_its_slope():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3000, 60, generator=generator)
-    data = from_arrays(x, x[:, :5].sum(1) + 2 * torch.randn(3000, generator=generator), task="regression")
-    found = explore("scaling", ground(data, (16,), seeds=range(3), epochs=20, lr=1e-2, rows=512, batch_size=64))
+    data = from_arrays(x, x[:, :5].sum(1) + 1.4 * torch.randn(3000, generator=generator), task="regression")
+    found = explore("scaling", ground(data, (16,), seeds=range(5), epochs=20, lr=1e-2, rows=320, batch_size=64))
     assert found.main["dropout per doubling"].interval()[1] < 0
     assert found.more["twice"]["dropout"]["estimate"] < found.more["sizes"][0]["dropout"]["estimate"]
 

@@ -33,9 +33,10 @@ class Size:
         steps: an epoch.
         epochs: of the training.
         curve: loss on the selection rows by decay, at the best dropout for it, `[decays, S]`.
-        decay: the best one for each seed.
+        decay: the best one for each seed; 0 where none is as good as any, or better.
         dropout: likewise.
-        at_edge: how many seeds have their best decay at an end of those that were tried, or none.
+        at_edge: how many seeds have their best decay at an end of those that were tried: none, or the largest.
+        dropout_at_edge: likewise.
         loss: of the setting that is best on the mean over seeds, on the evaluation rows, for each seed.
     """
 
@@ -46,7 +47,18 @@ class Size:
     decay: Float[np.ndarray, " S"]
     dropout: Float[np.ndarray, " S"]
     at_edge: int
+    dropout_at_edge: int
     loss: Float[np.ndarray, " S"]
+
+    @property
+    def without_decay(self) -> int:
+        """How many seeds are best without decay."""
+        return int((self.decay == 0).sum())
+
+    @property
+    def without_dropout(self) -> int:
+        """How many seeds are best without dropout."""
+        return int((self.dropout == 0).sum())
 
 
 def answer(ground: Ground) -> Answer:
@@ -56,7 +68,9 @@ def answer(ground: Ground) -> Answer:
     weights, batches and which of these rows. All of them are the same for every seed, and so are those that choose:
     how much the best values would differ on other data is not in the intervals. The line is one of logarithms (a
     power law) for decay, as Bergsma et al. (2025, "Power lines: scaling laws for weight decay and batch size in LLM
-    pre-training", arXiv 2505.13738) have it for decay's time scale.
+    pre-training", arXiv 2505.13738) have it for decay's time scale. No decay has no logarithm: where a seed is best
+    without, no law is fitted. Nor is a line where half of the seeds or more have their best value at an end of those
+    tried, where the best one may lie beyond or, at 0, can't.
 
     Raises:
         InputError: an eighth of the rows is fewer than 8, or every network diverged.
@@ -69,30 +83,32 @@ def answer(ground: Ground) -> Answer:
     sizes = [_size(ground, round(share * n)) for share in SHARES]
     rows, twice = [size.rows for size in sizes], 2 * n
     lr, steps = ground.training.lr, sizes[-1].steps * sizes[-1].epochs
-    decays = np.log(np.stack([size.decay for size in sizes]))
-    exponents, log_next = _lines(np.log(rows), decays, math.log(twice))
-    doublings, next_rates = _lines(np.log2(rows), np.stack([size.dropout for size in sizes]), math.log2(twice))
-    main = {"decay exponent": over_rows(exponents), "dropout per doubling": over_rows(doublings)}
-    edge = [size.rows for size in sizes if 2 * size.at_edge >= len(ground.seeds)]
-    verdict = _verdict(main["decay exponent"], bool(edge))
-    expected, rate = over_rows(log_next), over_rows(next_rates)
+    edge = [size.rows for size in sizes if size.without_decay or 2 * size.at_edge >= len(ground.seeds)]
+    flat = [size.rows for size in sizes if 2 * size.dropout_at_edge >= len(ground.seeds)]
+    law = None if edge else _lines(np.log(rows), np.log(np.stack([size.decay for size in sizes])), math.log(twice))
+    line = None if flat else _lines(np.log2(rows), np.stack([size.dropout for size in sizes]), math.log2(twice))
+    exponent, expected = map(over_rows, law) if law else (None, None)
+    doubling, rate = map(over_rows, line) if line else (None, None)
+    found = {"decay exponent": exponent, "dropout per doubling": doubling}
     sentences = [
-        _decay_sentence(main["decay exponent"], edge),
+        _decay_sentence(exponent, edge),
         *(_of_size(size, lr, steps) for size in sizes),
-        _twice(twice, expected, main["decay exponent"], edge, sizes[-1], lr, steps),
-        _dropout_sentence(main["dropout per doubling"], rate, twice, sizes[-1]),
-        "Intervals are over seeds, each with its own parts of these rows; other data are not in them.",
+        _twice(twice, expected, exponent, sizes[-1], lr, steps),
+        _dropout_sentence(doubling, rate, flat, twice),
+        "Each 95 % interval is over seeds, each with its own parts of these rows; other data are not in it.",
     ]
     more = {
         "sizes": [_document(size, lr, steps) for size in sizes],
         "steps": steps,
         "twice": {
             "rows": twice,
-            "weight_decay": None if edge else _of_logs(expected),
-            "dropout": interval_document(rate),
+            "weight_decay": _of_logs(expected) if expected else None,
+            "dropout": interval_document(rate) if rate else None,
         },
     }
-    panels = _panels(sizes, ground.metric.name, None if edge else (exponents, log_next, twice))
+    main = {name: estimate for name, estimate in found.items() if estimate}
+    verdict = _verdict(exponent)
+    panels = _panels(sizes, ground.metric.name, (*law, twice) if law else None)
     return Answer("scaling", ground.data.name, verdict, tuple(sentences), main, panels, more)
 
 
@@ -112,13 +128,23 @@ def _size(ground: Ground, n: int) -> Size:
     if not np.isfinite(losses).any((1, 2)).all():
         raise InputError("every network diverged: try a smaller --lr")
     by_decay, by_rate = losses.min(2), losses.min(1)
-    at_edge = int(sum(np.argmin(curve) in (0, len(DECAYS) - 1) for curve in by_decay))
+    at_decay, at_rate = by_decay.argmin(1), by_rate.argmin(1)  # the smallest of equals
     positive = np.log(DECAYS[1:])
-    decay = np.exp([lowest(positive, curve[1:]) for curve in by_decay])
-    dropout = np.array([lowest(np.array(RATES), curve) for curve in by_rate])
+    decay = [math.exp(lowest(positive, curve[1:])) if at else 0.0 for at, curve in zip(at_decay, by_decay, strict=True)]
+    dropout = [lowest(np.array(RATES), curve) if at else 0.0 for at, curve in zip(at_rate, by_rate, strict=True)]
     best = int(losses.mean(0).argmin())
     costs = [of_seed[best].double().mean().item() for of_seed in costs_of_rows(population, judged, ground.metric)]
-    return Size(n, steps, epochs, by_decay.T, decay, dropout, at_edge, np.array(costs))
+    return Size(
+        n,
+        steps,
+        epochs,
+        by_decay.T,
+        np.array(decay),
+        np.array(dropout),
+        int(np.isin(at_decay, (0, len(DECAYS) - 1)).sum()),
+        int(np.isin(at_rate, (0, len(RATES) - 1)).sum()),
+        np.array(costs),
+    )
 
 
 def _part(data: Data, n: int, seed: int) -> Data:
@@ -155,36 +181,51 @@ def _lines(
     return slopes, intercepts + slopes * at
 
 
-def _verdict(exponent: Estimate, at_edge: bool) -> str:
-    if at_edge:
+def _verdict(exponent: Estimate | None) -> str:
+    if exponent is None:
         return "no power law: the best decay is none, or at an end of those tried"
     if not exponent.excludes_zero:
         return "no slope is supported"
     return "less decay for more rows" if exponent.mean < 0 else "more decay for more rows"
 
 
-def _decay_sentence(exponent: Estimate, edge: Sequence[int]) -> str:
+def _decay_sentence(exponent: Estimate | None, edge: Sequence[int]) -> str:
+    if exponent is None:
+        return (
+            f"With {', '.join(map(str, edge))} rows some seeds are best without decay, or half or more of them with "
+            "the largest one tried, so no power law is fitted."
+        )
     low, high = exponent.interval()
     interval = f"{exponent.mean:+.2g} (95 % interval {low:+.2g} to {high:+.2g})"
-    if edge:
-        return (
-            f"With {', '.join(map(str, edge))} rows no decay, or one at an end of those tried, is best for half of the "
-            f"seeds or more, so no power law is fitted; the slope of what was found is {interval}."
-        )
     if not exponent.excludes_zero:
         return f"The data support no slope of the best weight decay in rows: its exponent is {interval}."
     return f"The best weight decay goes with rows to the power of {interval}."
 
 
 def _of_size(size: Size, lr: float, steps: int) -> str:
-    decay, rate = over_rows(np.log(size.decay)), over_rows(size.dropout)
-    low, high = (math.exp(end) for end in decay.interval())
-    rates = rate.interval()
-    return (
-        f"{size.rows} rows: weight decay {math.exp(decay.mean):.2g} ({low:.2g} to {high:.2g}), "
-        f"{_time_scale(math.exp(decay.mean), lr, size.steps, steps)}; dropout {rate.mean:.2g} "
-        f"({max(0.0, rates[0]):.2g} to {min(1.0, rates[1]):.2g})."
-    )
+    return f"{size.rows} rows: {_best_decay(size, lr, steps)}; {_best_dropout(size)}."
+
+
+def _best_decay(size: Size, lr: float, steps: int) -> str:
+    bare, seeds = size.without_decay, len(size.decay)
+    if bare == seeds:
+        return f"best without decay for {bare} of {seeds} seeds"
+    decay = math.exp(np.log(size.decay[size.decay > 0]).mean())
+    if bare:
+        return f"best without decay for {bare} of {seeds} seeds, with {decay:.2g} (geometric mean) for the rest"
+    low, high = (math.exp(end) for end in over_rows(np.log(size.decay)).interval())
+    return f"weight decay {decay:.2g} ({low:.2g} to {high:.2g}), {_time_scale(decay, lr, size.steps, steps)}"
+
+
+def _best_dropout(size: Size) -> str:
+    bare, seeds = size.without_dropout, len(size.dropout)
+    if bare == seeds:
+        return f"best without dropout for {bare} of {seeds} seeds"
+    rate = over_rows(size.dropout)
+    low, high = (min(1.0, max(0.0, end)) for end in rate.interval())
+    if bare:
+        return f"dropout {rate.mean:.2g} ({low:.2g} to {high:.2g}), none for {bare} of {seeds} seeds"
+    return f"dropout {rate.mean:.2g} ({low:.2g} to {high:.2g})"
 
 
 def _time_scale(decay: float, lr: float, steps_an_epoch: int, steps: int) -> str:
@@ -194,10 +235,10 @@ def _time_scale(decay: float, lr: float, steps_an_epoch: int, steps: int) -> str
 
 
 def _twice(
-    twice: int, expected: Estimate, exponent: Estimate, edge: Sequence[int], largest: Size, lr: float, steps: int
+    twice: int, expected: Estimate | None, exponent: Estimate | None, largest: Size, lr: float, steps: int
 ) -> str:
-    if edge:
-        return f"So nothing is expected of {twice} rows."
+    if expected is None or exponent is None:
+        return f"So no forecast of decay is made for {twice} rows."
     if not exponent.excludes_zero:
         same = math.exp(float(np.log(largest.decay).mean()))
         return f"With {twice} rows start from what is best now, weight decay {same:.2g}, and search again."
@@ -209,7 +250,12 @@ def _twice(
     )
 
 
-def _dropout_sentence(doubling: Estimate, rate: Estimate, twice: int, largest: Size) -> str:
+def _dropout_sentence(doubling: Estimate | None, rate: Estimate | None, flat: Sequence[int], twice: int) -> str:
+    if doubling is None or rate is None:
+        return (
+            f"With {', '.join(map(str, flat))} rows half of the seeds or more are best without dropout, or with the "
+            "highest rate tried, so no slope of dropout is fitted."
+        )
     low, high = doubling.interval()
     change = f"{doubling.mean:+.2g} (95 % interval {low:+.2g} to {high:+.2g})"
     if not doubling.excludes_zero:
@@ -227,17 +273,22 @@ def _of_logs(estimate: Estimate) -> dict[str, Any]:
 
 
 def _document(size: Size, lr: float, steps: int) -> dict[str, Any]:
-    decay = over_rows(np.log(size.decay))
-    scale = over_rows(-np.log(size.decay * lr))
+    decay, scales = None, None
+    if not size.without_decay:
+        decay = _of_logs(over_rows(np.log(size.decay)))
+        scale = over_rows(-np.log(size.decay * lr))
+        scales = {
+            "epochs": _of_logs(replace(scale, mean=scale.mean - math.log(size.steps))),
+            "share": _of_logs(replace(scale, mean=scale.mean - math.log(steps))),
+        }
     return {
         "rows": size.rows,
         "epochs": size.epochs,
-        "weight_decay": _of_logs(decay),
-        "time_scale": {
-            "epochs": _of_logs(replace(scale, mean=scale.mean - math.log(size.steps))),
-            "share": _of_logs(replace(scale, mean=scale.mean - math.log(steps))),
-        },
-        "dropout": interval_document(over_rows(size.dropout)),
+        "weight_decay": decay,
+        "time_scale": scales,
+        "dropout": None if size.without_dropout == len(size.dropout) else interval_document(over_rows(size.dropout)),
+        "seeds_without_decay": size.without_decay,
+        "seeds_without_dropout": size.without_dropout,
         "seeds_at_edge": size.at_edge,
         "loss": interval_document(over_rows(size.loss)),
     }
@@ -247,6 +298,7 @@ def _panels(sizes: Sequence[Size], measure: str, law: tuple[np.ndarray, np.ndarr
     rows = [size.rows for size in sizes]
     curves = [Line(f"{size.rows} rows", DECAYS, size.curve, group=i) for i, size in enumerate(sizes)]
     best = [Line("best for each seed", rows, np.stack([size.decay for size in sizes]))]
+    positive = not any(size.without_decay for size in sizes)
     if law is not None:
         exponents, log_next, twice = law
         along = np.array([*rows, twice])
@@ -263,7 +315,7 @@ def _panels(sizes: Sequence[Size], measure: str, law: tuple[np.ndarray, np.ndarr
             log_x=True,
             log_y=True,
         ),
-        Panel("best weight decay", "training rows", "weight decay", best, log_x=True, log_y=True),
+        Panel("best weight decay", "training rows", "weight decay", best, log_x=True, log_y=positive),
         Panel("best dropout", "training rows", "rate", dropout, log_x=True),
         Panel(f"{measure} with both", "training rows", measure, loss, log_x=True, log_y=True),
     )
