@@ -88,6 +88,21 @@ def test_how_two_gains_combine_is_told_by_the_intervals(decay, dropout, added, i
     assert verdict_of(*estimates) == word
 
 
+@pytest.mark.parametrize("question", ["rates", "variance"])
+def test_the_unit_of_squared_errors_is_told_with_the_target_s_variance(question):
+    """The same differences whatever the target's unit, told with numpy's variance of the training rows."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 2, generator=generator)
+    data = from_arrays(x, 100 * x[:, 0] + 7, task="regression")
+    found = explore(question, ground(data, (3, 2), seeds=range(2), epochs=1))
+    variance = np.var(data.targets[data.train_rows].numpy())
+    told = f"The mse is in variances of the target, each {variance:.3g} in its squared unit"
+    assert (told in str(found)) == (question == "rates")
+    if question == "rates":
+        assert found.more["target_variance"] == pytest.approx(variance, rel=1e-5)
+        assert max(abs(estimate.mean) for estimate in found.main.values()) < 1
+
+
 def test_gains_of_decay_on_a_network_that_must_overfit_are_found():
     """Few rows, a linear truth in a few of many inputs, long training: decay helps, and the answer says so."""
     generator = torch.Generator().manual_seed(0)

@@ -34,6 +34,7 @@ class Ground:
         training: how members train.
         callback: as `Population.fit`'s.
         workers: of a cluster, which train; None: this machine does.
+        deviation: standard deviation of a regression target over the training rows, by which it was divided.
     """
 
     data: Data
@@ -44,6 +45,7 @@ class Ground:
     training: TrainConfig
     callback: Callable[[Event], object] | None = None
     workers: Any = None
+    deviation: float = 1.0
 
     @property
     def layers(self) -> int:
@@ -174,7 +176,7 @@ def ground(
     network = mlp(*hidden)
     if data.codes:
         check_codes(network(data.n_inputs, data.outputs), data.train.features, data.codes)
-    data, _, _ = with_unit_targets(replace(data, test_rows=data.test_rows[:0]))
+    data, _, deviation = with_unit_targets(replace(data, test_rows=data.test_rows[:0]))
     choosing, evaluation = held_out(data, 0)
     train = choosing.train_rows
     if rows is not None:
@@ -191,4 +193,5 @@ def ground(
         configured(config, options, epochs=usual_epochs(len(train)), batch_size=usual_batch_size(len(train))),
         callback,
         workers,
+        deviation,
     )
