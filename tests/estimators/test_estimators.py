@@ -450,6 +450,22 @@ def test_a_regressor_of_one_network_has_the_noise_of_one_network():
     np.testing.assert_allclose(found.variance, model.noise_, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("without_shape_checks")
+def test_intervals_count_a_row_as_often_as_it_was_given():
+    rng = np.random.default_rng(0)
+
+    def rows(n):  # whole numbers, as ratings are: those near the mean are there many times, those far from it once
+        x = rng.integers(0, 3, (n, 3)).astype(float)
+        return x, np.round(x[:, 0] + rng.normal(size=n))
+
+    (x, y), (fresh, targets) = rows(2000), rows(20_000)
+    model = DampenRegressor(**ONE | {"epochs": 20, "loss": "gaussian_nll"}).fit(x, y)
+    low, high = model.predict_interval(fresh, 0.5)
+    assert np.mean((low <= targets) & (targets <= high)) == pytest.approx(0.5, abs=0.15)
+    error = np.sqrt(np.mean((model.predict(fresh) - targets) ** 2))
+    assert model.predict_uncertainty(fresh).standard_deviation.mean() == pytest.approx(error, rel=0.1)
+
+
 def test_a_cocktail_is_searched_as_tune_searches_it(classes):
     X, y = classes
     model = DampenClassifier(**TINY | {"cocktail": True, "n_settings": 4}).fit(X, y)

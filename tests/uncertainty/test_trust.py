@@ -23,6 +23,7 @@ from dampen.uncertainty import (
     ece,
     find_temperature,
     fit_noise,
+    fit_noise_factor,
     fit_temperature,
     nll,
     out_of_distribution,
@@ -341,3 +342,43 @@ def test_one_confidence_for_all_has_the_error_of_a_single_bin():
     targets = (torch.arange(100) >= 75).long()
     for order in (torch.arange(100), torch.arange(100).flip(0), torch.randperm(100)):
         assert ece(p, targets[order], adaptive=True) == pytest.approx(0, abs=1e-12)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 8), st.integers(0, 6)), min_size=1, max_size=40),
+    st.sampled_from([0.3, 0.5, 0.9, 0.95]),
+    st.sampled_from([0.125, 0.3, 1.0]),
+)
+def test_a_conformal_threshold_of_weighted_rows_is_that_of_rows_given_so_often(rows, level, unit):
+    scores, often = (torch.tensor(values) for values in zip(*rows, strict=True))
+    kept = int((often > 0).sum())
+    if not kept:
+        with pytest.raises(InputError, match="got 0 rows"):
+            conformal(scores.double(), level, weights=unit * often)
+        return
+    copies = scores.double().repeat_interleave(often)
+    expected = conformal(copies, level, repeats=len(copies) / kept)
+    assert conformal(scores.double(), level, weights=unit * often) == expected
+    alike = torch.full((len(scores),), unit)
+    assert conformal(scores.double(), level, weights=alike) == conformal(scores.double(), level)
+
+
+def test_the_noise_of_weighted_rows_is_that_of_rows_given_so_often():
+    rng = np.random.default_rng(0)
+    often = torch.from_numpy(rng.integers(0, 5, 60))
+    draws = torch.from_numpy(rng.normal(size=(3, 60)))
+    own = torch.from_numpy(rng.uniform(0.5, 2, (3, 60)))
+    y = torch.from_numpy(rng.normal(scale=2, size=60))
+
+    def prediction(draws, variances=None):
+        aleatoric = None if variances is None else variances.mean(0)
+        return ValuePrediction(draws.mean(0), draws.var(0, correction=0), aleatoric, 3, draws, variances)
+
+    copied, copied_own = draws.repeat_interleave(often, 1), own.repeat_interleave(often, 1)
+    copies = y.repeat_interleave(often)
+    assert fit_noise(prediction(draws), y, often.double()) == pytest.approx(
+        fit_noise(prediction(copied), copies), rel=1e-5
+    )
+    factor = fit_noise_factor(prediction(draws, own), y, often.double())
+    assert factor == pytest.approx(fit_noise_factor(prediction(copied, copied_own), copies), rel=1e-5)
+    assert factor != pytest.approx(fit_noise_factor(prediction(draws, own), y), rel=1e-2)

@@ -328,7 +328,7 @@ class DampenRegressor(RegressorMixin, Dampen):
         if not len(self._noise.scores):
             raise InputError("this estimator was fitted by an earlier version, which kept no intervals: fit it again")
         prediction = self._with_noise(X, None, 0)
-        threshold = conformal(self._noise.scores, level)
+        threshold = conformal(self._noise.scores, level, weights=self._noise.weights)
         unit = 1.0 if prediction.quantiles is None else self._scale[1]
         low, high = intervals(prediction, threshold * unit).unbind(1)
         return low.numpy(), high.numpy()

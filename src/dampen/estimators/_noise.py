@@ -21,11 +21,14 @@ class Noise:
         variance: of all rows' noise; None where the networks return each row's own.
         factor: by which that is multiplied.
         scores: how far targets lie outside, as `dampen.uncertainty.interval_scores` has it.
+        weights: how much each of these counts: how often its row was there, times its weight; None where all count
+            alike.
     """
 
     variance: float | None
     factor: float
     scores: Float[Tensor, " N"]
+    weights: Float[Tensor, " N"] | None = None
 
     def of(self, prediction: ValuePrediction, unit: float = 1.0) -> ValuePrediction:
         """Return a prediction with its noise; `unit` is that of the prediction in the networks'."""
@@ -61,10 +64,10 @@ def noise(ensembles: Sequence[tuple[tuple[nn.Module, ...], Rows]], loss: str | N
     if predictions[0].aleatoric is None:
         variance = max(error - over_networks, _LEAST * error)
     else:
-        factor = fit_noise_factor(_joined(predictions), torch.cat(targets))
+        factor = fit_noise_factor(_joined(predictions), torch.cat(targets), w)
     found = Noise(variance, factor, torch.empty(0))
     of_all = zip(predictions, targets, strict=True)
-    return Noise(variance, factor, torch.cat([interval_scores(found.of(part), y) for part, y in of_all]))
+    return Noise(variance, factor, torch.cat([interval_scores(found.of(part), y) for part, y in of_all]), w)
 
 
 def _joined(parts: Sequence[ValuePrediction]) -> ValuePrediction:

@@ -23,26 +23,47 @@ def rows_for(level: float) -> int:
     return math.ceil(1 / (1 - level) - 1e-9) - 1
 
 
-def conformal(scores: Float[Tensor, " N"], level: float = 0.9, *, repeats: float | int = 1) -> float:
+def conformal(
+    scores: Float[Tensor, " N"],
+    level: float = 0.9,
+    *,
+    repeats: float | int = 1,
+    weights: Float[Tensor, " N"] | None = None,
+) -> float:
     """Return the threshold that a new row's score does not exceed with probability `level` or more.
 
     Split conformal prediction (Papadopoulos et al. 2002; Angelopoulos and Bates 2023, equation 1): the
     `ceil((N + 1) level)`-th smallest score, infinite where N is too small for the level. It holds for any network and
-    any distribution, as long as the rows are exchangeable. `rows_for` gives the least number of rows.
+    any distribution, as long as the rows are exchangeable. `rows_for` gives the least number of rows. With weights the
+    quantile is that of the scores under their shares, of which a new row takes one row's mean (Tibshirani, Barber,
+    Candes and Ramdas 2019, equation 4, for weights that stand for how often a row was there).
 
     Args:
         scores: of rows that took no part in training: `1 - probability of the right class`, or
             `|target - mean| / deviation`.
         level: of the coverage.
         repeats: how often each row is among them, predicted by one network after the other.
+        weights: how much each counts, 0 or larger; None where all count alike. A row of weight 0 is none.
 
     Raises:
         InputError: no rows, or a level outside 0 to 1.
+
+    Example:
+        >>> scores = torch.tensor([1.0, 2.0, 3.0])
+        >>> conformal(scores, 0.5), conformal(scores, 0.5, weights=torch.tensor([8.0, 1.0, 1.0]))
+        (2.0, 1.0)
     """
+    if weights is not None:
+        scores, weights = scores[weights > 0], weights[weights > 0].double()
     N = len(scores)
     if not 0 < level < 1 or N == 0:
         raise InputError(f"conformal prediction needs rows and a level between 0 and 1, got {N} rows and {level!r}")
-    k = math.ceil((N + repeats) * level - 1e-9)
+    # equal weights take the count of rows: a sum of fractions could miss it by rounding
+    if weights is None or bool((weights == weights[0]).all()):
+        k = math.ceil((N + repeats) * level - 1e-9)
+    else:
+        reached = weights[scores.argsort()].cumsum(0) * (N / weights.sum())
+        k = int((reached < (N + repeats) * level - 1e-9 * N).sum()) + 1
     return math.inf if k > N else float(scores.double().sort().values[k - 1])
 
 

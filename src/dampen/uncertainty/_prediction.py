@@ -1,6 +1,7 @@
 """What is known about rows after many samples: class probabilities or values, and how uncertain they are and why."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
@@ -199,7 +200,9 @@ class ValuePrediction:
 Prediction = ClassPrediction | ValuePrediction
 
 
-def fit_noise(prediction: ValuePrediction, targets: Float[Tensor, "N ..."]) -> float:
+def fit_noise(
+    prediction: ValuePrediction, targets: Float[Tensor, "N ..."], weights: Float[Tensor, " N"] | None = None
+) -> float:
     """Return the variance of Gaussian noise under which validation rows are most likely.
 
     The maximum of the mean of equation 8 of Gal and Ghahramani (2016) over `v`, for which that paper searched a grid.
@@ -207,6 +210,7 @@ def fit_noise(prediction: ValuePrediction, targets: Float[Tensor, "N ..."]) -> f
     Args:
         prediction: of rows that no training has seen, with its samples (`return_samples=True`).
         targets: of these rows.
+        weights: how much each row counts; None where all count alike.
 
     Raises:
         InputError: fewer than two rows, or no samples.
@@ -215,17 +219,20 @@ def fit_noise(prediction: ValuePrediction, targets: Float[Tensor, "N ..."]) -> f
         raise InputError(f"fitting the noise needs at least 2 rows, got {len(prediction)}")
     from scipy.optimize import minimize_scalar
 
-    residual = (targets.to(prediction.mean) - prediction.mean).square().mean().clamp_min(1e-12)
+    mean = _weighted_mean(weights)
+    residual = mean((targets.to(prediction.mean) - prediction.mean).square()).clamp_min(1e-12)
 
     def cost(log_variance: float) -> float:
-        return -float(prediction.with_noise(math.exp(log_variance)).log_likelihood(targets).mean())
+        return -float(mean(prediction.with_noise(math.exp(log_variance)).log_likelihood(targets)))
 
     centre = math.log(float(residual))  # of the maximum: at most the residuals' own variance, but for rounding
     optimum: Any = minimize_scalar(cost, bounds=(centre - 20, centre + 2), method="bounded", options={"xatol": 1e-6})
     return math.exp(float(optimum.x))
 
 
-def fit_noise_factor(prediction: ValuePrediction, targets: Float[Tensor, " N"]) -> float:
+def fit_noise_factor(
+    prediction: ValuePrediction, targets: Float[Tensor, " N"], weights: Float[Tensor, " N"] | None = None
+) -> float:
     """Return the factor of a network's own noise under which rows are most likely.
 
     A variance that was trained on rows is too small for others, as a network's probabilities are too sharp (Levi et al.
@@ -234,6 +241,7 @@ def fit_noise_factor(prediction: ValuePrediction, targets: Float[Tensor, " N"]) 
     Args:
         prediction: of rows that no training has seen, with its samples (`return_samples=True`) and its noise.
         targets: of these rows.
+        weights: how much each row counts; None where all count alike.
 
     Raises:
         InputError: fewer than two rows, no samples, or no noise.
@@ -242,11 +250,21 @@ def fit_noise_factor(prediction: ValuePrediction, targets: Float[Tensor, " N"]) 
         raise InputError(f"fitting the noise needs at least 2 rows, got {len(prediction)}")
     from scipy.optimize import minimize_scalar
 
+    mean = _weighted_mean(weights)
+
     def cost(log_factor: float) -> float:
-        return -float(prediction.with_noise_factor(math.exp(log_factor)).log_likelihood(targets).mean())
+        return -float(mean(prediction.with_noise_factor(math.exp(log_factor)).log_likelihood(targets)))
 
     optimum: Any = minimize_scalar(cost, bounds=(-10, 10), method="bounded", options={"xatol": 1e-6})
     return math.exp(float(optimum.x))
+
+
+def _weighted_mean(weights: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """Return what takes a mean over rows, the first axis, and what else there is, in which rows have these weights."""
+    if weights is None or bool((weights == weights[0]).all()):
+        return torch.Tensor.mean
+    shares = weights.double() / weights.double().sum()
+    return lambda values: shares @ values.double().reshape(len(shares), -1).mean(1)
 
 
 def of_quantiles(prediction: ValuePrediction) -> ValuePrediction:
