@@ -12,7 +12,9 @@ from sklearn.metrics import roc_auc_score
 
 from dampen import InputError
 from dampen.uncertainty import (
+    CALIBRATORS,
     SetRule,
+    abstention,
     choose,
     class_scores,
     classwise_ece,
@@ -24,6 +26,7 @@ from dampen.uncertainty import (
     selective,
     smooth_ece,
     smooth_ece_of,
+    summary,
     tuned_raps,
 )
 
@@ -186,3 +189,47 @@ def test_what_suits_single_networks_alone_is_not_chosen():
 def test_what_does_not_exist_is_one_line(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize("name", CALIBRATORS)
+def test_calibrators_of_weighted_rows_are_those_of_rows_given_so_often(name):
+    often = torch.from_numpy(np.random.default_rng(0).choice([1, 20], 400))
+    p, y = (5 * Q[:400].log()).softmax(1), Y[:400]
+    found = choose(p, y, name, weights=often.double()).calibrator(p)
+    copies = choose(p.repeat_interleave(often, 0), y.repeat_interleave(often), name).calibrator(p)
+    # isotonic regression ends at the share that so many rows can show, which are no copies
+    np.testing.assert_allclose(found, copies, atol=2e-2 if name == "isotonic" else 1e-4)
+    assert float((found - choose(p, y, name).calibrator(p)).abs().max()) > (0.1 if name == "isotonic" else 1e-3)
+
+
+def test_figures_of_weighted_rows_are_those_of_rows_given_so_often():
+    rng = np.random.default_rng(0)
+    often = rng.integers(0, 4, 200)
+    p, q, y = (2 * Q[:200].log()).softmax(1).numpy(), Q[:200].numpy(), Y[:200].numpy()
+    columns = {
+        "abstain": rng.random(200) < 0.2,
+        "_class": y,
+        "_right": q.argmax(1) == y,
+        "_right_raw": p.argmax(1) == y,
+        "_raw": p.max(1),
+        "probability": q.max(1),
+        "set_size": rng.integers(0, 4, 200),
+        "_covered": rng.random(200) < 0.9,
+        "_probabilities": p,
+        "_probabilities_calibrated": q,
+        "_nll": -np.log(p[np.arange(200), y]),
+        "_nll_calibrated": -np.log(q[np.arange(200), y]),
+        "_brier": ((p - np.eye(p.shape[1])[y]) ** 2).sum(1),
+    }
+    copied = {name: values.repeat(often, 0) for name, values in columns.items()}
+    weighted = columns | {"_weight": often / often.mean()}
+    for figures in (summary, abstention):
+        expected, found, alike = (figures(each) for each in (copied, weighted, columns))
+        for name in expected.keys() - {"n", "aurc"}:
+            assert found[name] == pytest.approx(expected[name], rel=1e-6), name
+            assert found[name] != pytest.approx(alike[name], rel=1e-6), name
+    # its steps are rows, not copies
+    order = np.argsort(-columns["probability"], kind="stable")
+    w, wrong = often[order], ~columns["_right"][order]
+    risk = np.cumsum(w * wrong)[w > 0] / np.cumsum(w)[w > 0]
+    assert summary(weighted)["aurc"] == pytest.approx(np.average(risk, weights=w[w > 0]))

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from dampen._checks import integer, is_number
 from dampen._io import counted
-from dampen.data import Data, Incoming
+from dampen.data import Data, Incoming, Rows
 from dampen.errors import DataWarning, InputError, NotSampled
 from dampen.study._calibration_ensembles import Ensemble
+from dampen.study._calibration_rows import FILE
 from dampen.study._fresh import FreshResults
 from dampen.study._new_rows import read_new_rows
 from dampen.study._predictor import Predictor
@@ -146,7 +147,11 @@ def calibrate(
     keys: list[Tensor] = []
     networks_of: list[int] = []
     predictions: list[tuple[Prediction, Tensor]] = []
-    for i, (networks, rows) in enumerate(_unseen(predictor, method.ensemble)):
+    of_rows: list[Tensor] = []
+    for i, (networks, given) in enumerate(_unseen(predictor, method.ensemble)):
+        rows = _that_count(given)
+        if rows.weights is not None:
+            of_rows.append(rows.weights.double())
         for start in range(0, len(rows), ROWS):
             part = slice(start, start + ROWS)
             prediction = method.predict(networks, rows.features[part], predictor, start, keep=values)
@@ -155,9 +160,11 @@ def calibrate(
                 keys.append(rows.features[part])
                 networks_of += [i] * len(prediction)
     targets, repeats = torch.cat([t for _, t in predictions]), _repeats(predictor, method.ensemble)
+    weights = torch.cat(of_rows) if of_rows else None
     rows = round(len(targets) / repeats)
     fitting = rows - rows // _TUNING * (sets == "raps")
-    notes = [*_of_older(predictor, method.ensemble), *_too_few(fitting, level if values else coverage, values)]
+    notes = [*_of_older(predictor, method.ensemble), *_without_weights(predictor, weights)]
+    notes += [*_too_few(fitting, level if values else coverage, values)]
     if not values:
         p = torch.cat(
             [
@@ -167,13 +174,16 @@ def calibrate(
             ]
         )
         numbers = _numbered(keys, targets)
-        chosen = choose(p, targets, calibrator, rows=numbers, networks=np.array(networks_of), repeats=repeats)
+        chosen = choose(
+            p, targets, calibrator, rows=numbers, networks=np.array(networks_of), repeats=repeats, weights=weights
+        )
         p = chosen.probabilities
-        limit = max(_limit(1 - p.amax(1), coverage), _CERTAIN)
-        rule, threshold = _sets(rule, p, targets, coverage, method.seed, numbers, repeats)
+        limit = max(_limit(1 - p.amax(1), coverage, weights), _CERTAIN)
+        rule, threshold = _sets(rule, p, targets, coverage, method.seed, numbers, repeats, weights)
         if isinstance(chosen.calibrator, TemperatureScaling):
             raw = torch.cat([each.probabilities for each, _ in predictions if isinstance(each, ClassPrediction)])
-            notes += _of_temperature(find_temperature(raw.log().clamp_min(-700), targets, repeats=repeats), rows)
+            logits = raw.log().clamp_min(-700)
+            notes += _of_temperature(find_temperature(logits, targets, repeats=repeats, weights=weights), rows)
         return Calibration(
             rows=len(targets),
             calibrator=chosen.calibrator,
@@ -191,18 +201,18 @@ def calibrate(
         [values_of_all for values_of_all, _ in predictions if isinstance(values_of_all, ValuePrediction)]
     )
     own = values_of_all.aleatoric is not None
-    noise = None if own else fit_noise(values_of_all, y)
-    factor = fit_noise_factor(values_of_all, y) if own else 1.0
+    noise = None if own else fit_noise(values_of_all, y, weights)
+    factor = fit_noise_factor(values_of_all, y, weights) if own else 1.0
     calibrated = values_of_all.with_noise_factor(factor) if noise is None else values_of_all.with_noise(noise)
     spread = calibrated.standard_deviation
-    threshold = conformal(interval_scores(calibrated, y), level, repeats=repeats)
+    threshold = conformal(interval_scores(calibrated, y), level, repeats=repeats, weights=weights)
     return Calibration(
         rows=len(y),
         calibrator=None,
         noise=noise,
         noise_factor=factor,
         level=level,
-        abstain_above=_limit(spread, coverage) * (1 + ROUNDING),
+        abstain_above=_limit(spread, coverage, weights) * (1 + ROUNDING),
         coverage=coverage,
         conformal=threshold,
         notes=tuple(notes),
@@ -222,25 +232,45 @@ def _numbered(features: Sequence[Tensor], targets: Tensor) -> np.ndarray:
 
 
 def _sets(
-    rule: SetRule, p: Tensor, targets: Tensor, level: float, seed: int, rows: np.ndarray, repeats: float
+    rule: SetRule,
+    p: Tensor,
+    targets: Tensor,
+    level: float,
+    seed: int,
+    rows: np.ndarray,
+    repeats: float,
+    weights: Tensor | None,
 ) -> tuple[SetRule, float]:
     """Return the rule of prediction sets, with its penalty where it has one, and the threshold of its scores."""
     at = targets.unsqueeze(1)
     if rule.name == "lac":
-        return rule, conformal(class_scores(p, targets), level, repeats=repeats)
+        return rule, conformal(class_scores(p, targets), level, repeats=repeats, weights=weights)
     uniforms = torch.from_numpy(np.random.default_rng([seed, 1, 0]).random(len(p)))
     kept = torch.ones(len(p), dtype=torch.bool)
     if rule.name == "raps":
         order = np.random.default_rng(0).permutation(int(rows.max()) + 1)
         tuning = torch.from_numpy(order[rows] % _TUNING == 0)
         if tuning.sum() and not tuning.all():
-            rule, kept = tuned_raps(p[tuning], targets[tuning], level, uniforms[tuning]), ~tuning
+            of_tuning = None if weights is None else weights[tuning]
+            rule, kept = tuned_raps(p[tuning], targets[tuning], level, uniforms[tuning], of_tuning), ~tuning
     scores = rule.scores(p[kept], uniforms[kept]).gather(1, at[kept]).squeeze(1)
-    return rule, conformal(scores, level, repeats=repeats)
+    return rule, conformal(scores, level, repeats=repeats, weights=None if weights is None else weights[kept])
 
 
-def _limit(uncertainty: Tensor, coverage: float) -> float:
-    return float(torch.quantile(uncertainty.double(), coverage, interpolation="higher"))
+def _limit(uncertainty: Tensor, coverage: float, weights: Tensor | None) -> float:
+    """Return the least uncertainty that a share `coverage` of the rows, or of their weights, does not exceed."""
+    u = uncertainty.double()
+    if weights is None or bool((weights == weights[0]).all()):
+        return float(torch.quantile(u, coverage, interpolation="higher"))
+    ranked, order = u.sort()
+    reached = weights[order].cumsum(0) / weights.sum()
+    return float(ranked[int((reached < coverage - 1e-9).sum())])
+
+
+def _that_count(rows: Rows) -> Rows:
+    """Return the rows whose weight is above 0."""
+    w = rows.weights
+    return rows if w is None or bool((w > 0).all()) else Rows(rows.features[w > 0], rows.targets[w > 0], w[w > 0])
 
 
 def _unseen(predictor: Predictor, ensemble: bool) -> list[Ensemble]:
@@ -293,6 +323,15 @@ def _of_older(predictor: Predictor, ensemble: bool) -> list[str]:
     return [
         "the study is of an older version, whose folds were each left out by a single network: an ensemble is "
         "calibrated by those, and abstains from more rows than it should; make the study anew"
+    ]
+
+
+def _without_weights(predictor: Predictor, weights: Tensor | None) -> list[str]:
+    if weights is not None or not predictor.description.weighted:
+        return []
+    return [
+        "the study is of an older version, which kept no weights of the rows that predictions are calibrated on: they "
+        f"count alike; delete {FILE} in its folder and finish the study again with resume, which trains nothing"
     ]
 
 
@@ -390,6 +429,8 @@ class CalibratedStudy:
                 columns |= _worth_of_values(
                     prediction, self.calibration, columns, targets * deviation + mean if own else targets
                 )
+            if every is not None and isinstance(data, Data) and data.weights is not None:
+                columns["_weight"] = data.weights[part].double().numpy()
             yield columns
 
     def _parts(

@@ -64,6 +64,8 @@ def write(
             features = rows_of_seed.features[rows_of_seed.validation_rows] if raw else rows.features
             tensors[f"{kind}features/{i}"] = features.contiguous()
             tensors[f"{kind}targets/{i}"] = rows.targets.contiguous()
+            if rows.weights is not None:
+                tensors[f"{kind}weights/{i}"] = rows.weights.contiguous()
     about: dict[str, Any] = {"format": _FORMAT, "fingerprint": fingerprint, "sets": len(parts), "raw": raw}
     if of_ensembles:
         about["ensembles"] = len(of_ensembles)
@@ -121,8 +123,10 @@ def read(folder: Folder, fingerprint: str, preprocessing: Preprocessing | None) 
         parts = []
         for i in range(n):
             features, targets = (_tensor(tensors, f"{kind}{what}/{i}", file) for what in ("features", "targets"))
+            name = f"{kind}weights/{i}"  # earlier versions kept none
+            weights = _tensor(tensors, name, file) if name in tensors else None
             try:
-                part = Rows(normalisation.apply(features) if about.raw else features, targets)
+                part = Rows(normalisation.apply(features) if about.raw else features, targets, weights)
             except (RuntimeError, IndexError, ValueError, TypeError):
                 raise InputError(f"{file} is damaged: its rows are not of the shape that is scaled") from None
             _check_rows(part, description, file)
@@ -201,6 +205,12 @@ def _check_rows(rows: Rows, description: Description, file: Path) -> None:
         whole = targets.dtype == torch.int64 and int(targets.min()) >= 0 and int(targets.max()) < description.outputs
     if not whole:
         raise InputError(f"{file} is damaged: its targets are not of the study's task")
+    w = rows.weights
+    if w is None:
+        return
+    numbers = w.shape == targets.shape and w.dtype == torch.float64 and bool(w.isfinite().all())
+    if not numbers or bool((w < 0).any()) or not w.any():
+        raise InputError(f"{file} is damaged: its weights are not those of its rows")
 
 
 def _check_preprocessing(preprocessing: Preprocessing, description: _Described, folder: Folder) -> None:

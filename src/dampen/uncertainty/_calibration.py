@@ -79,20 +79,29 @@ def reliability(
 
 
 def reliability_of(
-    confidence: Float[np.ndarray, " N"], right: Bool[np.ndarray, " N"], bins: int = BINS, *, adaptive: bool = False
+    confidence: Float[np.ndarray, " N"],
+    right: Bool[np.ndarray, " N"],
+    bins: int = BINS,
+    *,
+    adaptive: bool = False,
+    weights: Float[np.ndarray, " N"] | None = None,
 ) -> Reliability:
-    """Return the same from the most probable class's probability and whether it was right."""
+    """Return the same from the most probable class's probability and whether it was right.
+
+    With weights, of which some are above 0, means and error are of rows that count as much.
+    """
     if bins < 1 or len(right) == 0:
         raise InputError(f"reliability needs rows, and 1 bin or more, got {len(right)} and {bins}")
     if adaptive:
         place = _equally_full(confidence, bins)
     else:
         place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    count = np.bincount(place, minlength=bins)
-    filled = count > 0
-    sums = (np.bincount(place, values, minlength=bins)[filled] for values in (confidence, right))
-    mean, accuracy = (s / count[filled] for s in sums)
-    error = float((count[filled] * np.abs(accuracy - mean)).sum() / len(right))
+    w = np.ones(len(right)) if weights is None else weights
+    count, weight = np.bincount(place, minlength=bins), np.bincount(place, w, minlength=bins)
+    filled = weight > 0
+    sums = (np.bincount(place, w * values, minlength=bins)[filled] for values in (confidence, right))
+    mean, accuracy = (s / weight[filled] for s in sums)
+    error = float((weight[filled] * np.abs(accuracy - mean)).sum() / w.sum())
     return Reliability(mean, accuracy, count[filled], error)
 
 
@@ -111,7 +120,13 @@ def ece(
     return reliability(probabilities, targets, bins, adaptive=adaptive).error
 
 
-def classwise_ece(probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " _"], bins: int = BINS) -> float:
+def classwise_ece(
+    probabilities: Float[Tensor, "N C"],
+    targets: Int64[Tensor, " _"],
+    bins: int = BINS,
+    *,
+    weights: Float[np.ndarray, " _"] | None = None,
+) -> float:
     """Return the classwise calibration error: the mean over classes of the error of each one's own probability.
 
     Kull et al. (2019), "Beyond temperature scaling", equation 3: bins of equal width of each class's probability, with
@@ -122,7 +137,7 @@ def classwise_ece(probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " 
     """
     p = _checked(probabilities, targets).numpy()
     y = targets.numpy()
-    return float(np.mean([reliability_of(p[:, c], y == c, bins).error for c in range(p.shape[1])]))
+    return float(np.mean([reliability_of(p[:, c], y == c, bins, weights=weights).error for c in range(p.shape[1])]))
 
 
 def smooth_ece(probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " _"]) -> float:
@@ -131,7 +146,11 @@ def smooth_ece(probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " _"]
     return smooth_ece_of(top.values.numpy(), (top.indices == targets).numpy())
 
 
-def smooth_ece_of(confidence: Float[np.ndarray, " N"], right: Bool[np.ndarray, " N"]) -> float:
+def smooth_ece_of(
+    confidence: Float[np.ndarray, " N"],
+    right: Bool[np.ndarray, " N"],
+    weights: Float[np.ndarray, " N"] | None = None,
+) -> float:
     """Return SmoothECE (Blasiok and Nakkiran 2023): residuals smoothed by a Gaussian kernel instead of binned.
 
     The integral of `|E[K_w(t, confidence) (right - confidence)]|` over t in 0 to 1, of the kernel reflected at both
@@ -147,7 +166,8 @@ def smooth_ece_of(confidence: Float[np.ndarray, " N"], right: Bool[np.ndarray, "
     # each residual is shared by the two grid points beside it, which keeps its place in the mean
     place = np.clip(confidence, 0, 1) * _GRID - 0.5
     left = np.floor(place).astype(np.int64)
-    share, residual = place - left, (right - confidence) / len(right)
+    w = np.ones(len(right)) if weights is None else weights
+    share, residual = place - left, w * (right - confidence) / w.sum()
     on_grid = sum(
         np.bincount(np.clip(at, 0, _GRID - 1), weight * residual, minlength=_GRID)
         for at, weight in ((left, 1 - share), (left + 1, share))

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from dampen.errors import InputError
-from dampen.uncertainty._temperature import find_temperature, tempered
+from dampen.uncertainty._temperature import effective_rows, find_temperature, tempered
 
 CALIBRATORS = ("temperature", "vector", "isotonic")
 _FOLDS = 5
@@ -74,27 +74,30 @@ class Isotonic:
 
 
 Calibrator = TemperatureScaling | VectorScaling | Isotonic
-_Fit = Callable[[Tensor, Tensor], Calibrator]
+_Fit = Callable[[Tensor, Tensor, Tensor | None], Calibrator]
 _Split = tuple[Bool[np.ndarray, " N"], Bool[np.ndarray, " N"]]  # that are fitted on, and that are left out
 
 
-def fit_vector(probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " N"]) -> VectorScaling:
-    """Return the vector scaling under which rows are most likely."""
+def fit_vector(
+    probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " N"], weights: Float[Tensor, " N"] | None = None
+) -> VectorScaling:
+    """Return the vector scaling under which rows are most likely, each as often as its weight has it."""
     from scipy.optimize import minimize
 
     logits = probabilities.double().clamp_min(1e-30).log().numpy()
     N, C = logits.shape
     hot = np.zeros((N, C))
     hot[np.arange(N), targets.numpy()] = 1
+    shares = np.full(N, 1 / N) if weights is None else (weights.double() / weights.double().sum()).numpy()
 
     def cost(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         w = np.exp(parameters[:C])
         z = logits * w + parameters[C:]
         z -= z.max(1, keepdims=True)
         total = np.log(np.exp(z).sum(1, keepdims=True))
-        error = np.exp(z - total) - hot
-        gradient = np.r_[(error * logits).sum(0) * w, error.sum(0)] / N
-        return float(((total[:, 0]) - (z * hot).sum(1)).mean()), gradient
+        error = (np.exp(z - total) - hot) * shares[:, None]
+        gradient = np.r_[(error * logits).sum(0) * w, error.sum(0)]
+        return float(shares @ (total[:, 0] - (z * hot).sum(1))), gradient
 
     bounds = [_LOG_ENDS] * C + [_BIAS_ENDS] * C
     options = {"maxiter": 500, "ftol": 1e-13, "gtol": 1e-8}
@@ -104,17 +107,22 @@ def fit_vector(probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " N"]
 
 
 def fit_isotonic(
-    probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " N"], repeats: float | int = 1
+    probabilities: Float[Tensor, "N C"],
+    targets: Int64[Tensor, " N"],
+    weights: Float[Tensor, " N"] | None = None,
+    *,
+    repeats: float | int = 1,
 ) -> Isotonic:
     """Return the isotonic regression of each class against the others; of two classes one is the other's mirror."""
     from sklearn.isotonic import IsotonicRegression
 
     p, y = probabilities.double().numpy(), targets.numpy()
+    w = None if weights is None else weights.double().numpy()
     knots = []
     for c in range(p.shape[1]):
-        model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p[:, c], y == c)
+        model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p[:, c], y == c, sample_weight=w)
         knots.append((tuple(model.X_thresholds_.tolist()), tuple(model.y_thresholds_.tolist())))
-    return Isotonic(tuple(knots), 1 / (len(y) / repeats + 2))
+    return Isotonic(tuple(knots), 1 / (effective_rows(weights, len(y)) / repeats + 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +149,7 @@ def choose(
     rows: Int64[np.ndarray, " N"] | None = None,
     networks: Int64[np.ndarray, " N"] | None = None,
     repeats: float | int = 1,
+    weights: Float[Tensor, " N"] | None = None,
 ) -> Chosen:
     """Return a calibrator fitted on rows that took no part in training.
 
@@ -156,6 +165,7 @@ def choose(
         rows: the number of each row, where several networks have predicted one: it stays in one fold.
         networks: the number of the network that has predicted it.
         repeats: how often each row is among them.
+        weights: how much each counts, above 0; None where all count alike.
 
     Raises:
         InputError: no such name, or fewer than two rows.
@@ -167,7 +177,8 @@ def choose(
     """
     if name not in ("auto", *CALIBRATORS):
         raise InputError(f"calibrator must be auto, {', '.join(CALIBRATORS)}, got {name!r}")
-    temperature = fit_temperature_scaling(probabilities, targets, repeats)
+    of_temperature = partial(fit_temperature_scaling, repeats=repeats)
+    temperature = of_temperature(probabilities, targets, weights)
     plain = Chosen(temperature, temperature(probabilities), {})
     if name == "temperature":
         return plain
@@ -179,24 +190,29 @@ def choose(
         return plain
     fits: dict[str, _Fit] = {"vector": fit_vector, "isotonic": partial(fit_isotonic, repeats=repeats)}
     if name != "auto":
-        held_out = _cross_fitted(fits[name], probabilities, targets, splits)
-        return Chosen(fits[name](probabilities, targets), held_out, {})
-    scaled = _cross_fitted(partial(fit_temperature_scaling, repeats=repeats), probabilities, targets, splits)
+        held_out = _cross_fitted(fits[name], probabilities, targets, weights, splits)
+        return Chosen(fits[name](probabilities, targets, weights), held_out, {})
+    scaled = _cross_fitted(of_temperature, probabilities, targets, weights, splits)
     least = _nll(scaled, targets)
     best, best_gain, gains = plain, 0.0, {}
     for other, fit in fits.items():
-        held_out = _cross_fitted(fit, probabilities, targets, splits)
-        gains[other] = gain, error = _paired(least - _nll(held_out, targets), rows)
+        held_out = _cross_fitted(fit, probabilities, targets, weights, splits)
+        gains[other] = gain, error = _paired(least - _nll(held_out, targets), rows, weights)
         if gain > max(_FIRM * error, best_gain):
-            best, best_gain = Chosen(fit(probabilities, targets), held_out, {}), gain
+            best, best_gain = Chosen(fit(probabilities, targets, weights), held_out, {}), gain
     return Chosen(best.calibrator, best.probabilities, gains)
 
 
 def fit_temperature_scaling(
-    probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " N"], repeats: float | int = 1
+    probabilities: Float[Tensor, "N C"],
+    targets: Int64[Tensor, " N"],
+    weights: Float[Tensor, " N"] | None = None,
+    *,
+    repeats: float | int = 1,
 ) -> TemperatureScaling:
     """Return the mildest temperature that rows support; see `find_temperature`."""
-    return TemperatureScaling(find_temperature(probabilities.log().clamp_min(-700), targets, repeats=repeats).value)
+    logits = probabilities.log().clamp_min(-700)
+    return TemperatureScaling(find_temperature(logits, targets, repeats=repeats, weights=weights).value)
 
 
 def _folds(rows: Int64[np.ndarray, " N"], targets: Int64[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:
@@ -230,12 +246,14 @@ def _splits(
     return splits
 
 
-def _cross_fitted(fit: _Fit, p: Tensor, y: Tensor, splits: list[_Split]) -> Float[Tensor, "N C"]:
+def _cross_fitted(
+    fit: _Fit, p: Tensor, y: Tensor, weights: Tensor | None, splits: list[_Split]
+) -> Float[Tensor, "N C"]:
     """Return probabilities by calibrators that have not seen their rows."""
     found = p.double().clone()
     for fitted, part in ((torch.from_numpy(a), torch.from_numpy(b)) for a, b in splits):
         if int(fitted.sum()) > 1:
-            found[part] = fit(p[fitted], y[fitted])(p[part])
+            found[part] = fit(p[fitted], y[fitted], None if weights is None else weights[fitted])(p[part])
     return found
 
 
@@ -243,8 +261,15 @@ def _nll(p: Tensor, targets: Tensor) -> Float[np.ndarray, " N"]:
     return -p.gather(1, targets.unsqueeze(1)).squeeze(1).clamp_min(_TINY).log().numpy()
 
 
-def _paired(gains: Float[np.ndarray, " N"], rows: Int64[np.ndarray, " N"]) -> tuple[float, float]:
+def _paired(
+    gains: Float[np.ndarray, " N"], rows: Int64[np.ndarray, " N"], weights: Float[Tensor, " N"] | None
+) -> tuple[float, float]:
     """Return a mean over rows and its standard error; a row's predictions count as one."""
     _, which = np.unique(rows, return_inverse=True)
     each = np.bincount(which, gains) / np.bincount(which)
-    return float(each.mean()), float(each.std(ddof=1) / math.sqrt(len(each)))
+    if weights is None:
+        return float(each.mean()), float(each.std(ddof=1) / math.sqrt(len(each)))
+    w = np.bincount(which, weights.double().numpy()) / np.bincount(which)
+    mean, n = float(np.average(each, weights=w)), len(each)
+    # of a ratio: its denominator, the weights, is drawn with the rows
+    return mean, float(np.sqrt(np.square(w * (each - mean)).sum() * n / (n - 1)) / w.sum())

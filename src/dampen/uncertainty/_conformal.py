@@ -133,6 +133,7 @@ def tuned_raps(
     targets: Int64[Tensor, " N"],
     level: float,
     uniforms: Float[Tensor, " N"] | None = None,
+    weights: Float[Tensor, " N"] | None = None,
 ) -> SetRule:
     """Return RAPS with the penalty whose sets are smallest on these rows, which must not be those of the threshold.
 
@@ -140,13 +141,14 @@ def tuned_raps(
     """
     own = probabilities.gather(1, targets.unsqueeze(1))
     ranks = (probabilities > own).sum(1) + 1
-    k = min(len(ranks), math.ceil((len(ranks) + 1) * level - 1e-9))
-    free = int(ranks.sort().values[k - 1])
+    most = conformal(ranks.double(), level, weights=weights)
+    free = int(ranks.max()) if math.isinf(most) else int(most)
     rules = [SetRule("raps", penalty, free) for penalty in _PENALTIES]
 
     def size(rule: SetRule) -> float:
         scores = rule.scores(probabilities, uniforms).gather(1, targets.unsqueeze(1)).squeeze(1)
-        return float(rule.sets(probabilities, conformal(scores, level), uniforms).sum(1).double().mean())
+        sizes = rule.sets(probabilities, conformal(scores, level, weights=weights), uniforms).sum(1).double()
+        return float(sizes.mean() if weights is None else (weights * sizes).sum() / weights.sum())
 
     return min(rules, key=size)
 

@@ -1,6 +1,5 @@
 """Selective prediction: what abstaining from the least certain rows gains."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,7 @@ class Selective:
     """Risk against coverage: rows in the order of their uncertainty, the most certain first.
 
     Args:
-        coverage: share of the rows that are predicted, `1 / N` to 1.
+        coverage: share of the rows that are predicted, `1 / N` to 1; of their weights, where they have some.
         risk: mean loss of those.
         aurc: area under the curve, the mean of `risk` (Geifman and El-Yaniv 2017).
         augrc: area under the generalised curve, of `risk * coverage`: the mean loss that goes undetected (Traub et al.
@@ -35,15 +34,21 @@ class Selective:
         """
         if not 0 < coverage <= 1:
             raise InputError(f"coverage must be larger than 0 and at most 1, got {coverage!r}")
-        return float(self.risk[math.ceil(coverage * len(self.risk) - 1e-9) - 1])
+        at = int(np.searchsorted(self.coverage, coverage - 1e-9 / len(self.risk)))
+        return float(self.risk[min(at, len(self.risk) - 1)])
 
 
-def selective(losses: Float[Tensor, " _"] | Bool[Tensor, " _"], uncertainty: Float[Tensor, " _"]) -> Selective:
+def selective(
+    losses: Float[Tensor, " _"] | Bool[Tensor, " _"],
+    uncertainty: Float[Tensor, " _"],
+    weights: Float[np.ndarray, " _"] | None = None,
+) -> Selective:
     """Return the risk-coverage curve; rows that are equally uncertain count with their mean loss.
 
     Args:
         losses: of each row; for accuracy whether it is wrong.
         uncertainty: more is less certain.
+        weights: how much each row counts; None where all count alike. A row of weight 0 is none.
 
     Raises:
         InputError: no rows, or not equally many.
@@ -51,12 +56,13 @@ def selective(losses: Float[Tensor, " _"] | Bool[Tensor, " _"], uncertainty: Flo
     if len(losses) != len(uncertainty) or len(losses) == 0:
         raise InputError(f"losses and uncertainty must have equally many rows, got {len(losses)}, {len(uncertainty)}")
     loss, score = losses.double().numpy(), uncertainty.double().numpy()
+    w = np.ones(len(loss)) if weights is None else weights
     order = np.argsort(score, kind="stable")
-    loss, score = loss[order], score[order]
+    order = order[w[order] > 0]
+    loss, score, w = loss[order], score[order], w[order]
     _, group = np.unique(score, return_inverse=True)
-    loss = (np.bincount(group, loss) / np.bincount(group))[group]  # no order among equals: their mean
-    n = np.arange(1, len(loss) + 1)
-    undetected = np.cumsum(loss) / len(loss)
-    risk = np.cumsum(loss) / n
-    augrc = float(undetected.mean() - undetected[-1] / (2 * len(loss)))  # trapezoids from 0
-    return Selective(n / len(n), risk, float(risk.mean()), augrc)
+    loss = (np.bincount(group, w * loss) / np.bincount(group, w))[group]  # no order among equals: their mean
+    reached, lost = np.cumsum(w), np.cumsum(w * loss)
+    risk, share = lost / reached, w / reached[-1]
+    augrc = float(share @ (lost - w * loss / 2)) / reached[-1]  # trapezoids from 0
+    return Selective(reached / reached[-1], risk, float(share @ risk), augrc)

@@ -9,6 +9,7 @@ import torch
 
 from dampen.uncertainty._calibration import Reliability, classwise_ece, reliability_of, smooth_ece_of
 from dampen.uncertainty._selective import Selective, selective
+from dampen.uncertainty._temperature import effective_rows
 
 ROUNDING = 1e-6  # relative difference below which two uncertainties are equal
 
@@ -16,50 +17,71 @@ Columns = Mapping[str, np.ndarray]
 
 
 def summary(columns: Columns) -> dict[str, Any]:
-    """Return the figures of rows with targets; see `CalibratedStudy.columns` for the columns."""
+    """Return the figures of rows with targets, which count by their weights where they have some.
+
+    See `CalibratedStudy.columns` for the columns; `n` is how many rows there are.
+    """
     n = len(columns["abstain"])
     if "_square" in columns:
         return {
             "n": n,
-            "rmse": float(np.sqrt(columns["_square"].mean())),
-            "nll": float(columns["_nll"].mean()),
-            "log_likelihood": float(columns["_log_likelihood"].mean()),
-            "coverage_95": float(columns["_inside"].mean()),
+            "rmse": math.sqrt(_mean(columns, columns["_square"])),
+            "nll": _mean(columns, columns["_nll"]),
+            "log_likelihood": _mean(columns, columns["_log_likelihood"]),
+            "coverage_95": _mean(columns, columns["_inside"]),
         }
-    at, targets = risk(columns), torch.from_numpy(columns["_class"])
+    at, targets, w = risk(columns), torch.from_numpy(columns["_class"]), columns.get("_weight")
+    raw, calibrated = (torch.from_numpy(columns[f"_probabilities{of}"]) for of in ("", "_calibrated"))
     return {
         "n": n,
-        "accuracy": float(columns["_right"].mean()),
-        "nll": float(columns["_nll"].mean()),
-        "brier": float(columns["_brier"].mean()),
+        "accuracy": _mean(columns, columns["_right"]),
+        "nll": _mean(columns, columns["_nll"]),
+        "brier": _mean(columns, columns["_brier"]),
         "ece": reliabilities(columns)[0].error,
-        "smooth_ece": smooth_ece_of(columns["_raw"], columns["_right_raw"]),
-        "classwise_ece": classwise_ece(torch.from_numpy(columns["_probabilities"]), targets),
+        "smooth_ece": smooth_ece_of(columns["_raw"], columns["_right_raw"], w),
+        "classwise_ece": classwise_ece(raw, targets, weights=w),
         "aurc": at.aurc,
         "augrc": at.augrc,
-        "nll_calibrated": float(columns["_nll_calibrated"].mean()),
+        "nll_calibrated": _mean(columns, columns["_nll_calibrated"]),
         "ece_calibrated": reliabilities(columns)[1].error,
-        "smooth_ece_calibrated": smooth_ece_of(columns["probability"], columns["_right"]),
-        "classwise_ece_calibrated": classwise_ece(torch.from_numpy(columns["_probabilities_calibrated"]), targets),
+        "smooth_ece_calibrated": smooth_ece_of(columns["probability"], columns["_right"], w),
+        "classwise_ece_calibrated": classwise_ece(calibrated, targets, weights=w),
     }
 
 
 def abstention(columns: Columns) -> dict[str, Any]:
     """Return the share of rows that are predicted, their metrics against all rows', and the coverage of sets."""
     answered = ~columns["abstain"]
+    weighted = answered if "_weight" not in columns else answered & (columns["_weight"] > 0)
+    some = bool(weighted.any())
     figures: dict[str, Any] = {
-        "answered": float(answered.mean()),
-        "conformal_coverage": float(columns["_covered"].mean()),
+        "answered": _mean(columns, answered),
+        "conformal_coverage": _mean(columns, columns["_covered"]),
     }
     if "_right" in columns:
-        figures["accuracy_all"] = float(columns["_right"].mean())
-        figures["accuracy_answered"] = float(columns["_right"][answered].mean()) if answered.any() else None
-        figures["mean_set_size"] = float(columns["set_size"].mean())
-        figures["empty_sets"] = float((columns["set_size"] == 0).mean())
+        right = columns["_right"]
+        figures["accuracy_all"] = _mean(columns, right)
+        figures["accuracy_answered"] = _mean(columns, right, weighted) if some else None
+        figures["mean_set_size"] = _mean(columns, columns["set_size"])
+        figures["empty_sets"] = _mean(columns, columns["set_size"] == 0)
     else:
-        figures["rmse_all"] = float(np.sqrt(columns["_square"].mean()))
-        figures["rmse_answered"] = float(np.sqrt(columns["_square"][answered].mean())) if answered.any() else None
+        square = columns["_square"]
+        figures["rmse_all"] = math.sqrt(_mean(columns, square))
+        figures["rmse_answered"] = math.sqrt(_mean(columns, square, weighted)) if some else None
     return figures
+
+
+def _mean(columns: Columns, values: np.ndarray, of: np.ndarray | None = None) -> float:
+    """Return the mean over all rows or over some, by their weights where they have some."""
+    w = columns.get("_weight")
+    of = np.ones(len(values), bool) if of is None else of
+    return float(values[of].mean() if w is None else np.average(values[of], weights=w[of]))
+
+
+def _rows(columns: Columns) -> float:
+    """Return how many rows of equal weight have means of the same variance."""
+    w = columns.get("_weight")
+    return effective_rows(None if w is None else torch.from_numpy(w), len(columns["abstain"]))
 
 
 def ranks_rows(columns: Columns) -> bool:
@@ -97,13 +119,14 @@ def remarks(columns: Columns, coverage: float, calibrator: str | None = None) ->
             f"abstaining makes these rows worse: the {what} of the answered ones is {after:.4g}, that of all "
             f"{before:.4g}; here uncertainty does not separate good predictions from bad ones"
         )
+    error = math.sqrt(coverage * (1 - coverage) / _rows(columns))
     # of three standard errors, of which chance alone leaves one in 370
     if n > 1 and not ranks_rows(columns):
         remedy = ": --ensemble, or --samples where the setting drops units, gives uncertainties that differ" * (
             not of_classes
         )
         notes.append("the predictions of all rows are equally uncertain, so that abstention can't rank them" + remedy)
-    elif after is not None and abs(worth["answered"] - coverage) > 3 * math.sqrt(coverage * (1 - coverage) / n):
+    elif after is not None and abs(worth["answered"] - coverage) > 3 * error:
         notes.append(
             f"{worth['answered']:.1%} of these rows are answered instead of {coverage:.1%}: they are "
             f"{'less' if worth['answered'] < coverage else 'more'} certain than those that the limit was fitted on"
@@ -121,21 +144,22 @@ def remarks(columns: Columns, coverage: float, calibrator: str | None = None) ->
 def _of_calibrator(columns: Columns, calibrator: str) -> list[str]:
     """Return that the calibrator makes probabilities worse, and whether that is more than chance."""
     change = columns["_nll_calibrated"] - columns["_nll"]
-    if not change.mean() > 1e-9:
+    worse, rows = _mean(columns, change), _rows(columns)
+    if not worse > 1e-9:
         return []
-    error = change.std(ddof=1) / math.sqrt(len(change)) if len(change) > 1 else math.inf
+    error = math.sqrt(_mean(columns, np.square(change - worse)) / (rows - 1)) if rows > 1 else math.inf
     what = {"vector": "vector scaling", "isotonic": "isotonic regression"}.get(calibrator, "the temperature")
-    chance = "a significant difference" if change.mean() > 2 * error else "no significant difference"
+    chance = "a significant difference" if worse > 2 * error else "no significant difference"
     return [
-        f"{what} makes these rows worse: their nll is {columns['_nll'].mean():.4g} without it and "
-        f"{columns['_nll_calibrated'].mean():.4g} with it, {chance}"
+        f"{what} makes these rows worse: their nll is {_mean(columns, columns['_nll']):.4g} without it and "
+        f"{_mean(columns, columns['_nll_calibrated']):.4g} with it, {chance}"
     ]
 
 
 def reliabilities(columns: Columns) -> tuple[Reliability, Reliability]:
     """Return reliability before and after calibration."""
     before, after = (
-        reliability_of(columns[name], columns[right])
+        reliability_of(columns[name], columns[right], weights=columns.get("_weight"))
         for name, right in (("_raw", "_right_raw"), ("probability", "_right"))
     )
     return before, after
@@ -143,6 +167,7 @@ def reliabilities(columns: Columns) -> tuple[Reliability, Reliability]:
 
 def risk(columns: Columns) -> Selective:
     """Return risk against coverage: wrong rows, or squared errors."""
+    w = columns.get("_weight")
     if "_right" in columns:
-        return selective(torch.from_numpy(~columns["_right"]), torch.from_numpy(1 - columns["probability"]))
-    return selective(torch.from_numpy(columns["_square"]), torch.from_numpy(columns["standard_deviation"]))
+        return selective(torch.from_numpy(~columns["_right"]), torch.from_numpy(1 - columns["probability"]), w)
+    return selective(torch.from_numpy(columns["_square"]), torch.from_numpy(columns["standard_deviation"]), w)

@@ -33,7 +33,11 @@ class Temperature:
 
 
 def find_temperature(
-    logits: Float[Tensor, "N C"], targets: Int64[Tensor, " _"], *, repeats: float | int = 1
+    logits: Float[Tensor, "N C"],
+    targets: Int64[Tensor, " _"],
+    *,
+    repeats: float | int = 1,
+    weights: Float[Tensor, " N"] | None = None,
 ) -> Temperature:
     """Return the mildest temperature that rows support, and how well they determine it.
 
@@ -47,6 +51,8 @@ def find_temperature(
             prediction or an ensemble.
         targets: their classes.
         repeats: how often each row is among them: predictions of a row by several networks are no several rows.
+        weights: how much each row counts, above 0; None where all count alike. Their evidence is that of as many rows
+            as have the same variance, `sum(w)^2 / sum(w^2)` (Kish 1965).
 
     Raises:
         InputError: fewer than two rows.
@@ -62,11 +68,13 @@ def find_temperature(
 
     z = logits.double().log_softmax(1).clamp_min(-1e4)
     own = z.gather(1, targets.unsqueeze(1)).squeeze(1)
-    rows = len(z) / repeats
+    shares = None if weights is None else weights.double() / weights.double().sum()
+    rows = effective_rows(weights, len(z)) / repeats
 
     def cost(log_temperature: float) -> float:
         b = math.exp(-log_temperature)
-        return float((torch.logsumexp(z * b, 1) - own * b).mean())
+        each = torch.logsumexp(z * b, 1) - own * b
+        return float(each.mean() if shares is None else shares @ each)
 
     # The cost is convex in 1 / T; where all rows are right, or all are uninformative, the best is an end.
     optimum: Any = minimize_scalar(cost, bounds=_ENDS, method="bounded", options={"xatol": 1e-8})
@@ -82,7 +90,13 @@ def find_temperature(
     return Temperature(math.exp(value), math.exp(likeliest), evidence, wrong)
 
 
-def fit_temperature(logits: Float[Tensor, "N C"], targets: Int64[Tensor, " _"], *, repeats: float | int = 1) -> float:
+def fit_temperature(
+    logits: Float[Tensor, "N C"],
+    targets: Int64[Tensor, " _"],
+    *,
+    repeats: float | int = 1,
+    weights: Float[Tensor, " N"] | None = None,
+) -> float:
     """Return the number by which logits are divided so that probabilities fit rows, 1 where these don't determine it.
 
     See `find_temperature` for the arguments and for what is done where rows are few, or hardly one is wrong.
@@ -95,12 +109,20 @@ def fit_temperature(logits: Float[Tensor, "N C"], targets: Int64[Tensor, " _"], 
         >>> round(fit_temperature(logits, torch.tensor([0, 1, 1]).repeat(100)), 2)  # right in two of three: log 2
         4.33
     """
-    return find_temperature(logits, targets, repeats=repeats).value
+    return find_temperature(logits, targets, repeats=repeats, weights=weights).value
 
 
 def tempered(probabilities: Float[Tensor, "N C"], temperature: float) -> Float[Tensor, "N C"]:
     """Return `softmax(log(probabilities) / temperature)`: a temperature for any prediction, sampled or not."""
     return (probabilities.double().clamp_min(1e-300).log() / temperature).softmax(1)
+
+
+def effective_rows(weights: Float[Tensor, " N"] | None, n: int) -> float:
+    """Return how many rows of equal weight have a mean of the same variance as n rows of these weights."""
+    if weights is None:
+        return float(n)
+    w = weights.double()
+    return float(w.sum().square() / w.square().sum())
 
 
 def _nearest(supported: Any, likeliest: float) -> float:
