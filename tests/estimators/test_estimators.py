@@ -395,6 +395,8 @@ def test_intervals_of_a_regression_hold_the_share_of_unseen_targets_that_they_pr
     np.testing.assert_allclose(found.variance, found.epistemic + model.noise_, rtol=1e-12)
     low, high = found.interval(0.9)
     assert np.mean((y_test >= low) & (y_test <= high)) == pytest.approx(0.9, abs=0.06)
+    with pytest.warns(UserWarning, match=r"of 0.9999 coverage are infinite: \d+ rows .* at most 0\.99"):
+        assert np.isinf(model.predict_interval(test, 0.9999)[1]).all()
     same = DampenRegressor(**few).fit(train, 1024 * y_train)  # a power of 2: the same digits
     assert same.noise_ == pytest.approx(1024**2 * model.noise_, rel=1e-6)
 

@@ -190,7 +190,9 @@ def test_lines_of_the_command_line_are_chinese_but_for_options_names_and_measure
         "4 epochs: a gain of 1.7e+03 (-1150 to 4477) in mse over the same training without regularisation, not "
         "significant.",
         "the study there has other values: the network, settings (15 there, 3 here), epochs (3 there, none here)",
-        "Rows of 'x' are detected best by standard deviation: AUROC 0.5000, FPR at 95 % TPR 100.0%.",
+        "Rows of 'x' are detected best by standard deviation: AUROC 0.9 (95 % interval 0.8 to 1), FPR at 95 % TPR 10%.",
+        "Rows of 'x' are not told apart by any score: at best AUROC 0.5 (95 % interval 0.4 to 0.6), by entropy; 0.5 is "
+        "chance.",
         "RMSE 147.5 on 215 rows; log likelihood -6.4130; Gaussian 95 % intervals cover 94.9%, conformal ones for 0.9 "
         "94.9%.",
         "Means over seeds, with bands of one standard error. The training loss is that of the batches, with dropout "

@@ -183,6 +183,8 @@ def test_a_budget_keeps_time_for_every_part_of_a_cocktail_and_steps_down_by_quar
         assert confirmed <= 0.47 * budget < 2 * confirmed
         return lengths.planned
 
+    with pytest.raises(InputError, match=r"a budget of 3 s is too short: the smallest study takes \d+ s"):
+        fit_search(1.2, 1.0, wanted, searched, given=3.0)  # 1.8 s are spent
     assert [full_trainings(3, 2, n) for n in (2, 3, 5)] == [12, 15, 24]
     assert [planned(n) for n in (2, 3, 5)] == [40, 30, 20]
 

@@ -348,6 +348,14 @@ def test_compare_names_the_best_and_says_whether_that_is_settled(wine):
     assert set(unnamed.verdict.references) == {"dropout 0", "dropout 0.9", "dropout 0.1"}
     with pytest.raises(InputError, match="at least 2 different settings"):
         compare(network(), wine, [Setting(dropout=0.1)] * 2)
+    for name in ("linear", "off", "default"):  # which a verdict calls a linear model, and so on
+        with pytest.raises(InputError, match=f"a setting's name must be a text, but none of .*; got '{name}'"):
+            compare(network(), wine, {name: Setting(), "some": settings["some"]})
+    with pytest.raises(InputError, match=r"called 'none' must have no regularisation, got dropout 0\.5"):
+        compare(network(), wine, {"none": Setting(dropout=0.5), "some": settings["some"]})
+    alike = [Setting(weight_decay=0.01234), Setting(weight_decay=0.01235)]
+    found = compare(network(), wine, alike, n_seeds=2, epochs=1)
+    assert set(found.verdict.references) == {"weight decay 0.01234", "weight decay 0.01235"}
     with pytest.raises(InputError, match="no search to export"):
         found.export_to_optuna("sqlite://")
 

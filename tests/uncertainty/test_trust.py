@@ -230,6 +230,23 @@ def test_rows_out_of_distribution_are_told_as_two_gaussians_are():
     assert found.auroc == pytest.approx(roc_auc_score([0] * 20_000 + [1] * 20_000, torch.cat([own, other])))
     same = out_of_distribution(own, own)
     assert (same.auroc, same.aupr) == (pytest.approx(0.5), pytest.approx(0.5, abs=0.01))
+    assert found.detects
+    assert not same.detects
+
+
+def test_an_area_under_a_curve_has_an_interval_that_holds_the_truth():
+    generator = torch.Generator().manual_seed(0)
+    inside, widths = [], []
+    for _ in range(400):
+        own, other = torch.randn(60, generator=generator), torch.randn(25, generator=generator) + 1
+        low, high = out_of_distribution(own, other).auroc_interval
+        inside.append(low <= stats.norm.cdf(1 / math.sqrt(2)) <= high)
+        widths.append(high - low)
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.03)
+    assert np.mean(widths) < 0.3
+    few = out_of_distribution(torch.zeros(20), torch.ones(3))
+    assert few.auroc == 1
+    assert few.auroc_interval[0] < 1
 
 
 def test_conformal_sets_cover_what_they_promise_on_average():

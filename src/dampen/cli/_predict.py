@@ -329,11 +329,17 @@ def _print(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
     if document.get("out_of_distribution"):
         scores = {k: v for k, v in document["out_of_distribution"].items() if k != "data"}
         best = max(scores, key=lambda name: scores[name]["auroc"])
-        _output.say(
-            f"Rows of {document['out_of_distribution']['data']} are detected best by {best.replace('_', ' ')}: AUROC "
-            f"{scores[best]['auroc']:.4f}, FPR at 95 % TPR {scores[best]['fpr95']:.1%}.",
-            stream=stream,
+        of, name = scores[best], document["out_of_distribution"]["data"]
+        low, high = of["auroc_interval"]
+        found = (
+            f"Rows of {name} are detected best by {best.replace('_', ' ')}: AUROC {of['auroc']:.4f} (95 % interval "
+            f"{low:.4f} to {high:.4f}), FPR at 95 % TPR {of['fpr95']:.1%}."
         )
+        nothing = (
+            f"Rows of {name} are not told apart by any score: at best AUROC {of['auroc']:.4f} (95 % interval {low:.4f} "
+            f"to {high:.4f}), by {best.replace('_', ' ')}; 0.5 is chance."
+        )
+        _output.say(found if low > 0.5 else nothing, stream=stream)
     for note in document["notes"]:
         if note not in notes:
             _output.say(f"Note: {note}.", stream=stream)

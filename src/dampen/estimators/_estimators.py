@@ -1,5 +1,7 @@
 """`DampenClassifier` and `DampenRegressor`."""
 
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -13,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from dampen._checks import is_number
+from dampen._io import counted
 from dampen.engine import Model
 from dampen.errors import InputError
 from dampen.estimators._arguments import check_class_weight, weights_of
@@ -329,6 +332,14 @@ class DampenRegressor(RegressorMixin, Dampen):
             raise InputError("this estimator was fitted by an earlier version, which kept no intervals: fit it again")
         prediction = self._with_noise(X, None, 0)
         threshold = conformal(self._noise.scores, level, weights=self._noise.weights)
+        if math.isinf(threshold):
+            n = len(self._noise.scores)
+            warnings.warn(
+                f"intervals of {level:g} coverage are infinite: {counted(n, 'row')} that the networks have not seen "
+                f"allow a level of at most {n / (n + 1):.4g}",
+                UserWarning,
+                stacklevel=2,
+            )
         unit = 1.0 if prediction.quantiles is None else self._scale[1]
         low, high = intervals(prediction, threshold * unit).unbind(1)
         return low.numpy(), high.numpy()

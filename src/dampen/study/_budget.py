@@ -96,7 +96,11 @@ def full_trainings(confirmed: int, families: int, regularisers: int) -> int:
 
 
 def fit_search(
-    budget: float, rate: float, wanted: Wanted, member_epochs: Callable[[int, int, Lengths], float]
+    budget: float,
+    rate: float,
+    wanted: Wanted,
+    member_epochs: Callable[[int, int, Lengths], float],
+    given: float | None = None,
 ) -> tuple[int, int, Lengths]:
     """Return settings, seeds and lengths whose search takes its share of a budget.
 
@@ -105,6 +109,7 @@ def fit_search(
         rate: seconds of a member's epoch.
         wanted: sizes as given.
         member_epochs: of a search with so many settings and seeds, and such lengths.
+        given: the seconds that there were before any of them were spent.
 
     Raises:
         InputError: the least search does not fit.
@@ -129,7 +134,10 @@ def fit_search(
     shortest = ladder[-1]
     searching = member_epochs(wanted.settings or wanted.least, wanted.seeds or 1, shortest) * rate / _SEARCH
     least = max(searching, _least_rest(full, shortest.planned, rate, wanted.confirm_seeds))
-    raise InputError(f"a budget of {budget:.0f} s is too short: the smallest study takes {math.ceil(least)} s")
+    spent = 0.0 if given is None else given - budget
+    raise InputError(
+        f"a budget of {spent + budget:.3g} s is too short: the smallest study takes {math.ceil(spent + least)} s"
+    )
 
 
 def _least_rest(full: int, epochs: int, rate: float, seeds: int = CONFIRM_SEEDS[0]) -> float:

@@ -19,12 +19,15 @@ from dampen.study._defaults import Lengths
 from dampen.study._divergence import check_learnt
 from dampen.study._embedded import refuse_changed_codes
 from dampen.study._preparation import prepare
+from dampen.study._references import NONE, regularisers
 from dampen.study._runner import Progress, Runner, workers_of
 from dampen.study._search import search
 from dampen.study._setting_text import setting_text
 from dampen.study._study import Study
+from dampen.study._verdict_text import NAMES
 
-_TAKEN = ("recommended", "ensemble")  # what else test rows have figures of
+_TAKEN = ("recommended", "ensemble", *(name for name in NAMES if name != NONE))  # what means something else in verdicts
+_DIGITS = 3, 6, 17  # of numbers in the names of settings, as many as tell them apart
 
 
 @one_writer
@@ -118,15 +121,20 @@ def _named(settings: object) -> dict[str, Setting]:
     """
     if isinstance(settings, Setting | str) or not isinstance(settings, Iterable):
         raise InputError(f"settings must be a list of Settings, or Settings by name, got {settings!r}")
-    given = settings.items() if isinstance(settings, Mapping) else ((None, setting) for setting in settings)
     named: dict[str, Setting] = {}
-    for name, setting in given:
+    for name, setting in settings.items() if isinstance(settings, Mapping) else enumerate(settings):
         if not isinstance(setting, Setting):
             raise InputError(f"settings must be Settings, such as Setting(dropout=0.3), got {shortened(repr(setting))}")
-        if name is not None and (not isinstance(name, str) or not name or name in _TAKEN):
+        if isinstance(settings, Mapping) and (not isinstance(name, str) or not name or name in _TAKEN):
             raise InputError(f"a setting's name must be a text, but none of {', '.join(_TAKEN)}; got {name!r}")
-        named[setting_text(setting, whole=True) if name is None else name] = setting
-    return named
+        if name == NONE and isinstance(settings, Mapping) and regularisers(setting):
+            raise InputError(f"the setting called {name!r} must have no regularisation, got {setting_text(setting)}")
+        named[str(name)] = setting
+    if isinstance(settings, Mapping):
+        return named
+    different = dict.fromkeys(named.values())
+    names = ({setting_text(setting, whole=True, digits=n): setting for setting in different} for n in _DIGITS)
+    return max(names, key=len)
 
 
 def _every_length(settings: tuple[Setting, ...], lengths: Lengths) -> Bracket:

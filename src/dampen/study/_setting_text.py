@@ -28,13 +28,13 @@ def worth_saying(setting: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in setting.items() if name not in off}
 
 
-def setting_text(setting: Mapping[str, Any], whole: bool = False) -> str:
-    """Return a setting in words: what is worth saying, or the `whole` of it."""
+def setting_text(setting: Mapping[str, Any], whole: bool = False, digits: int = 3) -> str:
+    """Return a setting in words: what is worth saying, or the `whole` of it; numbers have so many digits."""
     told = setting if whole else worth_saying(setting)
 
     def value(v: Any) -> str:
         if isinstance(v, tuple):
-            return "(" + ", ".join(f"{p[0]}: {p[1]:.3g}" if isinstance(p, tuple) else f"{p:.3g}" for p in v) + ")"
-        return f"{v:.3g}" if isinstance(v, int | float) else str(v)
+            return "(" + ", ".join(f"{p[0]}: {value(p[1])}" if isinstance(p, tuple) else value(p) for p in v) + ")"
+        return f"{v:.{digits}g}" if isinstance(v, int | float) else str(v)
 
     return ", ".join(f"{name.replace('_', ' ')} {value(v)}" for name, v in told.items()) or "the network as it is"

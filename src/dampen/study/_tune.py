@@ -301,7 +301,7 @@ def _within(
         wanted = replace(wanted, families=len(planned(wanted.least, wanted.lengths)[1]))
         longest = wanted.lengths.planned
         rate = _budget.seconds_per_member_epoch(ready.model, ready.data, ready.training, plan.space, longest)
-        settings, seeds, lengths = _budget.fit_search(left, rate, wanted, member_epochs)
+        settings, seeds, lengths = _budget.fit_search(left, rate, wanted, member_epochs, plan.budget)
         held = {"plan": plan.document(), "settings": settings, "seeds": seeds, "lengths": vars(lengths)}
         if new is not None:
             new.write_json("budget.json", held)
