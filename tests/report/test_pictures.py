@@ -29,7 +29,7 @@ def drawings():
             draw_weight_decay_comparison,
             weight_decay.compare(problem, [0.0, 1.0, 3.0], range(2), evaluate_every=1),
         ),
-        "diverged": (draw_weight_decay_comparison, weight_decay.compare(diverging, [0.0, 3.0], [0])),
+        "diverged": (draw_weight_decay_comparison, weight_decay.compare(diverging, [0.0, 3.0], [0], evaluate_every=1)),
         "path": (draw_weight_decay_path, weight_decay.path(problem, [0.1, 1.0, 10.0], range(2))),
         "classes": (draw_dropout, dropout.compare(load("iris"), (0.5,), (4,), range(2), epochs=3)),
         "regression": (draw_dropout, dropout.compare(load("diabetes"), (0.5,), (4,), [0], epochs=1)),

@@ -168,7 +168,7 @@ def compare(
         callback: as in `Population.fit`.
 
     Raises:
-        InputError: every network diverged.
+        InputError: every network diverged before its first evaluation.
     """
     population, sets = _population(problem, weight_decays, seeds)
     started = time.perf_counter()
@@ -253,7 +253,8 @@ def _fit(
         evaluate_every=evaluate_every,
         callback=callback,
     )
-    if (history.diverged_at > 0).all():
+    losses = [values for name, values in history.metrics.items() if name.endswith("loss")]
+    if not any(np.isfinite(values).any() for values in losses):  # nothing that a picture could show
         raise InputError("every network diverged: try a smaller --lr")
     return history
 
