@@ -303,7 +303,6 @@ def test_what_cannot_be_fused_says_so_and_equals_its_solo_run(name, optimizer):
     model, shape, said = ONE_BY_ONE[name]
     with pytest.warns(NotFusedWarning) as warned:
         assert compare(model, rows_of(shape), optimizer) < 1e-9
-    assert len(warned) == 1
-    message = str(warned[0].message)
+    (message,) = [str(warning.message) for warning in warned if warning.category is NotFusedWarning]
     assert said in message
     assert "\n" not in message
