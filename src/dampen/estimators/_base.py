@@ -163,9 +163,9 @@ class Dampen(BaseEstimator):
             raise InputError(f"cocktail must be True or False, got {self.cocktail!r}")
         usual = defaults(data, widths, self.model, counts["batch_size"], bool(self.cocktail))
         network, batch_size = with_heads(usual.network, None if loss == AUTO else loss), usual.batch_size
-        epochs = counts["epochs"] or usual.epochs
+        epochs = counts["epochs"] or (usual.epochs if n >= LEAST_ROWS else longer(usual.epochs, rows.weights))
         if n < LEAST_ROWS:
-            self._untuned(network, data, counts["epochs"] or longer(usual.epochs, rows.weights), batch_size, seed)
+            self._untuned(network, data, epochs, batch_size, seed)
             return
         study = tune(
             network,

@@ -20,7 +20,7 @@ _EPOCHS, _STEPS = (10, 80), 2500  # that the longest trainings have at least and
 _MOST_EMBEDDED = 32  # numbers beyond which waves cost more than the rest of the network
 _RATES = LogUniform(1e-3, 3e-2)  # steps are few and large where a batch has 256 rows
 _SMOOTHING = 0.1  # Holzmüller, Grinsztajn and Steinwart (2024), table A.1
-_OFTEN = 10
+_OFTEN = 10  # times as long, at most, as trainings on rows that are given once
 _NETWORKS = 8  # that predict classes together, of several settings
 
 

@@ -23,7 +23,7 @@ from dampen.estimators._base import LEAST_ROWS, Dampen
 from dampen.estimators._noise import Noise, noise
 from dampen.estimators._rows import merged
 from dampen.estimators._uncertainty import ClassUncertainty, ValueUncertainty, of_classes, of_values
-from dampen.uncertainty import ClassPrediction, ValuePrediction, conformal, intervals
+from dampen.uncertainty import ClassPrediction, ValuePrediction, conformal, intervals, most_coverage
 
 _UNITS = 1e-6, 1e12  # deviations of a target between which its squares are float32 numbers
 
@@ -336,7 +336,7 @@ class DampenRegressor(RegressorMixin, Dampen):
             n = len(self._noise.scores)
             warnings.warn(
                 f"intervals of {level:g} coverage are infinite: {counted(n, 'row')} that the networks have not seen "
-                f"allow a level of at most {n / (n + 1):.4g}",
+                f"allow a level of at most {most_coverage(n):g}",
                 UserWarning,
                 stacklevel=2,
             )

@@ -1,6 +1,5 @@
 """A study's predictions for new rows, calibrated on rows that took no part in training, and their metrics."""
 
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -44,6 +43,7 @@ from dampen.uncertainty import (
     fit_noise_factor,
     interval_scores,
     joined,
+    most_coverage,
     predict,
     rows_for,
     tuned_raps,
@@ -308,8 +308,7 @@ def _too_few(rows: int, level: float, values: bool) -> list[str]:
         return []
     what = "prediction intervals of" if values else "prediction sets for"
     all_of_it = "every interval is infinite" if values else "every class is in every set"
-    most = rows / (rows + 1)
-    instead = "calibrate on more" if values else f"choose a coverage of {math.floor(1000 * most) / 1000:g} or less"
+    instead = "calibrate on more" if values else f"choose a coverage of {most_coverage(rows):g} or less"
     return [
         f"{what} {level:.4g} coverage take {rows_for(level)} calibration rows, ceil(1 / (1 - coverage)) - 1, and there "
         f"are {rows}: {all_of_it}; {instead}" + ("" if values else ", or tune on more rows")

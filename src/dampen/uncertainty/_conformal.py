@@ -23,6 +23,16 @@ def rows_for(level: float) -> int:
     return math.ceil(1 / (1 - level) - 1e-9) - 1
 
 
+def most_coverage(rows: int) -> float:
+    """Return the largest level, of three digits, at which so many calibration rows give a finite threshold.
+
+    Example:
+        >>> most_coverage(19), most_coverage(300)
+        (0.95, 0.996)
+    """
+    return math.floor(1000 * rows / (rows + 1) + 1e-9) / 1000
+
+
 def conformal(
     scores: Float[Tensor, " N"],
     level: float = 0.9,

@@ -25,11 +25,6 @@ class OutOfDistribution:
     fpr95: float
     auroc_interval: tuple[float, float]
 
-    @property
-    def detects(self) -> bool:
-        """Whether rows of the other distribution are shown to score higher."""
-        return self.auroc_interval[0] > 0.5
-
 
 def out_of_distribution(own: Float[Tensor, " N"], other: Float[Tensor, " M"]) -> OutOfDistribution:
     """Return how well an uncertainty separates out-of-distribution rows.
