@@ -28,7 +28,8 @@ SENTENCES = (  # all their texts are shown
 SPOKEN = (  # rooms and files: all their texts of several words are
     *("data/", "doctor/", "estimators/", "engine/capture/_failures.py", "engine/capture/_outputs.py"),
     *(f"engine/_{name}.py" for name in ("checkpoint", "explain", "insert_dropout", "losses", "outputs", "seeds_alike")),
-    *("engine/capture/_trace.py", "engine/execution/_fused.py", "engine/execution/_select.py", "engine/knobs/_base.py"),
+    *("engine/capture/_trace.py", "engine/knobs/_base.py"),
+    *(f"engine/execution/_{name}.py" for name in ("fused", "not_fusable", "select")),
     *("integrations/", "report/_curves.py", "report/_forest.py", "report/_lengths.py", "report/_map.py"),
     *("report/_predictions.py", "report/_study.py", "report/_trust.py", "cli/_dropout.py", "cli/_weight_decay.py"),
     *("cli/_predict.py", "cli/_runs.py", "uncertainty/_summaries.py", "uncertainty/_predict.py"),

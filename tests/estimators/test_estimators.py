@@ -9,29 +9,21 @@ import scipy.sparse
 import scipy.special
 import scipy.stats
 import torch
-from sklearn import config_context
 from sklearn.base import clone
-from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, make_classification
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import (
     GridSearchCV,
-    GroupKFold,
-    KFold,
-    ShuffleSplit,
-    TimeSeriesSplit,
-    check_cv,
     cross_val_score,
     train_test_split,
 )
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 import dampen
 from dampen import DampenClassifier, DampenRegressor, InputError
-from dampen.data import Preprocessing
 from dampen.estimators._defaults import usual
 
 FEW = {"n_settings": 8, "n_seeds": 1, "epochs": 20, "n_confirm_seeds": 3, "random_state": 0}
@@ -211,90 +203,6 @@ def test_a_frame_of_numbers_gives_what_the_array_gives(fitted, classes):
     model = DampenClassifier(**TINY).fit(frame, y)
     np.testing.assert_array_equal(model.predict_proba(frame), fitted.predict_proba(X))
     assert model.preprocessing_.vectoriser.columns.inputs(2) == list("abcde")
-
-
-def test_a_frame_of_numbers_and_text_needs_no_encoder():
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"size": rng.normal(size=200), "colour": rng.choice(["red", "green", "blue"], 200)})
-    y = np.where((frame["colour"] == "red") ^ (rng.random(200) < 0.05), "yes", "no")
-    model = DampenClassifier(**TINY).fit(frame, y)
-    assert model.score(frame, y) > 0.9
-    assert model.feature_names_in_.tolist() == ["size", "colour"]
-    assert model.classes_.tolist() == ["no", "yes"]
-    unseen = frame.head(2).assign(colour="violet")
-    with pytest.warns(UserWarning, match=r"'colour' has a value that the training rows lack in 2 rows \('violet'\)"):
-        assert np.isfinite(model.predict_proba(unseen)).all()
-    with pytest.raises(ValueError, match="give one, not ndarray"), pytest.warns(UserWarning, match="feature names"):
-        model.predict(frame.to_numpy())
-    with pytest.raises(ValueError, match="feature names"):
-        model.predict(frame.rename(columns={"size": "length"}))
-    encoder = ColumnTransformer([("colour", OneHotEncoder(), ["colour"])], remainder="passthrough")
-    assert make_pipeline(encoder, DampenClassifier(**TINY)).fit(frame, y).score(frame, y) > 0.9
-
-
-def test_what_is_odd_about_rows_to_predict_is_warned_of_as_the_command_tells_it():
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame(
-        {
-            "size": rng.uniform(25, 180, 45),
-            "place": rng.choice(["north", "south", "east"], 45),
-            "built": pd.Timestamp("2000-01-01") + pd.to_timedelta(rng.integers(0, 4000, 45), "D"),
-            "patient": rng.integers(0, 15, 45),
-        }
-    )
-    y = np.where(rng.random(45) < 0.5, "Yes", "yes")
-    y[:9] = "no"
-    with pytest.warns(UserWarning, match="column|classes") as caught:
-        model = DampenClassifier(**TINY | {"epochs": 2}).fit(frame, y)
-    said = [str(warning.message).split(":")[0] for warning in caught]
-    assert said == [
-        "column 'patient' looks like an identifier that repeats (14 values in 45 rows)",
-        "classes differ only by case or blanks ('Yes' and 'yes')",
-    ]
-    odd = pd.DataFrame(
-        {
-            "size": ["5000", "k. A.", None, "50"],
-            "place": ["north", "west", "south", None],
-            "built": ["2010-01-01", "01/02/2031", "2003-03-03", "2044-04-04"],
-            "patient": [1, 2, 3, 4],
-        }
-    )
-    data = dampen.load(frame.assign(y=y), target="y", test_fraction=0.0)
-    expected = list(Preprocessing.of(data).read(odd).notes)
-    for ask in (model.predict, model.predict_proba, model.predict_uncertainty):
-        with pytest.warns(UserWarning, match="column") as caught:
-            ask(odd)
-        assert [str(warning.message) for warning in caught] == expected
-        assert [warning.filename for warning in caught] == [__file__] * len(expected)
-    kinds = [
-        "is not a number",
-        "is missing",
-        "lack in 1 row ('west')",
-        "is missing",
-        "not a date",
-        "(5000;",
-        "(2044-04-04;",
-    ]
-    assert len(expected) == len(kinds)
-    assert all(kind in note for kind, note in zip(kinds, expected, strict=True))
-
-
-@pytest.mark.parametrize("kind", [DampenClassifier, DampenRegressor])
-def test_a_column_of_numbers_that_it_cannot_read_is_named(kind):
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"size": rng.normal(size=60), "price": [f"€{v:,.2f}" for v in rng.gamma(2, 900, 60)]})
-    with pytest.warns(UserWarning, match=r"column 'price' is not used: it looks like numbers .* write plain") as caught:
-        kind(**TINY).fit(frame, np.arange(60) % 2)
-    assert [warning.filename for warning in caught] == [__file__]
-
-
-def test_a_polars_frame_gives_what_the_pandas_frame_gives(classes):
-    polars = pytest.importorskip("polars", reason="polars is not installed")
-    X, y = classes
-    frame = pd.DataFrame(X, columns=list("abcde")).assign(colour=np.where(X[:, 0] > 0, "red", "blue"))
-    expected = DampenClassifier(**TINY).fit(frame, y).predict_proba(frame)
-    model = DampenClassifier(**TINY).fit(polars.from_pandas(frame), polars.Series(y))
-    np.testing.assert_array_equal(model.predict_proba(polars.from_pandas(frame)), expected)
 
 
 def test_sparse_rows_are_refused_clearly(fitted, classes):
@@ -506,77 +414,3 @@ def test_a_thousand_rows_get_waves_and_smoothed_labels_and_as_sharp_probabilitie
     np.testing.assert_allclose(found, model.predict_uncertainty(X[:5], samples=4).mutual_information, rtol=1e-6)
     wide, labels = make_classification(1100, 40, random_state=0)
     assert DampenClassifier(**ONE | {"epochs": 1}).fit(wide, labels).networks_[0][2].in_features == 40
-
-
-QUICK = ONE | {"epochs": 2, "hidden": (4,)}
-
-
-@pytest.mark.parametrize(
-    "cv", [3, pytest.param(KFold(4), marks=pytest.mark.slow), pytest.param("pairs", marks=pytest.mark.slow)]
-)
-def test_cv_gives_the_study_scikit_learn_s_folds(classes, cv):
-    X, y = classes
-    if cv == "pairs":
-        cv = list(ShuffleSplit(2, test_size=0.3, random_state=0).split(X))
-    model = DampenClassifier(**QUICK, cv=cv).fit(X, y)
-    expected = list(check_cv(cv, y, classifier=True).split(X, y))
-    features, folds = model.study_.data.features.numpy(), model.study_.data.given_folds
-    assert len(folds) == len(expected) == len(model.networks_)
-    for (rest, held), fold in zip(expected, folds, strict=True):
-        for rows, found in zip((rest, held), fold, strict=True):
-            assert {tuple(row) for row in X[rows].astype(np.float32)} == {tuple(row) for row in features[found]}
-    assert f"the {len(expected)} folds that were given" in model.verdict_[-2]
-    assert clone(model).cv is not model.cv or isinstance(cv, int)
-    pickled = pickle.loads(pickle.dumps(model))
-    np.testing.assert_array_equal(pickled.predict_proba(X), model.predict_proba(X))
-
-
-@pytest.mark.parametrize("routing", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_a_splitter_gets_groups_with_and_without_metadata_routing(classes, routing):
-    X, y = classes
-    groups = np.arange(len(y)) // 6
-    model = DampenClassifier(**QUICK, cv=GroupKFold(2))
-    with config_context(enable_metadata_routing=routing):
-        (make_pipeline("passthrough", model) if routing else model).fit(X, y, groups=groups)
-    for rest, held in model.study_.data.given_folds:
-        first = model.study_.data.features[:, 0].numpy()
-        of = dict(zip(X[:, 0].astype(np.float32), groups, strict=True))
-        assert not {of[value] for value in first[rest]} & {of[value] for value in first[held]}
-    with pytest.raises(InputError, match="groups are for a cv that splits by them, such as GroupKFold"):
-        DampenClassifier(**QUICK).fit(X, y, groups=groups)
-
-
-@pytest.mark.slow
-def test_windows_in_time_that_are_equally_long_are_taken(classes):
-    X, y = classes
-    model = DampenClassifier(**QUICK, cv=TimeSeriesSplit(3, max_train_size=30)).fit(X, y)
-    assert model.verdict_[-1].endswith("The folds hold out 90 of 120 rows: the others evaluated nothing.")
-
-
-def test_windows_in_time_that_grow_are_refused(classes):
-    X, y = classes
-    with pytest.raises(InputError, match=r"^cv: the folds of 'X' train on 30 to 90 rows, .*max_train_size=30\)$"):
-        DampenClassifier(**QUICK, cv=TimeSeriesSplit(3)).fit(X, y)
-
-
-@pytest.mark.slow
-def test_copies_that_cv_puts_on_both_sides_only_evaluate(classes):
-    X, y = np.concatenate([classes[0], classes[0][:2]]), np.concatenate([classes[1], classes[1][:2]])
-    cv = [(np.arange(60, 122), np.arange(60)), (np.arange(60), np.arange(60, 120))]
-    with pytest.warns(UserWarning, match="^cv: 2 rows do not train in a fold that holds out a copy of them"):
-        model = DampenClassifier(**QUICK, cv=cv).fit(X, y)
-    assert [len(rest) for rest, _ in model.study_.data.given_folds] == [60, 60]
-
-
-@pytest.mark.parametrize(
-    ("cv", "message"),
-    [
-        ("x", "Expected `cv` as an integer, a cross-validation object"),
-        ([(range(60), range(130))] * 2, "cv must give row numbers below 120, got 0 to 129"),
-        ([([0.5], [1])] * 2, "cv must give lists of row numbers"),
-        ([(range(60), range(60, 120))], "cv: folds of 'X': 2 to 100 are taken, got 1"),
-    ],
-)
-def test_a_cv_that_gives_no_folds_is_refused(classes, cv, message):
-    with pytest.raises(ValueError, match=message):
-        DampenClassifier(**ONE, cv=cv).fit(*classes)

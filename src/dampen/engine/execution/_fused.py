@@ -1,8 +1,6 @@
 """All members of a chunk as one: their network runs once under `vmap`, and what that does is recorded."""
 
-import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,15 +13,14 @@ from dampen.engine._warn_once import warn
 from dampen.engine.batching._dropout import BatchedDropout
 from dampen.engine.capture import (
     ModulePath,
-    NotRecordable,
-    Read,
     Recorded,
     operations,
     quiet,
-    read_of,
     record_reading,
 )
-from dampen.engine.compiled import Call, CompiledStep, NoCompiler, Untranslatable, Update, translate
+from dampen.engine.compiled import Call, CompiledStep, Update, translate
+from dampen.engine.execution._in_c import InC, in_c
+from dampen.engine.execution._not_fusable import BRANCHES, NotFusable, Unsettled, reason
 from dampen.engine.execution._program import Noise, Program
 from dampen.engine.execution._replayed import Replayed
 from dampen.engine.execution._sequential import OneByOne
@@ -43,40 +40,6 @@ _Run = Callable[[Program, list[Tensor], Noise, list[Tensor]], list[Tensor]]
 _NO_NOISE = Noise((), 0, torch.empty(0, 0), torch.empty(0, 0), [])
 
 
-class NotFusable(RuntimeError):
-    """A network whose members can't be run as one.
-
-    Args:
-        module: path of the module that stands in the way, `""` for the network itself.
-        reason: what it does.
-    """
-
-    def __init__(self, module: str, reason: str):
-        super().__init__(reason)
-        self.module, self.reason = module, reason
-
-
-@dataclass(frozen=True)
-class _Compiled:
-    """A member's step in C.
-
-    Args:
-        step: the step.
-        read: what the network read of the batch; the step is that of batches with the same values.
-    """
-
-    step: CompiledStep
-    read: Read | None
-
-    def holds(self, seeds: Iterable[Sequence[Tensor]]) -> bool:
-        """Return whether it is the step of one member of each seed, given what these are given."""
-        return self.read is None or all(self.read.holds(tensors) for tensors in seeds)
-
-
-class Unsettled(NotFusable):
-    """What a network reads of a batch to decide what to do is not the same for all of its members."""
-
-
 class Fused(Program):
     """Runs the network once for all members, under `vmap` over seeds and settings, and records what that does.
 
@@ -94,7 +57,7 @@ class Fused(Program):
                 module.flatten_parameters = _nothing  # type: ignore[method-assign]
         self._recorded: dict[Any, list[Recorded]] = {}
         self._alone = OneByOne(*args)
-        self._compiled: dict[Any, list[_Compiled] | None] = {}
+        self._compiled: dict[Any, list[InC] | None] = {}
         self._evaluations: dict[Any, CompiledStep | None] = {}
         self.tried = False
         """Whether members have run as one, so that what they can't do as one is a batch's and not the network's."""
@@ -199,43 +162,16 @@ class Fused(Program):
         kinds = [*[(True, True)] * len(state), *noise.kinds(), *[(True, False)] * (len(inputs) + 1)]
         deciding = [*[False] * (len(own) - len(inputs) - 1), *[True] * (len(inputs) + 1)]
         self.network.train()
-        found = self._compile(lambda *given: self._step(given, alone), own, kinds, deciding)
+        found = in_c(lambda *given: self._step(given, alone), own, kinds, deciding)
         if isinstance(found, str):
             self._uncompiled = found
             if self.recipe.compile is True:
                 warn(f"steps can't be compiled, and run as without compile=True: {found}", UserWarning)
-        if not isinstance(found, _Compiled):
+        if not isinstance(found, InC):
             self._compiled[key] = None
             return None
         known.append(found)
         return found.step if found.holds(map(one_of, range(len(state[0])))) else None
-
-    def _compile(
-        self,
-        function: Callable[..., list[Tensor]],
-        own: list[Tensor],
-        kinds: list[tuple[bool, bool]],
-        deciding: Sequence[bool] = (),
-    ) -> _Compiled | str | None:
-        """Return what a function does with one member's tensors, compiled; or why it can't be, where that is known.
-
-        Args:
-            function: of the tensors.
-            own: the member's.
-            kinds: of each, whether seeds and settings have it for themselves.
-            deciding: of each, whether the function may read its values; by default of none.
-        """
-        try:
-            own = [t.contiguous() for t in own]
-            with quiet():
-                recording = operations(function, own, deciding)
-                return _Compiled(CompiledStep(recording, own, kinds), read_of(recording))
-        except (Untranslatable, NoCompiler, NotRecordable) as e:
-            return str(e)
-        except InputError:
-            raise
-        except Exception:  # of the network, under vmap: recording for all members says where and why
-            return None
 
     def try_evaluation(self, state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> None:
         """Evaluate members compiled from here on, each by itself, where training is and evaluation can be.
@@ -273,8 +209,8 @@ class Fused(Program):
     def _compiled_evaluation(self, state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> CompiledStep | None:
         key = tuple((t.shape[1:], t.dtype) for t in (*inputs, targets))
         if key not in self._evaluations:
-            found = self._compile(self._counted_evaluation, *self._one_evaluation(state, inputs, targets))
-            self._evaluations[key] = found.step if isinstance(found, _Compiled) else None
+            found = in_c(self._counted_evaluation, *self._one_evaluation(state, inputs, targets))
+            self._evaluations[key] = found.step if isinstance(found, InC) else None
         return self._evaluations[key]
 
     def _one_evaluation(
@@ -435,9 +371,9 @@ class Fused(Program):
         except InputError:
             raise
         except capture.Unsettled as e:
-            raise Unsettled(where.current, _BRANCHES) from e
+            raise Unsettled(where.current, BRANCHES) from e
         except Exception as e:
-            raise NotFusable(where.current, _reason(e)) from e
+            raise NotFusable(where.current, reason(e)) from e
 
     def _step(self, tensors: Sequence[Tensor], noise: Noise) -> list[Tensor]:
         n, n_state = len(self.names.trained), len(self.names.trained) + len(self.names.rest)
@@ -522,47 +458,3 @@ def _padded(rows: Tensor, size: int) -> Tensor:
 
 def _key(state: list[Tensor], inputs: list[Tensor]) -> tuple[Any, ...]:
     return (state[0].shape[:2], *(t.shape for t in inputs))
-
-
-def _reason(e: Exception) -> str:
-    """Return in a few words why a network could not be run for all members at once, and what would change that."""
-    message = " ".join(str(e).split()).removeprefix("vmap: ")
-    for sign, reason in _REASONS.items():
-        if sign in message:
-            return reason
-    operator = re.search(r"(?:not implemented for|batching rule for) (aten::\w+(?:\.\w+)?)", message)
-    if operator:
-        return f"torch has no batching rule for one of its operations ({operator[1]})"
-    return shortened(re.split(r"(?<=\w)[.:] ", message)[0]).rstrip(".") or type(e).__name__
-
-
-_ITEM = "it reads a tensor's value (.item() or the like): compute with tensors throughout"
-_BRANCHES = "its control flow depends on the values of a tensor: choose by torch.where instead"
-_DRAWS = (
-    "it draws random numbers of its own by a function that can't be fused: torch.rand, torch.randn, bernoulli_, "
-    "uniform_ and normal_ of a shape that is always the same can, as F.dropout"
-)
-_IN_PLACE = (
-    "it changes in place a tensor that it goes on using through a view: leave in-place operations out (inplace=False; "
-    "x = x + y for x += y)"
-)
-_REASONS = {
-    "data-dependent control flow": _BRANCHES,
-    "value at runtime": _BRANCHES,
-    ".item()": _ITEM,
-    "_local_scalar_dense": _ITEM,
-    "called random operation": _DRAWS,
-    "randomness": _DRAWS,
-    "embedding_renorm_": "its embedding changes its weights in the forward pass: leave max_norm out",
-    "there exists a Tensor `other` in extra_args that has more elements": _IN_PLACE,
-    "custom autograd.Function": "its autograd.Function has no vmap rule: give it setup_context and "
-    "generate_vmap_rule = True",
-    "In order to use an autograd.Function": "its autograd.Function has no vmap rule: give it setup_context and "
-    "generate_vmap_rule = True",
-    "generate_vmap_rule": "its autograd.Function has no vmap rule: give it generate_vmap_rule = True",
-    "modified inplace": _IN_PLACE,
-    "doesn't match the broadcast shape": _IN_PLACE,
-    "data pointer": "it leaves torch (numpy(), tolist() or the like): compute with tensors throughout",
-    "requires_grad_()": "it calls requires_grad_() in its forward pass: torch.func.grad would not",
-    "accessing `data`": "it uses .data of a tensor: use .detach(), or change parameters under torch.no_grad()",
-}

@@ -10,7 +10,8 @@ from dampen.engine._config import Recipe
 from dampen.engine._copies import copied, hooks_of
 from dampen.engine.capture import Trace, named
 from dampen.engine.execution._chunk import Chunk
-from dampen.engine.execution._fused import Fused, NotFusable
+from dampen.engine.execution._fused import Fused
+from dampen.engine.execution._not_fusable import NotFusable
 from dampen.engine.execution._ordinary import gradient, tensors_of, watched
 from dampen.engine.execution._program import Names, Noise, Program, noise_at, rates_of
 from dampen.engine.execution._sequential import OneByOne
