@@ -42,7 +42,7 @@ def called(*words):
 def houses(n=120):
     rng = np.random.default_rng(0)
     size, place = rng.uniform(40, 200, n), rng.choice(["north", "south", "east"], n)
-    price = 3000 * size + 50_000 * (place == "south") + rng.normal(0, 5000, n)
+    price = (3 * size + 50 * (place == "south") + rng.normal(0, 5, n)).round(2)
     built = pd.Timestamp("1960-01-01") + pd.to_timedelta(rng.integers(0, 20_000, n), "D")
     return pd.DataFrame({"size": size, "place": place, "built": built.strftime("%Y-%m-%d"), "price": price})
 
@@ -189,6 +189,7 @@ def test_numbers_come_in_the_target_s_own_unit(run, folder):
     np.testing.assert_allclose(rows["prediction"], expected, rtol=1e-5)
     houses().to_csv("known.csv", index=False)
     document = json.loads(run("predict", folder / "houses", "known.csv", *ALL)[1])
+    assert [row["target"] for row in document["predictions"]] == houses()["price"].tolist()  # decimals as they were
     assert document["summary"]["rmse"] == pytest.approx(
         mean_squared_error(houses()["price"], rows["prediction"]) ** 0.5, rel=1e-4
     )

@@ -116,6 +116,11 @@ def test_thedropout_refuses_rates_that_make_no_comparison(rates):
         dropout_study.compare(load("iris"), rates, (16,), [0])
 
 
+def test_networks_with_and_without_dropout_that_all_diverge_are_refused():
+    with pytest.raises(InputError, match="every network diverged: try a smaller --lr"):
+        dropout_study.compare(load("iris"), (0.5,), (4,), [0], epochs=2, lr=1e30)
+
+
 @pytest.mark.slow
 def test_two_epochs_of_fashion_mnist_with_and_without_dropout(shared_data, monkeypatch):
     monkeypatch.setenv("DAMPEN_DATA", str(shared_data))

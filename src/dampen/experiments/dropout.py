@@ -82,12 +82,14 @@ def compare(
         callback: as in `Population.fit`.
 
     Raises:
-        InputError: not as many rates as hidden layers, or one that is no probability.
+        InputError: not as many rates as hidden layers, one that is no probability, or every network diverged.
     """
     data, population = untrained(data, rates, hidden, seeds)
     started = time.perf_counter()
     history = train(population, data, epochs=epochs, batch_size=batch_size, lr=lr, device=device, callback=callback)
     fitted = population.evaluate(data.train)
+    if not np.isfinite(fitted["loss"]).any():
+        raise InputError("every network diverged: try a smaller --lr")
     return Comparison(data, tuple(rates), history, fitted, time.perf_counter() - started)
 
 

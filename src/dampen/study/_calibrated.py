@@ -425,9 +425,9 @@ class CalibratedStudy:
                 columns |= _worth_of_classes(prediction, calibrated, every[part])
             elif every is not None and isinstance(prediction, ValuePrediction):
                 targets = every[part].double()
-                columns |= _worth_of_values(
-                    prediction, self.calibration, columns, targets * deviation + mean if own else targets
-                )
+                targets = targets * deviation + mean if own else targets
+                columns |= _worth_of_values(prediction, self.calibration, columns, targets)
+                columns["target"] = _as_written(columns["target"], mean if own else 0.0)
             if every is not None and isinstance(data, Data) and data.weights is not None:
                 columns["_weight"] = data.weights[part].double().numpy()
             yield columns
@@ -508,3 +508,11 @@ def _worth_of_values(
         "_inside": ((targets >= low) & (targets <= high)).numpy(),
         "_covered": ((y >= columns["low"]) & (y <= columns["high"])).astype(bool),
     }
+
+
+def _as_written(values: np.ndarray, mean: float) -> np.ndarray:
+    """Return decimal numbers without the digits that float32 has added, of values or of what they are beyond a mean."""
+    error = np.finfo(np.float32).eps * (np.abs(values) + np.abs(values - mean))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        power = 10.0 ** np.floor(-np.log10(error)).clip(0, 15)
+        return np.where(error > 0, np.round(values * power) / power, values)

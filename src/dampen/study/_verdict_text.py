@@ -207,7 +207,7 @@ def _references(verdict: Findings) -> list[str]:
             continue
         what = _name(verdict, name)
         if math.isnan(other.value):
-            lines.append(f"{what[:1].upper()}{what[1:]} diverged.")
+            lines.append(f"Against {what}, which diverged, there is nothing to compare.")
             continue
         how = {True: "better", False: "worse", None: "no significant difference"}[other.better]
         if other.equivalent:
