@@ -9,8 +9,9 @@ from benchmarks import history
 _HEAD = """# Benchmarks
 
 Made by `make docs` from `benchmarks/results/`, where each `python -m benchmarks.NAME --json` adds a line; no figure
-here is written by hand. The latest run on each machine, beside the median of the runs before it there; `load` is
-how many processes ran on the machine meanwhile. `make bench-compare BASE=REV BENCH=NAME` compares two revisions."""
+here is written by hand. The latest run on each machine, and of parts that it left out the latest of theirs, beside
+the median of the runs before it there; `load` is how many processes ran on the machine meanwhile.
+`make bench-compare BASE=REV BENCH=NAME` compares two revisions."""
 
 
 def page(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -19,10 +20,20 @@ def page(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
 
 def _benchmark(name: str, runs: Sequence[Mapping[str, Any]]) -> str:
-    machines: dict[str, list[Mapping[str, Any]]] = {}
+    alike: list[list[Mapping[str, Any]]] = []
     for run in runs:
-        machines.setdefault(_machine(run["machine"]), []).append(run)
-    return "\n\n".join([f"## {name}", *(_runs(machine, of_it) for machine, of_it in machines.items())])
+        before = next((of_it for of_it in alike if _share(run, of_it)), None)
+        if before is None:
+            alike.append([run])
+        else:
+            before.append(run)
+    return "\n\n".join([f"## {name}", *map(_runs, alike)])
+
+
+def _share(run: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether others were on the same machine and measured something that a run measures, too."""
+    same = [other for other in others if _machine(other["machine"]) == _machine(run["machine"])]
+    return not {row["name"] for row in run["results"]}.isdisjoint(row["name"] for o in same for row in o["results"])
 
 
 def _machine(facts: Mapping[str, Any]) -> str:
@@ -30,7 +41,7 @@ def _machine(facts: Mapping[str, Any]) -> str:
     return f"{facts['processor']}, {facts['cores']} cores{memory}"
 
 
-def _runs(machine: str, runs: Sequence[Mapping[str, Any]]) -> str:
+def _runs(runs: Sequence[Mapping[str, Any]]) -> str:
     last, before = runs[-1], {}
     for row in (row for run in runs[:-1] for row in run["results"]):
         before.setdefault((row["name"], row["unit"]), []).append(row["value"])
@@ -39,7 +50,8 @@ def _runs(machine: str, runs: Sequence[Mapping[str, Any]]) -> str:
         f"; {name} {value}" for name, value in last.items() if name not in known and value not in ("", None)
     )
     load = "" if last.get("load") is None else f"; load {last['load']:g}"
-    facts = f"{machine}; {last['date'][:10]}, commit {last['commit']}, torch {last.get('torch')}{load}{others}."
+    when = f"{last['date'][:10]}, commit {last['commit']}, torch {last.get('torch')}"
+    facts = f"{_machine(last['machine'])}; {when}{load}{others}."
     lines = ["| what | figure | before | bar | reached |", "| --- | --- | --- | --- | --- |"]
     lines += [_line(row, before.get((row["name"], row["unit"]), [])) for row in last["results"]]
     return f"{_cell(facts)}\n\n" + "\n".join(lines)

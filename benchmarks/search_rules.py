@@ -402,10 +402,11 @@ def optuna_rule(search: Search, pruner: str) -> Training:
                     break
         else:
             values: list[float] = []
-            for k in range(SEEDS):
+            most = min(SEEDS, len(search.seeds))
+            for k in range(most):
                 values.append(min(float(search.curve(m, search.longest, k + 1)[-1, k]), 1e6))
                 trial.report(values[-1], k)
-                if search.left <= 0 or (pruned := k < SEEDS - 1 and trial.should_prune()):
+                if search.left <= 0 or (pruned := k < most - 1 and trial.should_prune()):
                     break
             value = float(np.mean(values))
         if search.spent > search.budget and done:

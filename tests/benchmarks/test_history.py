@@ -94,3 +94,18 @@ def test_the_page_shows_the_latest_run_of_each_machine_beside_the_median_before_
     assert "old, 2 cores, 8 GiB; 2026-01-02, commit abc, torch 2.0." in text
     assert r"| a\|b | 9 s |  |  |  |" in text
     assert r"| a\|b | 2.5 s | 6 (2) | at most 3 | yes |" in text
+
+
+def test_the_page_keeps_the_parts_that_a_later_run_left_out():
+    from benchmarks.page import page
+
+    machine = {"processor": "one", "cores": 2, "memory_gib": 8.0}
+    runs = [
+        {"date": "2026-01-02T03:04:05", "commit": commit, "machine": machine, "torch": "2.0", "results": [row(*values)]}
+        for commit, values in (("abc", ("part", 9.0)), ("def", ("other", 2.0)), ("ghi", ("part", 7.0)))
+    ]
+    text = page({"start": runs})
+    assert "commit def" in text
+    assert "| other | 2 s |  |  |  |" in text
+    assert "commit abc" not in text
+    assert "| part | 7 s | 9 (1) |  |  |" in text
