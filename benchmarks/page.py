@@ -1,6 +1,6 @@
 """The page docs/benchmarks.md, made from the files in `results/`: `make docs`, or `python -m benchmarks.page`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -20,20 +20,10 @@ def page(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
 
 def _benchmark(name: str, runs: Sequence[Mapping[str, Any]]) -> str:
-    alike: list[list[Mapping[str, Any]]] = []
+    machines: dict[str, list[Mapping[str, Any]]] = {}
     for run in runs:
-        before = next((of_it for of_it in alike if _share(run, of_it)), None)
-        if before is None:
-            alike.append([run])
-        else:
-            before.append(run)
-    return "\n\n".join([f"## {name}", *map(_runs, alike)])
-
-
-def _share(run: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether others were on the same machine and measured something that a run measures, too."""
-    same = [other for other in others if _machine(other["machine"]) == _machine(run["machine"])]
-    return not {row["name"] for row in run["results"]}.isdisjoint(row["name"] for o in same for row in o["results"])
+        machines.setdefault(_machine(run["machine"]), []).append(run)
+    return "\n\n".join([f"## {name}", *(part for of_it in machines.values() for part in _runs(of_it))])
 
 
 def _machine(facts: Mapping[str, Any]) -> str:
@@ -41,19 +31,29 @@ def _machine(facts: Mapping[str, Any]) -> str:
     return f"{facts['processor']}, {facts['cores']} cores{memory}"
 
 
-def _runs(runs: Sequence[Mapping[str, Any]]) -> str:
-    last, before = runs[-1], {}
-    for row in (row for run in runs[:-1] for row in run["results"]):
+def _runs(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a table for each run that has measured something last, the latest run first."""
+    shown: set[str] = set()
+    for i, run in reversed(list(enumerate(runs))):
+        rows = [row for row in run["results"] if row["name"] not in shown]
+        if rows:
+            shown |= {row["name"] for row in rows}
+            yield _table(run, rows, runs[:i])
+
+
+def _table(run: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], earlier: Sequence[Mapping[str, Any]]) -> str:
+    before: dict[tuple[str, str], list[float]] = {}
+    for row in (row for one in earlier for row in one["results"]):
         before.setdefault((row["name"], row["unit"]), []).append(row["value"])
     known = {"date", "commit", "machine", "results", "load", "torch"}
     others = "".join(
-        f"; {name} {value}" for name, value in last.items() if name not in known and value not in ("", None)
+        f"; {name} {value}" for name, value in run.items() if name not in known and value not in ("", None)
     )
-    load = "" if last.get("load") is None else f"; load {last['load']:g}"
-    when = f"{last['date'][:10]}, commit {last['commit']}, torch {last.get('torch')}"
-    facts = f"{_machine(last['machine'])}; {when}{load}{others}."
+    load = "" if run.get("load") is None else f"; load {run['load']:g}"
+    when = f"{run['date'][:10]}, commit {run['commit']}, torch {run.get('torch')}"
     lines = ["| what | figure | before | bar | reached |", "| --- | --- | --- | --- | --- |"]
-    lines += [_line(row, before.get((row["name"], row["unit"]), [])) for row in last["results"]]
+    lines += [_line(row, before.get((row["name"], row["unit"]), [])) for row in rows]
+    facts = f"{_machine(run['machine'])}; {when}{load}{others}."
     return f"{_cell(facts)}\n\n" + "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from dampen import InputError, load
-from dampen.data import Preprocessing
+from dampen.data import Preprocessing, with_unit_targets
 
 N = 240
 RNG = np.random.default_rng(0)
@@ -31,6 +31,17 @@ def both(tmp_path, frame) -> list:
 
 def column(data, name):
     return {row[0]: row[1:] for row in data.columns.summary(data.outputs)}[name]
+
+
+@pytest.mark.parametrize("unit", [1e-17, 1e-12, 1e12])
+def test_a_target_of_any_unit_is_brought_to_deviation_1(unit):
+    frame = numbers(y=Y)
+    usual, mean, deviation = with_unit_targets(load(frame, target="y", seed=0))
+    found, mean_of_unit, deviation_of_unit = with_unit_targets(load(frame.assign(y=unit * Y), target="y", seed=0))
+    np.testing.assert_allclose(found.targets, usual.targets, rtol=1e-5, atol=1e-6)
+    assert (mean_of_unit, deviation_of_unit) == pytest.approx((unit * mean, unit * deviation), rel=1e-5)
+    with pytest.raises(InputError, match=r"target 'y' holds only numbers below 1e-18, .*: multiply"):
+        load(frame.assign(y=1e-20 * Y), target="y")
 
 
 def days_of(data, name) -> np.ndarray:

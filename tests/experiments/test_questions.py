@@ -170,6 +170,11 @@ def test_noises_are_compared_at_the_strength_that_choosing_rows_prefer(answers):
     assert set(found.more["chosen"]) == {"dropout", "dropconnect", "gaussian_dropout", "input_dropout", "input_noise"}
     between = found.main["dropconnect minus none"].mean - found.main["dropout minus none"].mean
     assert found.main["dropconnect minus dropout"].mean == pytest.approx(between)
+    for name in ("dropconnect", "gaussian_dropout", "input_dropout", "input_noise"):
+        estimate = found.main[f"{name} minus dropout"]
+        low, high = estimate.interval(1 - 0.05 / 4)  # of four comparisons
+        assert f"{estimate.mean:+.3g} ({low:+.3g} to {high:+.3g})" in found.sentences[1]
+        assert (name in found.verdict) == (low > 0 or high < 0)
 
 
 def test_the_curve_over_decays_is_that_of_plain_loops_on_each_seed_s_rows():

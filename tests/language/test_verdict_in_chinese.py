@@ -133,7 +133,7 @@ class Draw:
                 )
             },
             total=self.maybe(self.part()),
-            length=Length(choose([1, 40]), self.maybe(self.number()), self.positive()),
+            length=Length(choose([1, 40]), self.maybe(self.number()), self.positive(), self.whole_part().interval),
             diagnosis=self.random.choice([diagnosis, diagnosis, None]),
             off=None,
             margin=self.positive(),

@@ -237,6 +237,12 @@ def test_what_is_made_worse_and_empty_sets_are_said(classes):
         for line in lines
     )
     assert any(line.startswith("abstaining makes these rows worse: the accuracy") for line in lines)
+    for confidence, words in (
+        (found["_right"] + 0.0, "on the whole the less certain predictions are worse all the same (AUROC 1.00, "),
+        (1.0 - found["_right"], "here the less certain predictions are the better ones (AUROC 0.00, "),
+        (np.random.default_rng(0).random(n), "these rows do not settle (AUROC 0."),
+    ):
+        assert any(words in line for line in remarks(found | {"probability": confidence}, 0.8))
     assert any("prediction set of 10.0% of these rows is empty" in line for line in lines)
     assert abstention(found)["mean_set_size"] == pytest.approx(0.9)
     assert not [line for line in lines if "of these rows are answered instead" in line]

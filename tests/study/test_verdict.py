@@ -16,6 +16,7 @@ from dampen import InputError, LogUniform, Population, Setting, compare, tune
 from dampen.engine import Builder
 from dampen.search._halving import rungs
 from dampen.study import _defaults, load_study
+from dampen.study._findings import Part
 from dampen.study._on_test_rows import on_test_rows
 
 # Shapes are checked while the shared study trains.
@@ -154,13 +155,32 @@ def test_the_parts_of_the_gain_add_up_along_their_way(study, costs):
     assert verdict.usual == (1e-3, LENGTHS.usual)
 
 
-def test_twice_the_length_is_told_with_its_standard_error(study, costs):
+def test_intervals_of_what_would_be_better_or_worse_are_of_that(study):
+    def told(part):
+        lines = replace(study.verdict, attribution={"dropout": part}).sentences()
+        return next(line for line in lines if line.startswith("At the same learning rate and length"))
+
+    assert "without its dropout it would be 0.2 worse (+0.1 to +0.3)." in told(Part(0.2, (0.1, 0.3)))
+    assert "without its dropout it would be 0.2 better (+0.1 to +0.3)." in told(Part(-0.2, (-0.3, -0.1)))
+    length = replace(study.verdict.length, doubled=-0.2, standard_error=0.05, interval=(-0.3, -0.1))
+    told_of_length = replace(study.verdict, length=length).sentences()
+    assert any("it is worse, by 0.2 (+0.1 to +0.3)." in line for line in told_of_length)
+
+
+def test_the_parts_that_are_said_to_hold_together_are_those_that_have_an_interval(study):
+    parts = sum(part.interval != (0.0, 0.0) for part in study.verdict.attribution.values())
+    assert (f"those of the {parts} parts of the gain hold together" in study.verdict.method) == (parts > 1)
+
+
+def test_twice_the_length_is_told_with_its_standard_error_and_student_s_interval(study, costs):
     best = study.recommended
     long = costs[best.setting, 2 * best.epochs, 2 * best.epochs]
     gains = costs[key(best)] - long
     assert study.verdict.length.doubled == pytest.approx(gains.mean(), rel=1e-2)
     error = math.sqrt((1 / 5 + 1 / 4) * gains.var(ddof=1))
     assert study.verdict.length.standard_error == pytest.approx(error, rel=1e-2)
+    half = float(scipy.stats.t.ppf(0.975, len(gains) - 1)) * error
+    assert study.verdict.length.interval == pytest.approx((gains.mean() - half, gains.mean() + half), rel=2e-2)
 
 
 def test_a_regulariser_that_is_shown_to_do_nothing_is_left_out(study):
@@ -464,7 +484,7 @@ def test_the_document_holds_every_figure_and_is_json_to_everyone(study):
     assert all({"estimate", "interval"} == part.keys() for part in document["attribution"].values())
     assert {"estimate", "interval"} == document["total"].keys()
     assert {"epochs", "doubled", "shortest"} == document["length"].keys()
-    assert {"difference", "standard_error"} == document["length"]["doubled"].keys()
+    assert {"difference", "interval", "standard_error"} == document["length"]["doubled"].keys()
     assert {"overfits_from", "underfits", "leaks", "beaten_by"} == document["diagnosis"].keys()
     references = {"none", "none_stopped_early", "default", "constant", "linear", "boosting"}
     assert references | {"off"} == document["references"].keys()

@@ -108,6 +108,8 @@ def test_the_noise_is_the_one_of_greatest_likelihood():
     assert noise == pytest.approx(0.25 - 0.09, rel=0.15)  # what the samples' own spread leaves
     one = of_draws(draws[:1])
     assert fit_noise(one, targets) == pytest.approx(float((targets - draws[0]).square().mean()), rel=1e-4)
+    small = fit_noise(of_draws(1e-9 * draws), 1e-9 * targets)  # in any unit
+    assert small == pytest.approx(1e-18 * noise, rel=1e-3)
 
 
 def test_intervals_cover_what_they_say():

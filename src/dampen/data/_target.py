@@ -25,7 +25,7 @@ NAMES = ("target", "label", "class", "y", "outcome", "response", "labels", "targ
 LEAST_OF_CLASS = 8  # rows of a class, so that test rows, and each of five folds of the others, have one
 _FEW = 20  # distinct whole numbers up to which a target may be class numbers
 _NEARLY_ALL = 0.9  # share of a target's values that must be numbers for the others to be left out, as in an input
-_LARGEST = 1e18  # of a value
+_LARGEST, _SMALLEST = 1e18, 1e-18  # of all values the largest
 _LEAST_EACH = 5  # rows for each of them then
 
 
@@ -178,6 +178,10 @@ def _values(
         )
     if np.abs(numbers[kept]).max() > _LARGEST:
         raise InputError(f"target '{name}' holds numbers beyond {_LARGEST:g}, whose squares float32 can't hold: divide")
+    if not where and 0 < np.abs(numbers[kept]).max() < _SMALLEST:
+        raise InputError(
+            f"target '{name}' holds only numbers below {_SMALLEST:g}, whose squares float32 can't hold: multiply"
+        )
     targets = np.where(kept, numbers, 0.0).astype(np.float32)[kept]
     if not where and least > 1 and targets.min() == targets.max():
         if numbers[kept].min() < numbers[kept].max():

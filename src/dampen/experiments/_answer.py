@@ -101,6 +101,9 @@ class Answer:
         }
 
 
+LEVEL = 0.95  # of intervals
+
+
 def word_of(estimate: Estimate, below: str, above: str) -> str:
     """Return a word for the side of 0 on which a difference lies, or that its 95 % interval settles none.
 
@@ -112,15 +115,18 @@ def word_of(estimate: Estimate, below: str, above: str) -> str:
     return below if estimate.mean < 0 else above
 
 
-def by_sign(estimates: Mapping[str, Estimate], sentence: str, below: str, above: str) -> str:
+def by_sign(estimates: Mapping[str, Estimate], sentence: str, below: str, above: str, level: float = LEVEL) -> str:
     """Return which significant estimates lie below 0 and which above; empty where none is significant.
+
+    Significant is what its interval of this level settles the sign of.
 
     >>> by_sign({"a": Estimate(-1.0, 0.1, 9.0), "b": Estimate(0.1, 1.0, 9.0)}, "{} than dropout: ", "better", "worse")
     'better than dropout: a'
     """
     sides: dict[str, list[str]] = {below: [], above: []}
     for name, estimate in estimates.items():
-        if estimate.excludes_zero:
+        low, high = estimate.interval(level)
+        if low > 0 or high < 0:
             sides[below if estimate.mean < 0 else above].append(name)
     return "; ".join(sentence.format(word) + ", ".join(names) for word, names in sides.items() if names)
 

@@ -1,8 +1,9 @@
 """Dropout on weights instead of activations, and other noises against it."""
 
 from dampen.engine.knobs import Setting
-from dampen.experiments._answer import Answer, Panel, Points, by_sign, ends
+from dampen.experiments._answer import LEVEL, Answer, Panel, Points, by_sign, ends
 from dampen.experiments._setup import Ground
+from dampen.statistics import Estimate, bonferroni
 
 RATES = (0.1, 0.2, 0.3, 0.5)
 NOISES = {
@@ -26,11 +27,15 @@ def answer(ground: Ground) -> Answer:
     main = {f"{name} minus none": e for name, e in against_none.items()}
     main |= {f"{name} minus dropout": e for name, e in others.items()}
     measure = ground.metric.name
-    verdict = by_sign(others, "{} than dropout: ", "better", "worse") or "no noise differs significantly from dropout"
+    level = bonferroni(LEVEL, len(others))
+    verdict = by_sign(others, "{} than dropout: ", "better", "worse", level)
+    verdict = verdict or "no noise differs significantly from dropout"
     label = {name: f"{NOISES[name]} {chosen[name][name]:g}" for name in NOISES}
     sentences = [
         f"{verdict[0].upper()}{verdict[1:]}; each at the strength that validation rows choose.",
-        f"Weights instead of units, in {measure}: DropConnect minus dropout is {ends(others['dropconnect'])}.",
+        f"Minus dropout of units, in {measure}, with 95 % intervals that hold together: "
+        + "; ".join(f"{label[n]} {e.mean:+.3g} ({_to(e, level)})" for n, e in others.items())
+        + ".",
         f"Against no noise, in {measure}: " + "; ".join(f"{label[n]} {ends(e)}" for n, e in against_none.items()) + ".",
     ]
     panel = Panel(
@@ -41,3 +46,7 @@ def answer(ground: Ground) -> Answer:
     )
     more = {"chosen": {name: setting[name] for name, setting in chosen.items()}}
     return Answer("noises", ground.data.name, verdict, tuple(sentences), main, (panel,), more)
+
+
+def _to(estimate: Estimate, level: float) -> str:
+    return " to ".join(f"{end:+.3g}" for end in estimate.interval(level))

@@ -16,6 +16,7 @@ from dampen.statistics import over_rows
 
 L1 = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 L2 = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+_LITTLE = 0.01  # of a loss: a difference that is significant and still negligible, as in studies
 QUANTILES = np.linspace(0.0, 1.0, 101)
 
 
@@ -37,6 +38,9 @@ def answer(ground: Ground) -> Answer:
     zeros = {label: over_rows((values == 0).mean(1)) for label, values in weights.items()}
     name, between = ground.metric.name, main["l1 minus l2"]
     verdict = word_of(between, "L1 is better", "L2 is better")
+    little = between.excludes_zero and abs(between.mean) < _LITTLE * again.weighted({l2: 1.0}).mean
+    if little:
+        verdict = f"{verdict}, by less than {100 * _LITTLE:g} % of the loss"
     sentences = [
         f"L1 minus L2, each at the strength that validation rows choose, in {name}: {ends(between)}; {verdict}.",
         f"Against neither: L1 {ends(main['l1'])}, L2 {ends(main['l2'])}.",

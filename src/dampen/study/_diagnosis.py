@@ -7,6 +7,7 @@ import numpy as np
 
 from dampen.data import Data, leaks
 from dampen.search import Training
+from dampen.statistics import over_rows
 from dampen.study._confirmation import Confirmed
 
 _RISE = 0.01  # share of the validation loss by which it must have risen since its least for overfitting
@@ -19,7 +20,7 @@ class Diagnosis:
     Args:
         overfits_from: the epoch from which the validation loss rises without regularisation, at the recommended
             learning rate and length, or else for `none`; None if it does not.
-        underfits: whether a training twice as long is better, by more than the margin and two standard errors; None
+        underfits: whether a training twice as long is better, significantly and by more than the margin; None
             where none was made.
         leaks: what makes figures too good: see `dampen.data.leaks`.
         beaten_by: simple models, and no regularisation stopped early, that are shown to be better.
@@ -41,7 +42,7 @@ def diagnose(data: Data, confirmed: Confirmed) -> Diagnosis:
     underfits = None
     if confirmed.doubled is not None:
         longer = evaluation.excess(recommended, confirmed.doubled)
-        underfits = bool(longer.mean > 2 * longer.error and longer.mean > confirmed.margin)
+        underfits = longer.interval()[0] > 0 and longer.mean > confirmed.margin
     rivals = {n: c for n, c in confirmed.references.items() if n in ("linear", "boosting", "none_stopped_early")}
     excesses = {n: evaluation.excess(c, recommended) for n, c in rivals.items()}
     level, margin = confirmed.level, confirmed.margin  # as for each comparison
@@ -60,6 +61,8 @@ def _overfits_from(confirmed: Confirmed, training: Training) -> int | None:
     if not np.isfinite(means).all() or len(means) < 3:
         return None
     least = int(means.argmin())
-    rise = curves[-1] - curves[least]
-    error = rise.std(ddof=1) / np.sqrt(len(rise)) if len(rise) > 1 else 0.0
-    return int(history.epochs[least]) if rise.mean() > max(_RISE * abs(means[least]), 2 * error) else None
+    rise, enough = curves[-1] - curves[least], _RISE * abs(means[least])
+    if (curves[[least, -1]] > 0).all():  # as a share, which varies less from fold to fold
+        rise, enough = np.log(curves[-1] / curves[least]), _RISE
+    settled = len(rise) == 1 or over_rows(rise).interval()[0] > 0
+    return int(history.epochs[least]) if settled and rise.mean() > enough else None

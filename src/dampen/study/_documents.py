@@ -168,6 +168,7 @@ class Doubled(Struct, frozen=True, kw_only=True):
     """What twice as long would change."""
 
     difference: Real | None
+    interval: Interval | UnsetType = UNSET
     standard_error: Real | None
 
 

@@ -113,6 +113,7 @@ class Length:
         doubled: what twice as long would gain, in the metric's unit, above 0 where it is better; None where it was not
             tried.
         standard_error: of that.
+        interval: of what it gains, 95 %.
         rising: whether more of the metric is better.
         shortest: whether nothing shorter was tried, though several lengths were.
     """
@@ -120,6 +121,7 @@ class Length:
     epochs: int
     doubled: float | None
     standard_error: float | None
+    interval: tuple[float, float] | None
     rising: bool = False
     shortest: bool = False
 
@@ -127,8 +129,12 @@ class Length:
         """Return it as JSON can hold it; `difference` is the metric of twice as long minus that of the recommended."""
         doubled = None
         if self.doubled is not None and math.isfinite(self.doubled):
-            difference = self.doubled if self.rising else -self.doubled
-            doubled = {"difference": difference, "standard_error": self.standard_error}
+            sign = 1.0 if self.rising else -1.0
+            doubled = {
+                "difference": sign * self.doubled,
+                "interval": sorted(sign * end for end in self.interval or ()),
+                "standard_error": self.standard_error,
+            }
         return {"epochs": self.epochs, "doubled": doubled, "shortest": self.shortest}
 
 

@@ -1,6 +1,7 @@
 """From a confirmation to the verdict: which training, how sure, against what, and where its gain comes from."""
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -70,7 +71,7 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
         edges=plan.space.edges(recommended.setting) if inside and plan.space is not None else {},
         memory_epochs=_memory(plan, recommended.setting, steps),
         usual=(plan.training.lr, plan.lengths.usual),
-        method=_verdict_text.method(plan, confirmed.chosen_among, len(attribution), searched),
+        method=_verdict_text.method(plan, confirmed.chosen_among, _n_parts(attribution), searched),
         bias=_verdict_text.bias(plan),
     )
 
@@ -209,6 +210,11 @@ def _attribution(confirmed: Confirmed) -> tuple[dict[str, Part], Part | None]:
     return parts, None if usual == recommended else _part(evaluation, usual, recommended, confirmed.level)
 
 
+def _n_parts(attribution: Mapping[str, Part]) -> int:
+    """Return how many parts have an interval: the two ends of the others are the same training."""
+    return sum(part.interval != (0.0, 0.0) for part in attribution.values())
+
+
 def _length(confirmed: Confirmed) -> Length:
     evaluation, recommended, doubled = confirmed.evaluation, confirmed.recommended, confirmed.doubled
     tried = {rung.epochs for bracket in evaluation.plan.brackets for rung in bracket.rungs}
@@ -216,10 +222,11 @@ def _length(confirmed: Confirmed) -> Length:
     shortest = searched and len(tried) > 1 and 1 < recommended.epochs <= min(tried)
     excess: Estimate | None = None if doubled is None else evaluation.excess(recommended, doubled)
     if doubled is None or excess is None or not math.isfinite(excess.mean):
-        return Length(recommended.epochs, None, None, evaluation.metric.rising, shortest)
-    gain = evaluation.excess_in_unit(recommended, doubled, excess, LEVEL)
-    slope = gain[0] / excess.mean if excess.mean else evaluation.plan.in_unit(1.0) - evaluation.plan.in_unit(0.0)
-    return Length(recommended.epochs, gain[0], abs(slope) * excess.error, evaluation.metric.rising, shortest)
+        return Length(recommended.epochs, None, None, None, evaluation.metric.rising, shortest)
+    gain, *ends = evaluation.excess_in_unit(recommended, doubled, excess, LEVEL)
+    slope = gain / excess.mean if excess.mean else evaluation.plan.in_unit(1.0) - evaluation.plan.in_unit(0.0)
+    error = abs(slope) * excess.error
+    return Length(recommended.epochs, gain, error, (ends[0], ends[1]), evaluation.metric.rising, shortest)
 
 
 def _candidates(confirmed: Confirmed) -> list[Training]:

@@ -51,6 +51,7 @@ def verdict_of(document: Mapping[str, Any]) -> Verdict:
             length["epochs"],
             change if change is None or metric.rising else -change,
             None if doubled is None else doubled["standard_error"],
+            None if doubled is None else _gained(doubled, metric.rising),
             metric.rising,
             length.get("shortest", False),
         ),
@@ -74,6 +75,15 @@ def _number(value: float | None) -> float:
 
 def _ends(interval: Any) -> tuple[float, float]:
     low, high = map(_number, interval)
+    return low, high
+
+
+def _gained(doubled: Mapping[str, Any], rising: bool) -> tuple[float, float]:
+    """Return the interval of what twice as long gains; of earlier versions' studies two standard errors around it."""
+    difference, error = _number(doubled["difference"]), _number(doubled["standard_error"])
+    sign = 1.0 if rising else -1.0
+    low, high = _ends(doubled.get("interval") or (difference - 2 * error, difference + 2 * error))
+    low, high = sorted((sign * low, sign * high))
     return low, high
 
 

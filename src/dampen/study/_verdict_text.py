@@ -22,7 +22,6 @@ NAMES = {
     "linear": "a linear model",
     "boosting": "boosted trees",
 }
-_SURE = 2  # standard errors
 BIASES = {
     "folds": "The data is small: the search and the evaluation used the same rows, split anew, so the figures of the "
     "selected setting may be slightly too good.",
@@ -254,9 +253,10 @@ def _loss(knob: str, part: Part) -> str:
     """Return what is lost without a knob."""
     if math.isnan(part.estimate):
         return f"without {knob} it diverges"
-    how = "worse" if part.estimate >= 0 else "better"
+    low, high = part.interval
+    how, ends = ("worse", (low, high)) if part.estimate >= 0 else ("better", (-high, -low))
     sure = "" if part.settled else ", not significant"
-    return f"without {knob} it would be {abs(part.estimate):.2g} {how} ({_ends(part.interval, '+', 2)}{sure})"
+    return f"without {knob} it would be {abs(part.estimate):.2g} {how} ({_ends(ends, '+', 2)}{sure})"
 
 
 def _knob(name: str) -> str:
@@ -265,20 +265,18 @@ def _knob(name: str) -> str:
 
 def _length(verdict: Findings) -> list[str]:
     length = verdict.length
-    if length.doubled is None or length.standard_error is None:
+    if length.doubled is None or length.standard_error is None or length.interval is None:
         return []
-    long, by, error = 2 * length.epochs, f"{length.doubled:.2g}", f"{length.standard_error:.2g}"
-    if length.doubled > _SURE * length.standard_error:
-        return [f"With {long} epochs it would be better still, by {by} (standard error {error})."]
+    long, by, (low, high) = 2 * length.epochs, f"{length.doubled:.2g}", length.interval
+    ends = _ends(length.interval, "+", 2)
+    if low > 0:
+        return [f"With {long} epochs it would be better still, by {by} ({ends})."]
     if length.doubled > length.standard_error:
-        return [
-            f"With {long} epochs it may be better still, by {by} (standard error {error}), which is not significant."
-        ]
-    what = "worse" if length.doubled < -_SURE * length.standard_error else "no better"
-    size = f"{_number(length.doubled, '+', 2)}, standard error {length.standard_error:.2g}"
-    return [
-        f"{_epochs(length.epochs)} {'is' if length.epochs == 1 else 'are'} enough: with {long} it is {what} ({size})."
-    ]
+        return [f"With {long} epochs it may be better still, by {by} ({ends}), which is not significant."]
+    enough = f"{_epochs(length.epochs)} {'is' if length.epochs == 1 else 'are'} enough: with {long}"
+    if high < 0:
+        return [f"{enough} it is worse, by {-length.doubled:.2g} ({_ends((-high, -low), '+', 2)})."]
+    return [f"{enough} it is no better ({_number(length.doubled, '+', 2)}, {ends})."]
 
 
 def _diagnosis(verdict: Findings) -> list[str]:

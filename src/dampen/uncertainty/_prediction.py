@@ -220,7 +220,9 @@ def fit_noise(
     from scipy.optimize import minimize_scalar
 
     mean = _weighted_mean(weights)
-    residual = mean((targets.to(prediction.mean) - prediction.mean).square()).clamp_min(1e-12)
+    targets = targets.to(prediction.mean)
+    least = 1e-12 * (float(mean(targets.square())) or 1.0)  # of predictions without an error
+    residual = mean((targets - prediction.mean).square()).clamp_min(least)
 
     def cost(log_variance: float) -> float:
         return -float(mean(prediction.with_noise(math.exp(log_variance)).log_likelihood(targets)))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from dampen.uncertainty._calibration import Reliability, classwise_ece, reliability_of, smooth_ece_of
+from dampen.uncertainty._out_of_distribution import out_of_distribution
 from dampen.uncertainty._selective import Selective, selective
 from dampen.uncertainty._temperature import effective_rows
 
@@ -71,6 +72,24 @@ def abstention(columns: Columns) -> dict[str, Any]:
     return figures
 
 
+def _separation(columns: Columns) -> str:
+    """Return whether bad predictions are the less certain ones: wrong ones, or those with the larger half of errors."""
+    if "_right" in columns:
+        bad, uncertainty = ~columns["_right"].astype(bool), 1 - columns["probability"]
+    else:
+        bad, uncertainty = columns["_square"] > np.median(columns["_square"]), columns["standard_deviation"]
+    if bad.all() or not bad.any():
+        return "good predictions and bad ones can't be told apart where there is one kind"
+    found = out_of_distribution(torch.from_numpy(uncertainty[~bad]), torch.from_numpy(uncertainty[bad]))
+    low, high = found.auroc_interval
+    size = f"AUROC {found.auroc:.2f}, 95 % interval {low:.2f} to {high:.2f}"
+    if high < 0.5:
+        return f"here the less certain predictions are the better ones ({size})"
+    if low > 0.5:
+        return f"on the whole the less certain predictions are worse all the same ({size})"
+    return f"whether uncertainty separates good predictions from bad ones these rows do not settle ({size})"
+
+
 def _mean(columns: Columns, values: np.ndarray, of: np.ndarray | None = None) -> float:
     """Return the mean over all rows or over some, by their weights where they have some."""
     w = columns.get("_weight")
@@ -117,7 +136,7 @@ def remarks(columns: Columns, coverage: float, calibrator: str | None = None) ->
     elif (after < before) if of_classes else (after > before):
         notes.append(
             f"abstaining makes these rows worse: the {what} of the answered ones is {after:.4g}, that of all "
-            f"{before:.4g}; here uncertainty does not separate good predictions from bad ones"
+            f"{before:.4g}; {_separation(columns)}"
         )
     error = math.sqrt(coverage * (1 - coverage) / _rows(columns))
     # of three standard errors, of which chance alone leaves one in 370
