@@ -185,6 +185,13 @@ def test_a_network_of_one_s_own_needs_its_name(run, studies, tmp_path):
     assert json.loads(out)["summary"]["n"] == 45
 
 
+def test_rows_that_the_network_is_surer_of_than_of_its_own_are_told(run, studies, monkeypatch):
+    found = {"entropy": {"auroc": 0.007, "aupr": 0.3, "fpr95": 1.0, "auroc_interval": (0.0, 0.035)}}
+    monkeypatch.setattr("dampen.cli._predict._detection", lambda *_: found)
+    out = run("trust", studies / "digits", "digits", "--against", "digits", "--samples", 0, "--out", "t.html")[1]
+    assert "The network is surer of rows of digits than of its own, and no score warns of them: AUROC 0.0070" in out
+
+
 def test_the_page_says_what_abstaining_buys_and_shows_inputs(run, studies, tmp_path):
     code, out, _ = run("trust", studies / "digits", "digits", "--against", "digits", "--samples", 3, "--out", "t.html")
     assert code == 0

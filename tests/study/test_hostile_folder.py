@@ -199,6 +199,12 @@ SEARCH = {
 }
 
 
+def test_a_search_that_is_gone_is_no_comparison(study):
+    (study / "search.json").unlink()
+    with pytest.raises(InputError, match=r"search.json is missing: put it back, or run the study again"):
+        load_study(study).importance()
+
+
 @pytest.mark.parametrize("change", SEARCH.values(), ids=SEARCH)
 def test_search_json(study, change):
     edited(study / "search.json", change)

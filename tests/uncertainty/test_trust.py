@@ -16,6 +16,8 @@ from torch import nn
 
 from dampen import InputError, mc_dropout, predict
 from dampen.uncertainty import (
+    ClassPrediction,
+    SetRule,
     ValuePrediction,
     brier,
     class_scores,
@@ -249,6 +251,17 @@ def test_an_area_under_a_curve_has_an_interval_that_holds_the_truth():
     few = out_of_distribution(torch.zeros(20), torch.ones(3))
     assert few.auroc == 1
     assert few.auroc_interval[0] < 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_class_on_the_threshold_belongs_to_the_set(dtype):
+    p, targets = torch.tensor([[0.5, 0.3, 0.2]], dtype=dtype).repeat(200, 1), torch.arange(200) // 100
+    threshold = conformal(class_scores(p, targets), 0.79)  # 1 - 0.3, from which 1 - 0.7 may differ
+    sets = SetRule("lac").sets(p, threshold)
+    assert sets.gather(1, targets.unsqueeze(1)).double().mean() >= 0.79
+    none = torch.zeros(200)
+    prediction = ClassPrediction(p.double(), none, p.double(), torch.ones(200, 3, dtype=torch.int64), 1)
+    assert torch.equal(prediction.sets(conformal(class_scores(p.double(), targets), 0.79)), sets)
 
 
 def test_conformal_sets_cover_what_they_promise_on_average():

@@ -339,7 +339,14 @@ def _print(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
             f"Rows of {name} are not told apart by any score: at best AUROC {of['auroc']:.4f} (95 % interval {low:.4f} "
             f"to {high:.4f}), by {best.replace('_', ' ')}; 0.5 is chance."
         )
-        _output.say(found if low > 0.5 else nothing, stream=stream)
+        worst = min(scores, key=lambda name: scores[name]["auroc"])
+        area, (lowest, highest) = scores[worst]["auroc"], scores[worst]["auroc_interval"]
+        surer = (
+            f"The network is surer of rows of {name} than of its own, and no score warns of them: AUROC {area:.4f} "
+            f"(95 % interval {lowest:.4f} to {highest:.4f}), by {worst.replace('_', ' ')}."
+        )
+        unlike = surer if highest < 0.5 else nothing
+        _output.say(found if low > 0.5 else unlike, stream=stream)
     for note in document["notes"]:
         if note not in notes:
             _output.say(f"Note: {note}.", stream=stream)

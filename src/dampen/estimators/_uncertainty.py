@@ -50,7 +50,7 @@ class ClassUncertainty:
         """
         if not isinstance(threshold, Real) or math.isnan(threshold):
             raise InputError(f"threshold must be a number, got {threshold!r}")
-        return self.probabilities >= 1 - threshold
+        return 1 - self.probabilities <= threshold  # as `class_scores` rounds
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -71,7 +71,7 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
         edges=plan.space.edges(recommended.setting) if inside and plan.space is not None else {},
         memory_epochs=_memory(plan, recommended.setting, steps),
         usual=(plan.training.lr, plan.lengths.usual),
-        method=_verdict_text.method(plan, confirmed.chosen_among, _n_parts(attribution), searched),
+        method=_verdict_text.method(plan, confirmed.chosen_among, _n_parts(attribution, learnt), searched),
         bias=_verdict_text.bias(plan),
     )
 
@@ -210,9 +210,9 @@ def _attribution(confirmed: Confirmed) -> tuple[dict[str, Part], Part | None]:
     return parts, None if usual == recommended else _part(evaluation, usual, recommended, confirmed.level)
 
 
-def _n_parts(attribution: Mapping[str, Part]) -> int:
-    """Return how many parts have an interval: the two ends of the others are the same training."""
-    return sum(part.interval != (0.0, 0.0) for part in attribution.values())
+def _n_parts(attribution: Mapping[str, Part], learnt: bool | None) -> int:
+    """Return how many parts are told with an interval: the two ends of the others are the same training."""
+    return 0 if learnt is False else sum(part.interval != (0.0, 0.0) for part in attribution.values())
 
 
 def _length(confirmed: Confirmed) -> Length:

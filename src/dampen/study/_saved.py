@@ -183,9 +183,14 @@ class SavedResults:
         """Return what each rung of the search found, as JSON can hold it.
 
         Raises:
-            InputError: `search.json` is damaged.
+            InputError: `search.json` is damaged, or is not there.
         """
-        return _documents.progress(self._place, self._document["metric"])
+        rungs = _documents.progress(self._place, self._document["metric"])
+        if not rungs and self._document["plan"]["space"]:
+            raise InputError(
+                f"{self._place.path / _documents.PROGRESS} is missing: put it back, or run the study again"
+            )
+        return rungs
 
     def frame(self) -> "pd.DataFrame":
         """Return all learning curves.

@@ -133,7 +133,7 @@ class SetRule:
     ) -> Bool[Tensor, "N C"]:
         """Return which classes belong to each row's set; of `aps` and `raps` the most probable one always does."""
         if self.name == "lac":
-            return probabilities >= 1 - threshold
+            return 1 - probabilities <= threshold  # as scores are: p >= 1 - threshold may round otherwise
         found = self.scores(probabilities, uniforms) <= threshold
         return found.scatter_(1, probabilities.argmax(1, keepdim=True), True)
 

@@ -86,7 +86,7 @@ class ClassPrediction:
 
     def sets(self, threshold: float) -> Bool[Tensor, "N C"]:
         """Return which classes belong to each row's prediction set: those with a probability of `1 - threshold`."""
-        return self.probabilities >= 1 - threshold
+        return 1 - self.probabilities <= threshold  # as `class_scores` rounds
 
 
 @dataclass(frozen=True, eq=False)
