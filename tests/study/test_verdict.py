@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,11 @@ from torch import nn
 import dampen
 from dampen import InputError, LogUniform, Population, Setting, compare, tune
 from dampen.engine import Builder
+from dampen.search import Training
 from dampen.search._halving import rungs
+from dampen.statistics import Estimate
 from dampen.study import _defaults, load_study
+from dampen.study._confirmation import Confirmation
 from dampen.study._findings import Part
 from dampen.study._on_test_rows import on_test_rows
 
@@ -183,12 +187,40 @@ def test_twice_the_length_is_told_with_its_standard_error_and_student_s_interval
     assert study.verdict.length.interval == pytest.approx((gains.mean() - half, gains.mean() + half), rel=2e-2)
 
 
+@pytest.mark.parametrize(("without_l1", "error", "dropped"), [(0.5, 0.01, ("l1",)), (1.02, 0.01, ()), (0.5, 1.0, ())])
+def test_a_regulariser_that_is_shown_to_do_harm_beside_others_is_left_out(without_l1, error, dropped):
+    both, decay = Setting(weight_decay=3.0, l1=0.5), Setting(weight_decay=3.0, l1=0.0)
+    costs = {
+        both: 1.0,
+        decay: without_l1,
+        Setting(weight_decay=0.0, l1=0.5): 2.0,
+        Setting(weight_decay=0.0, l1=0.0): 3.0,
+    }
+
+    class Known(Confirmation):
+        def __init__(self):
+            self._plan, self._dropping, self._evaluation = SimpleNamespace(own_dropout=False), False, self
+
+        def mean(self, training):
+            return costs[Setting(**{"weight_decay": 0.0, "l1": 0.0} | dict(training.setting))]
+
+        def excess(self, other, one):
+            return Estimate(self.mean(other) - self.mean(one), error, 50.0)
+
+        def _train(self, candidates):
+            pass
+
+    spared, gone = Known()._spared(Training(both, 8), None, 0.01)
+    assert gone == dropped
+    assert bool(spared.setting.get("l1")) == (not dropped)
+
+
 def test_a_regulariser_that_is_shown_to_do_nothing_is_left_out(study):
     assert "l1" in study.ranked[0].settings[0]
     assert study.verdict.dropped == ("l1",)
     assert "l1" not in study.verdict.recommended
     assert study.verdict.recommended["weight_decay"] == 3.0
-    assert "L1 is shown to have a negligible effect: removed." in study.verdict.sentences()
+    assert "L1 is shown to gain no more than the margin: removed." in study.verdict.sentences()
 
 
 def test_the_margin_is_a_hundredth_of_the_loss_or_a_tenth_of_the_spread_between_seeds(study, costs):
@@ -205,7 +237,7 @@ def test_a_margin_within_which_all_is_alike_leaves_no_regularisation():
     verdict = found.verdict
     assert (verdict.helps, verdict.gain, verdict.dropped) == (False, None, ("weight_decay",))
     assert verdict.recommended["weight_decay"] == 0
-    gone = "weight decay is shown to have a negligible effect."
+    gone = "weight decay is shown to gain no more than the margin."
     assert verdict.sentences()[0] == f"Use no regularisation (weight decay 0, lr 0.1, 4 epochs): {gone}"
 
 

@@ -172,18 +172,18 @@ class Confirmation:
     def _spared(self, chosen: Training, none: Candidate | None, margin: float) -> tuple[Training, tuple[str, ...]]:
         """Return what to recommend where a training was chosen, and the regularisers left out since they do nothing.
 
-        Regularisers are left out one by one, the one that does least first, as long as the form without them is shown
-        to be equivalent to the training that was chosen. Where what is left is no better in the estimate than a
-        training without any, that one is returned.
+        Regularisers are left out one by one, the one that gains least first, as long as the form without them is shown
+        to be worse by less than the margin than the training that was chosen, or better (a test of non-inferiority).
+        Where what is left is no better in the estimate than a training without any, that one is returned.
         """
         spared, n = chosen, len(self._regularisers(chosen))
         level = bonferroni(LEVEL, n * (n + 1) // 2 + 1)  # as many forms as can be compared
         while self._regularisers(spared):
             less = {training: self._evaluation.excess(training, chosen) for training in self._removed(spared).values()}
-            fit = {t: e for t, e in less.items() if e.equivalent(margin, level)}
+            fit = {t: e for t, e in less.items() if e.interval(2 * level - 1)[1] < margin}
             if not fit:
                 break
-            spared = min(fit, key=lambda training: abs(fit[training].mean))
+            spared = min(fit, key=lambda training: fit[training].mean)
         if self._regularisers(spared) and isinstance(none, Training):
             excess = self._evaluation.excess(none, chosen)
             if excess.equivalent(margin, level):

@@ -147,7 +147,7 @@ class Findings:
         recommended: the setting.
         regularised: whether it has a regulariser.
         chosen: the best on the selection rows, before what does nothing was left out.
-        dropped: regularisers that the best setting had, and whose removal is shown to change nothing.
+        dropped: regularisers that the best setting had, and that are shown to gain no more than the margin.
         value: its metric on the evaluation rows.
         interval: around it, 95 %.
         references: by name, what it was compared with; `off` is the same training without regularisation.

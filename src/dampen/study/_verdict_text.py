@@ -364,7 +364,7 @@ def _dropped(verdict: Findings) -> str:
     if not verdict.dropped:
         return ""
     names = " and ".join(name.replace("_", " ") for name in verdict.dropped)
-    return f"{names} {'is' if len(verdict.dropped) == 1 else 'are'} shown to have a negligible effect"
+    return f"{names} {'is' if len(verdict.dropped) == 1 else 'are'} shown to gain no more than the margin"
 
 
 def _memory(verdict: Findings) -> list[str]:
