@@ -42,7 +42,7 @@ def diagnose(data: Data, confirmed: Confirmed) -> Diagnosis:
     underfits = None
     if confirmed.doubled is not None:
         longer = evaluation.excess(recommended, confirmed.doubled)
-        underfits = longer.interval()[0] > 0 and longer.mean > confirmed.margin
+        underfits = bool(longer.interval()[0] > 0 and longer.mean > confirmed.margin)
     rivals = {n: c for n, c in confirmed.references.items() if n in ("linear", "boosting", "none_stopped_early")}
     excesses = {n: evaluation.excess(c, recommended) for n, c in rivals.items()}
     level, margin = confirmed.level, confirmed.margin  # as for each comparison
