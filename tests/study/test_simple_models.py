@@ -6,7 +6,7 @@ import torch
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeCV
 from sklearn.metrics import log_loss
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -112,25 +112,84 @@ def test_linear_numbers_are_those_of_ridge_regression():
     np.testing.assert_allclose(answers("linear", rows, 1)[:, 0], theirs.predict(x), rtol=1e-4, atol=1e-6)
 
 
-def test_boosting_is_scikit_learn_s_own():
-    rows = drawn()
+def staged(x, y, folds, most=100, step=0.1, weights=None):
+    """Return the number of rounds with the least mean cost on rows left out, from predictions after each round."""
+    classes = y.dtype.kind in "iu"
+    kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
+    weights, total = np.ones(len(y)) if weights is None else weights, np.zeros(most + 1)
+    for train, held in folds:
+        model = kind(max_iter=most, learning_rate=step, early_stopping=False, random_state=0)
+        model.fit(x[train], y[train], weights[train])
+        if classes:
+            shares = np.bincount(y[train], weights[train])
+            each = [np.tile(shares / shares.sum(), (len(held), 1)), *model.staged_predict_proba(x[held])]
+            costs = [log_loss(y[held], p, sample_weight=weights[held], labels=range(len(shares))) for p in each]
+        else:
+            mean = np.full(len(held), np.average(y[train], weights=weights[train]))
+            costs = [
+                np.average((p - y[held]) ** 2, weights=weights[held]) for p in (mean, *model.staged_predict(x[held]))
+            ]
+        worse = [n for n in range(11, most + 1) if min(costs[n - 9 : n + 1]) >= costs[n - 10]]
+        costs[min(worse, default=most) :] = [costs[min(worse, default=most)]] * (most + 1 - min(worse, default=most))
+        total += np.array(costs) * weights[held].sum()
+    return max(1, int(total.argmin()))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_boosting_is_scikit_learn_s_own_with_rounds_chosen_by_cross_validation(classes, weighted):
+    weights = np.random.default_rng(1).random(200) + 0.1 if weighted else None
+    rows = drawn(n=200, classes=classes, weights=weights)
+    weights = rows.weights.numpy() if weighted else None
     x, y = arrays(rows)
-    theirs = HistGradientBoostingClassifier(random_state=0).fit(x, y)
-    np.testing.assert_allclose(answers("boosting", rows, 3).exp(), theirs.predict_proba(x), rtol=1e-4, atol=1e-7)
-    rows = drawn(classes=1)
+    splitter = (KFold if classes == 1 else StratifiedKFold)(5, shuffle=True, random_state=0)
+    folds = list(splitter.split(x, y))
+    n = staged(x, y.astype(float) if classes == 1 else y, folds, weights=weights)
+    kind = HistGradientBoostingRegressor if classes == 1 else HistGradientBoostingClassifier
+    theirs = kind(max_iter=n, random_state=0).fit(x, y, weights)
+    found = answers("boosting", rows, classes)
+    expected, found = (theirs.predict(x), found[:, 0]) if classes == 1 else (theirs.predict_proba(x), found.exp())
+    assert 1 <= n < 100
+    words = f"{n} rounds" if n > 1 else "1 round"
+    assert (
+        fitted("boosting", rows, classes).about == f"gradient boosting, {words} (the best of 100 on {len(folds)} folds)"
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_boosting_stops_where_targets_are_noise():
+    rows, other = drawn(n=400), drawn(n=2000, seed=1)
     x, y = arrays(rows)
-    theirs = HistGradientBoostingRegressor(random_state=0).fit(x, y)
-    np.testing.assert_allclose(answers("boosting", rows, 1)[:, 0], theirs.predict(x), rtol=1e-5, atol=1e-6)
-    assert fitted("boosting", rows, 1).about == "gradient boosting, 100 rounds"
+    all_rounds = HistGradientBoostingClassifier(random_state=0).fit(x, y).predict_proba(arrays(other)[0])
+    ours = float(find("nll", "classification").costs(answers("boosting", rows, 3, at=other), other).mean())
+    assert ours < 0.9 * log_loss(arrays(other)[1], all_rounds)
 
 
 def test_boosting_says_that_its_rounds_are_capped(monkeypatch):
     monkeypatch.setattr(_simple_models, "BOOSTING_VALUES", 0)
     rows = drawn()
     x, y = arrays(rows)
-    theirs = HistGradientBoostingClassifier(max_iter=10, learning_rate=0.3, random_state=0).fit(x, y)
+    n = staged(x, y, StratifiedKFold(5, shuffle=True, random_state=0).split(x, y), most=10, step=0.3)
+    theirs = HistGradientBoostingClassifier(max_iter=n, learning_rate=0.3, random_state=0).fit(x, y)
     np.testing.assert_allclose(answers("boosting", rows, 3).exp(), theirs.predict_proba(x), rtol=1e-4, atol=1e-7)
-    assert fitted("boosting", rows, 3).about == "gradient boosting, 10 rounds, capped at 10 for time"
+    assert fitted("boosting", rows, 3).about == (
+        f"gradient boosting, {n} rounds (the best of 10 on 5 folds), 10 at most for time"
+    )
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("name", ["linear", "boosting"])
+def test_what_was_chosen_on_other_rows_is_not_searched_again(name, outputs):
+    first, rows = fitted(name, drawn(n=200, classes=outputs), outputs), drawn(classes=outputs, seed=2)
+    if (name, outputs) == ("linear", 1):  # leave-one-out costs nothing
+        assert first.chosen is None
+        return
+    again = SIMPLE[name](rows, task_of(outputs), outputs, 0, first.chosen)
+    assert again.chosen == first.chosen
+    assert "(chosen before)" in again.about
+    word = f"C = {first.chosen:g}" if name == "linear" else f"{first.chosen:g} round"
+    assert word in again.about
+    assert word in first.about
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
@@ -170,7 +229,8 @@ def test_weights_are_those_that_scikit_learn_takes(name):
     if name == "constant":
         expected = np.tile(np.bincount(y, weights) / weights.sum(), (120, 1))
     elif name == "boosting":
-        expected = HistGradientBoostingClassifier(random_state=0).fit(x, y, weights).predict_proba(x)
+        n = int(fitted(name, rows, 3).chosen)
+        expected = HistGradientBoostingClassifier(max_iter=n, random_state=0).fit(x, y, weights).predict_proba(x)
     else:
         penalty = float(fitted(name, rows, 3).about.split()[4])
         scaler = StandardScaler().fit(x, sample_weight=weights)
@@ -270,7 +330,7 @@ def test_linear_finds_about_what_logistic_regression_cv_finds():
 
 
 @pytest.mark.parametrize("rare", [1, 2])
-def test_boosting_s_early_stopping_meets_a_rare_class(rare, monkeypatch):
+def test_boosting_s_rows_left_out_have_a_rare_class(rare, monkeypatch):
     monkeypatch.setattr(_simple_models, "BOOSTING_VALUES", 0)  # ten rounds
     rows = drawn(n=10_050, classes=2, shape=(2,))
     rows.targets[:rare] = 2

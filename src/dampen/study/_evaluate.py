@@ -62,7 +62,11 @@ class Evaluation:
                 to[training] = [seed[m] for seed in costs]
 
     def add_simple(self, names: Sequence[str], n_seeds: int) -> None:
-        """Fit simple models on each seed's training rows, and evaluate them."""
+        """Fit simple models on each seed's training rows, and evaluate them.
+
+        What they search, a penalty or a number of rounds, is chosen once, on the first seed's: the search has chosen
+        the network's settings once, too.
+        """
         parts: list[Data] = self.rows.of_seeds or [self.rows.sets]  # type: ignore[list-item]
         evaluation_rows = self.rows.evaluation if isinstance(self.rows.evaluation, list) else [self.rows.evaluation]
         if self.plan.data.codes:  # which no simple model looks up
@@ -70,8 +74,10 @@ class Evaluation:
             evaluation_rows = [data.validation for data in parts]
         for name in names:
             both: tuple[Costs, Costs] = [], []
+            chosen: float | None = None
             for data, rows in zip(parts, evaluation_rows, strict=True):
-                outputs = SIMPLE[name](data.train, data.task, data.outputs, self.plan.seed)(rows)
+                model = SIMPLE[name](data.train, data.task, data.outputs, self.plan.seed, chosen)
+                outputs, chosen = model(rows), model.chosen
                 for metric, costs in zip((self.metric, self.companion), both, strict=True):
                     costs.append(metric.costs(outputs, rows).double().numpy())
             times = n_seeds if len(parts) == 1 else 1  # no seed changes them

@@ -7,13 +7,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dampen._io import counted
 from dampen.data import Rows
 
 FLOOR = 1e-12  # the smallest probability: a cost of 27.6 nats, not infinity, for a class that never came up
@@ -25,9 +27,10 @@ MOST_ROWS = 20_000  # beyond these a logistic regression's penalty hardly matter
 MOST_VALUES = 100_000_000  # rows x inputs x classes, times folds, beyond which its search takes minutes
 # Iterations are capped so that a fit takes half a minute of one thread at most, as measured. The solver's cost is that
 # of going through rows x inputs x classes. A tree's is the inputs' times that of the rows, and of filling and reading
-# the histograms of its 31 leaves, which is that of 16,000 rows more.
+# the histograms of its 31 leaves, which is that of 16,000 rows more. Choosing the number of rounds takes as long again.
 SOLVER_VALUES, SOLVER_MOST, SOLVER_LEAST = 20_000_000_000, 1000, 50
-BOOSTING_VALUES, BOOSTING_MOST, BOOSTING_LEAST = 5_000_000_000, 100, 10  # scikit-learn's own number is 100
+BOOSTING_VALUES, BOOSTING_MOST, BOOSTING_LEAST = 2_500_000_000, 100, 10  # scikit-learn's own number is 100
+CHOOSING_VALUES = 250_000_000  # that boosting on several folds may take, to choose its rounds
 HISTOGRAMS = 16_000
 LARGEST_STEP = 0.3  # of boosting, where few rounds must do what scikit-learn's 100 of step 0.1 would
 MOST_THREADS = 8
@@ -45,10 +48,12 @@ class Simple:
     Args:
         about: what was fitted, in words, with whatever was capped.
         predict: takes inputs `[N, D]`, returns log-probabilities `[N, C]`, or numbers `[N, 1]`.
+        chosen: the penalty, or the number of rounds, that was chosen in a search; None if nothing was.
     """
 
     about: str
     predict: Callable[[Numbers], Float[np.ndarray, "N C"]]
+    chosen: float | None = None
 
     def __call__(self, rows: Rows) -> Float[Tensor, "N C"]:
         """Return float32 outputs: normalised log-probabilities, or numbers in the unit of the training targets."""
@@ -58,10 +63,15 @@ class Simple:
         return torch.from_numpy(outputs).to(rows.features.device, torch.float32)
 
 
-Fit = Callable[[Rows, str, int, int], Simple]
+class Fit(Protocol):
+    """Fits a simple model; see `constant`."""
+
+    def __call__(self, rows: Rows, task: str, outputs: int, seed: int, chosen: float | None = None) -> Simple:
+        """Return the model."""
+        ...
 
 
-def constant(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
+def constant(rows: Rows, task: str, outputs: int, seed: int, chosen: float | None = None) -> Simple:
     """Fit the constant baseline, which ignores the inputs: class frequencies, or the mean.
 
     Rows count by their weights. If a class has no row, all shares are Laplace's, `(count + 1) / (n + C)`, so that none
@@ -72,6 +82,7 @@ def constant(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
         task: `classification` or `regression`.
         outputs: number of classes, or 1.
         seed: of what is random; here nothing is.
+        chosen: of another fit, what it chose: nothing is searched then. Here nothing is chosen.
 
     Example:
         >>> rows = Rows(torch.zeros(4, 2), torch.tensor([0, 0, 0, 1]))
@@ -89,7 +100,7 @@ def constant(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
     return Simple("the classes' shares among the training rows", lambda x: np.tile(logs, (len(x), 1)))
 
 
-def linear(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
+def linear(rows: Rows, task: str, outputs: int, seed: int, chosen: float | None = None) -> Simple:
     """Fit logistic regression or ridge regression on standardised, flattened inputs; arguments as in `constant`.
 
     The penalty is the one with the least cost in cross-validation among the training rows, each class in its share and
@@ -99,29 +110,32 @@ def linear(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
     The solver's iterations are capped for the same reason; `about` names each.
     """
     x, y, weights = _arrays(rows)
-    groups = None if rows.groups is None else rows.groups.cpu()[_counting(rows)].numpy()
+    groups = _groups(rows)
     with _quiet(x.size):
         if task != "classification":
             return _ridge(x, y, weights, groups) if len(y) > 2 else constant(rows, task, outputs, seed)
         if len(np.unique(y)) == 1:
             return constant(rows, task, outputs, seed)
-        n_folds = 0 if len(y) > MOST_ROWS else MOST_VALUES // max(x.size * outputs, 1)
-        folds = _folds(y, groups, seed)[:n_folds] if np.bincount(y).max() > 1 else []
+        searching = chosen is None and len(y) <= MOST_ROWS
+        n_folds = MOST_VALUES // max(x.size * outputs, 1) if searching else 0
+        folds = _folds(y, groups, seed)[:n_folds] if n_folds else []
         n_fits = 1 + len(PENALTIES) * len(folds)
         iterations = _capped(SOLVER_VALUES // n_fits, SOLVER_MOST, SOLVER_LEAST, x.size * outputs)
-        penalty = _chosen(x, y, weights, folds, outputs, iterations) if folds else PLAIN
-        how = f"the best of {len(PENALTIES)} on {len(folds)} fold{'s' * (len(folds) > 1)}" if folds else "not searched"
+        if folds:
+            chosen = _chosen(x, y, weights, folds, outputs, iterations)
+        penalty = PLAIN if chosen is None else chosen
+        how = _best_of(len(PENALTIES), folds) if folds else "not searched" if chosen is None else "chosen before"
         capped = f", {iterations} iterations at most for time" * (iterations < SOLVER_MOST)
         about = f"logistic regression, C = {penalty:g} ({how}){capped}"
-        return Simple(about, _logistic(x, y, weights, penalty, outputs, iterations))
+        return Simple(about, _logistic(x, y, weights, penalty, outputs, iterations), chosen)
 
 
-def boosting(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
-    """Fit scikit-learn's histogram gradient boosting with its own settings; arguments as in `constant`.
+def boosting(rows: Rows, task: str, outputs: int, seed: int, chosen: float | None = None) -> Simple:
+    """Fit scikit-learn's histogram gradient boosting with its own step and trees; arguments as in `constant`.
 
-    Early stopping is scikit-learn's: above 10,000 rows a tenth of them decides when to stop; not if some class has a
-    single row, which can't be in both parts. Rounds are 100 at most, fewer with larger steps where these would take
-    minutes: `about` names the cap.
+    The number of rounds is the one with the least cost on rows left out, up to scikit-learn's 100: all of them overfit
+    where targets are noisy. It is counted on as many of 5 folds as take little time, at least on one; then all rows are
+    fitted. Rounds are fewer, with larger steps, where 100 would take minutes: `about` names the cap.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
@@ -129,20 +143,23 @@ def boosting(rows: Rows, task: str, outputs: int, seed: int) -> Simple:
     of_classes = task == "classification"
     if len(y) < 2 or (of_classes and len(np.unique(y)) == 1):
         return constant(rows, task, outputs, seed)
-    trees = outputs if outputs > 2 else 1
-    rounds = _capped(BOOSTING_VALUES, BOOSTING_MOST, BOOSTING_LEAST, (len(x) + HISTOGRAMS) * x.shape[1] * trees)
-    step = min(LARGEST_STEP, 0.1 * BOOSTING_MOST / rounds)
-    splits = not of_classes or np.unique(y, return_counts=True)[1].min() > 1
+    each = (len(x) + HISTOGRAMS) * x.shape[1] * (outputs if outputs > 2 else 1)
+    most = _capped(BOOSTING_VALUES, BOOSTING_MOST, BOOSTING_LEAST, each)
     kind = HistGradientBoostingClassifier if of_classes else HistGradientBoostingRegressor
+    model = partial(kind, learning_rate=min(LARGEST_STEP, 0.1 * BOOSTING_MOST / most), random_state=seed % 2**32)
     with _quiet(x.size):
-        stopping: Any = "auto" if splits else False  # scikit-learn's annotation lacks the bool
-        model = kind(max_iter=rounds, learning_rate=step, early_stopping=stopping, random_state=seed % 2**32)
-        model.fit(x, y, sample_weight=weights)
-    capped = f", capped at {rounds} for time" * (rounds < BOOSTING_MOST)
-    about = f"gradient boosting, {model.n_iter_} rounds{capped}"
-    if isinstance(model, HistGradientBoostingClassifier):
-        return Simple(about, lambda x: _log_probabilities(model.predict_proba(x), np.unique(y), outputs))
-    return Simple(about, lambda x: model.predict(x)[:, None])
+        folds = _folds(y, _groups(rows), seed)[: max(1, CHOOSING_VALUES // (each * most))] if chosen is None else []
+        if folds:
+            chosen = _rounds(model, x, y, weights, folds, most)
+        rounds = most if chosen is None else min(int(chosen), most)
+        fitted = model(max_iter=rounds, early_stopping=False).fit(x, y, sample_weight=weights)
+    how = _best_of(most, folds) if folds else "not searched" if chosen is None else "chosen before"
+    capped = f", {most} at most for time" * (most < BOOSTING_MOST)
+    about = f"gradient boosting, {counted(rounds, 'round')} ({how}){capped}"
+    if isinstance(fitted, HistGradientBoostingClassifier):
+        classes = np.unique(y)
+        return Simple(about, lambda x: _log_probabilities(fitted.predict_proba(x), classes, outputs), chosen)
+    return Simple(about, lambda x: fitted.predict(x)[:, None], chosen)
 
 
 SIMPLE: dict[str, Fit] = {"constant": constant, "linear": linear, "boosting": boosting}
@@ -237,10 +254,52 @@ def _ridge(x: Numbers, y: np.ndarray, weights: Weights, groups: np.ndarray | Non
     return Simple(f"ridge regression, penalty {ridge.alpha_:g} ({how})", lambda x: model.predict(x)[:, None])
 
 
-def _folds(y: Int[np.ndarray, " N"], groups: np.ndarray | None, seed: int) -> Folds:
-    """Split rows of classes into training rows and rows left out, each class in its share where it has the rows."""
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+def _rounds(
+    model: Callable[..., Any], x: Numbers, y: np.ndarray, weights: Weights, folds: Folds, most: int
+) -> float | None:
+    """Return the number of rounds whose mean cost on rows left out is least, the smaller one of equals.
 
+    A fold whose training rows are of one class, or with no row of a class that they have, says nothing; None if none
+    does. Once ten rounds of a fold were no better, its cost stays what it is.
+    """
+    costs, counting = np.zeros(most + 1), False
+    for train, held in folds:
+        known = held[np.isin(y[held], y[train])] if y.dtype.kind in "iu" else held
+        if not len(known) or len(np.unique(y[train])) == 1:
+            continue
+        of_held = np.ones(len(known)) if weights is None else weights[known]
+        fitted = model(max_iter=most, early_stopping=True).fit(
+            x[train],
+            y[train],
+            sample_weight=None if weights is None else weights[train],
+            X_val=x[known],
+            y_val=y[known],
+            sample_weight_val=None if weights is None else of_held,
+        )
+        scores = fitted.validation_score_
+        costs -= of_held.sum() * np.pad(scores, (0, most + 1 - len(scores)), mode="edge")
+        counting = True
+    return float(max(1, costs.argmin())) if counting else None
+
+
+def _best_of(n: int, folds: Folds) -> str:
+    return f"the best of {n} on {counted(len(folds), 'fold')}"
+
+
+def _groups(rows: Rows) -> np.ndarray | None:
+    return None if rows.groups is None else rows.groups.cpu()[_counting(rows)].numpy()
+
+
+def _folds(y: np.ndarray, groups: np.ndarray | None, seed: int) -> Folds:
+    """Split rows into training rows and rows left out, each class in its share where it has the rows."""
+    from sklearn.model_selection import KFold, StratifiedGroupKFold, StratifiedKFold
+
+    if y.dtype.kind not in "iu":
+        if groups is not None:
+            return _group_folds(y, groups)
+        return list(KFold(min(FOLDS, len(y)), shuffle=True, random_state=seed % 2**32).split(y))
+    if np.bincount(y).max() == 1:
+        return []
     n = min(FOLDS, max(2, int(np.unique(y, return_counts=True)[1].min())))
     if groups is None:
         return list(StratifiedKFold(n, shuffle=True, random_state=seed % 2**32).split(y, y))
