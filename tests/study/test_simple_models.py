@@ -157,6 +157,17 @@ def test_boosting_is_scikit_learn_s_own_with_rounds_chosen_by_cross_validation(c
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_boosting_on_more_values_than_bins_is_scikit_learn_s_own(weighted):
+    rows, other = drawn(n=600), drawn(n=2000, seed=1)
+    if weighted:  # all alike: scikit-learn cuts the same bins, one by one
+        rows = Rows(rows.features, rows.targets, torch.ones(600).double())
+    x, y = arrays(rows)
+    rounds = int(fitted("boosting", rows, 3).chosen)
+    theirs = HistGradientBoostingClassifier(max_iter=rounds, random_state=0).fit(x, y).predict_proba(arrays(other)[0])
+    np.testing.assert_allclose(answers("boosting", rows, 3, at=other).exp(), theirs, rtol=1e-4, atol=1e-6)
+
+
 def test_boosting_stops_where_targets_are_noise():
     rows, other = drawn(n=400), drawn(n=2000, seed=1)
     x, y = arrays(rows)

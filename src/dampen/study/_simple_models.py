@@ -4,7 +4,7 @@ Each is trained by scikit-learn on the rows that the network trains on, and give
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +32,7 @@ SOLVER_VALUES, SOLVER_MOST, SOLVER_LEAST = 20_000_000_000, 1000, 50
 BOOSTING_VALUES, BOOSTING_MOST, BOOSTING_LEAST = 2_500_000_000, 100, 10  # scikit-learn's own number is 100
 CHOOSING_VALUES = 250_000_000  # that boosting on several folds may take, to choose its rounds
 HISTOGRAMS = 16_000
+BINS = 255  # of an input's values, scikit-learn's own number: more of weighted rows takes it longer than the trees
 LARGEST_STEP = 0.3  # of boosting, where few rounds must do what scikit-learn's 100 of step 0.1 would
 MOST_THREADS = 8
 THREADED_VALUES = 1_000_000  # rows x inputs below which threads cost more than they bring
@@ -143,6 +144,8 @@ def boosting(rows: Rows, task: str, outputs: int, seed: int, chosen: float | Non
     of_classes = task == "classification"
     if len(y) < 2 or (of_classes and len(np.unique(y)) == 1):
         return constant(rows, task, outputs, seed)
+    bins = [_bins(column) for column in x.T]
+    x = _binned(x, bins)
     each = (len(x) + HISTOGRAMS) * x.shape[1] * (outputs if outputs > 2 else 1)
     most = _capped(BOOSTING_VALUES, BOOSTING_MOST, BOOSTING_LEAST, each)
     kind = HistGradientBoostingClassifier if of_classes else HistGradientBoostingRegressor
@@ -158,8 +161,10 @@ def boosting(rows: Rows, task: str, outputs: int, seed: int, chosen: float | Non
     about = f"gradient boosting, {counted(rounds, 'round')} ({how}){capped}"
     if isinstance(fitted, HistGradientBoostingClassifier):
         classes = np.unique(y)
-        return Simple(about, lambda x: _log_probabilities(fitted.predict_proba(x), classes, outputs), chosen)
-    return Simple(about, lambda x: fitted.predict(x)[:, None], chosen)
+        return Simple(
+            about, lambda x: _log_probabilities(fitted.predict_proba(_binned(x, bins)), classes, outputs), chosen
+        )
+    return Simple(about, lambda x: fitted.predict(_binned(x, bins))[:, None], chosen)
 
 
 SIMPLE: dict[str, Fit] = {"constant": constant, "linear": linear, "boosting": boosting}
@@ -280,6 +285,19 @@ def _rounds(
         costs -= of_held.sum() * np.pad(scores, (0, most + 1 - len(scores)), mode="edge")
         counting = True
     return float(max(1, costs.argmin())) if counting else None
+
+
+def _bins(column: Float[np.ndarray, " N"]) -> Float[np.ndarray, " k"] | None:
+    """Return where an input's values are cut into bins of as many rows each; None where they are few enough."""
+    if len(np.unique(column)) <= BINS:
+        return None
+    return np.unique(np.percentile(column, np.linspace(0, 100, BINS + 1)[1:-1], method="averaged_inverted_cdf"))
+
+
+def _binned(x: Numbers, bins: Sequence[Float[np.ndarray, " k"] | None]) -> Numbers:
+    """Return inputs with the numbers of their bins in place of values, where there are bins."""
+    columns = [c if cuts is None else np.searchsorted(cuts, c) for c, cuts in zip(x.T, bins, strict=True)]
+    return np.stack(columns, 1).astype(np.float64)
 
 
 def _best_of(n: int, folds: Folds) -> str:
