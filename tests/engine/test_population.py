@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import BatchSampler
 
 from dampen import InputError, Population, Setting, from_arrays, mlp, solo
+from dampen.engine import _rng
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")  # the knobs' tests check them
 
@@ -207,6 +208,14 @@ def test_rates_of_zero_are_the_network_without_dropout_so_that_pairs_differ_by_t
     zero, _ = fit(MODELS["mlp"], [Setting(dropout=0.0), Setting(dropout=(0.6, 0.1))], [2], data)
     plain, _ = fit(lambda: mlp(8, 5)(6, 3), [Setting()], [2], data)
     assert distance(zero.member(Setting(dropout=0.0), 2), plain.member(Setting(), 2)) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["mlp", "own"])
+def test_a_population_without_dropout_draws_nothing_for_it(name, data, monkeypatch):
+    beside, _ = fit(MODELS[name], [Setting(dropout=0.0), Setting(dropout=0.3)], [0, 2], data)
+    monkeypatch.setattr(_rng, "_draw", None)  # would not be called in vain
+    alone, _ = fit(MODELS[name], [Setting(dropout=0.0), Setting(dropout=0.0, lr=0.1)], [0, 2], data)
+    assert distance(beside.member(Setting(dropout=0.0), 2), alone.member(Setting(dropout=0.0), 2)) < 1e-12
 
 
 def test_seeds_with_their_own_data_equal_separate_populations(data):
