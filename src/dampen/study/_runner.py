@@ -44,7 +44,7 @@ PHASES = ("search", "confirmation", "test")
 CALIBRATION, ENSEMBLE = "calibration", "ensemble"  # belong to no phase: their numbers are no part of what was found
 _SAVE_EVERY, _SAVE_SHARE = 20.0, 0.03  # seconds between checkpoints within a training; the share of time they may take
 _KNOWN_SECONDS, _KNOWN_SHARE = 2.0, 0.05  # of this run, from which on the time that is left can be estimated
-_POINTS = 100  # of a learning curve: more are not seen
+_POINTS = 50  # of a learning curve: more are not seen, and each is a pass over the validation rows
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ class Runner:
                 self._saving = saved - begun
 
         config = replace(plan.training, epochs=epochs)
-        every = max(1, epochs // _POINTS)
+        every = math.ceil(epochs / _POINTS)
         how: dict[str, Any] = {"until": until, "callback": after, "evaluate_every": every}
         with contextlib.ExitStack() as meanwhile:
             if config.compile == "auto" and self._long:
