@@ -485,6 +485,15 @@ def test_no_number_of_a_sentence_is_minus_0(study):
     assert ": 0 (0 to 0), " in line
 
 
+@pytest.mark.parametrize(("stopped_at", "words"), [(3, "after epoch 3 of 8"), (8, "after the last of 8 epochs")])
+def test_early_stopping_says_where_it_stopped(study, stopped_at, words):
+    other = study.verdict.references["none_stopped_early"]
+    other = replace(other, training=replace(other.training, epochs=8, stopped_at=stopped_at))
+    lines = replace(study.verdict, references=study.verdict.references | {"none_stopped_early": other}).sentences()
+    (line,) = [line for line in lines if line.startswith("Against no regularisation, stopped early with")]
+    assert f"{words} (" in line
+
+
 def test_every_reference_has_a_sentence_with_its_figures(study):
     text = str(study.verdict)
     for name, words in (

@@ -221,6 +221,8 @@ def _with(other: Against) -> str:
         return ""
     lr = other.training.setting.get("lr")
     rate = "" if lr is None else f"learning rate {lr:.2g}, "
+    if other.training.stopped_at == other.training.epochs:
+        return f" with {rate}after the last of {_epochs(other.training.epochs)}"
     if other.training.stopped_at is not None:
         return f" with {rate}after epoch {other.training.stopped_at} of {other.training.epochs}"
     return f" with {rate}{_epochs(other.training.epochs)}"
