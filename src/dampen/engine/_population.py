@@ -28,6 +28,8 @@ from dampen.engine.capture import Trace, check_ids, named, rates_at, set_rates, 
 from dampen.engine.execution import _memory
 from dampen.engine.execution._active_knobs import ActiveKnobs
 from dampen.engine.execution._chunk import Chunk
+from dampen.engine.execution._fused import Fused
+from dampen.engine.execution._in_c import Kept
 from dampen.engine.execution._ordinary import tensors_of
 from dampen.engine.execution._program import Names, Program
 from dampen.engine.execution._select import choose
@@ -73,6 +75,7 @@ class Population:
         self._networks: list[nn.Module] = []
         self._traces: dict[Any, Trace] = {}
         self._program: Program | None = None
+        self._before: Kept | None = None  # that another population has compiled
         self._why: tuple[str, str] | None = None
         self._decayed: dict[str, bool] = {}
 
@@ -319,6 +322,21 @@ class Population:
         config = configured(config, options, epochs=1)
         self._prepare(sets, config.recipe(sets[0].task, sets[0].weighted))
 
+    @property
+    def compiled(self) -> Kept | None:
+        """What it has compiled, for `take_over` of another population of the same model; None where it has nothing."""
+        return self._program.kept if isinstance(self._program, Fused) else None
+
+    def take_over(self, compiled: Kept | None) -> None:
+        """Let this population go on with what another one of the same model has compiled.
+
+        Where its first step or an evaluation differs from that, it compiles its own, as without.
+
+        Args:
+            compiled: by a population of other settings, seeds or rows.
+        """
+        self._before = compiled
+
     def save(self, folder: str | Path) -> None:
         """Write everything that going on needs into `folder`, as `population.safetensors`, whole or not at all."""
         from dampen.engine import _checkpoint  # its schema library is not needed for training
@@ -450,8 +468,9 @@ class Population:
         per_epoch = len(batches(len(sets[0].tables["train"]), recipe.batch_size, recipe.even_batches))
         compiling = recipe.compiles(per_epoch)
         if self._program is None or not self._program.serves(recipe, device, compiling):
+            how = compiling, self._before
             self._program, self._why = choose(
-                self._networks[0], self._names, recipe, device, self._chunks, traced, inputs, targets, compiling
+                self._networks[0], self._names, recipe, device, self._chunks, traced, inputs, targets, *how
             )
             if self._why is not None:
                 module, reason = self._why

@@ -18,6 +18,7 @@ from dampen._io import counted
 from dampen._language import shown
 from dampen.data import training_and_validation_rows
 from dampen.engine import ChunkDone, Epoch, Event, Model, Population, worth_compiling
+from dampen.engine.execution._in_c import Kept
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.metrics import Metric
@@ -116,6 +117,7 @@ class Runner:
         self.best: float | None = None  # the metric of the best setting so far
         self.member_epochs = 0.0  # of the whole study so far
         self._trained = 0.0  # those of this run
+        self._compiled: Kept | None = None  # by the populations so far
         self._done: dict[str, float] = dict.fromkeys(PHASES, 0.0)
         self._share = self._share_before = 0.0
         self._saving = 0.0  # seconds that the last checkpoint took
@@ -194,7 +196,9 @@ class Runner:
         """
         seeds, until = self.seeds(phase)[:n_seeds], until or epochs
         population = self._population(name, settings, seeds)
+        population.take_over(self._compiled)
         self._fit(phase, name, population, epochs, until)
+        self._compiled = population.compiled or self._compiled
         if phase in (CALIBRATION, ENSEMBLE):
             return population
         frame = storable(population.history.frame().assign(phase=phase, length=epochs, run=name))

@@ -1,6 +1,7 @@
 """All members of a chunk as one: their network runs once under `vmap`, and what that does is recorded."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from dampen.engine.capture import (
     record_reading,
 )
 from dampen.engine.compiled import Call, CompiledStep, Update, translate
-from dampen.engine.execution._in_c import InC, in_c
+from dampen.engine.execution._in_c import InC, Kept, in_c
 from dampen.engine.execution._not_fusable import BRANCHES, NotFusable, Unsettled, reason
 from dampen.engine.execution._program import Noise, Program
 from dampen.engine.execution._replayed import Replayed
@@ -57,8 +58,7 @@ class Fused(Program):
                 module.flatten_parameters = _nothing  # type: ignore[method-assign]
         self._recorded: dict[Any, list[Recorded]] = {}
         self._alone = OneByOne(*args)
-        self._compiled: dict[Any, list[InC] | None] = {}
-        self._evaluations: dict[Any, CompiledStep | None] = {}
+        self._kept = Kept()
         self.tried = False
         """Whether members have run as one, so that what they can't do as one is a batch's and not the network's."""
         self._uncompiled: str | None = None
@@ -66,6 +66,29 @@ class Fused(Program):
         self._together = False  # whether members have trained or been evaluated at once, and not one by one in C
         self._waiting: list[Call] = []
         self._replayed: dict[Any, Replayed] = {}
+
+    def take_over(self, before: Kept) -> None:
+        """Go on with what another program has compiled, where both look alike.
+
+        That both do the same is for the caller to find out, of a step; `try_evaluation` finds it out of evaluations.
+
+        Args:
+            before: of the same model: of other seeds, settings or rows.
+        """
+        if before.of == self._looks:
+            self._kept = before
+
+    @property
+    def kept(self) -> Kept | None:
+        """What is compiled, for another program to take over; None where nothing is."""
+        self._kept.of = self._looks
+        return self._kept if self._in_c and any(self._kept.steps.values()) else None
+
+    @property
+    def _looks(self) -> Any:
+        shapes = [(t.shape, t.dtype) for t in self.network.state_dict().values()]
+        recipe = self.recipe
+        return self.names, recipe.loss, recipe.accuracy, recipe.precision, self._in_c, shapes, repr(self.network)
 
     @property
     def _in_c(self) -> bool:
@@ -78,7 +101,7 @@ class Fused(Program):
             return f"no: {self._uncompiled}"
         if self._replayed:
             return "yes, as one graph of kernels"
-        return "yes, a member on each core" if any(self._compiled.values()) else None
+        return "yes, a member on each core" if any(self._kept.steps.values()) else None
 
     @property
     def separable(self) -> bool:
@@ -144,8 +167,8 @@ class Fused(Program):
         self, state: list[Tensor], noise: Noise, inputs: list[Tensor], targets: Tensor
     ) -> CompiledStep | None:
         """Return the compiled step of one member, one that holds for this batch; None where it can't be compiled."""
-        key = (*_key(state, inputs)[1:], noise.effects.key)
-        known = self._compiled.setdefault(key, [])
+        key = (*((t.shape[1:], t.dtype) for t in (*inputs, targets)), noise.effects.key)
+        known = self._kept.steps.setdefault(key, [])
         if known is None:
             return None
 
@@ -168,7 +191,7 @@ class Fused(Program):
             if self.recipe.compile is True:
                 warn(f"steps can't be compiled, and run as without compile=True: {found}", UserWarning)
         if not isinstance(found, InC):
-            self._compiled[key] = None
+            self._kept.steps[key] = None
             return None
         known.append(found)
         return found.step if found.holds(map(one_of, range(len(state[0])))) else None
@@ -181,17 +204,32 @@ class Fused(Program):
             inputs: rows to try with, as for `losses`.
             targets: likewise.
         """
-        if not (self._in_c and self._uncompiled is None and any(self._compiled.values())):
+        if not (self._in_c and self._uncompiled is None and any(self._kept.steps.values())):
             return
         try:
-            own, _ = self._one_evaluation(state, inputs, targets)
             with quiet():
-                translate(operations(self._counted_evaluation, own))
+                if not self._evaluates_as_before(state, inputs, targets):
+                    self._kept = replace(self._kept, evaluations={})
+                    own, _ = self._one_evaluation(state, inputs, targets)
+                    translate(operations(self._counted_evaluation, own))
                 self._evaluates_compiled = self._rows_are_apart(state, inputs, targets)
         except InputError:
             raise
         except Exception:  # not foreseen here: evaluation says where and why, if it is the network's
             return
+
+    def _evaluates_as_before(self, state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> bool:
+        """Return whether an evaluation that another program has compiled is this network's, found with a few rows."""
+        rows = [*inputs, targets]
+        of_row = tuple((t.shape[2:], t.dtype) for t in rows)
+        for key, step in self._kept.evaluations.items():
+            if step is not None and tuple((shape[1:], dtype) for shape, dtype in key) == of_row:
+                size = key[0][0][0]
+                *inputs, targets = (_padded(t[:, :size], size) for t in rows)
+                own, _ = self._one_evaluation(state, inputs, targets)
+                with torch.no_grad():
+                    return _close(step(own, 1, 1), self._counted_evaluation(*own), self.recipe.dtype)
+        return False
 
     def _rows_are_apart(self, state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> bool:
         """Return whether rows that fill a batch up leave the others' losses as they are, found with three rows."""
@@ -203,15 +241,14 @@ class Fused(Program):
         filled[-1][3] = False
         with torch.no_grad():
             alone, beside = self._counted_evaluation(*own)[0], self._counted_evaluation(*filled)[0]
-        tolerance = 1e-9 if self.recipe.dtype == torch.float64 else 1e-4
-        return torch.allclose(alone, beside, rtol=tolerance, atol=tolerance, equal_nan=True)
+        return _close([alone], [beside], self.recipe.dtype)
 
     def _compiled_evaluation(self, state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> CompiledStep | None:
         key = tuple((t.shape[1:], t.dtype) for t in (*inputs, targets))
-        if key not in self._evaluations:
+        if key not in self._kept.evaluations:
             found = in_c(self._counted_evaluation, *self._one_evaluation(state, inputs, targets))
-            self._evaluations[key] = found.step if isinstance(found, InC) else None
-        return self._evaluations[key]
+            self._kept.evaluations[key] = found.step if isinstance(found, InC) else None
+        return self._kept.evaluations[key]
 
     def _one_evaluation(
         self, state: list[Tensor], inputs: list[Tensor], targets: Tensor
@@ -448,6 +485,12 @@ class Fused(Program):
 
 def _nothing() -> None:
     pass
+
+
+def _close(some: Sequence[Tensor], others: Sequence[Tensor], dtype: torch.dtype) -> bool:
+    tolerance = 1e-9 if dtype == torch.float64 else 1e-4
+    pairs = zip(some, others, strict=True)
+    return all(torch.allclose(a, b.to(a.dtype), rtol=tolerance, atol=tolerance, equal_nan=True) for a, b in pairs)
 
 
 def _padded(rows: Tensor, size: int) -> Tensor:

@@ -1,7 +1,8 @@
 """What one member does, recorded and compiled to C."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -25,6 +26,21 @@ class InC:
     def holds(self, seeds: Iterable[Sequence[Tensor]]) -> bool:
         """Return whether it is the step of one member of each seed, given what these are given."""
         return self.read is None or all(self.read.holds(tensors) for tensors in seeds)
+
+
+@dataclass
+class Kept:
+    """What programs of one model have compiled, of one member.
+
+    Args:
+        of: what the programs have in common.
+        steps: of training, by shapes and by the knobs inside; None where they can't be compiled.
+        evaluations: by shapes; likewise.
+    """
+
+    of: Any = None
+    steps: dict[Any, list[InC] | None] = field(default_factory=dict)
+    evaluations: dict[Any, CompiledStep | None] = field(default_factory=dict)
 
 
 def in_c(

@@ -11,6 +11,7 @@ from dampen.engine._copies import copied, hooks_of
 from dampen.engine.capture import Trace, named
 from dampen.engine.execution._chunk import Chunk
 from dampen.engine.execution._fused import Fused
+from dampen.engine.execution._in_c import Kept
 from dampen.engine.execution._not_fusable import NotFusable
 from dampen.engine.execution._ordinary import gradient, tensors_of, watched
 from dampen.engine.execution._program import Names, Noise, Program, noise_at, rates_of
@@ -43,6 +44,7 @@ def choose(
     inputs: Sequence[Tensor],
     targets: Tensor,
     compiling: bool = False,
+    before: Kept | None = None,
 ) -> tuple[Program, tuple[str, str] | None]:
     """Return the program that trains a network's members; and where and why it can't be the fused one, if it can't.
 
@@ -56,6 +58,8 @@ def choose(
         inputs: a batch `[1, B, ...]` for each of the network's arguments.
         targets: `[1, B, ...]`.
         compiling: whether steps are compiled, where they can be.
+        before: what another population of the same model has compiled: it serves here, too, if it agrees with the steps
+            that are tried.
     """
     alone = OneByOne(network, names, recipe, device)
     kinds = {chunk.active.key: chunk for chunk in reversed(chunks)}.values()
@@ -65,11 +69,15 @@ def choose(
     if why is None and device.type == "cpu" and _large_maps(trace):
         alone.choice = _MAPS
     elif why is None:
-        fused = Fused(steps[0].network, names, recipe, device)
-        fused.compiling = compiling
-        fused.unreached = steps[0].unreached
-        why = next((difference for step in steps if (difference := _differs(fused, step)) is not None), None)
-        if why is None:
+        for other in (before, None) if before is not None else (None,):
+            fused = Fused(steps[0].network, names, recipe, device)
+            fused.compiling = compiling
+            fused.unreached = steps[0].unreached
+            if other is not None:
+                fused.take_over(other)
+            why = next((difference for step in steps if (difference := _differs(fused, step)) is not None), None)
+            if why is not None:
+                continue
             fused.tried = True
             fused.try_evaluation(steps[0].state, [t[:1] for t in steps[0].inputs], steps[0].targets[:1])
             return fused, None
