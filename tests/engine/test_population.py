@@ -218,6 +218,26 @@ def test_a_population_without_dropout_draws_nothing_for_it(name, data, monkeypat
     assert distance(beside.member(Setting(dropout=0.0), 2), alone.member(Setting(dropout=0.0), 2)) < 1e-12
 
 
+@pytest.mark.parametrize("schedule", ["late", "early"])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_dropout_that_is_not_always_on_is_that_of_its_solo_run(schedule, compiled, data):
+    late = Setting(dropout=0.4, dropout_schedule=schedule)
+    how = {"precision": "float64", "epochs": 4, "batch_size": 8, "lr": 0.01, "optimizer": "adamw"}
+    population, _ = fit(MODELS["mlp"], [late], [0, 2], data, epochs=4, compile=compiled)
+    for seed in (0, 2):
+        assert distance(population.member(late, seed), solo(MODELS["mlp"], late, seed, data, **how).network) < 1e-9
+
+
+def test_torchs_default_type_does_not_matter(data):
+    expected, _ = fit(MODELS["mlp"], SETTINGS, [2], data)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found, _ = fit(MODELS["mlp"], SETTINGS[:2], [2], data)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.reached.min() == expected.reached.min() == 3
+
+
 def test_seeds_with_their_own_data_equal_separate_populations(data):
     other = data.with_validation(0.2, seed=1)
     one = data.with_validation(0.2, seed=0)

@@ -102,3 +102,16 @@ def test_as_many_settings_are_needed_as_there_are():
     stepper = Stepper(population({}), (X, Y), batch_size=B)
     with pytest.raises(InputError, match="2 settings can't replace 1"):
         stepper.replace([Setting(), Setting(dropout=0.1)])
+
+
+def test_members_that_begin_to_drop_do_so_whatever_is_beside_them():
+    def of(before, after):
+        members = Population(mlp(8, 5, dropout=0.0), [Setting(dropout=p) for p in before], [0, 2, 5])
+        stepper = Stepper(members, (X, Y), batch_size=B, precision="float64", device="cpu", epochs=6)
+        stepper.advance(5)
+        stepper.replace([Setting(dropout=p) for p in after])
+        stepper.advance(8)
+        return [t for seed in (0, 2, 5) for t in members.member(Setting(dropout=0.5), seed).state_dict().values()]
+
+    for a, b in zip(of([0.0], [0.5]), of([0.0, 0.9], [0.5, 0.9]), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)

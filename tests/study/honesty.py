@@ -110,7 +110,7 @@ def judged(kind, found, confirmed):
     pairs = steps | {"regularisation": (own, one), "together": (off, one)}
     pairs |= {knob: (training, one) for knob, training in confirmed.removed.items()}
     others = [t for name, t in confirmed.references.items() if name.startswith("none")]
-    wanted = {one, off, verdict.mildest, *others, *(t for pair in pairs.values() for t in pair)}
+    wanted = {one, off, confirmed.chosen, verdict.mildest, *others, *(t for pair in pairs.values() for t in pair)}
     truth = true_costs(kind, found, sorted(wanted, key=repr))
     gain = min(truth[t] for t in {*others, off}) - truth[one]
     answers["true gain"] = [gain / truth[one]]
@@ -126,6 +126,8 @@ def judged(kind, found, confirmed):
         for name, part in verdict.attribution.items()
         if part.settled
     ]
+    if confirmed.dropped:
+        answers["worse for what was left out"] = [bool(truth[one] - truth[confirmed.chosen] > verdict.margin)]
     if verdict.mildest != one:
         answers["equivalent"] = [bool(abs(truth[verdict.mildest] - truth[one]) <= verdict.margin)]
     return answers

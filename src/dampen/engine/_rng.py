@@ -32,7 +32,11 @@ def batch_order(n_rows: int, seed: int, epoch: int) -> Int64[Tensor, " N"]:
 
 
 def dropout_uniforms(
-    seeds: Sequence[int], step: int, shapes: Sequence[Sequence[int]], device: str | torch.device = "cpu"
+    seeds: Sequence[int],
+    step: int,
+    shapes: Sequence[Sequence[int]],
+    device: str | torch.device = "cpu",
+    drawing: bool = True,
 ) -> list[Float[Tensor, "S ..."]]:
     """Return the uniforms in [0, 1) behind every dropout layer at one step, float32, one draw for each seed.
 
@@ -44,12 +48,16 @@ def dropout_uniforms(
         step: number of the training step, from 0.
         shapes: of the uniforms of each layer.
         device: where they are needed.
+        drawing: whether any unit is dropped; else all are 0, and lie in memory like those that are drawn.
     """
     sizes = [math.prod(shape) for shape in shapes]
-    drawn = torch.empty(len(seeds), sum(sizes), device=device)
+    make = torch.empty if drawing else torch.zeros
+    drawn = make(len(seeds), sum(sizes), device=device, dtype=torch.float32)
     if not sizes:
         return []
-    if drawn.device.type != "cpu":
+    if not drawing:
+        pass
+    elif drawn.device.type != "cpu":
         for row, seed in zip(drawn, seeds, strict=True):
             row.uniform_(generator=_generator(device, seed, step, _DROPOUT))
     else:

@@ -18,7 +18,6 @@ from dampen._io import counted
 from dampen._language import shown
 from dampen.data import training_and_validation_rows
 from dampen.engine import ChunkDone, Epoch, Event, Model, Population, worth_compiling
-from dampen.engine.execution._in_c import Kept
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.metrics import Metric
@@ -117,7 +116,7 @@ class Runner:
         self.best: float | None = None  # the metric of the best setting so far
         self.member_epochs = 0.0  # of the whole study so far
         self._trained = 0.0  # those of this run
-        self._compiled: Kept | None = None  # by the populations so far
+        self._compiled: Any = None  # by the populations so far
         self._done: dict[str, float] = dict.fromkeys(PHASES, 0.0)
         self._share = self._share_before = 0.0
         self._saving = 0.0  # seconds that the last checkpoint took

@@ -111,11 +111,8 @@ def noise_at(
     draws: Sequence[Draw] = (),
 ) -> Noise:
     """Draw a step's noise; on a CPU no uniforms where nobody drops anything: all are 0, so that all units are kept."""
-    shapes = [p.shape for p in places]
-    if device.type == "cpu" and not rates[0].any():
-        uniforms = [torch.zeros(len(seeds), *shape) for shape in shapes]
-    else:
-        uniforms = _rng.dropout_uniforms(seeds, step, shapes, device)
+    drawing = device.type != "cpu" or bool(rates[0].any())
+    uniforms = _rng.dropout_uniforms(seeds, step, [p.shape for p in places], device, drawing)
     own = _rng.own_draws(seeds, step, [(d.kind, d.shape) for d in draws], device)
     return Noise(seeds, step, *rates, uniforms, effects, own)
 
