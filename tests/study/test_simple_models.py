@@ -176,6 +176,25 @@ def test_boosting_stops_where_targets_are_noise():
     assert ours < 0.9 * log_loss(arrays(other)[1], all_rounds)
 
 
+def test_folds_too_small_for_a_tree_choose_no_rounds():
+    rows = drawn(n=48, classes=2)  # 38 rows to fit: scikit-learn's leaves have 20
+    rows = Rows(rows.features, (rows.features[:, 0] > 1).long())
+    x, y = arrays(rows)
+    theirs = HistGradientBoostingClassifier(random_state=0).fit(x, y)
+    np.testing.assert_allclose(answers("boosting", rows, 2).exp(), theirs.predict_proba(x), rtol=1e-4, atol=1e-7)
+    assert fitted("boosting", rows, 2).about == "gradient boosting, 100 rounds (not searched)"
+
+
+@pytest.mark.parametrize("name", ["linear", "boosting"])
+def test_folds_of_one_class_choose_nothing(name):
+    rows = drawn(n=80, classes=2)
+    y = (torch.arange(80) >= 40).long()  # each class is a group
+    found = fitted(name, Rows(rows.features, y, groups=y), 2)
+    assert found.chosen is None
+    assert "(not searched)" in found.about
+    assert "C = 1 " in found.about or "100 rounds" in found.about
+
+
 def test_boosting_says_that_its_rounds_are_capped(monkeypatch):
     monkeypatch.setattr(_simple_models, "BOOSTING_VALUES", 0)
     rows = drawn()

@@ -153,9 +153,10 @@ def boosting(rows: Rows, task: str, outputs: int, seed: int, chosen: float | Non
     kind = HistGradientBoostingClassifier if of_classes else HistGradientBoostingRegressor
     model = partial(kind, learning_rate=min(LARGEST_STEP, 0.1 * BOOSTING_MOST / most), random_state=seed % 2**32)
     with _quiet(x.size):
-        folds = _folds(y, _groups(rows), seed)[: max(1, CHOOSING_VALUES // (each * most))] if chosen is None else []
+        at_most = max(1, CHOOSING_VALUES // (each * most)) if chosen is None else 0
+        folds = _folds(y, _groups(rows), seed)[:at_most] if at_most else []
         if folds:
-            chosen = _rounds(model, x, y, weights, folds, most)
+            chosen, folds = _rounds(model, x, y, weights, folds, most)
         rounds = most if chosen is None else min(int(chosen), most)
         fitted = model(max_iter=rounds, early_stopping=False).fit(x, y, sample_weight=weights)
     how = _best_of(most, folds) if folds else "not searched" if chosen is None else "chosen before"
@@ -237,10 +238,7 @@ def _chosen(x: Numbers, y: np.ndarray, weights: Weights, folds: Folds, outputs: 
         inside, outside = scaler.transform(x[train]), scaler.transform(x[held])
         model = LogisticRegression(max_iter=iterations, warm_start=True)
         for i, penalty in enumerate(PENALTIES):
-            if len(classes) == 1:  # a fold without the other classes
-                shares = np.ones((len(held), 1))
-            else:
-                shares = model.set_params(C=penalty).fit(inside, y[train], of_train).predict_proba(outside)
+            shares = model.set_params(C=penalty).fit(inside, y[train], of_train).predict_proba(outside)
             logs = _log_probabilities(shares, classes, outputs)
             costs[i] -= (of_held * logs[np.arange(len(held)), y[held]]).sum()
     return PENALTIES[int(costs.argmin())]
@@ -263,16 +261,17 @@ def _ridge(x: Numbers, y: np.ndarray, weights: Weights, groups: np.ndarray | Non
 
 def _rounds(
     model: Callable[..., Any], x: Numbers, y: np.ndarray, weights: Weights, folds: Folds, most: int
-) -> float | None:
+) -> tuple[float | None, Folds]:
     """Return the number of rounds whose mean cost on rows left out is least, the smaller one of equals.
 
-    A fold whose training rows are of one class, or with no row of a class that they have, says nothing; None if none
-    does. Once ten rounds of a fold were no better, its cost stays what it is.
+    Once ten rounds of a fold were no better, its cost stays what it is. A fold with too few rows for a tree to be split
+    (scikit-learn's leaves have 20), or whose rows left out are of classes that it does not know, says nothing; the
+    folds that say something are returned, too, and None where none does.
     """
-    costs, counting = np.zeros(most + 1), False
+    costs, telling = np.zeros(most + 1), []
     for train, held in folds:
         known = held[np.isin(y[held], y[train])] if y.dtype.kind in "iu" else held
-        if not len(known) or len(np.unique(y[train])) == 1:
+        if not len(known):
             continue
         of_held = np.ones(len(known)) if weights is None else weights[known]
         fitted = model(max_iter=most, early_stopping=True).fit(
@@ -284,9 +283,10 @@ def _rounds(
             sample_weight_val=None if weights is None else of_held,
         )
         scores = fitted.validation_score_
-        costs -= of_held.sum() * np.pad(scores, (0, most + 1 - len(scores)), mode="edge")
-        counting = True
-    return float(max(1, costs.argmin())) if counting else None
+        if np.ptp(scores) > 0:
+            costs -= of_held.sum() * np.pad(scores, (0, most + 1 - len(scores)), mode="edge")
+            telling.append((train, held))
+    return float(max(1, costs.argmin())) if telling else None, telling
 
 
 def _bins(column: Float[np.ndarray, " N"]) -> Float[np.ndarray, " k"] | None:
@@ -311,7 +311,10 @@ def _groups(rows: Rows) -> np.ndarray | None:
 
 
 def _folds(y: np.ndarray, groups: np.ndarray | None, seed: int) -> Folds:
-    """Split rows into training rows and rows left out, each class in its share where it has the rows."""
+    """Split rows into training rows and rows left out, each class in its share where it has the rows.
+
+    Folds whose training rows are of one class are left out: nothing can be chosen on them.
+    """
     from sklearn.model_selection import KFold, StratifiedGroupKFold, StratifiedKFold
 
     if y.dtype.kind not in "iu":
@@ -322,12 +325,13 @@ def _folds(y: np.ndarray, groups: np.ndarray | None, seed: int) -> Folds:
         return []
     n = min(FOLDS, max(2, int(np.unique(y, return_counts=True)[1].min())))
     if groups is None:
-        return list(StratifiedKFold(n, shuffle=True, random_state=seed % 2**32).split(y, y))
-    n = min(n, len(np.unique(groups)))
-    if n < 2:
-        return []
-    parts = StratifiedGroupKFold(n, shuffle=True, random_state=seed % 2**32).split(y, y, groups)
-    return [(train, held) for train, held in parts if len(train) and len(held)]
+        parts = StratifiedKFold(n, shuffle=True, random_state=seed % 2**32).split(y, y)
+    else:
+        n = min(n, len(np.unique(groups)))
+        if n < 2:
+            return []
+        parts = StratifiedGroupKFold(n, shuffle=True, random_state=seed % 2**32).split(y, y, groups)
+    return [(train, held) for train, held in parts if len(held) and len(np.unique(y[train])) > 1]
 
 
 def _group_folds(y: np.ndarray, groups: np.ndarray) -> Folds:
