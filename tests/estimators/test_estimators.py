@@ -20,10 +20,12 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import compute_sample_weight
 from torch import nn
 
 import dampen
 from dampen import DampenClassifier, DampenRegressor, InputError
+from dampen.estimators._arguments import by_class
 from dampen.estimators._defaults import usual
 
 FEW = {"n_settings": 8, "n_seeds": 1, "epochs": 20, "n_confirm_seeds": 3, "random_state": 0}
@@ -121,6 +123,25 @@ def test_a_parameter_out_of_range_is_named(classes, rows, options, message):
     X, y = classes
     with pytest.raises(ValueError, match=message):
         DampenClassifier(**(TINY | {"hidden": None} | options)).fit(X[:rows], y[:rows])
+
+
+@pytest.mark.slow
+def test_balanced_classes_count_rows_by_their_weights(classes):
+    X, y = classes
+    again = y == y[0]
+    how = {**TINY, "class_weight": "balanced"}
+    weighted = DampenClassifier(**how).fit(X, y, sample_weight=1 + again)
+    repeated = DampenClassifier(**how).fit(np.r_[X, X[again]], np.r_[y, y[again]])
+    np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), rtol=1e-5, atol=1e-7)
+
+
+def test_balanced_classes_have_equal_sums_of_weights():
+    y, weights = np.array(["a", "b", "b", "c", "c", "c"]), np.array([2.0, 1.0, 0.5, 0.0, 3.0, 1.0])
+    found = weights * by_class("balanced", y, weights)
+    np.testing.assert_allclose([found[y == name].sum() for name in "abc"], [2.5, 2.5, 2.5])
+    np.testing.assert_allclose(by_class("balanced", y, np.ones(6)), compute_sample_weight("balanced", y))
+    left_out = by_class("balanced", y, np.where(y == "c", 0.0, 1.0))
+    np.testing.assert_allclose(left_out[y != "c"], compute_sample_weight("balanced", y[y != "c"]))
 
 
 @pytest.mark.slow

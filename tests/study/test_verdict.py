@@ -485,6 +485,25 @@ def test_no_number_of_a_sentence_is_minus_0(study):
     assert ": 0 (0 to 0), " in line
 
 
+def test_a_step_that_loses_is_not_called_better(study):
+    parts = study.verdict.attribution
+    lost = replace(parts["lr"], estimate=-1.0, interval=(-2.0, 1.0))
+    (line,) = [
+        line
+        for line in replace(study.verdict, attribution=parts | {"lr": lost}).sentences()
+        if line.startswith("Where the gain comes from")
+    ]
+    assert "another learning rate -1 (-2 to +1)" in line
+    assert "a better learning rate" not in line
+
+
+def test_an_unsettled_gain_is_the_one_over_the_best_training_without_regularisation(study):
+    near, noisy = Part(0.1, (-1.0, 1.2)), Part(0.5, (-9.0, 10.0))
+    gain = replace(study.verdict.gain, against="none", part=near, open={"none": near, "off": noisy})
+    line = replace(study.verdict, gain=gain, helps=None).sentences()[0]
+    assert "a gain of 0.1 (-1 to 1.2)" in line
+
+
 @pytest.mark.parametrize(("stopped_at", "words"), [(3, "after epoch 3 of 8"), (8, "after the last of 8 epochs")])
 def test_early_stopping_says_where_it_stopped(study, stopped_at, words):
     other = study.verdict.references["none_stopped_early"]

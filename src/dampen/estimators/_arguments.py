@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64
-from sklearn.utils import assert_all_finite
+from jaxtyping import Float64, Int64, Shaped
+from sklearn.utils import assert_all_finite, compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight
 
 from dampen._tensors import as_native
@@ -72,6 +72,20 @@ def check_class_weight(given: Any) -> None:
                 f"class_weight: the weight of class {name!r} must be a finite number above 0, got {weight!r}; to leave "
                 "a class out, leave its rows out"
             )
+
+
+def by_class(class_weight: Any, y: Shaped[np.ndarray, " N"], weights: Float64[np.ndarray, " N"]) -> Any:
+    """Return what `class_weight` multiplies the weight of each row by.
+
+    `balanced` gives all classes the same sum of weights, as scikit-learn's linear models do, so that a row of weight 2
+    is the row given twice.
+    """
+    if not (isinstance(class_weight, str) and class_weight == "balanced"):
+        return compute_sample_weight(class_weight, y)
+    classes, codes = np.unique(y, return_inverse=True)
+    sums = np.bincount(codes, weights, minlength=len(classes))
+    per_row = weights.sum() / (np.count_nonzero(sums) * np.where(sums > 0, sums, 1.0))
+    return per_row[codes]
 
 
 def weights_of(sample_weight: Any, X: Any) -> Float64[np.ndarray, " N"]:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Shaped
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,7 +17,7 @@ from dampen._checks import is_number
 from dampen._io import counted
 from dampen.engine import Model
 from dampen.errors import InputError
-from dampen.estimators._arguments import check_class_weight, weights_of
+from dampen.estimators._arguments import by_class, check_class_weight, weights_of
 from dampen.estimators._base import LEAST_ROWS, Dampen
 from dampen.estimators._noise import Noise, noise
 from dampen.estimators._rows import merged
@@ -140,7 +139,8 @@ class DampenClassifier(ClassifierMixin, Dampen):
         check_classification_targets(y)
         folds = self._folds(X, y, sample_weight, groups)
         check_class_weight(self.class_weight)
-        weights = weights_of(sample_weight, X) * compute_sample_weight(self.class_weight, y)
+        weights = weights_of(sample_weight, X)
+        weights = weights * by_class(self.class_weight, y, weights)
         present = np.unique(y[weights > 0])
         if len(present) < 2:
             raise ValueError(

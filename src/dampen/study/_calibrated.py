@@ -1,5 +1,6 @@
 """A study's predictions for new rows, calibrated on rows that took no part in training, and their metrics."""
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -162,7 +163,7 @@ def calibrate(
     targets, repeats = torch.cat([t for _, t in predictions]), _repeats(predictor, method.ensemble)
     weights = torch.cat(of_rows) if of_rows else None
     rows = round(len(targets) / repeats)
-    fitting = rows - rows // _TUNING * (sets == "raps")
+    fitting = rows - math.ceil(rows / _TUNING) * (sets == "raps")
     notes = [*_of_older(predictor, method.ensemble), *_without_weights(predictor, weights)]
     notes += [*_too_few(fitting, level if values else coverage, values)]
     if not values:

@@ -146,7 +146,7 @@ def _headline(verdict: Findings) -> str:
     open_parts = gain.open or {gain.against: gain.part}
     shown = [NONE] if NONE in open_parts else list(open_parts)
     names = " or ".join(_name(verdict, name) for name in shown)
-    least = min(open_parts, key=lambda name: open_parts[name].interval[0])
+    least = min(open_parts, key=lambda name: open_parts[name].estimate)
     part = open_parts[least]
     over = "" if shown == [least] else f"over {_name(verdict, least)}"
     if part.estimate > 0:
@@ -234,10 +234,12 @@ def _attribution(verdict: Findings) -> list[str]:
         return []
     lr, epochs = verdict.usual
     words = {"lr": "a better learning rate", "length": "a better length", "regularisation": "regularisation"}
+    worse = words | {"lr": "another learning rate", "length": "another length"}
+    named = {name: (words if part.estimate > 0 else worse)[name] for name, part in parts.items() if name in words}
     steps = [
-        f"{words[name]} {_number(part.estimate, '+', 2)} ({_ends(part.interval, '+', 2)})"
+        f"{named[name]} {_number(part.estimate, '+', 2)} ({_ends(part.interval, '+', 2)})"
         for name, part in parts.items()
-        if name in words and part.interval != (0.0, 0.0) and not math.isnan(part.estimate)
+        if name in named and part.interval != (0.0, 0.0) and not math.isnan(part.estimate)
     ]
     lines = []
     if steps:
