@@ -157,6 +157,21 @@ def test_the_study_s_own_file_gives_the_test_rows_and_says_so(run, folder):
     assert len(json.loads(out)["predictions"]) == 178
 
 
+def test_rows_are_numbered_as_in_the_file_whatever_was_left_out_or_put_in_order(run):
+    table = houses(80)
+    table["price"] = table.price.mask(table.index.isin([0, 3, 4, 31]))
+    table.to_csv("houses.csv", index=False)
+    code, _, err = run("tune", "houses.csv", "--target", "price", "--time-order", "built", *QUICK, "--out", "study")
+    assert code == 0, err
+    code, out, err = run("predict", "study", "houses.csv", *ALL)
+    assert code == 0, err
+    predictions = json.loads(out)["predictions"]
+    assert len(predictions) == 19
+    assert [row["target"] for row in predictions] == [table.price[row["row"]] for row in predictions]
+    latest = table.dropna().built.sort_values().index[-19:]
+    assert sorted(row["row"] for row in predictions) == sorted(latest)
+
+
 def test_rows_without_a_usable_target_are_predicted_but_not_judged(run, folder):
     table = pd.read_csv(folder / "wine.csv")
     table.loc[:9, "quality"] = None

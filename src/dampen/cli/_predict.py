@@ -112,7 +112,10 @@ def _printed(setup: "Setup", gathered: "_Gathered") -> "Iterator[dict[str, Any]]
     """Yield the columns that are printed, some rows at a time, and gather all of them."""
     for columns in _predicted(setup, setup.source, setup.rows, gathered):
         shown = {name: values for name, values in columns.items() if not name.startswith("_")}
-        yield {"row": shown.pop("row")} | _files(setup.source, columns["row"]) | shown
+        rows = shown.pop("row")
+        numbered = getattr(setup.source, "numbered", None)
+        in_file = rows if numbered is None else numbered.numpy()[rows]
+        yield {"row": in_file} | _files(setup.source, rows) | shown
 
 
 def _predicted(

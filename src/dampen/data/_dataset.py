@@ -65,6 +65,8 @@ class Data:
     - `groups`: rows with the same number stay together in every split; `together` adds those of equal rows.
     - `stratified`: whether each class keeps its share in every split; False where classes have too few rows for that.
     - `times`: the rank of each row's time: later rows evaluate, those of one time stay together; None without times.
+    - `numbered`: the number of each row in its file, from 0, where rows without a target were left out, rows put in the
+      order of time, or test rows are of another file; None where it is the row's own number.
     - `given_folds`: row numbers that train and that are held out, for each fold of `with_folds`; None: a study draws
       its own.
     - `target_name`: the target's column.
@@ -99,6 +101,7 @@ class Data:
     groups: Int[Tensor, " _"] | None = None
     stratified: bool = True
     times: Int[Tensor, " _"] | None = None
+    numbered: Int[Tensor, " _"] | None = None
     given_folds: _given_folds.Pairs | None = None
     target_name: str | None = None
     reading: Mapping[str, Any] | None = None

@@ -123,6 +123,7 @@ def from_frame(
         category, task = [column for column in category if column != target_name], task or "classification"
     target = _target.read(table[target_name], task, target_name, frame.decimal_comma)
     notes += target.notes
+    numbered = np.flatnonzero(target.kept)
     table = table[target.kept]
     if len(table) < LEAST_ROWS:
         raise InputError(f"{source} has {len(table)} rows with a target, {LEAST_ROWS} is the least; add rows")
@@ -137,12 +138,13 @@ def from_frame(
         notes += [*test.notes, *test_target.notes]
         test_table = test.table[test_target.kept]
         numbers = np.concatenate([numbers, test_target.numbers])
+        numbered = np.concatenate([numbered, np.flatnonzero(test_target.kept)])
     times = None
     if "time_order" in special:
         times = _ranks(table, test_table, special["time_order"])
         order = np.argsort(times[:n_train], kind="stable")
         table, numbers[:n_train] = table.iloc[order], numbers[:n_train][order]
-        times[:n_train] = times[:n_train][order]
+        times[:n_train], numbered[:n_train] = times[:n_train][order], numbered[:n_train][order]
         if test_table is not None and special["time_order"] not in test_table.columns:
             notes.append(f"the test rows lack the time '{special['time_order']}': they count as the latest")
         early = int((times[n_train:] <= times[n_train - 1]).sum())
@@ -227,6 +229,7 @@ def from_frame(
         weights=None if weights is None else torch.from_numpy(weights),
         groups=groups,
         times=of_times,
+        numbered=None if np.array_equal(numbered, np.arange(len(numbered))) else torch.from_numpy(numbered),
         target_name=target_name,
         notes=tuple(notes),
         source=source_name,
