@@ -28,6 +28,7 @@ from dampen.uncertainty import (
     smooth_ece_of,
     summary,
     tuned_raps,
+    uniforms_of,
 )
 
 
@@ -233,3 +234,14 @@ def test_figures_of_weighted_rows_are_those_of_rows_given_so_often():
     w, wrong = often[order], ~columns["_right"][order]
     risk = np.cumsum(w * wrong)[w > 0] / np.cumsum(w)[w > 0]
     assert summary(weighted)["aurc"] == pytest.approx(np.average(risk, weights=w[w > 0]))
+
+
+def test_the_numbers_of_randomised_sets_follow_from_the_row_wherever_it_stands():
+    inputs = torch.randn(4000, 2, 3, generator=torch.Generator().manual_seed(0))
+    numbers = uniforms_of(inputs, 3)
+    torch.testing.assert_close(
+        torch.cat([uniforms_of(inputs[i : i + 1], 3) for i in range(9)]), numbers[:9], rtol=0, atol=0
+    )
+    assert stats.kstest(numbers, "uniform").pvalue > 0.01
+    assert abs(np.corrcoef(numbers, uniforms_of(inputs, 4))[0, 1]) < 0.05
+    assert ((numbers >= 0) & (numbers < 1)).all()

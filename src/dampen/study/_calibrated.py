@@ -48,6 +48,7 @@ from dampen.uncertainty import (
     predict,
     rows_for,
     tuned_raps,
+    uniforms_of,
 )
 
 ROWS = 4096  # that are predicted at a time: memory does not grow with the data, but for the columns themselves
@@ -180,7 +181,8 @@ def calibrate(
         )
         p = chosen.probabilities
         limit = max(_limit(1 - p.amax(1), coverage, weights), _CERTAIN)
-        rule, threshold = _sets(rule, p, targets, coverage, method.seed, numbers, repeats, weights)
+        uniforms = torch.cat([uniforms_of(part, method.seed) for part in keys])
+        rule, threshold = _sets(rule, p, targets, coverage, uniforms, numbers, repeats, weights)
         if isinstance(chosen.calibrator, TemperatureScaling):
             raw = torch.cat([each.probabilities for each, _ in predictions if isinstance(each, ClassPrediction)])
             logits = raw.log().clamp_min(-700)
@@ -237,7 +239,7 @@ def _sets(
     p: Tensor,
     targets: Tensor,
     level: float,
-    seed: int,
+    uniforms: Tensor,
     rows: np.ndarray,
     repeats: float,
     weights: Tensor | None,
@@ -246,7 +248,6 @@ def _sets(
     at = targets.unsqueeze(1)
     if rule.name == "lac":
         return rule, conformal(class_scores(p, targets), level, repeats=repeats, weights=weights)
-    uniforms = torch.from_numpy(np.random.default_rng([seed, 1, 0]).random(len(p)))
     kept = torch.ones(len(p), dtype=torch.bool)
     if rule.name == "raps":
         order = np.random.default_rng(0).permutation(int(rows.max()) + 1)
@@ -442,12 +443,13 @@ class CalibratedStudy:
         values = predictor.description.task == "regression"
         for start in range(0, len(rows), ROWS):
             part = rows[start : start + ROWS]
-            prediction = self.method.predict(networks, predictor.inputs(data, part), predictor, start, keep=values)
+            inputs = predictor.inputs(data, part)
+            prediction = self.method.predict(networks, inputs, predictor, start, keep=values)
             if isinstance(prediction, ClassPrediction):
                 yield (
                     part,
                     prediction,
-                    CalibratedClasses.of(prediction, calibration, predictor.description.classes or (), start),
+                    CalibratedClasses.of(prediction, calibration, predictor.description.classes or (), inputs),
                 )
             else:
                 yield part, prediction, CalibratedValues.of(prediction, calibration)

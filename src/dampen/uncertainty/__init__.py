@@ -1,6 +1,6 @@
 """When to trust a prediction: Monte-Carlo dropout, ensembles, calibration, abstention, data out of distribution."""
 
-from dampen.uncertainty._calibrated import LEVEL, CalibratedClasses, CalibratedValues, Calibration, joined
+from dampen.uncertainty._calibrated import LEVEL, CalibratedClasses, CalibratedValues, Calibration, joined, uniforms_of
 from dampen.uncertainty._calibration import (
     Brier,
     Reliability,
@@ -109,5 +109,6 @@ __all__ = [
     "summary",
     "tempered",
     "tuned_raps",
+    "uniforms_of",
     "value_scores",
 ]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -62,9 +63,9 @@ class Calibration:
             prediction.with_noise_factor(self.noise_factor) if self.noise is None else prediction.with_noise(self.noise)
         )
 
-    def uniforms(self, n: int, first: int = 0) -> Float[Tensor, " N"]:
-        """Return a number from 0 to 1 for each of n rows, of which randomised prediction sets make use."""
-        return torch.from_numpy(np.random.default_rng([self.seed, first]).random(n))
+    def uniforms(self, inputs: Shaped[Tensor, "N ..."]) -> Float[Tensor, " N"]:
+        """Return a number from 0 to 1 for each row, of which randomised prediction sets make use; see `uniforms_of`."""
+        return uniforms_of(inputs, self.seed)
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -165,12 +166,16 @@ class CalibratedClasses(_Rows):
 
     @classmethod
     def of(
-        cls, prediction: ClassPrediction, calibration: Calibration, classes: Sequence[str], first_row: int = 0
+        cls,
+        prediction: ClassPrediction,
+        calibration: Calibration,
+        classes: Sequence[str],
+        inputs: Shaped[Tensor, "N ..."],
     ) -> "CalibratedClasses":
-        """Return what a calibration makes of predictions, of which the first is that of this row."""
+        """Return what a calibration makes of the predictions for rows with these inputs."""
         assert calibration.calibrator is not None
         q = calibration.calibrator(prediction.probabilities)
-        uniforms = None if calibration.sets.name == "lac" else calibration.uniforms(len(q), first_row)
+        uniforms = None if calibration.sets.name == "lac" else calibration.uniforms(inputs)
         return cls(
             classes=tuple(classes),
             probabilities=q.numpy(),
@@ -227,6 +232,16 @@ class CalibratedValues(_Rows):
             intervals=intervals(prediction, calibration.conformal).numpy(),
             abstain=(deviation > calibration.abstain_above).numpy(),
         )
+
+
+def uniforms_of(inputs: Shaped[Tensor, "N ..."], seed: int) -> Float[Tensor, " N"]:
+    """Return a number from 0 to 1 for each row, float64, that follows from the seed and the row's inputs alone.
+
+    So a row has the same one wherever it stands, alone in a call or among others, and among calibration rows, too.
+    """
+    rows, key = inputs.detach().cpu().float().flatten(1).numpy(), str(seed).encode()[:64]
+    digests = b"".join(blake2b(row.tobytes(), digest_size=8, key=key).digest() for row in rows)
+    return torch.from_numpy((np.frombuffer(digests, np.uint64) >> 11) * 2.0**-53)
 
 
 Calibrated = CalibratedClasses | CalibratedValues
