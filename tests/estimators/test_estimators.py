@@ -285,6 +285,13 @@ def test_a_network_of_one_s_own_is_tuned(classes):
     assert model.score(*classes) > 0.7
 
 
+@pytest.mark.parametrize("unit", [1e155, 1e-163])
+def test_targets_whose_squares_are_no_numbers_are_refused(classes, unit):
+    X, _ = classes
+    with pytest.raises(InputError, match="give them in another unit"):
+        DampenRegressor(**TINY).fit(X, unit * X[:, 0])
+
+
 @pytest.mark.parametrize(("offset", "unit"), [(0.0, 1e-20), (1e9, 1.0), (0.0, 1e15)])
 def test_any_unit_and_offset_of_a_target_will_do(classes, offset, unit):
     X, _ = classes

@@ -25,6 +25,7 @@ from dampen.estimators._uncertainty import ClassUncertainty, ValueUncertainty, o
 from dampen.uncertainty import ClassPrediction, ValuePrediction, conformal, intervals, most_coverage
 
 _UNITS = 1e-6, 1e12  # deviations of a target between which its squares are float32 numbers
+_HELD = 1e-150, 1e150  # sizes of targets whose squares are numbers, too
 
 
 class DampenClassifier(ClassifierMixin, Dampen):
@@ -270,6 +271,12 @@ class DampenRegressor(RegressorMixin, Dampen):
         X, y = self._read(X, y)
         folds = self._folds(X, y, sample_weight, groups)
         rows = merged(X, np.asarray(y, dtype=np.float64), weights_of(sample_weight, X))
+        largest = float(np.abs(rows.targets).max())
+        if largest and not _HELD[0] <= largest <= _HELD[1]:
+            raise InputError(
+                f"targets of up to {largest:.3g} are beyond {_HELD[0]:g} to {_HELD[1]:g}, where squares can be held: "
+                "give them in another unit"
+            )
         mean = float(np.average(rows.targets, weights=rows.weights))
         deviation = float(np.std(rows.targets - mean))
         # float32 then has every digit; the unit stays, for the verdict to speak in it, unless squares can't hold it
