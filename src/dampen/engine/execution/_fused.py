@@ -59,6 +59,8 @@ class Fused(Program):
         self._recorded: dict[Any, list[Recorded]] = {}
         self._alone = OneByOne(*args)
         self._kept = Kept()
+        # now: a network whose layers share a tensor may hold one of a recording later
+        self._shapes = [(t.shape, t.dtype) for t in self.network.state_dict().values()]
         self.tried = False
         """Whether members have run as one, so that what they can't do as one is a batch's and not the network's."""
         self._uncompiled: str | None = None
@@ -86,9 +88,8 @@ class Fused(Program):
 
     @property
     def _looks(self) -> Any:
-        shapes = [(t.shape, t.dtype) for t in self.network.state_dict().values()]
         recipe = self.recipe
-        return self.names, recipe.loss, recipe.accuracy, recipe.precision, self._in_c, shapes, repr(self.network)
+        return self.names, recipe.loss, recipe.accuracy, recipe.precision, self._in_c, self._shapes, repr(self.network)
 
     @property
     def _in_c(self) -> bool:
