@@ -181,8 +181,7 @@ def calibrate(
         )
         p = chosen.probabilities
         limit = max(_limit(1 - p.amax(1), coverage, weights), _CERTAIN)
-        uniforms = torch.cat([uniforms_of(part, method.seed) for part in keys])
-        rule, threshold = _sets(rule, p, targets, coverage, uniforms, numbers, repeats, weights)
+        rule, threshold = _sets(rule, p, targets, coverage, keys, method.seed, numbers, repeats, weights)
         if isinstance(chosen.calibrator, TemperatureScaling):
             raw = torch.cat([each.probabilities for each, _ in predictions if isinstance(each, ClassPrediction)])
             logits = raw.log().clamp_min(-700)
@@ -239,7 +238,8 @@ def _sets(
     p: Tensor,
     targets: Tensor,
     level: float,
-    uniforms: Tensor,
+    features: Sequence[Tensor],
+    seed: int,
     rows: np.ndarray,
     repeats: float,
     weights: Tensor | None,
@@ -248,6 +248,7 @@ def _sets(
     at = targets.unsqueeze(1)
     if rule.name == "lac":
         return rule, conformal(class_scores(p, targets), level, repeats=repeats, weights=weights)
+    uniforms = torch.cat([uniforms_of(part, seed) for part in features])
     kept = torch.ones(len(p), dtype=torch.bool)
     if rule.name == "raps":
         order = np.random.default_rng(0).permutation(int(rows.max()) + 1)
