@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import re
 import shutil
 
@@ -89,6 +90,25 @@ def test_the_command_takes_the_calibrator_and_sets_that_the_study_takes(run, stu
     assert rows["set_size"].tolist() == found.set_size.tolist()
     assert min(found.set_size) >= 1
     assert document["summary"]["nll_calibrated"] < document["summary"]["nll"]
+
+
+@pytest.mark.parametrize("sets", ["lac", "aps", "raps"])
+def test_the_coverage_that_is_named_is_the_largest_with_a_threshold(studies, sets):
+    predictor = load_study(studies / "wine").results.predictor
+    notes = calibrate(predictor, Method(0), 0.9999, sets=sets).notes
+    named = float(re.search(r"choose a coverage of ([\d.]+) or less", " ".join(notes))[1])
+    assert math.isfinite(calibrate(predictor, Method(0), named, sets=sets).conformal)
+    assert math.isinf(calibrate(predictor, Method(0), named + 0.001, sets=sets).conformal)
+
+
+@pytest.mark.parametrize("sets", ["lac", "aps", "raps"])
+def test_a_row_alone_has_the_set_that_it_has_among_others(studies, sets):
+    kept = load_study(studies / "digits")
+    calibrated = kept.calibrated(0, 0.95, sets=sets)
+    rows = kept.data.features[kept.data.test_rows[:40]]
+    among = calibrated.predict(rows)
+    alone = [calibrated.predict(row) for row in rows.split(1)]
+    assert among.in_prediction_set.tolist() == [one.in_prediction_set[0].tolist() for one in alone]
 
 
 @pytest.mark.parametrize(("option", "value"), [("--calibrator", "vector"), ("--sets", "aps")])

@@ -26,7 +26,7 @@ from torch import nn
 import dampen
 from dampen import DampenClassifier, DampenRegressor, InputError
 from dampen.estimators._arguments import by_class
-from dampen.estimators._defaults import usual
+from dampen.estimators._defaults import longer, usual
 
 FEW = {"n_settings": 8, "n_seeds": 1, "epochs": 20, "n_confirm_seeds": 3, "random_state": 0}
 TINY = {
@@ -267,6 +267,23 @@ def test_numbers_to_predict_from_few_rows_have_longer_trainings_at_higher_rates(
     assert numbers.epochs == times * classes.epochs
     assert (numbers.space is None) == (times == 1)
     assert numbers.space is None or numbers.space["lr"].high == 3e-2
+
+
+@pytest.mark.parametrize("unit", ["datetime64[D]", "timedelta64[s]"])
+def test_dates_are_no_numbers_to_predict(unit):
+    x = np.arange(60.0).reshape(60, 1)
+    with pytest.raises(InputError, match="y holds dates or durations: give numbers"):
+        DampenRegressor().fit(x, np.arange(60).astype(unit))
+
+
+@pytest.mark.parametrize(
+    ("weights", "epochs"),
+    [([2.0] * 20, 30), ([1.0] + [5.0] * 4, 70), ([1e-9] + [1.0] * 39, 30), ([1, *[99.0] * 3], 142)],
+)
+def test_trainings_on_few_rows_are_longer_where_rows_were_given_often_but_not_for_one_that_hardly_counts(
+    weights, epochs
+):
+    assert longer(30, np.array(weights)) == epochs
 
 
 def test_a_class_of_few_rows_does_not_stop_the_folds(classes):

@@ -21,6 +21,7 @@ _MOST_EMBEDDED = 32  # numbers beyond which waves cost more than the rest of the
 _RATES = LogUniform(1e-3, 3e-2)  # steps are few and large where a batch has 256 rows
 _SMOOTHING = 0.1  # Holzmüller, Grinsztajn and Steinwart (2024), table A.1
 _OFTEN = 10  # times as long, at most, as trainings on rows that are given once
+_RARE = 0.05  # of the rows: the weight that so many don't exceed is that of a row given once
 _NETWORKS = 8  # that predict classes together, of several settings
 
 
@@ -94,13 +95,15 @@ def usual(
 def longer(epochs: int, weights: Float64[np.ndarray, " N"]) -> int:
     """Return the length of a training on few different rows: up to ten times as long where these were given often.
 
-    A cell of a contingency table has a share of each class to learn, and not one example.
+    A cell of a contingency table has a share of each class to learn, and not one example. What a row given once weighs
+    is a low quantile and not the least weight: one row that hardly counts tells nothing about the others.
 
     Args:
         epochs: where each row was given once.
         weights: how often rows were given, in whatever unit.
     """
-    return round(epochs * min(_OFTEN, float(weights.mean() / weights.min())))
+    often = float(weights.mean() / np.quantile(weights, _RARE))
+    return round(epochs * min(_OFTEN, max(1.0, often)))
 
 
 def numbers(data: Data) -> tuple[int, ...]:

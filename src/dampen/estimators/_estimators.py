@@ -266,9 +266,11 @@ class DampenRegressor(RegressorMixin, Dampen):
             groups: for a `cv` that splits by them, such as `GroupKFold`.
 
         Raises:
-            ValueError: fewer than two rows, weights that are all 0, or what scikit-learn refuses.
+            ValueError: fewer than two rows, dates for targets, weights that are all 0, or what scikit-learn refuses.
         """
         X, y = self._read(X, y)
+        if np.asarray(y).dtype.kind in "mM":
+            raise InputError("y holds dates or durations: give numbers, such as the days since the first")
         folds = self._folds(X, y, sample_weight, groups)
         rows = merged(X, np.asarray(y, dtype=np.float64), weights_of(sample_weight, X))
         largest = float(np.abs(rows.targets).max())

@@ -63,10 +63,6 @@ class Calibration:
             prediction.with_noise_factor(self.noise_factor) if self.noise is None else prediction.with_noise(self.noise)
         )
 
-    def uniforms(self, inputs: Shaped[Tensor, "N ..."]) -> Float[Tensor, " N"]:
-        """Return a number from 0 to 1 for each row, of which randomised prediction sets make use; see `uniforms_of`."""
-        return uniforms_of(inputs, self.seed)
-
     def document(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
         of_classes = self.calibrator is not None
@@ -175,7 +171,7 @@ class CalibratedClasses(_Rows):
         """Return what a calibration makes of the predictions for rows with these inputs."""
         assert calibration.calibrator is not None
         q = calibration.calibrator(prediction.probabilities)
-        uniforms = None if calibration.sets.name == "lac" else calibration.uniforms(inputs)
+        uniforms = None if calibration.sets.name == "lac" else uniforms_of(inputs, calibration.seed)
         return cls(
             classes=tuple(classes),
             probabilities=q.numpy(),

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from dampen.errors import InputError
+from dampen.uncertainty._weights import check_weights
 
 _GRID = 4096  # points on which residuals are smoothed
 _WIDTH = 1e-4  # to which the kernel's width is found
@@ -84,11 +85,14 @@ def reliability_of(
     bins: int = BINS,
     *,
     adaptive: bool = False,
-    weights: Float[np.ndarray, " N"] | None = None,
+    weights: Float[np.ndarray, " _"] | None = None,
 ) -> Reliability:
     """Return the same from the most probable class's probability and whether it was right.
 
-    With weights, of which some are above 0, means and error are of rows that count as much.
+    With weights, 0 or larger and some above it, means and error are of rows that count as much.
+
+    Raises:
+        InputError: no rows, fewer than one bin, or weights that can't be.
     """
     if bins < 1 or len(right) == 0:
         raise InputError(f"reliability needs rows, and 1 bin or more, got {len(right)} and {bins}")
@@ -96,6 +100,7 @@ def reliability_of(
         place = _equally_full(confidence, bins)
     else:
         place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    check_weights(weights, len(right))
     w = np.ones(len(right)) if weights is None else weights
     count, weight = np.bincount(place, minlength=bins), np.bincount(place, w, minlength=bins)
     filled = weight > 0
@@ -133,7 +138,7 @@ def classwise_ece(
     the share of rows of that class. It sees what `ece`, of the most probable class alone, does not.
 
     Raises:
-        InputError: no rows, or fewer than one bin.
+        InputError: no rows, fewer than one bin, or weights that can't be.
     """
     p = _checked(probabilities, targets).numpy()
     y = targets.numpy()
@@ -149,7 +154,7 @@ def smooth_ece(probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " _"]
 def smooth_ece_of(
     confidence: Float[np.ndarray, " N"],
     right: Bool[np.ndarray, " N"],
-    weights: Float[np.ndarray, " N"] | None = None,
+    weights: Float[np.ndarray, " _"] | None = None,
 ) -> float:
     """Return SmoothECE (Blasiok and Nakkiran 2023): residuals smoothed by a Gaussian kernel instead of binned.
 
@@ -157,10 +162,11 @@ def smooth_ece_of(
     ends, where its width w is the integral itself: the width that the data needs, so that there is no bin to choose.
 
     Raises:
-        InputError: no rows.
+        InputError: no rows, or weights that can't be.
     """
     if len(right) == 0:
         raise InputError("the smooth calibration error needs rows, got 0")
+    check_weights(weights, len(right))
     from scipy.ndimage import gaussian_filter1d
 
     # each residual is shared by the two grid points beside it, which keeps its place in the mean

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dampen.errors import InputError
 from dampen.uncertainty._temperature import effective_rows, find_temperature, tempered
+from dampen.uncertainty._weights import check_weights
 
 CALIBRATORS = ("temperature", "vector", "isotonic")
 _FOLDS = 5
@@ -82,6 +83,7 @@ def fit_vector(
     probabilities: Float[Tensor, "N C"], targets: Int64[Tensor, " N"], weights: Float[Tensor, " N"] | None = None
 ) -> VectorScaling:
     """Return the vector scaling under which rows are most likely, each as often as its weight has it."""
+    check_weights(weights, len(targets))
     from scipy.optimize import minimize
 
     logits = probabilities.double().clamp_min(1e-30).log().numpy()
@@ -114,6 +116,7 @@ def fit_isotonic(
     repeats: float | int = 1,
 ) -> Isotonic:
     """Return the isotonic regression of each class against the others; of two classes one is the other's mirror."""
+    check_weights(weights, len(targets))
     from sklearn.isotonic import IsotonicRegression
 
     p, y = probabilities.double().numpy(), targets.numpy()
@@ -168,7 +171,7 @@ def choose(
         weights: how much each counts, above 0; None where all count alike.
 
     Raises:
-        InputError: no such name, or fewer than two rows.
+        InputError: no such name, fewer than two rows, or weights that can't be.
 
     Example:
         >>> p = torch.tensor([[0.9, 0.1], [0.2, 0.8]]).repeat(20, 1)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dampen.errors import InputError
 from dampen.uncertainty._prediction import ValuePrediction
+from dampen.uncertainty._weights import check_weights
 
 
 def rows_for(level: float) -> int:
@@ -38,7 +39,7 @@ def conformal(
     level: float = 0.9,
     *,
     repeats: float | int = 1,
-    weights: Float[Tensor, " N"] | None = None,
+    weights: Float[Tensor, " _"] | None = None,
 ) -> float:
     """Return the threshold that a new row's score does not exceed with probability `level` or more.
 
@@ -56,13 +57,14 @@ def conformal(
         weights: how much each counts, 0 or larger; None where all count alike. A row of weight 0 is none.
 
     Raises:
-        InputError: no rows, or a level outside 0 to 1.
+        InputError: no rows, a level outside 0 to 1, or weights that can't be.
 
     Example:
         >>> scores = torch.tensor([1.0, 2.0, 3.0])
         >>> conformal(scores, 0.5), conformal(scores, 0.5, weights=torch.tensor([8.0, 1.0, 1.0]))
         (2.0, 1.0)
     """
+    check_weights(weights, len(scores))
     if weights is not None:
         scores, weights = scores[weights > 0], weights[weights > 0].double()
     N = len(scores)

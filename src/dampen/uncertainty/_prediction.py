@@ -13,6 +13,7 @@ from torch import Tensor
 from dampen._html import ROWS, lines, table
 from dampen._io import counted
 from dampen.errors import InputError
+from dampen.uncertainty._weights import check_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,10 +214,11 @@ def fit_noise(
         weights: how much each row counts; None where all count alike.
 
     Raises:
-        InputError: fewer than two rows, or no samples.
+        InputError: fewer than two rows, no samples, or weights that can't be.
     """
     if len(prediction) < 2:
         raise InputError(f"fitting the noise needs at least 2 rows, got {len(prediction)}")
+    check_weights(weights, len(prediction))
     from scipy.optimize import minimize_scalar
 
     mean = _weighted_mean(weights)
@@ -246,10 +248,11 @@ def fit_noise_factor(
         weights: how much each row counts; None where all count alike.
 
     Raises:
-        InputError: fewer than two rows, no samples, or no noise.
+        InputError: fewer than two rows, no samples, no noise, or weights that can't be.
     """
     if len(prediction) < 2:
         raise InputError(f"fitting the noise needs at least 2 rows, got {len(prediction)}")
+    check_weights(weights, len(prediction))
     from scipy.optimize import minimize_scalar
 
     mean = _weighted_mean(weights)

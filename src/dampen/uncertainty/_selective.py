@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dampen.errors import InputError
+from dampen.uncertainty._weights import check_weights
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,11 @@ def selective(
         weights: how much each row counts; None where all count alike. A row of weight 0 is none.
 
     Raises:
-        InputError: no rows, or not equally many.
+        InputError: no rows, not equally many, or weights that can't be.
     """
     if len(losses) != len(uncertainty) or len(losses) == 0:
         raise InputError(f"losses and uncertainty must have equally many rows, got {len(losses)}, {len(uncertainty)}")
+    check_weights(weights, len(losses))
     loss, score = losses.double().numpy(), uncertainty.double().numpy()
     w = np.ones(len(loss)) if weights is None else weights
     order = np.argsort(score, kind="stable")

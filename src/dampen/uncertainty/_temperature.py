@@ -9,6 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dampen.errors import InputError
+from dampen.uncertainty._weights import check_weights
 
 _ENDS = -5.0, 5.0  # of the logarithm of a temperature: 0.0067 to 148
 _DOUBT = 3.841  # twice the log likelihood that noise alone makes in one of twenty cases: chi-squared, one degree, 95 %
@@ -55,7 +56,7 @@ def find_temperature(
             as have the same variance, `sum(w)^2 / sum(w^2)` (Kish 1965).
 
     Raises:
-        InputError: fewer than two rows.
+        InputError: fewer than two rows, or weights that can't be.
 
     Example:
         >>> logits = 4 * torch.eye(2).repeat(20, 1)
@@ -64,6 +65,7 @@ def find_temperature(
     """
     if len(logits) < 2:
         raise InputError(f"fitting a temperature needs at least 2 rows, got {len(logits)}")
+    check_weights(weights, len(logits))
     from scipy.optimize import minimize_scalar
 
     z = logits.double().log_softmax(1).clamp_min(-1e4)
@@ -102,7 +104,7 @@ def fit_temperature(
     See `find_temperature` for the arguments and for what is done where rows are few, or hardly one is wrong.
 
     Raises:
-        InputError: fewer than two rows.
+        InputError: fewer than two rows, or weights that can't be.
 
     Example:
         >>> logits = 3 * torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]).repeat(100, 1)
