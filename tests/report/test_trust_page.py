@@ -1,7 +1,10 @@
 """The page on trust where rows are equally uncertain, or no answer is wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 import dampen
 from dampen.report import write_trust
@@ -14,7 +17,7 @@ N = 30
 def page(tmp_path):
     """Write the page of some columns of iris rows, and return its text without plotly's own."""
 
-    def written(columns: dict) -> str:
+    def written(columns: dict, **changes) -> str:
         columns = {"row": np.arange(N), "_covered": np.ones(N, bool), "abstain": np.zeros(N, bool)} | columns
         calibration = {
             "rows": 40,
@@ -29,7 +32,7 @@ def page(tmp_path):
         document = {"data": "iris", "method": "single pass", "notes": remarks(columns, 0.9)}
         document["out_of_distribution"] = None
         document |= {"summary": summary(columns), "abstention": abstention(columns), "calibration": calibration}
-        write_trust(tmp_path / "trust.html", document, columns, {}, dampen.load("iris"))
+        write_trust(tmp_path / "trust.html", document, columns, {}, replace(dampen.load("iris"), **changes))
         whole = (tmp_path / "trust.html").read_text()
         return whole[whole.index("</h1>") :]
 
@@ -84,6 +87,12 @@ def test_rows_of_different_deviation_have_both(page):
         "abstaining from the least certain 10.0%",
     ):
         assert present in text
+
+
+def test_examples_have_their_numbers_in_the_file(page):
+    columns = values(3.0 * (1 + 0.1 * np.arange(N)))
+    assert "<th>row</th><td>0</td><td>1</td>" in page(columns)
+    assert "<th>row</th><td>1000</td><td>1001</td>" in page(columns, numbered=torch.arange(150) + 1000)
 
 
 def test_deviations_are_equal_up_to_a_millionth():

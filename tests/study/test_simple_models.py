@@ -339,6 +339,40 @@ def test_the_linear_penalty_is_chosen_with_groups_kept_together(outputs):
     assert answers("linear", Rows(x, y, groups=torch.zeros(240, dtype=torch.int64)), outputs).isfinite().all()
 
 
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("name", ["linear", "boosting"])
+def test_of_rows_with_times_the_later_ones_choose(name, outputs):
+    # what is learnt from the first four fifths is worth nothing later, which shuffled folds don't see
+    rng = np.random.default_rng(0)
+    times = rng.permutation(400) // 4
+    x = torch.tensor(rng.normal(size=(400, 3)), dtype=torch.float32)
+    signal = np.where(times < 80, x[:, 0].numpy() * 2, rng.normal(size=400) * 2) + rng.normal(size=400) * 0.3
+    y = torch.tensor(signal / signal.std(), dtype=torch.float32) if outputs == 1 else torch.tensor(signal > 0).long()
+    shuffled, ordered = Rows(x, y), Rows(x, y, times=torch.tensor(times))
+
+    def spread(rows):
+        found = answers(name, rows, outputs)
+        return float((found[:, -1] - found[:, 0]).std() if outputs == 2 else found.std())
+
+    assert spread(ordered) < 0.5 * spread(shuffled)
+    of_groups = Rows(x, y, groups=torch.tensor(times // 10), times=torch.tensor(times))
+    assert answers(name, of_groups, outputs).isfinite().all()
+    everywhere = Rows(x, y, groups=torch.zeros(400).long(), times=torch.tensor(times))  # no time parts it
+    assert answers(name, everywhere, outputs).isfinite().all()
+
+
+def test_boosting_on_rows_with_times_is_scikit_learn_s_own_with_rounds_chosen_on_the_last_fifth():
+    drawn_rows = drawn(n=250)
+    times = np.random.default_rng(2).permutation(250)
+    rows = Rows(drawn_rows.features, drawn_rows.targets, times=torch.tensor(times))
+    x, y = arrays(rows)
+    order = np.argsort(times)
+    n = staged(x, y, [(order[:200], order[200:])])
+    assert 1 <= n < 100
+    words = f"{n} rounds" if n > 1 else "1 round"
+    assert fitted("boosting", rows, 3).about == f"gradient boosting, {words} (the best of 100 on 1 fold)"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_seed_gives_the_same_answers(name):
     rows = drawn()

@@ -110,11 +110,12 @@ def predict(
 
 def _printed(setup: "Setup", gathered: "_Gathered") -> "Iterator[dict[str, Any]]":
     """Yield the columns that are printed, some rows at a time, and gather all of them."""
+    import torch
+
     for columns in _predicted(setup, setup.source, setup.rows, gathered):
         shown = {name: values for name, values in columns.items() if not name.startswith("_")}
         rows = shown.pop("row")
-        numbered = getattr(setup.source, "numbered", None)
-        in_file = rows if numbered is None else numbered.numpy()[rows]
+        in_file = setup.source.in_file(torch.from_numpy(rows)).numpy()
         yield {"row": in_file} | _files(setup.source, rows) | shown
 
 

@@ -12,6 +12,7 @@ from dampen.data._new_data import Incoming, encode_new
 from dampen.data._new_rows import new_rows
 from dampen.data._normalisation import Normalisation
 from dampen.data._npz import read_incoming
+from dampen.data._splits import cuts
 from dampen.data._unit_targets import with_unit_targets
 from dampen.data.images._files import is_image
 from dampen.data.images._from_folder import read_new_images
@@ -43,6 +44,7 @@ __all__ = [
     "all_typed",
     "column_names",
     "counts_rows",
+    "cuts",
     "decide",
     "encode_new",
     "equally_long",

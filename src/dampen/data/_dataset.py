@@ -32,12 +32,14 @@ class Rows:
     - `targets`: int64 class numbers, or float32 values in the target's own unit.
     - `weights`: how much each row counts, with mean 1; None where all count alike.
     - `groups`: rows with the same number belong together; None where each stands for itself.
+    - `times`: the rank of each row's time; None without times.
     """
 
     features: Shaped[Tensor, "N ..."]
     targets: Shaped[Tensor, " N"]
     weights: Float[Tensor, " N"] | None = None
     groups: Int[Tensor, " N"] | None = None
+    times: Int[Tensor, " N"] | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -123,6 +125,7 @@ class Data:
         _checks.weights(self.weights, self.train_rows, n_rows=len(self.features))
         _checks.groups(self.groups, n_rows=len(self.features))
         _checks.groups(self.times, n_rows=len(self.features), what="times")
+        _checks.groups(self.numbered, n_rows=len(self.features), what="numbered")
         if self.given_folds is not None:
             self._without_validation("folds hold out rows of their own")
             _given_folds.check(self.given_folds, self.train_rows, self.name)
@@ -173,6 +176,10 @@ class Data:
         of_codes = [code.note for code in self.codes]
         notes = tuple(note for note in self.notes if note not in of_codes)
         return replace(self, columns=_infer_types.as_categories(self.columns), reading=None, notes=notes)
+
+    def in_file(self, rows: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+        """Return the numbers that rows have in their file, from 0."""
+        return rows if self.numbered is None else self.numbered[rows]
 
     @property
     def ordered(self) -> bool:
@@ -233,7 +240,8 @@ class Data:
             if not weights.any():
                 raise InputError(f"all {len(rows)} evaluation rows have weight 0; give some of them a weight")
             weights = weights.double() / weights.double().mean()
-        return Rows(inputs, self.targets[rows], weights, None if self.groups is None else self.groups[rows])
+        groups, times = (None if of_all is None else of_all[rows] for of_all in (self.groups, self.times))
+        return Rows(inputs, self.targets[rows], weights, groups, times)
 
     def whole(self) -> "Data | None":
         """Return the data of an array of whole numbers with these as inputs, to embed; None for other data."""

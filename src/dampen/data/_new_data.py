@@ -57,6 +57,10 @@ class Incoming:
         """Return the network's inputs for some rows."""
         return self.normalisation.apply(self.features[rows])
 
+    def in_file(self, rows: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+        """Return the numbers that rows have in their file, from 0: every one of the file is here."""
+        return rows
+
 
 def targets_of(
     frame: Frame, column: str, task: str, classes: tuple[str, ...] | None, written: Writing

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from dampen._checks import as_path
 from dampen._io import counted
@@ -243,18 +244,18 @@ def _examples(own: Columns, data: Data | Incoming) -> str:
 
 
 def _shown(places: Sequence[int] | np.ndarray, own: Columns, data: Data | Incoming) -> list[tuple[int, str, str, str]]:
-    """Return each row's number, its picture in base64 if it is one, its target, and what was predicted."""
-    rows = []
+    """Return each row's number in its file, its picture in base64 if it is one, its target, and what was predicted."""
+    rows, numbers = [], data.in_file(torch.from_numpy(own["row"])).tolist()
+    assert data.targets is not None
     for i in places:
         row = int(own["row"][i])
-        assert data.targets is not None
         target = data.targets[row]
         name = data.classes[int(target)] if data.classes else f"{float(own['target'][i]):.4g}"
         if "probability" in own:
             caption = f"{shown('right' if own['_right'][i] else 'wrong')}, {own['probability'][i]:.3f}"
         else:
             caption = f"{own['prediction'][i]:.4g} ± {own['standard_deviation'][i]:.2g}"
-        rows.append((row, _picture(data.features[row].numpy()), name, caption))
+        rows.append((numbers[i], _picture(data.features[row].numpy()), name, caption))
     return rows
 
 

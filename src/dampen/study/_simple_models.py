@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dampen._io import counted
-from dampen.data import Rows
+from dampen.data import Rows, cuts
 
 FLOOR = 1e-12  # the smallest probability: a cost of 27.6 nats, not infinity, for a class that never came up
 PENALTIES = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)  # logistic regression's C, the strongest first
@@ -108,19 +108,19 @@ def linear(rows: Rows, task: str, outputs: int, seed: int, chosen: float | None 
     The penalty is the one with the least cost in cross-validation among the training rows, each class in its share and
     each group in one fold: for classes 5 folds, fewer if the rarest class has fewer rows; for numbers leave-one-out
     (Golub, Heath and Wahba 1979, "Generalized cross-validation as a method for choosing a good ridge parameter"), with
-    groups 5 folds. Where a search over classes would take minutes, there are fewer, above 20,000 rows none: `C = 1`.
-    The solver's iterations are capped for the same reason; `about` names each.
+    groups 5 folds. Of rows with times the last fifth is left out, as later rows evaluate the network, too. Where a
+    search over classes would take minutes, there are fewer, above 20,000 rows none: `C = 1`. The solver's iterations
+    are capped for the same reason; `about` names each.
     """
     x, y, weights = _arrays(rows)
-    groups = _groups(rows)
     with _quiet(x.size):
         if task != "classification":
-            return _ridge(x, y, weights, groups) if len(y) > 2 else constant(rows, task, outputs, seed)
+            return _ridge(x, y, weights, rows) if len(y) > 2 else constant(rows, task, outputs, seed)
         if len(np.unique(y)) == 1:
             return constant(rows, task, outputs, seed)
         searching = chosen is None and len(y) <= MOST_ROWS
         n_folds = MOST_VALUES // max(x.size * outputs, 1) if searching else 0
-        folds = _folds(y, groups, seed)[:n_folds] if n_folds else []
+        folds = _folds(y, rows, seed)[:n_folds] if n_folds else []
         n_fits = 1 + len(PENALTIES) * len(folds)
         iterations = _capped(SOLVER_VALUES // n_fits, SOLVER_MOST, SOLVER_LEAST, x.size * outputs)
         if folds:
@@ -136,8 +136,9 @@ def boosting(rows: Rows, task: str, outputs: int, seed: int, chosen: float | Non
     """Fit scikit-learn's histogram gradient boosting with its own step and trees; arguments as in `constant`.
 
     The number of rounds is the one with the least cost on rows left out, up to scikit-learn's 100: all of them overfit
-    where targets are noisy. It is counted on as many of 5 folds as take little time, at least on one; then all rows are
-    fitted. Rounds are fewer, with larger steps, where 100 would take minutes: `about` names the cap.
+    where targets are noisy. It is counted on as many of 5 folds as take little time, at least on one (of rows with
+    times on the last fifth); then all rows are fitted. Rounds are fewer, with larger steps, where 100 would take
+    minutes: `about` names the cap.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
@@ -154,7 +155,7 @@ def boosting(rows: Rows, task: str, outputs: int, seed: int, chosen: float | Non
     model = partial(kind, learning_rate=min(LARGEST_STEP, 0.1 * BOOSTING_MOST / most), random_state=seed % 2**32)
     with _quiet(x.size):
         at_most = max(1, CHOOSING_VALUES // (each * most)) if chosen is None else 0
-        folds = _folds(y, _groups(rows), seed)[:at_most] if at_most else []
+        folds = _folds(y, rows, seed)[:at_most] if at_most else []
         if folds:
             chosen, folds = _rounds(model, x, y, weights, folds, most)
         rounds = most if chosen is None else min(int(chosen), most)
@@ -244,13 +245,14 @@ def _chosen(x: Numbers, y: np.ndarray, weights: Weights, folds: Folds, outputs: 
     return PENALTIES[int(costs.argmin())]
 
 
-def _ridge(x: Numbers, y: np.ndarray, weights: Weights, groups: np.ndarray | None) -> Simple:
+def _ridge(x: Numbers, y: np.ndarray, weights: Weights, rows: Rows) -> Simple:
     from sklearn import config_context
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    folds = None if groups is None else _group_folds(y, groups)
+    groups, times = _labels(rows)
+    folds = _later(times, groups) if times is not None else _group_folds(y, groups) if groups is not None else None
     ridge = RidgeCV(RIDGES, cv=folds or None, scoring="neg_mean_squared_error")
     model = make_pipeline(StandardScaler(), ridge)
     with config_context(enable_metadata_routing=False):
@@ -306,17 +308,30 @@ def _best_of(n: int, folds: Folds) -> str:
     return f"the best of {n} on {counted(len(folds), 'fold')}"
 
 
-def _groups(rows: Rows) -> np.ndarray | None:
-    return None if rows.groups is None else rows.groups.cpu()[_counting(rows)].numpy()
+def _labels(rows: Rows) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return groups and times of the rows that have any weight."""
+    counting = _counting(rows)
+    groups, times = (None if of is None else of.cpu()[counting].numpy() for of in (rows.groups, rows.times))
+    return groups, times
 
 
-def _folds(y: np.ndarray, groups: np.ndarray | None, seed: int) -> Folds:
+def _folds(y: np.ndarray, rows: Rows, seed: int) -> Folds:
     """Split rows into training rows and rows left out, each class in its share where it has the rows.
 
-    Folds whose training rows are of one class are left out: nothing can be chosen on them.
+    Of rows with times later ones are left out, as where a network is evaluated. Folds whose training rows are of one
+    class are left out: nothing can be chosen on them.
+
+    Args:
+        y: targets of the rows that have any weight.
+        rows: all of them.
+        seed: of the splits.
     """
     from sklearn.model_selection import KFold, StratifiedGroupKFold, StratifiedKFold
 
+    groups, times = _labels(rows)
+    if times is not None:
+        later = _later(times, groups)
+        return [(train, held) for train, held in later if y.dtype.kind not in "iu" or len(np.unique(y[train])) > 1]
     if y.dtype.kind not in "iu":
         if groups is not None:
             return _group_folds(y, groups)
@@ -339,6 +354,17 @@ def _group_folds(y: np.ndarray, groups: np.ndarray) -> Folds:
 
     n = min(FOLDS, len(np.unique(groups)))
     return list(GroupKFold(n).split(y, y, groups)) if n > 1 else []
+
+
+def _later(times: np.ndarray, groups: np.ndarray | None) -> Folds:
+    """Return the first rows in time and about a fifth that come later; none where no time parts them and groups."""
+    order = np.argsort(times, kind="stable")
+    of_groups = None if groups is None else torch.from_numpy(groups[order])
+    between = cuts(torch.from_numpy(times[order]), of_groups).numpy()
+    if not len(between):
+        return []
+    cut = between[np.abs(between - len(order) * (FOLDS - 1) / FOLDS).argmin()]
+    return [(order[:cut], order[cut:])]
 
 
 @contextmanager
