@@ -55,19 +55,22 @@ def dropout_uniforms(
     drawn = make(len(seeds), sum(sizes), device=device, dtype=torch.float32)
     if not sizes:
         return []
-    if not drawing:
-        pass
-    elif drawn.device.type != "cpu":
-        for row, seed in zip(drawn, seeds, strict=True):
-            row.uniform_(generator=_generator(device, seed, step, _DROPOUT))
-    else:
-        rows, threads = drawn.numpy(), torch.get_num_threads()
-        if threads > 1 and len(seeds) > 1 and drawn.numel() >= _WORTH_THREADS:
-            list(_threads(threads).map(_draw, rows, seeds, repeat(step)))
-        else:
-            for row, seed in zip(rows, seeds, strict=True):
-                _draw(row, seed, step)
+    if drawing:
+        _fill(drawn, seeds, step)
     return [part.view(len(seeds), *shape) for part, shape in zip(drawn.split(sizes, dim=1), shapes, strict=True)]
+
+
+def _fill(drawn: Float[Tensor, "S _"], seeds: Sequence[int], step: int) -> None:
+    if drawn.device.type != "cpu":
+        for row, seed in zip(drawn, seeds, strict=True):
+            row.uniform_(generator=_generator(drawn.device, seed, step, _DROPOUT))
+        return
+    rows, threads = drawn.numpy(), torch.get_num_threads()
+    if threads > 1 and len(seeds) > 1 and drawn.numel() >= _WORTH_THREADS:
+        list(_threads(threads).map(_draw, rows, seeds, repeat(step)))
+    else:
+        for row, seed in zip(rows, seeds, strict=True):
+            _draw(row, seed, step)
 
 
 def _draw(row: np.ndarray, seed: int, step: int) -> None:

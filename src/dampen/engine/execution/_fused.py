@@ -83,8 +83,8 @@ class Fused(Program):
     @property
     def kept(self) -> Kept | None:
         """What is compiled, for another program to take over; None where nothing is."""
-        self._kept.of = self._looks
-        return self._kept if self._in_c and any(self._kept.steps.values()) else None
+        some = self._in_c and any(self._kept.steps.values())
+        return replace(self._kept, of=self._looks) if some else None
 
     @property
     def _looks(self) -> Any:
