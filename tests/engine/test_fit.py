@@ -68,6 +68,7 @@ def same(population, other, members=SETTINGS, seeds=(3, 9)):
         {"optimizer": AdamW(betas=(0.5, 0.99))},
         {"schedule": "cosine"},
         {"schedule": Schedule("linear", warmup=0.2), "optimizer": "sgd"},
+        {"schedule": Schedule("linear", cycles=2)},
         {"schedule": Schedule("cosine", warmup=0.5), "optimizer": "adam"},
         {"schedule": "one-cycle", "optimizer": "sgd"},
         {"clip_grad_norm": 0.1, "optimizer": "sgd"},
@@ -117,6 +118,18 @@ def test_adam_is_torchs_whether_members_share_their_rates_or_not(kind, lrs):
                 [n // 4],
             ),
         ),
+        (Schedule("cosine", cycles=3), lambda o, n: lr_scheduler.CosineAnnealingWarmRestarts(o, -(-n // 3))),
+        (
+            Schedule("cosine", 0.25, cycles=3),
+            lambda o, n: lr_scheduler.SequentialLR(
+                o,
+                [
+                    lr_scheduler.LinearLR(o, 4 / n, 1.0, n // 4 - 1),
+                    lr_scheduler.CosineAnnealingWarmRestarts(o, n // 4),
+                ],
+                [n // 4],
+            ),
+        ),
     ],
     ids=named,
 )
@@ -130,6 +143,38 @@ def test_schedules_are_torchs(schedule, torchs):
         assert 0.7 * ours.factor(step, steps) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9, abs=1e-12)
         optimizer.step()
         scheduler.step()
+
+
+def test_networks_at_the_ends_of_cycles_are_those_of_a_loop_with_torchs_restarts():
+    x, y = rows()
+    setting = Setting(weight_decay=0.3, dropout=0.0)
+    population = Population(network, [Setting(), setting], [3])
+    alone = population.initial_model(3).double()
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in alone.parameters() if p.ndim > 1], "weight_decay": 0.3},
+            {"params": [p for p in alone.parameters() if p.ndim == 1], "weight_decay": 0.0},
+        ],
+        lr=0.05,
+    )
+    for layer in (module for module in alone.modules() if isinstance(module, nn.Dropout)):
+        layer.p = 0.0
+    scheduler, ends = lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 4), []
+    for epoch in range(1, 13):
+        optimizer.zero_grad()
+        F.cross_entropy(alone(x.double()), y).backward()
+        optimizer.step()
+        scheduler.step()
+        if epoch % 4 == 0:
+            population.fit(
+                (x, y),
+                **{"epochs": 12, "until": epoch, "batch_size": len(y), "lr": 0.05, "precision": "float64"},
+                schedule=Schedule("cosine", cycles=3),
+                optimizer="adamw",
+            )
+            ends.append(population.member(setting, 3))
+            assert distance(ends[-1], alone) < 1e-9
+    assert distance(ends[0], ends[1]) > 0.01
 
 
 def test_clipping_bounds_each_members_own_gradient():

@@ -128,6 +128,7 @@ def test_a_keyword_that_there_is_not_is_named(rows):
         lambda: TrainConfig(optimizer=SGD(momentum=np.float64(0.9))),
         lambda: TrainConfig(optimizer=dampen.Adam(betas=[0.9, np.float32(0.5)], eps=np.float64(1e-6))),
         lambda: TrainConfig(schedule=Schedule("cosine", warmup=np.float64(0.25)), batch_size=8),
+        lambda: TrainConfig(schedule=Schedule("linear", cycles=3)),
         lambda: TrainConfig(lr=np.float32(0.003), clip_grad_norm=Fraction(1, 3)),
     ],
 )
@@ -148,6 +149,8 @@ def test_numbers_of_any_kind_are_kept_as_plain_ones(make, without_shape_checks):
         (lambda: dampen.Adam(eps="a"), "eps must be a finite number, 0 or larger, got 'a'"),
         (lambda: Schedule("linear", warmup="a"), "the schedule's warm-up must be a number from 0 to below 1, got 'a'"),
         (lambda: Schedule(["linear"]), "schedule must be one of"),
+        (lambda: Schedule("cosine", cycles=1.5), "the schedule's cycles must be a whole number, 1 or larger, got 1.5"),
+        (lambda: Schedule("one-cycle", cycles=2), "a schedule of 2 cycles is cosine or linear, got one-cycle"),
         (lambda: TrainConfig(precision=["float32"]), "precision must be one of"),
         (lambda: TrainConfig(lr=True), "lr must be a finite number larger than 0, got True"),
     ],

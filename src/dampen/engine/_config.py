@@ -49,7 +49,8 @@ class TrainConfig:
         optimizer: `sgd`, `adam` (both with coupled decay, as in torch), `adamw` (decoupled), or a value such as
             `SGD(momentum=0.9)`.
         lr: peak learning rate of the members whose setting has none.
-        schedule: `constant` (the default), `cosine`, `linear`, `one-cycle`, or a `Schedule` with its warm-up.
+        schedule: `constant` (the default), `cosine`, `linear`, `one-cycle`, or a `Schedule` with its warm-up and
+            cycles.
         clip_grad_norm: largest L2 norm of a member's gradient; None for no limit.
         decay_filter: which parameters decay: `weights` (no biases, no normalisation), `all`, or a function of a
             parameter's name and value.

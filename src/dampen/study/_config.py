@@ -75,10 +75,14 @@ def optimizer_text(config: TrainConfig) -> str:
 
 
 def schedule_text(config: TrainConfig) -> str:
-    """Return the schedule's name, with its warm-up where that is not the usual one."""
+    """Return the schedule's name, with its warm-up and cycles where these are not the usual ones."""
     schedule = config.schedule
     if isinstance(schedule, Schedule):
-        return schedule.kind if schedule.warmup is None else repr(schedule)
+        if schedule.cycles > 1:
+            return repr(schedule)
+        return (
+            schedule.kind if schedule.warmup is None else f"Schedule(kind={schedule.kind!r}, warmup={schedule.warmup})"
+        )
     return str(schedule)
 
 

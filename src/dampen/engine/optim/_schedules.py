@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from dampen._checks import share
+from dampen._checks import integer, share
 from dampen.errors import InputError
 
 KINDS = ("constant", "cosine", "linear", "one-cycle")
@@ -19,23 +19,31 @@ class Schedule:
             from 1/25 of the peak up to it and down to 1/250000 of it, both along a cosine.
         warmup: share of all steps in which the rate rises to its peak, linearly but for `one-cycle`. None means 0,
             and 0.3 for `one-cycle`.
+        cycles: how often `cosine` or `linear` falls, each time from the peak, in so many equal parts of the steps after
+            the warm-up: the networks at their ends are a snapshot ensemble (Huang et al. 2017, equation 2).
 
     Raises:
-        InputError: an unknown kind, or a warm-up outside [0, 1).
+        InputError: an unknown kind, a warm-up outside [0, 1), or cycles of a schedule that does not fall or rises anew.
 
     Example:
         >>> [round(Schedule("linear", warmup=0.5).factor(step, 4), 2) for step in range(4)]
         [0.5, 1.0, 1.0, 0.5]
+        >>> [Schedule("linear", cycles=2).factor(step, 4) for step in range(4)]
+        [1.0, 0.5, 1.0, 0.5]
     """
 
     kind: str = "constant"
     warmup: float | None = None
+    cycles: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, str) or self.kind not in KINDS:
             raise InputError(f"schedule must be one of {', '.join(KINDS)}, got {self.kind!r}")
         if self.warmup is not None:
             object.__setattr__(self, "warmup", share("the schedule's warm-up", self.warmup))
+        object.__setattr__(self, "cycles", integer("the schedule's cycles", self.cycles))
+        if self.cycles > 1 and self.kind not in ("cosine", "linear"):
+            raise InputError(f"a schedule of {self.cycles} cycles is cosine or linear, got {self.kind}")
 
     def factor(self, step: int, steps: int) -> float:
         """Return the share of the peak rate at `step`, from 0, of `steps`."""
@@ -45,6 +53,9 @@ class Schedule:
         if step < rising:
             return (step + 1) / rising
         done = (step - rising) / max(1, steps - rising)
+        if self.cycles > 1:
+            cycle = max(1, math.ceil((steps - rising) / self.cycles))
+            done = (step - rising) % cycle / cycle
         if self.kind == "cosine":
             return (1 + math.cos(math.pi * done)) / 2
         return 1 - done if self.kind == "linear" else 1.0
