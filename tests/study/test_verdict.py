@@ -22,6 +22,7 @@ from dampen.study import _defaults, load_study
 from dampen.study._confirmation import Confirmation
 from dampen.study._findings import Part
 from dampen.study._on_test_rows import on_test_rows
+from dampen.study._references import regularisers
 
 # Shapes are checked while the shared study trains.
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
@@ -241,6 +242,25 @@ def test_a_margin_within_which_all_is_alike_leaves_no_regularisation():
     assert verdict.sentences()[0] == f"Use no regularisation (weight decay 0, lr 0.1, 4 epochs): {gone}"
 
 
+def test_that_the_selection_rows_prefer_none_does_not_show_that_regularisation_is_not_worth_it(monkeypatch):
+    kept, of_search = [], Confirmation.of_search
+    monkeypatch.setattr(Confirmation, "of_search", lambda *given: kept.append(of_search(*given)) or kept[-1])
+    data, space = numbers(120, 2, seed=10), {"weight_decay": [3.0, 30.0], "lr": [0.1]}
+    open_one, settled = (
+        tune(NETWORK, data, space, n_settings=2, epochs=8, margin=margin, **SIZES).verdict for margin in (None, 0.5)
+    )
+    assert not regularisers(kept[0].chosen.setting)
+    assert kept[0].challenger == open_one.chosen
+    low, high = open_one.passed_over.interval
+    assert low < 0 < open_one.margin < high
+    assert open_one.helps is None
+    assert settled.margin > high
+    assert settled.helps is False
+    assert "the best setting with some, weight decay 0.01, lr 0.1, 8 epochs, gains less than" in settled.sentences()[0]
+    better = replace(open_one, passed_over=Part(2 * high, (high, 3 * high)))
+    assert better.sentences()[0].startswith("Whether regularisation helps is open: no regularisation (weight decay 0, ")
+
+
 def test_where_the_choice_turns_out_no_better_than_no_regularisation_that_is_recommended(tmp_path):
     data, space = numbers(60, 2, noise=1.0, seed=3), {"weight_decay": [0.03, 0.3], "lr": [0.1]}
     found = tune(NETWORK, data, space, n_settings=2, epochs=16, out=tmp_path / "s", **SIZES)
@@ -256,8 +276,8 @@ def test_where_the_choice_turns_out_no_better_than_no_regularisation_that_is_rec
     low, high = verdict.passed_over.interval
     assert verdict.sentences()[0] == (
         "No setting is significantly better than no regularisation; use none (weight decay 0, lr 0.1, 16 epochs). The "
-        "best one on the selection rows, weight decay 0.3, lr 0.1, 16 epochs, was not better on the evaluation rows (a "
-        f"loss of {-gains.mean():.2g} in mse, {-high:.4g} to {-low:.4g})."
+        "best one with some on the selection rows, weight decay 0.3, lr 0.1, 16 epochs, was not better on the evaluation "
+        f"rows (a loss of {-gains.mean():.2g} in mse, {-high:.4g} to {-low:.4g})."
     )
 
 

@@ -30,7 +30,8 @@ class Confirmed:
         recommended: what is best, without the regularisers that turned out to do nothing; no regularisation where the
             best turned out no better than that.
         chosen: what is best on the selection rows, before any was left out.
-        dropped: these regularisers.
+        challenger: what is best of them with a regulariser; None where none has one.
+        dropped: the regularisers that were left out.
         finalists: the search's best.
         references: by name, what the recommended one is compared with.
         removed: by regulariser, the recommended training without it.
@@ -48,6 +49,7 @@ class Confirmed:
     trained: Trained
     recommended: Training
     chosen: Training
+    challenger: Training | None = None
     dropped: tuple[str, ...] = ()
     finalists: tuple[Training, ...]
     references: Mapping[str, Candidate]
@@ -100,7 +102,9 @@ class Confirmation:
         self._train([*competing, *references.values()])
         # The search has chosen: neither the rows nor the seeds that are evaluated have a part in it.
         costs = {t: cost for f in (SEARCH, *plan.families) for t, cost in best_costs(ranked, f).items()}
-        chosen = _best_of({t: costs[t] for t in competing if math.isfinite(self._evaluation.mean(t))})
+        finite = {t: costs[t] for t in competing if math.isfinite(self._evaluation.mean(t))}
+        chosen = _best_of(finite)
+        regularised = {t: cost for t, cost in finite.items() if self._regularisers(t)}
         margin = self._margin(chosen)
         simple = simple_models(plan.data)
         self._evaluation.add_simple(simple, len(plan.confirm_seeds))
@@ -120,6 +124,7 @@ class Confirmation:
             trained=self._trained,
             recommended=recommended,
             chosen=chosen,
+            challenger=_best_of(regularised) if regularised else None,
             dropped=gone,
             finalists=finalists,
             references=references,

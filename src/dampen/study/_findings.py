@@ -146,7 +146,8 @@ class Findings:
         metric: what it is about.
         recommended: the setting.
         regularised: whether it has a regulariser.
-        chosen: the best on the selection rows, before what does nothing was left out.
+        chosen: the best on the selection rows, before what does nothing was left out; where no regularisation is
+            recommended, the best that has some.
         dropped: regularisers that the best setting had, and that are shown to gain no more than the margin.
         value: its metric on the evaluation rows.
         interval: around it, 95 %.
@@ -155,8 +156,8 @@ class Findings:
         learnt: whether it is shown to be better than the constant (True); False where it is not better in the estimate,
             or shown not to be by more than the margin; None where that is not settled.
         gain: over the best without regularisation; None in a comparison, or where none is recommended.
-        passed_over: by how much the best on the selection rows is better than no regularisation where that is
-            recommended nevertheless; None otherwise.
+        passed_over: where no regularisation is recommended, by how much `chosen` is better; None where there is none
+            with a regulariser, or one is recommended.
         attribution: what the learning rate, the length, regularisation and each regulariser contribute.
         total: how much better it is than no regularisation at the usual learning rate and length.
         length: how long to train.

@@ -39,7 +39,7 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
     references = {name: _against(confirmed, other) for name, other in _compared(confirmed).items()}
     regularised = bool(regularisers(recommended.setting, plan.own_dropout))
     gain = _gain(confirmed) if searched and regularised else None
-    overruled = searched and not regularised and confirmed.chosen != recommended
+    challenger = None if regularised else confirmed.challenger
     attribution, total = _attribution(confirmed) if searched else ({}, None)
     learnt = _learnt(confirmed) if searched else None
     candidates = _candidates(confirmed)
@@ -51,7 +51,7 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
         metric=plan.metric,
         recommended=recommended.setting,
         regularised=regularised,
-        chosen=confirmed.chosen,
+        chosen=challenger or confirmed.chosen,
         dropped=confirmed.dropped,
         value=plan.in_unit(own.mean),
         interval=interval_of(plan.metric, own, evaluation.n_rows, LEVEL, scale),
@@ -59,7 +59,7 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
         helps=_helps(confirmed, gain, learnt) if searched else None,
         learnt=learnt,
         gain=gain,
-        passed_over=_part(evaluation, recommended, confirmed.chosen, confirmed.level) if overruled else None,
+        passed_over=_part(evaluation, recommended, challenger, confirmed.level) if challenger else None,
         attribution=attribution,
         total=total,
         length=_length(confirmed),
@@ -150,14 +150,16 @@ def _helps(confirmed: Confirmed, gain: Gain | None, learnt: bool | None) -> bool
     """Return whether regularisation is shown to help.
 
     It must be better than each training without it, which as an intersection-union test needs no correction for their
-    number (Berger 1982), by more than the margin in the estimate, and something must have been learnt at all.
+    number (Berger 1982), by more than the margin in the estimate, and something must have been learnt at all. Where
+    none is recommended, what is best with it on the selection rows must be shown to gain less than the margin: that the
+    selection rows prefer none shows nothing.
     """
     evaluation, recommended = confirmed.evaluation, confirmed.recommended
     own_dropout = evaluation.plan.own_dropout
     if not regularisers(recommended.setting, own_dropout):
-        if learnt is False or not regularisers(confirmed.chosen.setting, own_dropout):
+        if learnt is False or confirmed.challenger is None:
             return False
-        excess = evaluation.excess(recommended, confirmed.chosen)
+        excess = evaluation.excess(recommended, confirmed.challenger)
         worthless = excess.equivalent(confirmed.margin) or excess.interval(confirmed.level)[1] < confirmed.margin
         return False if worthless else None
     if gain is None:

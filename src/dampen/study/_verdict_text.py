@@ -109,10 +109,16 @@ def _headline(verdict: Findings) -> str:
         )
     gain, margin = verdict.gain, verdict.margin
     if not verdict.regularised and verdict.helps is None and verdict.passed_over is not None:
+        if verdict.passed_over.interval[0] > 0:
+            return (
+                f"Whether regularisation helps is open: no regularisation ({best}) is best on the selection rows, but "
+                f"on the evaluation rows the best setting with some, {_chosen(verdict)}, is better "
+                f"({_passed_over(verdict)}). More rows or seeds can tell."
+            )
         how = "not significantly better" if verdict.passed_over.estimate > 0 else "not better"
         return (
-            f"No setting is significantly better than no regularisation; use none ({best}). The best one on the "
-            f"selection rows, {_chosen(verdict)}, was {how} on the evaluation rows ({_passed_over(verdict)})."
+            f"No setting is significantly better than no regularisation; use none ({best}). The best one with some on "
+            f"the selection rows, {_chosen(verdict)}, was {how} on the evaluation rows ({_passed_over(verdict)})."
         )
     if not verdict.regularised:
         return f"Use no regularisation ({best}): {_why_none(verdict)}."
@@ -345,13 +351,13 @@ def _why_none(verdict: Findings) -> str:
         return gone
     part = verdict.passed_over
     if part is None:
-        return "no setting that was tried is better"
+        return "no setting with some was trained for the verdict"
     best, size = _chosen(verdict), _passed_over(verdict)
     if part.interval[1] < 0:
-        return f"the best setting, {best}, is worse ({size})"
+        return f"the best setting with some, {best}, is worse ({size})"
     if part.estimate > 0:
-        return f"the best setting, {best}, gains less than the margin ({size})"
-    return f"the best setting, {best}, is no better ({size})"
+        return f"the best setting with some, {best}, gains less than the margin ({size})"
+    return f"the best setting with some, {best}, is no better ({size})"
 
 
 def _chosen(verdict: Findings) -> str:
