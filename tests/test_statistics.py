@@ -58,6 +58,21 @@ def test_folds_are_corrected_by_the_rows_they_share():
     assert estimate.df == 3
 
 
+def test_folds_of_different_sizes_count_by_their_rows():
+    values, sizes = np.array([1.0, 2.0, 4.0, 1.0, 9.0]), np.array([200.0, 200, 200, 200, 2])
+    estimate, equal = over_folds(values, 0.25, sizes), over_folds(values[:4], 0.25)
+    assert estimate.mean == pytest.approx(np.average(values, weights=sizes))
+    w = sizes / sizes.sum()
+    spread = np.average((values - estimate.mean) ** 2, weights=w) / (1 - (w**2).sum())
+    assert estimate.error**2 == pytest.approx(((w**2).sum() + 0.25) * spread)
+    assert estimate.error == pytest.approx(equal.error, rel=0.15)  # the fifth fold holds next to nothing
+    assert estimate.df == pytest.approx(equal.df, abs=0.05)
+    assert over_folds(values, 0.25, np.full(5, 7.0)) == over_folds(values, 0.25)
+    drawn = np.random.default_rng(0).normal(scale=1 / np.sqrt(sizes), size=(4000, 5))  # a mean over each fold's rows
+    found = [over_folds(each, 0.0, sizes) for each in drawn]
+    assert 0.94 < np.mean([low < 0 < high for low, high in (e.interval(0.95) for e in found)]) < 0.99
+
+
 def test_a_probability_agrees_with_the_interval():
     estimate = over_rows(np.random.default_rng(0).normal(size=20))
     low, high = estimate.interval(0.95)

@@ -172,15 +172,20 @@ def over_members(values: Float[np.ndarray, "S N"]) -> Estimate:
     return over_seeds_and_rows(values) if S > 1 else over_rows(values[0])
 
 
-def over_folds(values: Float[np.ndarray, " J"], test_share: float) -> Estimate:
+def over_folds(
+    values: Float[np.ndarray, " J"], test_share: float, sizes: Float[np.ndarray, " J"] | None = None
+) -> Estimate:
     """Estimate the mean over training and test sets that might have been drawn, from repeated cross-validation.
 
     Folds share training rows, so their results are no independent draws: the variance of the mean is
     `(1 / J + n_test / n_train) * s^2` (Nadeau and Bengio 2003, "Inference for the generalization error", equation 9).
+    Folds that hold out different numbers of rows count by these, w with sum 1: `sum(w^2)` is in the place of `1 / J`,
+    and s^2 is the weighted variance over `1 - sum(w^2)`, with `1 / sum(w^2) - 1` degrees of freedom (Kish 1965).
 
     Args:
         values: one for each fold and repetition.
         test_share: held-out rows over training rows, `n_test / n_train`.
+        sizes: held-out rows of each; None where all have equally many.
 
     Raises:
         InputError: fewer than two folds.
@@ -188,8 +193,13 @@ def over_folds(values: Float[np.ndarray, " J"], test_share: float) -> Estimate:
     J = len(values)
     if J < 2:
         raise InputError(f"an interval over folds needs at least 2, got {J}")
-    error = math.sqrt((1 / J + test_share) * values.var(ddof=1))
-    return Estimate(float(values.mean()), error, float(J - 1))
+    if sizes is None or (sizes == sizes[0]).all():
+        error = math.sqrt((1 / J + test_share) * values.var(ddof=1))
+        return Estimate(float(values.mean()), error, float(J - 1))
+    w = sizes / sizes.sum()
+    mean, shared = float(w @ values), float(w @ w)
+    variance = float(w @ np.square(values - mean)) / (1 - shared)
+    return Estimate(mean, math.sqrt((shared + test_share) * variance), max(1.0, 1 / shared - 1))
 
 
 def proportion_interval(share: float, error: float, n: int, df: float, level: float = 0.95) -> tuple[float, float]:

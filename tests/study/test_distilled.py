@@ -3,12 +3,15 @@
 import dataclasses
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.model_selection import GroupKFold
 
 import dampen
 from dampen.errors import InputError
+from dampen.study import _distilled
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 EPOCHS = {"wine": 6, "diabetes": 2}
@@ -83,6 +86,30 @@ def test_it_is_compared_on_rows_that_none_has_seen(name):
 
 
 @pytest.mark.slow
+def test_it_is_compared_on_the_folds_that_were_given(monkeypatch):
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(20), 5)
+    X, y = rng.normal(size=(20, 4))[groups] + 0.1 * rng.normal(size=(100, 4)), rng.integers(0, 2, 20)[groups]
+    folds = list(GroupKFold(4).split(X, y, groups))
+    data = dampen.from_arrays(X, y, test_fraction=0.0).with_folds(folds)
+    settings = [dampen.Setting(lr=0.01), dampen.Setting(lr=1e-4)]
+    study = dampen.compare(dampen.mlp(8), data, settings, 4, epochs=5)
+    parts, costs, of = [], [], _distilled._School.outputs_of
+
+    def outputs_of(school, part):
+        parts.append(part)
+        found = of(school, part)
+        costs.append(float(F.nll_loss(found["ensemble"][0], part.validation.targets)))
+        return found
+
+    monkeypatch.setattr(_distilled._School, "outputs_of", outputs_of)
+    found = study.distilled()
+    assert [sorted(part.validation_rows.tolist()) for part in parts] == [sorted(held.tolist()) for _, held in folds]
+    assert [sorted(part.train_rows.tolist()) for part in parts] == [sorted(rest.tolist()) for rest, _ in folds]
+    assert found.values["ensemble"] == pytest.approx(np.mean(costs))
+    assert found.n_rows == 100
+
+
 def test_an_ensemble_of_several_settings_is_distilled_too():
     assert study_of("wine").distilled(4).n_networks == 4
 

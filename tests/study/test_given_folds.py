@@ -1,5 +1,7 @@
 """Studies on folds that are given."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -71,3 +73,48 @@ def test_fewer_seeds_than_folds_and_a_held_out_part_are_refused(data):
         dampen.compare(dampen.mlp(4), data, SETTINGS, 2, epochs=1)
     with pytest.raises(InputError, match="has folds of its own: use validation='folds'"):
         dampen.tune(dampen.mlp(4), data, validation="held-out")
+
+
+def test_all_rows_evaluate_where_one_fold_holds_out_few():
+    n, sites = 104, np.repeat(np.arange(6), [20, 20, 20, 20, 20, 4])
+    X = np.random.default_rng(0).normal(size=(n, 3))
+    data = dampen.from_arrays(X, X[:, 0], test_fraction=0.0)
+    data = data.with_folds([(np.flatnonzero(sites != k), np.flatnonzero(sites == k)) for k in range(6)])
+    found = dampen.compare(dampen.mlp(4), data, SETTINGS, 6, epochs=2)
+    evaluation = found.results.calibration.confirmed.evaluation
+    costs = evaluation.costs[found.recommended]
+    assert [len(c) for c in costs] == [20, 20, 20, 20, 20, 4]
+    assert evaluation.n_rows == n
+    assert {len(fold.train_rows) for fold in evaluation.rows.of_seeds} == {84}
+    assert evaluation.estimate({found.recommended: 1.0}).mean == pytest.approx(np.concatenate(costs).mean())
+
+
+def test_a_group_that_leaves_few_rows_to_train_on_is_told():
+    groups = np.repeat(np.arange(11), [100] + [10] * 10)
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    data = dampen.from_arrays(X, X[:, 0], test_fraction=0.0, groups=groups)
+    found = dampen.compare(dampen.mlp(4), data, SETTINGS, 5, epochs=2)
+    rows = found.results.calibration.confirmed.evaluation.rows.of_seeds
+    trained = {len(fold.train_rows) for fold in rows}
+    assert max(trained) < 0.6 * 200
+    assert sum(len(fold.validation_rows) for fold in rows) == 200
+    assert f"these networks train on {trained.pop()} of 200 rows" in found.verdict.bias
+    even = dampen.from_arrays(X, X[:, 0], test_fraction=0.0, groups=np.arange(200) // 10)
+    assert "train on" not in dampen.compare(dampen.mlp(4), even, SETTINGS, 5, epochs=1).verdict.bias
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_folds_that_may_differ_all_calibrate_an_ensemble_of_numbers(tmp_path, grouped):
+    n = 1000  # of drawn rows a fold or two is enough
+    X = np.random.default_rng(0).normal(size=(n, 3))
+    groups = np.arange(n) // 50 if grouped else None
+    data = dampen.from_arrays(X, X[:, 0], test_fraction=0.0, groups=groups)
+    data = data if grouped else data.with_folds(KFold(5))
+    found = dampen.compare(dampen.mlp(4), data, SETTINGS, 5, epochs=1, out=tmp_path / "study")
+    held = [rows.targets for _, rows in found.results.predictor.ensembles]
+    assert len(held) == 5
+    assert len(torch.cat(held).unique()) == n
+    drawn = dampen.compare(
+        dampen.mlp(4), replace(data, groups=None, given_folds=None), SETTINGS, 5, epochs=1, out=tmp_path / "drawn"
+    )
+    assert sum(len(rows.targets) for _, rows in drawn.results.predictor.ensembles) < n / 2

@@ -276,8 +276,8 @@ def test_where_the_choice_turns_out_no_better_than_no_regularisation_that_is_rec
     low, high = verdict.passed_over.interval
     assert verdict.sentences()[0] == (
         "No setting is significantly better than no regularisation; use none (weight decay 0, lr 0.1, 16 epochs). The "
-        "best one with some on the selection rows, weight decay 0.3, lr 0.1, 16 epochs, was not better on the evaluation "
-        f"rows (a loss of {-gains.mean():.2g} in mse, {-high:.4g} to {-low:.4g})."
+        "best one with some on the selection rows, weight decay 0.3, lr 0.1, 16 epochs, was not better on the "
+        f"evaluation rows (a loss of {-gains.mean():.2g} in mse, {-high:.4g} to {-low:.4g})."
     )
 
 

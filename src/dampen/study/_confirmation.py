@@ -146,7 +146,7 @@ class Confirmation:
         trainings = tuple(dict.fromkeys(named.values()))
         costs: dict[Training, float] = {}
         for population, alike in self._train(trainings):
-            ranking = mean_costs(population, self._runner.rows("confirmation").selection, self._plan.metric).mean(0)
+            ranking = mean_costs(population, self._runner.rows("confirmation").selection, self._plan.metric)
             costs |= dict(zip(alike, ranking.tolist(), strict=True))
         chosen = _best_of(costs)
         return Confirmed(

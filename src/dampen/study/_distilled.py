@@ -21,7 +21,8 @@ from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.metrics import Metric, mean_probabilities
 from dampen.search import Training
-from dampen.statistics import over_members
+from dampen.statistics import over_folds, over_members
+from dampen.study._phases import given_round
 from dampen.study._protocol import Plan
 
 _FOLDS, _DRAW = 5, 3  # parts of which nobody trains on one in the comparison; added to the seed of their draw
@@ -113,7 +114,7 @@ def distil(
     data = replace(plan.data, test_rows=plan.data.test_rows[:0], given_folds=None)
     data = training_and_validation_rows(data)
     school = _School(plan, model, recommended, student, chosen, seeds)
-    values, against, n_rows = _compared(school, data)
+    values, against, n_rows = _compared(school, replace(data, given_folds=plan.data.given_folds))
     taught = _taught(data, mean_probabilities(_outputs(networks, data.train.features), data.task))
     population = school.trained(student, taught, seeds[:1])
     return Distilled(
@@ -179,17 +180,28 @@ def _compared(school: _School, data: Data) -> tuple[dict[str, float], dict[str, 
     """Return values, differences with their intervals, and the number of rows that they are of."""
     plan = school.plan
     metric, deviation, seed = _metric(plan), plan.target_scale[1], plan.seed + _DRAW
-    whole = len(data.train_rows) >= _FEW or data.ordered
-    parts = [data.with_validation(1 / _FOLDS, seed=seed)] if whole else data.folds(_FOLDS, seed=seed)
+    if data.given_folds is not None:
+        parts = given_round(data)
+    elif len(data.train_rows) >= _FEW or data.ordered:
+        parts = [data.with_validation(1 / _FOLDS, seed=seed)]
+    else:
+        parts = data.folds(_FOLDS, seed=seed)
     of_parts = [school.outputs_of(part) for part in parts]
     costs: dict[str, np.ndarray] = {}
     for name in ("distilled", "ensemble", "single"):
         each = [metric.costs(of[name], part.validation) for of, part in zip(of_parts, parts, strict=True)]
         costs[name] = torch.cat(each, -1).double().numpy()
+    sizes = np.array([float(len(part.validation_rows)) for part in parts])
     means = {name: float(of.mean()) for name, of in costs.items()}
     against: dict[str, tuple[float, float, float]] = {}
     for name in ("ensemble", "single"):
-        ends = over_members(costs["distilled"] - costs[name]).interval(_LEVEL)
+        excess = costs["distilled"] - costs[name]
+        if len(parts) > 1:  # they share training rows
+            each = np.array([of.mean() for of in np.split(excess, sizes.cumsum()[:-1].astype(int), axis=1)])
+            share = float(np.mean([len(part.validation_rows) / len(part.train_rows) for part in parts]))
+            ends = over_folds(each, share, sizes).interval(_LEVEL)
+        else:
+            ends = over_members(excess).interval(_LEVEL)
         difference, low, high = metric.difference_in_unit(means["distilled"], means[name], ends, deviation)
         against[name] = difference, low, high
     n_rows = sum(len(part.validation_rows) for part in parts)

@@ -102,7 +102,8 @@ class Evaluation:
         if not all(np.isfinite(e).all() for e in each):
             return Estimate(math.inf, math.nan, 1.0)
         if self.plan.scheme == "folds":
-            return over_folds(self._of_folds([float(e.mean()) for e in each]), self.rows.test_share())
+            means, sizes = (self._of_folds([float(of(e)) for e in each]) for of in (np.mean, len))
+            return over_folds(means, self.rows.test_share(), sizes)
         return over_seeds_and_rows(np.stack(each))
 
     def _of_folds(self, means: Sequence[float]) -> Float64[np.ndarray, " J"]:

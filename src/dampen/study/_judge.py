@@ -72,7 +72,7 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
         memory_epochs=_memory(plan, recommended.setting, steps),
         usual=(plan.training.lr, plan.lengths.usual),
         method=_verdict_text.method(plan, confirmed.chosen_among, _n_parts(attribution, learnt), searched),
-        bias=_verdict_text.bias(plan),
+        bias=_verdict_text.bias(plan, evaluation.rows.n_train),
     )
 
 

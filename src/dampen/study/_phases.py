@@ -15,6 +15,7 @@ FOLDS = 5
 CONFIRM_SEED, TEST_SEED = 1_000_000, 2_000_000  # away from the search's seeds: the verdict's luck is its own
 CALIBRATION_SEED = 3_000_000
 CALIBRATION_FOLDS, FEW = 10, 1000  # below so many rows the tenth that is left out is missed less than a fifth
+MOST_GIVEN = 10  # folds that are given, for each of which ensembles train
 CALIBRATION_ROWS = 300  # a variance of so many rows is known to 8 %: no more folds are needed
 
 
@@ -36,6 +37,11 @@ class Split:
     def of_seeds(self) -> list[Data] | None:
         """One `Data` for each seed; None where all seeds share one."""
         return self.sets if isinstance(self.sets, list) else None
+
+    @property
+    def n_train(self) -> int:
+        """How many rows each network trains on: folds have equally many."""
+        return len((self.of_seeds or [self.sets])[0].train_rows)  # type: ignore[union-attr]
 
     def test_share(self) -> float:
         """Return the held-out rows over the training rows, the mean over folds."""
@@ -83,8 +89,16 @@ def calibration_folds(plan: Plan) -> list[Data]:
         folds = data.folds(CALIBRATION_FOLDS if few else FOLDS, seed=plan.seed + 2)
     except InputError:  # a class or groups that are too few for ten
         folds = data.folds(FOLDS, seed=plan.seed + 2)
+    if data.given_folds is not None:
+        return equally_long(given_round(data), plan.seed)
     folds = equally_long(folds, plan.seed)
     return folds[: n_calibration_folds(plan, len(folds[0].validation_rows))]
+
+
+def given_round(data: Data) -> list[Data]:
+    """Return folds that are given and hold out each row once: at most ten, from the first to the last."""
+    folds = data.folds()[: math.ceil(folds_a_round(data))]
+    return [folds[i] for i in np.linspace(0, len(folds) - 1, min(len(folds), MOST_GIVEN)).round().astype(int)]
 
 
 def n_calibration_folds(plan: Plan, of: int | None = None) -> int:
@@ -99,6 +113,8 @@ def n_calibration_folds(plan: Plan, of: int | None = None) -> int:
     n = len(plan.data.train_rows)
     # no more rows than the confirmation's networks leave out, one fold of five each: few seeds stay a short study
     rows = min(CALIBRATION_ROWS, int(n * len(plan.confirm_seeds) / folds_a_round(plan.data)))
-    given = plan.data.given_folds
-    parts = len(given) if given is not None else CALIBRATION_FOLDS if n < FEW else FOLDS
+    given = plan.data.given_folds is not None
+    parts = math.ceil(folds_a_round(plan.data)) if given else CALIBRATION_FOLDS if n < FEW else FOLDS
+    if given or (plan.data.groups is not None and not plan.data.copies.are(plan.data.groups)):
+        return min(parts, MOST_GIVEN)  # a fold is a site, a time or some groups, and may be unlike the others
     return max(1, math.ceil(rows / (of or max(1, n // parts)) - 0.5))

@@ -438,7 +438,9 @@ def _all_zero(dropout: Any) -> bool:
     return all(rate is not None and (rate[1] if isinstance(rate, tuple) else rate) == 0 for rate in rates)
 
 
-def mean_costs(population: Population, rows: Any, metric: Metric) -> Float[np.ndarray, "S M"]:
-    """Return the mean cost of each member, infinite for one that diverged."""
-    means = np.stack([costs.double().mean(1).numpy() for costs in costs_of_rows(population, rows, metric)])
-    return np.where(np.isfinite(means), means, np.inf)
+def mean_costs(population: Population, rows: Any, metric: Metric) -> Float[np.ndarray, " M"]:
+    """Return the mean cost of each setting over seeds, by their rows; infinite where one of them diverged."""
+    costs = [of_seed.double() for of_seed in costs_of_rows(population, rows, metric)]
+    means, sizes = np.stack([of_seed.mean(1).numpy() for of_seed in costs]), [of_seed.shape[1] for of_seed in costs]
+    means = np.where(np.isfinite(means), means, np.inf)
+    return means.mean(0) if len(set(sizes)) == 1 else np.average(means, axis=0, weights=sizes)

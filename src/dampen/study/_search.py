@@ -58,7 +58,7 @@ class _Search:
             self._note_best()
             return known
         population = self.runner.train("search", run, settings, epochs, None)
-        costs = mean_costs(population, self.runner.rows("search").selection, self.plan.metric).mean(0)
+        costs = mean_costs(population, self.runner.rows("search").selection, self.plan.metric)
         stops = _stops(population)
         place = {setting: m for m, setting in enumerate(settings)}
         ranked = {}

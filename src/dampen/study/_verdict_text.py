@@ -29,18 +29,29 @@ BIASES = {
     "without effect was removed, or all regularisation where the selected setting was no better than none.",
 }
 
+_ALIKE = 0.6  # of the rows: what five folds train on, less a quarter
 _GIVEN = (
     "The search and the evaluation used the same folds, those that were given, so the figures of the selected setting "
     "may be slightly too good."
 )
 
 
-def bias(plan: Plan) -> str:
-    """Return what may be too good about the figures."""
-    folds = plan.data.given_folds
+def bias(plan: Plan, trained: int) -> str:
+    """Return what may be too good about the figures, or not hold for all rows.
+
+    Args:
+        plan: the study.
+        trained: rows that each network behind the figures trains on.
+    """
+    folds, n = plan.data.given_folds, len(plan.data.train_rows)
+    if folds is None and plan.scheme == "folds" and trained < _ALIKE * n:
+        return (
+            f"{BIASES[plan.scheme]} Groups are of very different sizes, so that these networks train on {trained} of "
+            f"{n} rows: with all of them less regularisation may be best."
+        )
     if folds is None:
         return BIASES[plan.scheme]
-    held, n = len(held_rows(folds)), len(plan.data.train_rows)
+    held = len(held_rows(folds))
     return _GIVEN if held == n else f"{_GIVEN} The folds hold out {held} of {n} rows: the others evaluated nothing."
 
 
