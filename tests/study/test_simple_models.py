@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeCV
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, Ridge, RidgeCV
 from sklearn.metrics import log_loss
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -211,13 +211,11 @@ def test_boosting_says_that_its_rounds_are_capped(monkeypatch):
 @pytest.mark.parametrize("name", ["linear", "boosting"])
 def test_what_was_chosen_on_other_rows_is_not_searched_again(name, outputs):
     first, rows = fitted(name, drawn(n=200, classes=outputs), outputs), drawn(classes=outputs, seed=2)
-    if (name, outputs) == ("linear", 1):  # leave-one-out costs nothing
-        assert first.chosen is None
-        return
     again = SIMPLE[name](rows, task_of(outputs), outputs, 0, first.chosen)
     assert again.chosen == first.chosen
     assert "(chosen before)" in again.about
-    word = f"C = {first.chosen:g}" if name == "linear" else f"{first.chosen:g} round"
+    penalty = "penalty" if outputs == 1 else "C ="
+    word = f"{penalty} {first.chosen:g}" if name == "linear" else f"{first.chosen:g} round"
     assert word in again.about
     assert word in first.about
 
@@ -337,6 +335,26 @@ def test_the_linear_penalty_is_chosen_with_groups_kept_together(outputs):
 
     assert deviation(together) < 0.7 * deviation(alone)
     assert answers("linear", Rows(x, y, groups=torch.zeros(240, dtype=torch.int64)), outputs).isfinite().all()
+
+
+def test_a_group_s_weights_count_as_copies_where_the_ridge_penalty_is_chosen():
+    rng = np.random.default_rng(1)
+    groups, often = np.repeat(np.arange(10), 6), rng.integers(1, 6, 60)
+    x = torch.tensor(rng.normal(size=(60, 20)), dtype=torch.float32)
+    y = torch.tensor(rng.normal(size=60) + x[:, 0].numpy(), dtype=torch.float32)
+    copies = np.repeat(np.arange(60), often)
+    weighted = Rows(x, y, torch.tensor(often / often.mean()), torch.tensor(groups))
+    folds = list(GroupKFold(5).split(x, y, groups))
+    costs = []
+    for penalty in _simple_models.RIDGES:
+        cost = 0.0
+        for train, held in folds:
+            inside, outside = copies[np.isin(copies, train)], copies[np.isin(copies, held)]
+            model = make_pipeline(StandardScaler(), Ridge(penalty * often.mean())).fit(x[inside].numpy(), y[inside])
+            cost += ((model.predict(x[outside].numpy()) - y[outside].numpy()) ** 2).sum()
+        costs.append(cost)
+    best = _simple_models.RIDGES[int(np.argmin(costs))]
+    assert fitted("linear", weighted, 1).about == f"ridge regression, penalty {best:g} (the best of 9 on 5 folds)"
 
 
 @pytest.mark.parametrize("outputs", [1, 2])

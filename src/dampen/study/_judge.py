@@ -253,8 +253,7 @@ def _margin_in_unit(confirmed: Confirmed, cost: float) -> float:
 
 def _steps(plan: Plan, rows: Split) -> int:
     """Return the steps of an epoch."""
-    data = (rows.of_seeds or [rows.sets])[0]
-    return math.ceil(len(data.train_rows) / rows_a_step(plan.training))  # type: ignore[union-attr]
+    return math.ceil(rows.n_train / rows_a_step(plan.training))
 
 
 def _memory(plan: Plan, setting: Setting, steps: int) -> float | None:

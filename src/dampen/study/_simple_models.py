@@ -115,7 +115,7 @@ def linear(rows: Rows, task: str, outputs: int, seed: int, chosen: float | None 
     x, y, weights = _arrays(rows)
     with _quiet(x.size):
         if task != "classification":
-            return _ridge(x, y, weights, rows) if len(y) > 2 else constant(rows, task, outputs, seed)
+            return _ridge(x, y, weights, rows, chosen) if len(y) > 2 else constant(rows, task, outputs, seed)
         if len(np.unique(y)) == 1:
             return constant(rows, task, outputs, seed)
         searching = chosen is None and len(y) <= MOST_ROWS
@@ -245,20 +245,37 @@ def _chosen(x: Numbers, y: np.ndarray, weights: Weights, folds: Folds, outputs: 
     return PENALTIES[int(costs.argmin())]
 
 
-def _ridge(x: Numbers, y: np.ndarray, weights: Weights, rows: Rows) -> Simple:
+def _ridge(x: Numbers, y: np.ndarray, weights: Weights, rows: Rows, chosen: float | None) -> Simple:
     from sklearn import config_context
-    from sklearn.linear_model import RidgeCV
+    from sklearn.linear_model import Ridge, RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    def fitted(model: Any, at: np.ndarray | slice) -> Any:
+        of = None if weights is None else weights[at]
+        words = {"standardscaler__sample_weight": of, f"{type(model).__name__.lower()}__sample_weight": of}
+        with config_context(enable_metadata_routing=False):
+            return make_pipeline(StandardScaler(), model).fit(x[at], y[at], **words)
+
     groups, times = _labels(rows)
-    folds = _later(times, groups) if times is not None else _group_folds(y, groups) if groups is not None else None
-    ridge = RidgeCV(RIDGES, cv=folds or None, scoring="neg_mean_squared_error")
-    model = make_pipeline(StandardScaler(), ridge)
-    with config_context(enable_metadata_routing=False):
-        model.fit(x, y, standardscaler__sample_weight=weights, ridgecv__sample_weight=weights)
-    how = f"the best of {len(RIDGES)} in cross-validation"
-    return Simple(f"ridge regression, penalty {ridge.alpha_:g} ({how})", lambda x: model.predict(x)[:, None])
+    how, folds = "chosen before", list[tuple[np.ndarray, np.ndarray]]()
+    if chosen is None and times is not None:
+        folds = _later(times, groups)
+    elif chosen is None and groups is not None:
+        folds = _group_folds(y, groups)
+    if folds:
+        costs = np.zeros(len(RIDGES))
+        for train, held in folds:
+            of_held = 1.0 if weights is None else weights[held]
+            errors = [fitted(Ridge(penalty), train).predict(x[held]) - y[held] for penalty in RIDGES]
+            costs += [(of_held * error**2).sum() for error in errors]
+        chosen, how = RIDGES[int(costs.argmin())], _best_of(len(RIDGES), folds)
+    if chosen is None:
+        model = fitted(RidgeCV(RIDGES, scoring="neg_mean_squared_error"), slice(None))
+        chosen, how = float(model[-1].alpha_), f"the best of {len(RIDGES)} in cross-validation"
+    else:
+        model = fitted(Ridge(chosen), slice(None))
+    return Simple(f"ridge regression, penalty {chosen:g} ({how})", lambda x: model.predict(x)[:, None], chosen)
 
 
 def _rounds(
