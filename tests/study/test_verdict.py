@@ -15,6 +15,7 @@ from torch import nn
 import dampen
 from dampen import InputError, LogUniform, Population, Setting, compare, tune
 from dampen.engine import Builder
+from dampen.metrics import find
 from dampen.search import Training
 from dampen.search._halving import rungs
 from dampen.statistics import Estimate
@@ -528,9 +529,13 @@ def test_an_unsettled_gain_is_the_one_over_the_best_training_without_regularisat
 def test_early_stopping_says_where_it_stopped(study, stopped_at, words):
     other = study.verdict.references["none_stopped_early"]
     other = replace(other, training=replace(other.training, epochs=8, stopped_at=stopped_at))
-    lines = replace(study.verdict, references=study.verdict.references | {"none_stopped_early": other}).sentences()
-    (line,) = [line for line in lines if line.startswith("Against no regularisation, stopped early with")]
-    assert f"{words} (" in line
+    verdict = replace(study.verdict, references=study.verdict.references | {"none_stopped_early": other})
+    of_loss, of_another = (
+        next(line for line in one.sentences() if line.startswith("Against no regularisation, stopped early with"))
+        for one in (verdict, replace(verdict, metric=find("mae", "regression")))
+    )
+    assert f"{words} (" in of_loss
+    assert of_another == f"{of_loss} It stops where its validation loss is least, whatever the metric."
 
 
 def test_every_reference_has_a_sentence_with_its_figures(study):

@@ -9,6 +9,7 @@ from dampen.study._defaults import is_table
 
 NONE, DEFAULT, TABULAR = "none", "default", "tabular-default"
 STOPPED = "none_stopped_early"
+LOSSES = ("nll", "mse", "rmse")  # metrics that are least where the loss is, by which trainings are stopped early
 UNREGULARISED = (NONE, STOPPED)
 _NO_REGULARISERS = ("lr", "patience", "dropblock_size")
 _LEAST_RATES = 3  # learning rates that a reference tries at least, where the learning rate is searched

@@ -6,7 +6,7 @@ from dampen.data import held_rows
 from dampen.search import Training
 from dampen.study._findings import Against, Findings, Part
 from dampen.study._protocol import Plan
-from dampen.study._references import DEFAULT, NONE, STOPPED, TABULAR
+from dampen.study._references import DEFAULT, LOSSES, NONE, STOPPED, TABULAR
 from dampen.study._setting_text import setting_text
 
 BEATEN = "Better than the network on these rows"
@@ -229,7 +229,9 @@ def _references(verdict: Findings) -> list[str]:
         if other.equivalent:
             how = "equivalent"
         ends, difference = _ends(other.interval, "+"), _number(other.difference, "+")
-        lines.append(f"Against {what}{_with(other)} ({other.value:.4g}): {difference} ({ends}), {how}.")
+        line = f"Against {what}{_with(other)} ({other.value:.4g}): {difference} ({ends}), {how}."
+        by_loss = other.training is None or other.training.stopped_at is None or verdict.metric.name in LOSSES
+        lines.append(line if by_loss else f"{line} It stops where its validation loss is least, whatever the metric.")
     return lines
 
 
