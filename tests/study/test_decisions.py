@@ -187,6 +187,10 @@ def test_a_budget_keeps_time_for_every_part_of_a_cocktail_and_steps_down_by_quar
         fit_search(1.2, 1.0, wanted, searched, given=3.0)  # 1.8 s are spent
     assert [full_trainings(3, 2, n) for n in (2, 3, 5)] == [12, 15, 24]
     assert [planned(n) for n in (2, 3, 5)] == [40, 30, 20]
+    calibrating = replace(
+        wanted, regularisers=2, calibrating=10
+    )  # ensembles that folds are left out by take their part
+    assert fit_search(4000.0, 1.0, calibrating, searched)[2].planned == 20
 
 
 def test_the_measured_training_has_the_knobs_that_are_searched(monkeypatch):

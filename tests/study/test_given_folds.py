@@ -5,11 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, LeavePGroupsOut, ShuffleSplit
 
 import dampen
 from dampen import InputError, Setting
+from dampen.study._evaluate import Evaluation
+from dampen.study._phases import given_round
 
+NOTHING = dict.fromkeys(("plan", "rows", "metric", "companion", "companions"))
 SETTINGS = {"none": Setting(), "decay": Setting(weight_decay=0.1)}
 
 
@@ -118,3 +121,33 @@ def test_folds_that_may_differ_all_calibrate_an_ensemble_of_numbers(tmp_path, gr
         dampen.mlp(4), replace(data, groups=None, given_folds=None), SETTINGS, 5, epochs=1, out=tmp_path / "drawn"
     )
     assert sum(len(rows.targets) for _, rows in drawn.results.predictor.ensembles) < n / 2
+
+
+def test_every_row_that_is_held_out_calibrates_once_whatever_the_order_of_the_folds():
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    data = dampen.from_arrays(X, X[:, 0], test_fraction=0.0)
+    sites, twice = np.arange(100) // 20, [KFold(5, shuffle=True, random_state=seed).split(X) for seed in (0, 1)]
+    for folds, n in (
+        (list(LeavePGroupsOut(2).split(X, groups=sites)), 4),  # the first site with each of the others
+        ([fold for pair in zip(*twice, strict=True) for fold in pair], None),
+        (list(ShuffleSplit(10, test_size=0.2, random_state=0).split(X)), None),
+        (list(KFold(20).split(X)), 10),
+    ):
+        taken = given_round(data.with_folds(folds))
+        held = torch.cat([fold.validation_rows for fold in taken])
+        covered = np.unique(np.concatenate([rows for _, rows in folds]))
+        assert len(held.unique()) == len(held)
+        assert n is None or len(taken) == n
+        assert len(held) == len(covered) or (len(taken) == 10 and len(held) >= len(covered) / 2)
+        assert all(not set(fold.train_rows.tolist()) & set(fold.validation_rows.tolist()) for fold in taken)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_the_margin_is_that_of_the_spread_of_folds_by_their_rows():
+    sizes, means = np.array([200.0] * 5 + [2.0]), np.array([1.0, 1.1, 0.9, 1.0, 1.0, 5.0])
+    evaluation = Evaluation(**NOTHING, costs={"a": [np.full(int(n), m) for n, m in zip(sizes, means, strict=True)]})
+    w = sizes / sizes.sum()
+    expected = np.average((means - w @ means) ** 2, weights=w) / (1 - (w**2).sum())
+    assert evaluation.spread("a") == pytest.approx(np.sqrt(expected))
+    even = Evaluation(**NOTHING, costs={"a": [np.full(9, m) for m in means]})
+    assert even.spread("a") == pytest.approx(means.std(ddof=1))

@@ -375,7 +375,11 @@ def test_of_rows_with_times_the_later_ones_choose(name, outputs):
     assert spread(ordered) < 0.5 * spread(shuffled)
     of_groups = Rows(x, y, groups=torch.tensor(times // 10), times=torch.tensor(times))
     assert answers(name, of_groups, outputs).isfinite().all()
-    everywhere = Rows(x, y, groups=torch.zeros(400).long(), times=torch.tensor(times))  # no time parts it
+    grouped = {"groups": torch.tensor(times % 4)}  # no time parts them: their folds choose, as without times
+    assert fitted(name, Rows(x, y, **grouped, times=torch.tensor(times)), outputs).about == (
+        fitted(name, Rows(x, y, **grouped), outputs).about
+    )
+    everywhere = Rows(x, y, groups=torch.zeros(400).long(), times=torch.tensor(times))
     assert answers(name, everywhere, outputs).isfinite().all()
 
 

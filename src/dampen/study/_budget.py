@@ -40,6 +40,7 @@ class Wanted:
         confirm_seeds: of the verdict at least.
         regularisers: how many the best is likely to have on: each is left out to see what it is worth.
         families: of references that train beside them.
+        calibrating: folds that ensembles of numbers are calibrated on, each a training for every seed.
     """
 
     settings: int | None
@@ -52,6 +53,7 @@ class Wanted:
     confirm_seeds: int = CONFIRM_SEEDS[0]
     regularisers: int = 2
     families: int = 3
+    calibrating: int = 0
 
 
 def seconds_per_member_epoch(
@@ -114,7 +116,8 @@ def fit_search(
     Raises:
         InputError: the least search does not fit.
     """
-    goal, full = _SEARCH * budget / rate, full_trainings(wanted.confirmed, wanted.families, wanted.regularisers)
+    goal = _SEARCH * budget / rate
+    full = full_trainings(wanted.confirmed, wanted.families, wanted.regularisers) + wanted.calibrating
 
     def fits(n: int, seeds: int, lengths: Lengths) -> bool:
         rest = ((1 - _SEARCH) * budget - _spare(budget)) / rate

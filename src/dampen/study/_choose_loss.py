@@ -108,7 +108,8 @@ def _costs_of_best(ready: Preparation, plan: Plan) -> tuple[Float[Tensor, " N"],
     population = Population(ready.model, plan.space.draw(N_SETTINGS, "sobol", ready.seed), list(plan.seeds))
     population.fit(rows.sets, ready.training, epochs=ready.lengths.usual, evaluate_every=None)
     costs = [of_seed.double() for of_seed in costs_of_rows(population, rows.selection, _NLL)]
-    means = torch.stack([of_seed.mean(1) for of_seed in costs]).mean(0)
+    sizes = torch.tensor([float(of_seed.shape[1]) for of_seed in costs])
+    means = torch.stack([of_seed.mean(1) for of_seed in costs], -1).double() @ (sizes / sizes.sum()).double()
     best = int(means.nan_to_num(math.inf).argmin())
     of_best = [of_seed[best] for of_seed in costs]  # seeds have rows of their own, or share them
     each = torch.cat(of_best) if isinstance(rows.selection, list) else torch.stack(of_best).mean(0)

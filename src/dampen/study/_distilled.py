@@ -37,9 +37,10 @@ _OF_CLASSES = ("label_smoothing",)  # knobs that change targets which are classe
 class Distilled:
     """A network that was trained on an ensemble's predictions, and how it compares on rows that none has seen.
 
-    For the comparison a fifth of the rows is left out, of fewer than 1000 rows each fifth in turn: an ensemble,
-    networks that are distilled from it, one for each seed, and networks of the recommended setting are trained on the
-    rest. The network itself is trained on all rows with the predictions of the ensemble that was.
+    For the comparison a fifth of the rows is left out, of fewer than 1000 rows each fifth in turn, or the folds that
+    were given: an ensemble, networks that are distilled from it, one for each seed, and networks of the recommended
+    setting are trained on the rest. The network itself is trained on all rows with the predictions of the ensemble that
+    was.
 
     Args:
         network: in evaluation mode; predicts as `Study.model` does.
@@ -47,7 +48,7 @@ class Distilled:
         metric: what the values are.
         values: of `distilled`, `ensemble` and `single`, a single network of the recommended setting.
         against: the distilled network's value minus that of `ensemble` and of `single`, with the ends of its 95 %
-            interval over seeds and rows.
+            interval: over folds where there are several, else over seeds and rows.
         n_networks: of the ensemble.
         n_rows: that were left out.
     """
@@ -69,7 +70,7 @@ class Distilled:
             f"{values['single']:.4g}."
         ]
         for name, (difference, low, high) in self.against.items():
-            ends = f"{difference:+.3g} (95 % interval {low:+.3g} to {high:+.3g} over seeds and rows)"
+            ends = f"{difference:+.3g} (95 % interval {low:+.3g} to {high:+.3g})"
             lines.append(
                 f"Distilled minus the ensemble: {ends}."
                 if name == "ensemble"

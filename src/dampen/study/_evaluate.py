@@ -21,8 +21,8 @@ from dampen.study._simple_models import SIMPLE
 Candidate = Training | str
 """A training, or the name of a simple model."""
 
-Costs = list[Float64[np.ndarray, " N"]]
-"""For each seed the cost of each of its evaluation rows."""
+Costs = list[Float64[np.ndarray, " _"]]
+"""For each seed the cost of each of its evaluation rows: as many for all, or those of its fold."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,11 @@ class Evaluation:
 
     def spread(self, candidate: Candidate) -> float:
         """Return the standard deviation over seeds of a mean cost."""
-        return float(np.std([costs.mean() for costs in self.costs[candidate]], ddof=1))
+        means, sizes = (np.array([of(costs) for costs in self.costs[candidate]]) for of in (np.mean, len))
+        if len(set(sizes)) == 1:
+            return float(means.std(ddof=1))
+        w = sizes / sizes.sum()  # as in `over_folds`
+        return math.sqrt(float(w @ np.square(means - w @ means)) / (1 - float(w @ w)))
 
     def excess_in_unit(
         self, other: Candidate, one: Candidate, estimate: Estimate, level: float

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from dampen.data import Data, a_round, equally_long, held_out
 from dampen.errors import InputError
@@ -96,8 +97,13 @@ def calibration_folds(plan: Plan) -> list[Data]:
 
 
 def given_round(data: Data) -> list[Data]:
-    """Return folds that are given and hold out each row once: at most ten, from the first to the last."""
-    folds = data.folds()[: math.ceil(folds_a_round(data))]
+    """Return folds that are given, at most ten, each with the rows that none before it holds out."""
+    folds, held = [], torch.empty(0, dtype=torch.int64)
+    for fold in data.folds():
+        rows = fold.validation_rows[~torch.isin(fold.validation_rows, held)]
+        if len(rows):
+            folds.append(replace(fold, validation_rows=rows))
+            held = torch.cat([held, rows])
     return [folds[i] for i in np.linspace(0, len(folds) - 1, min(len(folds), MOST_GIVEN)).round().astype(int)]
 
 
@@ -113,8 +119,10 @@ def n_calibration_folds(plan: Plan, of: int | None = None) -> int:
     n = len(plan.data.train_rows)
     # no more rows than the confirmation's networks leave out, one fold of five each: few seeds stay a short study
     rows = min(CALIBRATION_ROWS, int(n * len(plan.confirm_seeds) / folds_a_round(plan.data)))
-    given = plan.data.given_folds is not None
-    parts = math.ceil(folds_a_round(plan.data)) if given else CALIBRATION_FOLDS if n < FEW else FOLDS
-    if given or (plan.data.groups is not None and not plan.data.copies.are(plan.data.groups)):
-        return min(parts, MOST_GIVEN)  # a fold is a site, a time or some groups, and may be unlike the others
+    parts = CALIBRATION_FOLDS if n < FEW else FOLDS
+    # a fold that is given, or of groups, is a site or a time, and may be unlike the others
+    if plan.data.given_folds is not None:
+        return len(given_round(plan.data))
+    if plan.data.groups is not None and not plan.data.copies.are(plan.data.groups):
+        return parts
     return max(1, math.ceil(rows / (of or max(1, n // parts)) - 0.5))

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from dampen.data import Rows
 from dampen.engine import Population
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
@@ -59,7 +60,7 @@ class _Search:
             return known
         population = self.runner.train("search", run, settings, epochs, None)
         costs = mean_costs(population, self.runner.rows("search").selection, self.plan.metric)
-        stops = _stops(population)
+        stops = _stops(population, self.runner.rows("search").selection)
         place = {setting: m for m, setting in enumerate(settings)}
         ranked = {}
         for family, of in alive.items():
@@ -98,11 +99,13 @@ class _Search:
                 self._rung(run, len(self.plan.brackets), epochs, {SEARCH: drawn})
 
 
-def _stops(population: Population) -> list[tuple[int, float]]:
-    """Return, for each setting, the epoch with the least mean validation loss, and that loss."""
+def _stops(population: Population, selection: Rows | list[Rows]) -> list[tuple[int, float]]:
+    """Return, for each setting, the epoch with the least mean validation loss, and that loss; folds count by rows."""
     history = population.history
-    curves = history.metrics["validation_loss"].mean(1)  # [E, M]
+    curves = history.metrics["validation_loss"]  # [E, S, M]
     curves = np.where(np.isfinite(curves), curves, np.inf)
+    sizes = [len(rows) for rows in selection] if isinstance(selection, list) else [1]
+    curves = curves.mean(1) if len(set(sizes)) == 1 else np.average(curves, axis=1, weights=sizes)
     rows = curves.argmin(0)
     return [(int(history.epochs[e]), float(curves[e, m])) for m, e in enumerate(rows)]
 

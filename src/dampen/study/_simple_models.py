@@ -261,7 +261,7 @@ def _ridge(x: Numbers, y: np.ndarray, weights: Weights, rows: Rows, chosen: floa
     how, folds = "chosen before", list[tuple[np.ndarray, np.ndarray]]()
     if chosen is None and times is not None:
         folds = _later(times, groups)
-    elif chosen is None and groups is not None:
+    if chosen is None and not folds and groups is not None:
         folds = _group_folds(y, groups)
     if folds:
         costs = np.zeros(len(RIDGES))
@@ -348,7 +348,9 @@ def _folds(y: np.ndarray, rows: Rows, seed: int) -> Folds:
     groups, times = _labels(rows)
     if times is not None:
         later = _later(times, groups)
-        return [(train, held) for train, held in later if y.dtype.kind not in "iu" or len(np.unique(y[train])) > 1]
+        told = [(train, held) for train, held in later if y.dtype.kind not in "iu" or len(np.unique(y[train])) > 1]
+        if told:
+            return told
     if y.dtype.kind not in "iu":
         if groups is not None:
             return _group_folds(y, groups)

@@ -298,7 +298,8 @@ def _within(
             looked = plan.rounds * around * seeds * lengths.planned
             return searched * (1 + sum(map(len, families.values())) / settings) + looked
 
-        wanted = replace(wanted, families=len(planned(wanted.least, wanted.lengths)[1]))
+        families = len(planned(wanted.least, wanted.lengths)[1])
+        wanted = replace(wanted, families=families, calibrating=n_calibration_folds(plan))
         longest = wanted.lengths.planned
         rate = _budget.seconds_per_member_epoch(ready.model, ready.data, ready.training, plan.space, longest)
         settings, seeds, lengths = _budget.fit_search(left, rate, wanted, member_epochs, plan.budget)
