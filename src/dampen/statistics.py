@@ -197,9 +197,32 @@ def over_folds(
         error = math.sqrt((1 / J + test_share) * values.var(ddof=1))
         return Estimate(float(values.mean()), error, float(J - 1))
     w = sizes / sizes.sum()
-    mean, shared = float(w @ values), float(w @ w)
-    variance = float(w @ np.square(values - mean)) / (1 - shared)
-    return Estimate(mean, math.sqrt((shared + test_share) * variance), max(1.0, 1 / shared - 1))
+    shared = float(w @ w)
+    error = math.sqrt((shared + test_share) * variance_by_size(values, sizes))
+    return Estimate(float(w @ values), error, max(1.0, 1 / shared - 1))
+
+
+def variance_by_size(values: Float[np.ndarray, " J"], sizes: Float[np.ndarray, " J"]) -> float:
+    """Return the variance between folds that count by their rows, weights w with sum 1, over `1 - sum(w^2)`.
+
+    Example:
+        >>> variance_by_size(np.array([1.0, 2.0, 3.0]), np.ones(3))
+        1.0
+    """
+    if (sizes == sizes[0]).all():
+        return float(values.var(ddof=1))
+    w = sizes / sizes.sum()
+    return float(w @ np.square(values - w @ values)) / (1 - float(w @ w))
+
+
+def mean_by_size(values: Float[np.ndarray, "J ..."], sizes: Sequence[int]) -> Float[np.ndarray, "..."]:
+    """Return the mean over folds, which count by their rows.
+
+    Example:
+        >>> mean_by_size(np.array([[1.0], [4.0]]), [2, 1])
+        array([2.])
+    """
+    return values.mean(0) if len(set(sizes)) == 1 else np.average(values, axis=0, weights=sizes)
 
 
 def proportion_interval(share: float, error: float, n: int, df: float, level: float = 0.95) -> tuple[float, float]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,6 +13,7 @@ from dampen import metrics
 from dampen.engine import Population
 from dampen.errors import InputError
 from dampen.search import Space
+from dampen.statistics import mean_by_size
 from dampen.study import _documents
 from dampen.study._checks import is_of, refuse_loss
 from dampen.study._phases import split
@@ -108,9 +110,8 @@ def _costs_of_best(ready: Preparation, plan: Plan) -> tuple[Float[Tensor, " N"],
     population = Population(ready.model, plan.space.draw(N_SETTINGS, "sobol", ready.seed), list(plan.seeds))
     population.fit(rows.sets, ready.training, epochs=ready.lengths.usual, evaluate_every=None)
     costs = [of_seed.double() for of_seed in costs_of_rows(population, rows.selection, _NLL)]
-    sizes = torch.tensor([float(of_seed.shape[1]) for of_seed in costs])
-    means = torch.stack([of_seed.mean(1) for of_seed in costs], -1).double() @ (sizes / sizes.sum()).double()
-    best = int(means.nan_to_num(math.inf).argmin())
+    means = mean_by_size(np.stack([of_seed.mean(1).numpy() for of_seed in costs]), [c.shape[1] for c in costs])
+    best = int(np.nan_to_num(means, nan=math.inf, posinf=math.inf).argmin())
     of_best = [of_seed[best] for of_seed in costs]  # seeds have rows of their own, or share them
     each = torch.cat(of_best) if isinstance(rows.selection, list) else torch.stack(of_best).mean(0)
     return each, ready.target_scale[1]

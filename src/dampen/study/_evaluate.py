@@ -12,7 +12,7 @@ from dampen.data import Data
 from dampen.engine import Population
 from dampen.metrics import Metric
 from dampen.search import Training
-from dampen.statistics import Estimate, over_folds, over_seeds_and_rows
+from dampen.statistics import Estimate, over_folds, over_seeds_and_rows, variance_by_size
 from dampen.study._phases import Split, folds_a_round, n_folds
 from dampen.study._protocol import Plan
 from dampen.study._runner import costs_of_outputs, outputs_of
@@ -124,10 +124,7 @@ class Evaluation:
     def spread(self, candidate: Candidate) -> float:
         """Return the standard deviation over seeds of a mean cost."""
         means, sizes = (np.array([of(costs) for costs in self.costs[candidate]]) for of in (np.mean, len))
-        if len(set(sizes)) == 1:
-            return float(means.std(ddof=1))
-        w = sizes / sizes.sum()  # as in `over_folds`
-        return math.sqrt(float(w @ np.square(means - w @ means)) / (1 - float(w @ w)))
+        return math.sqrt(variance_by_size(means, sizes.astype(float)))
 
     def excess_in_unit(
         self, other: Candidate, one: Candidate, estimate: Estimate, level: float

@@ -85,13 +85,13 @@ def calibration_folds(plan: Plan) -> list[Data]:
     the jackknife+", section 3) uses rows so: all of them are predicted by what has not seen them.
     """
     data = replace(plan.data, test_rows=plan.data.test_rows[:0])
+    if data.given_folds is not None:
+        return equally_long(given_round(data), plan.seed)
     few = len(data.train_rows) < FEW
     try:
         folds = data.folds(CALIBRATION_FOLDS if few else FOLDS, seed=plan.seed + 2)
     except InputError:  # a class or groups that are too few for ten
         folds = data.folds(FOLDS, seed=plan.seed + 2)
-    if data.given_folds is not None:
-        return equally_long(given_round(data), plan.seed)
     folds = equally_long(folds, plan.seed)
     return folds[: n_calibration_folds(plan, len(folds[0].validation_rows))]
 

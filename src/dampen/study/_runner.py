@@ -22,6 +22,7 @@ from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.metrics import Metric
 from dampen.search import Training
+from dampen.statistics import mean_by_size
 from dampen.study import _documents
 from dampen.study._config import rows_a_step
 from dampen.study._phases import (
@@ -443,4 +444,4 @@ def mean_costs(population: Population, rows: Any, metric: Metric) -> Float[np.nd
     costs = [of_seed.double() for of_seed in costs_of_rows(population, rows, metric)]
     means, sizes = np.stack([of_seed.mean(1).numpy() for of_seed in costs]), [of_seed.shape[1] for of_seed in costs]
     means = np.where(np.isfinite(means), means, np.inf)
-    return means.mean(0) if len(set(sizes)) == 1 else np.average(means, axis=0, weights=sizes)
+    return mean_by_size(means, sizes)

@@ -9,6 +9,7 @@ from dampen.engine import Population
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.search import AROUND, SEARCH, Ranked, TpeSampler, around, best, longer, promoted
+from dampen.statistics import mean_by_size
 from dampen.study import _documents
 from dampen.study._runner import Runner, mean_costs
 
@@ -105,7 +106,7 @@ def _stops(population: Population, selection: Rows | list[Rows]) -> list[tuple[i
     curves = history.metrics["validation_loss"]  # [E, S, M]
     curves = np.where(np.isfinite(curves), curves, np.inf)
     sizes = [len(rows) for rows in selection] if isinstance(selection, list) else [1]
-    curves = curves.mean(1) if len(set(sizes)) == 1 else np.average(curves, axis=1, weights=sizes)
+    curves = mean_by_size(curves.swapaxes(0, 1), sizes)  # [E, M]
     rows = curves.argmin(0)
     return [(int(history.epochs[e]), float(curves[e, m])) for m, e in enumerate(rows)]
 
