@@ -441,3 +441,11 @@ def test_outputs_are_what_each_member_says(kind, chunk):
         for seed, (inputs, _), outputs in zip([4, 5], asked, answers, strict=True):
             members = [population.member(setting, seed).double()(inputs.double()) for setting in population.settings]
             torch.testing.assert_close(outputs, torch.stack(members), rtol=1e-9, atol=1e-12)
+
+
+def test_no_rows_are_refused_not_evaluated_to_nothing():
+    population = Population(network, SETTINGS, [4])
+    population.fit(rows(), epochs=1)
+    for ask in (population.evaluate, population.outputs):
+        with pytest.raises(InputError, match="no rows to evaluate on"):
+            ask(rows(n=0))

@@ -202,6 +202,8 @@ class Population:
                 f"{len(sources)} sets of rows for {len(self.seeds)} seeds: give one for all, or one for each"
             )
         known = {id(source): _dataset.table(source) for source in {id(source): source for source in sources}.values()}
+        if not all(len(table.targets) for table in known.values()):
+            raise InputError("there are no rows to evaluate on; `Data.with_validation` gives a data set some")
         self._check_ids(list(known.values()))
         for chunk, (of_seeds, of_settings) in zip(self._chunks, self._places, strict=True):
             device, dtype = chunk.state[0].device, chunk.state[0].dtype

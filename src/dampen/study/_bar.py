@@ -30,7 +30,7 @@ def bar_in_notebook(
     bar = Bar(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     task = bar.add_task(shown("tuning"), total=1)
     cell: Any = display(bar, display_id=True)
-    begun = drawn = time.perf_counter()
+    begun, drawn = time.perf_counter(), -_EVERY  # so that the first news is shown at once
 
     def move(at: Progress) -> None:
         nonlocal drawn
