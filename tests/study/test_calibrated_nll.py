@@ -76,6 +76,26 @@ def test_a_single_network_is_tempered_either_way_and_one_of_several_only_sharpen
         assert of_networks([(network, rows)], averaged=True) == pytest.approx(min(1.0, sharpness), rel=0.08)
 
 
+def test_a_temperature_counts_rows_by_their_weights():
+    (often, of_often), (rare, of_rare) = drawn(1500, 3.0), drawn(1500, 0.4, seed=1)
+    logits, targets = torch.cat([often, rare]), torch.cat([of_often, of_rare])
+    weights = torch.cat([torch.full((1500,), 1.9), torch.full((1500,), 0.1)])
+
+    def lost(log_t):
+        p = np.exp(log_softmax(logits.numpy() / np.exp(log_t), 1))
+        return log_loss(targets, p, labels=[0, 1, 2], sample_weight=weights)
+
+    likeliest = np.exp(minimize_scalar(lost, bounds=(-4, 4), method="bounded", options={"xatol": 1e-8}).x)
+    halves = [
+        dampen.data.Rows(*part) for part in zip(*(t.split(1500) for t in (logits, targets, weights)), strict=True)
+    ]
+    for rows in ([dampen.data.Rows(logits, targets, weights)], halves):
+        found = of_networks([(nn.Identity(), part) for part in rows], averaged=False)
+        assert found == pytest.approx(likeliest, rel=1e-4)
+    unweighted = [(nn.Identity(), dampen.data.Rows(logits, targets))]
+    assert of_networks(unweighted, averaged=False) < 0.8 * likeliest
+
+
 def test_a_network_without_a_linear_last_layer_is_divided_as_a_whole():
     network = nn.Sequential(nn.Linear(3, 4), nn.Tanh()).eval()
     rows = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))

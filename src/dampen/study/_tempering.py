@@ -23,13 +23,15 @@ def temperature_of(outputs: Sequence[Float[Tensor, "N C"]], rows: Sequence[Rows]
 
     Args:
         outputs: of each network, for rows that it has not seen.
-        rows: these.
+        rows: these, which count by their weights.
         averaged: whether the mean of several networks predicts. It is less sure than each of them, so that single
             networks which are too sure leave it as it is; where they are not sure enough, neither is their mean.
     """
     targets = torch.cat([part.targets for part in rows])
     repeats = len(rows) / len({id(part) for part in rows})
-    found = fit_temperature(torch.cat(list(outputs)), targets, repeats=repeats)
+    weighed = [part.weights for part in rows if part.weights is not None]
+    weights = torch.cat(weighed) if weighed else None
+    found = fit_temperature(torch.cat(list(outputs)), targets, repeats=repeats, weights=weights)
     return min(1.0, found) if averaged else found
 
 
