@@ -66,3 +66,17 @@ def test_a_weight_of_0_is_taken(name):
 def test_as_many_weights_are_needed_as_there_are_rows(name):
     with pytest.raises(InputError, match=r"weights must be 60 numbers, one for each row, got the shape \[59\]"):
         TAKING[name](np.ones(N - 1))
+
+
+def test_a_row_of_weight_0_is_no_evidence():
+    """Few rows are wrong of those that count, all of those that don't: no sharper temperature, no other calibrator."""
+    p = torch.cat([P, P]).double()
+    right, wrong = P.argmax(1), (P.argmax(1) + 1) % 3
+    targets, weights = torch.cat([right, wrong]), torch.cat([torch.ones(N), torch.zeros(N)])
+    found = find_temperature(p.log(), targets, weights=weights)
+    assert (found.value, found.wrong) == (1.0, 0.0)
+    assert find_temperature(P.double().log(), right).value == 1.0
+    assert choose(p, targets, weights=weights).gains == {}
+    few = torch.cat([torch.ones(N // 3), torch.zeros(N - N // 3)])
+    assert choose(P.double(), wrong, weights=few).gains == {}
+    assert set(choose(P.double(), wrong).gains) == {"vector", "isotonic"}

@@ -187,8 +187,9 @@ def choose(
         return plain
     rows = np.arange(len(targets)) if rows is None else rows
     splits = _splits(rows, np.zeros(len(rows), np.int64) if networks is None else networks, targets.numpy())
-    wrong = float((probabilities.argmax(1) != targets).sum()) / repeats
-    enough = len(np.unique(rows)) >= _LEAST_ROWS and wrong >= _LEAST_WRONG
+    counting = np.ones(len(rows), bool) if weights is None else (weights > 0).numpy()
+    wrong = float((probabilities.argmax(1) != targets).numpy()[counting].sum()) / repeats
+    enough = len(np.unique(rows[counting])) >= _LEAST_ROWS and wrong >= _LEAST_WRONG
     if name == "auto" and not enough:
         return plain
     fits: dict[str, _Fit] = {"vector": fit_vector, "isotonic": partial(fit_isotonic, repeats=repeats)}

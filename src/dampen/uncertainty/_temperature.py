@@ -52,8 +52,8 @@ def find_temperature(
             prediction or an ensemble.
         targets: their classes.
         repeats: how often each row is among them: predictions of a row by several networks are no several rows.
-        weights: how much each row counts, above 0; None where all count alike. Their evidence is that of as many rows
-            as have the same variance, `sum(w)^2 / sum(w^2)` (Kish 1965).
+        weights: how much each row counts, one of 0 as if it were not there; None where all count alike. Their evidence
+            is that of as many rows as have the same variance, `sum(w)^2 / sum(w^2)` (Kish 1965).
 
     Raises:
         InputError: fewer than two rows, or weights that can't be.
@@ -81,7 +81,8 @@ def find_temperature(
     # The cost is convex in 1 / T; where all rows are right, or all are uninformative, the best is an end.
     optimum: Any = minimize_scalar(cost, bounds=_ENDS, method="bounded", options={"xatol": 1e-8})
     likeliest = float(optimum.x)
-    least, wrong = cost(likeliest), float((own < z.amax(1)).sum()) / repeats
+    least, missed = cost(likeliest), own < z.amax(1)
+    wrong = float((missed if weights is None else missed & (weights > 0)).sum()) / repeats
     evidence = max(0.0, 2 * rows * (cost(0.0) - least))
     value = likeliest
     if evidence <= _DOUBT or (wrong == 0 and likeliest < 0):
