@@ -149,6 +149,23 @@ def drawn(values):
     return np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"]).tolist()
 
 
+def test_dropped_are_the_settings_that_do_not_train_on(study, written, document):
+    rung = study.plan.rung_document(study.ranked[0])
+    a, b, c, d = rung["settings"][:4]
+
+    def of(run, epochs, settings):
+        values = {"run": run, "epochs": epochs, "bracket": 1, "settings": settings}
+        return rung | values | {key: rung[key][: len(settings)] for key in ("costs", "stops", document["metric"])}
+
+    rungs = [of("search-around", 4, [a, b, c]), of("search-around-2", 8, [a, d, c, b]), of("search-longer-2", 16, [d])]
+    table = written(document, rungs=rungs).split("Settings that were dropped")[1].split("</table>")[0]
+    counts = [tuple(map(int, found)) for found in re.findall(r"<td>(\d+)</td><td>(\d+)</td>", table)]
+    assert counts == [(3, 0), (4, 3)]
+    swapped = [of("search-around", 4, [a, b, c]), of("search-around-2", 8, [a, d])]
+    table = written(document, rungs=swapped).split("Settings that were dropped")[1].split("</table>")[0]
+    assert re.findall(r"<td>(\d+)</td><td>(\d+)</td>", table) == [("3", "2")]
+
+
 def test_the_map_shows_each_setting_once_with_its_best_value_and_hollow_if_it_was_dropped(study, written, document):
     found = {}
     for rung in study.ranked:

@@ -117,8 +117,10 @@ def _dropped(document: dict[str, Any], rungs: Sequence[dict[str, Any]]) -> str:
     rows = []
     for rung, after in zip(searched, [*searched[1:], None], strict=True):
         n = len(rung["settings"])
-        gone = n - len(after["settings"]) if after is not None and after["bracket"] == rung["bracket"] else None
-        best, went = rung[metric][0], "" if gone is None else str(max(gone, 0))
+        went = ""
+        if after is not None and after["bracket"] == rung["bracket"]:
+            went = str(sum(setting not in after["settings"] for setting in rung["settings"]))
+        best = rung[metric][0]
         value = shown("diverged") if best is None else f"{best:.4g}"
         rows.append((n_epochs(rung["epochs"]) + _stage(rung["run"]), n, went, setting_text(rung["settings"][0]), value))
     return render("dropped.html", metric=shown(metric), rows=rows)
