@@ -24,7 +24,7 @@ TINY = {"n_settings": 2, "n_seeds": 1, "epochs": 1, "confirmed": 1, "n_confirm_s
         *(({name: "yes"}, f"{name} must be True or False") for name in ("per_layer", "cocktail", "resume")),
         *(({"metric": value}, "the metric must be one of") for value in ([], "", 3)),
         *(({"loss": value}, "loss must be a function or one of") for value in ([], {}, 3)),
-        ({"confirmed": None}, "confirmed must be a whole number"),
+        ({"confirmed": "3"}, "confirmed must be a whole number"),
         ({"seed": None}, "seed must be a whole number"),
         ({"seed": True}, "seed must be a whole number"),
     ],

@@ -2,11 +2,12 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 
 from dampen import InputError, Setting, TrainConfig, load, load_study, mlp, tabular, tune
-from dampen.search import Choice, LogUniform, Space, Uniform
+from dampen.search import SEARCH, Choice, LogUniform, Ranked, Space, Uniform, around
 from dampen.study._cocktail import cocktail_space
 from dampen.study._references import regularisers
 
@@ -41,15 +42,79 @@ def test_every_regulariser_is_on_and_off_and_conditions_hold():
     assert sum(len(regularisers(s)) for s in settings) / len(settings) < 5  # more of them underfit together
 
 
-def test_around_a_cocktail_about_one_knob_is_turned_on_or_off():
+def best_one(space, **values):
+    return Setting(**dict.fromkeys(space.dimensions, 0.0) | {"lr": 0.001} | values)
+
+
+def test_around_a_cocktail_one_knob_is_changed_each_in_turn():
     space = Space(space_of("digits", mlp(8)))
-    best = Setting(**dict.fromkeys(space.dimensions, 0.0) | {"lr": 0.001, "dropout": 0.2, "mixup": 0.3})
-    near = space.around(best).draw(256, "sobol", 1)
-    switched = [set(regularisers(setting)) ^ {"dropout", "mixup"} for setting in near]
-    assert 0.5 < sum(map(len, switched)) / len(near) < 2
-    assert set.union(*switched) >= {"dropout", "mixup", "weight_decay", "l1", "input_noise", "random_shift"}
+    best = best_one(space, dropout=0.2, mixup=0.3)
+    near = space.changed(best, 26, {best}, 1)
+    changes = [[name for name in best if setting[name] != best[name]] for setting in near]
+    assert len(set(near)) == 26
+    assert {len(names) for names in changes} == {1}
+    firsts = [names[0] for names in changes]
+    acting = set(space.dimensions) - {"decay_start", "cutmix"}  # no decay that could start late, and mixup is on
+    assert set(firsts) == acting
+    assert max(map(firsts.count, acting)) <= 3
+    assert {setting["mixup"] for setting in near} > {0.0, 0.3}
     assert all(3e-4 <= setting["lr"] <= 3e-3 for setting in near)
-    few = Space({name: space.dimensions[name] for name in ("weight_decay", "lr", "dropout")})
+    decays = [setting["weight_decay"] for setting in near if setting["weight_decay"]]
+    assert all(0.01 <= decay <= 1.0 for decay in decays)  # not only the lower end, where it would do nothing
+
+
+def test_what_has_been_tried_is_not_drawn_again():
+    space = Space({"lr": [0.01], "random_shift": [0, 1], "mixup": Uniform(0.1, 1.0, zero=0.5)})
+    best = best_one(space, lr=0.01, random_shift=1)
+    other = best_one(space, lr=0.01)
+    assert other not in space.changed(best, 8, {best, other}, 0)
+    assert other in space.changed(best, 8, {best}, 0)
+    assert space.changed(best, 0, set(), 0) == []
+
+
+def test_two_settings_are_crossed_to_one_that_has_not_been_tried():
+    space, coins = Space(space_of("digits", mlp(8))), np.random.default_rng(0)
+    base = best_one(space)
+    shifted, decayed = (best_one(space, **on) for on in ({"random_shift": 1.0}, {"weight_decay": 0.1}))
+    both = space.crossed(shifted, decayed, {base, shifted, decayed}, coins)
+    assert both == best_one(space, random_shift=1.0, weight_decay=0.1)
+    assert space.crossed(shifted, decayed, {base, shifted, decayed, both}, coins) is None
+    mixed, cut = best_one(space, mixup=0.2), best_one(space, cutmix=0.4)
+    children = [space.crossed(mixed, cut, set(), coins) for _ in range(20)]
+    assert not any(child["mixup"] and child["cutmix"] for child in children)  # which exclude each other
+    assert len(set(children)) > 1  # by other coins each time
+
+
+def test_what_is_turned_on_is_mild_at_first_and_numbers_go_one_further():
+    space = Space(space_of("digits", mlp(8)))
+    near = space.changed(best_one(space), 60, set(), 3)
+    assert 0.05 < max(setting["label_smoothing"] for setting in near) <= 0.08  # a third of 0.02 to 0.2
+    assert {setting["random_shift"] for setting in near} == {0, 1}
+    shifted = space.changed(best_one(space, random_shift=1), 60, set(), 3)
+    assert {setting["random_shift"] for setting in shifted} == {0, 1, 2}
+    assert Choice(["linear", "cosine", "constant"]).other("cosine", False, 0.9) == "constant"
+    assert Choice([3.0]).other(3.0, False, 0.5) == 3.0
+
+
+def test_a_round_has_crossings_of_the_next_best_and_then_single_changes():
+    space = Space(space_of("digits", mlp(8)))
+    ranking = [best_one(space, **on) for on in ({"random_shift": 1.0}, {"weight_decay": 0.1}, {"dropout": 0.2}, {})]
+    found = [Ranked("r", SEARCH, 0, 8, tuple(ranking), (1.0, 1.1, 1.2, 1.3), ((1, 1.0),) * 4)]
+    found.append(
+        Ranked("r", SEARCH, 0, 16, (ranking[2],), (0.9,), ((1, 1.0),))
+    )  # the best of all, in a longer training
+    drawn, epochs = around(space, found, 10, 0, epochs=8)
+    assert (len(set(drawn)), epochs) == (10, 8)
+    assert drawn[0] == best_one(space, random_shift=1.0, weight_decay=0.1)
+    assert drawn[1] == best_one(space, random_shift=1.0, dropout=0.2)
+    assert not set(drawn) & set(ranking)
+    assert {sum(setting[name] != ranking[0][name] for name in setting) for setting in drawn[2:]} == {1}
+    assert around(space, found, 2, 0, epochs=8)[0][0] == drawn[0]  # crossings come first, and are half at most
+    assert around(space, found, 10, 0)[1] == 16
+
+
+def test_few_knobs_are_all_changed_together():
+    few = Space({name: space_of("digits", mlp(8))[name] for name in ("weight_decay", "lr", "dropout")})
     of_few = few.around(Setting(weight_decay=0.0, lr=0.001, dropout=0.2)).draw(64, "sobol", 1)
     assert sum(bool(s["weight_decay"]) for s in of_few) == 32
     assert all(setting["dropout"] for setting in of_few)

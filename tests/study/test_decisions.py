@@ -13,7 +13,14 @@ import dampen
 from dampen import InputError
 from dampen.engine import Population
 from dampen.search import Space
-from dampen.study._budget import Wanted, fit_search, full_trainings, seconds_per_member_epoch
+from dampen.study._budget import (
+    Wanted,
+    fit_search,
+    foreseen,
+    full_trainings,
+    member_epochs_beyond,
+    seconds_per_member_epoch,
+)
 from dampen.study._defaults import Lengths
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
@@ -170,7 +177,12 @@ def test_a_budget_is_planned_by_what_the_searched_knobs_take(monkeypatch, tmp_pa
     assert ("mixup" in knobs) == cocktail
 
 
-def test_a_budget_keeps_time_for_every_part_of_a_cocktail_and_steps_down_by_quarters():
+def confirming(lengths: Lengths, longest: int, regularisers: int, families: int = 3, calibrating: int = 0) -> int:
+    """Epochs of a seed: the recommended one, twice, without each, without all; the references never train longest."""
+    return (full_trainings(3, regularisers) + calibrating) * longest + 2 * families * lengths.planned
+
+
+def test_a_budget_keeps_time_for_every_part_and_steps_down_by_tenths():
     wanted = Wanted(None, 1, Lengths(5, 10, 40, 80), fixed=False, confirmed=3)
 
     def searched(settings: int, seeds: int, lengths: Lengths) -> float:
@@ -178,19 +190,45 @@ def test_a_budget_keeps_time_for_every_part_of_a_cocktail_and_steps_down_by_quar
 
     def planned(regularisers: int, budget: float = 4000.0) -> int:
         settings, seeds, lengths = fit_search(budget, 1.0, replace(wanted, regularisers=regularisers), searched)
+        assert lengths.longest == lengths.planned
         assert searched(settings, seeds, lengths) <= budget / 2
-        confirmed = 3 * lengths.planned * full_trainings(3, 3, regularisers)
-        assert confirmed <= 0.47 * budget < 2 * confirmed
+        confirmed = 3 * confirming(lengths, lengths.planned, regularisers)
+        assert confirmed <= 0.47 * budget < 1.25 * confirmed or lengths.planned == 40
         return lengths.planned
 
     with pytest.raises(InputError, match=r"a budget of 3 s is too short: the smallest study takes \d+ s"):
         fit_search(1.2, 1.0, wanted, searched, given=3.0)  # 1.8 s are spent
-    assert [full_trainings(3, 2, n) for n in (2, 3, 5)] == [12, 15, 24]
-    assert [planned(n) for n in (2, 3, 5)] == [40, 30, 20]
-    calibrating = replace(
-        wanted, regularisers=2, calibrating=10
-    )  # ensembles that folds are left out by take their part
-    assert fit_search(4000.0, 1.0, calibrating, searched)[2].planned == 20
+    assert [full_trainings(3, n) for n in (0, 1, 2, 3, 5)] == [5, 6, 8, 10, 14]
+    assert [planned(n) for n in (2, 3, 5, 9)] == [40, 36, 28, 22]
+    calibrating = replace(wanted, calibrating=10)  # ensembles that folds are left out by take their part
+    assert fit_search(4000.0, 1.0, calibrating, searched)[2].planned == 25
+
+
+def test_a_budget_that_trains_longer_plans_for_it_and_leaves_room_beyond():
+    wanted = Wanted(None, 1, Lengths(5, 10, 40, 80), fixed=False, confirmed=1, families=2, doublings=3)
+
+    def searched(settings: int, seeds: int, lengths: Lengths) -> float:
+        return settings * seeds * lengths.planned + member_epochs_beyond(lengths, 16, 4)
+
+    settings, _, lengths = fit_search(7000.0, 1.0, wanted, searched)
+    longest = 8 * lengths.planned
+    assert settings == 8  # the least: time goes into length
+    assert (lengths.planned, foreseen(lengths).longest, lengths.longest) == (22, longest, 4 * longest)
+    confirmed = 3 * (full_trainings(1, 2) * longest + 4 * lengths.planned)
+    assert 0.9 * 0.97 * 7000 < searched(8, 1, foreseen(lengths)) + confirmed <= 0.97 * 7000
+    more, _, lengths = fit_search(60_000.0, 1.0, wanted, searched)  # enough for the longest: then for more settings
+    assert (more, lengths.planned) == (610, 40)
+    assert searched(more, 1, foreseen(lengths)) <= 30_000
+    fixed = replace(wanted, lengths=Lengths(1, 5, 5, 5), fixed=True)
+    assert fit_search(7000.0, 1.0, fixed, searched)[2] == Lengths(1, 5, 5, 5)
+    shorter = fit_search(300.0, 1.0, wanted, searched)[2]  # not even trainings of one epoch can be doubled thrice
+    assert (shorter.planned, foreseen(shorter).longest) == (1, 4)
+
+
+def test_what_a_search_trains_beyond_its_brackets():
+    assert member_epochs_beyond(Lengths(5, 10, 40, 40), 3, 1) == 3 * 40
+    assert member_epochs_beyond(Lengths(5, 10, 40, 40), 16, 4) == 4 * 16 * 40
+    assert member_epochs_beyond(Lengths(5, 10, 10, 80), 16, 4) == 16 * (10 + 20 + 40) + 2 * (20 + 40 + 80)
 
 
 def test_the_measured_training_has_the_knobs_that_are_searched(monkeypatch):

@@ -76,7 +76,10 @@ def tune(
         Literal["folds", "held-out"] | None,
         _options.in_search("How rows are set aside for evaluation: folds or held-out.", "folds below 5000 rows"),
     ] = None,
-    confirmed: Annotated[int, _options.in_search("Number of best settings that train again for the verdict.")] = 3,
+    confirmed: Annotated[
+        int | None,
+        _options.in_search("Number of best settings that train again for the verdict.", "3, budgeted cocktail 1"),
+    ] = None,
     confirm_seeds: Annotated[
         int | None, _options.in_search("Number of fresh seeds for the verdict.", "3..10 by rows")
     ] = None,
@@ -294,7 +297,7 @@ def _check_budget(
     widths: list[int] | None,
     model: str | None,
     insert_dropout: bool,
-    confirmed: int,
+    confirmed: int | None,
     batch_size: int | None,
 ) -> None:
     """Refuse a time that is far too short for a large file before all of it is read."""
@@ -304,7 +307,7 @@ def _check_budget(
     if head is not None:
         part, times = head
         network = _network.own(model, insert_dropout, part)[0] if model else usual_network(part, widths)
-        check_budget(seconds, network, part, times, confirmed, batch_size)
+        check_budget(seconds, network, part, times, confirmed or 3, batch_size)
 
 
 def _folder(name: str, resume: bool) -> Path:

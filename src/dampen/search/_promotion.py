@@ -3,12 +3,16 @@
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from dampen.engine.knobs import Setting
 from dampen.search._halving import Rung
 from dampen.search._ranked import SEARCH, Ranked, best
 from dampen.search._space import Space
 
 _WORTH = 0.005  # share of the loss: a training twice as long that gains less is the last one
+_FEW_SWITCHED = 3  # dimensions with a 0 of their own up to which all are changed at once around the best setting
+_CROSSED = 2  # one in so many new settings crosses the best one with one of the next best
 _LONGER = {SEARCH: 2}  # how many of a family train longer; one of any other
 
 
@@ -43,18 +47,33 @@ def longer(found: Sequence[Ranked], epochs: int) -> dict[str, Sequence[Setting]]
     return going
 
 
-def around(space: Space | None, found: Sequence[Ranked], n: int, seed: int) -> tuple[list[Setting], int]:
+def around(
+    space: Space | None, found: Sequence[Ranked], n: int, seed: int, epochs: int | None = None
+) -> tuple[list[Setting], int]:
     """Return up to n new settings near the best one, and its length: what halving dropped while trainings were short.
+
+    Where many knobs may be off, half of the new ones, which come first, cross it with the next best ones, and each of
+    the others differs in a single knob: with more of them changed at a time little of what makes it good would be left.
 
     Args:
         space: of the search; None where nothing is searched.
         found: by the search.
         n: how many.
         seed: of the draws.
+        epochs: length at which settings are compared; None: each at its best.
     """
-    ahead = best(found, SEARCH)
+    ahead = best([rung for rung in found if epochs in (None, rung.epochs)], SEARCH)
     if not ahead or not n or space is None:
         return [], 0
-    tried = {training.setting for training in ahead}
-    drawn = [s for s in space.around(ahead[0].setting).draw(2 * n, "sobol", seed) if s not in tried]
-    return drawn[:n], ahead[0].epochs
+    first, tried = ahead[0], {training.setting for training in ahead}
+    if space.switched <= _FEW_SWITCHED:
+        drawn = [s for s in space.around(first.setting).draw(2 * n, "sobol", seed) if s not in tried]
+        return drawn[:n], first.epochs
+    crossed: list[Setting] = []
+    generator = np.random.default_rng(seed)
+    for other in [t.setting for t in ahead if t.epochs == first.epochs][1 : 1 + n // _CROSSED]:
+        new = space.crossed(first.setting, other, tried, generator)
+        if new is not None:
+            crossed.append(new)
+            tried.add(new)
+    return crossed + space.changed(first.setting, n - len(crossed), tried, seed), first.epochs

@@ -1,8 +1,8 @@
 """Spaces of settings, and how settings are drawn from them."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -14,7 +14,8 @@ from dampen.errors import InputError
 
 _FURTHER = 10.0  # how far beyond a logarithmic range's end the next one reaches
 _NEAR = 3.0  # factor to each side within which a logarithmic range is searched again around its best value
-_FEW_SWITCHED = 3  # dimensions with a 0 of their own up to which half of those that are off are tried on together
+_MILD = 1 / 3  # of a range of rates: how far what is turned on goes at first
+_TURNS = 8  # of all knobs until enough settings that have not been tried are found
 METHODS = ("sobol", "random", "grid", "tpe", "hyperband")
 
 
@@ -58,18 +59,22 @@ class LogUniform:
             *(np.geomspace(self.low, self.high, n - 1).tolist() if n > 2 else [math.sqrt(self.low * self.high)]),
         ]
 
-    def around(self, value: float, on: float = 0.5, off: float = 0.0) -> "Dimension":
-        """Return the part of this range around a value: a factor of 3 to each side, or a decay's lower end for 0.
+    def around(self, value: float) -> "Dimension":
+        """Return the part of this range around a value: a factor of 3 to each side, or a decay's lower end for 0."""
+        if value == 0:
+            return LogUniform(self.low, min(self.high, _NEAR**2 * self.low), 0.5)
+        low, high = max(self.low, value / _NEAR), min(self.high, value * _NEAR)
+        return LogUniform(low, high) if low < high else Choice([value])
+
+    def other(self, value: float, off: bool, share: float) -> float:
+        """Return another value: 0 for one that is turned off, any for 0, one near it otherwise.
 
         Args:
             value: from this range.
-            on: probability that what is 0 becomes more.
-            off: probability that what may be 0 and is not becomes 0.
+            off: whether to turn it off, if 0 belongs to this range.
+            share: of the values to choose from that lie below the one that is returned.
         """
-        if value == 0:
-            return LogUniform(self.low, min(self.high, _NEAR**2 * self.low), 1 - on)
-        low, high = max(self.low, value / _NEAR), min(self.high, value * _NEAR)
-        return LogUniform(low, high, off if self.zero else 0.0) if low < high else Choice([value])
+        return _other(self, value, off, share)
 
     def wider(self, value: float) -> "LogUniform | None":
         """Return the range to try next if `value` lies at an end of this one."""
@@ -116,19 +121,23 @@ class Uniform:
             return np.linspace(self.low, self.high, n).tolist()
         return [0.0, *(np.linspace(self.low, self.high, n - 1).tolist() if n > 2 else [(self.low + self.high) / 2])]
 
-    def around(self, value: float, on: float = 0.5, off: float = 0.0) -> "Dimension":
-        """Return the part of this range around a value: a sixth of it to each side.
+    def around(self, value: float) -> "Dimension":
+        """Return the part of this range around a value: a sixth of it to each side."""
+        reach = (self.high - self.low) / 6
+        if self.zero and value == 0:
+            return Uniform(self.low, self.low + reach, 0.5)
+        low, high = max(self.low, value - reach), min(self.high, value + reach)
+        return Uniform(low, high) if low < high else Choice([value])
+
+    def other(self, value: float, off: bool, share: float) -> float:
+        """Return another value: 0 for one that is turned off, one of the lower third for 0, one near it otherwise.
 
         Args:
             value: from this range.
-            on: probability that what is 0 becomes more, where 0 is a value of its own.
-            off: probability that what may be 0 and is not becomes 0.
+            off: whether to turn it off, if 0 belongs to this range.
+            share: of the values to choose from that lie below the one that is returned.
         """
-        reach = (self.high - self.low) / 6
-        if self.zero and value == 0:
-            return Uniform(self.low, self.low + reach, 1 - on)
-        low, high = max(self.low, value - reach), min(self.high, value + reach)
-        return Uniform(low, high, off if self.zero else 0.0) if low < high else Choice([value])
+        return _other(self, value, off, share)
 
     def wider(self, value: float) -> "Uniform | None":
         """Return the range to try next if `value` lies at an end of this one and rates can go further."""
@@ -168,18 +177,26 @@ class Choice:
         """Return all values, whatever n is."""
         return list(self.values)
 
-    def around(self, value: Any, on: float = 0.5, off: float = 0.0) -> "Dimension":
-        """Return all values, as they have no order; where `off` is above 0, so often another than this one.
+    def around(self, value: Any) -> "Dimension":
+        """Return all values, as they have no order."""
+        return self
+
+    def other(self, value: Any, off: bool, share: float) -> Any:
+        """Return another value, if there is one: of numbers one next to it, as less of a change.
 
         Args:
             value: one of them.
-            on: not used: that a value is off is not known here.
-            off: probability of another value; 0 leaves all as likely as they are.
+            off: not used: that a value is off is not known here.
+            share: of those to choose from that lie before the one that is returned.
         """
-        others = [other for other in self.values if other != value]
-        if not off or not others:
-            return self
-        return Choice([value] * max(1, round(len(others) * (1 - off) / off)) + others)
+        distinct = list(dict.fromkeys(self.values))
+        if all(isinstance(item, int | float) for item in distinct):
+            distinct.sort()
+            place = distinct.index(value)
+            others = [*distinct[max(0, place - 1) : place], *distinct[place + 1 : place + 2]]
+        else:
+            others = [other for other in distinct if other != value]
+        return Choice(others).at(share) if others else value
 
     def wider(self, value: Any) -> "Choice | None":
         """Return larger values to try next if `value` is the largest of three numbers or more."""
@@ -198,6 +215,14 @@ def Fixed(value: Any) -> Choice:  # noqa: N802 - a dimension like the others
 
 
 Dimension = LogUniform | Uniform | Choice
+
+
+def _other(range_: LogUniform | Uniform, value: float, off: bool, share: float) -> float:
+    if not range_.zero or (value and not off):
+        return float(range_.around(value).at(share))
+    if value:
+        return 0.0
+    return replace(range_, zero=0.0).at(share if isinstance(range_, LogUniform) else _MILD * share)
 
 
 @dataclass(frozen=True)
@@ -273,22 +298,65 @@ class Space:
         return list(dict.fromkeys(self._setting(point) for point in points))
 
     def around(self, setting: Setting) -> "Space":
-        """Return the part of this space around a setting of it; rates of layers share the range around their mean.
-
-        Where many knobs may be off, about one of them is turned on or off: with more of them changed at a time little
-        of what makes the setting good would be left.
-        """
+        """Return the part of this space around a setting of it; rates of layers share the range around their mean."""
         near: dict[str, Dimension | PerLayer] = {}
-        switched = [d for d in self.dimensions.values() if isinstance(d, LogUniform | Uniform) and d.zero]
-        rates = (1 / len(switched), 1 / len(switched)) if len(switched) > _FEW_SWITCHED else (0.5, 0.0)
         for name, dimension in self.dimensions.items():
             value = setting[name]
             if isinstance(dimension, PerLayer):
-                mean = float(np.mean(value)) if isinstance(value, tuple) else value
-                near[name] = PerLayer(dimension.each.around(mean), dimension.layers)
+                near[name] = PerLayer(dimension.each.around(_mean(value)), dimension.layers)
             else:
-                near[name] = dimension.around(value, *rates)
+                near[name] = dimension.around(value)
         return Space(near)
+
+    def changed(self, setting: Setting, n: int, tried: Collection[Setting], seed: int) -> list[Setting]:
+        """Return up to n settings that differ from one in a single knob, all knobs in turn: on, off, or a little.
+
+        The one-exchange neighbourhood of Hutter et al. (2009), "ParamILS", section 3.1.
+
+        Args:
+            setting: the one.
+            n: how many.
+            tried: none of these.
+            seed: of the order and the values.
+        """
+        generator, found = np.random.default_rng(seed), {}
+        for _ in range(_TURNS if n else 0):
+            for name in generator.permutation(list(self.dimensions)).tolist():
+                off, share = bool(generator.random() < 0.5), float(generator.random())
+                dimension, value = self.dimensions[name], setting[name]
+                if isinstance(dimension, PerLayer):
+                    other = (dimension.each.other(_mean(value), off, share),) * dimension.layers
+                else:
+                    other = dimension.other(value, off, share)
+                new = self.setting({**self._values(setting), name: other})
+                if new != setting and new not in tried:
+                    found[new] = None
+                if len(found) == n:
+                    return list(found)
+        return list(found)
+
+    def crossed(
+        self, one: Setting, other: Setting, tried: Collection[Setting], generator: np.random.Generator
+    ) -> Setting | None:
+        """Return a setting that has each knob as one of two has it, or None where all that are found are `tried`.
+
+        Uniform crossover (Syswerda 1989, "Uniform crossover in genetic algorithms").
+        """
+        mine, theirs = self._values(one), self._values(other)
+        for _ in range(_TURNS):
+            coins = generator.random(len(mine)) < 0.5
+            new = self.setting({name: mine[name] if c else theirs[name] for name, c in zip(mine, coins, strict=True)})
+            if new not in tried:
+                return new
+        return None
+
+    def _values(self, setting: Setting) -> dict[str, Any]:
+        return {name: setting[name] for name in self.dimensions}
+
+    @property
+    def switched(self) -> int:
+        """How many dimensions have a 0 of their own."""
+        return sum(isinstance(d, LogUniform | Uniform) and bool(d.zero) for d in self.dimensions.values())
 
     def edges(self, setting: Setting) -> dict[str, Dimension]:
         """Return, for each knob whose value lies at an end of its range, the range to try next."""
@@ -347,6 +415,10 @@ class Space:
         ]
         every = (self.setting(dict(zip(self.dimensions, values, strict=True))) for values in product(*axes))
         return list(dict.fromkeys(every))
+
+
+def _mean(value: Any) -> float:
+    return float(np.mean(value)) if isinstance(value, tuple) else value
 
 
 def check_space(dimensions: object) -> None:

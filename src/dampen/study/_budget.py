@@ -22,6 +22,8 @@ _ROWS = 8192  # that it trains on at most
 _SEARCH = 0.5  # share of the time for the search; the rest decides how many seeds confirm
 _SPARE, _LEAST_SPARE = 0.03, 2.0  # share, and seconds at least, for the verdict, writing and the report
 _LEAST, _MOST = 8, 4096  # settings
+_FURTHER = 4  # times as long as foreseen trainings may last if there is time
+_STEP = 0.9  # of a training's length to the next one that is tried
 CONFIRM_SEEDS = 3, 200
 
 
@@ -41,6 +43,7 @@ class Wanted:
         regularisers: how many the best is likely to have on: each is left out to see what it is worth.
         families: of references that train beside them.
         calibrating: folds that ensembles of numbers are calibrated on, each a training for every seed.
+        doublings: how often trainings may last twice as long as planned, while they gain by it.
     """
 
     settings: int | None
@@ -54,6 +57,7 @@ class Wanted:
     regularisers: int = 2
     families: int = 3
     calibrating: int = 0
+    doublings: int = 0
 
 
 def seconds_per_member_epoch(
@@ -88,13 +92,33 @@ def seconds_per_member_epoch(
     return measured * len(data.train_rows) / len(rows)
 
 
-def full_trainings(confirmed: int, families: int, regularisers: int) -> int:
+def full_trainings(confirmed: int, regularisers: int) -> int:
     """Return how many settings train for the full length in the confirmation and for the test rows, roughly.
 
-    Where a gain comes from is shown by trainings without each regulariser, without all, and the usual one; those that
-    do nothing are left out one by one, each time beside the same without each that is left.
+    Where a gain comes from is shown by trainings without each regulariser, without all, and the usual one; one
+    that does nothing is left out, beside the same without each that is left.
     """
-    return confirmed + 2 * families + 2 + regularisers * (regularisers + 1) // 2
+    return confirmed + 2 + max(0, 2 * regularisers - 1)
+
+
+def member_epochs_beyond(lengths: Lengths, around: int, rounds: int, going: int = 2) -> int:
+    """Return what a search trains after its brackets, for each seed.
+
+    Args:
+        lengths: of its trainings.
+        around: settings of a round around the best one.
+        rounds: how many.
+        going: settings that train longer.
+    """
+    if lengths.longest == lengths.planned:
+        return rounds * around * lengths.planned
+    doubled = [lengths.planned * 2**k for k in range(int(math.log2(lengths.longest / lengths.planned)) + 1)]
+    return around * sum(doubled[: rounds - 1]) + going * sum(doubled[1:])
+
+
+def foreseen(lengths: Lengths) -> Lengths:
+    """Return a budget's lengths as far as they were planned for, without those that are tried if there is time."""
+    return replace(lengths, longest=max(lengths.planned, lengths.longest // _FURTHER))
 
 
 def fit_search(
@@ -117,35 +141,45 @@ def fit_search(
         InputError: the least search does not fit.
     """
     goal = _SEARCH * budget / rate
-    full = full_trainings(wanted.confirmed, wanted.families, wanted.regularisers) + wanted.calibrating
+    rest = ((1 - _SEARCH) * budget - spare(budget)) / rate
+
+    def confirming(lengths: Lengths) -> float:
+        """Return the epochs of a seed's trainings; references gain nothing by the longest."""
+        full = full_trainings(wanted.confirmed, wanted.regularisers) + wanted.calibrating
+        return full * lengths.longest + 2 * wanted.families * lengths.planned
 
     def fits(n: int, seeds: int, lengths: Lengths) -> bool:
-        rest = ((1 - _SEARCH) * budget - _spare(budget)) / rate
-        return member_epochs(n, seeds, lengths) <= goal and full * wanted.confirm_seeds * lengths.planned <= rest
+        searching, confirmed = member_epochs(n, seeds, lengths), wanted.confirm_seeds * confirming(lengths)
+        if lengths.longest > lengths.planned and n == counts[0]:  # how the time is shared is decided as it goes
+            return searching + confirmed <= goal + rest
+        return searching <= goal and confirmed <= rest
 
-    ladder = [wanted.lengths] if wanted.fixed else _shorter(wanted.lengths)
+    ladder = [wanted.lengths] if wanted.fixed else _shorter(wanted.lengths, wanted.doublings)
     tried = [wanted.seeds] if wanted.seeds else wanted.tried_seeds
+    counts = range(wanted.settings or wanted.least, (wanted.settings or _MOST) + 1)
     for seeds, lengths in [(s, lengths) for lengths in ladder for s in tried]:
-        counts = range(wanted.settings or wanted.least, (wanted.settings or _MOST) + 1)
         if not fits(counts[0], seeds, lengths):
             continue
         low, high = 0, len(counts) - 1
+        if wanted.doublings and lengths is not ladder[0]:  # time goes into length, and to around the best
+            high = 0
         while low < high:  # the most settings that fit
             middle = (low + high + 1) // 2
             low, high = (middle, high) if fits(counts[middle], seeds, lengths) else (low, middle - 1)
-        return counts[low], seeds, lengths
+        further = _FURTHER if wanted.doublings and not wanted.fixed else 1
+        return counts[low], seeds, replace(lengths, longest=further * lengths.longest)
     shortest = ladder[-1]
     searching = member_epochs(wanted.settings or wanted.least, wanted.seeds or 1, shortest) * rate / _SEARCH
-    least = max(searching, _least_rest(full, shortest.planned, rate, wanted.confirm_seeds))
+    least = max(searching, _least_rest(wanted.confirm_seeds * confirming(shortest) * rate))
     spent = 0.0 if given is None else given - budget
     raise InputError(
         f"a budget of {spent + budget:.3g} s is too short: the smallest study takes {math.ceil(spent + least)} s"
     )
 
 
-def _least_rest(full: int, epochs: int, rate: float, seeds: int = CONFIRM_SEEDS[0]) -> float:
-    """Return the seconds of a study whose confirmation is the smallest."""
-    return (full * seeds * epochs * rate + _LEAST_SPARE) / (1 - _SEARCH)
+def _least_rest(confirming: float) -> float:
+    """Return the seconds of a study whose confirmation takes so many."""
+    return (confirming + _LEAST_SPARE) / (1 - _SEARCH)
 
 
 def check_budget(budget: float, model: Model, part: Data, times: float, confirmed: int, batch_size: int | None) -> None:
@@ -165,8 +199,8 @@ def check_budget(budget: float, model: Model, part: Data, times: float, confirme
     n = times * len(part.train_rows)
     data, *_ = with_unit_targets(part)
     training = config_of_study(TrainConfig(batch_size=batch_size or usual_batch_size(round(n))), data)
-    full = full_trainings(confirmed, Wanted.families, Wanted.regularisers)
-    least = _least_rest(full, 1, times * seconds_per_member_epoch(model, data, training))
+    full = full_trainings(confirmed, Wanted.regularisers) + 2 * Wanted.families
+    least = _least_rest(CONFIRM_SEEDS[0] * full * times * seconds_per_member_epoch(model, data, training))
     if least > 2 * budget:
         raise InputError(
             f"a budget of {budget:.0f} s is too short: by its first {len(part.features)} rows the smallest study on "
@@ -174,14 +208,13 @@ def check_budget(budget: float, model: Model, part: Data, times: float, confirme
         )
 
 
-def _shorter(lengths: Lengths) -> list[Lengths]:
-    """Return lengths that are planned to three quarters and to half as long, and so on; none of them goes on beyond."""
-    tried, half = [], lengths.planned
-    while half >= 1:
-        tried += [half, 3 * half // 4]
-        half //= 2
-    lasting = [planned for planned in dict.fromkeys(tried) if planned]
-    return [Lengths(min(lengths.first, n), min(lengths.usual, n), n, n) for n in sorted(lasting, reverse=True)]
+def _shorter(lengths: Lengths, doublings: int) -> list[Lengths]:
+    """Return lengths that are planned to be ever shorter, by a tenth at a time, and may be doubled so often."""
+    planned = [lengths.planned]
+    while planned[-1] > 1:
+        planned.append(math.floor(_STEP * planned[-1]))
+    steps = [(n, doublings) for n in planned] + [(1, times) for times in range(doublings - 1, -1, -1)]
+    return [Lengths(min(lengths.first, n), min(lengths.usual, n), n, n * 2**times) for n, times in steps]
 
 
 def seconds_of_simple_models(names: Sequence[str], data: Data) -> float:
@@ -195,16 +228,6 @@ def seconds_of_simple_models(names: Sequence[str], data: Data) -> float:
     return time.perf_counter() - started
 
 
-def confirm_seeds(left: float, budget: float, of_seed: float) -> int:
-    """Return how many confirming seeds the seconds that are left allow.
-
-    Args:
-        left: seconds.
-        budget: seconds of the whole study.
-        of_seed: seconds that one takes.
-    """
-    return min(max(int((left - _spare(budget)) / of_seed), CONFIRM_SEEDS[0]), CONFIRM_SEEDS[1])
-
-
-def _spare(budget: float) -> float:
+def spare(budget: float) -> float:
+    """Return the seconds of a budget that are kept for the verdict, writing and the report."""
     return max(_SPARE * budget, _LEAST_SPARE)

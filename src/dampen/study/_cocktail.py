@@ -18,9 +18,11 @@ from dampen.study._embedded import embedding_of_codes
 N_SETTINGS, N_SEEDS = 512, 1  # of the search: many settings rather than many seeds, as most dimensions are off or on
 # That a budget leaves of them at least: regularisers pay in long trainings, which more settings would shorten.
 LEAST_SETTINGS = 32
-ROUNDS, MOST_AROUND = 4, 16  # of looking around the best, and settings of each: it changes about one knob of a dozen
-WANTED: dict[str, Any] = {"least": LEAST_SETTINGS, "tried_seeds": (N_SEEDS,), "regularisers": 3}
+ROUNDS, MOST_AROUND = 4, 16  # of looking around the best, and settings of each: every one changes a knob of a dozen
+WANTED: dict[str, Any] = {"least": LEAST_SETTINGS, "tried_seeds": (N_SEEDS,), "doublings": 4}
+CONFIRMED = 1  # within a budget: time goes into length
 MOST_RATES = 32  # settings that references count as if the search had: they have one dimension, this one a dozen
+_LEAST_DECAY = 1e-2  # times a learning rate of 0.001 and ten thousand steps, weights lose a tenth
 _OFF = 0.75  # so that most settings have two to four on: with half of a dozen on together a small network underfits
 
 
@@ -35,7 +37,7 @@ def cocktail_space(model: Model, data: Data, training: TrainConfig, dropping: in
     """
     usual = usual_space(data, dropping)
     decay, table = usual["weight_decay"], is_table(data)
-    space: dict[str, Any] = {"weight_decay": replace(decay, zero=_OFF), "lr": usual["lr"]}
+    space: dict[str, Any] = {"weight_decay": replace(decay, low=_LEAST_DECAY, zero=_OFF), "lr": usual["lr"]}
     if dropping:
         space["dropout"] = Uniform(0.05, 0.7, _OFF)
     space |= {

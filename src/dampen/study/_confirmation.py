@@ -39,7 +39,7 @@ class Confirmed:
         own: no regularisation with its own learning rate and length.
         usual_length: that one for the usual length.
         usual: that one with the usual learning rate, too.
-        doubled: the recommended training, twice as long; None where lengths were given.
+        doubled: the recommended training, twice as long; None where lengths were given or follow from a budget.
         chosen_among: trainings from which the recommended one was chosen on the very rows that are evaluated on; the
             search chooses on others, or on the same rows split anew.
         margin: mean cost below which a difference is negligible.
@@ -99,9 +99,13 @@ class Confirmation:
         if stopped is not None:
             references[STOPPED] = stopped
         competing = [*finalists, *(r for name, r in references.items() if name != STOPPED)]
-        self._train([*competing, *references.values()])
         # The search has chosen: neither the rows nor the seeds that are evaluated have a part in it.
         costs = {t: cost for f in (SEARCH, *plan.families) for t, cost in best_costs(ranked, f).items()}
+        parts: list[Training] = []
+        if plan.rounds > 1:  # a cocktail has many parts: together they take less time than one after the other
+            ahead = min(competing, key=lambda training: costs[training])
+            parts = [*self._without_each(ahead).values(), self._off(ahead)]
+        self._train([*competing, *references.values(), *parts])
         finite = {t: costs[t] for t in competing if math.isfinite(self._evaluation.mean(t))}
         chosen = _best_of(finite)
         regularised = {t: cost for t, cost in finite.items() if self._regularisers(t)}
@@ -117,7 +121,8 @@ class Confirmation:
         usual_length = replace(own, epochs=lengths.usual)
         rate = {"lr": lr} if "lr" in own.setting else {}
         usual = replace(usual_length, setting=Setting(**{**own.setting, **rate}))
-        doubled = replace(recommended, epochs=2 * recommended.epochs) if lengths.longest > lengths.planned else None
+        open_ended = lengths.longest > lengths.planned and plan.budget is None
+        doubled = replace(recommended, epochs=2 * recommended.epochs) if open_ended else None
         self._train([off, usual_length, usual, *([doubled] if doubled else [])])
         return Confirmed(
             evaluation=self._evaluation,
@@ -206,9 +211,12 @@ class Confirmation:
     def _regularisers(self, training: Training) -> tuple[str, ...]:
         return regularisers(training.setting, self._plan.own_dropout)
 
-    def _removed(self, training: Training) -> dict[str, Training]:
+    def _without_each(self, training: Training) -> dict[str, Training]:
         knobs = self._regularisers(training)
-        removed = {knob: replace(training, setting=without(training.setting, [knob], self._dropping)) for knob in knobs}
+        return {knob: replace(training, setting=without(training.setting, [knob], self._dropping)) for knob in knobs}
+
+    def _removed(self, training: Training) -> dict[str, Training]:
+        removed = self._without_each(training)
         self._train(list(removed.values()))
         return removed
 

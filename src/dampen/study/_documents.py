@@ -335,6 +335,8 @@ class Budget(Struct, frozen=True, kw_only=True, omit_defaults=True):
     seeds: Annotated[int, Meta(ge=1, le=100_000)]
     lengths: Lengths
     confirm_seeds: Annotated[int, Meta(ge=2, le=100_000)] | UnsetType = UNSET
+    # how long trainings that were not planned last, by decision; 0: there was no time for them
+    beyond: dict[str, Annotated[int, Meta(ge=0, le=1_000_000)]] | UnsetType = UNSET
 
 
 class LossChoice(Struct, frozen=True, kw_only=True):

@@ -221,7 +221,9 @@ def _length(confirmed: Confirmed) -> Length:
     evaluation, recommended, doubled = confirmed.evaluation, confirmed.recommended, confirmed.doubled
     tried = {rung.epochs for bracket in evaluation.plan.brackets for rung in bracket.rungs}
     searched = confirmed.off is not None  # a comparison has no length to be searched from
-    shortest = searched and len(tried) > 1 and 1 < recommended.epochs <= min(tried)
+    lengths = evaluation.plan.lengths
+    several = len(tried) > 1 or lengths.longest > lengths.planned
+    shortest = searched and several and 1 < recommended.epochs <= min(tried)
     excess: Estimate | None = None if doubled is None else evaluation.excess(recommended, doubled)
     if doubled is None or excess is None or not math.isfinite(excess.mean):
         return Length(recommended.epochs, None, None, None, evaluation.metric.rising, shortest)

@@ -24,6 +24,7 @@ from dampen.metrics import Metric
 from dampen.search import Training
 from dampen.statistics import mean_by_size
 from dampen.study import _documents
+from dampen.study._budget import foreseen, member_epochs_beyond
 from dampen.study._config import rows_a_step
 from dampen.study._phases import (
     CALIBRATION_SEED,
@@ -45,6 +46,7 @@ PHASES = ("search", "confirmation", "test")
 CALIBRATION, ENSEMBLE = "calibration", "ensemble"  # belong to no phase: their numbers are no part of what was found
 _SAVE_EVERY, _SAVE_SHARE = 20.0, 0.03  # seconds between checkpoints within a training; the share of time they may take
 _KNOWN_SECONDS, _KNOWN_SHARE = 2.0, 0.05  # of this run, from which on the time that is left can be estimated
+_WIDE = 8  # members, from which on each takes about as long as beside more of them
 _POINTS = 50  # of a learning curve: more are not seen, and each is a pass over the validation rows
 
 
@@ -117,6 +119,7 @@ class Runner:
         self.best: float | None = None  # the metric of the best setting so far
         self.member_epochs = 0.0  # of the whole study so far
         self._trained = 0.0  # those of this run
+        self.last_rate: float | None = None  # seconds of a member's epoch in the last wide training of the search
         self._compiled: Any = None  # by the populations so far
         self._done: dict[str, float] = dict.fromkeys(PHASES, 0.0)
         self._share = self._share_before = 0.0
@@ -197,7 +200,10 @@ class Runner:
         seeds, until = self.seeds(phase)[:n_seeds], until or epochs
         population = self._population(name, settings, seeds)
         population.take_over(self._compiled)
+        started, before = time.perf_counter(), self._trained
         self._fit(phase, name, population, epochs, until)
+        if phase == "search" and len(settings) * len(seeds) >= _WIDE and self._trained > before:
+            self.last_rate = (time.perf_counter() - started) / (self._trained - before)
         self._compiled = population.compiled or self._compiled
         if phase in (CALIBRATION, ENSEMBLE):
             return population
@@ -304,15 +310,19 @@ class Runner:
 
     def _expected(self) -> dict[str, float]:
         """Return how many epochs of members each phase should take; longer trainings than planned are not foreseen."""
-        plan, long = self.plan, float(self.plan.lengths.planned)
+        plan = self.plan
+        given = plan.budget is not None
+        lengths = foreseen(plan.lengths) if given else replace(plan.lengths, longest=plan.lengths.planned)
+        long = float(lengths.longest)
         families = sum(map(len, plan.families.values()))
         searched = sum(bracket.member_epochs(len(plan.seeds)) for bracket in plan.brackets)
         searched *= 1 + families / max(1, plan.settings)
+        beyond = member_epochs_beyond(lengths, plan.refined, plan.rounds)
         full = len(plan.confirm_seeds) * long
         tested = 1 + (1 + len(plan.families)) * bool(len(plan.data.test_rows))
         tested += n_calibration_folds(plan) * (self.folder is not None)
         return {
-            "search": searched + plan.rounds * plan.refined * len(plan.seeds) * long,
+            "search": searched + beyond * len(plan.seeds),
             "confirmation": (plan.confirmed + len(plan.families) + 4 * bool(plan.families)) * full,
             "test": tested * full,
         }

@@ -11,17 +11,25 @@ from dampen.errors import InputError
 from dampen.search import AROUND, SEARCH, Ranked, TpeSampler, around, best, longer, promoted
 from dampen.statistics import mean_by_size
 from dampen.study import _documents
+from dampen.study._clock import Clock
 from dampen.study._runner import Runner, mean_costs
 
+_FURTHER = 1.5  # times as long as a round's trainings those are that a budget keeps time for
 
-def search(runner: Runner) -> tuple[Ranked, ...]:
-    """Train all settings, rung by rung, then the best for longer while that pays; return what each rung found."""
-    return _Search(runner).run()
+
+def search(runner: Runner, clock: Clock | None = None) -> tuple[Ranked, ...]:
+    """Train all settings, rung by rung, then the best for longer while that pays; return what each rung found.
+
+    Args:
+        runner: trains.
+        clock: of a budget, which has to allow what goes on beyond the lengths that are planned.
+    """
+    return _Search(runner, clock).run()
 
 
 class _Search:
-    def __init__(self, runner: Runner):
-        self.runner, self.plan = runner, runner.plan
+    def __init__(self, runner: Runner, clock: Clock | None):
+        self.runner, self.plan, self.clock = runner, runner.plan, clock
         held = [] if runner.folder is None else _documents.progress(runner.folder, self.plan.metric.name)
         self.held = [Ranked.from_document(document) for document in held]
         self.found: list[Ranked] = []  # in the order of training, so that a resumed search decides on the same rungs
@@ -43,8 +51,7 @@ class _Search:
                 alive = promoted(costs, rung, len(drawn), self.plan.families)
             if self.tpe:
                 self.tpe.close()
-        self._longer()
-        self._around_the_best()
+        self._go_on()
         return tuple(self.found)
 
     def _rung(self, run: str, bracket: int, epochs: int, alive: Mapping[str, Sequence[Setting]]) -> dict[str, Ranked]:
@@ -84,20 +91,74 @@ class _Search:
     def _note_best(self) -> None:
         self.runner.best = self.plan.in_unit(min(rung.costs[0] for rung in self.found if rung.costs))
 
-    def _longer(self) -> None:
-        """Train the best of each family twice as long while its best one gains by it."""
-        n, epochs = 1, self.plan.lengths.planned
-        while 2 * epochs <= self.plan.lengths.longest and (going := longer(self.found, epochs)):
-            epochs *= 2
-            self._rung(f"search-longer-{n}", len(self.plan.brackets), epochs, going)
-            n += 1
+    def _go_on(self) -> None:
+        """Train the best of each family longer while its best one gains by it, and look around the best.
 
-    def _around_the_best(self) -> None:
-        for n in range(self.plan.rounds):
-            drawn, epochs = around(self.plan.space, self.found, self.plan.refined, self.plan.seed + n)
-            if drawn:
-                run = AROUND if n == 0 else f"{AROUND}-{n + 1}"
-                self._rung(run, len(self.plan.brackets), epochs, {SEARCH: drawn})
+        One round of looking around comes last. Of more of them one comes at each length, beside those that train
+        longer: what a setting lacks for a longer training is found in trainings that are as long.
+        """
+        epochs, looked, n = self.plan.lengths.planned, 0, 1
+        if self.plan.rounds > 1:
+            looked += self._around_the_best(0, epochs)
+        while going := longer(self.found, epochs):
+            run, alone = f"search-longer-{n}", sum(map(len, going.values()))
+            following = self._following(run, epochs, alone)
+            if following <= epochs:
+                break
+            more = SEARCH in going and 1 < self.plan.rounds > looked
+            if more and (near := self._near(looked, epochs, following, f"{run}-around", alone)):
+                going[SEARCH] = [*going[SEARCH], *near]
+                run, looked = _round(looked), looked + 1
+            self._rung(run, len(self.plan.brackets), following, going)
+            epochs, n = following, n + 1
+        for i in range(looked, self.plan.rounds):
+            self._around_the_best(i, None)
+
+    def _following(self, run: str, epochs: int, settings: int) -> int:
+        """Return how long so many settings train after these epochs: twice, or less where a budget is for less."""
+        longest = self.plan.lengths.longest
+        if self.clock is None or longest <= epochs:
+            return min(2 * epochs, longest)
+        return self.clock.lasting(run, self.found, epochs, longest, settings * len(self.plan.seeds))
+
+    def _near(self, n: int, epochs: int, following: int, decision: str, beside: int) -> Sequence[Setting]:
+        """Return new settings near the best one of a length, for the following one; none where there is no time.
+
+        Args:
+            n: which round this is.
+            epochs: the length.
+            following: the next one.
+            decision: name of the decision whether there is time.
+            beside: how many train for the following length in any case.
+        """
+        drawn, _ = around(self.plan.space, self.found, self.plan.refined, self.plan.seed + n, epochs)
+        return drawn[: self._affordable(decision, following, _FURTHER * following, len(drawn), beside)]
+
+    def _around_the_best(self, n: int, epochs: int | None) -> bool:
+        """Train settings near the best one, if there are any and time for them; return whether they were.
+
+        Args:
+            n: which round this is; the first one is planned.
+            epochs: length of the trainings, and at which the best is sought; None: the best one's own.
+        """
+        drawn, epochs = around(self.plan.space, self.found, self.plan.refined, self.plan.seed + n, epochs)
+        if n:
+            drawn = drawn[: self._affordable(_round(n), epochs, epochs, len(drawn))]
+        if not drawn:
+            return False
+        self._rung(_round(n), len(self.plan.brackets), epochs, {SEARCH: drawn})
+        return True
+
+    def _affordable(self, decision: str, epochs: int, after: float, settings: int, beside: int = 0) -> int:
+        """Return how many settings a budget leaves time for, beside trainings of a length that follow."""
+        if not settings or self.clock is None or self.plan.lengths.longest == self.plan.lengths.planned:
+            return settings
+        seeds = len(self.plan.seeds)
+        return self.clock.affords(decision, self.found, epochs, after, settings * seeds, beside * seeds) // seeds
+
+
+def _round(n: int) -> str:
+    return AROUND if n == 0 else f"{AROUND}-{n + 1}"
 
 
 def _stops(population: Population, selection: Rows | list[Rows]) -> list[tuple[int, float]]:

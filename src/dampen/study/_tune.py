@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -25,7 +25,7 @@ from dampen.engine import (
 )
 from dampen.engine.knobs import Setting, find_knob
 from dampen.errors import InputError
-from dampen.search import SEARCH, Bracket, Ranked, Space, Strategy, best, check_space, strategy_of
+from dampen.search import Bracket, Space, Strategy, check_space, strategy_of
 from dampen.search import brackets as draw_brackets
 from dampen.study import _budget, _cocktail, _defaults, _documents, _references
 from dampen.study._bar import bar_in_notebook
@@ -39,8 +39,9 @@ from dampen.study._checks import (
     refuse_taken,
 )
 from dampen.study._choose_loss import AUTO, choose_loss
+from dampen.study._clock import Clock
 from dampen.study._conclude import finish
-from dampen.study._confirmation import Confirmation, simple_models
+from dampen.study._confirmation import Confirmation
 from dampen.study._defaults import Lengths
 from dampen.study._divergence import check_learnt
 from dampen.study._embedded import refuse_changed_codes
@@ -54,6 +55,7 @@ from dampen.study._storage import Folder
 from dampen.study._study import Study
 
 Planned = tuple[tuple[Bracket, ...], dict[str, tuple[Setting, ...]], int]
+CONFIRMED = 3  # of the best settings train again
 LEAST_AROUND = 16  # settings of a search that afterwards looks around the best one
 
 
@@ -72,7 +74,7 @@ def tune(
     search: str | Strategy = "sobol",
     per_layer: bool = False,
     cocktail: bool = False,
-    confirmed: int = 3,
+    confirmed: int | None = None,
     n_confirm_seeds: int | None = None,
     budget: float | None = None,
     validation: str | None = None,
@@ -113,7 +115,7 @@ def tune(
         per_layer: a dropout rate for each layer, in the default space.
         cocktail: search every regulariser that can act on the network and the data, each on or off (Kadra et al. 2021);
             what `space` has takes the place of its dimension. By default 512 settings of one seed each.
-        confirmed: how many of the best train again.
+        confirmed: how many of the best train again; by default 3, and of a cocktail within a budget 1.
         n_confirm_seeds: of each of these; by default 10 below 1000 training rows, 5 below 5000, 3 above, and one or
             more for each of the folds of `Data.with_folds`.
         budget: seconds that the study may take: settings, seeds, epochs and confirming seeds that are not given follow
@@ -135,11 +137,13 @@ def tune(
         raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
     for name, value in {"per_layer": per_layer, "cocktail": cocktail}.items():
         truth(name, value)
+    if confirmed is None:
+        confirmed = _cocktail.CONFIRMED if cocktail and budget is not None else CONFIRMED
     integer("confirmed", confirmed)
     function("callback", callback)
     if space is not None:
         check_space(space)
-    clock, automatic = time.perf_counter(), isinstance(given := options.get("loss"), str) and given == AUTO
+    began, automatic = time.perf_counter(), isinstance(given := options.get("loss"), str) and given == AUTO
     if automatic:
         options["loss"] = None
         if getattr(data, "task", None) == "classification":
@@ -177,17 +181,19 @@ def tune(
     optimizer = find_optimizer(training.optimizer)
     check_timescale(optimizer, [dict.fromkeys(chosen.dimensions)])
 
+    looks = strategy.halving and strategy.name != "grid"
+
     def planned(settings: int, lengths: Lengths) -> Planned:
         brackets = draw_brackets(chosen, strategy, settings, (lengths.first, lengths.planned), confirmed, seed)
         wide = min(settings, _cocktail.MOST_RATES) if cocktail else settings
         families = _references.families(chosen, dropping, data, training.lr, wide, isinstance(optimizer, AdamW))
-        around = settings // 8 if strategy.halving and settings >= LEAST_AROUND and strategy.name != "grid" else 0
-        return brackets, families, min(around, _cocktail.MOST_AROUND) if cocktail else around
+        around = min(settings // 2, _cocktail.MOST_AROUND) if cocktail else settings // 8
+        return brackets, families, around if looks and settings >= LEAST_AROUND else 0
 
     rounds = _cocktail.ROUNDS if cocktail else 1
     if budget is not None:
         wanted = _budget.Wanted(n_settings, n_seeds, lengths, config.epochs is not None, confirmed)
-        if data.given_folds is not None:
+        if data.given_folds is not None or cocktail:  # whose parts the verdict has to tell apart
             wanted = replace(wanted, confirm_seeds=n_confirm_seeds or sizes.confirm_seeds)
         if cocktail:  # in a dozen dimensions few settings find nothing
             wanted = replace(wanted, **_cocktail.WANTED)
@@ -201,7 +207,7 @@ def tune(
             confirm_seeds=ready.seeds(n_confirm_seeds or sizes.confirm_seeds),
             budget=budget,
         )
-        left = budget - (time.perf_counter() - clock)
+        left = budget - (time.perf_counter() - began)
         n_settings, n_seeds, lengths = _within(left, ready, without_sizes, out, planned, wanted)
     brackets, families, around = planned(n_settings or sizes.settings, lengths)
     plan = ready.plan(
@@ -222,11 +228,12 @@ def tune(
     check_batches(model, plan)  # this and what it splits raises what is to be raised before anything is written
     with workers_of(cluster) as workers, bar_in_notebook(callback) as told:
         runner = Runner(model, plan, open_folder(out, plan, resume), told, workers)
-        ranked = run_search(runner)
+        clock = None if budget is None else Clock(runner, budget, began)
+        ranked = run_search(runner, clock)
         check_learnt(runner, "search")
         check_found(ranked)
-        if budget is not None and n_confirm_seeds is None and data.given_folds is None:
-            runner.plan = _confirm_within(budget, runner, ranked, clock)
+        if clock is not None and n_confirm_seeds is None and data.given_folds is None:
+            runner.plan = replace(plan, confirm_seeds=ready.seeds(clock.confirm_seeds(ranked)))
         return finish(runner, Confirmation(runner, dropping).of_search(ranked), ranked)
 
 
@@ -295,32 +302,16 @@ def _within(
         def member_epochs(settings: int, seeds: int, lengths: Lengths) -> float:
             brackets, families, around = planned(settings, lengths)
             searched = sum(bracket.member_epochs(seeds) for bracket in brackets)
-            looked = plan.rounds * around * seeds * lengths.planned
-            return searched * (1 + sum(map(len, families.values())) / settings) + looked
+            beyond = _budget.member_epochs_beyond(lengths, around, plan.rounds)
+            return searched * (1 + sum(map(len, families.values())) / settings) + seeds * beyond
 
         families = len(planned(wanted.least, wanted.lengths)[1])
         wanted = replace(wanted, families=families, calibrating=n_calibration_folds(plan))
-        longest = wanted.lengths.planned
-        rate = _budget.seconds_per_member_epoch(ready.model, ready.data, ready.training, plan.space, longest)
+        rate = _budget.seconds_per_member_epoch(
+            ready.model, ready.data, ready.training, plan.space, wanted.lengths.planned
+        )
         settings, seeds, lengths = _budget.fit_search(left, rate, wanted, member_epochs, plan.budget)
         held = {"plan": plan.document(), "settings": settings, "seeds": seeds, "lengths": vars(lengths)}
         if new is not None:
             new.write_json("budget.json", held)
     return wanted.settings or held["settings"], wanted.seeds or held["seeds"], Lengths(**held["lengths"])
-
-
-def _confirm_within(budget: float, runner: Runner, ranked: Sequence[Ranked], clock: float) -> Plan:
-    """Return the plan with as many confirming seeds as the budget still allows, or as the folder holds."""
-    held = _documents.budget(runner.folder) or {}
-    if "confirm_seeds" not in held:
-        plan, rate = runner.plan, runner.seconds_per_member_epoch
-        simple = _budget.seconds_of_simple_models(simple_models(plan.data), plan.data)
-        left = budget - runner.seconds - (runner.began - clock) - simple  # they are fitted for the test rows, too
-        finalists = best(ranked, SEARCH)[: plan.confirmed]
-        most = max(2, *(len(_references.regularisers(t.setting, plan.own_dropout)) for t in finalists))
-        full = _budget.full_trainings(plan.confirmed, len(plan.families), most) + n_calibration_folds(plan)
-        of_seed = rate * full * plan.lengths.planned + (simple if plan.scheme == "folds" else 0.0)
-        held["confirm_seeds"] = _budget.confirm_seeds(left, budget, of_seed)
-        runner.write("budget.json", held)
-    seed = runner.plan.seed
-    return replace(runner.plan, confirm_seeds=tuple(range(seed, seed + held["confirm_seeds"])))

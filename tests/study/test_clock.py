@@ -1,0 +1,143 @@
+"""What a budget still allows while its study trains: how long trainings last, and how many seeds confirm."""
+
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dampen
+from dampen.engine.knobs import Setting
+from dampen.search import SEARCH, Ranked
+from dampen.study import _documents
+from dampen.study._clock import Clock
+from dampen.study._defaults import Lengths
+from dampen.study._storage import Folder
+
+pytestmark = pytest.mark.usefixtures("without_shape_checks")
+
+BEST = Setting(lr=0.01, weight_decay=0.1, dropout=0.2)
+PLAIN = Setting(lr=0.01, weight_decay=0.0, dropout=0.0)
+
+
+def ranked(family: str, epochs: int, *settings: Setting) -> Ranked:
+    n = len(settings)
+    return Ranked("r", family, 0, epochs, settings, tuple(float(k) for k in range(n)), ((1, 1.0),) * n)
+
+
+FOUND = [ranked(SEARCH, 20, BEST), ranked("none", 10, PLAIN)]
+# of one seed: the recommended one, without each of two and then of one, without all, and for the test rows, which has a
+# quarter more rows; the reference and its stopped form, twice, and two of the usual length
+EACH, FIXED = 1 + 3 + 1 + 1.25, (1 + 1.25) * 2 * 10 + 2 * 5
+
+
+class Runner:
+    """A runner that has trained for so many seconds, one for an epoch of a member."""
+
+    def __init__(self, seconds: float, folder: Folder | None = None, lengths: Lengths | None = None, **of_plan: Any):
+        numbers = np.random.default_rng(0).normal(size=(120, 3)).astype(np.float32)
+        data = dampen.from_arrays(numbers, numbers[:, 0], test_fraction=1 / 6)  # 100 rows train, 80 of them in a fold
+        self.plan = SimpleNamespace(
+            data=data,
+            seed=0,
+            scheme="folds",
+            families={"none": (PLAIN,)},
+            lengths=lengths or Lengths(2, 5, 10, 320),
+            confirmed=1,
+            confirm_seeds=(0, 1, 2, 3),
+            own_dropout=False,
+            calibrates_ensembles=False,
+        )
+        vars(self.plan).update(of_plan)
+        self.seconds, self.folder, self.seconds_per_member_epoch, self.began = seconds, folder, 1.0, 5.0
+        self.last_rate: float | None = None
+
+    def write(self, name: str, value: Any) -> None:
+        if self.folder is not None:
+            self.folder.write_json(name, value)
+
+
+@pytest.fixture(autouse=True)
+def _no_simple_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dampen.study._clock.seconds_of_simple_models", lambda *_: 0.0)
+
+
+def clock(left: float, folder: Folder | None = None, **of_plan: Any) -> Clock:
+    """A clock of a budget of 10,000 seconds, 3 % of which are kept, with so many left."""
+    runner: Any = Runner(9700 - left - 3.0, folder, **of_plan)
+    return Clock(runner, 10_000.0, 2.0)  # it began 3 seconds before the runner did
+
+
+def needed(longest: int, members: int, seeds: int = 4) -> float:
+    return members * longest + seeds * (FIXED + EACH * longest)
+
+
+def test_a_training_lasts_twice_as_long_and_the_last_one_as_long_as_there_is_time():
+    assert clock(needed(50, 3) + 1).lasting("a", FOUND, 20, 320, 3) == 40
+    assert clock(needed(49, 3) + 1).lasting("a", FOUND, 20, 320, 3) == 49  # twice would leave no time for clearly more
+    assert clock(needed(49, 3) + 1).lasting("a", FOUND, 20, 45, 3) == 45
+    assert clock(needed(33, 3) + 1).lasting("a", FOUND, 20, 320, 3) == 33
+    assert clock(needed(25, 3) + 1).lasting("a", FOUND, 20, 320, 3) == 25
+    assert clock(needed(24, 3) + 1).lasting("a", FOUND, 20, 320, 3) == 0  # hardly longer than before
+    assert clock(-100.0).lasting("a", FOUND, 20, 320, 3) == 0
+    assert clock(1e5).lasting("a", [ranked("none", 10, PLAIN)], 10, 320, 1) == 20  # all that was searched diverged
+
+
+def test_a_round_is_as_large_as_leaves_time_to_confirm_what_follows():
+    confirming = 4 * (FIXED + EACH * 30)
+    assert clock(confirming + 16 * 20 + 1).affords("a", FOUND, 20, 30, 16) == 16
+    assert clock(confirming + 16 * 20 - 1).affords("a", FOUND, 20, 30, 16) == 15
+    assert clock(confirming + 16 * 20 + 1).affords("a", FOUND, 20, 30, 16, beside=4) == 12
+    assert clock(confirming + 6 * 20 + 1).affords("a", FOUND, 20, 30, 16) == 6
+    assert clock(confirming + 6 * 20 - 1).affords("a", FOUND, 20, 30, 16) == 0  # too few to look around
+    assert clock(confirming + 4 * 20 + 1).affords("a", FOUND, 20, 30, 4) == 4
+
+
+def test_the_rate_is_that_of_the_longest_trainings_where_such_are_not_planned():
+    runner: Any = Runner(100.0)
+    runner.last_rate = 2.0
+    assert Clock(runner, 10_000.0, 2.0)._rate == 2.0
+    runner.plan.lengths = Lengths(2, 5, 10, 10)
+    assert Clock(runner, 10_000.0, 2.0)._rate == 1.0
+
+
+def test_as_many_seeds_confirm_as_there_is_time_for():
+    of_seed = FIXED + EACH * 20
+    assert clock(7.5 * of_seed).confirm_seeds(FOUND) == 7
+    assert clock(0.0).confirm_seeds(FOUND) == 3
+    assert clock(9000.0, lengths=Lengths(1, 1, 1, 1)).confirm_seeds([ranked(SEARCH, 1, PLAIN)]) == 200
+
+
+def test_what_is_decided_holds_for_a_resumed_study(tmp_path):
+    folder = Folder(tmp_path)
+    folder.write_json("budget.json", {"settings": 8, "seeds": 1, "lengths": vars(Lengths(2, 5, 10, 320))})
+    first = clock(needed(50, 3) + 1, folder)
+    assert first.lasting("search-longer-1", FOUND, 20, 320, 3) == 40
+    assert not clock(0.0, folder).affords("search-around-2", FOUND, 40, 80, 16)
+    seeds = clock(7.5 * (FIXED + EACH * 20), folder).confirm_seeds(FOUND)
+    later = clock(0.0, folder)
+    assert later.lasting("search-longer-1", FOUND, 20, 320, 3) == 40
+    assert later.lasting("search-longer-2", FOUND, 40, 320, 3) == 0
+    assert not clock(9000.0, folder).affords("search-around-2", FOUND, 40, 80, 16)
+    assert later.confirm_seeds(FOUND) == seeds == 7
+    held = _documents.budget(folder)
+    assert held is not None
+    assert held["beyond"] == {"search-longer-1": 40, "search-around-2": 0, "search-longer-2": 0}
+
+
+def test_a_cocktail_in_a_budget_trains_longer_while_there_is_time_and_goes_on_the_same(tmp_path):
+    words: dict[str, Any] = {"cocktail": True, "budget": 12.0, "n_settings": 16, "n_confirm_seeds": 2}
+    study = dampen.tune(dampen.tabular(8), dampen.load("wine"), out=tmp_path / "a", **words)
+    lengths = study.plan.lengths
+    assert lengths.longest > lengths.planned
+    beyond = [rung for rung in study.ranked if rung.epochs > lengths.planned]
+    held = _documents.budget(Folder(tmp_path / "a"))
+    assert held is not None
+    lasting = {name: epochs for name, epochs in held["beyond"].items() if re.fullmatch(r"search-longer-\d+", name)}
+    assert sorted({rung.epochs for rung in beyond}) == sorted(epochs for epochs in lasting.values() if epochs)
+    assert study.plan.confirmed == 1
+    assert study.verdict.length.doubled is None
+    again = dampen.tune(dampen.tabular(8), dampen.load("wine"), out=tmp_path / "a", resume=True, **words)
+    assert again.document()["recommended"] == study.document()["recommended"]
+    assert [vars(rung) for rung in again.ranked] == [vars(rung) for rung in study.ranked]
