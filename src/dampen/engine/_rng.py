@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from itertools import repeat
 
 import numpy as np
@@ -91,12 +91,15 @@ class StepDraws:
     def __init__(self, seeds: Sequence[int], step: int, name: str, device: str | torch.device = "cpu"):
         self.n_seeds, self._device = len(seeds), torch.device(device)
         stream = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest(), "little") + _NAMED
-        if self._device.type == "cpu":
-            self._numpy = [
-                np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, step, stream)))) for seed in seeds
-            ]
-        else:
-            self._torch = [_generator(self._device, seed, step, stream) for seed in seeds]
+        self._streams = [(seed, step, stream) for seed in seeds]
+
+    @cached_property
+    def _numpy(self) -> list[np.random.Generator]:
+        return [np.random.Generator(np.random.SFC64(np.random.SeedSequence(stream))) for stream in self._streams]
+
+    @cached_property
+    def _torch(self) -> list[torch.Generator]:
+        return [_generator(self._device, *stream) for stream in self._streams]
 
     def uniform(self, *shape: int) -> Float[Tensor, "S ..."]:
         """Return numbers in [0, 1), `[S, *shape]`, float32."""
@@ -105,10 +108,11 @@ class StepDraws:
         return torch.from_numpy(np.stack([g.random(shape, dtype=np.float32) for g in self._numpy]))
 
     def normal(self, *shape: int) -> Float[Tensor, "S ..."]:
-        """Return standard normal numbers, `[S, *shape]`, float32."""
-        if self._device.type != "cpu":
-            return torch.stack([torch.randn(shape, generator=g, device=self._device) for g in self._torch])
-        return torch.from_numpy(np.stack([g.standard_normal(shape, dtype=np.float32) for g in self._numpy]))
+        """Return standard normal numbers, `[S, *shape]`, float32, from torch's generators, which are twice as fast."""
+        drawn = torch.empty(self.n_seeds, *shape, device=self._device, dtype=torch.float32)
+        for row, generator in zip(drawn, self._torch, strict=True):
+            row.normal_(generator=generator)
+        return drawn
 
 
 def own_draws(
