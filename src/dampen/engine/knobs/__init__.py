@@ -17,7 +17,7 @@ from dampen.engine.knobs._base import (
 )
 from dampen.engine.knobs._masks import WithoutGradient
 from dampen.engine.knobs._registry import KNOBS, find_knob, register_installed_knobs, register_knob
-from dampen.engine.knobs._setting import Setting, turned
+from dampen.engine.knobs._setting import Setting, side_by_side, turned
 
 __all__ = [
     "KNOBS",
@@ -39,5 +39,6 @@ __all__ = [
     "one_of",
     "register_installed_knobs",
     "register_knob",
+    "side_by_side",
     "turned",
 ]
