@@ -24,6 +24,7 @@ from dampen.search import (
     check_storage,
     export_to_optuna,
     longer,
+    not_yet_longer,
     promoted,
     strategy_of,
 )
@@ -150,6 +151,15 @@ def test_a_family_trains_longer_while_its_best_gains_more_than_half_a_percent():
     now = [ranked(SEARCH, 8, a=1.5, b=0.9), ranked("none", 8, c=0.996), ranked("default", 8, d=math.inf)]
     assert {name: named(settings) for name, settings in longer([*before, *now], 8).items()} == {SEARCH: "ba"}
     assert not longer([*before, ranked(SEARCH, 8, a=math.inf)], 8)
+
+
+def test_the_best_that_has_not_trained_longer_is_tried_with_the_next_of_its_length():
+    found = [ranked(SEARCH, 4, a=1.0, b=2.0, c=1.5), ranked(SEARCH, 8, a=1.1), ranked("none", 8, e=0.1)]
+    assert not_yet_longer(found) == ([], 0)  # twice as long it was worse
+    found.append(ranked(SEARCH, 4, f=0.9))
+    settings, epochs = not_yet_longer(found)
+    assert (named(settings), epochs) == ("fc", 4)  # a has trained longer
+    assert not_yet_longer([ranked(SEARCH, 4, a=math.inf)]) == ([], 0)
 
 
 def test_the_best_of_a_family_has_its_best_length_and_the_shorter_one_of_equals():

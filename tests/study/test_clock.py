@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 import dampen
+from dampen.engine import worth_compiling
 from dampen.engine.knobs import Setting
-from dampen.search import SEARCH, Ranked
+from dampen.search import SEARCH, Ranked, Training
 from dampen.study import _documents
 from dampen.study._clock import Clock
 from dampen.study._defaults import Lengths
+from dampen.study._runner import Runner as DampenRunner
 from dampen.study._storage import Folder
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
@@ -27,9 +29,10 @@ def ranked(family: str, epochs: int, *settings: Setting) -> Ranked:
 
 
 FOUND = [ranked(SEARCH, 20, BEST), ranked("none", 10, PLAIN)]
-# of one seed: the recommended one, without each of two and then of one, without all, and for the test rows, which has a
-# quarter more rows; the reference and its stopped form, twice, and two of the usual length
-EACH, FIXED = 1 + 3 + 1 + 1.25, (1 + 1.25) * 2 * 10 + 2 * 5
+# of one seed: the recommended one, without each of two, without all, and for the test rows, which has a quarter more
+# rows; the reference and its stopped form, twice, and two of the usual length; few members take 1.6 times as long each
+TESTED, FIXED = 1.6 * 1.25, 1.6 * ((1 + 1.25) * 2 * 10 + 2 * 5)
+EACH = 1 + 2 + 1 + TESTED
 
 
 class Runner:
@@ -45,6 +48,7 @@ class Runner:
             families={"none": (PLAIN,)},
             lengths=lengths or Lengths(2, 5, 10, 320),
             confirmed=1,
+            rounds=4,
             confirm_seeds=(0, 1, 2, 3),
             own_dropout=False,
             calibrates_ensembles=False,
@@ -52,6 +56,7 @@ class Runner:
         vars(self.plan).update(of_plan)
         self.seconds, self.folder, self.seconds_per_member_epoch, self.began = seconds, folder, 1.0, 5.0
         self.last_rate: float | None = None
+        self.last_start = 0.0
 
     def write(self, name: str, value: Any) -> None:
         if self.folder is not None:
@@ -70,7 +75,7 @@ def clock(left: float, folder: Folder | None = None, **of_plan: Any) -> Clock:
 
 
 def needed(longest: int, members: int, seeds: int = 4) -> float:
-    return members * longest + seeds * (FIXED + EACH * longest)
+    return 1.6 * members * longest + seeds * (FIXED + EACH * longest)
 
 
 def test_a_training_lasts_twice_as_long_and_the_last_one_as_long_as_there_is_time():
@@ -91,22 +96,60 @@ def test_a_round_is_as_large_as_leaves_time_to_confirm_what_follows():
     assert clock(confirming + 16 * 20 + 1).affords("a", FOUND, 20, 30, 16, beside=4) == 12
     assert clock(confirming + 6 * 20 + 1).affords("a", FOUND, 20, 30, 16) == 6
     assert clock(confirming + 6 * 20 - 1).affords("a", FOUND, 20, 30, 16) == 0  # too few to look around
-    assert clock(confirming + 4 * 20 + 1).affords("a", FOUND, 20, 30, 4) == 4
+    assert clock(confirming + 1.6 * 4 * 20 + 1).affords("a", FOUND, 20, 30, 4) == 4  # few take longer each
+    assert clock(confirming + 1.6 * 4 * 20 - 1).affords("a", FOUND, 20, 30, 4) == 0
 
 
 def test_the_rate_is_that_of_the_longest_trainings_where_such_are_not_planned():
     runner: Any = Runner(100.0)
     runner.last_rate = 2.0
-    assert Clock(runner, 10_000.0, 2.0)._rate == 2.0
+    assert Clock(runner, 10_000.0, 2.0)._rate == (2.0, 0.0)
+    left = Clock(runner, 10_000.0, 2.0)._member_epochs_left()
+    runner.last_start = 10.0  # for the compiler
+    assert Clock(runner, 10_000.0, 2.0)._member_epochs_left() == left - 2 * 10.0 / 2.0
     runner.plan.lengths = Lengths(2, 5, 10, 10)
-    assert Clock(runner, 10_000.0, 2.0)._rate == 1.0
+    assert Clock(runner, 10_000.0, 2.0)._rate == (1.0, 0.0)  # which first epochs are part of
+
+
+def test_a_first_epoch_that_waits_for_the_compiler_is_no_measure_of_the_others(monkeypatch):
+    monkeypatch.setattr("time.perf_counter", lambda: 107.0)
+    runner: Any = SimpleNamespace(_trained=100.0, _warm=(105.0, 60.0))
+    DampenRunner._measure(runner, started=100.0, before=20.0)
+    assert (runner.last_rate, runner.last_start) == (2 / 40, 7 - 80 * 2 / 40)
+    runner = SimpleNamespace(_trained=100.0, _warm=(107.0, 100.0))  # it was the only one
+    DampenRunner._measure(runner, started=100.0, before=20.0)
+    assert (runner.last_rate, runner.last_start) == (7 / 80, 0.0)
+
+
+def test_a_budget_that_may_train_for_long_compiles_its_short_trainings_too():
+    runner: Any = Runner(100.0, lengths=Lengths(2, 5, 5, 320))
+    runner.plan.training = dampen.TrainConfig(epochs=1, batch_size=32)
+    long = DampenRunner._long.fget
+    assert long is not None
+    assert [worth_compiling(n * 4) for n in (5, 80)] == [False, True]  # 100 rows are 4 steps
+    runner.plan.budget = 10_000.0
+    assert long(runner)
+    runner.plan.budget = None
+    assert not long(runner)
 
 
 def test_as_many_seeds_confirm_as_there_is_time_for():
-    of_seed = FIXED + EACH * 20
+    of_seed = FIXED + (EACH + 1) * 20  # with time to leave one of two out, and to train without the other
     assert clock(7.5 * of_seed).confirm_seeds(FOUND) == 7
     assert clock(0.0).confirm_seeds(FOUND) == 3
     assert clock(9000.0, lengths=Lengths(1, 1, 1, 1)).confirm_seeds([ranked(SEARCH, 1, PLAIN)]) == 200
+
+
+def test_a_part_is_left_out_where_there_is_time_for_what_that_takes():
+    without_it = 4 * (1.6 * (1.25 * 2 * 10 + 2 * 5) + (2 + TESTED) * 20)
+    training = Training(Setting(lr=0.01, dropout=0.2), 20)
+    assert clock(without_it + 1).spares(FOUND, training, 2)
+    assert not clock(without_it - 1).spares(FOUND, training, 2)
+    assert clock(without_it - 4 * 2 * 20 + 1).spares(FOUND, training, 1)  # without the only one it has trained
+
+
+def test_other_studies_have_time_for_every_form_and_more_seeds_confirm():
+    assert clock(7.5 * (22.5 * 2 + 10 + 6.25 * 20), rounds=1).confirm_seeds(FOUND) == 7
 
 
 def test_what_is_decided_holds_for_a_resumed_study(tmp_path):
@@ -115,7 +158,7 @@ def test_what_is_decided_holds_for_a_resumed_study(tmp_path):
     first = clock(needed(50, 3) + 1, folder)
     assert first.lasting("search-longer-1", FOUND, 20, 320, 3) == 40
     assert not clock(0.0, folder).affords("search-around-2", FOUND, 40, 80, 16)
-    seeds = clock(7.5 * (FIXED + EACH * 20), folder).confirm_seeds(FOUND)
+    seeds = clock(7.5 * (FIXED + (EACH + 1) * 20), folder).confirm_seeds(FOUND)
     later = clock(0.0, folder)
     assert later.lasting("search-longer-1", FOUND, 20, 320, 3) == 40
     assert later.lasting("search-longer-2", FOUND, 40, 320, 3) == 0
@@ -134,8 +177,10 @@ def test_a_cocktail_in_a_budget_trains_longer_while_there_is_time_and_goes_on_th
     beyond = [rung for rung in study.ranked if rung.epochs > lengths.planned]
     held = _documents.budget(Folder(tmp_path / "a"))
     assert held is not None
-    lasting = {name: epochs for name, epochs in held["beyond"].items() if re.fullmatch(r"search-longer-\d+", name)}
-    assert sorted({rung.epochs for rung in beyond}) == sorted(epochs for epochs in lasting.values() if epochs)
+    lasting = {
+        name: epochs for name, epochs in held["beyond"].items() if re.fullmatch(r"search-longer-\d+(-crossed)?", name)
+    }
+    assert {rung.epochs for rung in beyond} == {epochs for epochs in lasting.values() if epochs}
     assert study.plan.confirmed == 1
     assert study.verdict.length.doubled is None
     again = dampen.tune(dampen.tabular(8), dampen.load("wine"), out=tmp_path / "a", resume=True, **words)

@@ -1,15 +1,18 @@
 """Cocktails: which regularisers are searched where, each on or off, and a study of them."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from dampen import InputError, Setting, TrainConfig, load, load_study, mlp, tabular, tune
-from dampen.search import SEARCH, Choice, LogUniform, Ranked, Space, Uniform, around
+from dampen.search import SEARCH, Choice, LogUniform, Ranked, Space, Uniform, around, crossings
 from dampen.study._cocktail import cocktail_space
+from dampen.study._defaults import Lengths
 from dampen.study._references import regularisers
+from dampen.study._search import _Search
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
@@ -113,6 +116,20 @@ def test_a_round_has_crossings_of_the_next_best_and_then_single_changes():
     assert around(space, found, 10, 0)[1] == 16
 
 
+def test_the_best_are_crossed_so_that_what_each_gained_comes_together():
+    space = Space(space_of("digits", mlp(8)))
+    one, two = {"random_shift": 1.0}, {"weight_decay": 0.1}
+    ranking = [best_one(space, **on) for on in (one, {}, two, {"dropout": 0.2})]
+    found = [Ranked("r", SEARCH, 0, 8, tuple(ranking), (1.0, 1.1, 1.2, 1.3), ((1, 1.0),) * 4)]
+    both, other = best_one(space, **one, **two), best_one(space, **one, dropout=0.2)
+    assert crossings(space, found, 6, 0, 8) == [both, other]
+    assert crossings(space, found, 1, 0, 8) == [both]
+    assert crossings(space, found, 6, 0, 16) == []
+    found.append(Ranked("r", SEARCH, 0, 4, (both,), (2.0,), ((1, 1.0),)))  # tried, if only in a shorter training
+    assert crossings(space, found, 6, 0, 8) == [other]
+    assert crossings(Space({"weight_decay": LogUniform(1e-3, 1.0, zero=0.5), "lr": 0.1}), found, 6, 0, 8) == []
+
+
 def test_few_knobs_are_all_changed_together():
     few = Space({name: space_of("digits", mlp(8))[name] for name in ("weight_decay", "lr", "dropout")})
     of_few = few.around(Setting(weight_decay=0.0, lr=0.001, dropout=0.2)).draw(64, "sobol", 1)
@@ -141,6 +158,37 @@ def test_a_range_with_zero_holds_zero_so_often():
         Uniform(0.0, 1.0, zero=1.0)
 
 
+def test_what_the_last_round_finds_trains_longer_although_what_was_best_before_gained_nothing(monkeypatch):
+    a, b, c = (Setting(lr=lr) for lr in (0.1, 0.2, 0.3))
+    costs = {(a, 10): 1.0, (a, 20): 1.1, (b, 10): 0.9, (b, 20): 0.8, (b, 40): 0.85, (c, 10): 1.5, (c, 20): 2.0}
+    costs[a, 40] = 1.0
+    trained = []
+
+    class Searching(_Search):
+        def _rung(self, run, _bracket, epochs, alive):
+            for family, settings in alive.items():
+                order = sorted(settings, key=lambda s: costs[s, epochs])
+                found = tuple(costs[s, epochs] for s in order)
+                self.found.append(Ranked(run, family, 0, epochs, tuple(order), found, ((1, 1.0),) * len(order)))
+            trained.append((run, epochs, set(alive[SEARCH])))
+
+    def around(_space, _found, _n, seed, epochs=None):
+        return ([b] if seed == 3 else []), epochs or 10
+
+    monkeypatch.setattr("dampen.study._search.around", around)
+    lengths = Lengths(first=5, usual=10, planned=10, longest=80)
+    plan = SimpleNamespace(brackets=[], rounds=4, refined=4, seed=0, lengths=lengths, space=None, search="sobol")
+    searching = Searching(SimpleNamespace(folder=None, plan=plan), None)
+    searching._rung("search-1-1", 0, 10, {SEARCH: [a, c]})
+    searching._go_on()
+    assert trained[1:] == [
+        ("search-longer-1", 20, {a, c}),
+        ("search-around-4", 10, {b}),
+        ("search-longer-2", 20, {b}),
+        ("search-longer-3", 40, {b, a}),
+    ]
+
+
 def test_a_study_of_a_cocktail_tells_what_each_part_is_worth(tmp_path):
     given = {"decay_timescale": LogUniform(1.0, 30.0), "lr": Choice([0.01])}
     options = {"n_settings": 24, "epochs": 2, "n_confirm_seeds": 2, "confirmed": 1, "out": tmp_path / "study"}
@@ -149,7 +197,7 @@ def test_a_study_of_a_cocktail_tells_what_each_part_is_worth(tmp_path):
     assert {"decay_timescale", "l1", "ema", "input_noise", "decay_start"} <= set(space)
     assert "weight_decay" not in space
     looked = [rung.run for rung in study.ranked if rung.run.startswith("search-around")]
-    assert looked == ["search-around", "search-around-2", "search-around-3", "search-around-4"]
+    assert looked == ["search-around", "search-around-2", "search-around-3", "search-around-4", "search-around-5"]
     assert str(space["l1"]).endswith("or 0")
     if study.verdict.regularised:
         assert set(regularisers(study.verdict.recommended)) <= set(study.verdict.attribution)

@@ -15,6 +15,7 @@ from dampen.engine import Population
 from dampen.search import Space
 from dampen.study._budget import (
     Wanted,
+    check_budget,
     fit_search,
     foreseen,
     full_trainings,
@@ -213,11 +214,11 @@ def test_a_budget_that_trains_longer_plans_for_it_and_leaves_room_beyond():
     settings, _, lengths = fit_search(7000.0, 1.0, wanted, searched)
     longest = 8 * lengths.planned
     assert settings == 8  # the least: time goes into length
-    assert (lengths.planned, foreseen(lengths).longest, lengths.longest) == (22, longest, 4 * longest)
+    assert (lengths.planned, foreseen(lengths).longest, lengths.longest) == (19, longest, 4 * longest)
     confirmed = 3 * (full_trainings(1, 2) * longest + 4 * lengths.planned)
     assert 0.9 * 0.97 * 7000 < searched(8, 1, foreseen(lengths)) + confirmed <= 0.97 * 7000
     more, _, lengths = fit_search(60_000.0, 1.0, wanted, searched)  # enough for the longest: then for more settings
-    assert (more, lengths.planned) == (610, 40)
+    assert (more, lengths.planned) == (562, 40)
     assert searched(more, 1, foreseen(lengths)) <= 30_000
     fixed = replace(wanted, lengths=Lengths(1, 5, 5, 5), fixed=True)
     assert fit_search(7000.0, 1.0, fixed, searched)[2] == Lengths(1, 5, 5, 5)
@@ -225,10 +226,22 @@ def test_a_budget_that_trains_longer_plans_for_it_and_leaves_room_beyond():
     assert (shorter.planned, foreseen(shorter).longest) == (1, 4)
 
 
+def test_a_cocktail_of_a_large_file_needs_the_time_of_one_confirmed_setting(monkeypatch):
+    monkeypatch.setattr("dampen.study._budget.seconds_per_member_epoch", lambda *_: 1.0)
+    given: Any = {"model": dampen.mlp(8), "part": rows(), "times": 10.0, "confirmed": None, "batch_size": 64}
+    least = {n: (3 * (full_trainings(n, 2) + 6) * 10 + 2) / 0.5 for n in (1, 3)}  # two epochs of each would take longer
+    check_budget(least[1] / 2 + 1, cocktail=True, **given)
+    with pytest.raises(InputError, match="is too short"):
+        check_budget(least[1] / 2 - 1, cocktail=True, **given)
+    check_budget(least[3] / 2 + 1, **given)
+    with pytest.raises(InputError, match="is too short"):
+        check_budget(least[3] / 2 - 1, **given)
+
+
 def test_what_a_search_trains_beyond_its_brackets():
     assert member_epochs_beyond(Lengths(5, 10, 40, 40), 3, 1) == 3 * 40
-    assert member_epochs_beyond(Lengths(5, 10, 40, 40), 16, 4) == 4 * 16 * 40
-    assert member_epochs_beyond(Lengths(5, 10, 10, 80), 16, 4) == 16 * (10 + 20 + 40) + 2 * (20 + 40 + 80)
+    assert member_epochs_beyond(Lengths(5, 10, 40, 40), 16, 4) == (4 * 16 + 6) * 40
+    assert member_epochs_beyond(Lengths(5, 10, 10, 80), 16, 4) == 16 * (10 + 20 + 40) + 6 * 80 + 2 * (20 + 40 + 80)
 
 
 def test_the_measured_training_has_the_knobs_that_are_searched(monkeypatch):

@@ -189,8 +189,14 @@ def test_twice_the_length_is_told_with_its_standard_error_and_student_s_interval
     assert study.verdict.length.interval == pytest.approx((gains.mean() - half, gains.mean() + half), rel=2e-2)
 
 
-@pytest.mark.parametrize(("without_l1", "error", "dropped"), [(0.5, 0.01, ("l1",)), (1.02, 0.01, ()), (0.5, 1.0, ())])
-def test_a_regulariser_that_is_shown_to_do_harm_beside_others_is_left_out(without_l1, error, dropped):
+@pytest.mark.parametrize(
+    ("without_l1", "error", "time", "dropped"),
+    [(0.5, 0.01, True, ("l1",)), (1.02, 0.01, True, ()), (0.5, 1.0, True, ()), (0.5, 0.01, False, ())],
+)
+def test_a_regulariser_that_is_shown_to_do_harm_beside_others_is_left_out_where_there_is_time(
+    without_l1, error, time, dropped
+):
+    asked = []
     both, decay = Setting(weight_decay=3.0, l1=0.5), Setting(weight_decay=3.0, l1=0.0)
     costs = {
         both: 1.0,
@@ -202,6 +208,7 @@ def test_a_regulariser_that_is_shown_to_do_harm_beside_others_is_left_out(withou
     class Known(Confirmation):
         def __init__(self):
             self._plan, self._dropping, self._evaluation = SimpleNamespace(own_dropout=False), False, self
+            self._spares = lambda training, left: asked.append((training.setting, left)) or time
 
         def mean(self, training):
             return costs[Setting(**{"weight_decay": 0.0, "l1": 0.0} | dict(training.setting))]
@@ -215,6 +222,7 @@ def test_a_regulariser_that_is_shown_to_do_harm_beside_others_is_left_out(withou
     spared, gone = Known()._spared(Training(both, 8), None, 0.01)
     assert gone == dropped
     assert bool(spared.setting.get("l1")) == (not dropped)
+    assert asked == ([(Setting(weight_decay=3.0), 1)] if without_l1 < 1 and error < 1 else [])
 
 
 def test_a_regulariser_that_is_shown_to_do_nothing_is_left_out(study):

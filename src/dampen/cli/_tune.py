@@ -189,7 +189,7 @@ def tune(
     device = _options.usable_device(device)
     seconds = None if budget is None else seconds_of(budget)
     if seconds is not None and not resume and device == "cpu":
-        _check_budget(seconds, data, reading, widths, model, insert_dropout, confirmed, batch_size)
+        _check_budget(seconds, data, reading, widths, model, insert_dropout, confirmed, batch_size, cocktail)
     source = _data.read(data, reading)
     if model:
         network, places, network_notes = _network.own(model, insert_dropout, source, None if loss == "auto" else loss)
@@ -299,6 +299,7 @@ def _check_budget(
     insert_dropout: bool,
     confirmed: int | None,
     batch_size: int | None,
+    cocktail: bool,
 ) -> None:
     """Refuse a time that is far too short for a large file before all of it is read."""
     from dampen.study import check_budget, usual_network
@@ -307,7 +308,7 @@ def _check_budget(
     if head is not None:
         part, times = head
         network = _network.own(model, insert_dropout, part)[0] if model else usual_network(part, widths)
-        check_budget(seconds, network, part, times, confirmed or 3, batch_size)
+        check_budget(seconds, network, part, times, confirmed, batch_size, cocktail)
 
 
 def _folder(name: str, resume: bool) -> Path:

@@ -4,7 +4,7 @@ from dampen.search._ensemble_selection import select_ensemble
 from dampen.search._halving import Bracket, Rung, brackets, rungs
 from dampen.search._importance import Importance, KnobImportance, enough_for_importance, importance
 from dampen.search._optuna import TpeSampler, check_optuna, check_storage, export_to_optuna, propose
-from dampen.search._promotion import around, longer, promoted
+from dampen.search._promotion import CROSSINGS, around, crossings, longer, not_yet_longer, promoted
 from dampen.search._ranked import AROUND, SEARCH, Ranked, best, best_costs, best_stop
 from dampen.search._space import METHODS, Choice, Dimension, Fixed, LogUniform, PerLayer, Space, Uniform, check_space
 from dampen.search._strategies import (
@@ -22,6 +22,7 @@ from dampen.search._training import Training
 
 __all__ = [
     "AROUND",
+    "CROSSINGS",
     "METHODS",
     "SEARCH",
     "STRATEGIES",
@@ -54,10 +55,12 @@ __all__ = [
     "check_optuna",
     "check_space",
     "check_storage",
+    "crossings",
     "enough_for_importance",
     "export_to_optuna",
     "importance",
     "longer",
+    "not_yet_longer",
     "promoted",
     "propose",
     "rungs",

@@ -1,7 +1,7 @@
 """Who trains on: in the next rung, for twice as long, or near the best setting."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from dampen.search._ranked import SEARCH, Ranked, best
 from dampen.search._space import Space
 
 _WORTH = 0.005  # share of the loss: a training twice as long that gains less is the last one
-_FEW_SWITCHED = 3  # dimensions with a 0 of their own up to which all are changed at once around the best setting
 _CROSSED = 2  # one in so many new settings crosses the best one with one of the next best
+CROSSINGS = 6  # of the best settings with each other, after the rounds around the best one
 _LONGER = {SEARCH: 2}  # how many of a family train longer; one of any other
 
 
@@ -47,6 +47,23 @@ def longer(found: Sequence[Ranked], epochs: int) -> dict[str, Sequence[Setting]]
     return going
 
 
+def not_yet_longer(found: Sequence[Ranked]) -> tuple[list[Setting], int]:
+    """Return the search's best settings of its best one's length, and that; none if that one has trained longer.
+
+    Args:
+        found: by the search.
+    """
+    ahead = best(found, SEARCH)
+    if not ahead:
+        return [], 0
+    epochs = ahead[0].epochs
+    tried = {setting for rung in found if rung.family == SEARCH and rung.epochs > epochs for setting in rung.settings}
+    if ahead[0].setting in tried:
+        return [], 0
+    alike = [t.setting for t in ahead if t.epochs == epochs and t.setting not in tried]
+    return alike[: _LONGER[SEARCH]], epochs
+
+
 def around(
     space: Space | None, found: Sequence[Ranked], n: int, seed: int, epochs: int | None = None
 ) -> tuple[list[Setting], int]:
@@ -66,14 +83,36 @@ def around(
     if not ahead or not n or space is None:
         return [], 0
     first, tried = ahead[0], {training.setting for training in ahead}
-    if space.switched <= _FEW_SWITCHED:
+    if not space.mixed:
         drawn = [s for s in space.around(first.setting).draw(2 * n, "sobol", seed) if s not in tried]
         return drawn[:n], first.epochs
-    crossed: list[Setting] = []
-    generator = np.random.default_rng(seed)
-    for other in [t.setting for t in ahead if t.epochs == first.epochs][1 : 1 + n // _CROSSED]:
-        new = space.crossed(first.setting, other, tried, generator)
+    alike = [training.setting for training in ahead if training.epochs == first.epochs]
+    crossed = _crossed(space, alike[: 1 + n // _CROSSED], n, tried, seed)
+    return crossed + space.changed(first.setting, n - len(crossed), {*tried, *crossed}, seed), first.epochs
+
+
+def crossings(space: Space | None, found: Sequence[Ranked], n: int, seed: int, epochs: int) -> list[Setting]:
+    """Return up to n new settings that cross the best one of a length with the next best: what each gained, together.
+
+    Args:
+        space: of the search; none where few of its knobs may be off.
+        found: by the search.
+        n: how many.
+        seed: of the draws.
+        epochs: the length.
+    """
+    ahead = best([rung for rung in found if rung.epochs == epochs], SEARCH)
+    if space is None or not space.mixed:
+        return []
+    tried = {setting for rung in found for setting in rung.settings}
+    return _crossed(space, [training.setting for training in ahead], n, tried, seed)
+
+
+def _crossed(space: Space, ahead: Sequence[Setting], n: int, tried: Collection[Setting], seed: int) -> list[Setting]:
+    """Return up to n settings that have not been tried, each a cross of the first with one of the others."""
+    generator, crossed = np.random.default_rng(seed), []
+    for other in ahead[1:]:
+        new = space.crossed(ahead[0], other, {*tried, *crossed}, generator) if len(crossed) < n else None
         if new is not None:
             crossed.append(new)
-            tried.add(new)
-    return crossed + space.changed(first.setting, n - len(crossed), tried, seed), first.epochs
+    return crossed

@@ -15,6 +15,7 @@ from dampen.errors import InputError
 _FURTHER = 10.0  # how far beyond a logarithmic range's end the next one reaches
 _NEAR = 3.0  # factor to each side within which a logarithmic range is searched again around its best value
 _MILD = 1 / 3  # of a range of rates: how far what is turned on goes at first
+_FEW_SWITCHED = 3  # dimensions with a 0 of their own up to which all are changed at once around a setting
 _TURNS = 8  # of all knobs until enough settings that have not been tried are found
 METHODS = ("sobol", "random", "grid", "tpe", "hyperband")
 
@@ -74,7 +75,7 @@ class LogUniform:
             off: whether to turn it off, if 0 belongs to this range.
             share: of the values to choose from that lie below the one that is returned.
         """
-        return _other(self, value, off, share)
+        return _other(self, value, off, share, share)
 
     def wider(self, value: float) -> "LogUniform | None":
         """Return the range to try next if `value` lies at an end of this one."""
@@ -137,7 +138,7 @@ class Uniform:
             off: whether to turn it off, if 0 belongs to this range.
             share: of the values to choose from that lie below the one that is returned.
         """
-        return _other(self, value, off, share)
+        return _other(self, value, off, share, _MILD * share)
 
     def wider(self, value: float) -> "Uniform | None":
         """Return the range to try next if `value` lies at an end of this one and rates can go further."""
@@ -217,12 +218,21 @@ def Fixed(value: Any) -> Choice:  # noqa: N802 - a dimension like the others
 Dimension = LogUniform | Uniform | Choice
 
 
-def _other(range_: LogUniform | Uniform, value: float, off: bool, share: float) -> float:
+def _other(range_: LogUniform | Uniform, value: float, off: bool, near: float, on: float) -> float:
+    """Return another value than this one: that many of those near it, or of all for 0, lie below.
+
+    Args:
+        range_: of the values.
+        value: from it.
+        off: whether to turn it off, if 0 belongs to the range.
+        near: share of the values near it.
+        on: share of all values but 0.
+    """
     if not range_.zero or (value and not off):
-        return float(range_.around(value).at(share))
+        return float(range_.around(value).at(near))
     if value:
         return 0.0
-    return replace(range_, zero=0.0).at(share if isinstance(range_, LogUniform) else _MILD * share)
+    return replace(range_, zero=0.0).at(on)
 
 
 @dataclass(frozen=True)
@@ -354,9 +364,10 @@ class Space:
         return {name: setting[name] for name in self.dimensions}
 
     @property
-    def switched(self) -> int:
-        """How many dimensions have a 0 of their own."""
-        return sum(isinstance(d, LogUniform | Uniform) and bool(d.zero) for d in self.dimensions.values())
+    def mixed(self) -> bool:
+        """Whether many knobs may be off: so many that settings near another one differ in a few of them only."""
+        switched = sum(isinstance(d, LogUniform | Uniform) and bool(d.zero) for d in self.dimensions.values())
+        return switched > _FEW_SWITCHED
 
     def edges(self, setting: Setting) -> dict[str, Dimension]:
         """Return, for each knob whose value lies at an end of its range, the range to try next."""

@@ -12,9 +12,9 @@ from dampen.data import Data, with_unit_targets
 from dampen.engine import Model, Population, TrainConfig, worth_compiling
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.search import Space
+from dampen.search import CROSSINGS, Space
 from dampen.study._config import config_of_study, rows_a_step
-from dampen.study._defaults import Lengths, usual_batch_size
+from dampen.study._defaults import Lengths, n_confirmed, usual_batch_size
 from dampen.study._simple_models import SIMPLE
 
 _MEMBERS = 16  # of the measured training: as many as a chunk of middle size holds
@@ -102,7 +102,7 @@ def full_trainings(confirmed: int, regularisers: int) -> int:
 
 
 def member_epochs_beyond(lengths: Lengths, around: int, rounds: int, going: int = 2) -> int:
-    """Return what a search trains after its brackets, for each seed.
+    """Return what a search trains after its brackets, for each seed: rounds, crossings, longer ones.
 
     Args:
         lengths: of its trainings.
@@ -110,10 +110,12 @@ def member_epochs_beyond(lengths: Lengths, around: int, rounds: int, going: int 
         rounds: how many.
         going: settings that train longer.
     """
+    crossed = CROSSINGS if rounds > 1 and around else 0
     if lengths.longest == lengths.planned:
-        return rounds * around * lengths.planned
+        return (rounds * around + crossed) * lengths.planned
     doubled = [lengths.planned * 2**k for k in range(int(math.log2(lengths.longest / lengths.planned)) + 1)]
-    return around * sum(doubled[: rounds - 1]) + going * sum(doubled[1:])
+    crossed *= doubled[min(rounds, len(doubled)) - 1]
+    return around * sum(doubled[: rounds - 1]) + crossed + going * sum(doubled[1:])
 
 
 def foreseen(lengths: Lengths) -> Lengths:
@@ -182,7 +184,15 @@ def _least_rest(confirming: float) -> float:
     return (confirming + _LEAST_SPARE) / (1 - _SEARCH)
 
 
-def check_budget(budget: float, model: Model, part: Data, times: float, confirmed: int, batch_size: int | None) -> None:
+def check_budget(
+    budget: float,
+    model: Model,
+    part: Data,
+    times: float,
+    confirmed: int | None,
+    batch_size: int | None,
+    cocktail: bool = False,
+) -> None:
     """Refuse a budget that a study of many rows can't keep, measured on the first of them; in doubt, let it pass.
 
     Args:
@@ -190,8 +200,9 @@ def check_budget(budget: float, model: Model, part: Data, times: float, confirme
         model: the network.
         part: the first rows.
         times: how many times as many there are.
-        confirmed: settings that train again.
+        confirmed: settings that train again, None for as many as usual.
         batch_size: rows a step, None for the usual.
+        cocktail: whether the study is one.
 
     Raises:
         InputError: an epoch of each training of the smallest confirmation takes more than twice the budget.
@@ -199,7 +210,7 @@ def check_budget(budget: float, model: Model, part: Data, times: float, confirme
     n = times * len(part.train_rows)
     data, *_ = with_unit_targets(part)
     training = config_of_study(TrainConfig(batch_size=batch_size or usual_batch_size(round(n))), data)
-    full = full_trainings(confirmed, Wanted.regularisers) + 2 * Wanted.families
+    full = full_trainings(n_confirmed(confirmed, cocktail, budgeted=True), Wanted.regularisers) + 2 * Wanted.families
     least = _least_rest(CONFIRM_SEEDS[0] * full * times * seconds_per_member_epoch(model, data, training))
     if least > 2 * budget:
         raise InputError(

@@ -5,13 +5,15 @@ from collections.abc import Callable, Sequence
 from dampen.data import training_and_validation_rows
 from dampen.search import SEARCH, Ranked, Training, best
 from dampen.study import _documents
-from dampen.study._budget import CONFIRM_SEEDS, full_trainings, seconds_of_simple_models, spare
+from dampen.study._budget import CONFIRM_SEEDS, seconds_of_simple_models, spare
 from dampen.study._confirmation import simple_models
 from dampen.study._phases import n_calibration_folds, split
 from dampen.study._references import NONE, regularisers
-from dampen.study._runner import Runner
+from dampen.study._runner import WIDE, Runner
 
 _FEW = 6  # new settings, of which fewer are no round around the best one
+_NARROW = 1.6  # times as long an epoch of a member takes where fewer than `WIDE` train together, measured
+_STARTS = 2  # first epochs that take as much longer as the last one did: of what trains next, and of the confirmation
 _WORTH = 1.25  # times as long as before: a training that may not last longer is not begun
 
 
@@ -27,6 +29,7 @@ class Clock:
     def __init__(self, runner: Runner, budget: float, began: float):
         self._runner, self._budget, self._began = runner, budget, began
         self._seeds = len(runner.plan.confirm_seeds)  # that longer trainings leave time for
+        self._narrow = self._times(self._seeds) if runner.plan.rounds > 1 else 1.0  # of a training by itself
         self._simple: float | None = None  # seconds of the simple models
 
     def lasting(self, decision: str, found: Sequence[Ranked], epochs: int, longest: int, members: int) -> int:
@@ -44,7 +47,8 @@ class Clock:
 
         def most() -> int:
             fixed, each = self._confirming(found)
-            lasting = int((self._member_epochs_left() - self._seeds * fixed) / (members + self._seeds * each))
+            here = members * self._times(members) + self._seeds * each
+            lasting = int((self._member_epochs_left() - self._seeds * fixed) / here)
             following = 2 * epochs if lasting >= 2 * _WORTH * epochs else lasting
             return min(following, longest) if following >= _WORTH * epochs else 0
 
@@ -67,7 +71,7 @@ class Clock:
         def most() -> int:
             fixed, each = self._confirming(found)
             left = self._member_epochs_left() - self._seeds * (fixed + each * following)
-            affordable = min(members, int(left / epochs) - beside)
+            affordable = min(members, int(left / (epochs * self._times(members + beside))) - beside)
             return affordable if affordable >= min(members, _FEW) else 0
 
         return self._decided(decision, most)
@@ -76,15 +80,36 @@ class Clock:
         """Return how many confirming seeds the seconds that are left allow."""
         held = _documents.budget(self._runner.folder) or {}
         if "confirm_seeds" not in held:
-            fixed, each = self._confirming(found)
+            fixed, each = self._confirming(found, sparing=True)
             longest = max(training.epochs for training in self._finalists(found))
             folds = self._runner.plan.scheme == "folds"  # which the simple models are fitted for, too
-            of_seed = fixed + each * longest + self._simple_seconds() / self._rate * folds
+            of_seed = fixed + each * longest + self._simple_seconds() / self._rate[0] * folds
             held["confirm_seeds"] = min(
                 max(int(self._member_epochs_left() / of_seed), CONFIRM_SEEDS[0]), CONFIRM_SEEDS[1]
             )
             self._runner.write("budget.json", held)
         return held["confirm_seeds"]
+
+    def spares(self, found: Sequence[Ranked], training: Training, left: int) -> bool:
+        """Return whether a form that a regulariser was left out of can train without each of those that are left.
+
+        Args:
+            found: by the search.
+            training: the form.
+            left: how many regularisers it has.
+        """
+
+        def enough() -> int:
+            plan, (fixed, tested) = self._runner.plan, self._testing(found)
+            seeds, without_each = len(plan.confirm_seeds), left if left > 1 else 0  # without the only one: without any
+            each = without_each * self._times(without_each * seeds) + tested + n_calibration_folds(plan)
+            return int(seeds * (fixed + each * training.epochs) <= self._member_epochs_left())
+
+        return bool(self._decided(f"{left}-left", enough))
+
+    def _times(self, members: int) -> float:
+        """Return how many times as long an epoch of each takes as beside many others."""
+        return 1.0 if members >= WIDE else _NARROW
 
     def _decided(self, decision: str, decide: Callable[[], int]) -> int:
         held = _documents.budget(self._runner.folder) or {}
@@ -96,16 +121,22 @@ class Clock:
         return beyond[decision]
 
     @property
-    def _rate(self) -> float:
-        """Seconds of a member's epoch: of the longest trainings where they are not planned, of all otherwise."""
+    def _rate(self) -> tuple[float, float]:
+        """Seconds of a member's epoch, and those that first epochs take besides.
+
+        Of the last training where such long ones are not planned, of all otherwise, which has these in it.
+        """
         lengths, last = self._runner.plan.lengths, self._runner.last_rate
-        return last if last and lengths.longest > lengths.planned else self._runner.seconds_per_member_epoch
+        if last and lengths.longest > lengths.planned:
+            return last, _STARTS * self._runner.last_start
+        return self._runner.seconds_per_member_epoch, 0.0
 
     def _member_epochs_left(self) -> float:
         """Return how many epochs of a member there is time for."""
         simple = self._simple_seconds()
         left = self._budget - self._runner.seconds - (self._runner.began - self._began) - simple
-        return (left - spare(self._budget)) / self._rate
+        rate, starting = self._rate
+        return (left - spare(self._budget) - starting) / rate
 
     def _simple_seconds(self) -> float:
         """Return what fitting the simple models for the test rows takes, measured once."""
@@ -117,17 +148,32 @@ class Clock:
     def _finalists(self, found: Sequence[Ranked]) -> list[Training]:
         return best(found, SEARCH)[: self._runner.plan.confirmed]
 
-    def _confirming(self, found: Sequence[Ranked]) -> tuple[float, float]:
+    def _confirming(self, found: Sequence[Ranked], sparing: bool = False) -> tuple[float, float]:
         """Return the epochs that one seed's trainings take whatever the recommended one's length, and for each of its.
+
+        Args:
+            found: by the search.
+            sparing: whether there is time for forms that a regulariser is left out of, and for these without each. A
+                cocktail has it where longer trainings leave it.
+        """
+        plan = self._runner.plan
+        most = max((len(regularisers(t.setting, plan.own_dropout)) for t in self._finalists(found)), default=0)
+        fixed, tested = self._testing(found)
+        parts = most if plan.rounds > 1 and not sparing else max(0, 2 * most - 1)
+        each = plan.confirmed + 1 + parts + tested + n_calibration_folds(plan)
+        return self._narrow * sum(self._lengths(found)) + fixed, each
+
+    def _testing(self, found: Sequence[Ranked]) -> tuple[float, float]:
+        """Return likewise what is left after the recommended one's trainings without each of its regularisers.
 
         What is trained for the test rows has the validation rows, too.
         """
         plan = self._runner.plan
-        stopped = NONE  # early, in a training of its own
-        lengths = [best(found, name)[0].epochs for name in (*plan.families, stopped) if best(found, name)]
-        most = max((len(regularisers(t.setting, plan.own_dropout)) for t in self._finalists(found)), default=0)
         n_train = split(plan, plan.confirm_seeds[:1], again=True).n_train
-        rows = len(training_and_validation_rows(plan.data).train_rows) / n_train
-        tested = rows * bool(len(plan.data.test_rows))
-        each = full_trainings(plan.confirmed, most) - 1 + rows + n_calibration_folds(plan)
-        return (1 + tested) * sum(lengths) + 2 * plan.lengths.usual, each
+        rows = self._narrow * len(training_and_validation_rows(plan.data).train_rows) / n_train
+        references = rows * sum(self._lengths(found)) * bool(len(plan.data.test_rows))
+        return references + 2 * self._narrow * plan.lengths.usual, rows
+
+    def _lengths(self, found: Sequence[Ranked]) -> list[int]:
+        stopped = NONE  # early, in a training of its own
+        return [best(found, name)[0].epochs for name in (*self._runner.plan.families, stopped) if best(found, name)]

@@ -20,7 +20,6 @@ N_SETTINGS, N_SEEDS = 512, 1  # of the search: many settings rather than many se
 LEAST_SETTINGS = 32
 ROUNDS, MOST_AROUND = 4, 16  # of looking around the best, and settings of each: every one changes a knob of a dozen
 WANTED: dict[str, Any] = {"least": LEAST_SETTINGS, "tried_seeds": (N_SEEDS,), "doublings": 4}
-CONFIRMED = 1  # within a budget: time goes into length
 MOST_RATES = 32  # settings that references count as if the search had: they have one dimension, this one a dozen
 _LEAST_DECAY = 1e-2  # times a learning rate of 0.001 and ten thousand steps, weights lose a tenth
 _OFF = 0.75  # so that most settings have two to four on: with half of a dozen on together a small network underfits

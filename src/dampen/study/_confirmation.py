@@ -1,7 +1,7 @@
 """The confirmation: the best trainings again with fresh seeds, their references, and what each part is worth."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dampen.data import Data
@@ -79,10 +79,12 @@ class Confirmation:
     Args:
         runner: trains.
         dropping: whether the network drops units.
+        spares: returns whether there is time for a form that a regulariser has been left out of, with so many left;
+            None: there always is.
     """
 
-    def __init__(self, runner: Runner, dropping: bool):
-        self._runner, self._plan, self._dropping = runner, runner.plan, dropping
+    def __init__(self, runner: Runner, dropping: bool, spares: Callable[[Training, int], bool] | None = None):
+        self._runner, self._plan, self._dropping, self._spares = runner, runner.plan, dropping, spares
         self._trained = Trained(runner, "confirmation")
         self._evaluation = Evaluation.of(self._plan, runner.rows("confirmation"))
 
@@ -184,6 +186,7 @@ class Confirmation:
 
         Regularisers are left out one by one, the one that gains least first, as long as the form without them is shown
         to be worse by less than the margin than the training that was chosen, or better (a test of non-inferiority).
+        That ends where a budget has no time for what it takes.
         Where what is left is no better in the estimate than a training without any, that one is returned.
         """
         spared, n = chosen, len(self._regularisers(chosen))
@@ -193,7 +196,11 @@ class Confirmation:
             fit = {t: e for t, e in less.items() if e.interval(2 * level - 1)[1] < margin}
             if not fit:
                 break
-            spared = min(fit, key=lambda training: fit[training].mean)
+            simpler = min(fit, key=lambda training: fit[training].mean)
+            n_left = len(self._regularisers(simpler))
+            if n_left and self._spares is not None and not self._spares(simpler, n_left):
+                break
+            spared = simpler
         if self._regularisers(spared) and isinstance(none, Training):
             excess = self._evaluation.excess(none, chosen)
             if excess.equivalent(margin, level):

@@ -125,3 +125,10 @@ def usual_space(data: Data, dropping: int, per_layer: bool = False) -> dict[str,
         rate = Uniform(0.0, 0.7)
         space["dropout"] = PerLayer(rate, dropping) if per_layer and dropping > 1 else rate
     return space
+
+
+def n_confirmed(asked: int | None, cocktail: bool, budgeted: bool) -> int:
+    """Return how many of the best settings train again: within a budget a cocktail's time goes into length."""
+    if asked is not None:
+        return asked
+    return 1 if cocktail and budgeted else 3

@@ -46,7 +46,7 @@ PHASES = ("search", "confirmation", "test")
 CALIBRATION, ENSEMBLE = "calibration", "ensemble"  # belong to no phase: their numbers are no part of what was found
 _SAVE_EVERY, _SAVE_SHARE = 20.0, 0.03  # seconds between checkpoints within a training; the share of time they may take
 _KNOWN_SECONDS, _KNOWN_SHARE = 2.0, 0.05  # of this run, from which on the time that is left can be estimated
-_WIDE = 8  # members, from which on each takes about as long as beside more of them
+WIDE = 8  # members, from which on each takes about as long as beside more of them
 _POINTS = 50  # of a learning curve: more are not seen, and each is a pass over the validation rows
 
 
@@ -120,6 +120,8 @@ class Runner:
         self.member_epochs = 0.0  # of the whole study so far
         self._trained = 0.0  # those of this run
         self.last_rate: float | None = None  # seconds of a member's epoch in the last wide training of the search
+        self.last_start = 0.0  # seconds that its first epoch took beyond that, as for the compiler
+        self._warm: tuple[float, float] | None = None  # when a training's first epoch was over, and how many were
         self._compiled: Any = None  # by the populations so far
         self._done: dict[str, float] = dict.fromkeys(PHASES, 0.0)
         self._share = self._share_before = 0.0
@@ -202,8 +204,8 @@ class Runner:
         population.take_over(self._compiled)
         started, before = time.perf_counter(), self._trained
         self._fit(phase, name, population, epochs, until)
-        if phase == "search" and len(settings) * len(seeds) >= _WIDE and self._trained > before:
-            self.last_rate = (time.perf_counter() - started) / (self._trained - before)
+        if phase == "search" and len(settings) * len(seeds) >= WIDE and self._trained > before:
+            self._measure(started, before)
         self._compiled = population.compiled or self._compiled
         if phase in (CALIBRATION, ENSEMBLE):
             return population
@@ -213,6 +215,15 @@ class Runner:
             self.folder.write_frame(f"curves/{name}.parquet", frame)
         self._count(phase, float(len(settings) * len(seeds) * until))
         return population
+
+    def _measure(self, started: float, before: float) -> None:
+        """Measure a training that has ended, from when it started and how much had been trained before."""
+        whole, trained = time.perf_counter() - started, self._trained - before
+        self.last_rate, self.last_start = whole / trained, 0.0
+        since, warm = self._warm or (started, before)
+        if self._trained > warm:
+            self.last_rate = (time.perf_counter() - since) / (self._trained - warm)
+            self.last_start = max(0.0, whole - self.last_rate * trained)
 
     def skip(self, name: str, members: int, epochs: int) -> None:
         """Take trainings of the search that the folder has the results of as done."""
@@ -244,13 +255,15 @@ class Runner:
         """Train to an epoch, keeping checkpoints; what is there already is only made ready to evaluate."""
         plan, rows, saved = self.plan, self.rows(phase), time.perf_counter()
         members, start = len(population.settings) * len(population.seeds), int(population.reached.min())
-        before = self._trained
+        before, self._warm = self._trained, None
 
         def after(event: Event) -> None:
             nonlocal saved
             share = event.chunk / event.chunks if isinstance(event, ChunkDone) else 0.0
             epoch = event.epoch if isinstance(event, Epoch) else event.epoch - 1
             self._trained = before + members * (epoch + share - start)
+            if self._warm is None and self._workers is None and self._trained >= before + members:
+                self._warm = time.perf_counter(), self._trained
             if isinstance(event, Epoch) and event.epoch < until:
                 checkpoint()
             if self._callback is not None:
@@ -289,7 +302,8 @@ class Runner:
     def _long(self) -> bool:
         """Whether the trainings of a whole study, those of short rungs, too, make up for the compiler's time."""
         steps = math.ceil(len(self.plan.data.train_rows) / rows_a_step(self.plan.training))
-        return worth_compiling(self.plan.lengths.planned * steps)
+        lengths = self.plan.lengths
+        return worth_compiling((lengths.planned if self.plan.budget is None else foreseen(lengths).longest) * steps)
 
     def _progress(self, phase: str, epoch: int, epochs: int, members: int, now: float) -> Progress:
         plan, expected = self.plan, self._expected()

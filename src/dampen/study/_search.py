@@ -6,9 +6,21 @@ import numpy as np
 
 from dampen.data import Rows
 from dampen.engine import Population
-from dampen.engine.knobs import Setting
+from dampen.engine.knobs import Setting, side_by_side
 from dampen.errors import InputError
-from dampen.search import AROUND, SEARCH, Ranked, TpeSampler, around, best, longer, promoted
+from dampen.search import (
+    AROUND,
+    CROSSINGS,
+    SEARCH,
+    Ranked,
+    TpeSampler,
+    around,
+    best,
+    crossings,
+    longer,
+    not_yet_longer,
+    promoted,
+)
 from dampen.statistics import mean_by_size
 from dampen.study import _documents
 from dampen.study._clock import Clock
@@ -56,7 +68,7 @@ class _Search:
 
     def _rung(self, run: str, bracket: int, epochs: int, alive: Mapping[str, Sequence[Setting]]) -> dict[str, Ranked]:
         """Train settings for a length, and return what that found for each family."""
-        settings = list(dict.fromkeys(setting for of in alive.values() for setting in of))
+        settings = side_by_side(list(dict.fromkeys(setting for of in alive.values() for setting in of)))
         known = {rung.family: rung for rung in self.held if rung.run == run}
         if known:
             same = {name: set(rung.settings) for name, rung in known.items() if rung.epochs == epochs}
@@ -95,12 +107,17 @@ class _Search:
         """Train the best of each family longer while its best one gains by it, and look around the best.
 
         One round of looking around comes last. Of more of them one comes at each length, beside those that train
-        longer: what a setting lacks for a longer training is found in trainings that are as long.
+        longer: what a setting lacks for a longer training is found in trainings that are as long. After the last round
+        the best are crossed, so that what each of them gained comes together, and what that finds trains longer, too:
+        that one setting of one seed gained nothing does not end a search.
         """
         epochs, looked, n = self.plan.lengths.planned, 0, 1
         if self.plan.rounds > 1:
             looked += self._around_the_best(0, epochs)
         while going := longer(self.found, epochs):
+            if SEARCH in going and looked >= self.plan.rounds:
+                self._cross(epochs)
+                going = longer(self.found, epochs)
             run, alone = f"search-longer-{n}", sum(map(len, going.values()))
             following = self._following(run, epochs, alone)
             if following <= epochs:
@@ -113,13 +130,27 @@ class _Search:
             epochs, n = following, n + 1
         for i in range(looked, self.plan.rounds):
             self._around_the_best(i, None)
+        if self.plan.rounds > 1 and (ahead := best(self.found, SEARCH)):
+            self._cross(ahead[0].epochs)
+            self._try_longer(n)
 
-    def _following(self, run: str, epochs: int, settings: int) -> int:
-        """Return how long so many settings train after these epochs: twice, or less where a budget is for less."""
+    def _try_longer(self, n: int) -> None:
+        """Train the best, if they have not yet, for longer, and on while they gain by it; `n` such rungs are next."""
+        settings, epochs = not_yet_longer(self.found)
+        while settings:
+            run = f"search-longer-{n}"
+            following = self._following(f"{run}-crossed", epochs, len(settings))
+            if following <= epochs:
+                break
+            self._rung(run, len(self.plan.brackets), following, {SEARCH: settings})
+            settings, epochs, n = longer(self.found, following).get(SEARCH, []), following, n + 1
+
+    def _following(self, decision: str, epochs: int, settings: int) -> int:
+        """Return how long so many settings train after these epochs: twice, or as a budget decides under a name."""
         longest = self.plan.lengths.longest
         if self.clock is None or longest <= epochs:
             return min(2 * epochs, longest)
-        return self.clock.lasting(run, self.found, epochs, longest, settings * len(self.plan.seeds))
+        return self.clock.lasting(decision, self.found, epochs, longest, settings * len(self.plan.seeds))
 
     def _near(self, n: int, epochs: int, following: int, decision: str, beside: int) -> Sequence[Setting]:
         """Return new settings near the best one of a length, for the following one; none where there is no time.
@@ -148,6 +179,16 @@ class _Search:
             return False
         self._rung(_round(n), len(self.plan.brackets), epochs, {SEARCH: drawn})
         return True
+
+    def _cross(self, epochs: int) -> None:
+        """Train crossings of the best settings of a length, once, if there are any and time for them."""
+        run = _round(self.plan.rounds)
+        if self.plan.rounds == 1 or not self.plan.refined or any(rung.run == run for rung in self.found):
+            return
+        drawn = crossings(self.plan.space, self.found, CROSSINGS, self.plan.seed + self.plan.rounds, epochs)
+        drawn = drawn[: self._affordable(f"{run}-{epochs}", epochs, _FURTHER * epochs, len(drawn))]
+        if drawn:
+            self._rung(run, len(self.plan.brackets), epochs, {SEARCH: drawn})
 
     def _affordable(self, decision: str, epochs: int, after: float, settings: int, beside: int = 0) -> int:
         """Return how many settings a budget leaves time for, beside trainings of a length that follow."""

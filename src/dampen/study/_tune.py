@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -55,7 +56,6 @@ from dampen.study._storage import Folder
 from dampen.study._study import Study
 
 Planned = tuple[tuple[Bracket, ...], dict[str, tuple[Setting, ...]], int]
-CONFIRMED = 3  # of the best settings train again
 LEAST_AROUND = 16  # settings of a search that afterwards looks around the best one
 
 
@@ -137,8 +137,7 @@ def tune(
         raise InputError(f"budget must be a number of seconds above 0, got {budget!r}")
     for name, value in {"per_layer": per_layer, "cocktail": cocktail}.items():
         truth(name, value)
-    if confirmed is None:
-        confirmed = _cocktail.CONFIRMED if cocktail and budget is not None else CONFIRMED
+    confirmed = _defaults.n_confirmed(confirmed, cocktail, budget is not None)
     integer("confirmed", confirmed)
     function("callback", callback)
     if space is not None:
@@ -234,7 +233,8 @@ def tune(
         check_found(ranked)
         if clock is not None and n_confirm_seeds is None and data.given_folds is None:
             runner.plan = replace(plan, confirm_seeds=ready.seeds(clock.confirm_seeds(ranked)))
-        return finish(runner, Confirmation(runner, dropping).of_search(ranked), ranked)
+        spares = partial(clock.spares, ranked) if clock is not None and cocktail else None
+        return finish(runner, Confirmation(runner, dropping, spares).of_search(ranked), ranked)
 
 
 def _unopened(out: str | Path | None, resume: bool) -> Folder | None:
