@@ -112,7 +112,9 @@ def _crossed(space: Space, ahead: Sequence[Setting], n: int, tried: Collection[S
     """Return up to n settings that have not been tried, each a cross of the first with one of the others."""
     generator, crossed = np.random.default_rng(seed), []
     for other in ahead[1:]:
-        new = space.crossed(ahead[0], other, {*tried, *crossed}, generator) if len(crossed) < n else None
+        if len(crossed) == n:
+            break
+        new = space.crossed(ahead[0], other, {*tried, *crossed}, generator)
         if new is not None:
             crossed.append(new)
     return crossed

@@ -95,10 +95,14 @@ def seconds_per_member_epoch(
 def full_trainings(confirmed: int, regularisers: int) -> int:
     """Return how many settings train for the full length in the confirmation and for the test rows, roughly.
 
-    Where a gain comes from is shown by trainings without each regulariser, without all, and the usual one; one
-    that does nothing is left out, beside the same without each that is left.
+    Where a gain comes from is shown by trainings without each regulariser, without all, and the usual one.
     """
-    return confirmed + 2 + max(0, 2 * regularisers - 1)
+    return confirmed + 2 + forms(regularisers)
+
+
+def forms(regularisers: int) -> int:
+    """Return how many trainings leave regularisers out: each, and beside one that does nothing each that is left."""
+    return max(0, 2 * regularisers - 1)
 
 
 def member_epochs_beyond(lengths: Lengths, around: int, rounds: int, going: int = 2) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dampen.data import training_and_validation_rows
 from dampen.search import SEARCH, Ranked, Training, best
 from dampen.study import _documents
-from dampen.study._budget import CONFIRM_SEEDS, seconds_of_simple_models, spare
+from dampen.study._budget import CONFIRM_SEEDS, forms, seconds_of_simple_models, spare
 from dampen.study._confirmation import simple_models
 from dampen.study._phases import n_calibration_folds, split
 from dampen.study._references import NONE, regularisers
@@ -159,7 +159,7 @@ class Clock:
         plan = self._runner.plan
         most = max((len(regularisers(t.setting, plan.own_dropout)) for t in self._finalists(found)), default=0)
         fixed, tested = self._testing(found)
-        parts = most if plan.rounds > 1 and not sparing else max(0, 2 * most - 1)
+        parts = most if plan.rounds > 1 and not sparing else forms(most)
         each = plan.confirmed + 1 + parts + tested + n_calibration_folds(plan)
         return self._narrow * sum(self._lengths(found)) + fixed, each
 

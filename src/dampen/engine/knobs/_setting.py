@@ -88,10 +88,8 @@ def side_by_side(settings: Sequence[Setting]) -> list[Setting]:
         [Setting(dropconnect=0.1, mixup=0.2), Setting(mixup=0.2), Setting(), Setting(l1=0.1)]
     """
     inside = [name for name in turned(settings) if isinstance(KNOBS[name].acts, OnBatch | OnActivation | Variants)]
-    on = {name: [KNOBS[name].on(setting) for setting in settings] for name in inside}
-    rarest = sorted(inside, key=lambda name: sum(on[name]))
-    order = sorted(range(len(settings)), key=lambda m: [not on[name][m] for name in rarest])
-    return [settings[m] for m in order]
+    rarest = sorted(inside, key=lambda name: sum(map(KNOBS[name].on, settings)))
+    return sorted(settings, key=lambda setting: [not KNOBS[name].on(setting) for name in rarest])
 
 
 def _plain(rates: tuple[Any, ...]) -> Any:
