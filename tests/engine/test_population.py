@@ -213,7 +213,7 @@ def test_rates_of_zero_are_the_network_without_dropout_so_that_pairs_differ_by_t
 @pytest.mark.parametrize("name", ["mlp", "own"])
 def test_a_population_without_dropout_draws_nothing_for_it(name, data, monkeypatch):
     beside, _ = fit(MODELS[name], [Setting(dropout=0.0), Setting(dropout=0.3)], [0, 2], data)
-    monkeypatch.setattr(_rng, "_draw", None)  # would not be called in vain
+    monkeypatch.setattr(_rng, "_uniform", None)  # would not be called in vain
     alone, _ = fit(MODELS[name], [Setting(dropout=0.0), Setting(dropout=0.0, lr=0.1)], [0, 2], data)
     assert distance(beside.member(Setting(dropout=0.0), 2), alone.member(Setting(dropout=0.0), 2)) < 1e-12
 

@@ -10,10 +10,8 @@ import random
 import struct
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache, cached_property
-from itertools import repeat
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -23,7 +21,7 @@ from torch import Tensor
 _BATCH_ORDER, _DROPOUT, _GLOBAL, _NAMED = 0, 1, 2, 3  # streams of numbers that must not coincide; names come last
 _entered = threading.local()
 _lock = threading.RLock()
-_WORTH_THREADS = 1 << 18  # uniforms of all seeds: fewer are drawn before torch's own threads leave the cores
+_MANY = 1 << 10  # numbers, of which NumPy's generator would take long
 
 
 def batch_order(n_rows: int, seed: int, epoch: int) -> Int64[Tensor, " N"]:
@@ -61,21 +59,27 @@ def dropout_uniforms(
 
 
 def _fill(drawn: Float[Tensor, "S _"], seeds: Sequence[int], step: int) -> None:
-    if drawn.device.type != "cpu":
-        for row, seed in zip(drawn, seeds, strict=True):
+    for row, seed in zip(drawn, seeds, strict=True):
+        if drawn.device.type == "cpu":
+            _uniform(row.numpy(), _numpy((seed, step, _DROPOUT)))
+        else:
             row.uniform_(generator=_generator(drawn.device, seed, step, _DROPOUT))
+
+
+def _numpy(stream: Sequence[int]) -> np.random.Generator:
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(stream)))
+
+
+def _uniform(out: np.ndarray, generator: np.random.Generator) -> None:
+    """Fill a float32 array with what `generator.random` gives at first, many of them in half its time."""
+    if out.size < _MANY:
+        generator.random(dtype=np.float32, out=out)
         return
-    rows, threads = drawn.numpy(), torch.get_num_threads()
-    if threads > 1 and len(seeds) > 1 and drawn.numel() >= _WORTH_THREADS:
-        list(_threads(threads).map(_draw, rows, seeds, repeat(step)))
-    else:
-        for row, seed in zip(rows, seeds, strict=True):
-            _draw(row, seed, step)
-
-
-def _draw(row: np.ndarray, seed: int, step: int) -> None:
-    bits = np.random.SFC64(np.random.SeedSequence((seed, step, _DROPOUT)))
-    np.random.Generator(bits).random(dtype=np.float32, out=row)
+    bits = generator.bit_generator.random_raw((out.size + 1) // 2)
+    halves = bits.astype("<u8", copy=False).view("<u4")[: out.size]
+    halves >>= 8  # to the 24 bits that a float32 has
+    out.reshape(-1)[...] = halves.view("<i4")  # the same numbers, which are converted faster
+    out *= np.float32(2**-24)
 
 
 class StepDraws:
@@ -94,8 +98,8 @@ class StepDraws:
         self._streams = [(seed, step, stream) for seed in seeds]
 
     @cached_property
-    def _numpy(self) -> list[np.random.Generator]:
-        return [np.random.Generator(np.random.SFC64(np.random.SeedSequence(stream))) for stream in self._streams]
+    def _on_cpu(self) -> list[np.random.Generator]:
+        return [_numpy(stream) for stream in self._streams]
 
     @cached_property
     def _torch(self) -> list[torch.Generator]:
@@ -105,7 +109,10 @@ class StepDraws:
         """Return numbers in [0, 1), `[S, *shape]`, float32."""
         if self._device.type != "cpu":
             return torch.stack([torch.rand(shape, generator=g, device=self._device) for g in self._torch])
-        return torch.from_numpy(np.stack([g.random(shape, dtype=np.float32) for g in self._numpy]))
+        drawn = np.empty((self.n_seeds, *shape), dtype=np.float32)
+        for row, generator in zip(drawn, self._on_cpu, strict=True):
+            _uniform(row, generator)
+        return torch.from_numpy(drawn)
 
     def normal(self, *shape: int) -> Float[Tensor, "S ..."]:
         """Return standard normal numbers, `[S, *shape]`, float32, from torch's generators, which are twice as fast."""
@@ -215,8 +222,3 @@ def _generator(device: str | torch.device, seed: int, step: int, stream: int) ->
 def _hash(*numbers: int) -> int:
     digest = hashlib.blake2b(struct.pack(f"<{len(numbers)}q", *numbers), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
-
-
-@cache
-def _threads(n: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(n, thread_name_prefix="dampen-noise")

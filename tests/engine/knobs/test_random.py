@@ -330,6 +330,17 @@ def test_cutmix_without_images_or_beside_mixup_is_refused():
         Setting(cutmix=1.0, mixup=0.2)
 
 
+@pytest.mark.parametrize("shape", [(3,), (1023,), (1024,), (33, 37)])
+def test_uniform_numbers_are_those_of_numpys_generator(shape):
+    drawn = _rng.StepDraws([4, 5], 7, "input_dropout").uniform(*shape).numpy()
+    dropped = _rng.dropout_uniforms([4, 5], 7, [shape, (2,)])[0].numpy()
+    stream = _rng.StepDraws([4], 7, "input_dropout")._streams[0]
+    for of_seed, row in ((stream, drawn[0]), ((4, 7, _rng._DROPOUT), dropped[0])):
+        generator = np.random.Generator(np.random.SFC64(np.random.SeedSequence(of_seed)))
+        assert np.array_equal(row, generator.random(shape, dtype=np.float32))
+    assert not np.array_equal(drawn[0], drawn[1])
+
+
 def test_noise_does_not_depend_on_who_trains_beside():
     settings = [
         Setting(dropconnect=0.2, mixup=0.5, gaussian_dropout=0.1),
