@@ -14,6 +14,7 @@ from dampen.search import SEARCH, Ranked, Training
 from dampen.study import _documents
 from dampen.study._clock import Clock
 from dampen.study._defaults import Lengths
+from dampen.study._pace import Chunk, Pace
 from dampen.study._runner import Runner as DampenRunner
 from dampen.study._storage import Folder
 
@@ -29,10 +30,18 @@ def ranked(family: str, epochs: int, *settings: Setting) -> Ranked:
 
 
 FOUND = [ranked(SEARCH, 20, BEST), ranked("none", 10, PLAIN)]
-# of one seed: the recommended one, without each of two, without all, and for the test rows, which has a quarter more
-# rows; the reference and its stopped form, twice, and two of the usual length; few members take 1.6 times as long each
-TESTED, FIXED = 1.6 * 1.25, 1.6 * ((1 + 1.25) * 2 * 10 + 2 * 5)
-EACH = 1 + 2 + 1 + TESTED
+
+
+def times(members: int) -> float:
+    """How many times as long an epoch of a member takes as beside very many others."""
+    return 1 + 1.5 / members
+
+
+# of one of four seeds: the recommended one, without each of two, without all, and for the test rows, which has a
+# quarter more rows; the reference and its stopped form, twice, and two of the usual length
+RATE = 1 / times(16)  # of a member's epoch beside very many others
+TESTED, FIXED = times(4) * 1.25, times(4) * ((1 + 1.25) * 2 * 10 + 2 * 5)
+EACH = 4 * times(16) + TESTED
 
 
 class Runner:
@@ -55,8 +64,7 @@ class Runner:
         )
         vars(self.plan).update(of_plan)
         self.seconds, self.folder, self.seconds_per_member_epoch, self.began = seconds, folder, 1.0, 5.0
-        self.last_rate: float | None = None
-        self.last_start = 0.0
+        self.pace: Pace | None = None
 
     def write(self, name: str, value: Any) -> None:
         if self.folder is not None:
@@ -75,7 +83,7 @@ def clock(left: float, folder: Folder | None = None, **of_plan: Any) -> Clock:
 
 
 def needed(longest: int, members: int, seeds: int = 4) -> float:
-    return 1.6 * members * longest + seeds * (FIXED + EACH * longest)
+    return RATE * (times(members) * members * longest + seeds * (FIXED + EACH * longest))
 
 
 def test_a_training_lasts_twice_as_long_and_the_last_one_as_long_as_there_is_time():
@@ -90,35 +98,37 @@ def test_a_training_lasts_twice_as_long_and_the_last_one_as_long_as_there_is_tim
 
 
 def test_a_round_is_as_large_as_leaves_time_to_confirm_what_follows():
-    confirming = 4 * (FIXED + EACH * 30)
+    confirming = RATE * 4 * (FIXED + EACH * 30)
     assert clock(confirming + 16 * 20 + 1).affords("a", FOUND, 20, 30, 16) == 16
     assert clock(confirming + 16 * 20 - 1).affords("a", FOUND, 20, 30, 16) == 15
     assert clock(confirming + 16 * 20 + 1).affords("a", FOUND, 20, 30, 16, beside=4) == 12
     assert clock(confirming + 6 * 20 + 1).affords("a", FOUND, 20, 30, 16) == 6
     assert clock(confirming + 6 * 20 - 1).affords("a", FOUND, 20, 30, 16) == 0  # too few to look around
-    assert clock(confirming + 1.6 * 4 * 20 + 1).affords("a", FOUND, 20, 30, 4) == 4  # few take longer each
-    assert clock(confirming + 1.6 * 4 * 20 - 1).affords("a", FOUND, 20, 30, 4) == 0
+    few = times(4) / times(16)  # times as long each
+    assert clock(confirming + few * 4 * 20 + 1).affords("a", FOUND, 20, 30, 4) == 4
+    assert clock(confirming + few * 4 * 20 - 1).affords("a", FOUND, 20, 30, 4) == 0
 
 
 def test_the_rate_is_that_of_the_longest_trainings_where_such_are_not_planned():
     runner: Any = Runner(100.0)
-    runner.last_rate = 2.0
-    assert Clock(runner, 10_000.0, 2.0)._rate == (2.0, 0.0)
-    left = Clock(runner, 10_000.0, 2.0)._member_epochs_left()
-    runner.last_start = 10.0  # for the compiler
-    assert Clock(runner, 10_000.0, 2.0)._member_epochs_left() == left - 2 * 10.0 / 2.0
+    here = Clock(runner, 10_000.0, 2.0)
+    left = here._seconds_left()
+    assert (here._pace, here._rate_of(FOUND)) == (Pace(1.0, 16.0), RATE)
+    runner.pace = Pace(2.0, 9.0, 10.0)  # with a start, for the compiler
+    assert (here._pace, here._rate_of(FOUND)) == (runner.pace, 2.0 / times(9))
+    assert here._seconds_left() == left - 2 * 10.0
     runner.plan.lengths = Lengths(2, 5, 10, 10)
-    assert Clock(runner, 10_000.0, 2.0)._rate == (1.0, 0.0)  # which first epochs are part of
+    assert (here._pace, here._seconds_left()) == (Pace(1.0, 16.0), left)  # which starts are part of
 
 
-def test_a_first_epoch_that_waits_for_the_compiler_is_no_measure_of_the_others(monkeypatch):
-    monkeypatch.setattr("time.perf_counter", lambda: 107.0)
-    runner: Any = SimpleNamespace(_trained=100.0, _warm=(105.0, 60.0))
-    DampenRunner._measure(runner, started=100.0, before=20.0)
-    assert (runner.last_rate, runner.last_start) == (2 / 40, 7 - 80 * 2 / 40)
-    runner = SimpleNamespace(_trained=100.0, _warm=(107.0, 100.0))  # it was the only one
-    DampenRunner._measure(runner, started=100.0, before=20.0)
-    assert (runner.last_rate, runner.last_start) == (7 / 80, 0.0)
+def test_what_is_confirmed_takes_as_long_as_a_chunk_that_did_as_much():
+    pace = Pace(2.0, 8.0, 0.0, (Chunk(frozenset({"mixup"}), 6, 1.5), Chunk(frozenset({"mixup", "cutmix"}), 10, 2.5)))
+    confirming = 1.5 / times(6) * 4 * (FIXED + EACH * 25)
+    lasting = clock(confirming + 1.5 / times(6) * times(3) * 3 * 25 + 1)
+    affordable = clock(confirming + 2.0 * 9 * 20 + 1)
+    lasting._runner.pace = affordable._runner.pace = pace
+    assert lasting.lasting("a", FOUND, 20, 320, 3) == 25
+    assert affordable.affords("a", FOUND, 20, 25, 16) == 9  # by the mean of both
 
 
 def test_a_budget_that_may_train_for_long_compiles_its_short_trainings_too():
@@ -134,18 +144,23 @@ def test_a_budget_that_may_train_for_long_compiles_its_short_trainings_too():
 
 
 def test_as_many_seeds_confirm_as_there_is_time_for():
-    of_seed = FIXED + (EACH + 1) * 20  # with time to leave one of two out, and to train without the other
+    of_seed = RATE * (
+        FIXED + (5 * times(20) + TESTED) * 20
+    )  # with time to leave one of two out, and to train without the other
     assert clock(7.5 * of_seed).confirm_seeds(FOUND) == 7
     assert clock(0.0).confirm_seeds(FOUND) == 3
     assert clock(9000.0, lengths=Lengths(1, 1, 1, 1)).confirm_seeds([ranked(SEARCH, 1, PLAIN)]) == 200
 
 
 def test_a_part_is_left_out_where_there_is_time_for_what_that_takes():
-    without_it = 4 * (1.6 * (1.25 * 2 * 10 + 2 * 5) + (2 + TESTED) * 20)
+    each = 2 * times(8) + TESTED
+    without_it = RATE * 4 * (times(4) * (1.25 * 2 * 10 + 2 * 5) + each * 20)
     training = Training(Setting(lr=0.01, dropout=0.2), 20)
     assert clock(without_it + 1).spares(FOUND, training, 2)
     assert not clock(without_it - 1).spares(FOUND, training, 2)
-    assert clock(without_it - 4 * 2 * 20 + 1).spares(FOUND, training, 1)  # without the only one it has trained
+    assert clock(without_it - RATE * 4 * 2 * times(8) * 20 + 1).spares(
+        FOUND, training, 1
+    )  # without the only one it has trained
 
 
 def test_other_studies_have_time_for_every_form_and_more_seeds_confirm():
@@ -158,7 +173,7 @@ def test_what_is_decided_holds_for_a_resumed_study(tmp_path):
     first = clock(needed(50, 3) + 1, folder)
     assert first.lasting("search-longer-1", FOUND, 20, 320, 3) == 40
     assert not clock(0.0, folder).affords("search-around-2", FOUND, 40, 80, 16)
-    seeds = clock(7.5 * (FIXED + (EACH + 1) * 20), folder).confirm_seeds(FOUND)
+    seeds = clock(7.5 * RATE * (FIXED + (5 * times(20) + TESTED) * 20), folder).confirm_seeds(FOUND)
     later = clock(0.0, folder)
     assert later.lasting("search-longer-1", FOUND, 20, 320, 3) == 40
     assert later.lasting("search-longer-2", FOUND, 40, 320, 3) == 0

@@ -7,12 +7,14 @@ from dampen.search import SEARCH, Ranked, Training, best
 from dampen.study import _documents
 from dampen.study._budget import CONFIRM_SEEDS, forms, seconds_of_simple_models, spare
 from dampen.study._confirmation import simple_models
+from dampen.study._pace import Pace
 from dampen.study._phases import n_calibration_folds, split
 from dampen.study._references import NONE, regularisers
-from dampen.study._runner import WIDE, Runner
+from dampen.study._runner import Runner
 
 _FEW = 6  # new settings, of which fewer are no round around the best one
-_NARROW = 1.6  # times as long an epoch of a member takes where fewer than `WIDE` train together, measured
+_BESIDE = 1.5  # time that a step takes whatever its members, as a number of members: 1 and 3 were measured
+_AT_ONCE = 16.0  # members that took a step together in the study as a whole, about
 _STARTS = 2  # first epochs that take as much longer as the last one did: of what trains next, and of the confirmation
 _WORTH = 1.25  # times as long as before: a training that may not last longer is not begun
 
@@ -29,7 +31,8 @@ class Clock:
     def __init__(self, runner: Runner, budget: float, began: float):
         self._runner, self._budget, self._began = runner, budget, began
         self._seeds = len(runner.plan.confirm_seeds)  # that longer trainings leave time for
-        self._narrow = self._times(self._seeds) if runner.plan.rounds > 1 else 1.0  # of a training by itself
+        self._beside = _BESIDE if runner.plan.rounds > 1 else 0.0
+        self._narrow = self._times(self._seeds)  # of a training by itself
         self._simple: float | None = None  # seconds of the simple models
 
     def lasting(self, decision: str, found: Sequence[Ranked], epochs: int, longest: int, members: int) -> int:
@@ -48,7 +51,7 @@ class Clock:
         def most() -> int:
             fixed, each = self._confirming(found)
             here = members * self._times(members) + self._seeds * each
-            lasting = int((self._member_epochs_left() - self._seeds * fixed) / here)
+            lasting = int((self._seconds_left() / self._rate_of(found) - self._seeds * fixed) / here)
             following = 2 * epochs if lasting >= 2 * _WORTH * epochs else lasting
             return min(following, longest) if following >= _WORTH * epochs else 0
 
@@ -70,8 +73,9 @@ class Clock:
 
         def most() -> int:
             fixed, each = self._confirming(found)
-            left = self._member_epochs_left() - self._seeds * (fixed + each * following)
-            affordable = min(members, int(left / (epochs * self._times(members + beside))) - beside)
+            left = self._seconds_left() - self._rate_of(found) * self._seeds * (fixed + each * following)
+            wide = max(1.0, self._times(members + beside) / self._times(self._pace.members))
+            affordable = min(members, int(left / (self._pace.rate * wide * epochs)) - beside)
             return affordable if affordable >= min(members, _FEW) else 0
 
         return self._decided(decision, most)
@@ -83,10 +87,8 @@ class Clock:
             fixed, each = self._confirming(found, sparing=True)
             longest = max(training.epochs for training in self._finalists(found))
             folds = self._runner.plan.scheme == "folds"  # which the simple models are fitted for, too
-            of_seed = fixed + each * longest + self._simple_seconds() / self._rate[0] * folds
-            held["confirm_seeds"] = min(
-                max(int(self._member_epochs_left() / of_seed), CONFIRM_SEEDS[0]), CONFIRM_SEEDS[1]
-            )
+            of_seed = self._rate_of(found) * (fixed + each * longest) + self._simple_seconds() * folds
+            held["confirm_seeds"] = min(max(int(self._seconds_left() / of_seed), CONFIRM_SEEDS[0]), CONFIRM_SEEDS[1])
             self._runner.write("budget.json", held)
         return held["confirm_seeds"]
 
@@ -103,13 +105,13 @@ class Clock:
             plan, (fixed, tested) = self._runner.plan, self._testing(found)
             seeds, without_each = len(plan.confirm_seeds), left if left > 1 else 0  # without the only one: without any
             each = without_each * self._times(without_each * seeds) + tested + n_calibration_folds(plan)
-            return int(seeds * (fixed + each * training.epochs) <= self._member_epochs_left())
+            return int(self._rate_of(found) * seeds * (fixed + each * training.epochs) <= self._seconds_left())
 
         return bool(self._decided(f"{left}-left", enough))
 
-    def _times(self, members: int) -> float:
-        """Return how many times as long an epoch of each takes as beside many others."""
-        return 1.0 if members >= WIDE else _NARROW
+    def _times(self, members: float) -> float:
+        """Return how many times as long an epoch of each takes as beside very many others."""
+        return 1 + self._beside / max(1.0, members)
 
     def _decided(self, decision: str, decide: Callable[[], int]) -> int:
         held = _documents.budget(self._runner.folder) or {}
@@ -121,22 +123,21 @@ class Clock:
         return beyond[decision]
 
     @property
-    def _rate(self) -> tuple[float, float]:
-        """Seconds of a member's epoch, and those that first epochs take besides.
-
-        Of the last training where such long ones are not planned, of all otherwise, which has these in it.
-        """
-        lengths, last = self._runner.plan.lengths, self._runner.last_rate
+    def _pace(self) -> Pace:
+        """That of the last training where such long ones are not planned, of all otherwise, which has starts in it."""
+        lengths, last = self._runner.plan.lengths, self._runner.pace
         if last and lengths.longest > lengths.planned:
-            return last, _STARTS * self._runner.last_start
-        return self._runner.seconds_per_member_epoch, 0.0
+            return last
+        return Pace(self._runner.seconds_per_member_epoch, _AT_ONCE)
 
-    def _member_epochs_left(self) -> float:
-        """Return how many epochs of a member there is time for."""
-        simple = self._simple_seconds()
-        left = self._budget - self._runner.seconds - (self._runner.began - self._began) - simple
-        rate, starting = self._rate
-        return (left - spare(self._budget) - starting) / rate
+    def _rate_of(self, found: Sequence[Ranked]) -> float:
+        """Return the seconds of a member's epoch of what is confirmed, with the knobs of the finalists."""
+        return self._pace.of([training.setting for training in self._finalists(found)], self._beside)
+
+    def _seconds_left(self) -> float:
+        """Return the seconds that there are for training."""
+        left = self._budget - self._runner.seconds - (self._runner.began - self._began) - self._simple_seconds()
+        return left - spare(self._budget) - _STARTS * self._pace.start
 
     def _simple_seconds(self) -> float:
         """Return what fitting the simple models for the test rows takes, measured once."""
@@ -160,7 +161,8 @@ class Clock:
         most = max((len(regularisers(t.setting, plan.own_dropout)) for t in self._finalists(found)), default=0)
         fixed, tested = self._testing(found)
         parts = most if plan.rounds > 1 and not sparing else forms(most)
-        each = plan.confirmed + 1 + parts + tested + n_calibration_folds(plan)
+        alike = plan.confirmed + 1 + parts
+        each = alike * self._times(alike * self._seeds) + tested + n_calibration_folds(plan)
         return self._narrow * sum(self._lengths(found)) + fixed, each
 
     def _testing(self, found: Sequence[Ranked]) -> tuple[float, float]:

@@ -26,6 +26,7 @@ from dampen.statistics import mean_by_size
 from dampen.study import _documents
 from dampen.study._budget import foreseen, member_epochs_beyond
 from dampen.study._config import rows_a_step
+from dampen.study._pace import Pace, Timed
 from dampen.study._phases import (
     CALIBRATION_SEED,
     CONFIRM_SEED,
@@ -46,7 +47,7 @@ PHASES = ("search", "confirmation", "test")
 CALIBRATION, ENSEMBLE = "calibration", "ensemble"  # belong to no phase: their numbers are no part of what was found
 _SAVE_EVERY, _SAVE_SHARE = 20.0, 0.03  # seconds between checkpoints within a training; the share of time they may take
 _KNOWN_SECONDS, _KNOWN_SHARE = 2.0, 0.05  # of this run, from which on the time that is left can be estimated
-WIDE = 8  # members, from which on each takes about as long as beside more of them
+WIDE = 6  # members, from which on each takes about as long as beside more of them
 _POINTS = 50  # of a learning curve: more are not seen, and each is a pass over the validation rows
 
 
@@ -119,9 +120,7 @@ class Runner:
         self.best: float | None = None  # the metric of the best setting so far
         self.member_epochs = 0.0  # of the whole study so far
         self._trained = 0.0  # those of this run
-        self.last_rate: float | None = None  # seconds of a member's epoch in the last wide training of the search
-        self.last_start = 0.0  # seconds that its first epoch took beyond that, as for the compiler
-        self._warm: tuple[float, float] | None = None  # when a training's first epoch was over, and how many were
+        self.pace: Pace | None = None  # of the last wide training of the search
         self._compiled: Any = None  # by the populations so far
         self._done: dict[str, float] = dict.fromkeys(PHASES, 0.0)
         self._share = self._share_before = 0.0
@@ -202,10 +201,10 @@ class Runner:
         seeds, until = self.seeds(phase)[:n_seeds], until or epochs
         population = self._population(name, settings, seeds)
         population.take_over(self._compiled)
-        started, before = time.perf_counter(), self._trained
-        self._fit(phase, name, population, epochs, until)
-        if phase == "search" and len(settings) * len(seeds) >= WIDE and self._trained > before:
-            self._measure(started, before)
+        timed = Timed(self._trained, len(settings) * len(seeds))
+        self._fit(phase, name, population, epochs, until, timed)
+        if phase == "search" and len(settings) * len(seeds) >= WIDE:
+            self.pace = timed.pace(self._trained) or self.pace
         self._compiled = population.compiled or self._compiled
         if phase in (CALIBRATION, ENSEMBLE):
             return population
@@ -215,15 +214,6 @@ class Runner:
             self.folder.write_frame(f"curves/{name}.parquet", frame)
         self._count(phase, float(len(settings) * len(seeds) * until))
         return population
-
-    def _measure(self, started: float, before: float) -> None:
-        """Measure a training that has ended, from when it started and how much had been trained before."""
-        whole, trained = time.perf_counter() - started, self._trained - before
-        self.last_rate, self.last_start = whole / trained, 0.0
-        since, warm = self._warm or (started, before)
-        if self._trained > warm:
-            self.last_rate = (time.perf_counter() - since) / (self._trained - warm)
-            self.last_start = max(0.0, whole - self.last_rate * trained)
 
     def skip(self, name: str, members: int, epochs: int) -> None:
         """Take trainings of the search that the folder has the results of as done."""
@@ -251,19 +241,19 @@ class Runner:
                     return population
         return Population(self.model, list(settings), list(seeds))
 
-    def _fit(self, phase: str, name: str, population: Population, epochs: int, until: int) -> None:
+    def _fit(self, phase: str, name: str, population: Population, epochs: int, until: int, timed: Timed) -> None:
         """Train to an epoch, keeping checkpoints; what is there already is only made ready to evaluate."""
         plan, rows, saved = self.plan, self.rows(phase), time.perf_counter()
         members, start = len(population.settings) * len(population.seeds), int(population.reached.min())
-        before, self._warm = self._trained, None
+        before = self._trained
 
         def after(event: Event) -> None:
             nonlocal saved
             share = event.chunk / event.chunks if isinstance(event, ChunkDone) else 0.0
             epoch = event.epoch if isinstance(event, Epoch) else event.epoch - 1
             self._trained = before + members * (epoch + share - start)
-            if self._warm is None and self._workers is None and self._trained >= before + members:
-                self._warm = time.perf_counter(), self._trained
+            if self._workers is None:  # whose epochs end when they like
+                timed.saw(event, self._trained)
             if isinstance(event, Epoch) and event.epoch < until:
                 checkpoint()
             if self._callback is not None:
