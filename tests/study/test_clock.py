@@ -1,5 +1,6 @@
 """What a budget still allows while its study trains: how long trainings last, and how many seeds confirm."""
 
+import math
 import re
 from types import SimpleNamespace
 from typing import Any
@@ -33,15 +34,16 @@ FOUND = [ranked(SEARCH, 20, BEST), ranked("none", 10, PLAIN)]
 
 
 def times(members: int) -> float:
-    """How many times as long an epoch of a member takes as beside very many others."""
-    return 1 + 1.5 / members
+    """How many times as long members take together, 16 at once, as one does beside very many others."""
+    return members * (1 + 1.5 / (members / math.ceil(members / 16)))
 
 
 # of one of four seeds: the recommended one, without each of two, without all, and for the test rows, which has a
 # quarter more rows; the reference and its stopped form, twice, and two of the usual length
-RATE = 1 / times(16)  # of a member's epoch beside very many others
-TESTED, FIXED = times(4) * 1.25, times(4) * ((1 + 1.25) * 2 * 10 + 2 * 5)
-EACH = 4 * times(16) + TESTED
+RATE = 16 / times(16)  # of a member's epoch beside very many others
+ALONE = times(4) / 4
+TESTED, FIXED = ALONE * 1.25, ALONE * ((1 + 1.25) * 2 * 10 + 2 * 5)
+EACH = times(16) / 4 + TESTED
 
 
 class Runner:
@@ -65,6 +67,7 @@ class Runner:
         vars(self.plan).update(of_plan)
         self.seconds, self.folder, self.seconds_per_member_epoch, self.began = seconds, folder, 1.0, 5.0
         self.pace: Pace | None = None
+        self.at_once = 0
 
     def write(self, name: str, value: Any) -> None:
         if self.folder is not None:
@@ -72,8 +75,9 @@ class Runner:
 
 
 @pytest.fixture(autouse=True)
-def _no_simple_models(monkeypatch: pytest.MonkeyPatch) -> None:
+def _a_machine_without_simple_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dampen.study._clock.seconds_of_simple_models", lambda *_: 0.0)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
 
 
 def clock(left: float, folder: Folder | None = None, **of_plan: Any) -> Clock:
@@ -83,7 +87,7 @@ def clock(left: float, folder: Folder | None = None, **of_plan: Any) -> Clock:
 
 
 def needed(longest: int, members: int, seeds: int = 4) -> float:
-    return RATE * (times(members) * members * longest + seeds * (FIXED + EACH * longest))
+    return RATE * (times(members) * longest + seeds * (FIXED + EACH * longest))
 
 
 def test_a_training_lasts_twice_as_long_and_the_last_one_as_long_as_there_is_time():
@@ -99,36 +103,60 @@ def test_a_training_lasts_twice_as_long_and_the_last_one_as_long_as_there_is_tim
 
 def test_a_round_is_as_large_as_leaves_time_to_confirm_what_follows():
     confirming = RATE * 4 * (FIXED + EACH * 30)
-    assert clock(confirming + 16 * 20 + 1).affords("a", FOUND, 20, 30, 16) == 16
-    assert clock(confirming + 16 * 20 - 1).affords("a", FOUND, 20, 30, 16) == 15
-    assert clock(confirming + 16 * 20 + 1).affords("a", FOUND, 20, 30, 16, beside=4) == 12
-    assert clock(confirming + 6 * 20 + 1).affords("a", FOUND, 20, 30, 16) == 6
-    assert clock(confirming + 6 * 20 - 1).affords("a", FOUND, 20, 30, 16) == 0  # too few to look around
-    few = times(4) / times(16)  # times as long each
-    assert clock(confirming + few * 4 * 20 + 1).affords("a", FOUND, 20, 30, 4) == 4
-    assert clock(confirming + few * 4 * 20 - 1).affords("a", FOUND, 20, 30, 4) == 0
+
+    def left(members: int) -> float:
+        return confirming + RATE * times(members) * 20
+
+    assert clock(left(16) + 1).affords("a", FOUND, 20, 30, 16) == 16
+    assert clock(left(16) - 1).affords("a", FOUND, 20, 30, 16) == 15
+    assert clock(left(16) + 1).affords("a", FOUND, 20, 30, 16, beside=4) == 12
+    assert clock(left(6) + 1).affords("a", FOUND, 20, 30, 16) == 6  # by the time that so many take
+    assert clock(left(6) - 1).affords("a", FOUND, 20, 30, 16) == 0  # too few to look around
+    assert clock(left(4) + 1).affords("a", FOUND, 20, 30, 4) == 4
+    assert clock(left(4) - 1).affords("a", FOUND, 20, 30, 4) == 0
+
+
+def of_all(rate: float, members: float) -> Chunk:
+    return Chunk(frozenset(), members, rate)
 
 
 def test_the_rate_is_that_of_the_longest_trainings_where_such_are_not_planned():
     runner: Any = Runner(100.0)
     here = Clock(runner, 10_000.0, 2.0)
     left = here._seconds_left()
-    assert (here._pace, here._rate_of(FOUND)) == (Pace(1.0, 16.0), RATE)
-    runner.pace = Pace(2.0, 9.0, 10.0)  # with a start, for the compiler
-    assert (here._pace, here._rate_of(FOUND)) == (runner.pace, 2.0 / times(9))
+    assert (here._pace, here._rate_of(FOUND)) == (Pace(of_all(1.0, 16.0)), RATE)
+    runner.pace = Pace(of_all(2.0, 9.0), 9, 10.0)  # with a start, for the compiler
+    assert (here._pace, here._rate_of(FOUND)) == (runner.pace, 2.0 * 9 / times(9))
     assert here._seconds_left() == left - 2 * 10.0
     runner.plan.lengths = Lengths(2, 5, 10, 10)
-    assert (here._pace, here._seconds_left()) == (Pace(1.0, 16.0), left)  # which starts are part of
+    assert (here._pace, here._seconds_left()) == (Pace(of_all(1.0, 16.0)), left)  # which starts are part of
 
 
-def test_what_is_confirmed_takes_as_long_as_a_chunk_that_did_as_much():
-    pace = Pace(2.0, 8.0, 0.0, (Chunk(frozenset({"mixup"}), 6, 1.5), Chunk(frozenset({"mixup", "cutmix"}), 10, 2.5)))
-    confirming = 1.5 / times(6) * 4 * (FIXED + EACH * 25)
-    lasting = clock(confirming + 1.5 / times(6) * times(3) * 3 * 25 + 1)
-    affordable = clock(confirming + 2.0 * 9 * 20 + 1)
+def test_what_is_confirmed_takes_as_long_as_chunks_that_did_as_much():
+    noisy = Setting(lr=0.01, weight_decay=0.1, input_noise=0.1)
+    found = [ranked(SEARCH, 20, BEST, noisy), FOUND[1]]  # one of both will be confirmed
+    chunks = [({"mixup", "input_noise"}, 6, 1.5), ({"mixup", "input_noise", "cutmix"}, 10, 2.5), (set(), 8, 1.0)]
+    pace = Pace(of_all(2.0, 8.0), 10, 0.0, tuple(Chunk(frozenset(k), float(n), rate) for k, n, rate in chunks))
+    rate = 1.5 * 6 / times(6)
+    confirming = rate * 4 * (FIXED + EACH * 25)
+    lasting = clock(confirming + rate * times(3) * 25 + 1)
+    affordable = clock(confirming + 2.0 * 8 / times(8) * times(9) * 20 + 1)
     lasting._runner.pace = affordable._runner.pace = pace
-    assert lasting.lasting("a", FOUND, 20, 320, 3) == 25
-    assert affordable.affords("a", FOUND, 20, 25, 16) == 9  # by the mean of both
+    assert lasting.lasting("a", found, 20, 320, 3) == 25
+    assert affordable.affords("a", found, 20, 25, 16) == 9  # by the mean of all
+
+
+def test_members_that_train_one_by_one_take_as_long_each_whatever_their_number():
+    one_by_one = clock(9000.0)
+    one_by_one._runner.at_once = 1
+    one_by_one._runner.pace = Pace(of_all(2.0, 1.0), 1)
+    rate = one_by_one._rate_of(FOUND)
+    assert [rate * one_by_one._times(n) for n in (0, 1, 3, 20)] == pytest.approx([0.0, 2.0, 6.0, 40.0])
+
+
+def test_few_members_leave_cores_idle(monkeypatch):
+    monkeypatch.setattr("torch.get_num_threads", lambda: 16)
+    assert [clock(1.0)._times(n) for n in (1, 3, 4, 16)] == [16, 16, 16, 17.5]
 
 
 def test_a_budget_that_may_train_for_long_compiles_its_short_trainings_too():
@@ -144,21 +172,20 @@ def test_a_budget_that_may_train_for_long_compiles_its_short_trainings_too():
 
 
 def test_as_many_seeds_confirm_as_there_is_time_for():
-    of_seed = RATE * (
-        FIXED + (5 * times(20) + TESTED) * 20
-    )  # with time to leave one of two out, and to train without the other
+    # with time to leave one of two out, and to train without the other
+    of_seed = RATE * (FIXED + (times(20) / 4 + TESTED) * 20)
     assert clock(7.5 * of_seed).confirm_seeds(FOUND) == 7
     assert clock(0.0).confirm_seeds(FOUND) == 3
     assert clock(9000.0, lengths=Lengths(1, 1, 1, 1)).confirm_seeds([ranked(SEARCH, 1, PLAIN)]) == 200
 
 
 def test_a_part_is_left_out_where_there_is_time_for_what_that_takes():
-    each = 2 * times(8) + TESTED
-    without_it = RATE * 4 * (times(4) * (1.25 * 2 * 10 + 2 * 5) + each * 20)
+    each = times(8) / 4 + TESTED
+    without_it = RATE * 4 * (ALONE * (1.25 * 2 * 10 + 2 * 5) + each * 20)
     training = Training(Setting(lr=0.01, dropout=0.2), 20)
     assert clock(without_it + 1).spares(FOUND, training, 2)
     assert not clock(without_it - 1).spares(FOUND, training, 2)
-    assert clock(without_it - RATE * 4 * 2 * times(8) * 20 + 1).spares(
+    assert clock(without_it - RATE * times(8) * 20 + 1).spares(
         FOUND, training, 1
     )  # without the only one it has trained
 
@@ -173,7 +200,7 @@ def test_what_is_decided_holds_for_a_resumed_study(tmp_path):
     first = clock(needed(50, 3) + 1, folder)
     assert first.lasting("search-longer-1", FOUND, 20, 320, 3) == 40
     assert not clock(0.0, folder).affords("search-around-2", FOUND, 40, 80, 16)
-    seeds = clock(7.5 * RATE * (FIXED + (5 * times(20) + TESTED) * 20), folder).confirm_seeds(FOUND)
+    seeds = clock(7.5 * RATE * (FIXED + (times(20) / 4 + TESTED) * 20), folder).confirm_seeds(FOUND)
     later = clock(0.0, folder)
     assert later.lasting("search-longer-1", FOUND, 20, 320, 3) == 40
     assert later.lasting("search-longer-2", FOUND, 40, 320, 3) == 0
@@ -198,6 +225,7 @@ def test_a_cocktail_in_a_budget_trains_longer_while_there_is_time_and_goes_on_th
     assert {rung.epochs for rung in beyond} == {epochs for epochs in lasting.values() if epochs}
     assert study.plan.confirmed == 1
     assert study.verdict.length.doubled is None
+    assert study.seconds < 2 * 12.0  # on a busy machine, too
     again = dampen.tune(dampen.tabular(8), dampen.load("wine"), out=tmp_path / "a", resume=True, **words)
     assert again.document()["recommended"] == study.document()["recommended"]
     assert [vars(rung) for rung in again.ranked] == [vars(rung) for rung in study.ranked]

@@ -1,20 +1,27 @@
 """What a budget still allows while its study trains."""
 
+import math
 from collections.abc import Callable, Sequence
+from statistics import fmean
+
+import torch
 
 from dampen.data import training_and_validation_rows
 from dampen.search import SEARCH, Ranked, Training, best
 from dampen.study import _documents
 from dampen.study._budget import CONFIRM_SEEDS, forms, seconds_of_simple_models, spare
 from dampen.study._confirmation import simple_models
-from dampen.study._pace import Pace
+from dampen.study._pace import Chunk, Pace
 from dampen.study._phases import n_calibration_folds, split
 from dampen.study._references import NONE, regularisers
 from dampen.study._runner import Runner
 
 _FEW = 6  # new settings, of which fewer are no round around the best one
-_BESIDE = 1.5  # time that a step takes whatever its members, as a number of members: 1 and 3 were measured
-_AT_ONCE = 16.0  # members that took a step together in the study as a whole, about
+_BESIDE = (
+    1.5  # time of a step besides its members', as a number of members: 1 on Fashion-MNIST and 3 on digits, 2 cores
+)
+_AT_ONCE = 16  # members that take steps together where that has not been seen
+_LIKELY = 2  # of the best settings, which knobs what is confirmed may have
 _STARTS = 2  # first epochs that take as much longer as the last one did: of what trains next, and of the confirmation
 _WORTH = 1.25  # times as long as before: a training that may not last longer is not begun
 
@@ -31,8 +38,7 @@ class Clock:
     def __init__(self, runner: Runner, budget: float, began: float):
         self._runner, self._budget, self._began = runner, budget, began
         self._seeds = len(runner.plan.confirm_seeds)  # that longer trainings leave time for
-        self._beside = _BESIDE if runner.plan.rounds > 1 else 0.0
-        self._narrow = self._times(self._seeds)  # of a training by itself
+        self._models = runner.plan.rounds > 1  # the time of a step; else all trainings count by their epochs
         self._simple: float | None = None  # seconds of the simple models
 
     def lasting(self, decision: str, found: Sequence[Ranked], epochs: int, longest: int, members: int) -> int:
@@ -50,7 +56,7 @@ class Clock:
 
         def most() -> int:
             fixed, each = self._confirming(found)
-            here = members * self._times(members) + self._seeds * each
+            here = self._times(members) + self._seeds * each
             lasting = int((self._seconds_left() / self._rate_of(found) - self._seeds * fixed) / here)
             following = 2 * epochs if lasting >= 2 * _WORTH * epochs else lasting
             return min(following, longest) if following >= _WORTH * epochs else 0
@@ -74,8 +80,10 @@ class Clock:
         def most() -> int:
             fixed, each = self._confirming(found)
             left = self._seconds_left() - self._rate_of(found) * self._seeds * (fixed + each * following)
-            wide = max(1.0, self._times(members + beside) / self._times(self._pace.members))
-            affordable = min(members, int(left / (self._pace.rate * wide * epochs)) - beside)
+            longest = left / (self._wide_rate([self._pace.whole]) * epochs)
+            affordable = members
+            while affordable and self._times(affordable + beside) > longest:
+                affordable -= 1
             return affordable if affordable >= min(members, _FEW) else 0
 
         return self._decided(decision, most)
@@ -102,16 +110,30 @@ class Clock:
         """
 
         def enough() -> int:
-            plan, (fixed, tested) = self._runner.plan, self._testing(found)
-            seeds, without_each = len(plan.confirm_seeds), left if left > 1 else 0  # without the only one: without any
-            each = without_each * self._times(without_each * seeds) + tested + n_calibration_folds(plan)
+            seeds = len(self._runner.plan.confirm_seeds)
+            fixed, tested = self._testing(found, seeds)
+            without_each = left if left > 1 else 0  # without the only one: without any
+            each = self._times(without_each * seeds) / seeds + tested
             return int(self._rate_of(found) * seeds * (fixed + each * training.epochs) <= self._seconds_left())
 
         return bool(self._decided(f"{left}-left", enough))
 
     def _times(self, members: float) -> float:
-        """Return how many times as long an epoch of each takes as beside very many others."""
-        return 1 + self._beside / max(1.0, members)
+        """Return how many times as long members take together as one does beside very many others."""
+        return members * self._narrow(members / math.ceil(members / self._at_once)) if members else 0.0
+
+    @property
+    def _at_once(self) -> int:
+        return self._runner.at_once or _AT_ONCE
+
+    def _narrow(self, together: float) -> float:
+        """Return how many times as long each of so many takes that take steps together."""
+        return max(1 + _BESIDE / together, torch.get_num_threads() / together) if self._models else 1.0
+
+    def _wide_rate(self, chunks: Sequence[Chunk]) -> float:
+        """Return the seconds of a member's epoch of such members, beside very many."""
+        rates = [chunk.rate / self._narrow(chunk.members) for chunk in chunks]
+        return fmean(rates, [chunk.members for chunk in chunks])
 
     def _decided(self, decision: str, decide: Callable[[], int]) -> int:
         held = _documents.budget(self._runner.folder) or {}
@@ -128,11 +150,12 @@ class Clock:
         lengths, last = self._runner.plan.lengths, self._runner.pace
         if last and lengths.longest > lengths.planned:
             return last
-        return Pace(self._runner.seconds_per_member_epoch, _AT_ONCE)
+        return Pace(Chunk(frozenset(), float(self._at_once), self._runner.seconds_per_member_epoch))
 
     def _rate_of(self, found: Sequence[Ranked]) -> float:
-        """Return the seconds of a member's epoch of what is confirmed, with the knobs of the finalists."""
-        return self._pace.of([training.setting for training in self._finalists(found)], self._beside)
+        """Return the seconds of a member's epoch of what is confirmed, beside very many."""
+        likely = best(found, SEARCH)[: max(_LIKELY, self._runner.plan.confirmed)]
+        return self._wide_rate(self._pace.like([training.setting for training in likely]))
 
     def _seconds_left(self) -> float:
         """Return the seconds that there are for training."""
@@ -159,22 +182,26 @@ class Clock:
         """
         plan = self._runner.plan
         most = max((len(regularisers(t.setting, plan.own_dropout)) for t in self._finalists(found)), default=0)
-        fixed, tested = self._testing(found)
         parts = most if plan.rounds > 1 and not sparing else forms(most)
-        alike = plan.confirmed + 1 + parts
-        each = alike * self._times(alike * self._seeds) + tested + n_calibration_folds(plan)
-        return self._narrow * sum(self._lengths(found)) + fixed, each
+        fixed, tested = self._testing(found, self._seeds)
+        each = self._times(self._seeds * (plan.confirmed + 1 + parts)) / self._seeds + tested
+        return self._alone(self._seeds) * sum(self._lengths(found)) + fixed, each
 
-    def _testing(self, found: Sequence[Ranked]) -> tuple[float, float]:
+    def _alone(self, seeds: int) -> float:
+        """Return how many times as long each of so many seeds of one setting takes."""
+        return self._times(seeds) / seeds
+
+    def _testing(self, found: Sequence[Ranked], seeds: int) -> tuple[float, float]:
         """Return likewise what is left after the recommended one's trainings without each of its regularisers.
 
         What is trained for the test rows has the validation rows, too.
         """
-        plan = self._runner.plan
+        plan, alone = self._runner.plan, self._alone(seeds)
         n_train = split(plan, plan.confirm_seeds[:1], again=True).n_train
-        rows = self._narrow * len(training_and_validation_rows(plan.data).train_rows) / n_train
+        rows = alone * len(training_and_validation_rows(plan.data).train_rows) / n_train
         references = rows * sum(self._lengths(found)) * bool(len(plan.data.test_rows))
-        return references + 2 * self._narrow * plan.lengths.usual, rows
+        calibrating = self._times(n_calibration_folds(plan) * seeds) / seeds
+        return references + 2 * alone * plan.lengths.usual, rows + calibrating
 
     def _lengths(self, found: Sequence[Ranked]) -> list[int]:
         stopped = NONE  # early, in a training of its own

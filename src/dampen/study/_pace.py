@@ -5,38 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+import numpy as np
+
 from dampen.engine import ChunkDone
-from dampen.engine.knobs import Setting, inside_a_step
-
-
-@dataclass(frozen=True)
-class Pace:
-    """What a training took, its first epoch, which may wait for the compiler, aside.
-
-    Args:
-        rate: seconds of a member's epoch.
-        members: that take a step together.
-        start: seconds that the first epoch took beyond that.
-        chunks: of members that took steps together.
-    """
-
-    rate: float
-    members: float
-    start: float = 0.0
-    chunks: "tuple[Chunk, ...]" = ()
-
-    def of(self, settings: Sequence[Setting], beside: float = 0.0) -> float:
-        """Return the seconds of a member's epoch where very many of such settings train: at most that of a chunk.
-
-        Each member of a chunk pays for what one of them turns, so that the mean of all is too much for few knobs.
-
-        Args:
-            settings: which.
-            beside: time that a step takes, whatever its members, as a number of members.
-        """
-        needed = set(inside_a_step(settings))
-        alike = [chunk for chunk in self.chunks if chunk.knobs >= needed] or [self]
-        return min(each.rate / (1 + beside / each.members) for each in alike)
+from dampen.engine.knobs import KNOBS, Scales, Setting, turned
 
 
 @dataclass(frozen=True)
@@ -44,14 +16,46 @@ class Chunk:
     """Members that took steps together.
 
     Args:
-        knobs: that they turned inside a step.
+        knobs: that they turned and that take time.
         members: how many they were.
         rate: seconds of a member's epoch.
     """
 
     knobs: frozenset[str]
-    members: int
+    members: float
     rate: float
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a training took, its first epoch, which may wait for the compiler, aside if there were more.
+
+    Args:
+        whole: all members, with how many took steps together in the mean.
+        largest: members that took steps together at most; 0 where that is unknown.
+        start: seconds that the first epoch took beyond the others.
+        chunks: the parts that took steps together, those aside whose members had all diverged.
+    """
+
+    whole: Chunk
+    largest: int = 0
+    start: float = 0.0
+    chunks: tuple[Chunk, ...] = ()
+
+    def like(self, settings: Sequence[Setting]) -> tuple[Chunk, ...]:
+        """Return chunks that take at least as long, for each member, as such settings do.
+
+        Each member of a chunk pays for what one of them turns, so that the mean of all is too much for few knobs.
+        They are those with the fewest of the chunks that turned all knobs that these settings turn; without any, all
+        members, or chunks with a part of these knobs where they take longer than that.
+        """
+        knobs = that_take_time(settings)
+        alike = [chunk for chunk in self.chunks if chunk.knobs >= knobs]
+        if alike:
+            fewest = min(len(chunk.knobs) for chunk in alike)
+            return tuple(chunk for chunk in alike if len(chunk.knobs) == fewest)
+        parts = [chunk for chunk in self.chunks if chunk.knobs <= knobs]
+        return (max([self.whole, *parts], key=lambda chunk: chunk.rate),)
 
 
 class Timed:
@@ -66,7 +70,9 @@ class Timed:
         self._began, self._before, self._members = time.perf_counter(), trained, members
         self._warm: tuple[float, float] | None = None  # when the first epoch was over, and what was trained by then
         self._first = 0  # number of that epoch
+        self._n, self._largest = 1, 0  # chunks, and members of the largest
         self._chunks: dict[int, tuple[ChunkDone, list[float]]] = {}  # of each one event, and all seconds
+        self._diverged: set[int] = set()  # chunks that take no steps any more
 
     def saw(self, event: object, trained: float) -> None:
         """Note that something has trained.
@@ -77,24 +83,34 @@ class Timed:
         """
         if self._warm is None and trained >= self._before + self._members:
             self._warm = time.perf_counter(), trained
-        if isinstance(event, ChunkDone) and event.settings:  # workers do not say which
-            self._first = self._first or event.epoch
+        if isinstance(event, ChunkDone):
+            self._first, self._n = self._first or event.epoch, event.chunks
+            self._largest = max(self._largest, len(event.settings) * len(event.seeds))
             if event.epoch > self._first:
                 self._chunks.setdefault(event.chunk, (event, []))[1].append(event.seconds)
+            if "train_loss" in event.metrics and np.isnan(event.metrics["train_loss"]).all():
+                self._diverged.add(event.chunk)
 
     def pace(self, trained: float) -> Pace | None:
         """Return what it took until now, None where nothing was trained."""
         if trained <= self._before:
             return None
         now, (since, warm) = time.perf_counter(), self._warm or (self._began, self._before)
-        members = self._members / max(1, len(self._chunks))
+        together = self._members / self._n
         if trained <= warm:  # the first epoch was the only one
-            return Pace((now - self._began) / (trained - self._before), members)
+            return Pace(Chunk(frozenset(), together, (now - self._began) / (trained - self._before)), self._largest)
         rate = (now - since) / (trained - warm)
         start = max(0.0, now - self._began - rate * (trained - self._before))
-        seen = [
-            Chunk(frozenset(inside_a_step(one.settings)), n := len(one.settings) * len(one.seeds), fmean(seconds) / n)
-            for one, seconds in self._chunks.values()
-        ]
-        spent = sum(chunk.members * chunk.rate for chunk in seen) / self._members  # without checkpoints, for example
-        return Pace(rate, members, start, tuple(replace(chunk, rate=chunk.rate * rate / spent) for chunk in seen))
+        parts = {}
+        for i, (event, seconds) in self._chunks.items():
+            n = len(event.settings) * len(event.seeds)
+            parts[i] = Chunk(frozenset(that_take_time(event.settings)), float(n), fmean(seconds) / n)
+        spent = sum(part.members * part.rate for part in parts.values()) / self._members  # checkpoints aside
+        more = rate / spent if spent else 1.0
+        chunks = tuple(replace(part, rate=more * part.rate) for i, part in parts.items() if i not in self._diverged)
+        return Pace(Chunk(frozenset(), together, rate), self._largest, start, chunks)
+
+
+def that_take_time(settings: Sequence[Setting]) -> set[str]:
+    """Return the knobs that settings turn and that take time of their own in a step, for every member beside them."""
+    return {name for name in turned(settings) if not isinstance(KNOBS[name].acts, Scales | None)}

@@ -47,7 +47,7 @@ PHASES = ("search", "confirmation", "test")
 CALIBRATION, ENSEMBLE = "calibration", "ensemble"  # belong to no phase: their numbers are no part of what was found
 _SAVE_EVERY, _SAVE_SHARE = 20.0, 0.03  # seconds between checkpoints within a training; the share of time they may take
 _KNOWN_SECONDS, _KNOWN_SHARE = 2.0, 0.05  # of this run, from which on the time that is left can be estimated
-WIDE = 6  # members, from which on each takes about as long as beside more of them
+_WIDE = 6  # members, of fewer a round's pace is no measure
 _POINTS = 50  # of a learning curve: more are not seen, and each is a pass over the validation rows
 
 
@@ -120,7 +120,8 @@ class Runner:
         self.best: float | None = None  # the metric of the best setting so far
         self.member_epochs = 0.0  # of the whole study so far
         self._trained = 0.0  # those of this run
-        self.pace: Pace | None = None  # of the last wide training of the search
+        self.pace: Pace | None = None  # of the last training of the search with many members
+        self.at_once = 0  # members that take steps together at most, as far as has been seen
         self._compiled: Any = None  # by the populations so far
         self._done: dict[str, float] = dict.fromkeys(PHASES, 0.0)
         self._share = self._share_before = 0.0
@@ -203,8 +204,10 @@ class Runner:
         population.take_over(self._compiled)
         timed = Timed(self._trained, len(settings) * len(seeds))
         self._fit(phase, name, population, epochs, until, timed)
-        if phase == "search" and len(settings) * len(seeds) >= WIDE:
-            self.pace = timed.pace(self._trained) or self.pace
+        pace = timed.pace(self._trained) if phase == "search" else None
+        if pace is not None:
+            self.at_once = max(self.at_once, pace.largest)
+            self.pace = pace if len(settings) * len(seeds) >= _WIDE else self.pace
         self._compiled = population.compiled or self._compiled
         if phase in (CALIBRATION, ENSEMBLE):
             return population

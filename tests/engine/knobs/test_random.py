@@ -330,15 +330,18 @@ def test_cutmix_without_images_or_beside_mixup_is_refused():
         Setting(cutmix=1.0, mixup=0.2)
 
 
-@pytest.mark.parametrize("shape", [(3,), (1023,), (1024,), (33, 37)])
-def test_uniform_numbers_are_those_of_numpys_generator(shape):
-    drawn = _rng.StepDraws([4, 5], 7, "input_dropout").uniform(*shape).numpy()
-    dropped = _rng.dropout_uniforms([4, 5], 7, [shape, (2,)])[0].numpy()
-    stream = _rng.StepDraws([4], 7, "input_dropout")._streams[0]
-    for of_seed, row in ((stream, drawn[0]), ((4, 7, _rng._DROPOUT), dropped[0])):
-        generator = np.random.Generator(np.random.SFC64(np.random.SeedSequence(of_seed)))
-        assert np.array_equal(row, generator.random(shape, dtype=np.float32))
-    assert not np.array_equal(drawn[0], drawn[1])
+@pytest.mark.parametrize("shapes", [[()], [(0,)], [(3,), (2048,)], [(1023,)], [(1025,), (1024,)], [(1024,), (33, 38)]])
+def test_uniform_numbers_are_those_of_numpys_generator(shapes):
+    of_knob = _rng.StepDraws([4, 5], 7, "input_dropout")
+    generators = [np.random.Generator(np.random.SFC64(np.random.SeedSequence(stream))) for stream in of_knob._streams]
+    for shape in shapes:  # one after the other of the same stream
+        expected = [generator.random(shape, dtype=np.float32) for generator in generators]
+        assert np.array_equal(of_knob.uniform(*shape).numpy(), np.stack(expected))
+    parts = _rng.dropout_uniforms([4, 5], 7, shapes)
+    of_dropout = torch.cat([part.reshape(2, math.prod(part.shape[1:])) for part in parts], 1)
+    for seed, row in zip([4, 5], of_dropout.numpy(), strict=True):
+        generator = np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, 7, _rng._DROPOUT))))
+        assert np.array_equal(row, generator.random(row.size, dtype=np.float32))
 
 
 def test_noise_does_not_depend_on_who_trains_beside():

@@ -17,7 +17,7 @@ from dampen.engine.knobs._base import (
 )
 from dampen.engine.knobs._masks import WithoutGradient
 from dampen.engine.knobs._registry import KNOBS, find_knob, register_installed_knobs, register_knob
-from dampen.engine.knobs._setting import Setting, inside_a_step, side_by_side, turned
+from dampen.engine.knobs._setting import Setting, side_by_side, turned
 
 __all__ = [
     "KNOBS",
@@ -35,7 +35,6 @@ __all__ = [
     "Variants",
     "WithoutGradient",
     "find_knob",
-    "inside_a_step",
     "number",
     "one_of",
     "register_installed_knobs",

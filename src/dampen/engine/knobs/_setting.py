@@ -77,16 +77,6 @@ def turned(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for name, knob in KNOBS.items() if any(knob.on(setting) for setting in settings)]
 
 
-def inside_a_step(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the knobs of `turned` that change the forward pass of every member that trains beside those settings.
-
-    Example:
-        >>> inside_a_step([{"l1": 0.1, "mixup": 0.2}, {"input_noise": 0.0}])
-        ['mixup']
-    """
-    return [name for name in turned(settings) if isinstance(KNOBS[name].acts, OnBatch | OnActivation | Variants)]
-
-
 def side_by_side(settings: Sequence[Setting]) -> list[Setting]:
     """Return settings in an order in which those that turn the same knobs inside a step lie together, the rarest first.
 
@@ -97,7 +87,8 @@ def side_by_side(settings: Sequence[Setting]) -> list[Setting]:
         >>> side_by_side([Setting(), Setting(mixup=0.2), Setting(l1=0.1), Setting(mixup=0.2, dropconnect=0.1)])
         [Setting(dropconnect=0.1, mixup=0.2), Setting(mixup=0.2), Setting(), Setting(l1=0.1)]
     """
-    rarest = sorted(inside_a_step(settings), key=lambda name: sum(map(KNOBS[name].on, settings)))
+    inside = [name for name in turned(settings) if isinstance(KNOBS[name].acts, OnBatch | OnActivation | Variants)]
+    rarest = sorted(inside, key=lambda name: sum(map(KNOBS[name].on, settings)))
     return sorted(settings, key=lambda setting: [not KNOBS[name].on(setting) for name in rarest])
 
 
