@@ -23,6 +23,26 @@ def space_of(name, model, **options):
     return cocktail_space(model, load(name), TrainConfig(epochs=1, batch_size=32, **options), 1)
 
 
+def test_cocktails_of_classes_are_compared_by_how_well_they_tell_them_apart():
+    """One number mends how sure networks are, where there are rows enough to fit it."""
+    how = {"n_settings": 4, "n_seeds": 1, "n_confirm_seeds": 2, "epochs": 2}
+    digits = load("digits")
+    study = tune(mlp(8), digits, cocktail=True, **how)
+    assert study.plan.metric.name == study.verdict.metric.name == "calibrated-nll"
+    assert sum("the temperature that the other half of the rows fit" in line for line in study.verdict.sentences()) == 1
+    network, one = study.ensemble(1)[0], study.model()
+    rows = study.data.test.features[:5]
+    ratio = (one(rows) / network(rows)).detach()
+    assert abs(float(ratio[0, 0]) - 1) > 1e-3
+    assert torch.allclose(ratio, ratio[:1, :1].expand_as(ratio), rtol=1e-3)
+    given = tune(mlp(8), digits, cocktail=True, metric="nll", **how)
+    assert given.plan.metric.name == "nll"
+    assert not any("temperature" in line for line in given.verdict.sentences())
+    for data, model in ((load("wine"), tabular(8)), (load("diabetes"), tabular(8))):  # of few rows, and numbers
+        assert tune(model, data, cocktail=True, **how).plan.metric.name in ("nll", "mse")
+    assert tune(mlp(8), digits, **how).plan.metric.name == "nll"
+
+
 def test_what_can_act_is_searched():
     table, images = set(space_of("wine", tabular(8))), set(space_of("digits", mlp(8)))
     assert images - table == ONLY_IMAGES

@@ -16,6 +16,8 @@ from dampen.study._config import config_of_study, rows_a_step
 from dampen.study._defaults import Lengths, Sizes
 from dampen.study._embedded import with_ids
 
+_FITS_A_TEMPERATURE = 1000  # training rows, from which on the others are enough to compare by it
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
@@ -78,6 +80,7 @@ def prepare(
     validation: str | None,
     margin: float | None,
     seed: int,
+    cocktail: bool = False,
     **counts: tuple[int | None, int],
 ) -> Preparation:
     """Check what `tune` and `compare` take, and make it ready.
@@ -90,6 +93,7 @@ def prepare(
         validation: see there.
         margin: see there.
         seed: see there.
+        cocktail: whether every regulariser is searched.
         counts: other whole numbers by name, each with the least that is allowed.
 
     Raises:
@@ -101,7 +105,7 @@ def prepare(
     model = with_heads(model, config.loss)
     data, mean, deviation = with_unit_targets(with_ids(model, data))
     training = config_of_study(config, data)
-    chosen = _usual_metric(training, data) if metric is None else metric
+    chosen = _usual_metric(training, data, cocktail) if metric is None else metric
     sizes = _defaults.usual_sizes(len(data.train_rows))
     if data.given_folds is not None:  # all of them confirm
         _check_confirming(counts, len(data.given_folds))
@@ -137,6 +141,11 @@ def _check_confirming(counts: Mapping[str, tuple[int | None, int]], n_folds: int
         )
 
 
-def _usual_metric(training: TrainConfig, data: Data) -> str | None:
-    """Return the metric by which networks with a variance are compared; None for the usual one."""
+def _usual_metric(training: TrainConfig, data: Data, cocktail: bool) -> str | None:
+    """Return the metric by which networks with a variance, and cocktails, are compared; None for the usual one.
+
+    What smoothed labels, mixtures and long trainings make of a network's certainty, one number mends after training.
+    """
+    if cocktail and data.task == "classification" and len(data.train_rows) >= _FITS_A_TEMPERATURE:
+        return "calibrated-nll"
     return "nll" if training.loss in VARIANCE_HEADS and data.weights is None else None

@@ -407,7 +407,14 @@ def _memory(verdict: Findings) -> list[str]:
 
 
 def _margin(verdict: Findings) -> str:
-    return f"Differences of {verdict.metric.name} below {verdict.margin:.2g} are treated as negligible."
+    text = f"Differences of {verdict.metric.name} below {verdict.margin:.2g} are treated as negligible."
+    if verdict.metric.name == "calibrated-nll":
+        text += (
+            " It is a network's nll under the temperature that the other half of the rows fit (Berta et al. 2025): how "
+            "well it tells classes apart. Other figures are of its probabilities as they are, before they are "
+            "calibrated."
+        )
+    return text
 
 
 def _own_unit(verdict: Findings) -> str:
