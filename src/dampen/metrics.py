@@ -16,6 +16,8 @@ from dampen.statistics import Estimate, proportion_interval
 _LOG_SHARPNESS = -4.0, 4.0  # ends of a temperature's logarithm: 0.018 to 55
 _BISECTIONS = 24  # of that range: to five digits
 _PRIOR = math.log(2)  # deviation of the logarithm before any row is seen: a factor of 2 is nothing unusual
+_AT_ONCE = 1 << 24  # numbers of many networks that are taken together
+CALIBRATED = "calibrated-nll"
 SAMPLES = 20  # masks behind a sampled metric: their number biases all settings alike
 
 
@@ -108,13 +110,20 @@ def _calibrated_nll(outputs: Float[Tensor, "... N C"], targets: Tensor) -> Float
     What it measures is how well classes are told apart; how sure a network is of that, one number mends after training
     (Berta, Holzmüller, Jordan and Bach 2025, "Rethinking early stopping: refine, then calibrate", arXiv 2501.19195).
     """
+    if outputs.ndim > 2 and outputs.numel() > _AT_ONCE:  # of many networks, whose numbers are copied in float64
+        return torch.stack([_calibrated_nll(each, targets) for each in outputs])
     z = outputs.double().log_softmax(-1).clamp_min(-1e4)
     costs = z.new_empty(z.shape[:-1])
-    even = torch.arange(z.shape[-2], device=z.device) % 2 == 0
-    for half in (even, ~even):
+    for half in _halves(z.shape[-2], z.device):
         sharpness = _sharpness(z[..., ~half, :], targets[~half])
         costs[..., half] = _nll(z[..., half, :] * sharpness[..., None, None], targets[half]).double()
     return costs
+
+
+def _halves(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return which rows are of one half and of the other: at random, as rows may alternate, but the same each time."""
+    one = (torch.randperm(n, generator=torch.Generator().manual_seed(n)) % 2 == 0).to(device)
+    return one, ~one
 
 
 def _sharpness(logits: Float[Tensor, "... N C"], targets: Tensor) -> Float[Tensor, "..."]:
@@ -178,8 +187,7 @@ def _gaussian_nll(outputs: Tensor, targets: Tensor) -> Tensor:
         log_variance = outputs[..., 1]
         return 0.5 * (math.log(2 * math.pi) + log_variance + squares * (-log_variance).exp())
     costs = torch.empty_like(squares)
-    even = torch.arange(squares.shape[-1], device=squares.device) % 2 == 0
-    for half in (even, ~even):
+    for half in _halves(squares.shape[-1], squares.device):
         noise = squares[..., ~half].mean(-1, keepdim=True).clamp_min(1e-12)
         costs[..., half] = 0.5 * (math.log(2 * math.pi) + noise.log() + squares[..., half] / noise)
     return costs
@@ -192,7 +200,7 @@ METRICS = {
         Metric("accuracy", "classification", _wrong, lambda cost, _: 1 - cost, rising=True, bounds=(0.0, 1.0)),
         Metric("brier", "classification", _brier),
         Metric("mc-nll", "classification", _nll, samples=SAMPLES),
-        Metric("calibrated-nll", "classification", _calibrated_nll, on_demand=True),
+        Metric(CALIBRATED, "classification", _calibrated_nll, on_demand=True),
         Metric("mse", "regression", _squared, lambda cost, deviation: cost * deviation**2),
         Metric("rmse", "regression", _squared, lambda cost, deviation: math.sqrt(max(cost, 0.0)) * deviation),
         Metric("mae", "regression", _absolute, lambda cost, deviation: cost * deviation),

@@ -24,17 +24,19 @@ def drawn(n, sharpness, seed=0):
 
 
 def by_hand(logits, targets):
-    """Fit `1 / T` on the even rows for the odd ones and the other way round, with its prior, by scipy."""
+    """Fit `1 / T` on one half of the rows for the other and the other way round, with its prior, by scipy."""
     costs = np.empty(len(targets))
-    for half in (0, 1):
-        z, y = logits[1 - half :: 2], targets[1 - half :: 2]
+    one = torch.randperm(len(targets), generator=torch.Generator().manual_seed(len(targets))).numpy() % 2 == 0
+    assert abs(one.sum() - len(targets) / 2) <= 0.5
+    for half in (one, ~one):
+        z, y = logits[~half], targets[~half]
 
         def lost(log_b, z=z, y=y):
             nll = log_loss(y, np.exp(log_softmax(np.exp(log_b) * z, 1)), labels=[0, 1, 2])
             return len(y) * nll + log_b**2 / (2 * np.log(2) ** 2)
 
         b = np.exp(minimize_scalar(lost, bounds=(-4, 4), method="bounded", options={"xatol": 1e-8}).x)
-        costs[half::2] = -log_softmax(b * logits[half::2], 1)[np.arange(len(targets[half::2])), targets[half::2]]
+        costs[half] = -log_softmax(b * logits[half], 1)[np.arange(half.sum()), targets[half]]
     return costs
 
 
@@ -57,6 +59,21 @@ def test_each_network_has_a_temperature_of_its_own():
     stacked = torch.stack([logits, 3 * logits, -logits])
     alone = torch.stack([metric.cost(one, targets) for one in stacked])
     torch.testing.assert_close(metric.cost(stacked, targets), alone)
+
+
+def test_rows_whose_classes_alternate_have_temperatures_of_both():
+    """Of alternating rows every other one would be of one class, and fit a temperature that is wrong for the other."""
+    targets = torch.arange(1000) % 2
+    logits = torch.tensor([0.6, 0.4]).log().expand(1000, 2)
+    assert find("calibrated-nll", "classification").cost(logits, targets).mean() < 0.72
+
+
+def test_many_networks_are_taken_some_at_a_time(monkeypatch):
+    metric, (logits, targets) = find("calibrated-nll", "classification"), drawn(50, 1.0)
+    stacked = torch.stack([logits, 3 * logits])
+    at_once = metric.cost(stacked, targets)
+    monkeypatch.setattr("dampen.metrics._AT_ONCE", 100)
+    torch.testing.assert_close(metric.cost(stacked, targets), at_once)
 
 
 def test_rows_without_an_error_leave_probabilities_nearly_as_they_are():
@@ -100,6 +117,19 @@ def test_a_network_without_a_linear_last_layer_is_divided_as_a_whole():
     network = nn.Sequential(nn.Linear(3, 4), nn.Tanh()).eval()
     rows = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(tempered(network, 0.5)(rows), network(rows) / 0.5)
+
+
+def test_a_network_whose_last_weights_follow_from_others_is_divided_as_a_whole():
+    normed = nn.utils.parametrizations.spectral_norm(nn.Linear(3, 4))
+    network = nn.Sequential(nn.Flatten(), normed).eval()
+    rows = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(tempered(network, 0.5)(rows), network(rows) / 0.5)
+
+
+def test_a_network_that_looks_whole_numbers_up_gets_them_as_they_are():
+    network = nn.Sequential(nn.Embedding(7, 4), nn.Flatten(), nn.Linear(8, 3)).eval()
+    rows = dampen.data.Rows(torch.randint(0, 7, (40, 2)), torch.randint(0, 3, (40,)))
+    assert of_networks([(network, rows)], averaged=False) > 0
 
 
 @pytest.mark.parametrize("n", [None, 1, 3])

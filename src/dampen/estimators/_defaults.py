@@ -77,7 +77,9 @@ def usual(
         network = usual_network(data, hidden) if model is None else model
         if not classes and model is None and not cocktail and n >= LEAST_ROWS:
             return Defaults(network, size, 2 * usual_length(data, size), space)
-        return Defaults(network, size, usual_length(data, size), n_settings=settings)
+        # ensembles on folds are never made less sure, which long trainings would ask for
+        metric = "nll" if classes and cocktail else None
+        return Defaults(network, size, usual_length(data, size), metric=metric, n_settings=settings)
     if classes:
         space["label_smoothing"] = Fixed(_SMOOTHING)
     size = batch_size or _BATCH_SIZE

@@ -55,7 +55,7 @@ class DampenClassifier(ClassifierMixin, Dampen):
             rows on, below that, of numbers, and with a `model` of your own or a cocktail the recommended setting's, one
             for each of `n_confirm_seeds`.
         metric: what ranks settings, as for `dampen.tune`; by default `nll`, from 1000 rows on `calibrated-nll` for
-            dampen's own network and for cocktails, whose probabilities then have a temperature.
+            dampen's own network, whose probabilities then have a temperature.
         batch_size: rows a step; by default 32, from 1000 rows on 256; with a `model` of your own or a cocktail 32, from
             5000 rows on 128.
         cv: folds by which the study evaluates, in place of its own: an int, a splitter of scikit-learn, or pairs of

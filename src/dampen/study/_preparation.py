@@ -146,6 +146,8 @@ def _usual_metric(training: TrainConfig, data: Data, cocktail: bool) -> str | No
 
     What smoothed labels, mixtures and long trainings make of a network's certainty, one number mends after training.
     """
+    if data.weights is not None:  # which neither takes rows by
+        return None
     if cocktail and data.task == "classification" and len(data.train_rows) >= _FITS_A_TEMPERATURE:
-        return "calibrated-nll"
-    return "nll" if training.loss in VARIANCE_HEADS and data.weights is None else None
+        return metrics.CALIBRATED
+    return "nll" if training.loss in VARIANCE_HEADS else None

@@ -33,7 +33,7 @@ def selected(runner: Runner, confirmed: Confirmed, n: int) -> list[tuple[Trainin
     weights = [torch.ones(len(part)) if part.weights is None else part.weights for part in parts]
     weight = torch.cat(weights).double()
     classes, of_variance = plan.data.task == "classification", plan.training.loss in VARIANCE_HEADS
-    tempers = plan.metric.name == _tempering.METRIC  # so do the networks that are handed out, each setting by itself
+    tempers = plan.metric.name == metrics.CALIBRATED  # so do the networks that are handed out, each setting by itself
     usable = (plan.metric.of_rows_alone or of_variance) and not plan.metric.samples and not tempers
     metric = plan.metric if usable else metrics.find(None, plan.data.task)
 
@@ -122,7 +122,7 @@ def networks_of(
     for training, count in chosen:
         of = populations[training]
         members = [of.member(training.setting, seed) for seed in of.seeds[:count]]
-        if runner.plan.metric.name == _tempering.METRIC:
+        if runner.plan.metric.name == metrics.CALIBRATED:
             temperature = _temperature(confirmed, training, sum(count for _, count in chosen) > 1)
             members = [_tempering.tempered(network, temperature) for network in members]
         networks += members

@@ -13,6 +13,7 @@ from dampen.data import Data, Preprocessing
 from dampen.engine import Model
 from dampen.engine.knobs import Setting
 from dampen.errors import DataWarning, InputError, NotExported
+from dampen.metrics import CALIBRATED
 from dampen.search import SEARCH, Importance, Ranked, Training, export_to_optuna, importance
 from dampen.study import _protocol, _tempering
 from dampen.study._best_model import Exported, Winner
@@ -162,7 +163,8 @@ class Study:
     def model(self) -> nn.Module:
         """Return a network with the recommended setting, trained on training and validation rows, evaluation mode.
 
-        For numbers it gives `(target - mean) / deviation` with the two of `target_scale`.
+        For numbers it gives `(target - mean) / deviation` with the two of `target_scale`. How sure it is of classes is
+        as training has left it, which a study by `calibrated-nll` has not looked at: see `ensemble` and `calibrated`.
         """
         return self.results.population.member(self.setting, self.results.population.seeds[0])
 
@@ -171,12 +173,13 @@ class Study:
 
         With n, they are of several settings: greedy selection with replacement (Caruana et al. 2004) among the
         trainings that were confirmed, by what their networks predict for rows that they have not seen; see
-        `dampen.search.select_ensemble`. It begins with the recommended training, so that one network is that of
-        `model`; each further draw of a training is a network of another seed, trained on training and validation rows.
-        Test rows have no part in it. Predicting a row takes a pass of each network: n passes.
+        `dampen.search.select_ensemble`. It begins with the recommended training, so that one network has the
+        weights of `model`; each further draw of a training is a network of another seed, trained on training and
+        validation rows. Test rows have no part in it. Predicting a row takes a pass of each network: n passes.
 
         Where the study's metric is `calibrated-nll`, the networks' outputs are divided by a temperature, fitted on rows
-        that those of the confirmation have not seen: that metric leaves it open how sure a network is.
+        that those of the confirmation have not seen: that metric leaves it open how sure a network is. Several are
+        only made surer, as their mean is less sure than each of them; `calibrated` fits what that mean predicts.
 
         Args:
             n: how many networks; at most as many as have been confirmed, one for each training and seed.
@@ -187,7 +190,7 @@ class Study:
         population = self.results.population
         if n is None:
             networks = [population.member(self.setting, seed) for seed in population.seeds]
-            if self.verdict.metric.name != _tempering.METRIC:
+            if self.verdict.metric.name != CALIBRATED:
                 return networks
             temperature = _tempering.of_networks(self.results.predictor.unseen, averaged=len(networks) > 1)
             return [_tempering.tempered(network, temperature) for network in networks]

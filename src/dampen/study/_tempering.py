@@ -15,8 +15,6 @@ from dampen.data import Rows
 from dampen.engine import copied
 from dampen.uncertainty import fit_temperature
 
-METRIC = "calibrated-nll"
-
 
 def temperature_of(outputs: Sequence[Float[Tensor, "N C"]], rows: Sequence[Rows], averaged: bool) -> float:
     """Return a temperature for networks of one setting.
@@ -38,7 +36,7 @@ def temperature_of(outputs: Sequence[Float[Tensor, "N C"]], rows: Sequence[Rows]
 def of_networks(networks: Sequence[tuple[nn.Module, Rows]], averaged: bool) -> float:
     """Return the temperature of networks with rows that they have not seen; see `temperature_of`."""
     with torch.no_grad():
-        outputs = [network(rows.features.to(_dtype(network))) for network, rows in networks]
+        outputs = [network(_inputs(network, rows.features)) for network, rows in networks]
     return temperature_of(outputs, [rows for _, rows in networks], averaged)
 
 
@@ -53,7 +51,8 @@ def tempered(network: nn.Module, temperature: float) -> nn.Module:
     """
     network = copied(network)
     last = network[-1] if isinstance(network, nn.Sequential) and len(network) else network
-    if not isinstance(last, nn.Linear):
+    plain = type(network) in (nn.Sequential, nn.Linear) and type(last) is nn.Linear  # no weights of other weights
+    if not plain or last._forward_pre_hooks:
         return Tempered(network, temperature)
     with torch.no_grad():
         for parameter in last.parameters():
@@ -74,5 +73,7 @@ class Tempered(nn.Module):
         return self.network(*inputs) / self.temperature
 
 
-def _dtype(network: nn.Module) -> torch.dtype:
-    return next((p.dtype for p in network.parameters()), torch.float32)
+def _inputs(network: nn.Module, features: Tensor) -> Tensor:
+    """Return rows in the precision of a network; whole numbers, which it may look up, as they are."""
+    dtype = next((p.dtype for p in network.parameters()), torch.float32)
+    return features.to(dtype) if features.is_floating_point() else features

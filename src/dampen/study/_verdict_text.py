@@ -3,6 +3,7 @@
 import math
 
 from dampen.data import held_rows
+from dampen.metrics import CALIBRATED
 from dampen.search import Training
 from dampen.study._findings import Against, Findings, Part
 from dampen.study._protocol import Plan
@@ -408,11 +409,10 @@ def _memory(verdict: Findings) -> list[str]:
 
 def _margin(verdict: Findings) -> str:
     text = f"Differences of {verdict.metric.name} below {verdict.margin:.2g} are treated as negligible."
-    if verdict.metric.name == "calibrated-nll":
+    if verdict.metric.name == CALIBRATED:
         text += (
-            " It is a network's nll under the temperature that the other half of the rows fit (Berta et al. 2025): how "
-            "well it tells classes apart. Other figures are of its probabilities as they are, before they are "
-            "calibrated."
+            " It is the nll under the temperature that the other half of the rows fit (Berta et al. 2025): how well "
+            "classes are told apart. Other figures are of probabilities as they are, before they are calibrated."
         )
     return text
 
