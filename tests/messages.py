@@ -33,7 +33,13 @@ SPOKEN = (  # rooms and files: all their texts of several words are
     *("integrations/", "report/_curves.py", "report/_forest.py", "report/_lengths.py", "report/_map.py"),
     *("report/_predictions.py", "report/_study.py", "report/_trust.py", "cli/_dropout.py", "cli/_weight_decay.py"),
     *("cli/_predict.py", "cli/_runs.py", "uncertainty/_summaries.py", "uncertainty/_predict.py"),
-    *("uncertainty/_sites.py", "study/_kept.py", "study/_calibrated.py", "study/_calibration_rows.py"),
+    *(
+        "uncertainty/_sites.py",
+        "study/_kept.py",
+        "study/_calibrate.py",
+        "study/_calibrated.py",
+        "study/_calibration_rows.py",
+    ),
     *(
         "study/_checks.py",
         "study/_choose_loss.py",

@@ -2,7 +2,8 @@
 
 from dampen.study._best_model import Exported, Winner
 from dampen.study._budget import check_budget
-from dampen.study._calibrated import CalibratedStudy, Method, calibrate, labelled, rows_of
+from dampen.study._calibrate import Method, calibrate
+from dampen.study._calibrated import CalibratedStudy, labelled, rows_of
 from dampen.study._checks import check_network
 from dampen.study._choose_loss import AUTO
 from dampen.study._compare import compare

@@ -17,7 +17,8 @@ from dampen.metrics import CALIBRATED
 from dampen.search import SEARCH, Importance, Ranked, Training, export_to_optuna, importance
 from dampen.study import _protocol, _tempering
 from dampen.study._best_model import Exported, Winner
-from dampen.study._calibrated import CalibratedStudy, Method, calibrate, single_pass_if_no_dropout
+from dampen.study._calibrate import Method, calibrate, single_pass_if_no_dropout
+from dampen.study._calibrated import CalibratedStudy
 from dampen.study._description import Description
 from dampen.study._distilled import Distilled
 from dampen.study._fresh import FreshResults
