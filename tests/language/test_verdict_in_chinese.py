@@ -21,7 +21,7 @@ FOLDERS = Path(__file__).parents[1] / "study" / "data"
 FIGURES = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 KEPT = re.compile(  # what is the same in both: metrics, names of options and papers
     r"mc-nll|nll|mse|rmse|mae|brier|RMSE|AdamW|epochs=\d+|--epochs|--group \w+|Python|weight_decay|dropout|lr\b|"
-    r"Nadeau and Bengio|Bonferroni, Dunn|Berger|Wang and Aitchison|Bergsma et al\.|steps per epoch|"
+    r"Nadeau and Bengio|Bonferroni, Dunn|Berger|Wang and Aitchison|Bergsma et al\.|Berta et al\.|steps per epoch|"
     r"'\w+'|\d+e[-+]\d+|1e|L1|user_id|cosine|r2"
 )
 METHODS = [

@@ -95,8 +95,8 @@ def test_a_training_lasts_twice_as_long_and_the_last_one_as_long_as_there_is_tim
     assert clock(needed(49, 3) + 1).lasting("a", FOUND, 20, 320, 3) == 49  # twice would leave no time for clearly more
     assert clock(needed(49, 3) + 1).lasting("a", FOUND, 20, 45, 3) == 45
     assert clock(needed(33, 3) + 1).lasting("a", FOUND, 20, 320, 3) == 33
-    assert clock(needed(25, 3) + 1).lasting("a", FOUND, 20, 320, 3) == 25
-    assert clock(needed(24, 3) + 1).lasting("a", FOUND, 20, 320, 3) == 0  # hardly longer than before
+    assert clock(needed(22, 3) + 1).lasting("a", FOUND, 20, 320, 3) == 22
+    assert clock(needed(21, 3) + 1).lasting("a", FOUND, 20, 320, 3) == 0  # hardly longer than before
     assert clock(-100.0).lasting("a", FOUND, 20, 320, 3) == 0
     assert clock(1e5).lasting("a", [ranked("none", 10, PLAIN)], 10, 320, 1) == 20  # all that was searched diverged
 

@@ -87,6 +87,13 @@ def test_what_turns_few_knobs_takes_as_long_as_chunks_that_turned_few_more():
     assert Pace(of_all(2.5, 7.0)).like(PLAIN) == (of_all(2.5, 7.0),)
 
 
+def test_few_members_are_no_measure_of_a_round_but_of_what_trains_like_them():
+    mixed, plain = some("mixup", members=8.0, rate=3.0), some(members=2.0, rate=1.5)
+    pace = Pace(of_all(2.5, 8.0), 8, 0.0, (mixed,)).beside(Pace(of_all(1.5, 2.0), 2, 9.0, (plain,)))
+    assert pace == Pace(of_all(2.5, 8.0), 8, 0.0, (mixed, plain))
+    assert pace.like(PLAIN) == (plain,)
+
+
 def test_knobs_that_take_no_time_of_their_own():
     settings = [Setting(lr=0.1, weight_decay=0.2, dropout=0.1, decay_start=0.5, ema=0.9), Setting(mixup=0.0, l1=0.1)]
     assert that_take_time(settings) == {"ema", "l1"}

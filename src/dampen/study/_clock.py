@@ -23,7 +23,8 @@ _BESIDE = (
 _AT_ONCE = 16  # members that take steps together where that has not been seen
 _LIKELY = 2  # of the best settings, which knobs what is confirmed may have
 _STARTS = 2  # first epochs that take as much longer as the last one did: of what trains next, and of the confirmation
-_WORTH = 1.25  # times as long as before: a training that may not last longer is not begun
+_WORTH = 1.25  # times as long as before, for which there has to be time after a training that is as long as planned
+_LEAST = 1.1  # times as long as before: a training that may not last longer is not begun
 
 
 class Clock:
@@ -59,7 +60,7 @@ class Clock:
             here = self._times(members) + self._seeds * each
             lasting = int((self._seconds_left() / self._rate_of(found) - self._seeds * fixed) / here)
             following = 2 * epochs if lasting >= 2 * _WORTH * epochs else lasting
-            return min(following, longest) if following >= _WORTH * epochs else 0
+            return min(following, longest) if following >= _LEAST * epochs else 0
 
         return self._decided(decision, most)
 

@@ -42,6 +42,10 @@ class Pace:
     start: float = 0.0
     chunks: tuple[Chunk, ...] = ()
 
+    def beside(self, few: "Pace") -> "Pace":
+        """Return this pace with the chunks of another one beside its own."""
+        return replace(self, chunks=(*self.chunks, *few.chunks))
+
     def like(self, settings: Sequence[Setting]) -> tuple[Chunk, ...]:
         """Return chunks that take at least as long, for each member, as such settings do.
 

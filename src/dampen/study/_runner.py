@@ -120,7 +120,7 @@ class Runner:
         self.best: float | None = None  # the metric of the best setting so far
         self.member_epochs = 0.0  # of the whole study so far
         self._trained = 0.0  # those of this run
-        self.pace: Pace | None = None  # of the last training of the search with many members
+        self.pace: Pace | None = None  # of the last training of the search with many members, and of few since
         self.at_once = 0  # members that take steps together at most, as far as has been seen
         self._compiled: Any = None  # by the populations so far
         self._done: dict[str, float] = dict.fromkeys(PHASES, 0.0)
@@ -207,7 +207,10 @@ class Runner:
         pace = timed.pace(self._trained) if phase == "search" else None
         if pace is not None:
             self.at_once = max(self.at_once, pace.largest)
-            self.pace = pace if len(settings) * len(seeds) >= _WIDE else self.pace
+            if len(settings) * len(seeds) >= _WIDE:
+                self.pace = pace
+            elif self.pace is not None:
+                self.pace = self.pace.beside(pace)
         self._compiled = population.compiled or self._compiled
         if phase in (CALIBRATION, ENSEMBLE):
             return population
