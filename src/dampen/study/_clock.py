@@ -17,9 +17,7 @@ from dampen.study._references import NONE, regularisers
 from dampen.study._runner import Runner
 
 _FEW = 6  # new settings, of which fewer are no round around the best one
-_BESIDE = (
-    1.5  # time of a step besides its members', as a number of members: 1 on Fashion-MNIST and 3 on digits, 2 cores
-)
+_BESIDE = 1.5  # members' worth of time that a step takes besides: 1 on Fashion-MNIST and 3 on digits, on two cores
 _AT_ONCE = 16  # members that take steps together where that has not been seen
 _LIKELY = 2  # of the best settings, which knobs what is confirmed may have
 _STARTS = 2  # first epochs that take as much longer as the last one did: of what trains next, and of the confirmation
