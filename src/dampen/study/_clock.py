@@ -112,7 +112,7 @@ class Clock:
             seeds = len(self._runner.plan.confirm_seeds)
             fixed, tested = self._testing(found, seeds)
             without_each = left if left > 1 else 0  # without the only one: without any
-            each = self._times(without_each * seeds) / seeds + tested
+            each = self._of_seed(without_each, seeds) + tested
             return int(self._rate_of(found) * seeds * (fixed + each * training.epochs) <= self._seconds_left())
 
         return bool(self._decided(f"{left}-left", enough))
@@ -183,23 +183,23 @@ class Clock:
         most = max((len(regularisers(t.setting, plan.own_dropout)) for t in self._finalists(found)), default=0)
         parts = most if plan.rounds > 1 and not sparing else forms(most)
         fixed, tested = self._testing(found, self._seeds)
-        each = self._times(self._seeds * (plan.confirmed + 1 + parts)) / self._seeds + tested
-        return self._alone(self._seeds) * sum(self._lengths(found)) + fixed, each
+        each = self._of_seed(plan.confirmed + 1 + parts, self._seeds) + tested
+        return self._of_seed(1, self._seeds) * sum(self._lengths(found)) + fixed, each
 
-    def _alone(self, seeds: int) -> float:
-        """Return how many times as long each of so many seeds of one setting takes."""
-        return self._times(seeds) / seeds
+    def _of_seed(self, settings: int, seeds: int) -> float:
+        """Return the part of each seed in what so many settings with so many seeds take together."""
+        return self._times(settings * seeds) / seeds
 
     def _testing(self, found: Sequence[Ranked], seeds: int) -> tuple[float, float]:
         """Return likewise what is left after the recommended one's trainings without each of its regularisers.
 
         What is trained for the test rows has the validation rows, too.
         """
-        plan, alone = self._runner.plan, self._alone(seeds)
+        plan, alone = self._runner.plan, self._of_seed(1, seeds)
         n_train = split(plan, plan.confirm_seeds[:1], again=True).n_train
         rows = alone * len(training_and_validation_rows(plan.data).train_rows) / n_train
         references = rows * sum(self._lengths(found)) * bool(len(plan.data.test_rows))
-        calibrating = self._times(n_calibration_folds(plan) * seeds) / seeds
+        calibrating = self._of_seed(n_calibration_folds(plan), seeds)
         return references + 2 * alone * plan.lengths.usual, rows + calibrating
 
     def _lengths(self, found: Sequence[Ranked]) -> list[int]:
