@@ -266,6 +266,15 @@ def of(task: str, weighted: bool = False) -> list[Metric]:
     return [m for m in known if not m.samples and not m.on_demand]
 
 
+def once_calibrated(metric: Metric, weighted: bool = False) -> Metric | None:
+    """Return what an nll of classes is under a temperature of each network's own; None for another metric.
+
+    None for weighted rows, too: temperatures are not fitted by weights.
+    """
+    known = METRICS[metric.task, CALIBRATED] if metric.task == "classification" else None
+    return known if metric.name in ("nll", "mc-nll") and not weighted else None
+
+
 def mean_probabilities(outputs: Float[Tensor, "K N C"], task: str) -> Float[Tensor, "N C"]:
     """Return the outputs of an ensemble: the logarithm of the members' mean probabilities, or their mean number.
 

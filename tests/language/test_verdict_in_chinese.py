@@ -13,7 +13,7 @@ from dampen.metrics import METRICS
 from dampen.search import LogUniform, Training
 from dampen.study import _verdict_text, load_study
 from dampen.study._diagnosis import Diagnosis
-from dampen.study._findings import Against, Findings, Gain, Length, Part
+from dampen.study._findings import Against, CalibratedGain, Findings, Gain, Length, Part
 from dampen.study._on_test_rows import on_test_rows
 from dampen.study._verdict_text import BIASES, NAMES
 
@@ -107,11 +107,12 @@ class Draw:
             part=part,
             unit="",
             share=0.1,
-            in_target_unit=self.maybe(self.number() * 10),
+            in_target_unit=self.maybe(self.whole_part()),
             target_unit=choose(["of 1000 rows", "RMSE"]),
             open=choose(
                 [{}, {"none": self.whole_part()}, {"off": self.whole_part(), "none_stopped_early": self.whole_part()}]
             ),
+            calibrated=self.maybe(CalibratedGain(self.whole_part(), choose([1, 60]))),
         )
         return Findings(
             metric=choose(list(METRICS.values())),

@@ -9,10 +9,11 @@ from sklearn.model_selection import KFold, LeavePGroupsOut, ShuffleSplit
 
 import dampen
 from dampen import InputError, Setting
+from dampen.metrics import find
 from dampen.study._evaluate import Evaluation
 from dampen.study._phases import given_round
 
-NOTHING = dict.fromkeys(("plan", "rows", "metric", "companion", "companions"))
+NOTHING = dict.fromkeys(("plan", "rows", "companion", "calibrated"), None) | {"metric": find("nll", "classification")}
 SETTINGS = {"none": Setting(), "decay": Setting(weight_decay=0.1)}
 
 
@@ -145,9 +146,11 @@ def test_every_row_that_is_held_out_calibrates_once_whatever_the_order_of_the_fo
 @pytest.mark.usefixtures("without_shape_checks")
 def test_the_margin_is_that_of_the_spread_of_folds_by_their_rows():
     sizes, means = np.array([200.0] * 5 + [2.0]), np.array([1.0, 1.1, 0.9, 1.0, 1.0, 5.0])
-    evaluation = Evaluation(**NOTHING, costs={"a": [np.full(int(n), m) for n, m in zip(sizes, means, strict=True)]})
+    evaluation = Evaluation(
+        **NOTHING, measured={"nll": {"a": [np.full(int(n), m) for n, m in zip(sizes, means, strict=True)]}}
+    )
     w = sizes / sizes.sum()
     expected = np.average((means - w @ means) ** 2, weights=w) / (1 - (w**2).sum())
     assert evaluation.spread("a") == pytest.approx(np.sqrt(expected))
-    even = Evaluation(**NOTHING, costs={"a": [np.full(9, m) for m in means]})
+    even = Evaluation(**NOTHING, measured={"nll": {"a": [np.full(9, m) for m in means]}})
     assert even.spread("a") == pytest.approx(means.std(ddof=1))

@@ -127,7 +127,11 @@ def test_the_gain_is_over_the_best_training_without_regularisation(study, costs)
     assert gain.share == pytest.approx((best - own).mean() / best.mean(), rel=1e-4)
     assert gain.part.interval[1] == pytest.approx(interval(best - own, 0.95)[1], rel=1e-3)
     assert gain.part.interval[0] == pytest.approx(min(interval(o - own, 0.95)[0] for o in others), rel=1e-3)
-    assert gain.in_target_unit == pytest.approx(math.sqrt(best.mean()) - math.sqrt(own.mean()), rel=1e-3)
+    roots = math.sqrt(best.mean()), math.sqrt(own.mean())
+    assert gain.in_target_unit.estimate == pytest.approx(roots[0] - roots[1], rel=1e-3)
+    slope = (roots[0] - roots[1]) / (best - own).mean()  # the delta method
+    ends = [slope * end for end in interval(best - own, 0.95)]
+    assert gain.in_target_unit.interval == pytest.approx(ends, rel=1e-3)
     assert (gain.unit, gain.target_unit) == ("mse", "smaller RMSE")
 
 
@@ -572,7 +576,9 @@ def test_the_document_holds_every_figure_and_is_json_to_everyone(study):
     assert json.loads(json.dumps(study.document(), allow_nan=False)) == document
     assert document["helps"] in (True, False, None)
     assert document["learnt"] in (True, False, None)
-    assert {"against", "estimate", "interval", "unit", "share", "own_unit", "open"} == document["gain"].keys()
+    assert {"against", "estimate", "interval", "unit", "share", "own_unit", "open", "calibrated"} == document[
+        "gain"
+    ].keys()
     assert {"lr", "length", "regularisation", "weight_decay"} == document["attribution"].keys()
     assert all({"estimate", "interval"} == part.keys() for part in document["attribution"].values())
     assert {"estimate", "interval"} == document["total"].keys()

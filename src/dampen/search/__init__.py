@@ -5,7 +5,7 @@ from dampen.search._halving import Bracket, Rung, brackets, rungs
 from dampen.search._importance import Importance, KnobImportance, enough_for_importance, importance
 from dampen.search._optuna import TpeSampler, check_optuna, check_storage, export_to_optuna, propose
 from dampen.search._promotion import CROSSINGS, around, crossings, longer, not_yet_longer, promoted
-from dampen.search._ranked import AROUND, SEARCH, Ranked, best, best_costs, best_stop
+from dampen.search._ranked import AROUND, SEARCH, Ranked, best, best_calibrated, best_costs, best_stop
 from dampen.search._space import METHODS, Choice, Dimension, Fixed, LogUniform, PerLayer, Space, Uniform, check_space
 from dampen.search._strategies import (
     STRATEGIES,
@@ -49,6 +49,7 @@ __all__ = [
     "Uniform",
     "around",
     "best",
+    "best_calibrated",
     "best_costs",
     "best_stop",
     "brackets",

@@ -28,6 +28,7 @@ class Ranked:
         settings: those that were still in it, the best first.
         costs: mean cost of each on the selection rows, over seeds; infinite for one that diverged.
         stops: for each the epoch with the least validation loss, and that loss; infinite for one that diverged.
+        calibrated: for each likewise its cost under a temperature of its own; empty where that was not measured.
     """
 
     run: str
@@ -37,6 +38,7 @@ class Ranked:
     settings: tuple[Setting, ...]
     costs: tuple[float, ...]
     stops: tuple[tuple[int, float], ...]
+    calibrated: tuple[float, ...] = ()
 
     def document(self, metric: str, values: Sequence[float | None]) -> dict[str, Any]:
         """Return it as JSON can hold it.
@@ -54,6 +56,7 @@ class Ranked:
             "costs": [_finite(cost) for cost in self.costs],
             metric: list(values),
             "stops": [[epoch, _finite(loss)] for epoch, loss in self.stops],
+            **({"calibrated": [_finite(cost) for cost in self.calibrated]} if self.calibrated else {}),
         }
 
     @classmethod
@@ -65,8 +68,9 @@ class Ranked:
             document["bracket"],
             document["epochs"],
             tuple(Setting.from_dict(values) for values in document["settings"]),
-            tuple(np.inf if cost is None else cost for cost in document["costs"]),
+            _costs(document["costs"]),
             tuple((epoch, np.inf if loss is None else loss) for epoch, loss in document["stops"]),
+            _costs(document.get("calibrated", ())),
         )
 
 
@@ -87,6 +91,21 @@ def best_costs(ranked: Sequence[Ranked], family: str) -> dict[Training, float]:
     return {Training(settings[i], epochs): cost for cost, epochs, i in order}
 
 
+def best_calibrated(ranked: Sequence[Ranked], family: str) -> Training | None:
+    """Return the training of a family that costs least under a temperature of its own; None where none was measured."""
+    costs = [
+        (cost, rung.epochs, setting)
+        for rung in ranked
+        if rung.family == family and rung.calibrated
+        for setting, cost in zip(rung.settings, rung.calibrated, strict=True)
+        if math.isfinite(cost)
+    ]
+    if not costs:
+        return None
+    _, epochs, setting = min(costs, key=lambda found: found[:2])
+    return Training(setting, epochs)
+
+
 def best_stop(ranked: Sequence[Ranked], family: str) -> Training | None:
     """Return the training of a family and the epoch in it with the least validation loss of all."""
     stops = [
@@ -100,6 +119,10 @@ def best_stop(ranked: Sequence[Ranked], family: str) -> Training | None:
         return None
     _, epoch, epochs, setting = min(stops, key=lambda stop: stop[:3])
     return Training(setting, epochs, epoch)
+
+
+def _costs(values: Sequence[float | None]) -> tuple[float, ...]:
+    return tuple(np.inf if cost is None else cost for cost in values)
 
 
 def _finite(value: float) -> float | None:

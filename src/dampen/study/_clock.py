@@ -7,7 +7,7 @@ from statistics import fmean
 import torch
 
 from dampen.data import training_and_validation_rows
-from dampen.search import SEARCH, Ranked, Training, best
+from dampen.search import SEARCH, Ranked, Training, best, best_calibrated
 from dampen.study import _documents
 from dampen.study._budget import CONFIRM_SEEDS, forms, seconds_of_simple_models, spare
 from dampen.study._confirmation import simple_models
@@ -184,7 +184,9 @@ class Clock:
         parts = most if plan.rounds > 1 and not sparing else forms(most)
         fixed, tested = self._testing(found, self._seeds)
         each = self._of_seed(plan.confirmed + 1 + parts, self._seeds) + tested
-        return self._of_seed(1, self._seeds) * sum(self._lengths(found)) + fixed, each
+        own = best_calibrated(found, NONE)
+        lengths = [*self._lengths(found), *([own.epochs] if own and own not in best(found, NONE)[:1] else [])]
+        return self._of_seed(1, self._seeds) * sum(lengths) + fixed, each
 
     def _of_seed(self, settings: int, seeds: int) -> float:
         """Return the part of each seed in what so many settings with so many seeds take together."""

@@ -8,12 +8,12 @@ from dampen.data import Data
 from dampen.engine import Population
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.search import SEARCH, Ranked, Training, best, best_costs, best_stop
+from dampen.search import SEARCH, Ranked, Training, best, best_calibrated, best_costs, best_stop
 from dampen.statistics import bonferroni
 from dampen.study._defaults import is_table
 from dampen.study._evaluate import Candidate, Evaluation
 from dampen.study._references import NONE, STOPPED, regularisers, without
-from dampen.study._runner import Runner, Trained, mean_costs
+from dampen.study._runner import Runner, Trained, mean_costs, outputs_of
 
 LEVEL = 0.95
 # The default margin is the larger of these shares, of the loss and of its spread over seeds.
@@ -34,6 +34,8 @@ class Confirmed:
         dropped: the regularisers that were left out.
         finalists: the search's best.
         references: by name, what the recommended one is compared with.
+        once_calibrated: no regularisation with the learning rate and length that are best where each network has a
+            temperature of its own; None where that is not asked.
         removed: by regulariser, the recommended training without it.
         off: the recommended training without any.
         own: no regularisation with its own learning rate and length.
@@ -53,6 +55,7 @@ class Confirmed:
     dropped: tuple[str, ...] = ()
     finalists: tuple[Training, ...]
     references: Mapping[str, Candidate]
+    once_calibrated: Training | None = None
     removed: Mapping[str, Training] = field(default_factory=dict)
     off: Training | None = None
     own: Training | None = None
@@ -107,7 +110,8 @@ class Confirmation:
         if plan.rounds > 1:  # a cocktail has many parts: together they take less time than one after the other
             ahead = min(competing, key=lambda training: costs[training])
             parts = [*self._without_each(ahead).values(), self._off(ahead)]
-        self._train([*competing, *references.values(), *parts])
+        once_calibrated = best_calibrated(ranked, NONE)
+        self._train([*competing, *references.values(), *parts, *([once_calibrated] if once_calibrated else [])])
         finite = {t: costs[t] for t in competing if math.isfinite(self._evaluation.mean(t))}
         chosen = _best_of(finite)
         regularised = {t: cost for t, cost in finite.items() if self._regularisers(t)}
@@ -135,6 +139,7 @@ class Confirmation:
             dropped=gone,
             finalists=finalists,
             references=references,
+            once_calibrated=once_calibrated,
             removed=removed,
             off=off,
             own=own,
@@ -153,7 +158,8 @@ class Confirmation:
         trainings = tuple(dict.fromkeys(named.values()))
         costs: dict[Training, float] = {}
         for population, alike in self._train(trainings):
-            ranking = mean_costs(population, self._runner.rows("confirmation").selection, self._plan.metric)
+            rows, metric = self._runner.rows("confirmation").selection, self._plan.metric
+            ranking = mean_costs(population, outputs_of(population, rows, metric), rows, metric)
             costs |= dict(zip(alike, ranking.tolist(), strict=True))
         chosen = _best_of(costs)
         return Confirmed(

@@ -149,7 +149,16 @@ class OwnUnit(Struct, frozen=True, kw_only=True):
     """A gain in the reader's own unit."""
 
     estimate: Real | None
+    interval: Interval | UnsetType = UNSET
     unit: Text
+
+
+class Calibrated(Struct, frozen=True, kw_only=True):
+    """What is left of a gain where each network has a temperature."""
+
+    estimate: Real | None
+    interval: Interval
+    epochs: Epochs
 
 
 class Gain(Struct, frozen=True, kw_only=True):
@@ -162,6 +171,7 @@ class Gain(Struct, frozen=True, kw_only=True):
     share: Real | None
     own_unit: OwnUnit
     open: dict[Text, Part] | UnsetType = UNSET
+    calibrated: Calibrated | UnsetType | None = UNSET
 
 
 class Doubled(Struct, frozen=True, kw_only=True):
@@ -313,9 +323,12 @@ class Rung(Struct, frozen=True, kw_only=True):
     settings: list[Setting]
     costs: list[Real | None]
     stops: list[tuple[Epochs, Real | None]]
+    calibrated: list[Real | None] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         _schema.check_lengths([self.settings, self.costs, self.stops], "settings, costs and stops")
+        if self.calibrated is not UNSET:
+            _schema.check_lengths([self.settings, self.calibrated], "settings and calibrated costs")
         for setting in self.settings:
             Knobs.from_dict(setting)
 

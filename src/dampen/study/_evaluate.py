@@ -34,32 +34,45 @@ class Evaluation:
         rows: those that are evaluated on: with `of_seeds` folds that share training rows, else crossed with the seeds.
         metric: what is evaluated.
         companion: a second metric, in the reader's own unit: wrong rows, or the target's.
-        costs: by candidate, of the metric.
-        companions: by candidate, of the second metric.
+        calibrated: the metric under a temperature of each training's own; None where that is no metric of these rows.
+        measured: costs by candidate, for each metric by its name.
     """
 
     plan: Plan
     rows: Split
     metric: Metric
     companion: Metric
-    costs: dict[Candidate, Costs]
-    companions: dict[Candidate, Costs]
+    calibrated: Metric | None
+    measured: dict[str, dict[Candidate, Costs]]
 
     @classmethod
     def of(cls, plan: Plan, rows: Split) -> "Evaluation":
         """Return an evaluation that has nothing to compare yet."""
-        name = "accuracy" if plan.data.task == "classification" else "rmse"
-        return cls(plan, rows, plan.metric, metrics.find(name, plan.data.task), {}, {})
+        companion = metrics.find("accuracy" if plan.data.task == "classification" else "rmse", plan.data.task)
+        calibrated = metrics.once_calibrated(plan.metric, plan.data.weights is not None)
+        taken = (plan.metric, companion, *([calibrated] if calibrated else []))
+        return cls(plan, rows, plan.metric, companion, calibrated, {metric.name: {} for metric in taken})
+
+    @property
+    def costs(self) -> dict[Candidate, Costs]:
+        """Costs of the metric, by candidate."""
+        return self.measured[self.metric.name]
+
+    @property
+    def _metrics(self) -> tuple[Metric, ...]:
+        """All that is measured: of sampled outputs where the first one is, and of plain ones."""
+        return (self.metric, *([self.calibrated] if self.calibrated else []), self.companion)
 
     def add(self, population: Population, trainings: Sequence[Training]) -> None:
         """Evaluate trainings, which are the settings of a population in their order."""
         rows = self.rows.evaluation
         outputs = outputs_of(population, rows, self.metric)
         plain = population.outputs(rows) if self.metric.samples else outputs
-        for metric, of, to in ((self.metric, outputs, self.costs), (self.companion, plain, self.companions)):
+        for metric in self._metrics:
+            of = plain if metric is self.companion else outputs
             costs = [seed.double().numpy() for seed in costs_of_outputs(population, of, rows, metric)]
             for m, training in enumerate(trainings):
-                to[training] = [seed[m] for seed in costs]
+                self.measured[metric.name][training] = [seed[m] for seed in costs]
 
     def add_simple(self, names: Sequence[str], n_seeds: int) -> None:
         """Fit simple models on each seed's training rows, and evaluate them.
@@ -73,15 +86,16 @@ class Evaluation:
             parts = [data.without_codes() for data in parts]
             evaluation_rows = [data.validation for data in parts]
         for name in names:
-            both: tuple[Costs, Costs] = [], []
+            found: dict[str, Costs] = {metric.name: [] for metric in self._metrics}
             chosen: float | None = None
             for data, rows in zip(parts, evaluation_rows, strict=True):
                 model = SIMPLE[name](data.train, data.task, data.outputs, self.plan.seed, chosen)
                 outputs, chosen = model(rows), model.chosen
-                for metric, costs in zip((self.metric, self.companion), both, strict=True):
-                    costs.append(metric.costs(outputs, rows).double().numpy())
+                for metric in {metric.name: metric for metric in self._metrics}.values():
+                    found[metric.name].append(metric.costs(outputs, rows).double().numpy())
             times = n_seeds if len(parts) == 1 else 1  # no seed changes them
-            self.costs[name], self.companions[name] = both[0] * times, both[1] * times
+            for metric, costs in found.items():
+                self.measured[metric][name] = costs * times
 
     @property
     def n_rows(self) -> int:
@@ -92,9 +106,9 @@ class Evaluation:
         n = n_folds(self.plan.data)
         return round(sum(map(len, costs[:n])) * folds_a_round(self.plan.data) / n)
 
-    def estimate(self, weights: Mapping[Candidate, float], companion: bool = False) -> Estimate:
-        """Estimate a weighted sum of costs; infinite where one of them diverged with a seed."""
-        of = self.companions if companion else self.costs
+    def estimate(self, weights: Mapping[Candidate, float], metric: Metric | None = None) -> Estimate:
+        """Estimate a weighted sum of costs, of the metric or another one; infinite where one diverged with a seed."""
+        of = self.measured[(metric or self.metric).name]
         each = [
             np.sum([w * costs for w, costs in zip(weights.values(), seed, strict=True)], axis=0)
             for seed in zip(*(of[one] for one in weights), strict=True)
@@ -113,13 +127,13 @@ class Evaluation:
             return values
         return np.array([values[i :: len(given)].mean() for i in range(min(len(given), len(values)))])
 
-    def mean(self, candidate: Candidate) -> float:
+    def mean(self, candidate: Candidate, metric: Metric | None = None) -> float:
         """Return a mean cost; infinite for one that diverged."""
-        return self.estimate({candidate: 1.0}).mean
+        return self.estimate({candidate: 1.0}, metric).mean
 
-    def excess(self, other: Candidate, one: Candidate) -> Estimate:
+    def excess(self, other: Candidate, one: Candidate, metric: Metric | None = None) -> Estimate:
         """Estimate how much more `other` costs than `one`: above 0 where `one` is better."""
-        return Estimate(0.0, 0.0, math.inf) if other == one else self.estimate({other: 1.0, one: -1.0})
+        return Estimate(0.0, 0.0, math.inf) if other == one else self.estimate({other: 1.0, one: -1.0}, metric)
 
     def spread(self, candidate: Candidate) -> float:
         """Return the standard deviation over seeds of a mean cost."""
@@ -127,24 +141,15 @@ class Evaluation:
         return math.sqrt(variance_by_size(means, sizes.astype(float)))
 
     def excess_in_unit(
-        self, other: Candidate, one: Candidate, estimate: Estimate, level: float
+        self, other: Candidate, one: Candidate, level: float, metric: Metric | None = None
     ) -> tuple[float, float, float]:
-        """Return an excess and its interval in the metric's unit, above 0 where `one` is better."""
-        a, b = self.mean(one), self.mean(other)
+        """Return an excess and its interval in a metric's unit, above 0 where `one` is better; nan if one diverged."""
+        metric = metric or self.metric
+        a, b = self.mean(one, metric), self.mean(other, metric)
         if not (math.isfinite(a) and math.isfinite(b)):
             return math.nan, math.nan, math.nan
-        ends = estimate.interval(level)
-        difference = self.metric.difference_in_unit(b, a, ends, self.plan.target_scale[1])
-        if self.metric.rising:
+        ends = self.excess(other, one, metric).interval(level)
+        difference = metric.difference_in_unit(b, a, ends, self.plan.target_scale[1])
+        if metric.rising:
             return -difference[0], -difference[2], -difference[1]
         return difference[0], difference[1], difference[2]
-
-    def companion_difference(self, other: Candidate, one: Candidate) -> float | None:
-        """Return how many fewer of 1000 rows `one` gets wrong, or by how much its RMSE is smaller; None if unknown."""
-        a, b = (self.estimate({which: 1.0}, companion=True).mean for which in (one, other))
-        if not (math.isfinite(a) and math.isfinite(b)):
-            return None
-        if self.companion.is_share:
-            return 1000 * (b - a)
-        scale = self.plan.target_scale[1]
-        return self.companion.in_unit(b, scale) - self.companion.in_unit(a, scale)

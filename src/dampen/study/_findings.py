@@ -71,6 +71,23 @@ class Against:
 
 
 @dataclass(frozen=True)
+class CalibratedGain:
+    """What is left of a gain where each network has a temperature of its own, fitted on other rows.
+
+    Args:
+        part: the gain over the best training without regularisation, which has its best length so.
+        epochs: that length, of those that the search has tried.
+    """
+
+    part: Part
+    epochs: int
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return {**self.part.document(), "epochs": self.epochs}
+
+
+@dataclass(frozen=True)
 class Gain:
     """What regularisation buys: the recommended training against the best one without.
 
@@ -82,25 +99,29 @@ class Gain:
         in_target_unit: the same in the target's unit; None where it is unknown.
         target_unit: that unit.
         open: the gains over those that it is not shown to be better than, by name, each with its own interval.
+        calibrated: what is left of it under temperatures; None where that is not asked.
     """
 
     against: str
     part: Part
     unit: str
     share: float
-    in_target_unit: float | None
+    in_target_unit: Part | None
     target_unit: str
     open: Mapping[str, Part] = field(default_factory=dict)
+    calibrated: CalibratedGain | None = None
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
+        own = {"estimate": None} if self.in_target_unit is None else self.in_target_unit.document()
         return {
             "against": self.against,
             **self.part.document(),
             "unit": self.unit,
             "share": number(self.share),
-            "own_unit": {"estimate": self.in_target_unit, "unit": self.target_unit},
+            "own_unit": {**own, "unit": self.target_unit},
             "open": {name: part.document() for name, part in self.open.items()},
+            "calibrated": None if self.calibrated is None else self.calibrated.document(),
         }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from dampen.data import Data
 from dampen.engine import Adam, find_optimizer, momentum_of
 from dampen.engine.knobs import KNOBS, Scales, Setting
-from dampen.metrics import interval_of
+from dampen.metrics import Metric, interval_of
 from dampen.search import Training
 from dampen.statistics import Estimate, against_all, bonferroni
 from dampen.study import _verdict_text
@@ -18,7 +18,7 @@ from dampen.study._config import rows_a_step
 from dampen.study._confirmation import LEVEL, Confirmed
 from dampen.study._diagnosis import diagnose
 from dampen.study._evaluate import Candidate, Evaluation
-from dampen.study._findings import Against, Gain, Length, Part
+from dampen.study._findings import Against, CalibratedGain, Gain, Length, Part
 from dampen.study._phases import Split
 from dampen.study._protocol import Plan
 from dampen.study._references import NONE, UNREGULARISED, regularisers
@@ -85,11 +85,11 @@ def _compared(confirmed: Confirmed) -> dict[str, Candidate]:
     return {**none, "off": off, **references}
 
 
-def _part(evaluation: Evaluation, other: Candidate, one: Candidate, level: float) -> Part:
-    """Return by how much `one` is better than `other`."""
+def _part(evaluation: Evaluation, other: Candidate, one: Candidate, level: float, metric: Metric | None = None) -> Part:
+    """Return by how much `one` is better than `other`, by the study's metric or another one."""
     if other == one:
         return Part(0.0, (0.0, 0.0))
-    estimate, low, high = evaluation.excess_in_unit(other, one, evaluation.excess(other, one), level)
+    estimate, low, high = evaluation.excess_in_unit(other, one, level, metric)
     return Part(estimate, (low, high))
 
 
@@ -130,20 +130,49 @@ def _gain(confirmed: Confirmed) -> Gain | None:
     others = _unregularised(confirmed)
     if not others:
         return None
-    excesses = {name: evaluation.excess(other, recommended) for name, other in others.items()}
-    name = min(excesses, key=lambda other: excesses[other].mean)
-    _, low, _ = against_all(list(excesses.values()), confirmed.level)
-    estimate = excesses[name]
-    gain = evaluation.excess_in_unit(others[name], recommended, estimate, confirmed.level)
-    parts = {name: _part(evaluation, other, recommended, confirmed.level) for name, other in others.items()}
-    lowest = min(part.interval[0] for part in parts.values())
-    share = estimate.mean / abs(evaluation.mean(others[name])) if evaluation.mean(others[name]) else math.nan
-    unit = "fewer wrong of 1000 rows" if evaluation.companion.is_share else "smaller RMSE"
-    part = Part(gain[0], (min(lowest, gain[1]) if math.isfinite(low) else gain[1], gain[2]))
-    companion_difference = evaluation.companion_difference(others[name], recommended)
+    name = min(others, key=lambda other: evaluation.excess(others[other], recommended).mean)
+    part, parts = _over_all(confirmed, others)
+    mean = evaluation.mean(others[name])
+    share = evaluation.excess(others[name], recommended).mean / abs(mean) if mean else math.nan
+    companion = _part(evaluation, others[name], recommended, confirmed.level, evaluation.companion)
+    unit = "smaller RMSE"
+    if evaluation.companion.is_share:
+        low, high = companion.interval
+        companion, unit = Part(1000 * companion.estimate, (1000 * low, 1000 * high)), "fewer wrong of 1000 rows"
+    known = companion if math.isfinite(companion.estimate) else None
     once = {training: other for other, training in reversed(others.items())}  # `off` may be one of the others
     unproven = {other: part for other, part in parts.items() if other in once.values() and not part.interval[0] > 0}
-    return Gain(name, part, evaluation.metric.name, share, companion_difference, unit, unproven)
+    calibrated = _calibrated_gain(confirmed, others)
+    return Gain(name, part, evaluation.metric.name, share, known, unit, unproven, calibrated)
+
+
+def _over_all(
+    confirmed: Confirmed, others: Mapping[str, Training], metric: Metric | None = None
+) -> tuple[Part, dict[str, Part]]:
+    """Return the gain over the best of some trainings, and that over each of them.
+
+    The lower end is the least of all, so that it is above zero where the gain over every one of them is shown.
+    """
+    evaluation, recommended = confirmed.evaluation, confirmed.recommended
+    excesses = {name: evaluation.excess(other, recommended, metric) for name, other in others.items()}
+    parts = {name: _part(evaluation, other, recommended, confirmed.level, metric) for name, other in others.items()}
+    name = min(excesses, key=lambda other: excesses[other].mean)
+    _, low, _ = against_all(list(excesses.values()), confirmed.level)
+    lowest, best = min(part.interval[0] for part in parts.values()), parts[name]
+    ends = (min(lowest, best.interval[0]) if math.isfinite(low) else best.interval[0], best.interval[1])
+    return Part(best.estimate, ends), parts
+
+
+def _calibrated_gain(confirmed: Confirmed, others: Mapping[str, Training]) -> CalibratedGain | None:
+    """Return what is left of the gain where each network has a temperature, and no regularisation its best length so.
+
+    What regularisation gains may be that networks are less sure, which a temperature mends as well.
+    """
+    evaluation, own = confirmed.evaluation, confirmed.once_calibrated
+    if own is None or not math.isfinite(evaluation.mean(own)):
+        return None
+    part, _ = _over_all(confirmed, {**others, "": own}, evaluation.calibrated)
+    return CalibratedGain(part, own.epochs)
 
 
 def _helps(confirmed: Confirmed, gain: Gain | None, learnt: bool | None) -> bool | None:
@@ -227,7 +256,7 @@ def _length(confirmed: Confirmed) -> Length:
     excess: Estimate | None = None if doubled is None else evaluation.excess(recommended, doubled)
     if doubled is None or excess is None or not math.isfinite(excess.mean):
         return Length(recommended.epochs, None, None, None, evaluation.metric.rising, shortest)
-    gain, *ends = evaluation.excess_in_unit(recommended, doubled, excess, LEVEL)
+    gain, *ends = evaluation.excess_in_unit(recommended, doubled, LEVEL)
     slope = gain / excess.mean if excess.mean else evaluation.plan.in_unit(1.0) - evaluation.plan.in_unit(0.0)
     error = abs(slope) * excess.error
     return Length(recommended.epochs, gain, error, (ends[0], ends[1]), evaluation.metric.rising, shortest)

@@ -418,14 +418,23 @@ def costs_of_rows(population: Population, rows: Any, metric: Metric) -> list[Flo
 
 
 def costs_of_outputs(
-    population: Population, outputs: Sequence[Tensor], rows: Any, metric: Metric
+    population: Population, outputs: Sequence[Tensor], rows: Any, metric: Metric, places: Sequence[int] | None = None
 ) -> list[Float[Tensor, "M N"]]:
-    """Return the cost of each row (or group) for each seed, from outputs `[M, N, C]` of each."""
+    """Return the cost of each row (or group) for each seed, from outputs `[M, N, C]` of each.
+
+    Args:
+        population: whose outputs these are.
+        outputs: of each seed.
+        rows: of all seeds, or of each.
+        metric: what is measured.
+        places: of the settings that are asked for; None: all of them.
+    """
     diverged = population.history.diverged_at > 0
+    which = list(range(len(population.settings)) if places is None else places)
     costs_of_seeds = []
     for s, of_seed in enumerate(outputs):
-        costs = metric.costs(of_seed, rows[s] if isinstance(rows, list) else rows)
-        costs[torch.from_numpy(diverged[s])] = torch.nan
+        costs = metric.costs(of_seed if places is None else of_seed[which], rows[s] if isinstance(rows, list) else rows)
+        costs[torch.from_numpy(diverged[s][which])] = torch.nan
         costs_of_seeds.append(costs)
     return costs_of_seeds
 
@@ -459,9 +468,14 @@ def _all_zero(dropout: Any) -> bool:
     return all(rate is not None and (rate[1] if isinstance(rate, tuple) else rate) == 0 for rate in rates)
 
 
-def mean_costs(population: Population, rows: Any, metric: Metric) -> Float[np.ndarray, " M"]:
-    """Return the mean cost of each setting over seeds, by their rows; infinite where one of them diverged."""
-    costs = [of_seed.double() for of_seed in costs_of_rows(population, rows, metric)]
+def mean_costs(
+    population: Population, outputs: Sequence[Tensor], rows: Any, metric: Metric, places: Sequence[int] | None = None
+) -> Float[np.ndarray, " M"]:
+    """Return the mean cost of each setting over seeds, by their rows; infinite where one of them diverged.
+
+    Args: as for `costs_of_outputs`.
+    """
+    costs = [of_seed.double() for of_seed in costs_of_outputs(population, outputs, rows, metric, places)]
     means, sizes = np.stack([of_seed.mean(1).numpy() for of_seed in costs]), [of_seed.shape[1] for of_seed in costs]
     means = np.where(np.isfinite(means), means, np.inf)
     return mean_by_size(means, sizes)

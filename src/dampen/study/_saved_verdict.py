@@ -9,7 +9,7 @@ from dampen.errors import InputError
 from dampen.metrics import METRICS
 from dampen.search import Training
 from dampen.study._diagnosis import Diagnosis
-from dampen.study._findings import Against, Gain, Length, Part
+from dampen.study._findings import Against, CalibratedGain, Gain, Length, Part
 from dampen.study._references import regularisers
 from dampen.study._verdict import Verdict
 
@@ -111,15 +111,16 @@ def _against(document: Mapping[str, Any]) -> Against:
 
 
 def _gain(document: Mapping[str, Any]) -> Gain:
-    own = document["own_unit"]
+    own, calibrated = document["own_unit"], document.get("calibrated")
     return Gain(
         against=document["against"],
         part=Part(**_of_part(document)),
         unit=document["unit"],
         share=_number(document["share"]),
-        in_target_unit=own["estimate"],
+        in_target_unit=None if own["estimate"] is None else _part({"interval": [None, None], **own}),
         target_unit=own["unit"],
         open={name: Part(**_of_part(part)) for name, part in document.get("open", {}).items()},
+        calibrated=None if calibrated is None else CalibratedGain(Part(**_of_part(calibrated)), calibrated["epochs"]),
     )
 
 

@@ -8,6 +8,7 @@ from dampen.data import Rows
 from dampen.engine import Population
 from dampen.engine.knobs import Setting, side_by_side
 from dampen.errors import InputError
+from dampen.metrics import once_calibrated
 from dampen.search import (
     AROUND,
     CROSSINGS,
@@ -24,7 +25,8 @@ from dampen.search import (
 from dampen.statistics import mean_by_size
 from dampen.study import _documents
 from dampen.study._clock import Clock
-from dampen.study._runner import Runner, mean_costs
+from dampen.study._references import NONE
+from dampen.study._runner import Runner, mean_costs, outputs_of
 
 _FURTHER = 1.5  # times as long as a round's trainings those are that a budget keeps time for
 
@@ -79,8 +81,11 @@ class _Search:
             self._note_best()
             return known
         population = self.runner.train("search", run, settings, epochs, None)
-        costs = mean_costs(population, self.runner.rows("search").selection, self.plan.metric)
-        stops = _stops(population, self.runner.rows("search").selection)
+        rows, metric = self.runner.rows("search").selection, self.plan.metric
+        outputs = outputs_of(population, rows, metric)
+        costs = mean_costs(population, outputs, rows, metric)
+        stops = _stops(population, rows)
+        calibrated = once_calibrated(metric, self.plan.data.weights is not None)
         place = {setting: m for m, setting in enumerate(settings)}
         ranked = {}
         for family, of in alive.items():
@@ -93,6 +98,9 @@ class _Search:
                 tuple(settings[m] for m in order),
                 tuple(float(costs[m]) for m in order),
                 tuple(stops[m] for m in order),
+                tuple(map(float, mean_costs(population, outputs, rows, calibrated, order)))
+                if calibrated is not None and family == NONE
+                else (),
             )
         self.found += ranked.values()
         self._note_best()

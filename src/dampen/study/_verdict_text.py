@@ -5,7 +5,7 @@ import math
 from dampen.data import held_rows
 from dampen.metrics import CALIBRATED
 from dampen.search import Training
-from dampen.study._findings import Against, Findings, Part
+from dampen.study._findings import Against, Findings, Gain, Part
 from dampen.study._protocol import Plan
 from dampen.study._references import DEFAULT, LOSSES, NONE, STOPPED, TABULAR
 from dampen.study._setting_text import setting_text
@@ -141,7 +141,8 @@ def _headline(verdict: Findings) -> str:
         f"({_gain_ends(verdict)})"
     )
     if verdict.helps:
-        return f"Use {best}: regularisation helps, {size} against {_name(verdict, gain.against)}.{_own_unit(verdict)}"
+        more = _own_unit(verdict) + _once_calibrated(gain, margin)
+        return f"Use {best}: regularisation helps, {size} against {_name(verdict, gain.against)}.{more}"
     if verdict.helps is False:
         if gain.part.interval[1] < 0:
             return (
@@ -414,6 +415,11 @@ def _margin(verdict: Findings) -> str:
             " It is the nll under the temperature that the other half of the rows fit (Berta et al. 2025): how well "
             "classes are told apart. Other figures are of probabilities as they are, before they are calibrated."
         )
+    if verdict.helps and verdict.gain is not None and verdict.gain.calibrated is not None:
+        text += (
+            " Temperatures fit the other half of the rows (Berta et al. 2025): with them no regularisation is best "
+            f"after {_epochs(verdict.gain.calibrated.epochs)}, of the lengths that were tried."
+        )
     return text
 
 
@@ -421,12 +427,25 @@ def _own_unit(verdict: Findings) -> str:
     gain = verdict.gain
     if gain is None or gain.in_target_unit is None or verdict.metric.name in ("accuracy", "rmse"):
         return ""
+    own, ends = gain.in_target_unit.estimate, gain.in_target_unit.interval
+    low, high = ends if own >= 0 else (-ends[1], -ends[0])
     if "1000" in gain.target_unit:
-        if round(abs(gain.in_target_unit)) == 0:
-            return " It misclassifies as many rows."
-        few = "fewer" if gain.in_target_unit >= 0 else "more"
-        return f" It misclassifies {abs(gain.in_target_unit):.0f} {few} of 1000 rows."
-    return f" Its RMSE is {abs(gain.in_target_unit):.4g} {'smaller' if gain.in_target_unit >= 0 else 'larger'}."
+        which = "fewer" if own >= 0 else "more"
+        return f" It misclassifies {abs(own):.0f} {which} of 1000 rows ({low:.0f} to {high:.0f})."
+    return f" Its RMSE is {abs(own):.4g} ({_ends((low, high))}) {'smaller' if own >= 0 else 'larger'}."
+
+
+def _once_calibrated(gain: Gain, margin: float) -> str:
+    """Return what is left of a gain under temperatures: what is, is no matter of certainty."""
+    if gain.calibrated is None:
+        return ""
+    part = gain.calibrated.part
+    size, ends = _number(part.estimate, digits=2), _ends(part.interval)
+    if part.interval[1] < margin:
+        return f" With a temperature for each network the gain is {size} ({ends}): a temperature does as much."
+    if part.interval[0] <= 0 or part.estimate < margin:
+        return f" With a temperature for each network the gain is {size} ({ends}): a temperature may do as much."
+    return f" With a temperature for each network the gain is {size} ({ends})."
 
 
 def _gain_ends(verdict: Findings) -> str:
