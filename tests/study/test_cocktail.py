@@ -153,6 +153,31 @@ def test_the_best_are_crossed_so_that_what_each_gained_comes_together():
     assert crossings(Space({"weight_decay": LogUniform(1e-3, 1.0, zero=0.5), "lr": 0.1}), found, 6, 0, 8) == []
 
 
+def test_what_helped_in_short_trainings_is_left_out_of_longer_ones():
+    space = Space(space_of("digits", mlp(8)))
+    on = {"random_shift": 1.0, "weight_decay": 0.1, "input_dropout": 0.1, "decay_start": 0.25}
+    best = best_one(space, **on)
+    without = [
+        best_one(space, **{n: v for n, v in on.items() if n not in gone})
+        for gone in (
+            {"weight_decay", "decay_start"},
+            {"input_dropout"},
+            {"random_shift"},
+        )  # what decay has goes with it
+    ]
+    assert set(space.without_each(best)) == set(without)
+    assert space.without_each(best_one(space)) == []
+    assert set(space.changed(best, 8, {best, without[2]}, 0)[:2]) == set(without[:2])
+    fixed = Space({"weight_decay": LogUniform(0.1, 1.0), "random_shift": [1.0, 2.0], "dropout": Uniform(0.1, 0.2)})
+    assert fixed.without_each(Setting(weight_decay=0.1, random_shift=1.0, dropout=0.1)) == []
+    found = [Ranked("r", SEARCH, 0, 4, (without[1],), (2.0,), ((1, 1.0),))]  # which shows nothing of longer ones
+    found.append(Ranked("r", SEARCH, 0, 8, (best, without[2], best_one(space)), (1.0, 1.1, 1.2), ((1, 1.0),) * 3))
+    crossed = crossings(space, found, 4, 0, 8)
+    assert set(crossed[:2]) == set(without[:2])
+    assert 2 < len(crossed) == len(set(crossed) - {best, without[2]})  # and what crosses them
+    assert crossings(space, found, 1, 0, 8) == crossed[:1]
+
+
 def test_few_knobs_are_all_changed_together():
     few = Space({name: space_of("digits", mlp(8))[name] for name in ("weight_decay", "lr", "dropout")})
     of_few = few.around(Setting(weight_decay=0.0, lr=0.001, dropout=0.2)).draw(64, "sobol", 1)

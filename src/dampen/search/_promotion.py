@@ -92,7 +92,9 @@ def around(
 
 
 def crossings(space: Space | None, found: Sequence[Ranked], n: int, seed: int, epochs: int) -> list[Setting]:
-    """Return up to n new settings that cross the best one of a length with the next best: what each gained, together.
+    """Return up to n settings: the best one of a length without each of its knobs, and crossed with the next best.
+
+    What each of these gained comes together, and what nothing is gained by goes, if it is not known to at this length.
 
     Args:
         space: of the search; none where few of its knobs may be off.
@@ -104,8 +106,12 @@ def crossings(space: Space | None, found: Sequence[Ranked], n: int, seed: int, e
     ahead = best([rung for rung in found if rung.epochs == epochs], SEARCH)
     if space is None or not space.mixed:
         return []
-    tried = {setting for rung in found for setting in rung.settings}
-    return _crossed(space, [training.setting for training in ahead], n, tried, seed)
+    if not ahead:
+        return []
+    alike = {training.setting for training in ahead}  # what has helped in shorter trainings may do harm in these
+    spared = [setting for setting in space.without_each(ahead[0].setting) if setting not in alike][:n]
+    tried = {*spared, *(setting for rung in found for setting in rung.settings)}
+    return spared + _crossed(space, [training.setting for training in ahead], n - len(spared), tried, seed)
 
 
 def _crossed(space: Space, ahead: Sequence[Setting], n: int, tried: Collection[Setting], seed: int) -> list[Setting]:

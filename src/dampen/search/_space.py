@@ -319,8 +319,9 @@ class Space:
         return Space(near)
 
     def changed(self, setting: Setting, n: int, tried: Collection[Setting], seed: int) -> list[Setting]:
-        """Return up to n settings that differ from one in a single knob, all knobs in turn: on, off, or a little.
+        """Return up to n settings that differ from one in a single knob: each of its knobs off, then all in turn.
 
+        What helped in short trainings may harm in longer ones. In turn knobs are on, off, or changed a little.
         The one-exchange neighbourhood of Hutter et al. (2009), "ParamILS", section 3.1.
 
         Args:
@@ -329,7 +330,10 @@ class Space:
             tried: none of these.
             seed: of the order and the values.
         """
-        generator, found = np.random.default_rng(seed), {}
+        generator, found = (
+            np.random.default_rng(seed),
+            {s: None for s in self.without_each(setting)[:n] if s not in tried},
+        )
         for _ in range(_TURNS if n else 0):
             for name in generator.permutation(list(self.dimensions)).tolist():
                 off, share = bool(generator.random() < 0.5), float(generator.random())
@@ -344,6 +348,17 @@ class Space:
                 if len(found) == n:
                     return list(found)
         return list(found)
+
+    def without_each(self, setting: Setting) -> list[Setting]:
+        """Return a setting with each of its knobs off that may be, and that scales no other one."""
+        off = (
+            self.setting({**self._values(setting), name: KNOBS[name].neutral})
+            for name, dimension in self.dimensions.items()
+            if KNOBS[name].on(setting)
+            and _may_be(dimension, KNOBS[name].neutral)
+            and not isinstance(KNOBS[name].acts, Scales)
+        )
+        return list(dict.fromkeys(new for new in off if new != setting))
 
     def crossed(
         self, one: Setting, other: Setting, tried: Collection[Setting], generator: np.random.Generator
