@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dampen import InputError, Setting, TrainConfig, from_arrays, load, load_study, mlp, tabular, tune
-from dampen.search import SEARCH, Choice, LogUniform, Ranked, Space, Uniform, around, crossings
+from dampen.search import SEARCH, Choice, LogUniform, PerLayer, Ranked, Space, Uniform, around, crossings
 from dampen.study._cocktail import cocktail_space
 from dampen.study._defaults import Lengths
 from dampen.study._references import regularisers
@@ -36,7 +36,7 @@ def test_cocktails_of_classes_are_compared_by_how_well_they_tell_them_apart():
     assert torch.allclose(ratio, ratio[:1, :1].expand_as(ratio), rtol=1e-3)  # all by one temperature
     given = tune(mlp(8), digits, cocktail=True, metric="nll", **how)
     assert given.plan.metric.name == "nll"
-    assert not any("temperature" in line for line in given.verdict.sentences())
+    assert not any("the temperature that the other half" in line for line in given.verdict.sentences())
     for name, metric in (("wine", "nll"), ("diabetes", "mse")):  # of few rows, and numbers
         assert tune(tabular(8), load(name), cocktail=True, **how).plan.metric.name == metric
     assert tune(mlp(8), digits, **how).plan.metric.name == "nll"
@@ -170,6 +170,11 @@ def test_what_helped_in_short_trainings_is_left_out_of_longer_ones():
     assert set(space.changed(best, 8, {best, without[2]}, 0)[:2]) == set(without[:2])
     fixed = Space({"weight_decay": LogUniform(0.1, 1.0), "random_shift": [1.0, 2.0], "dropout": Uniform(0.1, 0.2)})
     assert fixed.without_each(Setting(weight_decay=0.1, random_shift=1.0, dropout=0.1)) == []
+    dropped = best_one(space, dropout=0.2, mixup=0.3)
+    assert set(space.without_each(dropped)) == {best_one(space, mixup=0.3), best_one(space, dropout=0.2)}
+    layers = Space({"dropout": PerLayer(Uniform(0.0, 0.5, zero=0.2), 2), "lr": [0.1]})
+    assert layers.without_each(Setting(dropout=(0.1, 0.2), lr=0.1)) == [Setting(dropout=(0.0, 0.0), lr=0.1)]
+    assert [len(space.changed(best, n, {best}, 0)) for n in (1, 2, 3, 4)] == [1, 2, 3, 4]
     found = [Ranked("r", SEARCH, 0, 4, (without[1],), (2.0,), ((1, 1.0),))]  # which shows nothing of longer ones
     found.append(Ranked("r", SEARCH, 0, 8, (best, without[2], best_one(space)), (1.0, 1.1, 1.2), ((1, 1.0),) * 3))
     crossed = crossings(space, found, 4, 0, 8)

@@ -330,11 +330,9 @@ class Space:
             tried: none of these.
             seed: of the order and the values.
         """
-        generator, found = (
-            np.random.default_rng(seed),
-            {s: None for s in self.without_each(setting)[:n] if s not in tried},
-        )
-        for _ in range(_TURNS if n else 0):
+        generator = np.random.default_rng(seed)
+        found = dict.fromkeys([new for new in self.without_each(setting) if new not in tried][:n])
+        for _ in range(_TURNS if len(found) < n else 0):
             for name in generator.permutation(list(self.dimensions)).tolist():
                 off, share = bool(generator.random() < 0.5), float(generator.random())
                 dimension, value = self.dimensions[name], setting[name]
@@ -351,14 +349,13 @@ class Space:
 
     def without_each(self, setting: Setting) -> list[Setting]:
         """Return a setting with each of its knobs off that may be, and that scales no other one."""
-        off = (
-            self.setting({**self._values(setting), name: KNOBS[name].neutral})
-            for name, dimension in self.dimensions.items()
-            if KNOBS[name].on(setting)
-            and _may_be(dimension, KNOBS[name].neutral)
-            and not isinstance(KNOBS[name].acts, Scales)
+        off = {name: _off(name, dimension) for name, dimension in self.dimensions.items()}
+        without = (
+            self.setting({**self._values(setting), name: value})
+            for name, value in off.items()
+            if value is not None and not isinstance(KNOBS[name].acts, Scales)
         )
-        return list(dict.fromkeys(new for new in off if new != setting))
+        return list(dict.fromkeys(new for new in without if new != setting))
 
     def crossed(
         self, one: Setting, other: Setting, tried: Collection[Setting], generator: np.random.Generator
@@ -458,6 +455,16 @@ def check_space(dimensions: object) -> None:
             "a space is a mapping from names of knobs to dimensions or values, such as {'dropout': Uniform(0, 0.7)}; "
             f"got {shortened(repr(dimensions))}"
         )
+
+
+def _off(knob: str, dimension: Dimension | PerLayer) -> Any:
+    """Return the value of a dimension that turns its knob off; None where it has none."""
+    if isinstance(dimension, PerLayer):
+        value = _off(knob, dimension.each)
+        return None if value is None else (value,) * dimension.layers
+    neutral = KNOBS[knob].neutral
+    value = 0.0 if neutral is None else neutral  # a rate of 0 is not what a network has without a setting
+    return value if _may_be(dimension, value) else None
 
 
 def _may_be(dimension: Dimension | PerLayer, neutral: object) -> bool:
