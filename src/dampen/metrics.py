@@ -266,13 +266,10 @@ def of(task: str, weighted: bool = False) -> list[Metric]:
     return [m for m in known if not m.samples and not m.on_demand]
 
 
-def once_calibrated(metric: Metric, weighted: bool = False) -> Metric | None:
-    """Return what an nll of classes is under a temperature of each network's own; None for another metric.
-
-    None for weighted rows, too: temperatures are not fitted by weights.
-    """
-    known = METRICS[metric.task, CALIBRATED] if metric.task == "classification" else None
-    return known if metric.name in ("nll", "mc-nll") and not weighted else None
+def once_calibrated(metric: Metric) -> Metric | None:
+    """Return what an nll of classes is under a temperature of each network's own; None for another metric."""
+    of_classes = metric.task == "classification" and metric.name in ("nll", "mc-nll")
+    return METRICS[metric.task, CALIBRATED] if of_classes else None
 
 
 def mean_probabilities(outputs: Float[Tensor, "K N C"], task: str) -> Float[Tensor, "N C"]:

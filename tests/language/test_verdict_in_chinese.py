@@ -112,7 +112,7 @@ class Draw:
             open=choose(
                 [{}, {"none": self.whole_part()}, {"off": self.whole_part(), "none_stopped_early": self.whole_part()}]
             ),
-            calibrated=self.maybe(CalibratedGain(self.whole_part(), choose([1, 60]))),
+            calibrated=self.maybe(CalibratedGain(self.whole_part(), self.training(), choose([True, False, None]))),
         )
         return Findings(
             metric=choose(list(METRICS.values())),
@@ -127,6 +127,7 @@ class Draw:
             learnt=choose([True, True, False, None]),
             gain=self.maybe(gain),
             passed_over=self.maybe(self.whole_part()),
+            calibrated_attribution=choose([{}, {"together": self.part(), "dropout": self.part()}]),
             attribution={
                 name: self.part()
                 for name in self.random.sample(

@@ -203,6 +203,11 @@ def test_the_gain_is_drawn_part_by_part(written, document):
     ticks = figures(written(document))["gain"][1]["yaxis"]["ticktext"]
     parts = ["learning rate", "length", "regularisation", "all of these", "its weight decay"]
     assert [tick.split("<br>")[0] for tick in ticks] == parts
+    document["calibrated_attribution"] = {"weight_decay": part, "together": part | {"estimate": None}}
+    text = written(document)
+    parts.append("its weight decay, with temperatures")
+    assert [tick.split("<br>")[0] for tick in figures(text)["gain"][1]["yaxis"]["ticktext"]] == parts
+    assert "Hollow ones are of the same networks with a temperature each." in text
 
 
 def test_the_test_set_has_the_paired_difference_and_whether_it_agrees(written, document):

@@ -12,31 +12,33 @@ import scipy.stats
 import torch
 
 import dampen
-from dampen import Population, tune
-from dampen.search import Training
-from dampen.study import _defaults, load_study
+from dampen import Population, Setting, tune
+from dampen.search import Ranked, Rung, Training, best_calibrated, longer, promoted
+from dampen.study import _defaults, _protocol, load_study
 from dampen.study._findings import CalibratedGain, Part
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
 NETWORK = dampen.mlp(16)
-LENGTHS = _defaults.Lengths(4, 4, 16, 16)
+LENGTHS = _defaults.Lengths(4, 4, 32, 32)
 SIZES = {"batch_size": 8, "search": "grid", "n_settings": 2, "n_seeds": 1, "confirmed": 1, "n_confirm_seeds": 5}
-SPACE = {"weight_decay": [1.0], "lr": [0.01, 0.03]}
+SPACE = {"weight_decay": [1.0], "lr": [0.03, 0.1]}
 
 
-def classes(n=120, inputs=20):
-    """Return rows of which a third have the wrong class, and whose training part is cut into five alike folds."""
+def classes(n=240, inputs=6):
+    """Return rows that long trainings tell apart and are too sure of; of the training part five folds are cut alike."""
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(n, inputs, generator=generator)
-    y = (x[:, 0] > 0) ^ (torch.rand(n, generator=generator) < 0.3)
+    y = (x[:, 0] * x[:, 1] > 0) ^ (torch.rand(n, generator=generator) < 0.1)
     return dampen.from_arrays(x.numpy(), y.numpy(), test_fraction=1 / 6)
 
 
-def studied(folder, **options):
+def studied(folder=None, data=None, rows=100, **options):
+    """Return a study of few settings, of data with rows enough for temperatures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_defaults, "usual_lengths", lambda *_: LENGTHS)
-        return tune(NETWORK, classes(), SPACE, out=folder, **SIZES, **options)
+        patch.setattr(_protocol, "FITS_A_TEMPERATURE", rows)
+        return tune(NETWORK, classes() if data is None else data, SPACE, out=folder, **SIZES, **options)
 
 
 @pytest.fixture(scope="module")
@@ -93,17 +95,28 @@ def test_what_is_left_is_over_the_best_without_regularisation_of_calibrated_ones
         for rung in ranked
         for setting, cost in zip(rung.settings, rung.calibrated, strict=True)
     )
-    assert gain.calibrated.epochs == own[1]
+    none = study.verdict.references["none"].training
+    assert gain.calibrated.own == Training(own[2], own[1]) != none  # it is not the best of uncalibrated ones
     trainings = [study.verdict.references[name].training for name in ("none", "none_stopped_early", "off")]
     others = [costs[key(training)] for training in [*trainings, Training(own[2], own[1])]]
     mine = costs[key(study.recommended)]
     best = min(others, key=np.mean)
 
-    def ends(differences):
+    def ends(differences, level=0.95):
         error = math.sqrt((1 / 5 + 1 / 4) * differences.var(ddof=1))
-        return scipy.stats.t(4, differences.mean(), error).interval(0.95)
+        return scipy.stats.t(4, differences.mean(), error).interval(level)
 
-    part = gain.calibrated.part
+    lost = study.verdict.calibrated_attribution
+    assert list(lost) == ["weight_decay"]
+    off = others[2] - mine
+    assert lost["weight_decay"].estimate == pytest.approx(off.mean(), abs=2e-5)
+    n = sum(part.interval != (0.0, 0.0) for part in study.verdict.attribution.values())
+    assert lost["weight_decay"].interval == pytest.approx(ends(off, 1 - 0.05 / n), abs=1e-4)
+    part, most = gain.calibrated.part, max(ends(other - mine, 1 - 0.05 / 4)[1] for other in others)
+    margin = study.verdict.margin
+    assert gain.calibrated.worth is (
+        False if most < margin else True if part.interval[0] > 0 and part.estimate >= margin else None
+    )
     assert part.estimate == pytest.approx((best - mine).mean(), abs=2e-5)
     assert part.interval[0] == pytest.approx(min(ends(other - mine)[0] for other in others), abs=1e-4)
     assert part.interval[1] == pytest.approx(ends(best - mine)[1], abs=1e-4)
@@ -111,18 +124,23 @@ def test_what_is_left_is_over_the_best_without_regularisation_of_calibrated_ones
 
 def test_no_regularisation_has_the_length_that_is_best_under_temperatures(study, tmp_path):
     by_it = studied(tmp_path / "s", metric="calibrated-nll")
-    both = [{rung.run: rung for rung in of.ranked if rung.family == "none"} for of in (study, by_it)]
-    for name, rung in both[0].items():
-        if name in both[1] and set(rung.settings) == set(both[1][name].settings):  # the same trainings
-            theirs = dict(zip(both[1][name].settings, both[1][name].costs, strict=True))
-            assert [theirs[s] for s in rung.settings] == pytest.approx(rung.calibrated)
-    assert both[0].keys() & both[1].keys()
-    assert all(not rung.calibrated for rung in by_it.ranked)
-    assert by_it.verdict.gain is None or by_it.verdict.gain.calibrated is None
+    costs = [
+        {(s, rung.epochs): cost for rung in found if rung.family == "none" for s, cost in of(rung)}
+        for found, of in (
+            (study.ranked, lambda rung: zip(rung.settings, rung.calibrated, strict=True)),
+            (by_it.ranked, lambda rung: zip(rung.settings, rung.costs, strict=True)),
+        )
+    ]
+    alike = costs[0].keys() & costs[1].keys()  # the same trainings
+    assert len(alike) > 2
+    assert [costs[0][training] for training in alike] == pytest.approx([costs[1][training] for training in alike])
+    assert not any(rung.calibrated for rung in by_it.ranked)
+    assert by_it.verdict.calibrated_attribution == {}
 
 
 def test_a_study_that_is_opened_again_has_it(study):
     again = load_study(study.folder)
+    assert again.verdict.calibrated_attribution == study.verdict.calibrated_attribution
     assert again.verdict.gain.calibrated == study.verdict.gain.calibrated
     assert again.verdict.gain.in_target_unit == study.verdict.gain.in_target_unit
     rungs = json.loads((study.folder / "search.json").read_text())
@@ -130,26 +148,67 @@ def test_a_study_that_is_opened_again_has_it(study):
 
 
 @pytest.mark.parametrize(
-    ("part", "words"),
+    ("part", "worth", "words"),
     [
-        (Part(0.5, (0.1, 0.9)), "the gain is 0.5 (0.1 to 0.9)."),
-        (Part(0.5, (-0.1, 1.1)), "the gain is 0.5 (-0.1 to 1.1): a temperature may do as much."),
-        (Part(0.05, (0.01, 0.3)), "the gain is 0.05 (0.01 to 0.3): a temperature may do as much."),
-        (Part(0.01, (-0.03, 0.05)), "the gain is 0.01 (-0.03 to 0.05): a temperature does as much."),
+        (Part(0.5, (0.1, 0.9)), True, "the gain in nll is 0.5 (0.1 to 0.9)."),
+        (Part(0.5, (-0.1, 1.1)), None, "the gain in nll is 0.5 (-0.1 to 1.1): a temperature may do as much."),
+        (Part(-0.01, (-0.03, 0.05)), False, "the gain in nll is -0.01 (-0.03 to 0.05): a temperature does as much."),
     ],
 )
-def test_the_headline_says_what_a_temperature_does(study, part, words):
-    gain = replace(study.verdict.gain, calibrated=CalibratedGain(part, 16))
-    verdict = replace(study.verdict, helps=True, learnt=True, margin=0.1, gain=gain)
+def test_the_headline_says_what_a_temperature_does(study, part, worth, words):
+    lost = {"weight_decay": Part(0.2, (0.1, 0.3))}
+    gain = replace(study.verdict.gain, calibrated=CalibratedGain(part, study.verdict.gain.calibrated.own, worth))
+    verdict = replace(study.verdict, helps=True, learnt=True, margin=0.1, gain=gain, calibrated_attribution=lost)
     sentences = verdict.sentences()
     assert sentences[0].endswith(f"With a temperature for each network {words}")
-    assert any("no regularisation is best after 16 epochs, of the lengths that were tried" in s for s in sentences)
+    told = "with a temperature for each network: without its weight decay it would be 0.2 worse (+0.1 to +0.3)."
+    assert any(sentence.endswith(told) for sentence in sentences)
+    n = study.verdict.gain.calibrated.own.epochs
+    assert any(f"no regularisation was best after {n} epochs on the selection rows" in s for s in sentences)
 
 
-def test_weighted_rows_have_no_temperature():
-    weighted = replace(classes(), weights=torch.rand(120) + 0.5)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_defaults, "usual_lengths", lambda *_: LENGTHS)
-        found = tune(NETWORK, weighted, SPACE, **SIZES)
-    assert all(not rung.calibrated for rung in found.ranked)
-    assert found.verdict.gain is None or found.verdict.gain.calibrated is None
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (Part(6.2, (-0.3, 12.7)), "6 fewer of 1000 rows (0 to 13)."),
+        (Part(-3.0, (-8.0, 2.0)), "3 more of 1000 rows (-2 to 8)."),
+        (Part(0.0, (0.0, 0.0)), "0 fewer of 1000 rows."),
+    ],
+)
+def test_wrong_rows_have_an_interval_where_rows_tell(study, wrong, words):
+    gain = replace(study.verdict.gain, in_target_unit=wrong, calibrated=None)
+    assert replace(study.verdict, helps=True, learnt=True, gain=gain).sentences()[0].endswith(words)
+
+
+def test_few_rows_and_weighted_ones_have_no_temperature():
+    weighted = replace(classes(), weights=torch.rand(len(classes().features)) + 0.5)
+    for found in (studied(rows=1000), studied(data=weighted)):
+        assert not any(rung.calibrated for rung in found.ranked)
+        assert found.verdict.calibrated_attribution == {}
+        assert found.verdict.gain is None or found.verdict.gain.calibrated is None
+
+
+def rung(epochs, family, costs, calibrated=()):
+    settings = tuple(Setting(lr=0.1 * (i + 1)) for i in range(len(costs)))
+    return Ranked("r", family, 0, epochs, settings, costs, ((1, 1.0),) * len(costs), calibrated)
+
+
+def test_no_regularisation_trains_on_beside_the_search_while_temperatures_make_it_better():
+    found = [rung(4, "none", (1.0, 1.1), (0.9, 0.8)), rung(8, "none", (1.2, 1.3), (0.7, 0.6))]
+    assert longer(found, 8) == {}
+    found += [rung(4, "search", (1.0,)), rung(8, "search", (0.5,))]
+    assert longer(found, 8) == {"search": [Setting(lr=0.1)], "none": [Setting(lr=0.2)]}
+    found.append(rung(8, "none", (1.2, 0.9), (0.8, 0.7)))
+    assert longer([found[0], *found[2:]], 8)["none"] == [Setting(lr=0.2)]
+    assert best_calibrated(found[:2], "none") == Training(Setting(lr=0.2), 8)
+    assert best_calibrated([*found[:2], rung(16, "none", (1.0,))], "none") is None  # an earlier version's
+
+
+def test_halving_keeps_what_is_best_under_temperatures():
+    ranked = {
+        "none": rung(4, "none", (1.0, 1.1, 1.2, 1.3), (0.9, 0.8, 0.7, 0.8)),
+        "search": rung(4, "search", (1.0, 1.1)),
+    }
+    none = ranked["none"].settings
+    going = promoted(ranked, Rung(4, 2), 8, {"none": none})
+    assert going == {"search": ranked["search"].settings[:2], "none": [none[0], none[2]]}

@@ -173,6 +173,9 @@ def test_a_study_of_the_first_version_still_predicts_what_it_predicted_then(tmp_
     told = study.verdict.document()
     assert told["length"].pop("shortest") is False  # which studies did not tell then
     assert told["gain"] is None or told["gain"].pop("open") == {}
+    assert told["gain"] is None or told["gain"].pop("calibrated") is None
+    assert told["gain"] is None or told["gain"]["own_unit"].pop("interval") == [None, None]
+    assert told.pop("calibrated_attribution") == {}
     assert told.items() <= study.document().items()
     study.report(tmp_path / "report.html")
     assert not [column for column in study.frame() if column.endswith("_acc")]

@@ -99,8 +99,13 @@ def gain_rows(document: dict[str, Any]) -> list[Row]:
     total = document["total"]
     if total is not None and total["estimate"] is not None and len(rows) > 1:
         rows.append(_part(shown("all of these"), total, BLACK, "diamond"))
-    knobs = [name for name in parts if name not in _STEPS]
-    return rows + [_part(shown(_knob_words(name)), parts[name], GREEN, "square") for name in knobs]
+    calibrated = document.get("calibrated_attribution", {})
+    for name in (name for name in parts if name not in _STEPS):
+        words = _knob_words(name)
+        rows.append(_part(shown(words), parts[name], GREEN, "square"))
+        if calibrated.get(name, {}).get("estimate") is not None:
+            rows.append(_part(shown(f"{words}, with temperatures"), calibrated[name], GREEN, "square-open"))
+    return rows
 
 
 def _knob_words(name: str) -> str:
@@ -118,6 +123,8 @@ def gain(document: dict[str, Any]) -> _page.Picture | None:
     )
     if any(row.symbol == "square" for row in rows):
         note += " Squares are what is lost where one regulariser alone is left out; these need not add up."
+    if any(row.symbol == "square-open" for row in rows):
+        note += " Hollow ones are of the same networks with a temperature each."
     title = _page.label(shown(f"better by ({document['metric']})"))
     return _page.Picture("gain", forest(rows, title), shown("Where the gain comes from"), shown(note))
 

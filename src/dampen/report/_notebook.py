@@ -34,7 +34,8 @@ def _picture(document: dict[str, Any]) -> str:
         for place, row in enumerate(reversed(rows)):
             low, high = row.ends or (row.estimate, row.estimate)
             axes.plot([low, high], [place, place], color=row.colour, linewidth=2)
-            axes.plot([row.estimate], [place], _MARKS[row.symbol], color=row.colour, markersize=7)
+            shape, hollow = _MARKS[row.symbol.removesuffix("-open")], row.symbol.endswith("-open")
+            axes.plot([row.estimate], [place], shape, color=row.colour, markersize=7, mfc="white" if hollow else None)
         axes.axvline(0, color=pictures.BLACK, linestyle="--", linewidth=1)
         labels = [f"{row.name}\n{row.detail}".replace("$", r"\$") for row in reversed(rows)]  # no formulas
         axes.set_yticks(range(len(rows)), labels, fontsize=8)

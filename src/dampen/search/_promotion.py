@@ -7,8 +7,9 @@ import numpy as np
 
 from dampen.engine.knobs import Setting
 from dampen.search._halving import Rung
-from dampen.search._ranked import SEARCH, Ranked, best
+from dampen.search._ranked import SEARCH, Ranked, best, best_calibrated
 from dampen.search._space import Space
+from dampen.search._training import Training
 
 _WORTH = 0.005  # share of the loss: a training twice as long that gains less is the last one
 _CROSSED = 2  # one in so many new settings crosses the best one with one of the next best
@@ -29,11 +30,16 @@ def promoted(
     """
     share = rung.keep / max(1, drawn)
     keep = {name: max(1, math.ceil(share * len(of))) for name, of in families.items()}
-    return {name: found.settings[: keep.get(name, rung.keep)] for name, found in ranked.items()}
+    going = {name: found.settings[: keep.get(name, rung.keep)] for name, found in ranked.items()}
+    calibrated = {name: best_calibrated([found], name) for name, found in ranked.items()}  # its best in either sense
+    return {name: _with(going[name], calibrated[name]) for name in going}
 
 
 def longer(found: Sequence[Ranked], epochs: int) -> dict[str, Sequence[Setting]]:
-    """Return the best of each family whose best one gained by its last doubling to `epochs`."""
+    """Return the best of each family whose best one gained by its last doubling to `epochs`.
+
+    A family that is known under temperatures, too, goes on beside the search while it gains under these.
+    """
     going: dict[str, Sequence[Setting]] = {}
     for family in dict.fromkeys(rung.family for rung in found):
         mine = [rung for rung in found if rung.family == family]
@@ -44,7 +50,17 @@ def longer(found: Sequence[Ranked], epochs: int) -> dict[str, Sequence[Setting]]
         shorter = min((cost for rung in mine if rung.epochs < epochs for cost in rung.costs), default=math.inf)
         if math.isfinite(least) and (math.isinf(shorter) or shorter - least > _WORTH * abs(shorter)):
             going[family] = sorted(at, key=at.__getitem__)[: _LONGER.get(family, 1)]
+    for family in {rung.family for rung in found if rung.calibrated} if SEARCH in going else ():
+        mine = [rung for rung in found if rung.family == family and rung.epochs <= epochs]
+        least = min((cost for rung in mine if rung.epochs == epochs for cost in rung.calibrated), default=math.inf)
+        shorter = min((cost for rung in mine if rung.epochs < epochs for cost in rung.calibrated), default=math.inf)
+        if math.isfinite(least) and (math.isinf(shorter) or shorter - least > _WORTH * abs(shorter)):
+            going[family] = _with(going.get(family, ()), best_calibrated(mine, family))
     return going
+
+
+def _with(settings: Sequence[Setting], other: Training | None) -> Sequence[Setting]:
+    return settings if other is None or other.setting in settings else [*settings, other.setting]
 
 
 def not_yet_longer(found: Sequence[Ranked]) -> tuple[list[Setting], int]:
@@ -109,7 +125,8 @@ def crossings(space: Space | None, found: Sequence[Ranked], n: int, seed: int, e
     if not ahead:
         return []
     alike = {training.setting for training in ahead}  # what has helped in shorter trainings may do harm in these
-    spared = [setting for setting in space.without_each(ahead[0].setting) if setting not in alike][:n]
+    spared = [setting for setting in space.without_each(ahead[0].setting) if setting not in alike]
+    spared = spared[: max(1, n // 2)]  # so that crossings have room
     tried = {*spared, *(setting for rung in found for setting in rung.settings)}
     return spared + _crossed(space, [training.setting for training in ahead], n - len(spared), tried, seed)
 

@@ -93,14 +93,14 @@ def best_costs(ranked: Sequence[Ranked], family: str) -> dict[Training, float]:
 
 def best_calibrated(ranked: Sequence[Ranked], family: str) -> Training | None:
     """Return the training of a family that costs least under a temperature of its own; None where none was measured."""
+    rungs = [rung for rung in ranked if rung.family == family]
     costs = [
         (cost, rung.epochs, setting)
-        for rung in ranked
-        if rung.family == family and rung.calibrated
-        for setting, cost in zip(rung.settings, rung.calibrated, strict=True)
+        for rung in rungs
+        for setting, cost in zip(rung.settings, rung.calibrated, strict=bool(rung.calibrated))
         if math.isfinite(cost)
     ]
-    if not costs:
+    if not costs or not all(rung.calibrated for rung in rungs):  # some may be of an earlier version
         return None
     _, epochs, setting = min(costs, key=lambda found: found[:2])
     return Training(setting, epochs)

@@ -43,6 +43,7 @@ class Wanted:
         regularisers: how many the best is likely to have on: each is left out to see what it is worth.
         families: of references that train beside them.
         calibrating: folds that ensembles of numbers are calibrated on, each a training for every seed.
+        tempered: trainings without regularisation that are best where each network has a temperature: 1 or none.
         doublings: how often trainings may last twice as long as planned, while they gain by it.
     """
 
@@ -57,6 +58,7 @@ class Wanted:
     regularisers: int = 2
     families: int = 3
     calibrating: int = 0
+    tempered: int = 0
     doublings: int = 0
 
 
@@ -152,7 +154,7 @@ def fit_search(
     def confirming(lengths: Lengths) -> float:
         """Return the epochs of a seed's trainings; references gain nothing by the longest."""
         full = full_trainings(wanted.confirmed, wanted.regularisers) + wanted.calibrating
-        return full * lengths.longest + 2 * wanted.families * lengths.planned
+        return full * lengths.longest + (2 * wanted.families + wanted.tempered) * lengths.planned
 
     def fits(n: int, seeds: int, lengths: Lengths) -> bool:
         searching, confirmed = member_epochs(n, seeds, lengths), wanted.confirm_seeds * confirming(lengths)

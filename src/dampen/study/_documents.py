@@ -158,7 +158,8 @@ class Calibrated(Struct, frozen=True, kw_only=True):
 
     estimate: Real | None
     interval: Interval
-    epochs: Epochs
+    worth: bool | None
+    own: Trained
 
 
 class Gain(Struct, frozen=True, kw_only=True):
@@ -275,6 +276,7 @@ class Finished(Struct, frozen=True, kw_only=True):
     gain: Gain | None
     passed_over: Part | UnsetType | None = UNSET
     attribution: dict[Word, Part]
+    calibrated_attribution: dict[Word, Part] | UnsetType = UNSET
     total: Part | None
     length: Length | UnsetType = UNSET
     diagnosis: Diagnosis | None

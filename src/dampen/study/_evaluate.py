@@ -49,7 +49,7 @@ class Evaluation:
     def of(cls, plan: Plan, rows: Split) -> "Evaluation":
         """Return an evaluation that has nothing to compare yet."""
         companion = metrics.find("accuracy" if plan.data.task == "classification" else "rmse", plan.data.task)
-        calibrated = metrics.once_calibrated(plan.metric, plan.data.weights is not None)
+        calibrated = plan.calibrated_metric
         taken = (plan.metric, companion, *([calibrated] if calibrated else []))
         return cls(plan, rows, plan.metric, companion, calibrated, {metric.name: {} for metric in taken})
 
@@ -86,12 +86,12 @@ class Evaluation:
             parts = [data.without_codes() for data in parts]
             evaluation_rows = [data.validation for data in parts]
         for name in names:
-            found: dict[str, Costs] = {metric.name: [] for metric in self._metrics}
+            found: dict[str, Costs] = {metric.name: [] for metric in (self.metric, self.companion)}
             chosen: float | None = None
             for data, rows in zip(parts, evaluation_rows, strict=True):
                 model = SIMPLE[name](data.train, data.task, data.outputs, self.plan.seed, chosen)
                 outputs, chosen = model(rows), model.chosen
-                for metric in {metric.name: metric for metric in self._metrics}.values():
+                for metric in {metric.name: metric for metric in (self.metric, self.companion)}.values():
                     found[metric.name].append(metric.costs(outputs, rows).double().numpy())
             times = n_seeds if len(parts) == 1 else 1  # no seed changes them
             for metric, costs in found.items():

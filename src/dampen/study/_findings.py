@@ -75,16 +75,18 @@ class CalibratedGain:
     """What is left of a gain where each network has a temperature of its own, fitted on other rows.
 
     Args:
-        part: the gain over the best training without regularisation, which has its best length so.
-        epochs: that length, of those that the search has tried.
+        part: the gain over the best training without regularisation.
+        own: no regularisation as it is best so on the selection rows, which is one of these.
+        worth: whether the gain is shown and no smaller than the margin (True), shown to be smaller (False), or neither.
     """
 
     part: Part
-    epochs: int
+    own: Training
+    worth: bool | None
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
-        return {**self.part.document(), "epochs": self.epochs}
+        return {**self.part.document(), "worth": self.worth, "own": self.own.document()}
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,8 @@ class Findings:
         passed_over: where no regularisation is recommended, by how much `chosen` is better; None where there is none
             with a regulariser, or one is recommended.
         attribution: what the learning rate, the length, regularisation and each regulariser contribute.
+        calibrated_attribution: likewise what regularisers contribute where each network has a temperature; of an nll
+            of classes alone.
         total: how much better it is than no regularisation at the usual learning rate and length.
         length: how long to train.
         diagnosis: what ails it; None in a comparison.
@@ -208,6 +212,7 @@ class Findings:
     gain: Gain | None
     passed_over: Part | None
     attribution: Mapping[str, Part]
+    calibrated_attribution: Mapping[str, Part]
     total: Part | None
     length: Length
     diagnosis: Diagnosis | None
@@ -234,6 +239,7 @@ class Findings:
             "gain": None if self.gain is None else self.gain.document(),
             "passed_over": None if self.passed_over is None else self.passed_over.document(),
             "attribution": {name: part.document() for name, part in self.attribution.items()},
+            "calibrated_attribution": {name: part.document() for name, part in self.calibrated_attribution.items()},
             "total": None if self.total is None else self.total.document(),
             "length": self.length.document(),
             "diagnosis": None if self.diagnosis is None else self.diagnosis.document(),

@@ -40,7 +40,7 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
     regularised = bool(regularisers(recommended.setting, plan.own_dropout))
     gain = _gain(confirmed) if searched and regularised else None
     challenger = None if regularised else confirmed.challenger
-    attribution, total = _attribution(confirmed) if searched else ({}, None)
+    attribution, calibrated, total = _attribution(confirmed) if searched else ({}, {}, None)
     learnt = _learnt(confirmed) if searched else None
     candidates = _candidates(confirmed)
     level = bonferroni(LEVEL, max(1, len(candidates)))
@@ -61,6 +61,7 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
         gain=gain,
         passed_over=_part(evaluation, recommended, challenger, confirmed.level) if challenger else None,
         attribution=attribution,
+        calibrated_attribution=calibrated,
         total=total,
         length=_length(confirmed),
         diagnosis=diagnose(data, confirmed) if searched else None,
@@ -169,10 +170,15 @@ def _calibrated_gain(confirmed: Confirmed, others: Mapping[str, Training]) -> Ca
     What regularisation gains may be that networks are less sure, which a temperature mends as well.
     """
     evaluation, own = confirmed.evaluation, confirmed.once_calibrated
-    if own is None or not math.isfinite(evaluation.mean(own)):
+    if own is None or evaluation.calibrated is None:
         return None
-    part, _ = _over_all(confirmed, {**others, "": own}, evaluation.calibrated)
-    return CalibratedGain(part, own.epochs)
+    if math.isfinite(evaluation.mean(own)):
+        others = {**others, "": own}
+    part, _ = _over_all(confirmed, others, evaluation.calibrated)
+    excesses = [evaluation.excess(other, confirmed.recommended, evaluation.calibrated) for other in others.values()]
+    _, _, high = against_all(excesses, bonferroni(confirmed.level, len(excesses)))
+    worth = True if part.interval[0] > 0 and part.estimate >= confirmed.margin else None
+    return CalibratedGain(part, own, False if high < confirmed.margin else worth)
 
 
 def _helps(confirmed: Confirmed, gain: Gain | None, learnt: bool | None) -> bool | None:
@@ -210,13 +216,13 @@ def _learnt(confirmed: Confirmed) -> bool | None:
     return True if low > 0 else False if excess.mean <= 0 or high < confirmed.margin else None
 
 
-def _attribution(confirmed: Confirmed) -> tuple[dict[str, Part], Part | None]:
-    """Return what each part of the recommended training contributes, and all of them together.
+def _attribution(confirmed: Confirmed) -> tuple[dict[str, Part], dict[str, Part], Part | None]:
+    """Return what each part of the recommended training contributes, under temperatures, too, and all of them together.
 
     Three steps lead from no regularisation with the usual learning rate and length to the recommended training, and add
     up: a learning rate of its own, a length of its own, and regularisation with the learning rate and length that go
     with it. `together` is what is lost without all regularisers, and each of them what is lost without it alone, the
-    rest left as it is.
+    rest left as it is; what of this a temperature would mend is told by the same two networks under one each.
     """
     recommended, off, own, usual_length, usual = (
         confirmed.recommended,
@@ -238,7 +244,9 @@ def _attribution(confirmed: Confirmed) -> tuple[dict[str, Part], Part | None]:
     level = bonferroni(confirmed.level, max(1, sum(other != better for other, better in pairs.values())))
     evaluation = confirmed.evaluation
     parts = {name: _part(evaluation, other, better, level) for name, (other, better) in pairs.items()}
-    return parts, None if usual == recommended else _part(evaluation, usual, recommended, confirmed.level)
+    lost = [name for name in pairs if name not in ("lr", "length", "regularisation")] if evaluation.calibrated else []
+    calibrated = {name: _part(evaluation, *pairs[name], level, evaluation.calibrated) for name in lost}
+    return parts, calibrated, None if usual == recommended else _part(evaluation, usual, recommended, confirmed.level)
 
 
 def _n_parts(attribution: Mapping[str, Part], learnt: bool | None) -> int:

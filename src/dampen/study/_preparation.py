@@ -16,8 +16,6 @@ from dampen.study._config import config_of_study, rows_a_step
 from dampen.study._defaults import Lengths, Sizes
 from dampen.study._embedded import with_ids
 
-_FITS_A_TEMPERATURE = 1000  # training rows, from which on the others are enough to compare by it
-
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
@@ -148,6 +146,6 @@ def _usual_metric(training: TrainConfig, data: Data, cocktail: bool) -> str | No
     """
     if data.weights is not None:  # which neither takes rows by
         return None
-    if cocktail and data.task == "classification" and len(data.train_rows) >= _FITS_A_TEMPERATURE:
+    if cocktail and data.task == "classification" and len(data.train_rows) >= _protocol.FITS_A_TEMPERATURE:
         return metrics.CALIBRATED
     return "nll" if training.loss in VARIANCE_HEADS else None

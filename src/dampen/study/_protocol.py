@@ -12,12 +12,13 @@ from dampen.data import Data, a_round
 from dampen.engine import TrainConfig
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.metrics import Metric
+from dampen.metrics import Metric, once_calibrated
 from dampen.search import Bracket, Ranked, Space
 from dampen.study import _config
 from dampen.study._defaults import SMALL, Lengths
 from dampen.study._storage import fingerprint
 
+FITS_A_TEMPERATURE = 1000  # training rows, from which on the others are enough to compare by it
 FORMAT = 2  # of a plan; 1 trained all settings for one length
 
 
@@ -78,6 +79,15 @@ class Plan:
     def settings(self) -> int:
         """How many settings the search tries."""
         return sum(bracket.settings for bracket in self.brackets)
+
+    @property
+    def calibrated_metric(self) -> Metric | None:
+        """The metric where each network has a temperature: of a search by an nll of classes with rows enough for it.
+
+        None of weighted rows: temperatures are not fitted by weights.
+        """
+        fits = self.space is not None and self.data.weights is None and len(self.data.train_rows) >= FITS_A_TEMPERATURE
+        return once_calibrated(self.metric) if fits else None
 
     @property
     def calibrates_ensembles(self) -> bool:

@@ -45,7 +45,8 @@ def verdict_of(document: Mapping[str, Any]) -> Verdict:
         learnt=document["learnt"],
         gain=None if gain is None else _gain(gain),
         passed_over=_part(document.get("passed_over")),
-        attribution={name: Part(**_of_part(part)) for name, part in document["attribution"].items()},
+        attribution=_parts(document["attribution"]),
+        calibrated_attribution=_parts(document.get("calibrated_attribution", {})),
         total=_part(document["total"]),
         length=Length(
             length["epochs"],
@@ -95,6 +96,10 @@ def _of_part(document: Mapping[str, Any]) -> dict[str, Any]:
     return {"estimate": _number(document["estimate"]), "interval": _ends(document["interval"])}
 
 
+def _parts(documents: Mapping[str, Any]) -> dict[str, Part]:
+    return {name: Part(**_of_part(part)) for name, part in documents.items()}
+
+
 def _part(document: Mapping[str, Any] | None) -> Part | None:
     return None if document is None else Part(**_of_part(document))
 
@@ -119,9 +124,13 @@ def _gain(document: Mapping[str, Any]) -> Gain:
         share=_number(document["share"]),
         in_target_unit=None if own["estimate"] is None else _part({"interval": [None, None], **own}),
         target_unit=own["unit"],
-        open={name: Part(**_of_part(part)) for name, part in document.get("open", {}).items()},
-        calibrated=None if calibrated is None else CalibratedGain(Part(**_of_part(calibrated)), calibrated["epochs"]),
+        open=_parts(document.get("open", {})),
+        calibrated=None if calibrated is None else _calibrated(calibrated),
     )
+
+
+def _calibrated(document: Mapping[str, Any]) -> CalibratedGain:
+    return CalibratedGain(Part(**_of_part(document)), _training(document["own"]), document["worth"])
 
 
 def _diagnosis(document: Mapping[str, Any] | None) -> Diagnosis | None:

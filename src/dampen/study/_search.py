@@ -8,7 +8,6 @@ from dampen.data import Rows
 from dampen.engine import Population
 from dampen.engine.knobs import Setting, side_by_side
 from dampen.errors import InputError
-from dampen.metrics import once_calibrated
 from dampen.search import (
     AROUND,
     CROSSINGS,
@@ -85,7 +84,7 @@ class _Search:
         outputs = outputs_of(population, rows, metric)
         costs = mean_costs(population, outputs, rows, metric)
         stops = _stops(population, rows)
-        calibrated = once_calibrated(metric, self.plan.data.weights is not None)
+        calibrated = self.plan.calibrated_metric
         place = {setting: m for m, setting in enumerate(settings)}
         ranked = {}
         for family, of in alive.items():

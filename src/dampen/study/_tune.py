@@ -307,7 +307,8 @@ def _within(
             return searched * (1 + sum(map(len, families.values())) / settings) + seeds * beyond
 
         families = len(planned(wanted.least, wanted.lengths)[1])
-        wanted = replace(wanted, families=families, calibrating=n_calibration_folds(plan))
+        tempered = int(plan.calibrated_metric is not None)
+        wanted = replace(wanted, families=families, calibrating=n_calibration_folds(plan), tempered=tempered)
         rate = _budget.seconds_per_member_epoch(
             ready.model, ready.data, ready.training, plan.space, wanted.lengths.planned
         )

@@ -141,7 +141,7 @@ def _headline(verdict: Findings) -> str:
         f"({_gain_ends(verdict)})"
     )
     if verdict.helps:
-        more = _own_unit(verdict) + _once_calibrated(gain, margin)
+        more = _own_unit(verdict) + _once_calibrated(gain)
         return f"Use {best}: regularisation helps, {size} against {_name(verdict, gain.against)}.{more}"
     if verdict.helps is False:
         if gain.part.interval[1] < 0:
@@ -271,6 +271,11 @@ def _attribution(verdict: Findings) -> list[str]:
     losses = [_loss(_knob(name), part) for name, part in parts.items() if name not in words]
     if losses:
         lines.append(f"At the same learning rate and length: {'; '.join(losses)}.")
+    calibrated = [_loss(_knob(name), part) for name, part in verdict.calibrated_attribution.items()]
+    if calibrated:
+        lines.append(
+            f"At the same learning rate and length, with a temperature for each network: {'; '.join(calibrated)}."
+        )
     return lines
 
 
@@ -416,9 +421,10 @@ def _margin(verdict: Findings) -> str:
             "classes are told apart. Other figures are of probabilities as they are, before they are calibrated."
         )
     if verdict.helps and verdict.gain is not None and verdict.gain.calibrated is not None:
+        epochs = _epochs(verdict.gain.calibrated.own.epochs)
         text += (
-            " Temperatures fit the other half of the rows (Berta et al. 2025): with them no regularisation is best "
-            f"after {_epochs(verdict.gain.calibrated.epochs)}, of the lengths that were tried."
+            " Temperatures fit the other half of the rows (Berta et al. 2025): with them no regularisation was best "
+            f"after {epochs} on the selection rows, of the lengths that were tried."
         )
     return text
 
@@ -431,21 +437,22 @@ def _own_unit(verdict: Findings) -> str:
     low, high = ends if own >= 0 else (-ends[1], -ends[0])
     if "1000" in gain.target_unit:
         which = "fewer" if own >= 0 else "more"
-        return f" It misclassifies {abs(own):.0f} {which} of 1000 rows ({low:.0f} to {high:.0f})."
+        around = f" ({round(low)} to {round(high)})" if low < high else ""  # of rows that no seed tells apart: unknown
+        return f" It misclassifies {round(abs(own))} {which} of 1000 rows{around}."
     return f" Its RMSE is {abs(own):.4g} ({_ends((low, high))}) {'smaller' if own >= 0 else 'larger'}."
 
 
-def _once_calibrated(gain: Gain, margin: float) -> str:
+def _once_calibrated(gain: Gain) -> str:
     """Return what is left of a gain under temperatures: what is, is no matter of certainty."""
     if gain.calibrated is None:
         return ""
-    part = gain.calibrated.part
+    part, worth = gain.calibrated.part, gain.calibrated.worth
     size, ends = _number(part.estimate, digits=2), _ends(part.interval)
-    if part.interval[1] < margin:
-        return f" With a temperature for each network the gain is {size} ({ends}): a temperature does as much."
-    if part.interval[0] <= 0 or part.estimate < margin:
-        return f" With a temperature for each network the gain is {size} ({ends}): a temperature may do as much."
-    return f" With a temperature for each network the gain is {size} ({ends})."
+    if worth is False:
+        return f" With a temperature for each network the gain in nll is {size} ({ends}): a temperature does as much."
+    if worth is None:
+        return f" With a temperature for each network the gain in nll is {size} ({ends}): a temperature may do as much."
+    return f" With a temperature for each network the gain in nll is {size} ({ends})."
 
 
 def _gain_ends(verdict: Findings) -> str:
