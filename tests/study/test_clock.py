@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -114,6 +115,19 @@ def test_a_round_is_as_large_as_leaves_time_to_confirm_what_follows():
     assert clock(left(6) - 1).affords("a", FOUND, 20, 30, 16) == 0  # too few to look around
     assert clock(left(4) + 1).affords("a", FOUND, 20, 30, 4) == 4
     assert clock(left(4) - 1).affords("a", FOUND, 20, 30, 4) == 0
+
+
+def test_no_regularisation_under_temperatures_takes_its_part():
+    def calibrated(epochs: int, *costs: float) -> Ranked:
+        return replace(ranked("none", epochs, PLAIN), calibrated=costs)
+
+    fixed, each = clock(1e4)._confirming(FOUND)
+    assert (fixed, each) == pytest.approx((FIXED, EACH))
+    assert clock(1e4)._confirming([FOUND[0], calibrated(10, 0.5)]) == pytest.approx((FIXED, EACH))  # it is the same
+    longer = [FOUND[0], calibrated(10, 0.5), replace(calibrated(15, 0.4), costs=(9.0,))]
+    assert clock(1e4)._confirming(longer) == pytest.approx((FIXED + ALONE * 15, EACH))
+    going = [*longer, replace(calibrated(20, 0.3), costs=(9.0,))]
+    assert clock(1e4)._confirming(going) == pytest.approx((FIXED, EACH + ALONE))  # as long as the search's
 
 
 def of_all(rate: float, members: float) -> Chunk:

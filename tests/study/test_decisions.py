@@ -203,6 +203,7 @@ def test_a_budget_keeps_time_for_every_part_and_steps_down_by_tenths():
     assert [planned(n) for n in (2, 3, 5, 9)] == [40, 36, 28, 22]
     calibrating = replace(wanted, calibrating=10)  # ensembles that folds are left out by take their part
     assert fit_search(4000.0, 1.0, calibrating, searched)[2].planned == 25
+    assert fit_search(4000.0, 1.0, replace(wanted, tempered=2), searched)[2].planned == 36
 
 
 def test_a_budget_that_trains_longer_plans_for_it_and_leaves_room_beyond():

@@ -12,6 +12,7 @@ from dampen.search._space import Space
 from dampen.search._training import Training
 
 _WORTH = 0.005  # share of the loss: a training twice as long that gains less is the last one
+_LEFT_OUT = 4  # one in so many new settings, at most, is the best one without a knob
 _CROSSED = 2  # one in so many new settings crosses the best one with one of the next best
 CROSSINGS = 6  # of the best settings with each other, after the rounds around the best one
 _LONGER = {SEARCH: 2}  # how many of a family train longer; one of any other
@@ -43,20 +44,26 @@ def longer(found: Sequence[Ranked], epochs: int) -> dict[str, Sequence[Setting]]
     going: dict[str, Sequence[Setting]] = {}
     for family in dict.fromkeys(rung.family for rung in found):
         mine = [rung for rung in found if rung.family == family]
-        at = {
-            s: cost for rung in mine if rung.epochs == epochs for s, cost in zip(rung.settings, rung.costs, strict=True)
-        }
-        least = min(at.values(), default=math.inf)
-        shorter = min((cost for rung in mine if rung.epochs < epochs for cost in rung.costs), default=math.inf)
-        if math.isfinite(least) and (math.isinf(shorter) or shorter - least > _WORTH * abs(shorter)):
-            going[family] = sorted(at, key=at.__getitem__)[: _LONGER.get(family, 1)]
+        if _gained([(rung.epochs, rung.costs) for rung in mine], epochs):
+            going[family] = _best_of(mine, family, epochs)
     for family in {rung.family for rung in found if rung.calibrated} if SEARCH in going else ():
         mine = [rung for rung in found if rung.family == family and rung.epochs <= epochs]
-        least = min((cost for rung in mine if rung.epochs == epochs for cost in rung.calibrated), default=math.inf)
-        shorter = min((cost for rung in mine if rung.epochs < epochs for cost in rung.calibrated), default=math.inf)
-        if math.isfinite(least) and (math.isinf(shorter) or shorter - least > _WORTH * abs(shorter)):
-            going[family] = _with(going.get(family, ()), best_calibrated(mine, family))
+        ahead = best_calibrated(mine, family)
+        if ahead is not None and _gained([(rung.epochs, rung.calibrated) for rung in mine], epochs):
+            going[family] = _with(going.get(family, ()), ahead)
     return going
+
+
+def _best_of(rungs: Sequence[Ranked], family: str, epochs: int) -> list[Setting]:
+    ahead = best([rung for rung in rungs if rung.epochs == epochs], family)
+    return [training.setting for training in ahead[: _LONGER.get(family, 1)]]
+
+
+def _gained(costs: Sequence[tuple[int, Sequence[float]]], epochs: int) -> bool:
+    """Return whether the least cost of trainings of a length is worth it beside the least of shorter ones."""
+    least = min((cost for length, of in costs if length == epochs for cost in of), default=math.inf)
+    shorter = min((cost for length, of in costs if length < epochs for cost in of), default=math.inf)
+    return math.isfinite(least) and (math.isinf(shorter) or shorter - least > _WORTH * abs(shorter))
 
 
 def _with(settings: Sequence[Setting], other: Training | None) -> Sequence[Setting]:
@@ -85,8 +92,9 @@ def around(
 ) -> tuple[list[Setting], int]:
     """Return up to n new settings near the best one, and its length: what halving dropped while trainings were short.
 
-    Where many knobs may be off, half of the new ones, which come first, cross it with the next best ones, and each of
-    the others differs in a single knob: with more of them changed at a time little of what makes it good would be left.
+    Where many knobs may be off, the first ones are the best without one of its knobs, a quarter at most: what helped in
+    short trainings may do harm in longer ones. Up to half cross it with the next best ones, and each of the others
+    differs in a single knob: with more of them changed at a time little of what makes it good would be left.
 
     Args:
         space: of the search; None where nothing is searched.
@@ -103,14 +111,15 @@ def around(
         drawn = [s for s in space.around(first.setting).draw(2 * n, "sobol", seed) if s not in tried]
         return drawn[:n], first.epochs
     alike = [training.setting for training in ahead if training.epochs == first.epochs]
-    crossed = _crossed(space, alike[: 1 + n // _CROSSED], n, tried, seed)
-    return crossed + space.changed(first.setting, n - len(crossed), {*tried, *crossed}, seed), first.epochs
+    new = _without(space, first.setting, n // _LEFT_OUT, tried, seed)
+    new += _crossed(space, alike[: 1 + n // _CROSSED], n - len(new), {*tried, *new}, seed)
+    return new + space.changed(first.setting, n - len(new), {*tried, *new}, seed), first.epochs
 
 
 def crossings(space: Space | None, found: Sequence[Ranked], n: int, seed: int, epochs: int) -> list[Setting]:
-    """Return up to n settings: the best one of a length without each of its knobs, and crossed with the next best.
+    """Return up to n new settings: the best one of a length without a knob, half at most, and crossed with the next.
 
-    What each of these gained comes together, and what nothing is gained by goes, if it is not known to at this length.
+    What does harm in trainings of this length goes, and what each of these settings gained comes together.
 
     Args:
         space: of the search; none where few of its knobs may be off.
@@ -120,15 +129,18 @@ def crossings(space: Space | None, found: Sequence[Ranked], n: int, seed: int, e
         epochs: the length.
     """
     ahead = best([rung for rung in found if rung.epochs == epochs], SEARCH)
-    if space is None or not space.mixed:
+    if space is None or not space.mixed or not ahead:
         return []
-    if not ahead:
-        return []
-    alike = {training.setting for training in ahead}  # what has helped in shorter trainings may do harm in these
-    spared = [setting for setting in space.without_each(ahead[0].setting) if setting not in alike]
-    spared = spared[: max(1, n // 2)]  # so that crossings have room
-    tried = {*spared, *(setting for rung in found for setting in rung.settings)}
-    return spared + _crossed(space, [training.setting for training in ahead], n - len(spared), tried, seed)
+    here = {s for rung in found if rung.family == SEARCH and rung.epochs == epochs for s in rung.settings}
+    new = _without(space, ahead[0].setting, n // _CROSSED, here, seed)
+    tried = {*new, *(setting for rung in found for setting in rung.settings)}
+    return new + _crossed(space, [training.setting for training in ahead], n - len(new), tried, seed)
+
+
+def _without(space: Space, setting: Setting, n: int, tried: Collection[Setting], seed: int) -> list[Setting]:
+    """Return up to n settings that have not been tried, each the same without one of its knobs, in any order."""
+    new = [other for other in space.without_each(setting) if other not in tried]
+    return [new[i] for i in np.random.default_rng(seed).permutation(len(new))[:n]]
 
 
 def _crossed(space: Space, ahead: Sequence[Setting], n: int, tried: Collection[Setting], seed: int) -> list[Setting]:

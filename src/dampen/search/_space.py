@@ -319,9 +319,8 @@ class Space:
         return Space(near)
 
     def changed(self, setting: Setting, n: int, tried: Collection[Setting], seed: int) -> list[Setting]:
-        """Return up to n settings that differ from one in a single knob: each of its knobs off, then all in turn.
+        """Return up to n settings that differ from one in a single knob, all knobs in turn: on, off, or a little.
 
-        What helped in short trainings may harm in longer ones. In turn knobs are on, off, or changed a little.
         The one-exchange neighbourhood of Hutter et al. (2009), "ParamILS", section 3.1.
 
         Args:
@@ -330,9 +329,8 @@ class Space:
             tried: none of these.
             seed: of the order and the values.
         """
-        generator = np.random.default_rng(seed)
-        found = dict.fromkeys([new for new in self.without_each(setting) if new not in tried][:n])
-        for _ in range(_TURNS if len(found) < n else 0):
+        generator, found = np.random.default_rng(seed), {}
+        for _ in range(_TURNS if n else 0):
             for name in generator.permutation(list(self.dimensions)).tolist():
                 off, share = bool(generator.random() < 0.5), float(generator.random())
                 dimension, value = self.dimensions[name], setting[name]
@@ -464,7 +462,7 @@ def _off(knob: str, dimension: Dimension | PerLayer) -> Any:
         return None if value is None else (value,) * dimension.layers
     neutral = KNOBS[knob].neutral
     value = 0.0 if neutral is None else neutral  # a rate of 0 is not what a network has without a setting
-    return value if _may_be(dimension, value) else None
+    return value if _may_be(dimension, value) or (isinstance(dimension, Uniform) and dimension.low == value) else None
 
 
 def _may_be(dimension: Dimension | PerLayer, neutral: object) -> bool:

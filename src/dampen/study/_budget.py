@@ -153,8 +153,8 @@ def fit_search(
 
     def confirming(lengths: Lengths) -> float:
         """Return the epochs of a seed's trainings; references gain nothing by the longest."""
-        full = full_trainings(wanted.confirmed, wanted.regularisers) + wanted.calibrating
-        return full * lengths.longest + (2 * wanted.families + wanted.tempered) * lengths.planned
+        full = full_trainings(wanted.confirmed, wanted.regularisers) + wanted.calibrating + wanted.tempered
+        return full * lengths.longest + 2 * wanted.families * lengths.planned
 
     def fits(n: int, seeds: int, lengths: Lengths) -> bool:
         searching, confirmed = member_epochs(n, seeds, lengths), wanted.confirm_seeds * confirming(lengths)

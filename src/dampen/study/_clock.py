@@ -184,9 +184,12 @@ class Clock:
         parts = most if plan.rounds > 1 and not sparing else forms(most)
         fixed, tested = self._testing(found, self._seeds)
         each = self._of_seed(plan.confirmed + 1 + parts, self._seeds) + tested
-        own = best_calibrated(found, NONE)
-        lengths = [*self._lengths(found), *([own.epochs] if own and own not in best(found, NONE)[:1] else [])]
-        return self._of_seed(1, self._seeds) * sum(lengths) + fixed, each
+        own, alone = best_calibrated(found, NONE), self._of_seed(1, self._seeds)
+        if own is not None and own.epochs == max(rung.epochs for rung in found):  # it trains on with the search
+            each += alone
+        elif own is not None and own not in best(found, NONE)[:1]:
+            fixed += alone * own.epochs
+        return alone * sum(self._lengths(found)) + fixed, each
 
     def _of_seed(self, settings: int, seeds: int) -> float:
         """Return the part of each seed in what so many settings with so many seeds take together."""

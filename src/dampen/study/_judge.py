@@ -174,6 +174,7 @@ def _calibrated_gain(confirmed: Confirmed, others: Mapping[str, Training]) -> Ca
         return None
     if math.isfinite(evaluation.mean(own)):
         others = {**others, "": own}
+    others = {name: other for other, name in {other: name for name, other in others.items()}.items()}  # each once
     part, _ = _over_all(confirmed, others, evaluation.calibrated)
     excesses = [evaluation.excess(other, confirmed.recommended, evaluation.calibrated) for other in others.values()]
     _, _, high = against_all(excesses, bonferroni(confirmed.level, len(excesses)))

@@ -10,9 +10,8 @@ import torch
 
 from dampen.data import Data, a_round, equally_long, held_out
 from dampen.errors import InputError
-from dampen.study._protocol import Plan
+from dampen.study._protocol import FOLDS, Plan
 
-FOLDS = 5
 CONFIRM_SEED, TEST_SEED = 1_000_000, 2_000_000  # away from the search's seeds: the verdict's luck is its own
 CALIBRATION_SEED = 3_000_000
 CALIBRATION_FOLDS, FEW = 10, 1000  # below so many rows the tenth that is left out is missed less than a fifth

@@ -12,7 +12,7 @@ from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.study._calibration_ensembles import Ensemble
 from dampen.study._description import Description
-from dampen.study._phases import FOLDS
+from dampen.study._protocol import FOLDS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -103,7 +103,8 @@ def prepare(
     model = with_heads(model, config.loss)
     data, mean, deviation = with_unit_targets(with_ids(model, data))
     training = config_of_study(config, data)
-    chosen = _usual_metric(training, data, cocktail) if metric is None else metric
+    scheme = _protocol.scheme_of(data, validation)
+    chosen = _usual_metric(training, data, cocktail, scheme) if metric is None else metric
     sizes = _defaults.usual_sizes(len(data.train_rows))
     if data.given_folds is not None:  # all of them confirm
         _check_confirming(counts, len(data.given_folds))
@@ -115,7 +116,7 @@ def prepare(
         data=data,
         target_scale=(mean, deviation),
         metric=metrics.find(chosen, data.task, data.weights is not None),
-        scheme=_protocol.scheme_of(data, validation),
+        scheme=scheme,
         sizes=sizes,
         lengths=_defaults.usual_lengths(data, rows_a_step(training), config.epochs),
         margin=margin,
@@ -139,13 +140,11 @@ def _check_confirming(counts: Mapping[str, tuple[int | None, int]], n_folds: int
         )
 
 
-def _usual_metric(training: TrainConfig, data: Data, cocktail: bool) -> str | None:
+def _usual_metric(training: TrainConfig, data: Data, cocktail: bool, scheme: str) -> str | None:
     """Return the metric by which networks with a variance, and cocktails, are compared; None for the usual one.
 
     What smoothed labels, mixtures and long trainings make of a network's certainty, one number mends after training.
     """
-    if data.weights is not None:  # which neither takes rows by
-        return None
-    if cocktail and data.task == "classification" and len(data.train_rows) >= _protocol.FITS_A_TEMPERATURE:
+    if cocktail and data.task == "classification" and _protocol.fits_temperatures(data, scheme):
         return metrics.CALIBRATED
-    return "nll" if training.loss in VARIANCE_HEADS else None
+    return "nll" if training.loss in VARIANCE_HEADS and data.weights is None else None

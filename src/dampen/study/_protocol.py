@@ -18,7 +18,8 @@ from dampen.study import _config
 from dampen.study._defaults import SMALL, Lengths
 from dampen.study._storage import fingerprint
 
-FITS_A_TEMPERATURE = 1000  # training rows, from which on the others are enough to compare by it
+FOLDS = 5  # that rows are cut into where they are few; where they are many a fifth selects and evaluates
+FIT_A_TEMPERATURE = 200  # rows that evaluate, from which on each half of them is enough to compare by it
 FORMAT = 2  # of a plan; 1 trained all settings for one length
 
 
@@ -82,11 +83,8 @@ class Plan:
 
     @property
     def calibrated_metric(self) -> Metric | None:
-        """The metric where each network has a temperature: of a search by an nll of classes with rows enough for it.
-
-        None of weighted rows: temperatures are not fitted by weights.
-        """
-        fits = self.space is not None and self.data.weights is None and len(self.data.train_rows) >= FITS_A_TEMPERATURE
+        """The metric where each network has a temperature: of a search by an nll of classes with rows enough for it."""
+        fits = self.space is not None and fits_temperatures(self.data, self.scheme)
         return once_calibrated(self.metric) if fits else None
 
     @property
@@ -141,6 +139,20 @@ class Plan:
             "budget": self.budget,
             "versions": {"dampen": version("dampen"), "torch": torch.__version__, "python": platform.python_version()},
         }
+
+
+def fits_temperatures(data: Data, scheme: str) -> bool:
+    """Return whether the rows that evaluate are enough to fit a temperature to each half of them, and have no weights.
+
+    Temperatures are not fitted by weights.
+    """
+    if data.given_folds is not None:
+        n = min(len(held) for _, held in data.given_folds)
+    elif len(data.validation_rows):
+        n = len(data.validation_rows) // 2  # the other half selects
+    else:
+        n = len(data.train_rows) // (FOLDS if scheme == "folds" else 2 * FOLDS)
+    return data.weights is None and n >= FIT_A_TEMPERATURE
 
 
 def scheme_of(data: Data, wanted: str | None) -> str:

@@ -25,8 +25,8 @@ from dampen.study._best_model import Winner, winner_of, winner_without_rows
 from dampen.study._calibration_ensembles import Ensemble, ensembles_of
 from dampen.study._curves import read_curves
 from dampen.study._given import check_data
-from dampen.study._phases import FOLDS
 from dampen.study._predictor import Predictor
+from dampen.study._protocol import FOLDS
 from dampen.study._runner import CALIBRATION
 from dampen.study._saved_verdict import verdict_of
 from dampen.study._storage import POPULATION, Folder, fingerprint

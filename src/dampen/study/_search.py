@@ -145,12 +145,17 @@ class _Search:
         """Train the best, if they have not yet, for longer, and on while they gain by it; `n` such rungs are next."""
         settings, epochs = not_yet_longer(self.found)
         while settings:
-            run = f"search-longer-{n}"
-            following = self._following(f"{run}-crossed", epochs, len(settings))
+            run, going = f"search-longer-{n}", {**self._references_longer(epochs), SEARCH: settings}
+            following = self._following(f"{run}-crossed", epochs, sum(map(len, going.values())))
             if following <= epochs:
                 break
-            self._rung(run, len(self.plan.brackets), following, {SEARCH: settings})
+            self._rung(run, len(self.plan.brackets), following, going)
             settings, epochs, n = longer(self.found, following).get(SEARCH, []), following, n + 1
+
+    def _references_longer(self, epochs: int) -> dict[str, Sequence[Setting]]:
+        """Return what of the references trains on beside the search after a length, beyond which they have not been."""
+        beyond = {rung.family for rung in self.found if rung.epochs > epochs}
+        return {name: of for name, of in longer(self.found, epochs).items() if name not in {SEARCH, *beyond}}
 
     def _following(self, decision: str, epochs: int, settings: int) -> int:
         """Return how long so many settings train after these epochs: twice, or as a budget decides under a name."""

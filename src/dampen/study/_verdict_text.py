@@ -271,11 +271,10 @@ def _attribution(verdict: Findings) -> list[str]:
     losses = [_loss(_knob(name), part) for name, part in parts.items() if name not in words]
     if losses:
         lines.append(f"At the same learning rate and length: {'; '.join(losses)}.")
-    calibrated = [_loss(_knob(name), part) for name, part in verdict.calibrated_attribution.items()]
+    calibrated = {name: p for name, p in verdict.calibrated_attribution.items() if not math.isnan(p.estimate)}
     if calibrated:
-        lines.append(
-            f"At the same learning rate and length, with a temperature for each network: {'; '.join(calibrated)}."
-        )
+        told = "; ".join(_loss(_knob(name), part) for name, part in calibrated.items())
+        lines.append(f"At the same learning rate and length, with a temperature for each network: {told}.")
     return lines
 
 
@@ -420,11 +419,13 @@ def _margin(verdict: Findings) -> str:
             " It is the nll under the temperature that the other half of the rows fit (Berta et al. 2025): how well "
             "classes are told apart. Other figures are of probabilities as they are, before they are calibrated."
         )
+    if verdict.calibrated_attribution:
+        text += " Temperatures are fitted on the other half of the evaluation rows (Berta et al. 2025)."
     if verdict.helps and verdict.gain is not None and verdict.gain.calibrated is not None:
         epochs = _epochs(verdict.gain.calibrated.own.epochs)
         text += (
-            " Temperatures fit the other half of the rows (Berta et al. 2025): with them no regularisation was best "
-            f"after {epochs} on the selection rows, of the lengths that were tried."
+            f" With them no regularisation was best after {epochs} on the selection rows, of the lengths that were "
+            "tried."
         )
     return text
 
@@ -435,10 +436,12 @@ def _own_unit(verdict: Findings) -> str:
         return ""
     own, ends = gain.in_target_unit.estimate, gain.in_target_unit.interval
     low, high = ends if own >= 0 else (-ends[1], -ends[0])
+    known = low < high  # not of an earlier version, nor where no row was told apart
     if "1000" in gain.target_unit:
-        which = "fewer" if own >= 0 else "more"
-        around = f" ({round(low)} to {round(high)})" if low < high else ""  # of rows that no seed tells apart: unknown
-        return f" It misclassifies {round(abs(own))} {which} of 1000 rows{around}."
+        around = f" ({round(low)} to {round(high)})" if known else ""
+        return f" It misclassifies {round(abs(own))} {'fewer' if own >= 0 else 'more'} of 1000 rows{around}."
+    if not known:
+        return f" Its RMSE is {abs(own):.4g} {'smaller' if own >= 0 else 'larger'}."
     return f" Its RMSE is {abs(own):.4g} ({_ends((low, high))}) {'smaller' if own >= 0 else 'larger'}."
 
 
@@ -448,11 +451,16 @@ def _once_calibrated(gain: Gain) -> str:
         return ""
     part, worth = gain.calibrated.part, gain.calibrated.worth
     size, ends = _number(part.estimate, digits=2), _ends(part.interval)
+    if part.interval[1] < 0:
+        return f" With a temperature for each network no regularisation is better: the gain is {size} ({ends})."
     if worth is False:
-        return f" With a temperature for each network the gain in nll is {size} ({ends}): a temperature does as much."
+        return (
+            f" With a temperature for each network the gain is {size} ({ends}), no more than the margin: a "
+            "temperature does as much."
+        )
     if worth is None:
-        return f" With a temperature for each network the gain in nll is {size} ({ends}): a temperature may do as much."
-    return f" With a temperature for each network the gain in nll is {size} ({ends})."
+        return f" With a temperature for each network the gain is {size} ({ends}): a temperature may do as much."
+    return f" With a temperature for each network the gain is {size} ({ends})."
 
 
 def _gain_ends(verdict: Findings) -> str:
