@@ -157,6 +157,10 @@ def test_what_is_confirmed_takes_as_long_as_chunks_that_did_as_much():
     affordable = clock(confirming + 2.0 * 8 / times(8) * times(9) * 20 + 1)
     lasting._runner.pace = affordable._runner.pace = pace
     assert lasting.lasting("a", found, 20, 320, 3) == 25
+    wide = Chunk(frozenset({"input_noise", "l1", "ema"}), 16.0, rate * times(16) / 16 / 2)
+    faster = clock(confirming / 2 + rate * times(3) * 25 / 2 + 1)  # that turned more, and yet took half as long
+    faster._runner.pace = pace.beside(Pace(wide, 16, 0.0, (wide,)))
+    assert faster.lasting("a", found, 20, 320, 3) == 25
     assert affordable.affords("a", found, 20, 25, 16) == 9  # by the mean of all
 
 

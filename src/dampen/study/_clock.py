@@ -154,7 +154,7 @@ class Clock:
     def _rate_of(self, found: Sequence[Ranked]) -> float:
         """Return the seconds of a member's epoch of what is confirmed, beside very many."""
         likely = best(found, SEARCH)[: max(_LIKELY, self._runner.plan.confirmed)]
-        return self._wide_rate(self._pace.like([training.setting for training in likely]))
+        return min(map(self._wide_rate, self._pace.like([training.setting for training in likely])))
 
     def _seconds_left(self) -> float:
         """Return the seconds that there are for training."""

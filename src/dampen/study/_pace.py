@@ -46,20 +46,20 @@ class Pace:
         """Return this pace with the chunks of another one beside its own."""
         return replace(self, chunks=(*self.chunks, *few.chunks))
 
-    def like(self, settings: Sequence[Setting]) -> tuple[Chunk, ...]:
-        """Return chunks that take at least as long, for each member, as such settings do.
+    def like(self, settings: Sequence[Setting]) -> list[tuple[Chunk, ...]]:
+        """Return chunks that take at least as long, for each member, as such settings do, by the knobs they turned.
 
         Each member of a chunk pays for what one of them turns, so that the mean of all is too much for few knobs.
-        They are those with the fewest of the chunks that turned all knobs that these settings turn; without any, all
-        members, or chunks with a part of these knobs where they take longer than that.
+        They are the chunks that turned all knobs that these settings turn, and perhaps others: the fastest says most.
+        Without any, all members, or chunks with a part of these knobs where they take longer than that.
         """
         knobs = that_take_time(settings)
         alike = [chunk for chunk in self.chunks if chunk.knobs >= knobs]
         if alike:
-            fewest = min(len(chunk.knobs) for chunk in alike)
-            return tuple(chunk for chunk in alike if len(chunk.knobs) == fewest)
+            kinds = dict.fromkeys(chunk.knobs for chunk in alike)
+            return [tuple(chunk for chunk in alike if chunk.knobs == kind) for kind in kinds]
         parts = [chunk for chunk in self.chunks if chunk.knobs <= knobs]
-        return (max([self.whole, *parts], key=lambda chunk: chunk.rate),)
+        return [(max([self.whole, *parts], key=lambda chunk: chunk.rate),)]
 
 
 class Timed:
