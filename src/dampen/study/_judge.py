@@ -1,7 +1,7 @@
 """From a confirmation to the verdict: which training, how sure, against what, and where its gain comes from."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -131,40 +131,44 @@ def _gain(confirmed: Confirmed) -> Gain | None:
     others = _unregularised(confirmed)
     if not others:
         return None
-    name = min(others, key=lambda other: evaluation.excess(others[other], recommended).mean)
-    part, parts = _over_all(confirmed, others)
-    mean = evaluation.mean(others[name])
-    share = evaluation.excess(others[name], recommended).mean / abs(mean) if mean else math.nan
-    companion = _part(evaluation, others[name], recommended, confirmed.level, evaluation.companion)
+    part, parts = _over_all(confirmed, others.values())
+    best = min(parts, key=lambda other: evaluation.excess(other, recommended).mean)
+    name = next(name for name, other in others.items() if other == best)
+    mean = evaluation.mean(best)
+    share = evaluation.excess(best, recommended).mean / abs(mean) if mean else math.nan
+    companion = _part(evaluation, best, recommended, confirmed.level, evaluation.companion)
     unit = "smaller RMSE"
     if evaluation.companion.is_share:
         low, high = companion.interval
         companion, unit = Part(1000 * companion.estimate, (1000 * low, 1000 * high)), "fewer wrong of 1000 rows"
     known = companion if math.isfinite(companion.estimate) else None
     once = {training: other for other, training in reversed(others.items())}  # `off` may be one of the others
-    unproven = {other: part for other, part in parts.items() if other in once.values() and not part.interval[0] > 0}
-    calibrated = _calibrated_gain(confirmed, others)
+    unproven = {
+        other: parts[training]
+        for other, training in others.items()
+        if other in once.values() and not parts[training].interval[0] > 0
+    }
+    calibrated = _calibrated_gain(confirmed, others.values())
     return Gain(name, part, evaluation.metric.name, share, known, unit, unproven, calibrated)
 
 
 def _over_all(
-    confirmed: Confirmed, others: Mapping[str, Training], metric: Metric | None = None
-) -> tuple[Part, dict[str, Part]]:
+    confirmed: Confirmed, others: Iterable[Training], metric: Metric | None = None
+) -> tuple[Part, dict[Training, Part]]:
     """Return the gain over the best of some trainings, and that over each of them.
 
     The lower end is the least of all, so that it is above zero where the gain over every one of them is shown.
     """
     evaluation, recommended = confirmed.evaluation, confirmed.recommended
-    excesses = {name: evaluation.excess(other, recommended, metric) for name, other in others.items()}
-    parts = {name: _part(evaluation, other, recommended, confirmed.level, metric) for name, other in others.items()}
-    name = min(excesses, key=lambda other: excesses[other].mean)
+    excesses = {other: evaluation.excess(other, recommended, metric) for other in others}
+    parts = {other: _part(evaluation, other, recommended, confirmed.level, metric) for other in excesses}
+    best = parts[min(excesses, key=lambda other: excesses[other].mean)]
     _, low, _ = against_all(list(excesses.values()), confirmed.level)
-    lowest, best = min(part.interval[0] for part in parts.values()), parts[name]
-    ends = (min(lowest, best.interval[0]) if math.isfinite(low) else best.interval[0], best.interval[1])
-    return Part(best.estimate, ends), parts
+    lowest = min(part.interval[0] for part in parts.values()) if math.isfinite(low) else best.interval[0]
+    return Part(best.estimate, (lowest, best.interval[1])), parts
 
 
-def _calibrated_gain(confirmed: Confirmed, others: Mapping[str, Training]) -> CalibratedGain | None:
+def _calibrated_gain(confirmed: Confirmed, others: Iterable[Training]) -> CalibratedGain | None:
     """Return what is left of the gain where each network has a temperature, and no regularisation its best length so.
 
     What regularisation gains may be that networks are less sure, which a temperature mends as well.
@@ -172,11 +176,10 @@ def _calibrated_gain(confirmed: Confirmed, others: Mapping[str, Training]) -> Ca
     evaluation, own = confirmed.evaluation, confirmed.once_calibrated
     if own is None or evaluation.calibrated is None:
         return None
-    if math.isfinite(evaluation.mean(own)):
-        others = {**others, "": own}
-    others = {name: other for other, name in {other: name for name, other in others.items()}.items()}  # each once
-    part, _ = _over_all(confirmed, others, evaluation.calibrated)
-    excesses = [evaluation.excess(other, confirmed.recommended, evaluation.calibrated) for other in others.values()]
+    part, parts = _over_all(
+        confirmed, [*others, *([own] if math.isfinite(evaluation.mean(own)) else [])], evaluation.calibrated
+    )
+    excesses = [evaluation.excess(other, confirmed.recommended, evaluation.calibrated) for other in parts]
     _, _, high = against_all(excesses, bonferroni(confirmed.level, len(excesses)))
     worth = True if part.interval[0] > 0 and part.estimate >= confirmed.margin else None
     return CalibratedGain(part, own, False if high < confirmed.margin else worth)
