@@ -4,7 +4,7 @@ from dampen.search._ensemble_selection import select_ensemble
 from dampen.search._halving import Bracket, Rung, brackets, rungs
 from dampen.search._importance import Importance, KnobImportance, enough_for_importance, importance
 from dampen.search._optuna import TpeSampler, check_optuna, check_storage, export_to_optuna, propose
-from dampen.search._promotion import CROSSINGS, around, crossings, longer, not_yet_longer, promoted
+from dampen.search._promotion import CROSSINGS, around, crossings, left_out, longer, not_yet_longer, promoted
 from dampen.search._ranked import AROUND, SEARCH, Ranked, best, best_calibrated, best_costs, best_stop
 from dampen.search._space import METHODS, Choice, Dimension, Fixed, LogUniform, PerLayer, Space, Uniform, check_space
 from dampen.search._strategies import (
@@ -60,6 +60,7 @@ __all__ = [
     "enough_for_importance",
     "export_to_optuna",
     "importance",
+    "left_out",
     "longer",
     "not_yet_longer",
     "promoted",

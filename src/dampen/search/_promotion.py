@@ -137,6 +137,24 @@ def crossings(space: Space | None, found: Sequence[Ranked], n: int, seed: int, e
     return new + _crossed(space, [training.setting for training in ahead], n - len(new), tried, seed)
 
 
+def left_out(space: Space | None, found: Sequence[Ranked], n: int, seed: int) -> list[Setting]:
+    """Return up to n settings to train longer beside the best one: it without one of its knobs.
+
+    What helped in trainings of its length may do harm in longer ones.
+
+    Args:
+        space: of the search; none where few of its knobs may be off.
+        found: by the search.
+        n: how many.
+        seed: of the draws.
+    """
+    ahead = best(found, SEARCH)
+    if space is None or not space.mixed or not ahead:
+        return []
+    beyond = {s for rung in found if rung.family == SEARCH and rung.epochs > ahead[0].epochs for s in rung.settings}
+    return _without(space, ahead[0].setting, n, beyond, seed)
+
+
 def _without(space: Space, setting: Setting, n: int, tried: Collection[Setting], seed: int) -> list[Setting]:
     """Return up to n settings that have not been tried, each the same without one of its knobs, in any order."""
     new = [other for other in space.without_each(setting) if other not in tried]

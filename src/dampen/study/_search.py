@@ -17,6 +17,7 @@ from dampen.search import (
     around,
     best,
     crossings,
+    left_out,
     longer,
     not_yet_longer,
     promoted,
@@ -142,15 +143,28 @@ class _Search:
             self._try_longer(n)
 
     def _try_longer(self, n: int) -> None:
-        """Train the best, if they have not yet, for longer, and on while they gain by it; `n` such rungs are next."""
+        """Train the best, if they have not yet, for longer, and on while they gain by it; `n` such rungs are next.
+
+        In the first of them the best one also trains without each of its knobs, where there is time for that.
+        """
         settings, epochs = not_yet_longer(self.found)
+        without = left_out(self.plan.space, self.found, CROSSINGS, self.plan.seed + n) if settings else []
         while settings:
-            run, going = f"search-longer-{n}", {**self._references_longer(epochs), SEARCH: settings}
-            following = self._following(f"{run}-crossed", epochs, sum(map(len, going.values())))
-            if following <= epochs:
+            run = f"search-longer-{n}"
+            following = self._train_longer(run, f"{run}-left-out", epochs, [*settings, *without]) if without else 0
+            following = following or self._train_longer(run, f"{run}-crossed", epochs, settings)
+            if not following:
                 break
-            self._rung(run, len(self.plan.brackets), following, going)
-            settings, epochs, n = longer(self.found, following).get(SEARCH, []), following, n + 1
+            settings, epochs, n, without = longer(self.found, following).get(SEARCH, []), following, n + 1, []
+
+    def _train_longer(self, run: str, decision: str, epochs: int, settings: Sequence[Setting]) -> int:
+        """Train settings that have trained for some epochs, and references, for longer; return how long, 0 if not."""
+        going = {**self._references_longer(epochs), SEARCH: list(dict.fromkeys(settings))}
+        following = self._following(decision, epochs, sum(map(len, going.values())))
+        if following <= epochs:
+            return 0
+        self._rung(run, len(self.plan.brackets), following, going)
+        return following
 
     def _references_longer(self, epochs: int) -> dict[str, Sequence[Setting]]:
         """Return what of the references trains on beside the search after a length, beyond which they have not been."""
