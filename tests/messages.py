@@ -53,7 +53,7 @@ SPOKEN = (  # rooms and files: all their texts of several words are
     *("experiments/_dropout_picture.py", "experiments/_weight_decay_picture.py"),
     *("experiments/_scaling.py", "search/_importance.py"),
 )
-SPOKEN_FUNCTIONS = ("forgetting", "epoch_line", "_without_targets", "_remedy", "_rows_text", "summary")
+SPOKEN_FUNCTIONS = ("_among", "forgetting", "epoch_line", "_without_targets", "_remedy", "_rows_text", "summary")
 SHOWN = {  # functions whose arguments are shown
     *("InputError", "_FetchError", "OutputsWarning", "DataWarning", "NotFusedWarning", "NotSampled", "warn"),
     *("shown", "say", "option", "flag", "in_data", "in_search", "in_training", "in_output", "Option", "Argument"),

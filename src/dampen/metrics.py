@@ -28,19 +28,20 @@ class Metric:
     Args:
         name: what users call it.
         task: `classification` or `regression`.
-        cost: takes outputs `[..., N, C]` and targets `[N]`, returns the cost of each row `[..., N]`.
+        cost: takes outputs `[..., N, C]` and targets `[N]`, returns the cost of each row `[..., N]`; where that depends
+            on the other rows, too, it takes their weights `[N]` as well, None where all count alike.
         in_unit: turns a mean cost into the metric's own value; its second argument is the standard deviation by which a
             regression target was divided.
         rising: whether a larger value is better.
         samples: dropout masks that the outputs are averaged over; 0 for one pass in evaluation mode.
-        of_rows_alone: whether a row's cost depends on that row alone, so that rows can be weighed.
+        of_rows_alone: whether a row's cost depends on that row alone.
         bounds: what a mean cost can be; an interval around it ends there.
         on_demand: whether it is measured only where it is what settings are compared by.
     """
 
     name: str
     task: str
-    cost: Callable[[Tensor, Tensor], Tensor]
+    cost: Callable[..., Tensor]
     in_unit: Callable[[float, float], float] = lambda cost, _: cost
     rising: bool = False
     samples: int = 0
@@ -66,7 +67,8 @@ class Metric:
         `R + w (c - R)`, the linearised ratio (Cochran 1977, "Sampling techniques", equation 6.10; Liang and Zeger
         1986 for groups, whose rows are not independent).
         """
-        costs = self.cost(outputs, rows.targets)
+        others = () if self.of_rows_alone else (rows.weights,)
+        costs = self.cost(outputs, rows.targets, *others)
         if rows.weights is None and rows.groups is None:
             return costs
         weights = costs.new_ones(costs.shape[-1]) if rows.weights is None else rows.weights
@@ -77,10 +79,6 @@ class Metric:
         groups, members = rows.groups.unique(return_inverse=True)
         sums = beyond.new_zeros((*costs.shape[:-1], len(groups))).index_add_(-1, members, beyond)
         return _around(mean, sums * (len(groups) / len(members)))
-
-    def serves(self, weighted: bool) -> bool:
-        """Return whether it can be taken of rows with weights, if they have some."""
-        return self.of_rows_alone or not weighted
 
     def difference_in_unit(self, one: float, other: float, ends: tuple[float, float], deviation: float) -> list[float]:
         """Return a difference of two mean costs, and the ends of its interval, in the metric's unit.
@@ -104,18 +102,20 @@ def _nll(outputs: Float[Tensor, "... N C"], targets: Tensor) -> Float[Tensor, ".
     return -picked.squeeze(-1)
 
 
-def _calibrated_nll(outputs: Float[Tensor, "... N C"], targets: Tensor) -> Float[Tensor, "... N"]:
+def _calibrated_nll(
+    outputs: Float[Tensor, "... N C"], targets: Tensor, weights: Tensor | None = None
+) -> Float[Tensor, "... N"]:
     """Return the cost of rows under the temperature that the other half of the rows is most likely under.
 
     What it measures is how well classes are told apart; how sure a network is of that, one number mends after training
     (Berta, Holzmüller, Jordan and Bach 2025, "Rethinking early stopping: refine, then calibrate", arXiv 2501.19195).
     """
     if outputs.ndim > 2 and outputs.numel() > _AT_ONCE:  # of many networks, whose numbers are copied in float64
-        return torch.stack([_calibrated_nll(each, targets) for each in outputs])
+        return torch.stack([_calibrated_nll(each, targets, weights) for each in outputs])
     z = outputs.double().log_softmax(-1).clamp_min(-1e4)
     costs = z.new_empty(z.shape[:-1])
     for half in _halves(z.shape[-2], z.device):
-        sharpness = _sharpness(z[..., ~half, :], targets[~half])
+        sharpness = _sharpness(z[..., ~half, :], targets[~half], None if weights is None else weights[~half])
         costs[..., half] = _nll(z[..., half, :] * sharpness[..., None, None], targets[half]).double()
     return costs
 
@@ -126,19 +126,20 @@ def _halves(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return one, ~one
 
 
-def _sharpness(logits: Float[Tensor, "... N C"], targets: Tensor) -> Float[Tensor, "..."]:
+def _sharpness(logits: Float[Tensor, "... N C"], targets: Tensor, weights: Tensor | None) -> Float[Tensor, "..."]:
     """Return the number by which logits are multiplied, `1 / T`, that rows and a prior make most probable.
 
     The prior, a normal distribution of its logarithm, is what few rows or rows without an error leave it near to 1 by.
     The slope of the log posterior along that logarithm falls through zero, which is found by bisection.
     """
     n = logits.shape[-2]
-    own = logits.gather(-1, targets.expand(logits.shape[:-1]).unsqueeze(-1)).squeeze(-1).sum(-1)
+    w = logits.new_ones(n) if weights is None else weights.to(logits)
+    own = (logits.gather(-1, targets.expand(logits.shape[:-1]).unsqueeze(-1)).squeeze(-1) * w).sum(-1)
     low, high = (logits.new_full(logits.shape[:-2], end) for end in _LOG_SHARPNESS)
     for _ in range(_BISECTIONS if n else 0):
         middle = (low + high) / 2
         b = middle.exp()
-        expected = ((logits * b[..., None, None]).softmax(-1) * logits).sum((-1, -2))
+        expected = (((logits * b[..., None, None]).softmax(-1) * logits).sum(-1) * w).sum(-1)
         rising = b * (own - expected) - middle / _PRIOR**2 > 0
         low, high = torch.where(rising, middle, low), torch.where(rising, high, middle)
     return ((low + high) / 2).exp()
@@ -169,18 +170,24 @@ def _absolute(outputs: Tensor, targets: Tensor) -> Tensor:
     return (_predicted(outputs, targets) - targets).abs()
 
 
-def _unexplained(outputs: Tensor, targets: Tensor) -> Tensor:
+def _weighted_mean(values: Float[Tensor, "... N"], weights: Tensor | None) -> Float[Tensor, "... 1"]:
+    if weights is None or not weights.any():
+        return values.mean(-1, keepdim=True)
+    return (values * weights.to(values)).sum(-1, keepdim=True) / weights.to(values).sum()
+
+
+def _unexplained(outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return numbers whose mean is the share of the variance that is left, and that vary as this ratio does.
 
     The variance is estimated on the same rows, so that a row's own part of it counts (Cochran 1977, equation 6.10).
     """
-    squares, around = _squared(outputs, targets), (targets - targets.mean()).square()
-    variance = around.mean().clamp_min(1e-12)
-    share = squares.mean(-1, keepdim=True) / variance
+    squares, around = _squared(outputs, targets), (targets - _weighted_mean(targets, weights)).square()
+    variance = _weighted_mean(around, weights).clamp_min(1e-12)
+    share = _weighted_mean(squares, weights) / variance
     return _around(share, (squares - share * around) / variance)
 
 
-def _gaussian_nll(outputs: Tensor, targets: Tensor) -> Tensor:
+def _gaussian_nll(outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the cost under Gaussian noise: of the network's own variance, or one fitted on the other half of rows."""
     squares = _squared(outputs, targets)
     if _has_heads(outputs, targets) and outputs.shape[-1] == 2:
@@ -188,7 +195,7 @@ def _gaussian_nll(outputs: Tensor, targets: Tensor) -> Tensor:
         return 0.5 * (math.log(2 * math.pi) + log_variance + squares * (-log_variance).exp())
     costs = torch.empty_like(squares)
     for half in _halves(squares.shape[-1], squares.device):
-        noise = squares[..., ~half].mean(-1, keepdim=True).clamp_min(1e-12)
+        noise = _weighted_mean(squares[..., ~half], None if weights is None else weights[~half]).clamp_min(1e-12)
         costs[..., half] = 0.5 * (math.log(2 * math.pi) + noise.log() + squares[..., half] / noise)
     return costs
 
@@ -200,7 +207,7 @@ METRICS = {
         Metric("accuracy", "classification", _wrong, lambda cost, _: 1 - cost, rising=True, bounds=(0.0, 1.0)),
         Metric("brier", "classification", _brier),
         Metric("mc-nll", "classification", _nll, samples=SAMPLES),
-        Metric(CALIBRATED, "classification", _calibrated_nll, on_demand=True),
+        Metric(CALIBRATED, "classification", _calibrated_nll, of_rows_alone=False, on_demand=True),
         Metric("mse", "regression", _squared, lambda cost, deviation: cost * deviation**2),
         Metric("rmse", "regression", _squared, lambda cost, deviation: math.sqrt(max(cost, 0.0)) * deviation),
         Metric("mae", "regression", _absolute, lambda cost, deviation: cost * deviation),
@@ -242,28 +249,23 @@ def interval_of(
     return metric.interval_in_unit(ends, deviation)
 
 
-def find(name: str | None, task: str, weighted: bool = False) -> Metric:
+def find(name: str | None, task: str) -> Metric:
     """Return a metric of a task; None means nll for classes and mse for numbers.
 
     Raises:
-        InputError: there is none of that name for the task, or none for weighted rows.
+        InputError: there is none of that name for the task.
     """
     if name is None:
         name = "nll" if task == "classification" else "mse"
-    known = {metric.name: metric for metric in METRICS.values() if metric.task == task and metric.serves(weighted)}
+    known = {metric.name: metric for metric in METRICS.values() if metric.task == task}
     if not isinstance(name, str) or name not in known:
-        whose = f"{task}{' with weights' * weighted}"
-        raise InputError(f"the metric must be one of {', '.join(known)} for {whose}, got {name!r}")
+        raise InputError(f"the metric must be one of {', '.join(known)} for {task}, got {name!r}")
     return known[name]
 
 
-def of(task: str, weighted: bool = False) -> list[Metric]:
-    """Return the metrics of a task that every network is measured by, in one pass in evaluation mode.
-
-    For weighted rows those alone that can be taken of them.
-    """
-    known = [m for m in METRICS.values() if m.task == task and m.serves(weighted)]
-    return [m for m in known if not m.samples and not m.on_demand]
+def of(task: str) -> list[Metric]:
+    """Return the metrics of a task that every network is measured by, in one pass in evaluation mode."""
+    return [m for m in METRICS.values() if m.task == task and not m.samples and not m.on_demand]
 
 
 def once_calibrated(metric: Metric) -> Metric | None:

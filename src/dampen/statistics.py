@@ -215,11 +215,11 @@ def variance_by_size(values: Float[np.ndarray, " J"], sizes: Float[np.ndarray, "
     return float(w @ np.square(values - w @ values)) / (1 - float(w @ w))
 
 
-def mean_by_size(values: Float[np.ndarray, "J ..."], sizes: Sequence[int]) -> Float[np.ndarray, "..."]:
+def mean_by_size(values: Float[np.ndarray, "J ..."], sizes: Sequence[float]) -> Float[np.ndarray, "..."]:
     """Return the mean over folds, which count by their rows.
 
     Example:
-        >>> mean_by_size(np.array([[1.0], [4.0]]), [2, 1])
+        >>> mean_by_size(np.array([[1.0], [4.0]]), [2.0, 1.0])
         array([2.])
     """
     return values.mean(0) if len(set(sizes)) == 1 else np.average(values, axis=0, weights=sizes)

@@ -138,6 +138,8 @@ def test_the_text_is_the_report(run):
         (["the_models:sound", "--input", "7"], "the model fails on a batch of [4, 7] float32 in 0: "),
         (["the_models:sound", "--input", "3x"], "--input takes the shape of one row, such as 3x32x32"),
         (["the_models:sound", "--input", "0"], "got '0'"),
+        (["the_models:sound", "--input", f"64:{10**19}"], f"--input '64:{10**19}' is beyond 2147483647 numbers"),
+        (["the_models:sound", "--input", "99999x99999x99999"], "is beyond 2147483647 numbers a row"),
         (["the_models:sound", "--input", ""], "got ''"),
         (["the_models:sound", "--steps", "0"], "--steps"),
         (["the_models:sound", "--ignore", "nonsense"], "there is no check 'nonsense' to ignore; the checks are"),

@@ -20,7 +20,7 @@ from dampen import InputError
 from dampen._io import counted, shortened
 from dampen.cli._main import lacks_memory
 from dampen.cli._output import print_table
-from dampen.cli._writers import harmless
+from dampen.cli._writers import harmless, stream_json
 
 LONG = "x" * 5000
 
@@ -135,6 +135,21 @@ def test_predictions_of_classes_that_are_formulas_are_harmless_in_csv_and_whole_
     assert {row["target"] for row in table} == {f"'{name}" for name in names}
     code, out, _ = run("predict", "study", "rows.csv", "--rows", "all", "--samples", "0", "--json")
     assert {row["target"] for row in json.loads(out)["predictions"]} == set(names)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"), [("utf-8", "caf\u00e9 \U0001f600"), ("ascii", "caf\\u00e9 \\ud83d\\ude00")]
+)
+def test_a_streamed_document_is_json_whatever_the_terminal_can_show(monkeypatch, encoding, written):
+    shown = io.TextIOWrapper(io.BytesIO(), encoding, errors="backslashreplace")
+    monkeypatch.setattr(sys, "stdout", shown)
+    cells = np.array(["caf\u00e9 \U0001f600"], dtype=object)
+    stream_json({"data": cells[0]}, [{"prediction": cells}], lambda: {"notes": cells.tolist()})
+    shown.flush()
+    text = shown.buffer.getvalue().decode(encoding)
+    assert text.count(written) == 3
+    document = json.loads(text)
+    assert document == {"data": cells[0], "predictions": [{"prediction": cells[0]}], "notes": [cells[0]]}
 
 
 def test_figures_of_a_table_are_never_cut(monkeypatch):

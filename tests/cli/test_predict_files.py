@@ -240,9 +240,13 @@ def test_the_page_about_trust_takes_a_file_with_targets(run, folder):
     table.to_csv("known.csv", index=False)
     (table.drop(columns="quality") * 3).to_csv("foreign.csv", index=False)
     words = ("trust", folder / "wine", "known.csv", "--against", "foreign.csv", "--out", "t.html", *ALL)
-    document = json.loads(run(*words)[1])
+    _, out, err = run(*words)
+    document = json.loads(out)
     assert document["summary"]["n"] == 80
     assert document["out_of_distribution"]["data"] == "foreign"
+    beyond = "note: among the rows of foreign.csv: column 'alcohol' is beyond the training rows in 80 rows"
+    assert beyond in err
+    assert any(note.startswith(beyond.removeprefix("note: ")) for note in document["notes"])
     with open("t.html") as page:
         assert "What is the gain from abstaining?" in page.read()
 

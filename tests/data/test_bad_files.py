@@ -464,3 +464,11 @@ def test_no_odd_bytes_end_in_a_traceback(tmp_path_factory, content, ending):
     with pytest.raises(InputError) as caught:
         load(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_line_of_too_few_fields_is_named_where_the_names_stand_in_a_comment(tmp_path):
+    lines = ["# a,b,y", *(f"{i}.5,{i % 3},{i % 2}" for i in range(60))]
+    assert len(load(written(tmp_path, "\n".join(lines)), target="y").targets) == 60
+    for line in (3, 31, 61):
+        short = [*lines[: line - 1], "4,5", *lines[line:]]
+        refused(written(tmp_path, "\n".join(short)), f"cut off: line {line} has 2 fields", target="y")

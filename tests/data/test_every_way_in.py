@@ -112,7 +112,7 @@ def test_an_estimator_reads_a_frame_as_load_does_and_warns_of_what_it_does_not_u
     X, _ = model._read(frame, data.targets.numpy())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        columns = columns_of(X, None if model._mixed else frame.columns, X)
+        columns = columns_of(X, None if model._mixed else frame.columns)
     assert columns.used == data.columns.used
     assert sorted(columns.dropped) == sorted(data.columns.dropped)
     warned = " ".join(str(warning.message) for warning in caught)

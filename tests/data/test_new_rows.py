@@ -227,3 +227,23 @@ def test_text_for_times_is_read_in_one_format_and_no_warning_of_pandas_leaks():
     values, notes = read("2020-05-31", "soon", 20200531, None)
     np.testing.assert_array_equal(values, [day, np.nan, np.nan, np.nan])
     assert notes[0].startswith("column 'day' is not a date in 2 rows ('soon', '20200531')")
+
+
+def test_a_class_and_a_category_that_look_like_numbers_are_known_among_numbers_alone(tmp_path):
+    codes = ["007", "1.50", "none yet"] * 20
+    frame = pd.DataFrame({"code": codes, "size": SIZE, "grade": ["1.0", "2.0", "failed"] * 20})
+    data = load(written(tmp_path, frame.to_csv(index=False)), target="grade")
+    new = written(tmp_path, "code,size,grade\n007,30,1.0\n1.50,40,2.0\n8,50,1\n", "new.csv")
+    found = Preprocessing.of(data).read(new)
+    levels = data.columns.used[0].levels
+    assert [levels[int(code)] if code >= 0 else None for code in found.features[:, 0]] == ["007", "1.50", None]
+    assert [data.classes[i] for i in found.targets] == ["1.0", "2.0", "1.0"]
+    assert [note for note in found.notes if "'8'" in note] != []
+
+
+def test_two_categories_that_are_one_number_are_not_told_apart_by_it(tmp_path):
+    frame = pd.DataFrame({"code": ["7", "007", "x"] * 20, "size": SIZE, "grade": ["a", "b", "c"] * 20})
+    data = load(written(tmp_path, frame.to_csv(index=False)), target="grade")
+    found = Preprocessing.of(data).read(pd.DataFrame({"code": ["7.0", "7", "07", "x"], "size": [30, 40, 50, 60]}))
+    levels = data.columns.used[0].levels
+    assert [levels[int(code)] if code >= 0 else None for code in found.features[:, 0]] == [None, "7", None, "x"]

@@ -259,6 +259,23 @@ def test_groups_stay_together_in_every_split(frame):
     assert "city" not in [column.name for column in data.columns.used]
 
 
+def test_a_group_called_na_is_one_group_and_rows_without_one_are_told(frame):
+    """Namibia's code, which pandas takes for a missing value."""
+    rows = np.arange(len(frame))
+    country = pd.Series(np.where(rows % 5 == 0, "NA", np.where(rows % 7 == 0, "", "DE" + (rows % 20).astype(str))))
+    data = load(frame.assign(country=country), target="smokes", group="country", test_fraction=0.0)
+    of_na, alone = (data.groups[torch.tensor(np.flatnonzero(country == name))] for name in ("NA", ""))
+    assert len(of_na.unique()) == 1
+    assert len(alone.unique()) == len(alone)
+    assert not set(of_na.tolist()) & set(alone.tolist())
+    told = [note for note in data.notes if note.startswith("group 'country'")]
+    assert told == [
+        f"group 'country': 'NA' in {len(of_na)} rows is treated as a group; leave these cells empty if they are "
+        "missing",
+        f"group 'country' is missing in {len(alone)} rows: each is a group of its own",
+    ]
+
+
 def test_later_rows_judge_what_earlier_ones_train(frame):
     shuffled = frame.sample(frac=1.0, random_state=0)
     data = load(shuffled, target="price", time_order="when").with_validation(0.2)

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
-from sklearn.metrics import accuracy_score, log_loss, mean_squared_error
+from sklearn.metrics import accuracy_score, log_loss, mean_squared_error, r2_score
 
 import dampen
 from dampen import SGD, InputError, Population, Setting, from_arrays, solo
@@ -129,8 +130,9 @@ def test_a_study_of_weighted_rows_ranks_and_tests_by_weight(data, tmp_path):
         mean, deviation = study.plan.target_scale
         each = [mean_squared_error(truth, o.squeeze(-1) * deviation + mean, sample_weight=weights) for o in outputs]
         told = study.test["recommended"]["mse"]["mean"]
-        with pytest.raises(InputError, match="one of mse, rmse, mae for regression with weights, got 'r2'"):
-            dampen.tune(network(), data, metric="r2", **small)
+        r2 = [r2_score(truth, o.squeeze(-1) * deviation + mean, sample_weight=weights) for o in outputs]
+        assert study.test["recommended"]["r2"]["mean"] == pytest.approx(np.mean(r2), rel=1e-4)
+        assert dampen.tune(network(), data, metric="r2", **small).verdict.metric.name == "r2"
     assert told == pytest.approx(np.mean(each), rel=1e-4)
 
 
@@ -190,17 +192,33 @@ def test_intervals_over_weighted_rows_and_groups_are_a_bootstrap_s(case):
     assert found(np.full(len(owner), 0.7)).interval() == pytest.approx((0.7, 0.7))
 
 
-def test_the_interval_of_r2_counts_that_its_variance_is_estimated_too():
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_interval_of_r2_counts_that_its_variance_is_estimated_too(weighted):
     rng = np.random.default_rng(0)
     targets = rng.standard_t(5, size=150)
-    metric = find("r2", "regression")
+    weights = rng.uniform(0.2, 3, 150) if weighted else np.ones(150)
+    told = {"weights": torch.tensor(weights / weights.mean())} if weighted else {}
+    rows = dampen.data.Rows(torch.zeros(150, 1), torch.tensor(targets), **told)
     for predicted in (np.full(150, 0.1), targets + rng.normal(0, 0.7, 150)):
-        costs = metric.cost(torch.tensor(predicted)[:, None], torch.tensor(targets))
-        rows = rng.integers(0, 150, (4000, 150))
-        drawn = ((predicted - targets)[rows] ** 2).mean(1) / targets[rows].var(1)
+        costs = find("r2", "regression").costs(torch.tensor(predicted)[:, None], rows)
+        drawn = rng.integers(0, 150, (4000, 150))
+        of_draws = [1 - r2_score(targets[d], predicted[d], sample_weight=weights[d]) for d in drawn]
         low, high = over_rows(costs.numpy()).interval()
-        assert float(costs.mean()) == pytest.approx(((predicted - targets) ** 2).mean() / targets.var())
-        np.testing.assert_allclose(high - low, np.diff(np.quantile(drawn, [0.025, 0.975]))[0], rtol=0.15, atol=0.01)
+        assert float(costs.mean()) == pytest.approx(1 - r2_score(targets, predicted, sample_weight=weights))
+        np.testing.assert_allclose(high - low, np.diff(np.quantile(of_draws, [0.025, 0.975]))[0], rtol=0.15, atol=0.01)
+
+
+def test_the_noise_of_one_half_counts_the_other_by_its_weights():
+    rng = np.random.default_rng(1)
+    errors, weights = rng.normal(0, 2, 40), rng.uniform(0, 3, 40)
+    rows = dampen.data.Rows(torch.zeros(40, 1), torch.zeros(40).double(), torch.tensor(weights / weights.mean()))
+    found = find("nll", "regression").costs(torch.tensor(errors)[:, None], rows)
+    one = torch.randperm(40, generator=torch.Generator().manual_seed(40)).numpy() % 2 == 0
+    expected = np.empty(40)
+    for half in (one, ~one):
+        noise = np.average(errors[~half] ** 2, weights=weights[~half])
+        expected[half] = -scipy.stats.norm.logpdf(errors[half], scale=np.sqrt(noise))
+    assert found.mean().item() == pytest.approx(np.average(expected, weights=weights))
 
 
 @pytest.mark.parametrize(

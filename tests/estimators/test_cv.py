@@ -64,6 +64,12 @@ def test_a_splitter_gets_groups_with_and_without_metadata_routing(classes, routi
         DampenClassifier(**ONE).fit(X, y, groups=groups)
 
 
+def test_folds_need_no_groups_under_metadata_routing(classes):
+    with config_context(enable_metadata_routing=True):
+        model = DampenClassifier(**ONE, cv=3).fit(*classes)
+    assert len(model.study_.data.given_folds) == 3
+
+
 @pytest.mark.slow
 def test_windows_in_time_that_are_equally_long_are_taken(classes):
     X, y = classes

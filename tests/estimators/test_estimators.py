@@ -108,6 +108,7 @@ def test_a_weight_is_a_number_of_copies_and_the_order_of_rows_is_nothing(classes
         ({"epochs": True}, "epochs must be a whole number, 1 or larger"),
         ({"n_confirm_seeds": None}, "n_confirm_seeds must be a whole number, 1 or larger, got None"),
         ({"n_confirm_seeds": 0}, "n_confirm_seeds must be a whole number, 1 or larger, got 0"),
+        ({"metric": "acuracy"}, "the metric must be one of nll, accuracy"),
         ({"hidden": (8.5,)}, r"hidden must be widths of layers, whole numbers such as \(64, 32\), got \(8.5,\)"),
         ({"hidden": (8, 0)}, "hidden must be widths of layers"),
         ({"hidden": "64"}, "hidden must be widths of layers"),
@@ -459,3 +460,38 @@ def test_a_thousand_rows_get_waves_and_smoothed_labels_and_as_sharp_probabilitie
     np.testing.assert_allclose(found, model.predict_uncertainty(X[:5], samples=4).mutual_information, rtol=1e-6)
     wide, labels = make_classification(1100, 40, random_state=0)
     assert DampenClassifier(**ONE | {"epochs": 1}).fit(wide, labels).networks_[0][2].in_features == 40
+
+
+def test_weights_count_in_whatever_unit(classes):
+    """Also where all of them are small, as inverse variances may be."""
+    X, y = (part[:40] for part in classes)
+    weights = np.random.default_rng(0).uniform(0.1, 3, 40)
+    found = [DampenClassifier(**ONE).fit(X, y, sample_weight=unit * weights).predict_proba(X) for unit in (1, 1e-10)]
+    np.testing.assert_allclose(*found, rtol=1e-6)
+    assert np.abs(found[0] - DampenClassifier(**ONE).fit(X, y).predict_proba(X)).max() > 1e-3
+
+
+@pytest.mark.parametrize("loss", [None, "gaussian_nll"])
+def test_a_row_that_is_there_twice_leaves_every_metric(loss):
+    X, y = load_diabetes(return_X_y=True)
+    X, y = np.r_[X[:80], X[:1]], np.r_[y[:80], y[:1]]
+    model = DampenRegressor(**ONE | {"epochs": 2}, loss=loss, metric=None if loss else "r2").fit(X, y)
+    assert model.study_.data.weights is not None
+    assert model.study_.verdict.metric.name == ("nll" if loss else "r2")
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize(("kind", "missing"), [(DampenClassifier, None), (DampenRegressor, np.nan)])
+def test_a_label_that_is_missing_is_refused(kind, missing, mixed):
+    frame = pd.DataFrame({"size": np.arange(60.0) ** 2, **({"colour": ["red", "blue"] * 30} if mixed else {})})
+    y = np.array(["yes", "no"] * 30 if kind is DampenClassifier else np.arange(60), dtype=object)
+    y[7] = missing
+    with pytest.raises(ValueError, match="contains NaN"):
+        kind(**ONE).fit(frame, y)
+
+
+def test_a_study_of_other_rows_does_not_stay(classes):
+    X, y = classes
+    model = DampenClassifier(**ONE | {"epochs": 2}).fit(X, y)
+    assert model.study_.data.features.shape[0] == 120
+    assert not hasattr(model.fit(X[:40], y[:40]), "study_")

@@ -106,3 +106,35 @@ def test_a_polars_frame_gives_what_the_pandas_frame_gives():
     expected = DampenClassifier(**TINY).fit(frame, y).predict_proba(frame)
     model = DampenClassifier(**TINY).fit(polars.from_pandas(frame), polars.Series(y))
     np.testing.assert_array_equal(model.predict_proba(polars.from_pandas(frame)), expected)
+
+
+def test_a_column_of_row_numbers_is_none_in_whatever_order_and_however_copies_are_given():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"row": np.arange(3, 43), "size": rng.normal(size=40)})
+    y, shuffled = rng.integers(0, 2, 40), rng.permutation(40)
+    ways = {
+        "as they are": (frame, y, None),
+        "shuffled": (frame.iloc[shuffled], y[shuffled], None),
+        "a part": (frame.iloc[8:], y[8:], None),
+        "one twice": (frame.iloc[[0, *range(40)]], y[[0, *range(40)]], None),
+        "one of weight 2": (frame, y, 1.0 + (np.arange(40) == 0)),
+        "one of weight 0": (frame.replace({"row": {3: 1}}), y, (np.arange(40) > 0).astype(float)),
+    }
+    for way, (rows, targets, weights) in ways.items():
+        with pytest.warns(UserWarning, match="column 'row' is not used: an identifier"):
+            model = DampenClassifier(**TINY).fit(rows, targets, sample_weight=weights)
+        assert [column.name for column in model._columns.used] == ["size"], way
+    model = DampenClassifier(**TINY).fit(frame[["row"]], y)
+    assert [column.name for column in model._columns.used] == ["row"]  # nothing else could be learnt from
+
+
+def test_how_a_category_that_looks_like_a_number_is_read_does_not_depend_on_the_rows_beside_it():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": rng.normal(size=80), "code": rng.choice(["3.0", "1.50", "7e2", "unknown"], 80)})
+    y = (frame["code"].isin(["3.0", "unknown"]) ^ (rng.random(80) < 0.1)).astype(int)
+    model = DampenClassifier(**TINY).fit(frame, y)
+    together = model.predict_proba(frame)
+    alone = np.concatenate([model.predict_proba(frame.iloc[[i]]) for i in range(10)])
+    numbers = frame[frame["code"] != "unknown"]
+    np.testing.assert_allclose(alone, together[:10], rtol=1e-6)
+    np.testing.assert_allclose(model.predict_proba(numbers), together[frame["code"] != "unknown"], rtol=1e-6)

@@ -23,17 +23,17 @@ def drawn(n, sharpness, seed=0):
     return torch.from_numpy(sharpness * logits), torch.from_numpy(targets)
 
 
-def by_hand(logits, targets):
+def by_hand(logits, targets, weights=None):
     """Fit `1 / T` on one half of the rows for the other and the other way round, with its prior, by scipy."""
-    costs = np.empty(len(targets))
+    costs, weights = np.empty(len(targets)), np.ones(len(targets)) if weights is None else weights
     one = torch.randperm(len(targets), generator=torch.Generator().manual_seed(len(targets))).numpy() % 2 == 0
     assert abs(one.sum() - len(targets) / 2) <= 0.5
     for half in (one, ~one):
-        z, y = logits[~half], targets[~half]
+        z, y, w = logits[~half], targets[~half], weights[~half]
 
-        def lost(log_b, z=z, y=y):
-            nll = log_loss(y, np.exp(log_softmax(np.exp(log_b) * z, 1)), labels=[0, 1, 2])
-            return len(y) * nll + log_b**2 / (2 * np.log(2) ** 2)
+        def lost(log_b, z=z, y=y, w=w):
+            nll = log_loss(y, np.exp(log_softmax(np.exp(log_b) * z, 1)), labels=[0, 1, 2], sample_weight=w)
+            return w.sum() * nll + log_b**2 / (2 * np.log(2) ** 2)
 
         b = np.exp(minimize_scalar(lost, bounds=(-4, 4), method="bounded", options={"xatol": 1e-8}).x)
         costs[half] = -log_softmax(b * logits[half], 1)[np.arange(half.sum()), targets[half]]
@@ -45,6 +45,16 @@ def test_a_cost_is_that_under_the_temperature_of_the_other_half(n):
     logits, targets = drawn(n, 3.0)
     found = find("calibrated-nll", "classification").cost(logits, targets)
     np.testing.assert_allclose(found, by_hand(logits.numpy(), targets.numpy()), rtol=2e-4, atol=1e-5)
+
+
+def test_the_temperature_of_the_other_half_counts_its_rows_by_their_weights():
+    logits, targets = drawn(60, 3.0)
+    weights = np.random.default_rng(0).uniform(0, 3, 60)
+    weights /= weights.mean()
+    rows = dampen.data.Rows(logits, targets, torch.from_numpy(weights))
+    found = find("calibrated-nll", "classification").costs(logits, rows)
+    expected = by_hand(logits.numpy(), targets.numpy(), weights)
+    assert found.mean().item() == pytest.approx(np.average(expected, weights=weights), rel=1e-4)
 
 
 def test_the_metric_does_not_depend_on_how_sure_a_network_is():

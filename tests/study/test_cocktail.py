@@ -40,10 +40,10 @@ def test_cocktails_of_classes_are_compared_by_how_well_they_tell_them_apart():
     for name, metric in (("wine", "nll"), ("diabetes", "mse")):  # of few rows, and numbers
         assert tune(tabular(8), load(name), cocktail=True, **how).plan.metric.name == metric
     assert tune(mlp(8), digits, **how).plan.metric.name == "nll"
-    weighted = from_arrays(
-        digits.features.float().numpy(), digits.targets.numpy(), weights=np.ones(len(digits.targets))
-    )
-    assert tune(mlp(8), weighted, cocktail=True, **how).plan.metric.name == "nll"
+    even = np.ones(len(digits.targets))
+    for weights, metric in ((even, "calibrated-nll"), (np.where(even.cumsum() % 2, 1, 0.1), "nll")):  # worth 160 rows
+        weighted = from_arrays(digits.features.float().numpy(), digits.targets.numpy(), weights=weights)
+        assert tune(mlp(8), weighted, cocktail=True, **how).plan.metric.name == metric
 
 
 def test_what_can_act_is_searched():

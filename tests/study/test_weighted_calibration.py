@@ -115,6 +115,37 @@ def test_a_folder_without_weights_has_a_note_and_one_with_other_numbers_is_refus
     assert kept == again.calibrated(0, ensemble=True).calibration == study.calibrated(0, ensemble=True).calibration
 
 
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory):
+    """A study whose folds are two places, the rows of one weighing as much as ten of the other's."""
+    x, y, _ = of_values(200, 0)
+    place = np.arange(200) % 2
+    data = dampen.from_arrays(x, y, weights=np.where(place, 10.0, 1.0), test_fraction=0.0)
+    folds = [(np.flatnonzero(place != held), np.flatnonzero(place == held)) for held in (0, 1)]
+    folder = tmp_path_factory.mktemp("sites") / "study"
+    how = {"n_seeds": 4, "epochs": 5, "batch_size": 64}
+    return dampen.compare(dampen.mlp(8, dropout=0.0), data.with_folds(folds), SETTINGS, out=folder, **how)
+
+
+def test_a_fold_counts_by_the_weight_of_its_rows_in_what_is_calibrated(sites):
+    errors, weights = [], []
+    for network, seen in sites.results.predictor.unseen:
+        with torch.no_grad():
+            errors.append((network(seen.features)[:, 0] - seen.targets).numpy())
+        weights.append(sites.data.weights[seen.numbers].numpy())
+    errors, weights = np.concatenate(errors), np.concatenate(weights)
+    assert sorted(set(weights.tolist())) == [1.0, 10.0]
+    expected = np.average(errors**2, weights=weights) * sites.target_scale[1] ** 2
+    found = sites.calibrated(0).calibration
+    assert found.noise == pytest.approx(expected, rel=1e-4)
+    kept = dampen.load_study(sites.folder).calibrated(0).calibration
+    assert (kept.noise, kept.conformal, kept.limit_rows) == pytest.approx(
+        (found.noise, found.conformal, found.limit_rows)
+    )
+    assert found.limit_rows == pytest.approx(200 * 5.5**2 / 50.5)  # each is there twice
+    assert sites.verdict.value == pytest.approx(expected, rel=1e-4)
+
+
 class Sure(nn.Module):
     """Logits of 6 and -6 by the sign of the first column, whatever it is trained on."""
 

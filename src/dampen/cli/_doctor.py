@@ -1,6 +1,7 @@
 """`dampen doctor`: what is wrong with how a model is regularised."""
 
 import inspect
+import math
 import re
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _ROWS = 4  # of the batch that is made up
 _FOUND_SERIOUS = 1  # exit code
+_MOST = 2**31 - 1  # numbers a row: what torch can count, whatever the memory
 _SHAPE = re.compile(r"(\d+(?:x\d+)*)(?::(\d+))?")
 
 
@@ -88,6 +90,8 @@ def row_shape(text: str) -> tuple[tuple[int, ...], int | None]:
             f"--input takes the shape of one row, such as 3x32x32, or 64:1000 for 64 whole numbers below 1000; "
             f"got {text!r}"
         )
+    if max(math.prod(shape), below or 0) > _MOST:
+        raise InputError(f"--input {text!r} is beyond {_MOST} numbers a row, or whole numbers of that size")
     return shape, below
 
 

@@ -40,7 +40,12 @@ def _escaped(letter: re.Match[str]) -> str:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print one JSON document; what is not a finite number becomes null.
+    """Print one JSON document, see `as_json`."""
+    print(as_json(document))
+
+
+def as_json(document: dict[str, Any]) -> str:
+    """Return one JSON document to print; what is not a finite number becomes null.
 
     Letters that the output's encoding lacks are escaped: a file's name may have bytes that are no text in any.
     """
@@ -48,8 +53,8 @@ def print_json(document: dict[str, Any]) -> None:
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        text = json.dumps(document, allow_nan=False)
-    print(text)
+        return json.dumps(document, allow_nan=False)
+    return text
 
 
 def say(line: str, *, stream: TextIO | None = None, end: str = "\n") -> None:

@@ -139,7 +139,11 @@ def _worth(setup: "Setup", gathered: "_Gathered", coverage: float, plot: Path | 
     evaluated = gathered.evaluated() if setup.labelled else None
     if plot is not None and evaluated is not None:
         draw_predictions(evaluated, setup.source, plot)
-    odd = [] if evaluated is None else remarks(evaluated, coverage, calibration.document()["calibrator"])
+    odd = (
+        []
+        if evaluated is None
+        else remarks(evaluated, coverage, calibration.document()["calibrator"], calibration.limit_rows)
+    )
     return {
         "notes": [*setup.notes, *_output.WARNED, *calibration.notes, *odd],
         "calibration": calibration.document(),
@@ -318,7 +322,7 @@ def _print(document: dict[str, Any], setup: "Setup", file: Path | None) -> None:
                 f"{worth['accuracy_answered']:.4f}. "
             )
             _output.say(
-                f"{abstaining * (worth['answered'] < 1)}Sets for {calibration['coverage']:.0%} coverage contain the "
+                f"{abstaining * (worth['answered'] < 1)}Sets for {calibration['coverage']:.4g} coverage contain the "
                 f"right class in {worth['conformal_coverage']:.1%} of the rows, with {worth['mean_set_size']:.2f} "
                 "classes on average.",
                 stream=stream,

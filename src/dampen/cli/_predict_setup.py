@@ -105,7 +105,9 @@ def ready(
         predictor.inputs(there, other[1][:2])
     predictor.inputs(source, at[:2])  # raises where rows have another shape
     row_notes = source.notes if isinstance(source, Incoming) else ()  # of the study's own data they are known already
-    printed += [f"{_NOTE}{note}" for note in row_notes]
+    others = other[0].notes if other is not None and isinstance(other[0], Incoming) else ()
+    of_others = [_among(str(against), note) for note in others]
+    printed += [f"{_NOTE}{note}" for note in (*row_notes, *of_others)]
     notes = tuple(line.removeprefix(_NOTE) for line in printed if line.startswith(_NOTE))
     for line in printed:
         print(f"dampen: {_output.printable(shown(line))}", file=sys.stderr)
@@ -157,6 +159,10 @@ def _numbers(data: "Source", wanted: str) -> "torch.Tensor":
     if wanted == "test" and not len(getattr(data, "test_rows", ())):
         raise InputError(f"{data.name!r} has no test rows: --rows all takes all of them")
     return torch.arange(len(data.features)) if wanted == "all" else rows_of(data)
+
+
+def _among(rows: str, note: str) -> str:
+    return f"among the rows of {rows}: {note}"
 
 
 def _opened(

@@ -1,6 +1,5 @@
 """Lines of predictions, written while they are found: to CSV, to Parquet, to stdout or into one JSON document."""
 
-import json
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable
@@ -131,7 +130,7 @@ def stream_json(head: dict[str, Any], parts: Parts, tail: Callable[[], dict[str,
     """Print one JSON document row by row; `tail` is called after the last row."""
 
     def inner(document: dict[str, Any]) -> str:
-        return json.dumps(_output.plain(document), ensure_ascii=False, allow_nan=False)[1:-1]
+        return _output.as_json(document)[1:-1]
 
     sys.stdout.write("{" + inner(head) + ', "predictions": [')
     comma = ""

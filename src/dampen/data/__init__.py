@@ -2,7 +2,7 @@
 
 from dampen.data._arrays import from_arrays
 from dampen.data._dataset import Data, Rows
-from dampen.data._evaluation_rows import equally_long, held_out, training_and_validation_rows
+from dampen.data._evaluation_rows import equally_long, held_out, repeated, training_and_validation_rows
 from dampen.data._find import is_here
 from dampen.data._given_folds import a_round, held_rows
 from dampen.data._head import read_head
@@ -63,6 +63,7 @@ __all__ = [
     "read_new_images",
     "read_parquet",
     "read_rows",
+    "repeated",
     "repeating",
     "repeats",
     "spelling_notes",

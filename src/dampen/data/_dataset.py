@@ -33,6 +33,8 @@ class Rows:
     - `weights`: how much each row counts, with mean 1; None where all count alike.
     - `groups`: rows with the same number belong together; None where each stands for itself.
     - `times`: the rank of each row's time; None without times.
+    - `numbers`: which rows of their data they are; None where that is not known.
+    - `mean_weight`: by which weights were divided, beside the mean of all rows of the data.
     """
 
     features: Shaped[Tensor, "N ..."]
@@ -40,9 +42,16 @@ class Rows:
     weights: Float[Tensor, " N"] | None = None
     groups: Int[Tensor, " N"] | None = None
     times: Int[Tensor, " N"] | None = None
+    numbers: Int[Tensor, " N"] | None = None
+    mean_weight: float = 1.0
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def weights_among_all(self) -> Float[Tensor, " N"] | None:
+        """Weights that can be compared with those of other rows of the data; their mean need not be 1."""
+        return None if self.weights is None else self.weights.double() * self.mean_weight
 
 
 def _no_rows() -> Tensor:
@@ -234,14 +243,15 @@ class Data:
         return self._with_roles(self.normalisation.apply(self.features[rows]), rows)
 
     def _with_roles(self, inputs: Shaped[Tensor, "n ..."], rows: Int[Tensor, " n"]) -> Rows:
-        weights = None
+        weights, mean = None, 1.0
         if self.weights is not None and len(rows):
-            weights = self.weights[rows]
+            weights = self.weights[rows].double()
             if not weights.any():
                 raise InputError(f"all {len(rows)} evaluation rows have weight 0; give some of them a weight")
-            weights = weights.double() / weights.double().mean()
+            mean = float(weights.mean() / self.weights.double().mean())
+            weights = weights / weights.mean()
         groups, times = (None if of_all is None else of_all[rows] for of_all in (self.groups, self.times))
-        return Rows(inputs, self.targets[rows], weights, groups, times)
+        return Rows(inputs, self.targets[rows], weights, groups, times, rows, mean)
 
     def whole(self) -> "Data | None":
         """Return the data of an array of whole numbers with these as inputs, to embed; None for other data."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from dampen.data import _splits
-from dampen.data._dataset import Data
+from dampen.data._dataset import Data, Rows
 from dampen.errors import InputError
 
 HELD_OUT = 0.2  # of the training rows: a half ranks, a half gives the verdict
@@ -19,6 +19,15 @@ def held_out(data: Data, seed: int) -> tuple[Data, Data]:
         data = data.with_validation(HELD_OUT, seed=seed)
     selection, evaluation = (replace(data, validation_rows=data.validation_rows[half]) for half in _halves(data, seed))
     return selection, evaluation
+
+
+def repeated(parts: Sequence[Rows]) -> float:
+    """Return how often a row is there, in the mean, in parts of which some may hold the same rows of their data."""
+    numbers = [part.numbers for part in parts if part.numbers is not None]
+    n = sum(map(len, parts))
+    if len(numbers) == len(parts):
+        return n / len(torch.cat(numbers).unique())
+    return n / sum(map(len, {id(part): part for part in parts}.values()))
 
 
 def _halves(data: Data, seed: int) -> Sequence[torch.Tensor]:

@@ -11,6 +11,7 @@ from dampen.data.tables._values import (
     SYMBOLS,
     WORDS,
     are_codes,
+    as_known,
     as_levels,
     as_numbers,
     as_text,
@@ -236,9 +237,9 @@ def numbers_of(
 
 
 def known_classes(text: Series, classes: tuple[str, ...]) -> Series:
-    """Return texts, missing where a word may mean so and is no class; `TRUE` is `True` where that is one."""
+    """Return texts, missing where a word may mean so and is no class; `TRUE` is `True` and `1.0` is `1` where it is."""
     text = text.mask(text.isin({*WORDS, *SYMBOLS}.difference(classes)), None)
-    return as_levels(text) if set(classes) == {"False", "True"} else text
+    return as_levels(text) if set(classes) == {"False", "True"} else as_known(text, classes)
 
 
 def _words(text: Series, name: str) -> list[str]:

@@ -96,6 +96,14 @@ def weights_of(sample_weight: Any, X: Any) -> Float64[np.ndarray, " N"]:
     return weights
 
 
+def check_known(y: Any) -> None:
+    """Refuse labels that are missing, among which scikit-learn looks for NaN alone."""
+    import pandas as pd
+
+    if pd.isna(y).any():
+        raise ValueError("Input y contains NaN.")
+
+
 def is_mixed(X: Any) -> bool:
     """Return whether rows are a frame with columns that are no numbers, or truth values."""
     import pandas as pd

@@ -21,7 +21,16 @@ from dampen.data import Data, Preprocessing, spelt_alike, with_unit_targets
 from dampen.engine import Model, Population, TrainConfig, copied, with_heads
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
-from dampen.estimators._arguments import COUNTS, as_pandas, is_mixed, row_numbers, unmasked, whole, widths_of
+from dampen.estimators._arguments import (
+    COUNTS,
+    as_pandas,
+    check_known,
+    is_mixed,
+    row_numbers,
+    unmasked,
+    whole,
+    widths_of,
+)
 from dampen.estimators._defaults import LEAST_ROWS, longer
 from dampen.estimators._defaults import usual as defaults
 from dampen.estimators._rows import (
@@ -33,6 +42,7 @@ from dampen.estimators._rows import (
     repeating_notes,
     with_folds,
 )
+from dampen.metrics import find
 from dampen.study import AUTO, FreshResults, check_network, tune, usual_schedule
 from dampen.uncertainty import Prediction, predict
 
@@ -109,6 +119,7 @@ class Dampen(BaseEstimator):
             check_consistent_length(X, y)
             if y.dtype.kind == "f":
                 assert_all_finite(y, input_name="y")
+            check_known(y)
             if len(X) < 2:
                 raise ValueError(f"Found a frame with {len(X)} sample(s) while a minimum of 2 is required.")
             return X, y
@@ -121,6 +132,7 @@ class Dampen(BaseEstimator):
             ensure_all_finite="allow-nan",
             ensure_min_samples=2,
         )
+        check_known(y)
         return X, y
 
     def get_metadata_routing(self) -> MetadataRouter:
@@ -135,20 +147,23 @@ class Dampen(BaseEstimator):
                 raise InputError("groups are for a cv that splits by them, such as GroupKFold(5): give one")
             return None
         if get_config()["enable_metadata_routing"]:
-            routed = process_routing(self, "fit", sample_weight=sample_weight, groups=groups).splitter.split
+            metadata = {"sample_weight": sample_weight, "groups": groups}
+            given = {name: value for name, value in metadata.items() if value is not None}
+            routed = process_routing(self, "fit", **given).splitter.split
         else:
             routed = {} if groups is None else {"groups": groups}
         splitter: Any = check_cv(self.cv, y, classifier=is_classifier(self))
         return [(row_numbers(rest, len(y)), row_numbers(held, len(y))) for rest, held in splitter.split(X, y, **routed)]
 
-    def _fit(self, rows: Merged, given: Any, classes: tuple[str, ...] | None, folds: Folds | None) -> None:
+    def _fit(self, rows: Merged, classes: tuple[str, ...] | None, folds: Folds | None) -> None:
+        vars(self).pop("study_", None)  # of other rows, which no fit without tuning replaces
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         counts = {name: whole(name, getattr(self, name)) for name in COUNTS}
         widths = None if self.hidden is None else widths_of(self.hidden)
         if widths is not None and self.model is not None:
             raise InputError("hidden shapes dampen's own network, model is yours: give one of them")
         self._names = None if self._mixed else getattr(self, "feature_names_in_", None)
-        self._columns = columns_of(rows.table, self._names, given)
+        self._columns = columns_of(rows.table, self._names)
         notes = repeating_notes(rows, classes, self._names)
         alike = spelt_alike(classes or ())
         for note in [*notes, *([f"classes {alike}"] if alike else [])]:
@@ -164,6 +179,7 @@ class Dampen(BaseEstimator):
         usual = defaults(data, widths, self.model, counts["batch_size"], bool(self.cocktail))
         network, batch_size = with_heads(usual.network, None if loss == AUTO else loss), usual.batch_size
         epochs = counts["epochs"] or (usual.epochs if n >= LEAST_ROWS else longer(usual.epochs, rows.weights))
+        find(self.metric, data.task)  # refused on few rows, too, which compare nothing
         if n < LEAST_ROWS:
             self._untuned(network, data, epochs, batch_size, seed)
             return

@@ -151,7 +151,7 @@ class DampenClassifier(ClassifierMixin, Dampen):
         known = np.isin(y, present)
         codes = np.searchsorted(present, np.where(known, y, present[0]))
         rows = merged(X, codes.astype(np.int64), np.where(known, weights, 0.0))
-        self._fit(rows, X, tuple(map(str, present)), folds)
+        self._fit(rows, tuple(map(str, present)), folds)
         return self
 
     def predict_proba(self, X: Any) -> Float64[np.ndarray, "N C"]:
@@ -283,7 +283,7 @@ class DampenRegressor(RegressorMixin, Dampen):
         deviation = float(np.std(rows.targets - mean))
         # float32 then has every digit; the unit stays, for the verdict to speak in it, unless squares can't hold it
         unit = 1.0 if deviation == 0 or _UNITS[0] < deviation < _UNITS[1] else deviation
-        self._fit(replace(rows, targets=(rows.targets - mean) / unit), X, None, folds)
+        self._fit(replace(rows, targets=(rows.targets - mean) / unit), None, folds)
         self._scale = mean + unit * self._scale[0], unit * self._scale[1]
         self._noise: Noise | None = None
         if self.tuned_:
@@ -340,9 +340,10 @@ class DampenRegressor(RegressorMixin, Dampen):
         if not len(self._noise.scores):
             raise InputError("this estimator was fitted by an earlier version, which kept no intervals: fit it again")
         prediction = self._with_noise(X, None, 0)
-        threshold = conformal(self._noise.scores, level, weights=self._noise.weights)
+        noise = self._noise
+        threshold = conformal(noise.scores, level, repeats=noise.repeats, weights=noise.weights)
         if math.isinf(threshold):
-            n = len(self._noise.scores)
+            n = round(len(noise.scores) / noise.repeats)
             warnings.warn(
                 f"intervals of {level:g} coverage are infinite: {counted(n, 'row')} that the networks have not seen "
                 f"allow a level of at most {most_coverage(n):g}",

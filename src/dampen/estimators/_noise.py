@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dampen.data import Rows
+from dampen.data import Rows, repeated
 from dampen.uncertainty import ValuePrediction, fit_noise_factor, interval_scores, predict
 
 _LEAST = 0.01  # share of the squared error: where networks disagree by more than they err, no noise can be estimated
@@ -23,12 +23,14 @@ class Noise:
         scores: how far targets lie outside, as `dampen.uncertainty.interval_scores` has it.
         weights: how much each of these counts: how often its row was there, times its weight; None where all count
             alike.
+        repeats: how often each row is there, predicted by several ensembles.
     """
 
     variance: float | None
     factor: float
     scores: Float[Tensor, " N"]
     weights: Float[Tensor, " N"] | None = None
+    repeats: float = 1.0
 
     def of(self, prediction: ValuePrediction, unit: float = 1.0) -> ValuePrediction:
         """Return a prediction with its noise; `unit` is that of the prediction in the networks'."""
@@ -56,7 +58,8 @@ def noise(ensembles: Sequence[tuple[tuple[nn.Module, ...], Rows]], loss: str | N
         predictions.append(prediction)
         squares.append((rows.targets.double() - prediction.mean).square())
         spread.append(prediction.epistemic)
-        weights.append(torch.ones(len(rows), dtype=torch.float64) if rows.weights is None else rows.weights.double())
+        among_all = rows.weights_among_all
+        weights.append(torch.ones(len(rows), dtype=torch.float64) if among_all is None else among_all)
     w = torch.cat(weights)
     error, over_networks = (float((w * torch.cat(parts)).sum() / w.sum()) for parts in (squares, spread))
     targets = [rows.targets.double() for _, rows in ensembles]
@@ -67,7 +70,8 @@ def noise(ensembles: Sequence[tuple[tuple[nn.Module, ...], Rows]], loss: str | N
         factor = fit_noise_factor(_joined(predictions), torch.cat(targets), w)
     found = Noise(variance, factor, torch.empty(0))
     of_all = zip(predictions, targets, strict=True)
-    return Noise(variance, factor, torch.cat([interval_scores(found.of(part), y) for part, y in of_all]), w)
+    scores = torch.cat([interval_scores(found.of(part), y) for part, y in of_all])
+    return Noise(variance, factor, scores, w, repeated([rows for _, rows in ensembles]))
 
 
 def _joined(parts: Sequence[ValuePrediction]) -> ValuePrediction:

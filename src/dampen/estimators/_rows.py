@@ -109,15 +109,15 @@ def with_folds(data: Data, rows: Merged, folds: Folds) -> Data:
     return found
 
 
-def columns_of(table: Any, names: Sequence[Any] | None, given: Any = None) -> Columns:
+def columns_of(table: Any, names: Sequence[Any] | None) -> Columns:
     """Return what a table's columns are, a frame's as `dampen.load` reads them; all numbers of an array are used.
 
-    Warns of columns that are not used and of odd values.
+    A column that counts the rows, in whatever order they are given, is an input only where there is no other. Warns of
+    columns that are not used and of odd values.
 
     Args:
         table: merged rows: a frame, or an array.
         names: of an array's columns where it was a frame of numbers.
-        given: the rows in the order in which they were given.
     """
     import pandas as pd
 
@@ -125,8 +125,8 @@ def columns_of(table: Any, names: Sequence[Any] | None, given: Any = None) -> Co
         if names is None:
             return numbers_only(np.asarray(table, np.float64))
         table = pd.DataFrame(np.asarray(table, np.float64), columns=list(names))
-        given = None if given is None else pd.DataFrame(np.asarray(given, np.float64), columns=list(names))
-    counting = [] if given is None else [name for name in given.columns if counts_rows(given[name])]
+    counting = [name for j, name in enumerate(table.columns) if counts_rows(table.iloc[:, j].sort_values())]
+    counting = counting if len(counting) < table.shape[1] else []
     columns = decide(table.drop(columns=counting))
     columns = replace(columns, dropped=(*columns.dropped, *((str(name), IDENTIFIER) for name in counting)))
     for name, why in columns.dropped:
@@ -190,7 +190,7 @@ def as_data(
 ) -> Data:
     """Return rows for a study, all of them for training."""
     weights = None
-    if not np.allclose(rows.weights, rows.weights[0], rtol=1e-12):
+    if not np.allclose(rows.weights, rows.weights[0], rtol=1e-12, atol=0.0):
         weights = torch.from_numpy((rows.weights / rows.weights.mean()).astype(np.float32))
     targets = torch.from_numpy(rows.targets.astype(np.float32 if classes is None else np.int64))
     counts = np.bincount(rows.targets) if classes is not None else np.array([len(rows.targets)])

@@ -228,7 +228,7 @@ def _test(winner: Winner) -> dict[str, float | None] | None:
     metrics = {
         metric.name: metric.in_unit(float(metric.costs(outputs, rows).double().mean()), winner.target_scale[1])
         for metric in METRICS.values()
-        if metric.task == winner.data.task and not metric.samples and metric.serves(winner.data.weights is not None)
+        if metric.task == winner.data.task and not metric.samples
     }
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 

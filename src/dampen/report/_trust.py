@@ -115,7 +115,7 @@ def _answer(document: dict[str, Any], abstaining: bool) -> str:
             f"changes {changes}"
         )
         details = shown(details) + shown(
-            f" Prediction sets for {calibration['coverage']:.0%} coverage contain the right "
+            f" Prediction sets for {calibration['coverage']:.4g} coverage contain the right "
             f"class in {worth['conformal_coverage']:.1%} of the rows, with {worth['mean_set_size']:.2f} classes on "
             "average."
         )
@@ -123,8 +123,9 @@ def _answer(document: dict[str, Any], abstaining: bool) -> str:
         lead = f"Off by {summary['rmse']:.4g} (RMSE) on {counted(summary['n'], 'row')}"
         if abstaining and worth["rmse_answered"] is not None:
             lead += f"; abstaining from the least certain {abstained:.1%}, by {worth['rmse_answered']:.4g}"
+        level = f" for {calibration['level']:.4g}" if "level" in calibration else ""
         details = shown(
-            f"Gaussian 95 % intervals cover {summary['coverage_95']:.1%} of the rows, conformal ones "
+            f"Gaussian 95 % intervals cover {summary['coverage_95']:.1%} of the rows, conformal ones{level} "
             f"{worth['conformal_coverage']:.1%}. The log likelihood is {summary['log_likelihood']:.4f} per row."
         )
     return render(
@@ -133,7 +134,7 @@ def _answer(document: dict[str, Any], abstaining: bool) -> str:
         details=details,
         notes=[shown(note) for note in document["notes"]],
         fitted=shown(
-            f"Prediction: {document['method']}. Temperature and thresholds were fitted on {calibration['rows']} "
+            f"Prediction: {document['method']}. It was calibrated on {calibration['rows']} "
             "predictions of rows that took no part in training."
         ),
     )

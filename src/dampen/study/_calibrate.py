@@ -33,6 +33,7 @@ from dampen.uncertainty import (
     class_scores,
     conformal,
     dropout_rates,
+    effective_rows,
     find_temperature,
     fit_noise,
     fit_noise_factor,
@@ -158,6 +159,7 @@ class _Predicted:
         parts: predictions, of some rows each.
         targets: of all.
         features: of classes, of some rows each.
+        numbers: of classes, of each row in the data; none where that is not known.
         networks: of classes, which networks predicted each row.
         weights: of rows that do not count alike.
         repeats: how often each row is there.
@@ -166,18 +168,26 @@ class _Predicted:
     parts: list[Prediction]
     targets: Tensor
     features: list[Tensor]
+    numbers: np.ndarray
     networks: np.ndarray
     weights: Tensor | None
     repeats: float
 
+    @property
+    def rows(self) -> float:
+        """As many different rows of even weight say as much."""
+        return effective_rows(self.weights, len(self.targets)) / self.repeats
+
 
 def _predicted(predictor: Predictor, method: Method) -> _Predicted:
     values = predictor.description.task == "regression"
-    parts, targets, features, of_networks, of_rows = [], [], [], [], []
+    parts, targets, features, numbers, of_networks, of_rows = [], [], [], [], [], []
     for i, (networks, given) in enumerate(_unseen(predictor, method.ensemble)):
         rows = _that_count(given)
-        if rows.weights is not None:
-            of_rows.append(rows.weights.double())
+        if rows.weights_among_all is not None:
+            of_rows.append(rows.weights_among_all)
+        if rows.numbers is not None:
+            numbers.append(rows.numbers.numpy())
         for start in range(0, len(rows), ROWS):
             part = slice(start, start + ROWS)
             prediction = method.predict(networks, rows.features[part], predictor, start, keep=values)
@@ -187,14 +197,15 @@ def _predicted(predictor: Predictor, method: Method) -> _Predicted:
                 features.append(rows.features[part])
                 of_networks += [i] * len(prediction)
     weights, repeats = torch.cat(of_rows) if of_rows else None, _repeats(predictor, method.ensemble)
-    return _Predicted(parts, torch.cat(targets), features, np.array(of_networks), weights, repeats)
+    known = np.concatenate(numbers) if numbers else np.empty(0, np.int64)
+    return _Predicted(parts, torch.cat(targets), features, known, np.array(of_networks), weights, repeats)
 
 
 def _of_classes(
     of: _Predicted, calibrator: str, rule: SetRule, coverage: float, seed: int, notes: list[str]
 ) -> Calibration:
     raw = torch.cat([part.probabilities for part in of.parts if isinstance(part, ClassPrediction)])
-    numbers = _numbered(of.features, of.targets)
+    numbers = _numbered(of)
     how: dict[str, Any] = {"repeats": of.repeats, "weights": of.weights}
     chosen = choose(raw, of.targets, calibrator, rows=numbers, networks=of.networks, **how)
     p = chosen.probabilities
@@ -213,6 +224,7 @@ def _of_classes(
         coverage=coverage,
         conformal=threshold,
         notes=tuple(notes),
+        limit_rows=of.rows,
     )
 
 
@@ -236,16 +248,26 @@ def _of_values(
         coverage=coverage,
         conformal=conformal(interval_scores(calibrated, y), level, repeats=of.repeats, weights=of.weights),
         notes=tuple(notes),
+        limit_rows=of.rows,
     )
 
 
-def _numbered(features: Sequence[Tensor], targets: Tensor) -> np.ndarray:
-    """Return a number for each row, the same for equal ones: what several networks have predicted is one row."""
+def _numbered(of: _Predicted) -> np.ndarray:
+    """Return a number for each row, the same for equal ones: what several networks have predicted is one row.
+
+    Each fold scales a row's inputs by its own training rows, so that a row is recognised by its number in the data, and
+    its copies, which folds keep together, by the inputs of the fold that it is in first.
+    """
     digests = [
-        blake2b(row.tobytes(), digest_size=8).digest() for part in features for row in part.contiguous().cpu().numpy()
+        blake2b(row.tobytes(), digest_size=8).digest()
+        for part in of.features
+        for row in part.contiguous().cpu().numpy()
     ]
-    keys = np.frombuffer(b"".join(digests), np.uint64)
-    return np.unique(np.stack([keys, targets.numpy().astype(np.uint64)]), axis=1, return_inverse=True)[1].ravel()
+    keys = np.stack([np.frombuffer(b"".join(digests), np.uint64), of.targets.numpy().astype(np.uint64)])
+    if len(of.numbers) == len(of.targets):
+        _, first, place = np.unique(of.numbers, return_index=True, return_inverse=True)
+        keys = keys[:, first[place]]
+    return np.unique(keys, axis=1, return_inverse=True)[1].ravel()
 
 
 def _sets(rule: SetRule, p: Tensor, of: _Predicted, level: float, seed: int, rows: np.ndarray) -> tuple[SetRule, float]:
@@ -267,18 +289,20 @@ def _sets(rule: SetRule, p: Tensor, of: _Predicted, level: float, seed: int, row
 
 def _limit(uncertainty: Tensor, coverage: float, weights: Tensor | None) -> float:
     """Return the least uncertainty that a share `coverage` of the rows, or of their weights, does not exceed."""
-    u = uncertainty.double()
-    if weights is None or bool((weights == weights[0]).all()):
-        return float(torch.quantile(u, coverage, interpolation="higher"))
-    ranked, order = u.sort()
-    reached = weights[order].cumsum(0) / weights.sum()
+    ranked, order = uncertainty.double().sort()
+    w = torch.ones_like(ranked) if weights is None else weights[order]
+    reached = w.cumsum(0) / w.sum()
     return float(ranked[int((reached < coverage - 1e-9).sum())])
 
 
 def _that_count(rows: Rows) -> Rows:
     """Return the rows whose weight is above 0."""
     w = rows.weights
-    return rows if w is None or bool((w > 0).all()) else Rows(rows.features[w > 0], rows.targets[w > 0], w[w > 0])
+    if w is None or bool((w > 0).all()):
+        return rows
+    numbers = None if rows.numbers is None else rows.numbers[w > 0]
+    kept = rows.features[w > 0], rows.targets[w > 0], w[w > 0]
+    return Rows(*kept, numbers=numbers, mean_weight=rows.mean_weight)
 
 
 def _unseen(predictor: Predictor, ensemble: bool) -> list[Ensemble]:

@@ -64,8 +64,10 @@ def write(
             features = rows_of_seed.features[rows_of_seed.validation_rows] if raw else rows.features
             tensors[f"{kind}features/{i}"] = features.contiguous()
             tensors[f"{kind}targets/{i}"] = rows.targets.contiguous()
-            if rows.weights is not None:
-                tensors[f"{kind}weights/{i}"] = rows.weights.contiguous()
+            if rows.weights_among_all is not None:
+                tensors[f"{kind}weights/{i}"] = rows.weights_among_all.contiguous()
+            if rows.numbers is not None:
+                tensors[f"{kind}numbers/{i}"] = rows.numbers.clone()  # folds that come again share them
     about: dict[str, Any] = {"format": _FORMAT, "fingerprint": fingerprint, "sets": len(parts), "raw": raw}
     if of_ensembles:
         about["ensembles"] = len(of_ensembles)
@@ -123,10 +125,15 @@ def read(folder: Folder, fingerprint: str, preprocessing: Preprocessing | None) 
         parts = []
         for i in range(n):
             features, targets = (_tensor(tensors, f"{kind}{what}/{i}", file) for what in ("features", "targets"))
-            name = f"{kind}weights/{i}"  # earlier versions kept none
-            weights = _tensor(tensors, name, file) if name in tensors else None
+            weights, numbers = (  # earlier versions kept none
+                _tensor(tensors, name, file) if name in tensors else None
+                for name in (f"{kind}weights/{i}", f"{kind}numbers/{i}")
+            )
             try:
-                part = Rows(normalisation.apply(features) if about.raw else features, targets, weights)
+                mean = 1.0 if weights is None else float(weights.mean())
+                weights = None if weights is None else weights / mean
+                inputs = normalisation.apply(features) if about.raw else features
+                part = Rows(inputs, targets, weights, numbers=numbers, mean_weight=mean)
             except (RuntimeError, IndexError, ValueError, TypeError):
                 raise InputError(f"{file} is damaged: its rows are not of the shape that is scaled") from None
             _check_rows(part, description, file)
@@ -205,11 +212,13 @@ def _check_rows(rows: Rows, description: Description, file: Path) -> None:
         whole = targets.dtype == torch.int64 and int(targets.min()) >= 0 and int(targets.max()) < description.outputs
     if not whole:
         raise InputError(f"{file} is damaged: its targets are not of the study's task")
-    w = rows.weights
+    w, numbers = rows.weights, rows.numbers
+    if numbers is not None and (numbers.shape != targets.shape or numbers.dtype != torch.int64):
+        raise InputError(f"{file} is damaged: its rows have no numbers of their own")
     if w is None:
         return
-    numbers = w.shape == targets.shape and w.dtype == torch.float64 and bool(w.isfinite().all())
-    if not numbers or bool((w < 0).any()) or not w.any():
+    known = w.shape == targets.shape and w.dtype == torch.float64 and bool(w.isfinite().all())
+    if not known or bool((w < 0).any()) or not w.any() or not rows.mean_weight > 0:
         raise InputError(f"{file} is damaged: its weights are not those of its rows")
 
 

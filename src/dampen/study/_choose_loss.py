@@ -110,7 +110,7 @@ def _costs_of_best(ready: Preparation, plan: Plan) -> tuple[Float[Tensor, " N"],
     population = Population(ready.model, plan.space.draw(N_SETTINGS, "sobol", ready.seed), list(plan.seeds))
     population.fit(rows.sets, ready.training, epochs=ready.lengths.usual, evaluate_every=None)
     costs = [of_seed.double() for of_seed in costs_of_rows(population, rows.selection, _NLL)]
-    means = mean_by_size(np.stack([of_seed.mean(1).numpy() for of_seed in costs]), [c.shape[1] for c in costs])
+    means = mean_by_size(np.stack([of_seed.mean(1).numpy() for of_seed in costs]), [float(c.shape[1]) for c in costs])
     best = int(np.nan_to_num(means, nan=math.inf, posinf=math.inf).argmin())
     of_best = [of_seed[best] for of_seed in costs]  # seeds have rows of their own, or share them
     each = torch.cat(of_best) if isinstance(rows.selection, list) else torch.stack(of_best).mean(0)

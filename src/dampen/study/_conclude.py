@@ -110,7 +110,7 @@ def _outputs(population: Population, training: Training, rows: Rows, metric: Met
 
 def _groups(plan: Plan) -> list[list[Metric]]:
     """Return metrics that share their outputs: the sampled one, and those of one pass."""
-    usual = metrics_of(plan.data.task, plan.data.weights is not None)
+    usual = metrics_of(plan.data.task)
     if plan.metric.on_demand:
         usual = [plan.metric, *usual]
     return [[plan.metric], usual] if plan.metric.samples else [usual]

@@ -210,8 +210,8 @@ def _compared(school: _School, data: Data) -> tuple[dict[str, float], dict[str, 
 
 
 def _metric(plan: Plan) -> Metric:
-    """Return the study's metric if a single pass and single rows are enough for it, else the task's usual one."""
-    usable = plan.metric.of_rows_alone and not plan.metric.samples
+    """Return the study's metric if a single pass and a part's rows are enough for it, else the task's usual one."""
+    usable = (plan.metric.of_rows_alone or plan.metric.name == metrics.CALIBRATED) and not plan.metric.samples
     return plan.metric if usable else metrics.find(None, plan.data.task)
 
 

@@ -1,8 +1,9 @@
 """What trainings cost on the evaluation rows, paired: the same seeds, batches, masks and rows for all."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float64
@@ -43,15 +44,13 @@ class Evaluation:
     metric: Metric
     companion: Metric
     calibrated: Metric | None
-    measured: dict[str, dict[Candidate, Costs]]
+    measured: dict[str, dict[Candidate, Costs]] = field(default_factory=lambda: defaultdict(dict))
 
     @classmethod
     def of(cls, plan: Plan, rows: Split) -> "Evaluation":
         """Return an evaluation that has nothing to compare yet."""
         companion = metrics.find("accuracy" if plan.data.task == "classification" else "rmse", plan.data.task)
-        calibrated = plan.calibrated_metric
-        taken = (plan.metric, companion, *([calibrated] if calibrated else []))
-        return cls(plan, rows, plan.metric, companion, calibrated, {metric.name: {} for metric in taken})
+        return cls(plan, rows, plan.metric, companion, plan.calibrated_metric)
 
     @property
     def costs(self) -> dict[Candidate, Costs]:
@@ -85,13 +84,14 @@ class Evaluation:
         if self.plan.data.codes:  # which no simple model looks up
             parts = [data.without_codes() for data in parts]
             evaluation_rows = [data.validation for data in parts]
+        taken = {metric.name: metric for metric in (self.metric, self.companion)}  # the same where accuracy ranks
         for name in names:
-            found: dict[str, Costs] = {metric.name: [] for metric in (self.metric, self.companion)}
+            found: dict[str, Costs] = {metric: [] for metric in taken}
             chosen: float | None = None
             for data, rows in zip(parts, evaluation_rows, strict=True):
                 model = SIMPLE[name](data.train, data.task, data.outputs, self.plan.seed, chosen)
                 outputs, chosen = model(rows), model.chosen
-                for metric in {metric.name: metric for metric in (self.metric, self.companion)}.values():
+                for metric in taken.values():
                     found[metric.name].append(metric.costs(outputs, rows).double().numpy())
             times = n_seeds if len(parts) == 1 else 1  # no seed changes them
             for metric, costs in found.items():
@@ -116,7 +116,8 @@ class Evaluation:
         if not all(np.isfinite(e).all() for e in each):
             return Estimate(math.inf, math.nan, 1.0)
         if self.plan.scheme == "folds":
-            means, sizes = (self._of_folds([float(of(e)) for e in each]) for of in (np.mean, len))
+            counted = [len(e) * rows.mean_weight for e, rows in zip(each, self.rows.evaluation, strict=True)]
+            means, sizes = self._of_folds([float(e.mean()) for e in each]), self._of_folds(counted)
             return over_folds(means, self.rows.test_share(), sizes)
         return over_seeds_and_rows(np.stack(each))
 

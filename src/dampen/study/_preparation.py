@@ -115,7 +115,7 @@ def prepare(
         notes=check_network(model, data),
         data=data,
         target_scale=(mean, deviation),
-        metric=metrics.find(chosen, data.task, data.weights is not None),
+        metric=metrics.find(chosen, data.task),
         scheme=scheme,
         sizes=sizes,
         lengths=_defaults.usual_lengths(data, rows_a_step(training), config.epochs),
@@ -147,4 +147,4 @@ def _usual_metric(training: TrainConfig, data: Data, cocktail: bool, scheme: str
     """
     if cocktail and data.task == "classification" and _protocol.fits_temperatures(data, scheme):
         return metrics.CALIBRATED
-    return "nll" if training.loss in VARIANCE_HEADS and data.weights is None else None
+    return "nll" if training.loss in VARIANCE_HEADS else None

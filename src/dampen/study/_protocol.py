@@ -142,9 +142,9 @@ class Plan:
 
 
 def fits_temperatures(data: Data, scheme: str) -> bool:
-    """Return whether the rows that evaluate are enough to fit a temperature to each half of them, and have no weights.
+    """Return whether the rows that evaluate are enough to fit a temperature to each half of them.
 
-    Temperatures are not fitted by weights.
+    Rows of uneven weight count as so many of even weight as tell as much (Kish 1965).
     """
     if data.given_folds is not None:
         n = min(len(held) for _, held in data.given_folds)
@@ -152,7 +152,10 @@ def fits_temperatures(data: Data, scheme: str) -> bool:
         n = len(data.validation_rows) // 2  # the other half selects
     else:
         n = len(data.train_rows) // (FOLDS if scheme == "folds" else 2 * FOLDS)
-    return data.weights is None and n >= FIT_A_TEMPERATURE
+    if data.weights is not None:
+        w = data.weights[data.train_rows].double()
+        n *= float(w.mean() ** 2 / w.square().mean())
+    return n >= FIT_A_TEMPERATURE
 
 
 def scheme_of(data: Data, wanted: str | None) -> str:

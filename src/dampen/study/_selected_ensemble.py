@@ -30,11 +30,11 @@ def selected(runner: Runner, confirmed: Confirmed, n: int) -> list[tuple[Trainin
     rows = evaluation.rows.evaluation
     parts = rows if isinstance(rows, list) else [rows] * len(plan.confirm_seeds)
     targets = torch.cat([part.targets for part in parts])
-    weights = [torch.ones(len(part)) if part.weights is None else part.weights for part in parts]
+    weights = [torch.ones(len(p)) if p.weights_among_all is None else p.weights_among_all for p in parts]
     weight = torch.cat(weights).double()
     classes, of_variance = plan.data.task == "classification", plan.training.loss in VARIANCE_HEADS
     tempers = plan.metric.name == metrics.CALIBRATED  # so do the networks that are handed out, each setting by itself
-    usable = (plan.metric.of_rows_alone or of_variance) and not plan.metric.samples and not tempers
+    usable = (plan.metric.of_rows_alone or of_variance) and not plan.metric.samples
     metric = plan.metric if usable else metrics.find(None, plan.data.task)
 
     def predictions(training: Training) -> Tensor:

@@ -180,7 +180,8 @@ class Study:
 
         Where the study's metric is `calibrated-nll`, the networks' outputs are divided by a temperature, fitted on rows
         that those of the confirmation have not seen: that metric leaves it open how sure a network is. Several are
-        only made surer, as their mean is less sure than each of them; `calibrated` fits what that mean predicts.
+        only made surer, as their mean is less sure than each of them; `calibrated` fits what that mean predicts, where
+        there were folds what single networks do.
 
         Args:
             n: how many networks; at most as many as have been confirmed, one for each training and seed.

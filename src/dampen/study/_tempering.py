@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dampen.data import Rows
+from dampen.data import Rows, repeated
 from dampen.engine import copied
 from dampen.uncertainty import fit_temperature
 
@@ -26,8 +26,8 @@ def temperature_of(outputs: Sequence[Float[Tensor, "N C"]], rows: Sequence[Rows]
             networks which are too sure leave it as it is; where they are not sure enough, neither is their mean.
     """
     targets = torch.cat([part.targets for part in rows])
-    repeats = len(rows) / len({id(part) for part in rows})
-    weighed = [part.weights for part in rows if part.weights is not None]
+    weighed = [part.weights_among_all for part in rows if part.weights_among_all is not None]
+    repeats = repeated(rows)
     weights = torch.cat(weighed) if weighed else None
     found = fit_temperature(torch.cat(list(outputs)), targets, repeats=repeats, weights=weights)
     return min(1.0, found) if averaged else found

@@ -48,7 +48,7 @@ from dampen.uncertainty._prediction import (
 )
 from dampen.uncertainty._selective import Selective, selective
 from dampen.uncertainty._summaries import ROUNDING, abstention, ranks_rows, reliabilities, remarks, risk, summary
-from dampen.uncertainty._temperature import Temperature, find_temperature, fit_temperature, tempered
+from dampen.uncertainty._temperature import Temperature, effective_rows, find_temperature, fit_temperature, tempered
 
 __all__ = [
     "CALIBRATORS",
@@ -80,6 +80,7 @@ __all__ = [
     "conformal",
     "dropout_rates",
     "ece",
+    "effective_rows",
     "find_temperature",
     "fit_isotonic",
     "fit_noise",

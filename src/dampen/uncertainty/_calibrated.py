@@ -38,6 +38,7 @@ class Calibration:
         sets: which classes belong to a prediction set.
         seed: of the uniform numbers of such sets.
         notes: what the rows were too few for, and what to do about it.
+        limit_rows: as many different rows of even weight say as much as those that `abstain_above` was fitted on.
     """
 
     rows: int
@@ -51,6 +52,7 @@ class Calibration:
     sets: SetRule = field(default_factory=SetRule)
     seed: int = 0
     notes: tuple[str, ...] = ()
+    limit_rows: float = math.inf
 
     @property
     def temperature(self) -> float:

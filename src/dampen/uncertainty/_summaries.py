@@ -111,13 +111,16 @@ def ranks_rows(columns: Columns) -> bool:
     return bool(np.ptp(uncertainty) > ROUNDING * np.abs(uncertainty).max())
 
 
-def remarks(columns: Columns, coverage: float, calibrator: str | None = None) -> list[str]:
+def remarks(
+    columns: Columns, coverage: float, calibrator: str | None = None, limit_rows: float = math.inf
+) -> list[str]:
     """Return notes on what calibration and abstention made worse, and on unusual prediction sets.
 
     Args:
         columns: of rows with targets; see `CalibratedStudy.columns`.
         coverage: share of the rows to predict, and level of the sets.
         calibrator: what probabilities were calibrated by; a temperature by default.
+        limit_rows: how many rows the limit of abstaining was fitted on, see `Calibration`: it varies with them.
     """
     n = len(columns["abstain"])
     if n == 0:
@@ -138,7 +141,7 @@ def remarks(columns: Columns, coverage: float, calibrator: str | None = None) ->
             f"abstaining makes these rows worse: the {what} of the answered ones is {after:.4g}, that of all "
             f"{before:.4g}; {_separation(columns)}"
         )
-    error = math.sqrt(coverage * (1 - coverage) / _rows(columns))
+    error = math.sqrt(coverage * (1 - coverage) * (1 / _rows(columns) + 1 / limit_rows))
     # of three standard errors, of which chance alone leaves one in 370
     if n > 1 and not ranks_rows(columns):
         remedy = ": --ensemble, or --samples where the setting drops units, gives uncertainties that differ" * (

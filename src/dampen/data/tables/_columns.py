@@ -11,7 +11,7 @@ from dampen.data.tables import _free_text
 from dampen.data.tables._codes import CodedColumn
 from dampen.data.tables._formatted_numbers import LIKE_NUMBERS
 from dampen.data.tables._pandas_types import Series, Table
-from dampen.data.tables._values import SYMBOLS, WORDS, as_days, as_numbers, as_text
+from dampen.data.tables._values import SYMBOLS, WORDS, as_days, as_known, as_numbers, as_text
 from dampen.errors import InputError
 
 Kind = Literal["number", "date", "two", "category", "many", "text", "code"]
@@ -244,6 +244,7 @@ def _encoded(column: Column, values: Series) -> Float64[np.ndarray, " N"]:
     text = text.mask(text.isin({*WORDS, *SYMBOLS}.difference(column.levels)), None)
     if set(column.levels) <= {"False", "True"}:
         text = text.map(_TRUTH).fillna(text)
+    text = as_known(text, column.levels)
     codes = pd.Index(column.levels, dtype=object).get_indexer(text.astype(object)).astype(np.float64)
     codes[text.isna().to_numpy()] = np.nan
     return codes

@@ -21,6 +21,7 @@ from dampen.data.tables._totals import total_row
 from dampen.errors import InputError
 
 _SPECIAL = {"group": "the group", "weight": "the weight", "time_order": "the time order"}
+_LEAST_OF_WORD = 2  # rows for whom `NA` is one group: left apart, they would be on both sides of a split
 LEAST_ROWS = 20  # with a target: a tenth fewer could not be split into test rows and five informative folds
 
 
@@ -151,7 +152,8 @@ def from_frame(
         if early:
             notes.append(f"{early} test row{'s are' if early > 1 else ' is'} not later than all training rows")
     weights = _of_both(table, test_table, special.get("weight"), _weights)
-    groups = _groups(table, test_table, special.get("group"))
+    groups, of_groups = _groups(table, test_table, special.get("group"))
+    notes += of_groups
     if groups is not None and test_table is not None:
         notes += _on_both_sides(groups.numpy(), n_train, special["group"], special["group"] in test_table.columns)
     targets, all_rows = torch.from_numpy(numbers), torch.arange(n_train)
@@ -347,22 +349,30 @@ def _weights(values: Series, name: str) -> np.ndarray:
     return as_weights(weights, f"weight '{name}'")
 
 
-def _groups(table: Table, test: Table | None, column: str | None) -> torch.Tensor | None:
-    """Return a number for each row's group; a row without one is a group of its own."""
+def _groups(table: Table, test: Table | None, column: str | None) -> tuple[torch.Tensor | None, list[str]]:
+    """Return a number for each row's group, a row without one being a group of its own, and notes on odd ones."""
     import pandas as pd
 
     if column is None:
-        return None
-    text = _values.plain(_values.as_text(table[column]))
-    if test is not None:
-        other = (
-            _values.plain(_values.as_text(test[column])) if column in test.columns else pd.Series([None] * len(test))
-        )
-        text = pd.concat([text, other])
-    codes = pd.factorize(text)[0].astype(np.int64)
+        return None, []
+    known = _values.as_text(table[column])
+    if test is not None and column in test.columns:
+        known = pd.concat([known, _values.as_text(test[column])])
+    known = _values.settled(known, _LEAST_OF_WORD)
+    codes = np.full(len(table) + (0 if test is None else len(test)), -1)
+    codes[: len(known)] = pd.factorize(known)[0]
     alone = codes < 0
     codes[alone] = codes.max(initial=-1) + 1 + np.arange(int(alone.sum()))
-    return torch.from_numpy(codes)
+    words = known[known.isin((*_values.WORDS, *_values.SYMBOLS))].value_counts()
+    notes = [
+        f"group '{column}': '{word}' in {counted(int(n), 'row')} is treated as a group; leave these cells empty if "
+        "they are missing"
+        for word, n in words.items()
+    ]
+    n_missing = int(known.isna().sum())
+    if n_missing:
+        notes.append(f"group '{column}' is missing in {counted(n_missing, 'row')}: each is a group of its own")
+    return torch.from_numpy(codes), notes
 
 
 def _ranks(table: Table, test: Table | None, name: str) -> np.ndarray:

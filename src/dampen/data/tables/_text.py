@@ -124,7 +124,7 @@ def read_text(path: Path, separator: str | None, decimal_comma: bool = False) ->
         raise InputError(
             f"{path} has lines with more fields than its first line has column names ({len(header)}); correct the file"
         ) from None
-    _check_lengths(table, header, path, source, separator, layout.above)
+    _check_lengths(table, header, path, source, separator, layout)
     notes += [*written.notes, *nameless(header, table)]
     called = again(header, list(table.columns))
     return Frame(table, tuple(notes), written.decimal_comma, written.decimal_points, called)
@@ -384,7 +384,7 @@ def _tabs_for_blanks(open_text: Callable[[], io.TextIOWrapper], path: Path) -> C
 
 
 def _check_lengths(
-    table: Table, header: list[str], path: Path, open_text: Callable[[], Any], separator: str, above: int
+    table: Table, header: list[str], path: Path, open_text: Callable[[], Any], separator: str, layout: "_Layout"
 ) -> None:
     """Refuse lines with fewer fields than column names, which pandas fills up with missing values.
 
@@ -400,12 +400,13 @@ def _check_lengths(
         lines = csv.reader(text, delimiter=separator, skipinitialspace=True)
         filled = (line for line in lines if len(line) > 1 or (line and line[0].strip()))
         try:
-            next(filled, None)
+            if layout.header is None:
+                next(filled, None)
             for line, misses in zip(filled, missing, strict=False):
                 if len(line) < width and misses:
                     fields = f"{len(line)} field{'s' * (len(line) > 1)}"
                     raise InputError(
-                        f"{path} is ragged or cut off: line {lines.line_num + above} has {fields}, "
+                        f"{path} is ragged or cut off: line {lines.line_num + layout.above} has {fields}, "
                         f"its first line has {width} column names; give every line as many fields as there are"
                     )
         except csv.Error:  # a field longer than the csv module takes: pandas has read it

@@ -1,6 +1,7 @@
 """A column's values as text, numbers or days, however the file or the frame holds them."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -70,6 +71,25 @@ def as_levels(text: Series) -> Series:
     lower = text.str.lower()
     known = lower.dropna()
     return text.str.capitalize() if len(known) and known.isin(("true", "false")).all() else text
+
+
+def as_known(text: Series, levels: Sequence[str]) -> Series:
+    """Return texts, those that are no level as the one level that is the same number.
+
+    Rows that hold nothing but numbers are read as numbers: of `1.50` and `007` then only `1.5` and `7` are left.
+    """
+    import pandas as pd
+
+    new = (text.notna() & ~text.isin(levels)).to_numpy()
+    if not new.any():
+        return text
+    numbers = as_numbers(pd.Series(levels, dtype=object))
+    known, times = np.unique(numbers[np.abs(numbers) < _EXACT], return_counts=True)
+    alone = np.isin(numbers, known[times == 1])
+    same = {number: level for number, level, one in zip(numbers, levels, alone, strict=True) if one}
+    words = text.to_numpy(object, copy=True)
+    words[new] = [same.get(number, word) for number, word in zip(as_numbers(text[new]), words[new], strict=True)]
+    return pd.Series(words, index=text.index, dtype=object)
 
 
 def plain(text: Series) -> Series:
