@@ -227,7 +227,7 @@ def test_references_train_on_beside_what_crossings_find(monkeypatch):
                 found = tuple(costs[setting][epochs] for setting in of)
                 self.found.append(Ranked(run, name, 0, epochs, tuple(of), found, ((1, 1.0),) * len(of)))
 
-    plan = SimpleNamespace(lengths=Lengths(10, 10, 10, 80), brackets=(), seeds=(0,), seed=0, space=None)
+    plan = SimpleNamespace(lengths=Lengths(10, 10, 10, 80), brackets=(), seeds=(0,), seed=0, rounds=4, space=None)
     search = Searching.__new__(Searching)
     search.plan, search.clock, search.found = plan, None, []
     for name, one, lengths in (
@@ -243,36 +243,44 @@ def test_references_train_on_beside_what_crossings_find(monkeypatch):
     assert trained == [(40, {"none": [n], SEARCH: [b, a]}), (80, {"none": [n], SEARCH: [b, a]})]
 
 
-@pytest.mark.parametrize(("seconds", "together"), [(100.0, 5), (3.5, 2), (2.0, 0)])
-def test_the_best_first_trains_longer_beside_itself_without_each_of_its_knobs_where_there_is_time(seconds, together):
+@pytest.mark.parametrize("gains", [True, False])
+@pytest.mark.parametrize(("most", "together"), [(100, 5), (4, 2)])
+def test_the_best_first_trains_longer_beside_itself_without_each_of_its_knobs_where_there_is_time(
+    monkeypatch, most, together, gains
+):
+    """Whether it has gained by its last doubling, and goes on, or not, and is tried all the same."""
     space = Space(space_of("digits", mlp(8)))
     on = {"random_shift": 1.0, "weight_decay": 0.1, "input_dropout": 0.1}
     first, second = best_one(space, **on), best_one(space, dropout=0.2)
+    new = iter([best_one(space, mixup=0.1 * i) for i in range(1, 9)])
     trained = []
 
     class Searching(_Search):
         def _rung(self, run, _bracket, epochs, alive):
             of = alive[SEARCH]
-            trained.append((run, epochs, set(of)))
-            costs = tuple(10 / epochs if s == first else 100 / epochs + i for i, s in enumerate(of))
-            self.found.append(Ranked(run, SEARCH, 0, epochs, tuple(of), costs, ((1, 1.0),) * len(of)))
+            trained.append((epochs, set(of)))
+            least = 10 / epochs if gains else 1 - epochs / 1e4
+            found = {s: (1 if s == first else 2 if s == second else 9) * least for s in of}
+            order = sorted(of, key=lambda s: found[s])
+            costs = tuple(found[s] for s in order)
+            self.found.append(Ranked(run, SEARCH, 0, epochs, tuple(order), costs, ((1, 1.0),) * len(of)))
 
     def lasting(_decision, _found, epochs, longest, members):
-        return min(2 * epochs, longest) if members <= seconds else 0
+        return min(2 * epochs, longest) if members <= most else 0
 
-    search = Searching.__new__(Searching)
-    search.plan = SimpleNamespace(lengths=Lengths(5, 10, 10, 40), brackets=(), seeds=(0,), seed=0, space=space)
-    search.clock, search.found = SimpleNamespace(lasting=lasting), []
-    search._rung("r", 0, 10, {SEARCH: [first, second]})
-    trained.clear()
-    search._try_longer(1)
-    if not together:
-        return
-    runs, lengths, settings = zip(*trained, strict=True)
-    assert (runs, lengths) == (("search-longer-1", "search-longer-2"), (20, 40))
-    assert len(settings[0]) == together
-    assert {first, second} <= settings[0] <= {first, second, *space.without_each(first)}
-    assert len(settings[1]) == 2  # once
+    monkeypatch.setattr("dampen.study._search.around", lambda *_: ([next(new)], 10))
+    monkeypatch.setattr("dampen.study._search.crossings", lambda *_: [])
+    lengths = Lengths(first=5, usual=10, planned=10, longest=40)
+    plan = SimpleNamespace(brackets=[], rounds=2, refined=4, seed=0, seeds=(0,), lengths=lengths, space=space)
+    plan.search = "sobol"
+    clock = SimpleNamespace(lasting=lasting, affords=lambda *arguments: arguments[4])
+    searching = Searching(SimpleNamespace(folder=None, plan=plan), clock)
+    searching._rung("search-1-1", 0, 10, {SEARCH: [first, second]})
+    searching._go_on()
+    beyond = [settings for epochs, settings in trained if {first, second} <= settings and epochs > 10]
+    without = set(space.without_each(first))
+    assert [len(settings & without) for settings in beyond] == [0, together - 2]
+    assert max(epochs for epochs, _ in trained) == 40
 
 
 def test_what_the_last_round_finds_trains_longer_although_what_was_best_before_gained_nothing(monkeypatch):

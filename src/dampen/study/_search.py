@@ -42,6 +42,8 @@ def search(runner: Runner, clock: Clock | None = None) -> tuple[Ranked, ...]:
 
 
 class _Search:
+    _left_out = False  # whether the best one has trained longer without each of its knobs
+
     def __init__(self, runner: Runner, clock: Clock | None):
         self.runner, self.plan, self.clock = runner, runner.plan, clock
         held = [] if runner.folder is None else _documents.progress(runner.folder, self.plan.metric.name)
@@ -117,7 +119,8 @@ class _Search:
         One round of looking around comes last. Of more of them one comes at each length, beside those that train
         longer: what a setting lacks for a longer training is found in trainings that are as long. After the last round
         the best are crossed, so that what each of them gained comes together, and what that finds trains longer, too:
-        that one setting of one seed gained nothing does not end a search.
+        that one setting of one seed gained nothing does not end a search. The first time that it does, the best one
+        trains beside itself without each of its knobs, where there is time for that.
         """
         epochs, looked, n = self.plan.lengths.planned, 0, 1
         if self.plan.rounds > 1:
@@ -127,7 +130,12 @@ class _Search:
                 self._cross(epochs)
                 going = longer(self.found, epochs)
             run, alone = f"search-longer-{n}", sum(map(len, going.values()))
-            following = self._following(run, epochs, alone)
+            without = self._without_each(going[SEARCH]) if SEARCH in going and 1 < self.plan.rounds <= looked else []
+            following = self._following(f"{run}-left-out", epochs, alone + len(without)) if without else 0
+            if following > epochs:
+                going[SEARCH] = [*going[SEARCH], *without]
+            else:
+                following = self._following(run, epochs, alone)
             if following <= epochs:
                 break
             more = SEARCH in going and 1 < self.plan.rounds > looked
@@ -143,12 +151,9 @@ class _Search:
             self._try_longer(n)
 
     def _try_longer(self, n: int) -> None:
-        """Train the best, if they have not yet, for longer, and on while they gain by it; `n` such rungs are next.
-
-        In the first of them the best one also trains without each of its knobs, where there is time for that.
-        """
+        """Train the best, if they have not yet, for longer, and on while they gain by it; `n` such rungs are next."""
         settings, epochs = not_yet_longer(self.found)
-        without = left_out(self.plan.space, self.found, CROSSINGS, self.plan.seed + n) if settings else []
+        without = self._without_each(settings) if settings else []
         while settings:
             run = f"search-longer-{n}"
             following = self._train_longer(run, f"{run}-left-out", epochs, [*settings, *without]) if without else 0
@@ -159,12 +164,20 @@ class _Search:
 
     def _train_longer(self, run: str, decision: str, epochs: int, settings: Sequence[Setting]) -> int:
         """Train settings that have trained for some epochs, and references, for longer; return how long, 0 if not."""
-        going = {**self._references_longer(epochs), SEARCH: list(dict.fromkeys(settings))}
+        going = {**self._references_longer(epochs), SEARCH: settings}
         following = self._following(decision, epochs, sum(map(len, going.values())))
         if following <= epochs:
             return 0
         self._rung(run, len(self.plan.brackets), following, going)
         return following
+
+    def _without_each(self, settings: Sequence[Setting]) -> list[Setting]:
+        """Return the best setting without each of its knobs, but for settings that are given; once."""
+        if self._left_out:
+            return []
+        self._left_out = True
+        new = left_out(self.plan.space, self.found, CROSSINGS, self.plan.seed + self.plan.rounds)
+        return [setting for setting in new if setting not in settings]
 
     def _references_longer(self, epochs: int) -> dict[str, Sequence[Setting]]:
         """Return what of the references trains on beside the search after a length, beyond which they have not been."""
