@@ -241,6 +241,14 @@ def test_a_class_and_a_category_that_look_like_numbers_are_known_among_numbers_a
     assert [note for note in found.notes if "'8'" in note] != []
 
 
+def test_a_class_beside_texts_is_no_number(tmp_path):
+    frame = pd.DataFrame({"size": SIZE, "version": ["1.1", "1.2", "beta"] * 20})
+    train = written(tmp_path, frame.to_csv(index=False))
+    test = written(tmp_path, "size,version\n30,1.10\n40,beta\n", "test.csv")
+    with pytest.raises(InputError, match=r"has the class '1\.10', which the training rows lack"):
+        load(train, target="version", test=test, task="classification")
+
+
 def test_two_categories_that_are_one_number_are_not_told_apart_by_it(tmp_path):
     frame = pd.DataFrame({"code": ["7", "007", "x"] * 20, "size": SIZE, "grade": ["a", "b", "c"] * 20})
     data = load(written(tmp_path, frame.to_csv(index=False)), target="grade")

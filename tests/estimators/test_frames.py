@@ -110,7 +110,7 @@ def test_a_polars_frame_gives_what_the_pandas_frame_gives():
 
 def test_a_column_of_row_numbers_is_none_in_whatever_order_and_however_copies_are_given():
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"row": np.arange(3, 43), "size": rng.normal(size=40)})
+    frame = pd.DataFrame({"row_id": np.arange(3, 43), "size": rng.normal(size=40)})
     y, shuffled = rng.integers(0, 2, 40), rng.permutation(40)
     ways = {
         "as they are": (frame, y, None),
@@ -118,14 +118,15 @@ def test_a_column_of_row_numbers_is_none_in_whatever_order_and_however_copies_ar
         "a part": (frame.iloc[8:], y[8:], None),
         "one twice": (frame.iloc[[0, *range(40)]], y[[0, *range(40)]], None),
         "one of weight 2": (frame, y, 1.0 + (np.arange(40) == 0)),
-        "one of weight 0": (frame.replace({"row": {3: 1}}), y, (np.arange(40) > 0).astype(float)),
+        "one of weight 0": (frame.replace({"row_id": {3: 1}}), y, (np.arange(40) > 0).astype(float)),
     }
     for way, (rows, targets, weights) in ways.items():
-        with pytest.warns(UserWarning, match="column 'row' is not used: an identifier"):
+        with pytest.warns(UserWarning, match="column 'row_id' is not used: an identifier"):
             model = DampenClassifier(**TINY).fit(rows, targets, sample_weight=weights)
         assert [column.name for column in model._columns.used] == ["size"], way
-    model = DampenClassifier(**TINY).fit(frame[["row"]], y)
-    assert [column.name for column in model._columns.used] == ["row"]  # nothing else could be learnt from
+    ranks = frame.rename(columns={"row_id": "rank"}).assign(ticket=["A5", 7] * 20)  # a mark, and texts beside numbers
+    model = DampenClassifier(**TINY).fit(ranks, y)
+    assert [column.name for column in model._columns.used] == ["rank", "size", "ticket"]
 
 
 def test_how_a_category_that_looks_like_a_number_is_read_does_not_depend_on_the_rows_beside_it():

@@ -146,6 +146,26 @@ def test_a_fold_counts_by_the_weight_of_its_rows_in_what_is_calibrated(sites):
     assert sites.verdict.value == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_fold_of_groups_counts_by_its_rows_and_their_weight(tmp_path):
+    """Not by its groups: a large one is as many rows as it is."""
+    x, y, _ = of_values(200, 0)
+    place = np.where(np.arange(200) < 90, 0, 1)
+    groups = np.where(place == 0, np.arange(200) // 10, 100 + np.arange(200) // 60)
+    weights = np.where(place == 0, 3.0, 1.0)
+    folds = [(np.flatnonzero(place != held), np.flatnonzero(place == held)) for held in (0, 1)]
+    data = dampen.from_arrays(x, y, weights=weights, groups=groups, test_fraction=0.0)
+    study = dampen.compare(dampen.mlp(8), data.with_folds(folds), SETTINGS, n_seeds=2, epochs=2, batch_size=64)
+    errors, of = [], []
+    for network, seen in study.results.predictor.unseen:
+        with torch.no_grad():
+            errors.append(((network(seen.features)[:, 0] - seen.targets) ** 2).numpy() * study.target_scale[1] ** 2)
+        of.append(weights[seen.numbers.numpy()])
+    expected = np.average(np.concatenate(errors), weights=np.concatenate(of))
+    assert study.verdict.value == pytest.approx(expected, rel=1e-4)
+    found = study.distilled()
+    assert np.isfinite([end for three in found.against.values() for end in three]).all()
+
+
 class Sure(nn.Module):
     """Logits of 6 and -6 by the sign of the first column, whatever it is trained on."""
 

@@ -21,14 +21,13 @@ from dampen.data.tables._codes import CodedColumn
 from dampen.data.tables._columns import Column, Columns
 from dampen.data.tables._frame import all_typed
 from dampen.data.tables._identifiers import repeating
-from dampen.data.tables._infer_types import IDENTIFIER, counts_rows, decide, numbers_only
+from dampen.data.tables._infer_types import decide, numbers_only
 from dampen.data.tables._preprocessing import Preprocessing, read_rows
 from dampen.data.tables._read import column_names
 from dampen.data.tables._spelling import spelling_notes, spelt_alike
 from dampen.data.tables._vectoriser import Vectoriser
 
 __all__ = [
-    "IDENTIFIER",
     "NAMES",
     "CodedColumn",
     "Column",
@@ -43,7 +42,6 @@ __all__ = [
     "a_round",
     "all_typed",
     "column_names",
-    "counts_rows",
     "cuts",
     "decide",
     "encode_new",

@@ -49,6 +49,11 @@ class Rows:
         return len(self.targets)
 
     @property
+    def size(self) -> float:
+        """How much these rows count beside others of the data: as many as they are, times their mean weight."""
+        return len(self) * self.mean_weight
+
+    @property
     def weights_among_all(self) -> Float[Tensor, " N"] | None:
         """Weights that can be compared with those of other rows of the data; their mean need not be 1."""
         return None if self.weights is None else self.weights.double() * self.mean_weight

@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -11,10 +11,8 @@ import torch
 from jaxtyping import Float64, Int64
 
 from dampen.data import (
-    IDENTIFIER,
     Columns,
     Data,
-    counts_rows,
     decide,
     encode_new,
     numbers_only,
@@ -112,8 +110,7 @@ def with_folds(data: Data, rows: Merged, folds: Folds) -> Data:
 def columns_of(table: Any, names: Sequence[Any] | None) -> Columns:
     """Return what a table's columns are, a frame's as `dampen.load` reads them; all numbers of an array are used.
 
-    A column that counts the rows, in whatever order they are given, is an input only where there is no other. Warns of
-    columns that are not used and of odd values.
+    Warns of columns that are not used and of odd values.
 
     Args:
         table: merged rows: a frame, or an array.
@@ -125,10 +122,7 @@ def columns_of(table: Any, names: Sequence[Any] | None) -> Columns:
         if names is None:
             return numbers_only(np.asarray(table, np.float64))
         table = pd.DataFrame(np.asarray(table, np.float64), columns=list(names))
-    counting = [name for j, name in enumerate(table.columns) if counts_rows(table.iloc[:, j].sort_values())]
-    counting = counting if len(counting) < table.shape[1] else []
-    columns = decide(table.drop(columns=counting))
-    columns = replace(columns, dropped=(*columns.dropped, *((str(name), IDENTIFIER) for name in counting)))
+    columns = decide(table)
     for name, why in columns.dropped:
         reason = f"it {why}" if why.startswith("looks") else why
         warnings.warn(f"column '{name}' is not used: {reason}", UserWarning, stacklevel=4)

@@ -110,8 +110,11 @@ def _costs_of_best(ready: Preparation, plan: Plan) -> tuple[Float[Tensor, " N"],
     population = Population(ready.model, plan.space.draw(N_SETTINGS, "sobol", ready.seed), list(plan.seeds))
     population.fit(rows.sets, ready.training, epochs=ready.lengths.usual, evaluate_every=None)
     costs = [of_seed.double() for of_seed in costs_of_rows(population, rows.selection, _NLL)]
-    means = mean_by_size(np.stack([of_seed.mean(1).numpy() for of_seed in costs]), [float(c.shape[1]) for c in costs])
+    parts = rows.selection if isinstance(rows.selection, list) else [rows.selection] * len(costs)
+    means = mean_by_size(np.stack([of_seed.mean(1).numpy() for of_seed in costs]), [part.size for part in parts])
     best = int(np.nan_to_num(means, nan=math.inf, posinf=math.inf).argmin())
-    of_best = [of_seed[best] for of_seed in costs]  # seeds have rows of their own, or share them
-    each = torch.cat(of_best) if isinstance(rows.selection, list) else torch.stack(of_best).mean(0)
-    return each, ready.target_scale[1]
+    of_best = [of_seed[best] for of_seed in costs]
+    if not isinstance(rows.selection, list):  # which all seeds share
+        return torch.stack(of_best).mean(0), ready.target_scale[1]
+    counting = torch.cat([torch.full_like(c, part.size / len(c)) for c, part in zip(of_best, parts, strict=True)])
+    return torch.cat(of_best) * counting / counting.mean(), ready.target_scale[1]

@@ -117,9 +117,13 @@ class Clock:
 
         return bool(self._decided(f"{left}-left", enough))
 
-    def _times(self, members: float) -> float:
+    def _times(self, members: int) -> float:
         """Return how many times as long members take together as one does beside very many others."""
-        return members * self._narrow(members / math.ceil(members / self._at_once)) if members else 0.0
+        chunks = math.ceil(members / self._at_once)
+        if not chunks:
+            return 0.0
+        each, larger = divmod(members, chunks)
+        return larger * (each + 1) * self._narrow(each + 1) + (chunks - larger) * each * self._narrow(each)
 
     @property
     def _at_once(self) -> int:

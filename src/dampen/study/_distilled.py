@@ -188,21 +188,23 @@ def _compared(school: _School, data: Data) -> tuple[dict[str, float], dict[str, 
     else:
         parts = data.folds(_FOLDS, seed=seed)
     of_parts = [school.outputs_of(part) for part in parts]
-    costs: dict[str, np.ndarray] = {}
-    for name in ("distilled", "ensemble", "single"):
-        each = [metric.costs(of[name], part.validation) for of, part in zip(of_parts, parts, strict=True)]
-        costs[name] = torch.cat(each, -1).double().numpy()
-    sizes = np.array([float(len(part.validation_rows)) for part in parts])
-    means = {name: float(of.mean()) for name, of in costs.items()}
+    costs = {  # of each part by networks and rows, or groups of rows
+        name: [
+            metric.costs(of[name], part.validation).double().numpy() for of, part in zip(of_parts, parts, strict=True)
+        ]
+        for name in ("distilled", "ensemble", "single")
+    }
+    sizes = np.array([part.validation.size for part in parts])
+    means = {name: float(np.average([of.mean() for of in each], weights=sizes)) for name, each in costs.items()}
     against: dict[str, tuple[float, float, float]] = {}
     for name in ("ensemble", "single"):
-        excess = costs["distilled"] - costs[name]
+        excess = [one - other for one, other in zip(costs["distilled"], costs[name], strict=True)]
         if len(parts) > 1:  # they share training rows
-            each = np.array([of.mean() for of in np.split(excess, sizes.cumsum()[:-1].astype(int), axis=1)])
+            each = np.array([of.mean() for of in excess])
             share = float(np.mean([len(part.validation_rows) / len(part.train_rows) for part in parts]))
             ends = over_folds(each, share, sizes).interval(_LEVEL)
         else:
-            ends = over_members(excess).interval(_LEVEL)
+            ends = over_members(excess[0]).interval(_LEVEL)
         difference, low, high = metric.difference_in_unit(means["distilled"], means[name], ends, deviation)
         against[name] = difference, low, high
     n_rows = sum(len(part.validation_rows) for part in parts)

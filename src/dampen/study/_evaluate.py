@@ -116,8 +116,8 @@ class Evaluation:
         if not all(np.isfinite(e).all() for e in each):
             return Estimate(math.inf, math.nan, 1.0)
         if self.plan.scheme == "folds":
-            counted = [len(e) * rows.mean_weight for e, rows in zip(each, self.rows.evaluation, strict=True)]
-            means, sizes = self._of_folds([float(e.mean()) for e in each]), self._of_folds(counted)
+            sizes = self._of_folds([rows.size for rows in self.rows.evaluation])
+            means = self._of_folds([float(e.mean()) for e in each])
             return over_folds(means, self.rows.test_share(), sizes)
         return over_seeds_and_rows(np.stack(each))
 

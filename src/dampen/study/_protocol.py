@@ -155,7 +155,7 @@ def fits_temperatures(data: Data, scheme: str) -> bool:
     if data.weights is not None:
         w = data.weights[data.train_rows].double()
         n *= float(w.mean() ** 2 / w.square().mean())
-    return n >= FIT_A_TEMPERATURE
+    return round(n, 6) >= FIT_A_TEMPERATURE  # equal weights need not be so to the last digit
 
 
 def scheme_of(data: Data, wanted: str | None) -> str:

@@ -477,7 +477,6 @@ def mean_costs(
     """
     costs = [of_seed.double() for of_seed in costs_of_outputs(population, outputs, rows, metric, places)]
     means = np.stack([of_seed.mean(1).numpy() for of_seed in costs])
-    of_seeds = rows if isinstance(rows, list) else [rows] * len(costs)
-    sizes = [of_seed.shape[1] * part.mean_weight for of_seed, part in zip(costs, of_seeds, strict=True)]
+    sizes = [part.size for part in (rows if isinstance(rows, list) else [rows] * len(costs))]
     means = np.where(np.isfinite(means), means, np.inf)
     return mean_by_size(means, sizes)

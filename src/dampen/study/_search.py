@@ -246,7 +246,7 @@ def _stops(population: Population, selection: Rows | list[Rows]) -> list[tuple[i
     history = population.history
     curves = history.metrics["validation_loss"]  # [E, S, M]
     curves = np.where(np.isfinite(curves), curves, np.inf)
-    sizes = [float(len(rows)) for rows in selection] if isinstance(selection, list) else [1.0]
+    sizes = [rows.size for rows in selection] if isinstance(selection, list) else [1.0]
     curves = mean_by_size(curves.swapaxes(0, 1), sizes)  # [E, M]
     rows = curves.argmin(0)
     return [(int(history.epochs[e]), float(curves[e, m])) for m, e in enumerate(rows)]

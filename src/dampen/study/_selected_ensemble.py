@@ -32,6 +32,7 @@ def selected(runner: Runner, confirmed: Confirmed, n: int) -> list[tuple[Trainin
     targets = torch.cat([part.targets for part in parts])
     weights = [torch.ones(len(p)) if p.weights_among_all is None else p.weights_among_all for p in parts]
     weight = torch.cat(weights).double()
+    weight /= weight.mean()
     classes, of_variance = plan.data.task == "classification", plan.training.loss in VARIANCE_HEADS
     tempers = plan.metric.name == metrics.CALIBRATED  # so do the networks that are handed out, each setting by itself
     usable = (plan.metric.of_rows_alone or of_variance) and not plan.metric.samples
@@ -51,7 +52,8 @@ def selected(runner: Runner, confirmed: Confirmed, n: int) -> list[tuple[Trainin
     def cost(mean: Tensor) -> Tensor:
         if of_variance:
             mean = _mean_and_log_variance(mean)
-        costs = metric.cost(mean.log().clamp_min(-700) if classes else mean, targets)
+        others = () if metric.of_rows_alone else (weight,)
+        costs = metric.cost(mean.log().clamp_min(-700) if classes else mean, targets, *others)
         return (costs.double() * weight).mean(-1)
 
     most = most_networks(runner, confirmed)

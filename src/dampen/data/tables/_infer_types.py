@@ -112,16 +112,6 @@ def as_categories(columns: Columns) -> Columns:
     return replace(columns, used=tuple(plain_kind(c) if c.kind == "code" else c for c in columns.used))
 
 
-def counts_rows(values: Series) -> bool:
-    """Return whether numbers count the rows in their order, but for rows that have been left out."""
-    import pandas as pd
-
-    if not pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
-        return False
-    numbers = as_numbers(values)
-    return len(numbers) >= _LEAST_IDS and bool(np.isfinite(numbers).all()) and _counted(numbers)
-
-
 def _counted(known: Float64[np.ndarray, " n"]) -> bool:
     return bool(
         (known == np.floor(known)).all()

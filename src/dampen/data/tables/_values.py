@@ -74,14 +74,14 @@ def as_levels(text: Series) -> Series:
 
 
 def as_known(text: Series, levels: Sequence[str]) -> Series:
-    """Return texts, those that are no level as the one level that is the same number.
+    """Return texts, where all of them are numbers those that are no level as the one level that is the same number.
 
     Rows that hold nothing but numbers are read as numbers: of `1.50` and `007` then only `1.5` and `7` are left.
     """
     import pandas as pd
 
     new = (text.notna() & ~text.isin(levels)).to_numpy()
-    if not new.any():
+    if not new.any() or np.isnan(as_numbers(text.dropna())).any():
         return text
     numbers = as_numbers(pd.Series(levels, dtype=object))
     known, times = np.unique(numbers[np.abs(numbers) < _EXACT], return_counts=True)
