@@ -13,9 +13,9 @@ from dampen.data import Rows
 from dampen.errors import InputError
 from dampen.statistics import Estimate, proportion_interval
 
-_LOG_SHARPNESS = -4.0, 4.0  # ends of a temperature's logarithm: 0.018 to 55
+_LOG_SHARPNESS = -7.0, 7.0  # ends of a temperature's logarithm: 0.0009 to 1100
 _BISECTIONS = 24  # of that range: to five digits
-_PRIOR = math.log(2)  # deviation of the logarithm before any row is seen: a factor of 2 is nothing unusual
+_PRIOR = math.log(4)  # deviation of the logarithm before any row is seen: a factor of 4 is nothing unusual
 _AT_ONCE = 1 << 24  # numbers of many networks that are taken together
 CALIBRATED = "calibrated-nll"
 SAMPLES = 20  # masks behind a sampled metric: their number biases all settings alike

@@ -7,8 +7,8 @@ with a kind of data and how many studies to run, from which seed on; prints coun
 - `coins`: labels that no input knows.
 - `linear`: a linear truth with little noise.
 - `decay`: fewer rows than inputs, so that initial weights stay where no row reaches unless they decay.
-- `classes`: the same with two classes: decay tells them apart better.
-- `sure`: two classes that overlap, and rows enough to tell them apart: decay makes networks less sure above all.
+- `classes`: the same with two classes that overlap: decay tells them apart better.
+- `sure`: the same with classes far apart: decay makes networks less sure, and a temperature does as much.
 """
 
 import json
@@ -27,10 +27,10 @@ KINDS = {  # rows, inputs, batch, epochs
     "coins": (120, 10, 16, 16),
     "linear": (120, 6, 16, 32),
     "decay": (300, 300, 16, 32),
-    "classes": (1000, 1000, 32, 32),
-    "sure": (1000, 20, 32, 32),
+    "classes": (1000, 1500, 50, 16),
+    "sure": (1000, 1000, 50, 16),
 }
-WIDE = ("decay", "classes")
+WIDE = ("decay", "classes", "sure")
 OF_CLASSES = ("coins", "classes", "sure")
 SIZES = {"n_settings": 16, "n_seeds": 3, "confirmed": 2, "n_confirm_seeds": 10}
 TRUE_SETS, TRUE_ROWS = 100, 4000
@@ -44,24 +44,29 @@ def sample(kind, n, seed):
     x, noise = torch.randn(n, d, generator=generator), torch.randn(n, generator=generator)
     signal = x[:, :6] @ torch.linspace(-1, 1, 6)
     if kind in OF_CLASSES:
-        logits = {"coins": 0.0, "classes": 4 * signal, "sure": signal}[kind]
+        logits = {"coins": 0.0, "classes": signal, "sure": 4 * signal}[kind]
         return x, (torch.special.ndtr(noise).logit() + logits > 0).long()
     if kind == "lr":
         return x, signal + 1.0 * noise
     return x, signal + (0.1 if kind == "linear" else 0.3) * noise
 
 
-def wide(inputs, outputs):
+def wide(inputs, outputs, times=1.5):
     """Return a linear model with large initial weights."""
     layer = nn.Linear(inputs, outputs)
-    layer.weight.data.mul_(1.5)
+    layer.weight.data.mul_(times)
     return layer
+
+
+def wider(inputs, outputs):
+    """Return one whose initial weights hide what it learns, whatever its temperature."""
+    return wide(inputs, outputs, times=6)
 
 
 def model(kind):
     """Return a network with dropout where there are hidden units."""
     if kind in WIDE:
-        return wide
+        return wider if kind == "classes" else wide
     return dampen.mlp(4 if kind == "lr" else 16, dropout=0.1)
 
 

@@ -57,7 +57,7 @@ def calibrated_nll(logits, targets):
 
     for half in (one, ~one):
         fit = scipy.optimize.minimize_scalar(
-            lambda a, half=half: nll(a, ~half).sum() + a**2 / (2 * math.log(2) ** 2),
+            lambda a, half=half: nll(a, ~half).sum() + a**2 / (2 * math.log(4) ** 2),
             bounds=(-4, 4),
             method="bounded",
             options={"xatol": 1e-7},

@@ -33,7 +33,7 @@ def by_hand(logits, targets, weights=None):
 
         def lost(log_b, z=z, y=y, w=w):
             nll = log_loss(y, np.exp(log_softmax(np.exp(log_b) * z, 1)), labels=[0, 1, 2], sample_weight=w)
-            return w.sum() * nll + log_b**2 / (2 * np.log(2) ** 2)
+            return w.sum() * nll + log_b**2 / (2 * np.log(4) ** 2)
 
         b = np.exp(minimize_scalar(lost, bounds=(-4, 4), method="bounded", options={"xatol": 1e-8}).x)
         costs[half] = -log_softmax(b * logits[half], 1)[np.arange(half.sum()), targets[half]]
@@ -55,6 +55,18 @@ def test_the_temperature_of_the_other_half_counts_its_rows_by_their_weights():
     found = find("calibrated-nll", "classification").costs(logits, rows)
     expected = by_hand(logits.numpy(), targets.numpy(), weights)
     assert found.mean().item() == pytest.approx(np.average(expected, weights=weights), rel=1e-4)
+
+
+@pytest.mark.parametrize("times", [4.0, 12.0, 100.0])
+def test_few_rows_find_the_temperature_of_networks_that_are_much_too_sure(times):
+    """Of targets that nobody knows: no row should cost clearly more than log 3, as it does near temperature 1."""
+    generator = torch.Generator().manual_seed(0)
+    logits = times * torch.randn(100, 200, 3, generator=generator)
+    costs = [
+        find("calibrated-nll", "classification").cost(one, torch.randint(0, 3, (200,), generator=generator))
+        for one in logits
+    ]
+    assert torch.stack(costs).mean().item() == pytest.approx(np.log(3) + 1 / 200, abs=0.015)
 
 
 def test_the_metric_does_not_depend_on_how_sure_a_network_is():
