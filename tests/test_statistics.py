@@ -15,6 +15,7 @@ from dampen.statistics import (
     over_folds,
     over_rows,
     over_seeds_and_rows,
+    paired_difference,
     proportion_interval,
 )
 
@@ -222,3 +223,8 @@ def test_what_is_no_share_keeps_students_interval():
     assert interval_of(find("rmse", "regression"), estimate, 10, 0.95, 2.0) == (0.0, pytest.approx(2 * high**0.5))
     assert [m.name for m in METRICS.values() if m.is_share] == ["accuracy"]
     assert np.isnan(interval_of(find("accuracy", "classification"), Estimate(np.inf, np.nan, 1.0), 10)).all()
+
+
+def test_values_that_are_no_pairs_are_refused_in_one_line():
+    with pytest.raises(InputError, match="must come in pairs, got 3 and 2"):
+        paired_difference([1.0, 2.0, 3.0], [1.0, 2.0])

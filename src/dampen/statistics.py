@@ -52,9 +52,9 @@ def paired_difference(
         >>> found.mean, round(found.low, 3), round(found.high, 3)
         (3.0, 0.516, 5.484)
     """
-    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     if len(a) != len(b) or len(a) == 0:
         raise InputError(f"paired values must come in pairs, got {len(a)} and {len(b)}")
+    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     n = len(differences)
     mean = float(differences.mean())
     if n == 1:

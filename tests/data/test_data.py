@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
-from dampen.data import Data, from_arrays, load
+from dampen.data import Data, from_arrays, held_out, load
 from dampen.errors import InputError
 
 
@@ -220,3 +220,27 @@ def test_folds_refuse_what_they_cannot_split():
         data.folds(1)
     with pytest.raises(InputError, match="validation rows already"):
         data.with_validation(0.2, seed=0).folds()
+
+
+@pytest.mark.parametrize(("n_groups", "in_time"), [(2, False), (2, True), (3, False), (3, True), (4, True)])
+def test_the_half_that_judges_has_two_groups_or_is_refused_at_once(n_groups, in_time):
+    groups = torch.cat([torch.arange(50) // 5, 10 + torch.arange(40) % n_groups]).sort().values  # those of the last 40
+    rows = {"train_rows": torch.arange(50), "validation_rows": torch.arange(50, 90), "test_rows": torch.arange(0)}
+    data = table(90, classes=None, task="regression", targets=torch.randn(90), groups=groups, **rows)
+    if in_time:
+        data = dataclasses.replace(data, times=groups)
+    if n_groups == 2:
+        with pytest.raises(InputError, match="too few groups, 2: one ranks settings, and 2 or more judge"):
+            held_out(data, 0)
+        return
+    for seed in range(10):
+        parts = [set(data.groups[one.validation_rows].tolist()) for one in held_out(data, seed)]
+        assert not parts[0] & parts[1]
+        assert (len(parts[0]) >= 1, len(parts[1]) >= 2) == (True, True)
+
+
+def test_folds_of_groups_that_are_split_anew_are_other_folds():
+    data = table(90, groups=torch.arange(90) // 3)
+    splits = [[tuple(fold.validation_rows.tolist()) for fold in data.folds(5, 3, seed)] for seed in (0, 1, 2)]
+    assert len({rows for of in splits for rows in of}) == 3 * 15
+    assert splits[0][:5] == [tuple(fold.validation_rows.tolist()) for fold in data.folds(5, 1, 0)]

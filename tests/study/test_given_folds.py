@@ -1,6 +1,7 @@
 """Studies on folds that are given."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from dampen.metrics import find
 from dampen.study._evaluate import Evaluation
 from dampen.study._phases import given_round
 
-NOTHING = dict.fromkeys(("plan", "rows", "companion", "calibrated"), None) | {"metric": find("nll", "classification")}
+NOTHING = dict.fromkeys(("plan", "companion", "calibrated"), None) | {"metric": find("nll", "classification")}
 SETTINGS = {"none": Setting(), "decay": Setting(weight_decay=0.1)}
 
 
@@ -146,11 +147,13 @@ def test_every_row_that_is_held_out_calibrates_once_whatever_the_order_of_the_fo
 @pytest.mark.usefixtures("without_shape_checks")
 def test_the_margin_is_that_of_the_spread_of_folds_by_their_rows():
     sizes, means = np.array([200.0] * 5 + [2.0]), np.array([1.0, 1.1, 0.9, 1.0, 1.0, 5.0])
-    evaluation = Evaluation(
-        **NOTHING, measured={"nll": {"a": [np.full(int(n), m) for n, m in zip(sizes, means, strict=True)]}}
-    )
+    costs = [np.full(9, m) for m in means]  # of groups, say: what counts is how many rows they hold
+
+    def of(*sizes):
+        rows = SimpleNamespace(evaluation=[SimpleNamespace(size=float(size)) for size in sizes])
+        return Evaluation(**NOTHING, rows=rows, measured={"nll": {"a": costs}})
+
     w = sizes / sizes.sum()
     expected = np.average((means - w @ means) ** 2, weights=w) / (1 - (w**2).sum())
-    assert evaluation.spread("a") == pytest.approx(np.sqrt(expected))
-    even = Evaluation(**NOTHING, measured={"nll": {"a": [np.full(9, m) for m in means]}})
-    assert even.spread("a") == pytest.approx(means.std(ddof=1))
+    assert of(*sizes).spread("a") == pytest.approx(np.sqrt(expected))
+    assert of(*[9] * 6).spread("a") == pytest.approx(means.std(ddof=1))

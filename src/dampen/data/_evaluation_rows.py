@@ -10,14 +10,30 @@ from dampen.data._dataset import Data, Rows
 from dampen.errors import InputError
 
 HELD_OUT = 0.2  # of the training rows: a half ranks, a half gives the verdict
+_JUDGES = 2  # rows or groups that an interval takes at least
 _FEW = 0.05  # of the held-out rows, which folds of equally many may leave out: they train faster
 
 
 def held_out(data: Data, seed: int) -> tuple[Data, Data]:
-    """Return the data twice, with the validation rows that rank and with those that judge; set aside if it has none."""
+    """Return the data twice, with the validation rows that rank and with those that judge; set aside if it has none.
+
+    Raises:
+        InputError: there are too few rows, or groups, for an interval of what is judged.
+    """
     if not len(data.validation_rows):
         data = data.with_validation(HELD_OUT, seed=seed)
     selection, evaluation = (replace(data, validation_rows=data.validation_rows[half]) for half in _halves(data, seed))
+    if data.groups is None and len(evaluation.validation_rows) < _JUDGES:
+        raise InputError(
+            f"the validation rows of '{data.name}' are {len(data.validation_rows)}: a half judges, which takes "
+            f"{_JUDGES} rows or more"
+        )
+    if data.groups is not None and len(data.groups[evaluation.validation_rows].unique()) < _JUDGES:
+        n = len(data.groups[data.validation_rows].unique())
+        raise InputError(
+            f"the validation rows of '{data.name}' are too few groups, {n}: one ranks settings, and {_JUDGES} or more "
+            "judge them; use rows of more groups"
+        )
     return selection, evaluation
 
 
@@ -44,18 +60,18 @@ def _halves(data: Data, seed: int) -> Sequence[torch.Tensor]:
                 f"the validation rows of '{data.name}' can't be halved in time: no time has all rows of every group on "
                 "one side of it; leave time_order or group out"
             )
+        if groups is not None:
+            enough = [int(cut) for cut in cuts if len(groups[cut:].unique()) >= _JUDGES]
+            cuts = torch.tensor(enough) if enough else cuts
         cut = int(cuts[(cuts - n / 2).abs().argmin()]) if len(cuts) else n // 2
         return [part.sort().values for part in order.tensor_split([cut])]
     if data.groups is None:
         return torch.randperm(n, generator=generator).tensor_split(2)
     groups, members = data.groups[data.validation_rows].unique(return_inverse=True)
-    if len(groups) < 2:
-        raise InputError(f"the validation rows of '{data.name}' are one group: two are needed, to rank and to judge")
     place = torch.randperm(len(groups), generator=generator)[members]
     order = place.argsort(stable=True)
-    sizes = place.bincount().cumsum(0)
-    cut = int(sizes[(sizes - n / 2).abs()[:-1].argmin()])
-    return order.tensor_split([cut])
+    sizes = place.bincount().cumsum(0)[: max(1, len(groups) - _JUDGES)]
+    return order.tensor_split([int(sizes[(sizes - n / 2).abs().argmin()])])
 
 
 def equally_long(folds: Sequence[Data], seed: int) -> list[Data]:

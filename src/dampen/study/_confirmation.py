@@ -42,8 +42,8 @@ class Confirmed:
         usual_length: that one for the usual length.
         usual: that one with the usual learning rate, too.
         doubled: the recommended training, twice as long; None where lengths were given or follow from a budget.
-        chosen_among: trainings from which the recommended one was chosen on the very rows that are evaluated on; the
-            search chooses on others, or on the same rows split anew.
+        chosen_among: trainings from which the recommended one was chosen with the networks that are evaluated, of folds
+            on the very rows, too; the search chooses with others.
         margin: mean cost below which a difference is negligible.
     """
 
@@ -67,8 +67,13 @@ class Confirmed:
 
     @property
     def level(self) -> float:
-        """Coverage of each comparison with the recommended training, so that the choice is paid for."""
-        return bonferroni(LEVEL, self.chosen_among)
+        """Coverage of each comparison with the recommended training, whichever of them was the best."""
+        return bonferroni(LEVEL, self.pairs)
+
+    @property
+    def pairs(self) -> int:
+        """Comparisons that might have been made: with another one as the best they are others."""
+        return max(1, self.chosen_among * (self.chosen_among - 1) // 2)
 
 
 def simple_models(data: Data) -> tuple[str, ...]:
@@ -169,7 +174,7 @@ class Confirmation:
             chosen=chosen,
             finalists=trainings,
             references=dict(named),
-            chosen_among=len(trainings),  # each of the others is compared with the best: that pays for the choice, too
+            chosen_among=len(trainings),
             margin=self._margin(chosen),
         )
 

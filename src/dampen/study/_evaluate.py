@@ -137,9 +137,10 @@ class Evaluation:
         return Estimate(0.0, 0.0, math.inf) if other == one else self.estimate({other: 1.0, one: -1.0}, metric)
 
     def spread(self, candidate: Candidate) -> float:
-        """Return the standard deviation over seeds of a mean cost."""
-        means, sizes = (np.array([of(costs) for costs in self.costs[candidate]]) for of in (np.mean, len))
-        return math.sqrt(variance_by_size(means, sizes.astype(float)))
+        """Return the standard deviation over seeds of a mean cost; folds count by their rows."""
+        means, rows = np.array([costs.mean() for costs in self.costs[candidate]]), self.rows.evaluation
+        sizes = [part.size for part in rows] if isinstance(rows, list) else [1.0] * len(means)
+        return math.sqrt(variance_by_size(means, np.array(sizes)))
 
     def excess_in_unit(
         self, other: Candidate, one: Candidate, level: float, metric: Metric | None = None

@@ -59,7 +59,7 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
         helps=_helps(confirmed, gain, learnt) if searched else None,
         learnt=learnt,
         gain=gain,
-        passed_over=_part(evaluation, recommended, challenger, confirmed.level) if challenger else None,
+        passed_over=_part(evaluation, recommended, challenger, _passing_over(confirmed)) if challenger else None,
         attribution=attribution,
         calibrated_attribution=calibrated,
         total=total,
@@ -72,7 +72,7 @@ def judge(plan: Plan, data: Data, confirmed: Confirmed) -> Verdict:
         edges=plan.space.edges(recommended.setting) if inside and plan.space is not None else {},
         memory_epochs=_memory(plan, recommended.setting, steps),
         usual=(plan.training.lr, plan.lengths.usual),
-        method=_verdict_text.method(plan, confirmed.chosen_among, _n_parts(attribution, learnt), searched),
+        method=_verdict_text.method(plan, confirmed.pairs, _n_parts(attribution, learnt), searched),
         bias=_verdict_text.bias(plan, evaluation.rows.n_train),
     )
 
@@ -199,7 +199,8 @@ def _helps(confirmed: Confirmed, gain: Gain | None, learnt: bool | None) -> bool
         if learnt is False or confirmed.challenger is None:
             return False
         excess = evaluation.excess(recommended, confirmed.challenger)
-        worthless = excess.equivalent(confirmed.margin) or excess.interval(confirmed.level)[1] < confirmed.margin
+        level = _passing_over(confirmed)
+        worthless = excess.equivalent(confirmed.margin, level) or excess.interval(level)[1] < confirmed.margin
         return False if worthless else None
     if gain is None:
         return None
@@ -210,6 +211,11 @@ def _helps(confirmed: Confirmed, gain: Gain | None, learnt: bool | None) -> bool
     if learnt is False or high < confirmed.margin:
         return False
     return True if low > 0 and mean >= confirmed.margin and learnt else None
+
+
+def _passing_over(confirmed: Confirmed) -> float:
+    """Return the coverage of what the best with regularisation gains over none, which may be the better of two."""
+    return bonferroni(confirmed.level, 1 if confirmed.recommended == confirmed.chosen else 2)
 
 
 def _learnt(confirmed: Confirmed) -> bool | None:

@@ -110,6 +110,8 @@ def prepare(
         _check_confirming(counts, len(data.given_folds))
         n = len(data.given_folds)
         sizes = replace(sizes, confirm_seeds=n * math.ceil(sizes.confirm_seeds / n))  # each as often as the others
+    elif scheme == "folds" and len(data.train_rows) >= _defaults.SMALL:  # each evaluates
+        sizes = replace(sizes, confirm_seeds=_protocol.FOLDS)
     return Preparation(
         model=model,
         notes=check_network(model, data),

@@ -19,6 +19,7 @@ from dampen.study._defaults import SMALL, Lengths
 from dampen.study._storage import fingerprint
 
 FOLDS = 5  # that rows are cut into where they are few; where they are many a fifth selects and evaluates
+_FEW_GROUPS = 50  # of rows, below which less than five would judge
 FIT_A_TEMPERATURE = 200  # rows that evaluate, from which on each half of them is enough to compare by it
 FORMAT = 2  # of a plan; 1 trained all settings for one length
 
@@ -159,7 +160,7 @@ def fits_temperatures(data: Data, scheme: str) -> bool:
 
 
 def scheme_of(data: Data, wanted: str | None) -> str:
-    """Return how rows evaluate: by folds where they are given or rows are few, by a held-out part otherwise.
+    """Return how rows evaluate: by folds where they are given or rows, or their groups, are few, else by a part.
 
     Raises:
         InputError: a scheme that does not exist, or folds of data with validation rows of its own.
@@ -174,7 +175,14 @@ def scheme_of(data: Data, wanted: str | None) -> str:
     if wanted == "folds" and given:
         why = "has rows in the order of time" if data.ordered else "has validation rows already"
         raise InputError(f"'{data.name}' {why}: use validation='held-out'")
-    return wanted or ("held-out" if given or len(data.train_rows) >= SMALL else "folds")
+    return wanted or ("held-out" if given or (len(data.train_rows) >= SMALL and not _few_groups(data)) else "folds")
+
+
+def _few_groups(data: Data) -> bool:
+    """Return whether rows are of so few groups that a held-out part would judge by a handful of them."""
+    if data.groups is None or data.copies.are(data.groups):
+        return False
+    return len(data.groups[data.train_rows].unique()) < _FEW_GROUPS
 
 
 def name_of(model: object) -> str:

@@ -56,8 +56,8 @@ def bias(plan: Plan, trained: int) -> str:
     return _GIVEN if held == n else f"{_GIVEN} The folds hold out {held} of {n} rows: the others evaluated nothing."
 
 
-def method(plan: Plan, chosen_among: int, n_parts: int, searched: bool) -> str:
-    """Return how the intervals were computed."""
+def method(plan: Plan, pairs: int, n_parts: int, searched: bool) -> str:
+    """Return how the intervals were computed; `pairs` of trainings might have been compared."""
     seeds = len(plan.confirm_seeds)
     given = plan.data.given_folds
     text = (
@@ -70,8 +70,8 @@ def method(plan: Plan, chosen_among: int, n_parts: int, searched: bool) -> str:
         else f"95 % intervals from {seeds} fresh seeds crossed with the evaluation rows (two-way random effects)"
     )
     text += "; they account for variation across seeds and rows"
-    if chosen_among > 1:
-        text += f", and hold for each of the {chosen_among} that were compared (Bonferroni, Dunn 1961)"
+    if pairs > 1:
+        text += f", and hold for all {pairs} pairs, whichever training is the best (Bonferroni, Dunn 1961)"
     if n_parts > 1:
         text += f"; those of the {n_parts} parts of the gain hold together"
     if searched:
