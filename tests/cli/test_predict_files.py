@@ -86,6 +86,8 @@ def test_predictions_overwrite_neither_data_nor_a_study_nor_anything_else_that_d
     Path("page.html").write_text("<p>mine")
     Path("low.csv").write_text("low,high,target\n1,2,3\n")
     os.link("own.csv", "again.csv")
+    for name in ("folder.csv", "folder.html"):
+        Path(name).mkdir()
     before = {file: file.read_bytes() for place in (Path(), folder) for file in place.rglob("*") if file.is_file()}
     for words, said in [
         (("predict", study, "own.csv", "--out", "own.csv"), "--out own.csv is the data itself"),
@@ -97,6 +99,11 @@ def test_predictions_overwrite_neither_data_nor_a_study_nor_anything_else_that_d
         (("predict", study, "own.csv", "--out", "low.csv"), "is no table of dampen's"),
         (("predict", study, "own.csv", "--out", study / "curves" / "x.csv"), "among what the study keeps"),
         (("predict", study, "own.csv", "--plot", study / "checkpoints" / "x.png"), "among what the study keeps"),
+        (
+            ("predict", study, "own.csv", "--out", "folder.csv"),
+            "folder.csv is a folder: name a file for the predictions",
+        ),
+        (("trust", study, "own.csv", "--out", "folder.html"), "folder.html is a folder: name a file for the page"),
         (("trust", study, "own.csv", "--out", "page.html"), "is no page of dampen's"),
         (("trust", study, "own.csv", "--out", study / "report.html"), "another page of the study"),
     ]:

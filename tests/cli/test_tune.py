@@ -136,6 +136,9 @@ def test_a_network_without_hidden_layers_has_no_dropout(run):
         (["wine", "--seed", "-1"], "--seed must be a whole number from 0 to 2^63 - 1, got -1"),
         (["wine", "--batch-size", "0"], "--batch-size must be a whole number, 1 or larger"),
         (["wine", "--dropout", "0.2", "--knob", "dropout=0.5"], "--dropout and --knob dropout set the same knob"),
+        (["wine", "--weight-decay", "0.1", "--knob", "decay_timescale=1..10"], "--knob decay_timescale exclude each"),
+        (["wine", "--per-layer", "--hidden", ""], "--per-layer is for dropout, and the network drops no units"),
+        (["wine", "--cocktail", "--search", "grid"], "search fewer knobs, or by another strategy"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(run, tmp_path, words, message):
@@ -155,6 +158,34 @@ def test_a_budget_far_too_short_for_a_large_file_is_refused_by_its_first_rows(ru
     told = re.search(r"by its first (\d+) rows the smallest study on about (\S+) training rows takes at least", err)
     assert int(told[1]) < n / 5
     assert float(told[2]) == pytest.approx(0.75 * n, rel=0.01)
+
+
+def test_what_the_first_rows_of_a_large_file_cannot_tell_of_a_network_passes(run, monkeypatch, tmp_path):
+    """A file that is sorted by class, whose head lacks one; a network that returns a mean and a variance."""
+    monkeypatch.setattr("dampen.data._head._LARGE", 1000)
+    monkeypatch.setattr("dampen.data._head._HEAD", 1000)
+    rng = np.random.default_rng(0)
+    lines = [f"{rng.normal():.4f},{rng.normal():.4f},{i // 100}\n" for i in range(300)]
+    (tmp_path / "rows.csv").write_text("a,b,y\n" + "".join(lines))
+    (tmp_path / "nets.py").write_text("from torch import nn\n\n\ndef make(inputs):\n    return nn.Linear(2, 3)\n")
+    words = (
+        "tune",
+        "rows.csv",
+        "--target",
+        "y",
+        "--budget",
+        "9s",
+        "--epochs",
+        1,
+        "--settings",
+        2,
+        "--confirm-seeds",
+        2,
+    )
+    assert run(*words, "--model", "nets.py:make", "--task", "classification")[0] == 0
+    of_two = "from torch import nn\n\n\ndef make(inputs):\n    return nn.Linear(2, 2)\n"
+    (tmp_path / "two.py").write_text(of_two)
+    assert run(*words, "--model", "two.py:make", "--task", "regression", "--loss", "gaussian_nll")[0] == 0
 
 
 def test_a_file_is_no_folder_for_a_study(run, tmp_path):

@@ -36,6 +36,13 @@ def test_a_shape_that_there_is_not_is_told_with_those_that_there_are(run):
     )
 
 
+@pytest.mark.parametrize("words", [["--target", "price"], ["moons", "--time-order", "day"]])
+def test_options_of_data_without_data_are_one_line(run, words):
+    code, stdout, stderr = run("play", *words, "--no-browser")
+    assert (code, stdout) == (2, "")
+    assert stderr == f"dampen: {words[-2]} is for data of your own: name its file or folder first\n"
+
+
 @pytest.mark.parametrize("module", ["dampen", "dampen.cli"])
 def test_the_packages_are_the_command(module, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["dampen", "--version"])

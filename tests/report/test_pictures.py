@@ -3,6 +3,7 @@
 import errno
 import os
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -14,7 +15,7 @@ from dampen.data import load
 from dampen.errors import InputError
 from dampen.experiments import draw_dropout, draw_weight_decay_comparison, draw_weight_decay_path, dropout, weight_decay
 from dampen.report import check_picture
-from dampen.report.pictures import save
+from dampen.report.pictures import save, shades
 
 PICTURES = ["comparison", "diverged", "path", "classes", "regression"]
 
@@ -46,6 +47,21 @@ def test_a_png_holds_a_picture_on_a_white_ground(drawings, tmp_path, name):
     assert max(pixels.shape[:2]) >= 800
     assert pixels[0, 0].tolist() == [1, 1, 1]
     assert 0.01 < np.mean(pixels.min(axis=2) < 0.9) < 0.6
+
+
+def test_a_name_with_dollars_is_no_formula(tmp_path):
+    found = dropout.compare(replace(load("iris"), name="in_$_and_$.csv"), (0.5,), (4,), [0], epochs=1)
+    draw_dropout(found, tmp_path / "x.png")
+    assert (tmp_path / "x.png").is_file()
+
+
+def test_pixels_are_shown_from_the_darkest_to_the_lightest_whatever_numbers_they_are():
+    image = np.random.default_rng(0).uniform(size=(3, 4, 4))
+    for pixels in (image, 255 * image, (image - 0.5) / 0.5, np.float32(image)):
+        found = shades(pixels)
+        assert (found.min(), found.max()) == (0, 1)
+        assert found == pytest.approx((image - image.min()) / np.ptp(image), abs=1e-6)
+    assert (shades(np.full((1, 2, 2), 7, np.uint8)) == 0).all()
 
 
 @pytest.mark.parametrize("name", PICTURES)

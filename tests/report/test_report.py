@@ -125,6 +125,20 @@ def test_the_curves_are_the_recommended_training_and_the_same_without_regularisa
             assert drawn(lines[f"{name}: {split}"]["y"]) == pytest.approx(curve.tolist())
 
 
+@pytest.mark.parametrize("passed_over", [None, {"estimate": 0.1, "interval": [-0.1, 0.3]}])
+def test_where_none_is_recommended_the_curve_beside_it_is_of_the_setting_that_was_passed_over(
+    written, document, passed_over
+):
+    best, off = document["recommended"], document["off"]
+    chosen = {"setting": best, "epochs": document["length"]["epochs"], "stopped_at": None}
+    document |= {"recommended": off["setting"], "chosen": chosen, "passed_over": passed_over}
+    document["length"]["epochs"] = off["epochs"]
+    names = [trace["name"] for trace in figures(written(document))["curves"][0] if "name" in trace]
+    passed = ["the best with regularisation: training", "the best with regularisation: validation"]
+    assert names[: -2 if passed_over else None][:2] == (passed if passed_over else names[:2])
+    assert any("with regularisation" in name for name in names) == (passed_over is not None)
+
+
 def test_what_is_better_than_the_network_stands_below_the_headline_and_the_unit_of_losses_below_the_curves(
     written, document
 ):

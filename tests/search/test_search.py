@@ -178,6 +178,15 @@ def test_new_settings_lie_around_the_best_and_train_as_long():
     assert around(None, [ranked(SEARCH, 4, a=1.0)], 3, 0) == ([], 0)
 
 
+@pytest.mark.parametrize("rates", [{"2": 0.3}, [[0.1, 0.3], [0.2, 0.4]]])
+def test_rates_of_layers_that_are_given_stay_what_they_are_beside_knobs_that_change(rates):
+    space = Space({"dropout": rates, "l1": LogUniform(1e-5, 0.1, zero=0.5), "lr": [1e-3, 1e-2]})
+    first = space.draw(1, "sobol", 0)[0]
+    for setting in space.changed(first, 6, {first}, 0):
+        assert sum(setting[name] != first[name] for name in first) == 1
+    assert space.around(first).draw(4, "sobol", 0)
+
+
 def test_what_a_rung_found_comes_back_from_its_document():
     rung = ranked(SEARCH, 4, a=1.0, b=math.inf)
     document = rung.document("rmse", [1.0, None])

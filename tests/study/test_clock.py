@@ -17,6 +17,7 @@ from dampen.study import _documents
 from dampen.study._clock import Clock
 from dampen.study._defaults import Lengths
 from dampen.study._pace import Chunk, Pace
+from dampen.study._phases import n_calibration_folds
 from dampen.study._runner import Runner as DampenRunner
 from dampen.study._storage import Folder
 
@@ -198,6 +199,23 @@ def test_as_many_seeds_confirm_as_there_is_time_for():
     assert clock(7.5 * of_seed).confirm_seeds(FOUND) == 7
     assert clock(0.0).confirm_seeds(FOUND) == 3
     assert clock(9000.0, lengths=Lengths(1, 1, 1, 1)).confirm_seeds([ranked(SEARCH, 1, PLAIN)]) == 200
+
+
+@pytest.mark.parametrize(("scheme", "fits"), [("folds", 5), ("held-out", 2)])
+def test_the_simple_models_of_the_verdict_and_of_the_test_rows_take_their_time(monkeypatch, scheme, fits):
+    monkeypatch.setattr("dampen.study._clock.seconds_of_simple_models", lambda *_: 10.0)
+    one = clock(1000.0, scheme=scheme)
+    assert one._seconds_left() == pytest.approx(1000.0 - 10.0 * fits)  # on folds of each of four seeds
+    one._runner.plan.data = replace(one._runner.plan.data, test_rows=one._runner.plan.data.test_rows[:0])
+    assert one._seconds_left() == pytest.approx(1000.0 - 10.0 * (fits - 1))
+
+
+def test_folds_that_calibrate_take_time_where_a_study_is_kept(tmp_path):
+    fixed, each = clock(1.0, calibrates_ensembles=True)._testing(FOUND, 4)
+    kept = clock(1.0, Folder(tmp_path), calibrates_ensembles=True)
+    assert n_calibration_folds(kept._runner.plan) == 8  # tenths of 100 rows, of which four seeds leave out 80
+    assert kept._testing(FOUND, 4) == (fixed, pytest.approx(each + times(32) / 4))
+    assert n_calibration_folds(clock(1.0, calibrates_ensembles=True, confirm_seeds=range(40))._runner.plan) == 10
 
 
 def test_a_part_is_left_out_where_there_is_time_for_what_that_takes():

@@ -1,6 +1,7 @@
 """What a study decides before its plan, a loss and the sizes of a budget, holds for that plan alone."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -206,6 +207,32 @@ def test_a_budget_keeps_time_for_every_part_and_steps_down_by_tenths():
     assert fit_search(4000.0, 1.0, replace(wanted, tempered=2), searched)[2].planned == 36
 
 
+def test_the_smallest_budget_that_is_named_is_enough():
+    wanted = Wanted(None, 1, Lengths(1, 1, 1, 1), fixed=False, confirmed=3)
+    for rate in (0.01, 0.1, 1.0, 10.0):
+        with pytest.raises(InputError) as refusal:
+            fit_search(0.1, rate, wanted, lambda n, seeds, lengths: n * seeds)
+        named = re.search(r"takes (\d+) s", str(refusal.value))
+        assert named is not None
+        fit_search(float(named[1]), rate, wanted, lambda n, seeds, lengths: n * seeds)
+
+
+def test_a_budget_keeps_time_for_the_seeds_and_the_knobs_that_are_asked_for(monkeypatch, tmp_path):
+    asked: list[Wanted] = []
+
+    def fitted(left: Any, rate: Any, wanted: Wanted, *_: Any) -> Any:
+        asked.append(wanted)
+        return 8, 1, Lengths(1, 1, 1, 1)
+
+    monkeypatch.setattr("dampen.study._budget.seconds_per_member_epoch", lambda *_: 0.01)
+    monkeypatch.setattr("dampen.study._budget.fit_search", fitted)
+    how: dict[str, Any] = {"loss": None, "n_settings": None, "n_seeds": None, "epochs": 1, "budget": 60.0}
+    killed(monkeypatch, tmp_path / "a", **how, n_confirm_seeds=None)
+    space = {name: [0.1] for name in ("weight_decay", "l1", "input_noise", "dropconnect", "mixup")}
+    killed(monkeypatch, tmp_path / "b", **how, n_confirm_seeds=50, space={"lr": [0.01], **space})
+    assert [(wanted.confirm_seeds, wanted.regularisers) for wanted in asked] == [(3, 2), (50, 5)]
+
+
 def test_a_budget_that_trains_longer_plans_for_it_and_leaves_room_beyond():
     wanted = Wanted(None, 1, Lengths(5, 10, 40, 80), fixed=False, confirmed=1, families=2, doublings=3)
 
@@ -230,7 +257,8 @@ def test_a_budget_that_trains_longer_plans_for_it_and_leaves_room_beyond():
 def test_a_cocktail_of_a_large_file_needs_the_time_of_one_confirmed_setting(monkeypatch):
     monkeypatch.setattr("dampen.study._budget.seconds_per_member_epoch", lambda *_: 1.0)
     given: Any = {"model": dampen.mlp(8), "part": rows(), "times": 10.0, "confirmed": None, "batch_size": 64}
-    least = {n: (3 * (full_trainings(n, 2) + 6) * 10 + 2) / 0.5 for n in (1, 3)}  # two epochs of each would take longer
+    # two epochs of each would take longer; 3 % are kept of the half that confirms
+    least = {n: 3 * (full_trainings(n, 2) + 6) * 10 / 0.47 for n in (1, 3)}
     check_budget(least[1] / 2 + 1, cocktail=True, **given)
     with pytest.raises(InputError, match="is too short"):
         check_budget(least[1] / 2 - 1, cocktail=True, **given)

@@ -314,3 +314,15 @@ def test_only_rows_that_trained_are_said_to_flatter(run, made):
     assert said not in asked(run, made / "digits", "digits")[1]
     assert said in asked(run, made / "digits", "digits", "--rows", "all")[1]
     assert said not in asked(run, made / "wine", made / "wine.csv")[1]
+
+
+def test_a_bound_that_is_none_is_kept_as_a_word(tmp_path):
+    space = {"max_norm": [0.5, float("inf")], "lr": [0.05], "weight_decay": [0.0]}
+    how = {"n_settings": 2, "n_seeds": 1, "epochs": 1, "confirmed": 2, "n_confirm_seeds": 2, "search": "grid"}
+    study = dampen.tune(dampen.mlp(4), dampen.load("iris"), space, **how, out=tmp_path / "s")
+    assert {setting["max_norm"] for setting in study.ranked[0].settings} == {0.5, float("inf")}
+    plan = json.loads((tmp_path / "s" / "plan.json").read_text())
+    assert {setting["max_norm"] for setting in plan["brackets"][0]["drawn"]} == {0.5, "inf"}
+    again = dampen.tune(dampen.mlp(4), dampen.load("iris"), space, **how, out=tmp_path / "s", resume=True)
+    assert again.document() == study.document()
+    assert load_study(tmp_path / "s").setting == study.setting

@@ -105,6 +105,11 @@ def _arguments(reading: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in reading.items() if value not in (None, [])}
 
 
+def given(reading: dict[str, Any]) -> list[str]:
+    """Return the names of the options that say how data is read; where the built-in sets lie is none."""
+    return [name for name in _arguments(reading) if name != "data_dir"]
+
+
 def data_printer(data: "Data", json: bool, more: Sequence[str] = ()) -> Callable[[], None]:
     """Return what prints, when first called, what was done to the data, and `more`: on stdout, with `json` on stderr.
 

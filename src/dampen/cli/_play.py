@@ -41,6 +41,8 @@ def command(
 
     check_installed()
     if data is None or data in POINTS:
+        for name in _data.given(reading):
+            raise InputError(f"--{name.replace('_', '-')} is for data of your own: name its file or folder first")
         serve({} if data is None else {"points": data}, host=host, port=port, browser=browser)
     else:
         serve(data=_read(data, reading, POINTS), host=host, port=port, browser=browser)

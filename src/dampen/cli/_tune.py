@@ -189,7 +189,8 @@ def tune(
     device = _options.usable_device(device)
     seconds = None if budget is None else seconds_of(budget)
     if seconds is not None and not resume and device == "cpu":
-        _check_budget(seconds, data, reading, widths, model, insert_dropout, confirmed, batch_size, cocktail)
+        of_head = None if loss == "auto" else loss
+        _check_budget(seconds, data, reading, widths, model, insert_dropout, confirmed, batch_size, cocktail, of_head)
     source = _data.read(data, reading)
     if model:
         network, places, network_notes = _network.own(model, insert_dropout, source, None if loss == "auto" else loss)
@@ -197,12 +198,18 @@ def tune(
     else:
         network, shown = usual_network(source, widths), source
         places, network_notes = len(network.hidden), []
-    excluded = {name for other in others for name in KNOBS[other].excludes}
+    excluded = {name: other for other in others for name in KNOBS[other].excludes}
+    for name in sizes:
+        if name in excluded:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} and --knob {excluded[name]} exclude each other: give one of them")
     usual = {} if cocktail else usual_space(source, places)
-    space = {name: value for name, value in (usual | sizes).items() if name not in excluded} | others
+    space = {name: value for name, value in usual.items() if name not in excluded} | sizes | others
     if per_layer and cocktail:
         raise InputError("--cocktail searches one dropout rate: leave --per-layer out")
-    if per_layer and places and "dropout" in space:
+    if per_layer:
+        if not places or "dropout" not in space:
+            raise InputError("--per-layer is for dropout, and the network drops no units: leave it out")
         space["dropout"] = PerLayer(space["dropout"], places)
     folder = out or _folder(source.name, resume)
     if optuna is not None:
@@ -300,15 +307,23 @@ def _check_budget(
     confirmed: int | None,
     batch_size: int | None,
     cocktail: bool,
+    loss: str | None,
 ) -> None:
     """Refuse a time that is far too short for a large file before all of it is read."""
     from dampen.study import check_budget, usual_network
 
     head = _data.read_head(data, reading)
-    if head is not None:
-        part, times = head
-        network = _network.own(model, insert_dropout, part)[0] if model else usual_network(part, widths)
-        check_budget(seconds, network, part, times, confirmed, batch_size, cocktail)
+    if head is None:
+        return
+    part, times = head
+    if model is None:
+        network = usual_network(part, widths)
+    else:
+        try:
+            network = _network.own(model, insert_dropout, part, loss)[0]
+        except InputError:  # the first rows need not have every class: all of them will tell
+            return
+    check_budget(seconds, network, part, times, confirmed, batch_size, cocktail, loss)
 
 
 def _folder(name: str, resume: bool) -> Path:

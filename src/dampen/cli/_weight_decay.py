@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from dampen._language import shown
 from dampen.cli import _options, _output, _startup
+from dampen.errors import InputError
 
 if TYPE_CHECKING:
     from dampen.experiments import weight_decay as lesson
@@ -25,7 +26,9 @@ def command(
     path: Annotated[
         int | None, _options.in_training("Also train this many strengths, spaced logarithmically.", min=2)
     ] = None,
-    path_range: Annotated[str, _options.in_training("Smallest and largest strength of --path.")] = "0.01..100",
+    path_range: Annotated[
+        str | None, _options.in_training("Smallest and largest strength of --path.", "0.01..100")
+    ] = None,
     seed: _options.Seed = 0,
     seeds: _options.Seeds = 20,
     device: _options.Device = "cpu",
@@ -41,7 +44,9 @@ def command(
     forms of gradient descent and of ridge regression.
     """
     strengths = _options.numbers(weight_decay, "--weight-decay")
-    path_from, path_to = _options.positive_range(path_range, "--path-range")
+    if path_range is not None and not path:
+        raise InputError("--path-range is for --path: say along how many strengths, such as --path 30")
+    path_from, path_to = _options.positive_range(path_range or "0.01..100", "--path-range")
     members = _options.seed_range(seed, seeds)
 
     with _startup.importing():

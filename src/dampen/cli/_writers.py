@@ -37,6 +37,8 @@ def check_file(out: Path | None) -> None:
         return
     if out.suffix.lower() not in (".csv", ".parquet"):
         raise InputError(f"--out takes a file that ends in .csv or .parquet, got {out}")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder: name a file for the predictions")
     if not exists(out) and not out.parent.is_dir():
         raise InputError(f"there is no folder {out.parent} to write into: make it, or choose another")
     refuse_foreign(out, _csv_is_ours if out.suffix.lower() == ".csv" else lambda _: _parquet_is_ours(out), "no table")

@@ -31,7 +31,9 @@ def draw_answer(answer: Answer, file: str | Path) -> None:
         for empty in axes[n:]:
             empty.remove()
         width = (12 if language() == "en" else 7) * int(figure.get_figwidth())  # letters that fit
-        figure.suptitle(textwrap.fill(f"{answer.question}, {answer.data}: {shown(answer.verdict)}", width))
+        figure.suptitle(
+            textwrap.fill(f"{answer.question}, {answer.data}: {shown(answer.verdict)}", width), parse_math=False
+        )
         pictures.save(figure, file)
 
 

@@ -31,7 +31,8 @@ def draw_dropout(comparison: Comparison, file: str | Path) -> None:
         panels[0, 0].legend()
         seeds = len(history.seeds)
         figure.suptitle(
-            f"Dropout on {comparison.data.name}" + (f" (mean and range of {seeds} seeds)" if seeds > 1 else "")
+            f"Dropout on {comparison.data.name}" + (f" (mean and range of {seeds} seeds)" if seeds > 1 else ""),
+            parse_math=False,  # a file's name is no formula
         )
         figure.supxlabel("epochs\ntrain: running mean over the epoch's batches, dropout active; test: after the epoch")
         pictures.save(figure, file)

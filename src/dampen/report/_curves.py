@@ -23,17 +23,16 @@ Named = Sequence[tuple[str, "pd.DataFrame", str]]
 """What each is called, its curves, and its setting in words, escaped."""
 
 
-def curves(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict[str, Any]]) -> _page.Picture | None:
+def curves(document: dict[str, Any], frame: "pd.DataFrame") -> _page.Picture | None:
     """Return the learning curves; None where there are none.
 
     Args:
         document: the study's.
         frame: its curves.
-        rungs: of its search.
     """
     import plotly.graph_objects as go
 
-    named = _named(document, frame, rungs)
+    named = _named(document, frame)
     if not named:
         return None
     figure, lows, highs = go.Figure(), [], []
@@ -109,7 +108,7 @@ def curves_of(
     return None
 
 
-def _named(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict[str, Any]]) -> Named:
+def _named(document: dict[str, Any], frame: "pd.DataFrame") -> Named:
     """Return what is drawn: with and without regularisation; of a comparison its trainings."""
     recommended = {"setting": document["recommended"], "epochs": document["length"]["epochs"], "stopped_at": None}
     off = document["off"]
@@ -120,9 +119,9 @@ def _named(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict
         wanted = [other for other in others if _training(other[1]) == recommended]
         wanted += [other for other in others if _training(other[1]) != recommended]
     elif _training(off) == recommended:
-        searched = _best_of_search(rungs)
         wanted = [("without regularisation, recommended", recommended)]
-        wanted = [("the best with regularisation", searched), *wanted] if searched else wanted
+        if document.get("passed_over") is not None and "chosen" in document:  # unknown of the first studies
+            wanted = [("the best with regularisation", _training(document["chosen"])), *wanted]
     else:
         wanted = [("recommended", recommended), ("without regularisation", off)]
     named_curves = [(name, of, curves_of(frame, of["setting"], of["epochs"], of["stopped_at"])) for name, of in wanted]
@@ -131,20 +130,6 @@ def _named(document: dict[str, Any], frame: "pd.DataFrame", rungs: Sequence[dict
 
 def _training(other: dict[str, Any]) -> dict[str, Any]:
     return {name: other[name] for name in ("setting", "epochs", "stopped_at")}
-
-
-def _best_of_search(rungs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    tried = [
-        (cost, rung["epochs"], setting)
-        for rung in rungs
-        if rung["family"] == "search"
-        for setting, cost in zip(rung["settings"], rung["costs"], strict=True)
-        if cost is not None
-    ]
-    if not tried:
-        return None
-    _, epochs, setting = min(tried, key=lambda one: one[:2])
-    return {"setting": setting, "epochs": epochs, "stopped_at": None}
 
 
 def _overfitting(figure: Any, document: dict[str, Any], without: "pd.Series | None") -> str:

@@ -82,8 +82,11 @@ def check_page(path: Path, own: str) -> None:
         own: what the page is called in a study's folder, `STUDY` or `TRUST`.
 
     Raises:
-        InputError: there is a file of that name that is no page of dampen's, or it is the study's other page.
+        InputError: there is a folder, or a file that is no page of dampen's, of that name, or it is the study's other
+            page.
     """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name a file for the page")
     in_study = (path.parent / "study.json").is_file()
     if in_study and path.name != own and path.name in (STUDY, TRUST):
         raise InputError(f"{path} is the name of another page of the study: choose another name")

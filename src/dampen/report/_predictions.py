@@ -78,7 +78,7 @@ def _examples(figure: "SubFigure", own: Mapping[str, np.ndarray], data: Data | I
     panels = figure.subplots(2, n, squeeze=False)
     for row, places, title in zip(panels, (order[:n], order[::-1][:n]), ("most certain", "least certain"), strict=True):
         for axes, i in zip(row, places, strict=True):
-            pixels = data.features[int(own["row"][i])].numpy()
+            pixels = pictures.shades(data.features[int(own["row"][i])].numpy())
             axes.imshow(np.moveaxis(pixels, 0, -1).squeeze(), cmap="gray")
             axes.set(xticks=[], yticks=[])
             if "probability" in own:

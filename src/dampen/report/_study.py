@@ -84,7 +84,7 @@ def study_figure(
 
 
 _PICTURES: "dict[str, Callable[[dict[str, Any], pd.DataFrame, Sequence[dict[str, Any]]], Picture | None]]" = {
-    "curves": _curves.curves,
+    "curves": lambda document, frame, rungs: _curves.curves(document, frame),
     "differences": lambda document, frame, rungs: _forest.differences(document),
     "gain": lambda document, frame, rungs: _forest.gain(document),
     "landscape": lambda document, frame, rungs: _map.landscape(document, rungs),

@@ -15,7 +15,7 @@ from dampen._language import shown
 from dampen.data import Data, Incoming
 from dampen.report import _page
 from dampen.report._page import TRUST, check_page, embed, render, write_page
-from dampen.report.pictures import BLACK, BLUE, ORANGE
+from dampen.report.pictures import BLACK, BLUE, ORANGE, shades
 from dampen.uncertainty import ranks_rows, reliabilities, risk
 
 Columns = Mapping[str, np.ndarray]
@@ -266,8 +266,7 @@ def _picture(features: np.ndarray) -> str:
         return ""
     from matplotlib.image import imsave
 
-    pixels = features.astype(float)
-    pixels = (pixels - pixels.min()) / max(float(pixels.max() - pixels.min()), 1e-12)
+    pixels = shades(features)
     stream = io.BytesIO()
     if len(pixels) == 1:
         imsave(stream, pixels[0], cmap="gray", format="png")

@@ -63,6 +63,12 @@ def style() -> Iterator[None]:
             yield
 
 
+def shades(pixels: np.ndarray) -> np.ndarray:
+    """Return an image's pixels from 0 to 1, the darkest to the lightest, whatever numbers they are."""
+    pixels = pixels.astype(float)
+    return (pixels - pixels.min()) / max(float(pixels.max() - pixels.min()), 1e-12)
+
+
 def curve(axes: "Axes", x: np.ndarray, values: np.ndarray, label: str, look: dict[str, Any]) -> None:
     """Draw the mean over seeds of `values` `[E, S]`, with the range from the lowest to the highest seed behind it."""
     axes.plot(x, values.mean(1), label=label, **look)

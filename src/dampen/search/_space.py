@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dampen._io import shortened
-from dampen.engine.knobs import KNOBS, Scales, Setting
+from dampen.engine.knobs import KNOBS, Scales, Setting, find_knob
 from dampen.errors import InputError
 
 _FURTHER = 10.0  # how far beyond a logarithmic range's end the next one reaches
@@ -17,6 +17,7 @@ _NEAR = 3.0  # factor to each side within which a logarithmic range is searched 
 _MILD = 1 / 3  # of a range of rates: how far what is turned on goes at first
 _FEW_SWITCHED = 3  # dimensions with a 0 of their own up to which all are changed at once around a setting
 _TURNS = 8  # of all knobs until enough settings that have not been tried are found
+_MOST_OF_A_GRID = 4096  # settings, more than any search has unasked
 METHODS = ("sobol", "random", "grid", "tpe", "hyperband")
 
 
@@ -175,8 +176,8 @@ class Choice:
         return self.values[min(int(share * len(self.values)), len(self.values) - 1)]
 
     def grid(self, n: int) -> list[Any]:
-        """Return all values, whatever n is."""
-        return list(self.values)
+        """Return all values, whatever n is, each once."""
+        return list(dict.fromkeys(self.values))
 
     def around(self, value: Any) -> "Dimension":
         """Return all values, as they have no order."""
@@ -275,7 +276,7 @@ class Space:
         check_space(self.dimensions)
         if not self.dimensions:
             raise InputError("a space needs at least one knob")
-        read = {name: _dimension(value) for name, value in self.dimensions.items()}
+        read = {name: _dimension(name, value) for name, value in self.dimensions.items()}
         object.__setattr__(self, "dimensions", read)
         for end in (0.0, 1.0):
             self._setting([end] * self._size)  # knobs refuse what they can't take
@@ -428,12 +429,18 @@ class Space:
         varying = sum(
             d.layers if isinstance(d, PerLayer) else 1 for d in self.dimensions.values() if not isinstance(d, Choice)
         )
-        fixed = math.prod(len(d.values) for d in self.dimensions.values() if isinstance(d, Choice))
+        fixed = math.prod(len(d.grid(1)) for d in self.dimensions.values() if isinstance(d, Choice))
         along = max(2, int((n / fixed) ** (1 / max(1, varying)) + 1e-9))
         axes = [
             list(product(*[d.each.grid(along)] * d.layers)) if isinstance(d, PerLayer) else d.grid(along)
             for d in self.dimensions.values()
         ]
+        points = math.prod(map(len, axes))
+        if points > max(n, _MOST_OF_A_GRID):
+            raise InputError(
+                f"a grid of {len(axes)} knobs has {points} settings, where {n} are asked for: search fewer knobs, or "
+                "by another strategy, such as sobol"
+            )
         every = (self.setting(dict(zip(self.dimensions, values, strict=True))) for values in product(*axes))
         return list(dict.fromkeys(every))
 
@@ -481,10 +488,13 @@ def _allowed(knob: str, dimension: Dimension) -> bool:
     return True
 
 
-def _dimension(value: object) -> Dimension | PerLayer:
-    if isinstance(value, LogUniform | Uniform | Choice | PerLayer):
+def _dimension(name: str, value: object) -> Dimension | PerLayer:
+    """Return a dimension, whose values, if they are given, are as its knob reads them."""
+    if isinstance(value, LogUniform | Uniform | PerLayer):
         return value
-    return Choice(value) if isinstance(value, list) else Choice([value])
+    values = value.values if isinstance(value, Choice) else value if isinstance(value, list) else [value]
+    knob = find_knob(name)
+    return Choice([knob.read(each) for each in values])
 
 
 def _check_ends(low: float, high: float) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from dampen.data import Data, with_unit_targets
-from dampen.engine import Model, Population, TrainConfig, worth_compiling
+from dampen.engine import Model, Population, TrainConfig, with_heads, worth_compiling
 from dampen.engine.knobs import Setting
 from dampen.errors import InputError
 from dampen.search import CROSSINGS, Space
@@ -88,9 +88,9 @@ def seconds_per_member_epoch(
         population.fit(part, training, epochs=3, until=1)  # records the program, and warms up
     started = time.perf_counter()
     population.fit(part, training, epochs=3)
-    measured = (time.perf_counter() - started) / (2 * len(settings) * len(seeds))
     if str(training.device) != "cpu":
         torch.cuda.synchronize()
+    measured = (time.perf_counter() - started) / (2 * len(settings) * len(seeds))
     return measured * len(data.train_rows) / len(rows)
 
 
@@ -187,7 +187,7 @@ def fit_search(
 
 def _least_rest(confirming: float) -> float:
     """Return the seconds of a study whose confirmation takes so many."""
-    return (confirming + _LEAST_SPARE) / (1 - _SEARCH)
+    return max((confirming + _LEAST_SPARE) / (1 - _SEARCH), confirming / (1 - _SEARCH - _SPARE))
 
 
 def check_budget(
@@ -198,6 +198,7 @@ def check_budget(
     confirmed: int | None,
     batch_size: int | None,
     cocktail: bool = False,
+    loss: str | None = None,
 ) -> None:
     """Refuse a budget that a study of many rows can't keep, measured on the first of them; in doubt, let it pass.
 
@@ -209,13 +210,15 @@ def check_budget(
         confirmed: settings that train again, None for as many as usual.
         batch_size: rows a step, None for the usual.
         cocktail: whether the study is one.
+        loss: by which members train, by name; None for the usual one.
 
     Raises:
         InputError: an epoch of each training of the smallest confirmation takes more than twice the budget.
     """
     n = times * len(part.train_rows)
     data, *_ = with_unit_targets(part)
-    training = config_of_study(TrainConfig(batch_size=batch_size or usual_batch_size(round(n))), data)
+    model = with_heads(model, loss)
+    training = config_of_study(TrainConfig(batch_size=batch_size or usual_batch_size(round(n)), loss=loss), data)
     full = full_trainings(n_confirmed(confirmed, cocktail, budgeted=True), Wanted.regularisers) + 2 * Wanted.families
     least = _least_rest(CONFIRM_SEEDS[0] * full * times * seconds_per_member_epoch(model, data, training))
     if least > 2 * budget:

@@ -95,7 +95,7 @@ class Clock:
             longest = max(training.epochs for training in self._finalists(found))
             folds = self._runner.plan.scheme == "folds"  # which the simple models are fitted for, too
             of_seed = self._rate_of(found) * (fixed + each * longest) + self._simple_seconds() * folds
-            held["confirm_seeds"] = min(max(int(self._seconds_left() / of_seed), CONFIRM_SEEDS[0]), CONFIRM_SEEDS[1])
+            held["confirm_seeds"] = min(max(int(self._seconds_left(0) / of_seed), CONFIRM_SEEDS[0]), CONFIRM_SEEDS[1])
             self._runner.write("budget.json", held)
         return held["confirm_seeds"]
 
@@ -162,13 +162,20 @@ class Clock:
         likely = best(found, SEARCH)[: max(_LIKELY, self._runner.plan.confirmed)]
         return min(map(self._wide_rate, self._pace.like([training.setting for training in likely])))
 
-    def _seconds_left(self) -> float:
-        """Return the seconds that there are for training."""
-        left = self._budget - self._runner.seconds - (self._runner.began - self._began) - self._simple_seconds()
+    def _seconds_left(self, seeds: int | None = None) -> float:
+        """Return the seconds that there are for training.
+
+        Args:
+            seeds: for each of which folds take simple models for the verdict; None: as many as confirm.
+        """
+        plan, once = self._runner.plan, self._simple_seconds()
+        fitted = self._seeds if seeds is None else seeds
+        simple = once * ((fitted if plan.scheme == "folds" else 1) + bool(len(plan.data.test_rows)))
+        left = self._budget - self._runner.seconds - (self._runner.began - self._began) - simple
         return left - spare(self._budget) - _STARTS * self._pace.start
 
     def _simple_seconds(self) -> float:
-        """Return what fitting the simple models for the test rows takes, measured once."""
+        """Return what fitting the simple models takes, measured once."""
         if self._simple is None:
             data = self._runner.plan.data
             self._simple = seconds_of_simple_models(simple_models(data), data)
@@ -210,7 +217,7 @@ class Clock:
         n_train = split(plan, plan.confirm_seeds[:1], again=True).n_train
         rows = alone * len(training_and_validation_rows(plan.data).train_rows) / n_train
         references = rows * sum(self._lengths(found)) * bool(len(plan.data.test_rows))
-        calibrating = self._of_seed(n_calibration_folds(plan), seeds)
+        calibrating = self._of_seed(n_calibration_folds(plan, self._runner.folder is not None), seeds)
         return references + 2 * alone * plan.lengths.usual, rows + calibrating
 
     def _lengths(self, found: Sequence[Ranked]) -> list[int]:

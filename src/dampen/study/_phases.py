@@ -92,7 +92,7 @@ def calibration_folds(plan: Plan) -> list[Data]:
     except InputError:  # a class or groups that are too few for ten
         folds = data.folds(FOLDS, seed=plan.seed + 2)
     folds = equally_long(folds, plan.seed)
-    return folds[: n_calibration_folds(plan, len(folds[0].validation_rows))]
+    return folds[: n_calibration_folds(plan, of=len(folds[0].validation_rows))]
 
 
 def given_round(data: Data) -> list[Data]:
@@ -106,18 +106,19 @@ def given_round(data: Data) -> list[Data]:
     return [folds[i] for i in np.linspace(0, len(folds) - 1, min(len(folds), MOST_GIVEN)).round().astype(int)]
 
 
-def n_calibration_folds(plan: Plan, of: int | None = None) -> int:
+def n_calibration_folds(plan: Plan, kept: bool = True, of: int | None = None) -> int:
     """Return how many folds calibrating an ensemble takes: trainings for each seed that confirms; 0 of classes.
 
     Args:
         plan: the study.
+        kept: whether it is kept in a folder; in memory they train when they are asked for, after the study.
         of: rows of a fold; None: as many as they should be.
     """
-    if not plan.calibrates_ensembles:
+    if not plan.calibrates_ensembles or not kept:
         return 0
     n = len(plan.data.train_rows)
     # no more rows than the confirmation's networks leave out, one fold of five each: few seeds stay a short study
-    rows = min(CALIBRATION_ROWS, int(n * len(plan.confirm_seeds) / folds_a_round(plan.data)))
+    rows = min(CALIBRATION_ROWS, n, int(n * len(plan.confirm_seeds) / folds_a_round(plan.data)))
     parts = CALIBRATION_FOLDS if n < FEW else FOLDS
     # a fold that is given, or of groups, is a site or a time, and may be unlike the others
     if plan.data.given_folds is not None:

@@ -1,6 +1,6 @@
 """What the recommended training has to beat, and what is taken from it to see where its gain comes from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from dampen.data import Data
 from dampen.engine.knobs import KNOBS, Scales, Setting
@@ -64,11 +64,12 @@ def regularisers(setting: Setting, own_dropout: bool = False) -> tuple[str, ...]
         own_dropout: whether the network drops units at rates of its own where a setting has none.
     """
     own = ("dropout",) if own_dropout and "dropout" not in setting else ()
-    return own + tuple(
-        name
-        for name, knob in KNOBS.items()
-        if name in setting and name not in _NO_REGULARISERS and not isinstance(knob.acts, Scales) and _on(name, setting)
-    )
+    return own + tuple(name for name in searched(setting) if _on(name, setting))
+
+
+def searched(names: Iterable[str]) -> list[str]:
+    """Return the knobs that are regularisers, of those of a search."""
+    return [name for name in names if name not in _NO_REGULARISERS and not isinstance(KNOBS[name].acts, Scales)]
 
 
 def _on(name: str, setting: Setting) -> bool:

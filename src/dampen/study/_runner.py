@@ -330,7 +330,7 @@ class Runner:
         beyond = member_epochs_beyond(lengths, plan.refined, plan.rounds)
         full = len(plan.confirm_seeds) * long
         tested = 1 + (1 + len(plan.families)) * bool(len(plan.data.test_rows))
-        tested += n_calibration_folds(plan) * (self.folder is not None)
+        tested += n_calibration_folds(plan, self.folder is not None)
         return {
             "search": searched + beyond * len(plan.seeds),
             "confirmation": (plan.confirmed + len(plan.families) + 4 * bool(plan.families)) * full,

@@ -120,8 +120,8 @@ def tune(
             more for each of the folds of `Data.with_folds`.
         budget: seconds that the study may take: settings, seeds, epochs and confirming seeds that are not given follow
             from it and from a measured training.
-        validation: `folds` or `held-out`; by default folds below 5000 training rows. Those of `Data.with_folds` are
-            used as they are: the first `n_seeds` search, all confirm.
+        validation: `folds` or `held-out`; by default folds below 5000 training rows or 50 groups. Those of
+            `Data.with_folds` are used as they are: the first `n_seeds` search, all confirm.
         seed: of draws, splits and members.
         out: folder for the results; None keeps them in memory.
         resume: go on with the study that `out` holds.
@@ -193,10 +193,13 @@ def tune(
     rounds = _cocktail.ROUNDS if cocktail else 1
     if budget is not None:
         wanted = _budget.Wanted(n_settings, n_seeds, lengths, config.epochs is not None, confirmed)
-        if data.given_folds is not None or cocktail:  # whose parts the verdict has to tell apart
+        if n_confirm_seeds or data.given_folds is not None or cocktail:  # whose parts the verdict has to tell apart
             wanted = replace(wanted, confirm_seeds=n_confirm_seeds or sizes.confirm_seeds)
         if cocktail:  # in a dozen dimensions few settings find nothing
             wanted = replace(wanted, **_cocktail.WANTED)
+        else:
+            searched = len(_references.searched(chosen.dimensions))
+            wanted = replace(wanted, regularisers=max(wanted.regularisers, searched))
         without_sizes = ready.plan(
             space=chosen,
             search=strategy.name,
@@ -307,8 +310,8 @@ def _within(
             return searched * (1 + sum(map(len, families.values())) / settings) + seeds * beyond
 
         families = len(planned(wanted.least, wanted.lengths)[1])
-        tempered = int(plan.calibrated_metric is not None)
-        wanted = replace(wanted, families=families, calibrating=n_calibration_folds(plan), tempered=tempered)
+        tempered, calibrating = int(plan.calibrated_metric is not None), n_calibration_folds(plan, folder is not None)
+        wanted = replace(wanted, families=families, calibrating=calibrating, tempered=tempered)
         rate = _budget.seconds_per_member_epoch(
             ready.model, ready.data, ready.training, plan.space, wanted.lengths.planned
         )

@@ -1,5 +1,6 @@
 """A setting: one value for every knob that is turned."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -43,13 +44,13 @@ class Setting(Mapping[str, Any]):
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON can hold it.
+        """Return it as JSON can hold it, which has no infinite numbers.
 
         Example:
-            >>> Setting(dropout=(0.1, 0.5)).to_dict()
-            {'dropout': [0.1, 0.5]}
+            >>> Setting(dropout=(0.1, 0.5), max_norm=float("inf")).to_dict()
+            {'dropout': [0.1, 0.5], 'max_norm': 'inf'}
         """
-        return {name: _plain(value) if isinstance(value, tuple) else value for name, value in self.items()}
+        return {name: _plain(value) for name, value in self.items()}
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
@@ -92,6 +93,8 @@ def side_by_side(settings: Sequence[Setting]) -> list[Setting]:
     return sorted(settings, key=lambda setting: [not KNOBS[name].on(setting) for name in rarest])
 
 
-def _plain(rates: tuple[Any, ...]) -> Any:
-    """Return rates of layers in their order, or by the layers' names."""
-    return dict(rates) if rates and isinstance(rates[0], tuple) else list(rates)
+def _plain(value: Any) -> Any:
+    """Return a value, or rates of layers in their order or by the layers' names; infinity as a word."""
+    if not isinstance(value, tuple):
+        return str(value) if value == math.inf else value
+    return dict(value) if value and isinstance(value[0], tuple) else list(value)

@@ -36,8 +36,8 @@ _finite = number("max_norm", above=True)
 
 
 def bound(value: object) -> float:
-    """Read the knob: a number above 0, or infinity for no bound."""
-    if value == math.inf:
+    """Read the knob: a number above 0, or infinity for no bound, as a word too."""
+    if (isinstance(value, str) and value == str(math.inf)) or value == math.inf:
         return math.inf
     try:
         return _finite(value)
