@@ -383,6 +383,7 @@ def test_an_estimator_has_as_many_networks_as_it_is_asked_for_and_its_prediction
     X, y = classes
     model = DampenClassifier(**TINY | {"n_ensemble": 3}).fit(X, y)
     assert len(model.networks_) == 3
+    assert model.study_.recommended not in model.study_.results.trained  # no other network has trained on all rows
     inputs = model.preprocessing_.vectoriser.apply(torch.tensor(X.astype(np.float32)))
     each = [network(inputs).softmax(-1).detach().numpy() for network in model.networks_]
     np.testing.assert_allclose(model.predict_proba(X), np.mean(each, axis=0), rtol=1e-4, atol=1e-6)

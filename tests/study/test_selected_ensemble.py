@@ -11,6 +11,7 @@ from scipy import stats
 import dampen
 from dampen.errors import InputError
 from dampen.search import select_ensemble
+from dampen.study._runner import Runner
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
@@ -84,6 +85,32 @@ def test_networks_of_an_ensemble_are_those_that_the_study_trains_with_a_setting_
     x = data.test.features
     for network, seed in zip(study.ensemble(4)[-count:], seeds, strict=True):
         torch.testing.assert_close(network(x), alone.member(training.setting, seed)(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("asks", "within"), [({"out": "s"}, True), ({"budget": 60.0}, True), ({}, False)])
+def test_what_is_recommended_trains_on_all_rows_when_it_is_asked_for_or_in_a_study_that_keeps_or_times_it(
+    asks, within, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    data = dampen.load("wine", test_fraction=0.0)
+    space = {"weight_decay": [0.0, 0.1], "dropout": [0.0, 0.5], "lr": 0.02}
+    how = {"n_settings": 4, "n_seeds": 1, "n_confirm_seeds": 2, "epochs": 6, "search": "grid"}
+    phases, train = [], Runner.train
+    monkeypatch.setattr(
+        Runner, "train", lambda self, phase, *rest, **of: phases.append(phase) or train(self, phase, *rest, **of)
+    )
+    study = dampen.tune(dampen.mlp(8, dropout=0.1), data, space, **how, **asks)
+    assert ("test" in phases) == within
+    phases.clear()
+    few = study.ensemble(3)
+    assert set(phases) == {"ensemble"}
+    model = study.model()
+    assert ("test" in phases) == (not within)
+    x = data.train.features
+    torch.testing.assert_close(few[0](x), model(x), rtol=1e-4, atol=1e-5)
+    assert len(study.ensemble()) == 2
+    assert phases.count("test") == (not within)
+    assert "test" not in set(study.frame()["phase"]) or within
 
 
 def test_an_ensemble_that_can_t_be_is_refused_in_one_line(study):

@@ -39,7 +39,10 @@ def finish(runner: Runner, confirmed: Confirmed, ranked: tuple[Ranked, ...]) -> 
     candidates: dict[str, Candidate] = {"recommended": recommended}
     if len(plan.data.test_rows):  # without test rows the references need no last training
         candidates |= confirmed.references
-    trained.add([candidate for candidate in candidates.values() if isinstance(candidate, Training)])
+    checkpoints = {"confirmation": confirmed.trained.name(recommended)}
+    if runner.trains_last:
+        trained.add([candidate for candidate in candidates.values() if isinstance(candidate, Training)])
+        checkpoints["test"] = trained.name(recommended)
     study = Study(
         FreshResults(
             plan=plan,
@@ -51,8 +54,8 @@ def finish(runner: Runner, confirmed: Confirmed, ranked: tuple[Ranked, ...]) -> 
             recommended=recommended,
             calibration=CalibrationEnsembles(runner, confirmed),
             curves=runner.frame(),
-            population=trained.population(recommended),
-            checkpoints={"confirmation": confirmed.trained.name(recommended), "test": trained.name(recommended)},
+            trained=trained,
+            checkpoints=checkpoints,
             folder=None if folder is None else folder.path,
         )
     )

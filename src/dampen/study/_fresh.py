@@ -19,6 +19,7 @@ from dampen.study._on_test_rows import on_test_rows
 from dampen.study._phases import folds_a_round
 from dampen.study._predictor import Predictor
 from dampen.study._protocol import Plan
+from dampen.study._runner import Trained
 from dampen.study._selected_ensemble import most_networks, networks_of, selected
 from dampen.study._verdict import Verdict
 
@@ -40,7 +41,7 @@ class FreshResults:
         recommended: setting and length.
         calibration: ensembles with rows that none of their networks has seen.
         curves: all learning curves.
-        population: networks with the recommended setting, trained on training and validation rows.
+        trained: what has trained on training and validation rows, and can: what is recommended may not have yet.
         checkpoints: names of the folder's populations that have the recommended setting, by phase.
         folder: where it is kept, if anywhere.
     """
@@ -54,7 +55,7 @@ class FreshResults:
     recommended: Training
     calibration: CalibrationEnsembles
     curves: "pd.DataFrame"
-    population: Population
+    trained: Trained
     checkpoints: Mapping[str, str]
     folder: Path | None = None
 
@@ -82,6 +83,12 @@ class FreshResults:
         """How the data was read: arguments of `load`; empty for data in memory."""
         return self.plan.data.reading or {}
 
+    @property
+    def population(self) -> Population:
+        """Networks with the recommended setting on training and validation rows, trained if they have not been."""
+        self.trained.add([self.recommended])
+        return self.trained.population(self.recommended)
+
     @cached_property
     def _final_data(self) -> Data:
         return training_and_validation_rows(self.plan.data)
@@ -90,6 +97,11 @@ class FreshResults:
     def preprocessing(self) -> Preprocessing | None:
         """How raw rows become the networks' inputs; None where the data is no table."""
         return Preprocessing.of(self._final_data)
+
+    @property
+    def loss(self) -> str | None:
+        """The name of the loss by which networks were trained; None for the usual one of the task."""
+        return None if self.plan.training.loss is None else str(self.plan.training.loss)
 
     @cached_property
     def predictor(self) -> Predictor:
@@ -109,7 +121,7 @@ class FreshResults:
             scheme=self.plan.scheme,
             folds=folds_a_round(self.plan.data),
             left_out=self.calibration.get if self.calibration.of_folds else None,
-            loss=None if self.plan.training.loss is None else str(self.plan.training.loss),
+            loss=self.loss,
         )
 
     def selected(self, n: int) -> list[tuple[Training, int]]:
@@ -123,14 +135,13 @@ class FreshResults:
 
     def selected_networks(self, n: int) -> list[nn.Module]:
         """Return the networks of `selected`, trained when they are asked for."""
-        runner, confirmed = self.calibration.runner, self.calibration.confirmed
-        return networks_of(runner, self.selected(n), self.population, self.recommended, confirmed)
+        return networks_of(self.calibration.runner, self.selected(n), self.trained, self.calibration.confirmed)
 
     def distilled(self, n: int | None, networks: Sequence[nn.Module]) -> Distilled:
         """Return a network distilled from those of an ensemble of n; see `Study.distilled`."""
         plan, runner = self.plan, self.calibration.runner
         chosen = [(self.recommended, len(networks))] if n is None else self.selected(n)
-        return distil(plan, runner.model, self.recommended, chosen, networks, self.population.seeds)
+        return distil(plan, runner.model, self.recommended, chosen, networks, runner.seeds("test"))
 
     def winner(self) -> Winner:
         """Return the first of the networks, and all that its training followed from."""

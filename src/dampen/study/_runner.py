@@ -141,6 +141,16 @@ class Runner:
         return self._given_workers if self._given_workers is not None and self._given_workers.connected else None
 
     @property
+    def trains_last(self) -> bool:
+        """Whether what is recommended trains on all rows within the study, and not when it is asked for.
+
+        It does where it is tested, kept or timed, or trains elsewhere: a study in memory may be asked for a few of its
+        networks beside those of other settings, or for none.
+        """
+        plan, elsewhere = self.plan, self._given_workers is not None
+        return bool(len(plan.data.test_rows)) or self.folder is not None or plan.budget is not None or elsewhere
+
+    @property
     def seconds(self) -> float:
         """How long the study has taken, runs that died included, up to their last checkpoint."""
         return self._before + time.perf_counter() - self.began
@@ -306,7 +316,7 @@ class Runner:
         whole = sum(expected.values())
         i = PHASES.index(phase)
         start = sum(expected[earlier] for earlier in PHASES[:i]) / whole
-        within = min((self._done[phase] + now) / expected[phase], 1.0) * expected[phase] / whole
+        within = min(self._done[phase] + now, expected[phase]) / whole
         self._share = max(self._share, min(start + within, 1.0))
         new = self._share - self._share_before
         spent = time.perf_counter() - self.began
@@ -329,7 +339,7 @@ class Runner:
         searched *= 1 + families / max(1, plan.settings)
         beyond = member_epochs_beyond(lengths, plan.refined, plan.rounds)
         full = len(plan.confirm_seeds) * long
-        tested = 1 + (1 + len(plan.families)) * bool(len(plan.data.test_rows))
+        tested = self.trains_last + (1 + len(plan.families)) * bool(len(plan.data.test_rows))
         tested += n_calibration_folds(plan, self.folder is not None)
         return {
             "search": searched + beyond * len(plan.seeds),
@@ -385,6 +395,9 @@ class Trained:
             self._where |= dict.fromkeys(alike, (name, population))
             populations.append((population, alike))
         return populations
+
+    def __contains__(self, training: Training) -> bool:
+        return training in self._where
 
     def population(self, training: Training) -> Population:
         """Return the population that a training belongs to."""

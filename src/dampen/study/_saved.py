@@ -237,6 +237,11 @@ class SavedResults:
         """
         return self._opened[0]
 
+    @property
+    def loss(self) -> str | None:
+        """The name of the loss by which networks were trained; None for the usual one of the task."""
+        return self.predictor.loss
+
     def winner(self) -> Winner:
         """Return the first of the networks, and all that its training followed from; without rows where they are gone.
 

@@ -12,7 +12,7 @@ from dampen.errors import InputError
 from dampen.search import Training, select_ensemble
 from dampen.study import _tempering
 from dampen.study._confirmation import Confirmed
-from dampen.study._runner import ENSEMBLE, Runner
+from dampen.study._runner import ENSEMBLE, Runner, Trained
 
 FEW = 1000  # rows below which a selection among all candidates would follow the luck of the rows
 
@@ -106,8 +106,7 @@ def _mean_and_log_variance(moments: Float[Tensor, "... N 2"]) -> Float[Tensor, "
 def networks_of(
     runner: Runner,
     chosen: list[tuple[Training, int]],
-    population: Population,
-    recommended: Training,
+    trained: Trained,
     confirmed: Confirmed,
 ) -> list[nn.Module]:
     """Return networks of trainings, each with a seed of its own, trained on training and validation rows.
@@ -115,12 +114,12 @@ def networks_of(
     Args:
         runner: trains those that are not yet.
         chosen: trainings, with how many networks of each.
-        population: has the recommended training's.
-        recommended: that one.
+        trained: has those that have been, for the test rows or for a folder.
         confirmed: what temperatures are fitted on, where the study's metric leaves them open.
     """
     networks: list[nn.Module] = []
-    populations = {recommended: population} | _trained(runner, [each for each in chosen if each[0] != recommended])
+    populations = {training: trained.population(training) for training, _ in chosen if training in trained}
+    populations |= _trained(runner, [each for each in chosen if each[0] not in trained])
     for training, count in chosen:
         of = populations[training]
         members = [of.member(training.setting, seed) for seed in of.seeds[:count]]

@@ -159,7 +159,7 @@ class Study:
     @property
     def loss(self) -> str | None:
         """The name of the loss by which networks were trained; None for the usual one of the task."""
-        return self.results.predictor.loss
+        return self.results.loss
 
     def model(self) -> nn.Module:
         """Return a network with the recommended setting, trained on training and validation rows, evaluation mode.
@@ -189,8 +189,8 @@ class Study:
         Raises:
             InputError: n below 1 or above what there is, or given for a study that was read from its folder.
         """
-        population = self.results.population
         if n is None:
+            population = self.results.population
             networks = [population.member(self.setting, seed) for seed in population.seeds]
             if self.verdict.metric.name != CALIBRATED:
                 return networks
@@ -308,7 +308,11 @@ class Study:
         return importance(self.ranked, epochs)
 
     def frame(self) -> "pd.DataFrame":
-        """Return all learning curves as a tidy pandas frame, with the phase that each belongs to."""
+        """Return all learning curves as a tidy pandas frame, with the phase that each belongs to.
+
+        A study in memory without test rows has none of the phase `test`: what it recommends trains on all rows when its
+        networks are asked for.
+        """
         return self.results.frame()
 
     def sentences(self) -> list[str]:
