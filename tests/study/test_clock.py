@@ -58,6 +58,7 @@ class Runner:
         self.plan = SimpleNamespace(
             data=data,
             seed=0,
+            seeds=(0,),
             scheme="folds",
             families={"none": (PLAIN,)},
             lengths=lengths or Lengths(2, 5, 10, 320),

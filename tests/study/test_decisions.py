@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from dampen.study._budget import (
     seconds_per_member_epoch,
 )
 from dampen.study._defaults import Lengths
+from dampen.study._phases import split
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
@@ -303,3 +305,16 @@ def test_sizes_that_are_given_are_not_replaced_by_those_of_a_folder(monkeypatch,
     finally:
         (given / "plan.json").write_text(json.dumps(plan))
         (given / "budget.json").unlink()
+
+
+@pytest.mark.parametrize("n_seeds", [1, 12])
+def test_the_confirmation_s_folds_of_groups_are_none_of_the_search_s(n_seeds):
+    rng = np.random.default_rng(0)
+    data = dampen.from_arrays(rng.normal(size=(120, 3)), rng.normal(size=120), groups=np.arange(120) // 3)
+    plan: Any = SimpleNamespace(data=data, scheme="folds", seed=7, seeds=range(n_seeds))
+    of = [
+        [tuple(rows.validation_rows.tolist()) for rows in split(plan, seeds, again).of_seeds or []]
+        for seeds, again in ((plan.seeds, False), (range(10), True))
+    ]
+    assert [len(set(folds)) for folds in of] == [n_seeds, 10]
+    assert not set(of[0]) & set(of[1])

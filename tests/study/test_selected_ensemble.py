@@ -99,13 +99,20 @@ def test_what_is_recommended_trains_on_all_rows_when_it_is_asked_for_or_in_a_stu
     monkeypatch.setattr(
         Runner, "train", lambda self, phase, *rest, **of: phases.append(phase) or train(self, phase, *rest, **of)
     )
-    study = dampen.tune(dampen.mlp(8, dropout=0.1), data, space, **how, **asks)
+    told = []
+    study = dampen.tune(dampen.mlp(8, dropout=0.1), data, space, callback=told.append, **how, **asks)
     assert ("test" in phases) == within
     phases.clear()
+    told.clear()
     few = study.ensemble(3)
     assert set(phases) == {"ensemble"}
-    model = study.model()
+    assert study.description.name == "wine"
+    assert study.loss is None
+    assert "test" not in phases
+    with torch.no_grad():  # in which whoever asks may be predicting
+        model = study.model()
     assert ("test" in phases) == (not within)
+    assert not told  # of what trains after the study
     x = data.train.features
     torch.testing.assert_close(few[0](x), model(x), rtol=1e-4, atol=1e-5)
     assert len(study.ensemble()) == 2

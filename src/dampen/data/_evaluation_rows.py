@@ -25,14 +25,14 @@ def held_out(data: Data, seed: int) -> tuple[Data, Data]:
     selection, evaluation = (replace(data, validation_rows=data.validation_rows[half]) for half in _halves(data, seed))
     if data.groups is None and len(evaluation.validation_rows) < _JUDGES:
         raise InputError(
-            f"the validation rows of '{data.name}' are {len(data.validation_rows)}: a half judges, which takes "
-            f"{_JUDGES} rows or more"
+            f"the {len(data.validation_rows)} validation rows of '{data.name}' can't be halved so that {_JUDGES} rows "
+            "or more judge: give more of them, or more times"
         )
     if data.groups is not None and len(data.groups[evaluation.validation_rows].unique()) < _JUDGES:
         n = len(data.groups[data.validation_rows].unique())
         raise InputError(
-            f"the validation rows of '{data.name}' are too few groups, {n}: one ranks settings, and {_JUDGES} or more "
-            "judge them; use rows of more groups"
+            f"the validation rows of '{data.name}' are of {n} groups, and can't be halved so that {_JUDGES} groups or "
+            "more judge what others rank: use rows of more groups"
         )
     return selection, evaluation
 
@@ -60,9 +60,9 @@ def _halves(data: Data, seed: int) -> Sequence[torch.Tensor]:
                 f"the validation rows of '{data.name}' can't be halved in time: no time has all rows of every group on "
                 "one side of it; leave time_order or group out"
             )
-        if groups is not None:
-            enough = [int(cut) for cut in cuts if len(groups[cut:].unique()) >= _JUDGES]
-            cuts = torch.tensor(enough) if enough else cuts
+        if groups is not None:  # two of them judge, if they can
+            enough = cuts[cuts <= (groups != groups[-1]).nonzero().flatten()[-1:]]
+            cuts = enough if len(enough) else cuts
         cut = int(cuts[(cuts - n / 2).abs().argmin()]) if len(cuts) else n // 2
         return [part.sort().values for part in order.tensor_split([cut])]
     if data.groups is None:

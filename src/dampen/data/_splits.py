@@ -130,8 +130,9 @@ def folds(
         raise InputError(f"folds of '{name}': a split has 2 to {len(rows)} parts, got {n}")
     if groups is not None and not alike:
         purpose = f"folds of '{name}'"
-        seeds = [seed, *np.random.SeedSequence(seed).generate_state(repeats - 1).tolist()]  # no other round's
-        of_repeats = [_grouped(rows, targets, groups, n, seed=s, classes=classes, purpose=purpose) for s in seeds]
+        of_repeats = [
+            _grouped(rows, targets, groups, n, seed=seed + r, classes=classes, purpose=purpose) for r in range(repeats)
+        ]
         return [part for parts in of_repeats for part in parts]
     labels = targets[rows].numpy()
     from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold

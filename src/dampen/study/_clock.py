@@ -95,7 +95,8 @@ class Clock:
             longest = max(training.epochs for training in self._finalists(found))
             folds = self._runner.plan.scheme == "folds"  # which the simple models are fitted for, too
             of_seed = self._rate_of(found) * (fixed + each * longest) + self._simple_seconds() * folds
-            held["confirm_seeds"] = min(max(int(self._seconds_left(0) / of_seed), CONFIRM_SEEDS[0]), CONFIRM_SEEDS[1])
+            left = self._seconds_left(int(not folds))
+            held["confirm_seeds"] = min(max(int(left / of_seed), CONFIRM_SEEDS[0]), CONFIRM_SEEDS[1])
             self._runner.write("budget.json", held)
         return held["confirm_seeds"]
 
@@ -113,7 +114,7 @@ class Clock:
             fixed, tested = self._testing(found, seeds)
             without_each = left if left > 1 else 0  # without the only one: without any
             each = self._of_seed(without_each, seeds) + tested
-            return int(self._rate_of(found) * seeds * (fixed + each * training.epochs) <= self._seconds_left())
+            return int(self._rate_of(found) * seeds * (fixed + each * training.epochs) <= self._seconds_left(0))
 
         return bool(self._decided(f"{left}-left", enough))
 
@@ -162,15 +163,15 @@ class Clock:
         likely = best(found, SEARCH)[: max(_LIKELY, self._runner.plan.confirmed)]
         return min(map(self._wide_rate, self._pace.like([training.setting for training in likely])))
 
-    def _seconds_left(self, seeds: int | None = None) -> float:
+    def _seconds_left(self, fits: int | None = None) -> float:
         """Return the seconds that there are for training.
 
         Args:
-            seeds: for each of which folds take simple models for the verdict; None: as many as confirm.
+            fits: of each simple model that the verdict still takes; None: all, on folds one for each seed.
         """
         plan, once = self._runner.plan, self._simple_seconds()
-        fitted = self._seeds if seeds is None else seeds
-        simple = once * ((fitted if plan.scheme == "folds" else 1) + bool(len(plan.data.test_rows)))
+        for_verdict = (self._seeds if plan.scheme == "folds" else 1) if fits is None else fits
+        simple = once * (for_verdict + bool(len(plan.data.test_rows)))
         left = self._budget - self._runner.seconds - (self._runner.began - self._began) - simple
         return left - spare(self._budget) - _STARTS * self._pace.start
 

@@ -63,6 +63,7 @@ def finish(runner: Runner, confirmed: Confirmed, ranked: tuple[Ranked, ...]) -> 
         _write(folder, study, confirmed)
     elif folder is not None and not (folder.path / _calibration_rows.FILE).is_file():
         _write_unseen(folder, study, confirmed, new=False)
+    runner.end()
     return study
 
 

@@ -98,10 +98,9 @@ class FreshResults:
         """How raw rows become the networks' inputs; None where the data is no table."""
         return Preprocessing.of(self._final_data)
 
-    @property
-    def loss(self) -> str | None:
-        """The name of the loss by which networks were trained; None for the usual one of the task."""
-        return None if self.plan.training.loss is None else str(self.plan.training.loss)
+    def _networks(self) -> tuple[nn.Module, ...]:
+        population = self.population
+        return tuple(population.member(self.verdict.recommended, seed).float() for seed in population.seeds)
 
     @cached_property
     def predictor(self) -> Predictor:
@@ -114,14 +113,14 @@ class FreshResults:
             description=Description.of(self._final_data),
             target_scale=self.plan.target_scale,
             setting=setting,
-            networks=tuple(self.population.member(setting, seed).float() for seed in self.population.seeds),
+            trained=self._networks,
             unseen=tuple(
                 (population.member(setting, seed).float(), part) for seed, part in zip(seeds, rows, strict=True)
             ),
             scheme=self.plan.scheme,
             folds=folds_a_round(self.plan.data),
             left_out=self.calibration.get if self.calibration.of_folds else None,
-            loss=self.loss,
+            loss=None if self.plan.training.loss is None else str(self.plan.training.loss),
         )
 
     def selected(self, n: int) -> list[tuple[Training, int]]:

@@ -59,8 +59,10 @@ def split(plan: Plan, seeds: Sequence[int], again: bool) -> Split:
     """
     data = replace(plan.data, test_rows=plan.data.test_rows[:0])
     if plan.scheme == "folds":
-        repeats = math.ceil(len(seeds) / n_folds(data))
-        folds = equally_long(data.folds(FOLDS, repeats, seed=plan.seed + again)[: len(seeds)], plan.seed)
+        repeats, searched = (math.ceil(len(of) / n_folds(data)) for of in (seeds, plan.seeds))
+        counted = data.groups is not None and not data.copies.are(data.groups)  # their repeats have seed upon seed
+        later = again * (searched if counted else 1)
+        folds = equally_long(data.folds(FOLDS, repeats, seed=plan.seed + later)[: len(seeds)], plan.seed)
         rows = [fold.validation for fold in folds]
         return Split(folds, rows, rows)
     selection, evaluation = held_out(data, plan.seed)

@@ -23,7 +23,7 @@ class Predictor:
         description: of the data.
         target_scale: mean and deviation of a regression target; that of `unseen` has mean 0 and deviation 1.
         setting: the recommended one.
-        networks: one for each seed, trained on training and validation rows; the first is what `Study.model` returns.
+        trained: returns the networks, one for each seed, on training and validation rows; they may train only then.
         unseen: networks of the study's confirmation, each with rows that took no part in its training: what
             temperature, noise and thresholds are fitted on.
         scheme: how rows were kept unseen: `folds` or `held-out`.
@@ -36,12 +36,17 @@ class Predictor:
     description: Description
     target_scale: tuple[float, float]
     setting: Setting
-    networks: tuple[nn.Module, ...]
+    trained: Callable[[], tuple[nn.Module, ...]]
     unseen: tuple[tuple[nn.Module, Rows], ...]
     scheme: str
     folds: float = FOLDS
     left_out: Callable[[], list[Ensemble]] | None = None
     loss: str | None = None
+
+    @cached_property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """What predicts; the first is what `Study.model` returns."""
+        return self.trained()
 
     @cached_property
     def ensembles(self) -> list[Ensemble]:

@@ -239,6 +239,10 @@ class Runner:
         self._count("search", float(members * epochs))
         self._share_before = self._share
 
+    def end(self) -> None:
+        """Tell nobody any more: what trains from now on was asked for after the study."""
+        self._callback = None
+
     def forget(self, name: str) -> None:
         """Remove a checkpoint that is no longer needed."""
         if self.folder is not None:
@@ -290,7 +294,9 @@ class Runner:
         config = replace(plan.training, epochs=epochs)
         every = math.ceil(epochs / _POINTS)
         how: dict[str, Any] = {"until": until, "callback": after, "evaluate_every": every}
-        with contextlib.ExitStack() as meanwhile:
+        with contextlib.ExitStack() as meanwhile:  # which a user may be predicting in, without gradients
+            meanwhile.enter_context(torch.inference_mode(False))
+            meanwhile.enter_context(torch.enable_grad())
             if config.compile == "auto" and self._long:
                 config = replace(config, compile=True)
                 meanwhile.enter_context(warnings.catch_warnings())

@@ -237,11 +237,6 @@ class SavedResults:
         """
         return self._opened[0]
 
-    @property
-    def loss(self) -> str | None:
-        """The name of the loss by which networks were trained; None for the usual one of the task."""
-        return self.predictor.loss
-
     def winner(self) -> Winner:
         """Return the first of the networks, and all that its training followed from; without rows where they are gone.
 
@@ -308,7 +303,7 @@ class SavedResults:
             description=about,
             target_scale=self.target_scale,
             setting=setting,
-            networks=networks,
+            trained=lambda: networks,
             unseen=tuple(zip(judged, unseen.of(len(confirmed.seeds)), strict=True)),
             scheme=str(plan.get("scheme", "")),
             folds=float(plan.get("folds_a_round", FOLDS)),

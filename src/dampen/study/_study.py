@@ -159,7 +159,7 @@ class Study:
     @property
     def loss(self) -> str | None:
         """The name of the loss by which networks were trained; None for the usual one of the task."""
-        return self.results.loss
+        return self.results.predictor.loss
 
     def model(self) -> nn.Module:
         """Return a network with the recommended setting, trained on training and validation rows, evaluation mode.

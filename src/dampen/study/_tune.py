@@ -116,8 +116,8 @@ def tune(
         cocktail: search every regulariser that can act on the network and the data, each on or off (Kadra et al. 2021);
             what `space` has takes the place of its dimension. By default 512 settings of one seed each.
         confirmed: how many of the best train again; by default 3, and of a cocktail within a budget 1.
-        n_confirm_seeds: of each of these; by default 10 below 1000 training rows, 5 below 5000, 3 above, and one or
-            more for each of the folds of `Data.with_folds`.
+        n_confirm_seeds: of each of these; by default 10 below 1000 training rows, 5 below 5000, 3 above (of folds 5),
+            and one or more for each of the folds of `Data.with_folds`.
         budget: seconds that the study may take: settings, seeds, epochs and confirming seeds that are not given follow
             from it and from a measured training.
         validation: `folds` or `held-out`; by default folds below 5000 training rows or 50 groups. Those of
