@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from torch import nn
 from torch.utils.data import BatchSampler
 
-from dampen import InputError, Population, Setting, from_arrays, mlp, solo
+from dampen import InputError, Population, Setting, from_arrays, load, mlp, solo
 from dampen.engine import _rng
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")  # the knobs' tests check them
@@ -316,3 +316,20 @@ def test_an_untrained_network_is_what_the_seed_draws(data):
     assert all(torch.equal(found[name], t) for name, t in wanted.items())
     with pytest.raises(InputError, match="no member with seed 5"):
         population.initial_model(5)
+
+
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_it_trains_where_whoever_calls_it_predicts(without):
+    data, alone = load("iris"), [Setting(weight_decay=0.1)]
+    found = []
+    for predicting in (False, True):
+        population = Population(mlp(4), alone, [0])
+        if predicting:
+            with without():
+                population.explain(data, epochs=2)
+                population.fit(data, epochs=2)
+        else:
+            population.fit(data, epochs=2)
+        found.append(population.member(alone[0], 0).state_dict())
+    for name, tensor in found[0].items():
+        assert torch.equal(tensor, found[1][name])

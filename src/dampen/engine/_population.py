@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 import numpy as np
 import torch
@@ -37,6 +37,13 @@ from dampen.engine.knobs import Setting, turned
 from dampen.engine.knobs.weights import weight_decay
 from dampen.engine.knobs.weights.corrected_decay import normalised
 from dampen.errors import InputError, NotFusedWarning
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _with_gradients(method: F) -> F:
+    """Let a method train where whoever calls it predicts, without gradients."""
+    return torch.inference_mode(False)(torch.enable_grad()(method))
 
 
 class Population:
@@ -83,6 +90,7 @@ class Population:
         S, M = len(self.seeds), len(self.settings)
         return f"Population({counted(S * M, 'member')}: {counted(M, 'setting')} x {counted(S, 'seed')})"
 
+    @_with_gradients
     def fit(
         self,
         data: _dataset.Source | Sequence[_dataset.Source],
@@ -290,6 +298,7 @@ class Population:
         else:
             self._scatter(snapshot.only(s, m), self._cut([slice(len(s))]))
 
+    @_with_gradients
     def explain(
         self, data: Any = None, config: TrainConfig | None = None, **options: Unpack[TrainOptions]
     ) -> Explanation:
@@ -309,6 +318,7 @@ class Population:
             raise InputError("explain needs data to try the network on: explain(data), or call fit first")
         return explain(self._program, self._why, self._any_trace(), self._chunks, self._decayed)
 
+    @_with_gradients
     def prepare(self, data: Any, config: TrainConfig | None = None, **options: Unpack[TrainOptions]) -> None:
         """Make everything ready and train nothing: `outputs` and `evaluate` then serve a population that was loaded.
 

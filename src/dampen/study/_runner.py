@@ -294,9 +294,7 @@ class Runner:
         config = replace(plan.training, epochs=epochs)
         every = math.ceil(epochs / _POINTS)
         how: dict[str, Any] = {"until": until, "callback": after, "evaluate_every": every}
-        with contextlib.ExitStack() as meanwhile:  # which a user may be predicting in, without gradients
-            meanwhile.enter_context(torch.inference_mode(False))
-            meanwhile.enter_context(torch.enable_grad())
+        with contextlib.ExitStack() as meanwhile:
             if config.compile == "auto" and self._long:
                 config = replace(config, compile=True)
                 meanwhile.enter_context(warnings.catch_warnings())
